@@ -1,0 +1,260 @@
+"""The configuration: five frozen sections, each checked when it is made.
+
+Every default is spelled here and nowhere else. Field names are unique over all sections, so that the command line can
+use them without a prefix (``--batch-size``); a YAML file nests them by section.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dcrnn_fast.errors import UserError
+
+SupportKind = Literal["dual_random_walk", "random_walk", "laplacian"]
+Recursion = Literal["released", "chebyshev", "powers"]
+Orientation = Literal["released", "paper"]
+EdgeOrder = Literal["correct", "pytorch_port"]
+Backend = Literal["auto", "specification", "manual", "cpu", "triton", "cuda"]
+
+
+def _require(condition: bool, field_name: str, wanted: str, got: object) -> None:
+    if not condition:
+        raise UserError(f"{field_name} must be {wanted}, got {got!r}")
+
+
+def _require_choice(field_name: str, got: str, known: tuple[str, ...]) -> None:
+    _require(got in known, field_name, f"one of {', '.join(known)}", got)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphConfig:
+    """Where the sensor graph comes from and which diffusion operators it yields."""
+
+    graph: str | None = None
+    """file with the graph; left out: the graph that the data set brings along"""
+    graph_format: Literal["auto", "matrix", "edges", "distances", "positions", "pickle", "grid"] = "auto"
+    """what the graph file holds; auto: by its ending and its columns"""
+    match: Literal["id", "position"] = "id"
+    """how the series' columns find their graph nodes: by id, or the i-th column is the i-th node"""
+    sigma: float | None = None
+    """width of the Gaussian kernel, in the distances' unit; left out: the standard deviation of the finite distances"""
+    threshold: float = 0.1
+    """kernel weights below this become 0"""
+    nearest: int | None = None
+    """positions: link each sensor to its k nearest (haversine)"""
+    radius_km: float | None = None
+    """positions: link sensors closer than this many kilometres (haversine)"""
+    grid_neighbours: Literal[4, 8] = 8
+    """grid: neighbours of a cell"""
+    land_mask: str | None = None
+    """grid: .npy of booleans (latitude, longitude), true where a cell is a node"""
+    self_loops: Literal["keep", "add"] = "keep"
+    """keep: as the file has them; add: weight 1 on every node that has none"""
+    supports: SupportKind = "dual_random_walk"
+    hops: int = 2
+    """K, diffusion steps for each support; 0: no diffusion"""
+    recursion: Recursion = "released"
+    """released: as the published weights need it; chebyshev: restarted for each support; powers: plain powers"""
+    orientation: Orientation = "released"
+    """released: transposed random-walk matrices; paper: equation 2 as printed"""
+    edge_order: EdgeOrder = "correct"
+    """pytorch_port: the public PyTorch port's misplaced edge weights, for weights that were trained with it"""
+
+    def __post_init__(self) -> None:
+        _require_choice("supports", self.supports, ("dual_random_walk", "random_walk", "laplacian"))
+        _require_choice("recursion", self.recursion, ("released", "chebyshev", "powers"))
+        _require_choice("orientation", self.orientation, ("released", "paper"))
+        _require_choice("edge_order", self.edge_order, ("correct", "pytorch_port"))
+        _require_choice("match", self.match, ("id", "position"))
+        _require_choice("self_loops", self.self_loops, ("keep", "add"))
+        _require(self.hops >= 0, "hops", "at least 0", self.hops)
+        _require(self.sigma is None or self.sigma > 0, "sigma", "positive", self.sigma)
+        _require(0 <= self.threshold < 1, "threshold", "in [0, 1)", self.threshold)
+        _require(self.nearest is None or self.nearest >= 1, "nearest", "at least 1", self.nearest)
+        _require(self.radius_km is None or self.radius_km > 0, "radius_km", "positive", self.radius_km)
+        _require(self.grid_neighbours in (4, 8), "grid_neighbours", "4 or 8", self.grid_neighbours)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Where the series comes from and how it is cut into windows, split and scaled."""
+
+    data: str = "city"
+    """a data set by name (city, metr-la, pems-bay, ...), or a file or folder"""
+    data_format: Literal["auto", "hdf5", "npz", "npy", "csv", "parquet", "netcdf", "scenarios", "store"] = "auto"
+    hdf5_key: str | None = None
+    """left out: the file's only key"""
+    variables: tuple[str, ...] = ()
+    """NetCDF variables, or channels of an array by number or name; left out: all"""
+    targets: tuple[str, ...] = ()
+    """channels to forecast, by name; left out: the first"""
+    start: str | None = None
+    """time of the first row (ISO), for data without a time column"""
+    freq: str | None = None
+    """time between rows (5min, 1h, 1D, 1MS), for data without a time column"""
+    missing: Literal["zero", "nan", "none"] = "zero"
+    """which readings are missing: zeros and NaN, only NaN, or none (then a NaN is an error)"""
+    missing_input: Literal["zero", "last", "mean"] = "zero"
+    """what the network reads at a missing reading: raw 0 (as published), the last observed value, the mean"""
+    time_of_day: bool = True
+    day_of_week: bool = False
+    """seven channels, one for each day"""
+    past_steps: int = 12
+    """P, steps that the network reads"""
+    future_steps: int = 12
+    """F, steps that it forecasts"""
+    split: Literal["published", "strict"] = "published"
+    """published: windows are cut, then split; strict: no window crosses a border"""
+    train_fraction: float = 0.7
+    test_fraction: float = 0.2
+    scaler: Literal["published", "observed"] = "published"
+    """published: every training reading, zeros included, once a window; observed: only observed readings"""
+    cross_gaps: bool = False
+    """let windows span gaps in the time axis"""
+    max_train_windows: int | None = None
+    max_validation_windows: int | None = None
+    city_nodes: int = 50
+    """built-in city: sensors"""
+    city_days: int = 28
+    """built-in city: length of the series"""
+    city_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_choice("missing", self.missing, ("zero", "nan", "none"))
+        _require_choice("missing_input", self.missing_input, ("zero", "last", "mean"))
+        _require_choice("split", self.split, ("published", "strict"))
+        _require_choice("scaler", self.scaler, ("published", "observed"))
+        _require(self.past_steps >= 1, "past_steps", "at least 1", self.past_steps)
+        _require(self.future_steps >= 1, "future_steps", "at least 1", self.future_steps)
+        _require(0 < self.train_fraction < 1, "train_fraction", "in (0, 1)", self.train_fraction)
+        _require(0 <= self.test_fraction < 1, "test_fraction", "in [0, 1)", self.test_fraction)
+        _require(
+            self.train_fraction + self.test_fraction <= 1,
+            "train_fraction + test_fraction",
+            "at most 1",
+            self.train_fraction + self.test_fraction,
+        )
+        for name in ("max_train_windows", "max_validation_windows"):
+            limit = getattr(self, name)
+            _require(limit is None or limit >= 1, name, "at least 1", limit)
+        _require(self.city_nodes >= 2, "city_nodes", "at least 2", self.city_nodes)
+        _require(self.city_days >= 1, "city_days", "at least 1", self.city_days)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The encoder-decoder; channels and nodes come from the data, hops from the graph section."""
+
+    hidden_units: int = 64
+    """H"""
+    num_layers: int = 2
+    """L"""
+    backend: Backend = "auto"
+    """which implementation computes it; auto: the fastest that can run here"""
+
+    def __post_init__(self) -> None:
+        _require(self.hidden_units >= 1, "hidden_units", "at least 1", self.hidden_units)
+        _require(self.num_layers >= 1, "num_layers", "at least 1", self.num_layers)
+        _require_choice("backend", self.backend, ("auto", "specification", "manual", "cpu", "triton", "cuda"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """Optimisation; the defaults are the published ones."""
+
+    epochs: int = 100
+    batch_size: int = 64
+    """windows in one micro-batch of one process; a step takes batch_size x processes x accumulate"""
+    accumulate: int = 1
+    """micro-batches of one optimiser step"""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: str = "auto"
+    """auto: the GPU of this rank where there is one, else the CPU"""
+    threads: int | None = None
+    """CPU threads of one process; left out: cores / processes on this host"""
+    seed: int = 0
+    loss: Literal["mae", "mse", "rmse", "huber"] = "mae"
+    """masked, in original units"""
+    huber_delta: float = 1.0
+    """in original units"""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 0.01
+    adam_eps: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: Literal["published", "constant", "cosine", "plateau"] = "published"
+    """published: times schedule_factor after each milestone"""
+    milestones: tuple[int, ...] = (20, 30, 40, 50)
+    """epochs"""
+    schedule_factor: float = 0.1
+    plateau_patience: int = 10
+    """epochs"""
+    min_learning_rate: float = 2e-6
+    warmup_steps: int = 0
+    """optimiser steps of linear warm-up"""
+    clip_norm: float = 5.0
+    """bound on the global gradient norm; 0: no clipping"""
+    patience: int = 50
+    """stop after so many epochs without a better validation MAE"""
+    teacher_forcing: Literal["scheduled", "off", "on"] = "scheduled"
+    sampling_decay: float = 2000.0
+    """k of k / (k + exp(i / k)), i in optimiser steps"""
+    max_bad_steps: int = 0
+    """steps with a non-finite gradient, skipped in a row, before training stops"""
+    dist_timeout: int = 1800
+    """seconds that a rank waits for the others"""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate", "dist_timeout"):
+            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("epochs", "warmup_steps", "patience", "plateau_patience", "max_bad_steps", "seed"):
+            _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        for name in ("learning_rate", "adam_eps", "huber_delta", "sampling_decay"):
+            _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
+        for name in ("weight_decay", "clip_norm", "min_learning_rate"):
+            _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        _require(0 < self.schedule_factor <= 1, "schedule_factor", "in (0, 1]", self.schedule_factor)
+        _require(self.threads is None or self.threads >= 1, "threads", "at least 1", self.threads)
+        _require(
+            all(b > a >= 1 for a, b in zip((1, *self.milestones), (*self.milestones, 1 << 30), strict=True)),
+            "milestones",
+            "increasing epochs from 2 on",
+            self.milestones,
+        )
+        _require_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
+        _require_choice("loss", self.loss, ("mae", "mse", "rmse", "huber"))
+        _require_choice("optimizer", self.optimizer, ("adam", "adamw"))
+        _require_choice("schedule", self.schedule, ("published", "constant", "cosine", "plateau"))
+        _require_choice("teacher_forcing", self.teacher_forcing, ("scheduled", "off", "on"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputConfig:
+    """What is written where, and what a run continues from."""
+
+    results: str = "results"
+    """folder for metrics, events, configuration, plots"""
+    checkpoint_dir: str | None = None
+    """left out: RESULTS/checkpoints"""
+    save_every_epochs: int = 10
+    """epoch_0010.pt and so on; 0: none"""
+    save_every_steps: int = 0
+    """also write latest.pt every so many optimiser steps; 0: at each epoch's end only"""
+    resume: str | None = None
+    """a checkpoint, or auto: the newest good one of the checkpoint folder, if any"""
+    log_every: int = 10
+    """seconds between progress lines where there is no terminal"""
+
+    def __post_init__(self) -> None:
+        for name in ("save_every_epochs", "save_every_steps"):
+            _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        _require(self.log_every >= 1, "log_every", "at least 1", self.log_every)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Everything a training run is made from; printed, saved and kept in its checkpoints."""
+
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
