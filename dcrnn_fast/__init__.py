@@ -1,0 +1,36 @@
+"""Forecasts on sensor graphs with the diffusion convolutional recurrent network (DCRNN).
+
+The public names are loaded when they are first used, so that ``import dcrnn_fast`` and ``--help`` take no time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dcrnn_fast._source_tree import mount_kernels
+
+if TYPE_CHECKING:
+    from dcrnn_fast.forecaster import load
+    from dcrnn_fast.graph import SensorGraph
+    from dcrnn_fast.model import DCRNN, DCGRUCell
+
+__version__ = "0.1.0"
+__all__ = ["DCRNN", "DCGRUCell", "SensorGraph", "__version__", "load"]
+
+_HOME_OF = {
+    "DCRNN": "dcrnn_fast.model",
+    "DCGRUCell": "dcrnn_fast.model",
+    "SensorGraph": "dcrnn_fast.graph",
+    "load": "dcrnn_fast.forecaster",
+}
+
+mount_kernels()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

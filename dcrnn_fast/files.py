@@ -1,0 +1,78 @@
+"""Files that are whole or not there: written beside, synced, renamed. A leaf: everything may import it."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from dcrnn_fast.errors import UserError
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomically(path: str | Path, write: Callable[[BinaryIO], None]) -> str:
+    """Calls ``write`` with a binary stream and puts the result at ``path`` only when all of it is on the disk.
+
+    A crash, a full disk or an error in ``write`` leaves what stood at ``path`` before, and no temporary file after an
+    error. The stream can seek (a zip archive needs that).
+
+    Returns:
+        SHA-256 of the bytes written, as hexadecimal digits.
+    Raises:
+        UserError: the disk is full or the file cannot be written; the message names the file.
+        Whatever ``write`` raises.
+    """
+    path = Path(path)
+    beside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        with open(beside, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        digest = sha256_of(beside)
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}; nothing there was changed") from error
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return digest
+
+
+def require_writable_folder(path: str | Path, what: str) -> Path:
+    """Makes the folder if it is missing and checks that files can be made in it.
+
+    Args:
+        what: what the folder is to the user, for the message ("results folder").
+    Raises:
+        UserError: it cannot be made or written, or it is not a folder.
+    """
+    path = Path(path)
+    probe = path / f".writable-{os.getpid()}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with open(probe, "wb"):
+            pass
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{what} {path} cannot be written: {error.strerror or error}; name a folder that you may write to"
+        ) from error
+    return path
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is durable only once its folder is synced. Windows cannot open folders and needs no such call.
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
