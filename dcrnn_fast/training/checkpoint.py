@@ -1,0 +1,199 @@
+"""Checkpoints: one file each, written so that a crash at any moment leaves a loadable one, and checked when read.
+
+A checkpoint is a nested dict of tensors, numbers, strings and lists, written by ``torch.save`` and read with
+``weights_only=True``: nothing in it can run code. torch does not notice a flipped bit in a weight, so the folder holds
+a ``manifest.json`` with the SHA-256 of each file. It lists the old and the new hash before the file is replaced and
+only the new one after that: whenever the machine stops, what lies there is listed.
+"""
+
+import hashlib
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import torch
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import write_atomically
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+LATEST = "latest.pt"
+BEST = "best.pt"
+_REQUIRED = ("format", "version", "config", "model", "graph", "window_format", "scaler", "training")
+
+State = dict[str, Any]
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint that passed its checks, and what was passed over to find it."""
+
+    path: Path
+    state: State
+    notes: tuple[str, ...]
+    """lines for the user: damaged files that were skipped, a missing manifest"""
+
+
+def save_checkpoint(folder: Path, name: str, state: State) -> Path:
+    """Writes ``folder/name`` and its manifest entry; the file that was there stays loadable until the new one is whole.
+
+    numpy arrays in ``state`` become tensors, numpy scalars become Python's. Tensors are stored on the CPU.
+
+    Raises UserError (disk full, folder gone) with the old file and its manifest entry intact, no temporary file left.
+    """
+    if missing := [key for key in _REQUIRED if key not in state]:
+        raise ValueError(f"save_checkpoint: state lacks {missing}")
+    # Through memory: torch.save into a full disk raises a RuntimeError about "inline_container", not an OSError.
+    buffer = io.BytesIO()
+    torch.save(_plain(state), buffer)
+    payload = buffer.getbuffer()
+    path = folder / name
+    new = hashlib.sha256(payload).hexdigest()
+    manifest = _read_manifest(folder) or {}
+    _write_manifest(folder, manifest | {name: [*manifest.get(name, []), new]})
+    _write(path, payload)
+    _write_manifest(folder, manifest | {name: [new]})
+    return path
+
+
+def load_checkpoint(path: str | Path) -> State:
+    """The state in ``path``, checked; see :func:`read_checkpoint` for the notes that belong to it."""
+    return read_checkpoint(path).state
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads and checks one file: SHA-256 against the manifest beside it, without one the checksums in the file itself.
+
+    Raises UserError: no such file, truncated, damaged, holding more than data, of another format.
+    """
+    path = Path(path)
+    try:
+        payload = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+    notes = _check_integrity(path, payload)
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"checkpoint {path} holds more than data and was not opened: {reason}") from error
+    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {reason}") from error
+    if not isinstance(state, dict) or (missing := [key for key in _REQUIRED if key not in state]):
+        what = f"it lacks {', '.join(missing)}" if isinstance(state, dict) else f"it holds a {type(state).__name__}"
+        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {what}; see `dcrnn-fast convert --help`")
+    if state["format"] != FORMAT:
+        raise UserError(f"checkpoint {path} has format {state['format']!r}, this version reads {FORMAT}")
+    return Checkpoint(path, state, notes)
+
+
+def read_good(path: str | Path) -> Checkpoint:
+    """``path`` when it is whole, else the newest good checkpoint beside it, and the notes say so."""
+    path = Path(path)
+    if not path.is_file():
+        return read_checkpoint(path)
+    try:
+        return read_checkpoint(path)
+    except UserError as damaged:
+        other = newest_good(path.parent, skip=(path.name,))
+        if other is None:
+            raise
+        return other._replace(notes=(f"skipped: {damaged}", *other.notes, f"using {other.path} instead"))
+
+
+def newest_good(folder: Path, skip: tuple[str, ...] = ()) -> Checkpoint | None:
+    """The checkpoint of ``folder`` that is furthest in training and whole; None when the folder holds none.
+
+    ``latest.pt`` is asked first. Raises UserError when there are checkpoints and all are damaged: starting anew then
+    would overwrite what may still be rescued.
+    """
+    names = sorted(path.name for path in folder.glob("*.pt") if path.name not in skip)
+    notes: list[str] = []
+    good: list[Checkpoint] = []
+    for name in sorted(names, key=lambda name: name != LATEST):
+        try:
+            good.append(read_checkpoint(folder / name))
+        except UserError as error:
+            notes.append(f"skipped: {error}")
+            continue
+        if name == LATEST:
+            break
+    if good:
+        newest = max(good, key=lambda found: _position(found.state))
+        return newest._replace(notes=(*notes, *newest.notes))
+    if notes:
+        raise UserError(f"no checkpoint of {folder} can be used; {'; '.join(notes)}")
+    return None
+
+
+def _position(state: State) -> tuple[int, int]:
+    """(optimiser steps done, kind) of a checkpoint; converted models have no training position."""
+    training = state["training"]
+    return (training["step"], 1) if training else (-1, 0)
+
+
+def _check_integrity(path: Path, payload: bytes) -> tuple[str, ...]:
+    manifest = _read_manifest(path.parent)
+    listed = (manifest or {}).get(path.name)
+    if listed:
+        if hashlib.sha256(payload).hexdigest() not in listed:
+            raise UserError(
+                f"checkpoint {path} is damaged: its SHA-256 is not the one in {path.parent / MANIFEST}; "
+                "use another checkpoint of that folder"
+            )
+        return ()
+    try:
+        with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise UserError(f"checkpoint {path} is truncated or no checkpoint: {error}") from error
+    if broken is not None:
+        raise UserError(f"checkpoint {path} is damaged: the checksum of {broken} does not match")
+    return (f"{path}: no entry in {MANIFEST} beside it; checked by the checksums in the file",)
+
+
+def _read_manifest(folder: Path) -> dict[str, list[str]] | None:
+    """None: there is none, or it is no longer JSON (then the files' own checksums decide)."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(manifest, dict):
+        return None
+    return {str(name): [str(digest) for digest in listed] for name, listed in manifest.items() if listed}
+
+
+def _write_manifest(folder: Path, manifest: dict[str, list[str]]) -> None:
+    _write(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _write(path: Path, payload: bytes | memoryview) -> None:
+    def write(stream: BinaryIO) -> None:
+        stream.write(payload)
+
+    write_atomically(path, write)
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with numpy's types replaced by what ``weights_only=True`` reads."""
+    if isinstance(value, torch.Tensor):
+        # A clone: a view would drag its whole storage into the file.
+        return value.detach().to("cpu").clone()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.array(value)) if value.dtype.kind in "biufc" else value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"save_checkpoint: cannot store a {type(value).__name__}")

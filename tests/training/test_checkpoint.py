@@ -1,0 +1,221 @@
+"""Checkpoints: what is written comes back, whatever happens meanwhile."""
+
+import io
+import json
+import os
+import pickle
+import random
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dcrnn_fast import files
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.training import checkpoint
+from dcrnn_fast.training.checkpoint import load_checkpoint, newest_good, read_checkpoint, read_good, save_checkpoint
+
+
+def make_state(step: int, size: int = 1000) -> dict:
+    return {
+        "format": 1,
+        "version": "0",
+        "config": {"training": {"milestones": [20, 30]}},
+        "model": {"weight": torch.arange(size, dtype=torch.float32) + step},
+        "graph": {"values": np.arange(3.0), "indices": np.arange(3, dtype=np.int32), "ids": ("a", "b")},
+        "window_format": {"past_steps": 12},
+        "scaler": {"mean": [1.5], "std": [np.float64(2.5)]},
+        "training": {"step": step, "epoch": 0, "python": random.getstate(), "numpy": np.random.get_state()},
+    }
+
+
+def flip_bit(path: Path, where: float = 0.5) -> None:
+    payload = bytearray(path.read_bytes())
+    payload[int(len(payload) * where)] ^= 4
+    path.write_bytes(payload)
+
+
+def test_state_comes_back_with_its_types(tmp_path):
+    state = make_state(3)
+    state["model"]["view"] = torch.arange(1_000_000)[:2]
+    path = save_checkpoint(tmp_path, "latest.pt", state)
+    back = load_checkpoint(path)
+    assert torch.equal(back["model"]["weight"], state["model"]["weight"])
+    assert np.asarray(back["graph"]["indices"]).dtype == np.int32
+    assert back["graph"]["ids"] == ("a", "b")
+    assert back["scaler"]["std"] == [2.5]
+    assert back["training"]["python"] == state["training"]["python"]
+    assert np.array_equal(np.asarray(back["training"]["numpy"][1]), state["training"]["numpy"][1])
+    assert path.stat().st_size < 40_000, "a view must not drag its storage along"
+    assert read_checkpoint(path).notes == ()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["latest.pt", "manifest.json"]
+
+
+def test_a_flipped_bit_is_noticed_and_the_other_good_one_is_used(tmp_path):
+    save_checkpoint(tmp_path, "best.pt", make_state(5))
+    save_checkpoint(tmp_path, "epoch_0010.pt", make_state(7))
+    latest = save_checkpoint(tmp_path, "latest.pt", make_state(9))
+    assert newest_good(tmp_path).state["training"]["step"] == 9
+    flip_bit(latest)
+    torch.load(latest, weights_only=True)  # torch itself loads it without a word
+    with pytest.raises(UserError, match=r"latest\.pt is damaged"):
+        load_checkpoint(latest)
+    found = newest_good(tmp_path)
+    assert found.path.name == "epoch_0010.pt"
+    assert len(found.notes) == 1
+    assert "latest.pt is damaged" in found.notes[0]
+    found = read_good(latest)
+    assert found.path.name == "epoch_0010.pt"
+    assert "latest.pt is damaged" in found.notes[0]
+    flip_bit(tmp_path / "best.pt")
+    flip_bit(tmp_path / "epoch_0010.pt")
+    with pytest.raises(UserError, match=r"no checkpoint of .* can be used"):
+        newest_good(tmp_path)
+    with pytest.raises(UserError, match="damaged"):
+        read_good(latest)
+
+
+def test_without_a_manifest_the_files_own_checksums_decide(tmp_path):
+    path = save_checkpoint(tmp_path, "model.pt", make_state(1))
+    (tmp_path / "manifest.json").unlink()
+    assert "no entry" in read_checkpoint(path).notes[0]
+    flip_bit(path)
+    with pytest.raises(UserError, match="damaged"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 2000])
+@pytest.mark.parametrize("manifest", [True, False])
+def test_truncated_files_are_refused(tmp_path, keep, manifest):
+    path = save_checkpoint(tmp_path, "latest.pt", make_state(1))
+    if not manifest:
+        (tmp_path / "manifest.json").unlink()
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError) as error:
+        load_checkpoint(path)
+    assert "\n" not in str(error.value)
+    assert "latest.pt" in str(error.value)
+
+
+class Payload:
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+def test_nothing_in_a_checkpoint_can_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({**make_state(0), "model": Payload()}, tmp_path / "evil.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Payload()))
+    for name in ("evil.pt", "plain.pt"):
+        with pytest.raises(UserError):
+            load_checkpoint(tmp_path / name)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_other_files_are_named(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        load_checkpoint(tmp_path / "none.pt")
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="it lacks format"):
+        load_checkpoint(tmp_path / "other.pt")
+    save_checkpoint(tmp_path, "future.pt", make_state(0) | {"format": 99})
+    with pytest.raises(UserError, match="format 99"):
+        load_checkpoint(tmp_path / "future.pt")
+    with zipfile.ZipFile(tmp_path / "zip.pt", "w") as archive:
+        archive.writestr("x", "y")
+    with pytest.raises(UserError, match="not a checkpoint"):
+        load_checkpoint(tmp_path / "zip.pt")
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it runs."""
+
+
+def test_a_kill_between_any_two_file_operations_leaves_a_loadable_checkpoint(tmp_path, monkeypatch):
+    operations = {"count": 0, "kill_at": -1, "dead": False}
+
+    def mortal(real):
+        def call(*args, **kwargs):
+            if operations["dead"]:
+                raise Killed
+            if operations["count"] == operations["kill_at"]:
+                operations["dead"] = True
+                raise Killed
+            operations["count"] += 1
+            return real(*args, **kwargs)
+
+        return call
+
+    real_unlink, real_open = Path.unlink, open
+    monkeypatch.setattr(os, "replace", mortal(os.replace))
+    monkeypatch.setattr(os, "fsync", mortal(os.fsync))
+    monkeypatch.setattr(files, "open", mortal(real_open), raising=False)
+    monkeypatch.setattr(Path, "unlink", mortal(real_unlink))
+
+    def save_and_die(folder: Path, step: int, kill_at: int) -> bool:
+        operations.update(count=0, kill_at=kill_at, dead=False)
+        try:
+            save_checkpoint(folder, "latest.pt", make_state(step))
+        except Killed:
+            return True
+        finally:
+            operations.update(count=0, kill_at=-1, dead=False)
+        return False
+
+    seen = set()
+    kill_at = 0
+    while True:
+        folder = tmp_path / str(kill_at)
+        folder.mkdir()
+        save_checkpoint(folder, "latest.pt", make_state(1))
+        died = save_and_die(folder, 2, kill_at)
+        found = newest_good(folder)
+        assert found.notes == (), (kill_at, found.notes)
+        seen.add(found.state["training"]["step"])
+        # A second crash on top of the first, then a save that succeeds.
+        save_and_die(folder, 3, kill_at)
+        assert newest_good(folder).notes == ()
+        save_checkpoint(folder, "latest.pt", make_state(4))
+        assert load_checkpoint(folder / "latest.pt")["training"]["step"] == 4
+        assert len(json.loads((folder / "manifest.json").read_text())["latest.pt"]) == 1
+        if not died:
+            break
+        kill_at += 1
+    assert seen == {1, 2}
+    assert kill_at >= 9
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"mounting a small tmpfs is not permitted here: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_disk_full_keeps_the_old_checkpoint_and_leaves_no_temporary_file(small_disk):
+    save_checkpoint(small_disk, "latest.pt", make_state(1, size=600_000))
+    with pytest.raises(UserError, match="No space left on device"):
+        save_checkpoint(small_disk, "latest.pt", make_state(2, size=700_000))
+    assert newest_good(small_disk).state["training"]["step"] == 1
+    assert sorted(p.name for p in small_disk.iterdir()) == ["latest.pt", "manifest.json"]
+
+
+def test_what_cannot_be_stored_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(TypeError, match="BytesIO"):
+        save_checkpoint(tmp_path, "latest.pt", make_state(0) | {"model": io.BytesIO()})
+    with pytest.raises(ValueError, match="lacks"):
+        save_checkpoint(tmp_path, "latest.pt", {"format": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_that_is_no_longer_json_does_not_hide_good_checkpoints(tmp_path):
+    path = save_checkpoint(tmp_path, "latest.pt", make_state(1))
+    (tmp_path / checkpoint.MANIFEST).write_text("{")
+    assert "no entry" in read_checkpoint(path).notes[0]
