@@ -37,11 +37,12 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], None]) -> str
         digest = sha256_of(beside)
         os.replace(beside, path)
         _sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}; nothing there was changed") from error
-    except BaseException:
-        beside.unlink(missing_ok=True)
+        # torch.save turns the stream's OSError (disk full) into a RuntimeError that keeps it as its context.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if isinstance(cause, OSError):
+            raise UserError(f"cannot write {path}: {cause.strerror or cause}; nothing there was changed") from error
         raise
     return digest
 

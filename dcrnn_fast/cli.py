@@ -1,0 +1,63 @@
+"""The console command ``dcrnn-fast``: a subcommand for each module that ``python -m`` can run too."""
+
+import importlib
+import sys
+
+from dcrnn_fast import __version__
+from dcrnn_fast.command import run_command
+from dcrnn_fast.config.plain import nearest
+from dcrnn_fast.errors import UserError
+
+COMMANDS = {
+    "train": "trains a model; without arguments: on the built-in city",
+    "evaluate": "measures a checkpoint at every horizon, beside last value, weekly mean and VAR(3)",
+    "forecast": "forecasts from a checkpoint and the newest readings",
+    "prepare": "turns any source into a checked, memory-mapped store",
+    "convert": "makes a checkpoint from other people's DCRNN weights",
+    "verify": "checks a backend against reference vectors",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs ``dcrnn-fast SUBCOMMAND ...`` and returns its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in COMMANDS:
+        # Imported only now: --help and a mistyped name must not wait for torch.
+        command = importlib.import_module(f"dcrnn_fast.{words[0]}")
+        return int(command.main(words[1:]))
+    return run_command("COMMAND", _without_command, words)
+
+
+def _without_command(words: list[str]) -> int:
+    if words and words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words and words[0] == "--version":
+        print(f"dcrnn_fast {__version__}")
+        return 0
+    if not words:
+        raise UserError(f"which one? known: {', '.join(COMMANDS)}; dcrnn-fast --help says what each does")
+    like = nearest(words[0], list(COMMANDS))
+    hint = f"; did you mean {like}?" if like else ";"
+    raise UserError(f"unknown command {words[0]}{hint} known: {', '.join(COMMANDS)}")
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {purpose}" for name, purpose in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: dcrnn-fast COMMAND [FLAGS]",
+            "",
+            "DCRNN forecasts on sensor graphs.",
+            "",
+            *lines,
+            "",
+            "dcrnn-fast COMMAND --help shows its flags with their defaults.",
+            "Each is also a module: python -m dcrnn_fast.COMMAND",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,98 @@
+"""Dataclasses to plain dictionaries and back, strictly: unknown keys and wrong types are the user's mistake."""
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from dcrnn_fast.errors import UserError
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as nested dictionaries of plain values; tuples become lists."""
+    return {f.name: _to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def from_dict(cls: type[T], raw: Mapping[str, Any], *, where: str = "") -> T:
+    """Makes the dataclass ``cls`` from nested dictionaries, as ``to_dict`` gives them; absent keys take their defaults.
+
+    Args:
+        where: the section that ``raw`` is, for messages; empty at the top.
+    Raises:
+        UserError: an unknown key (the known ones are listed), a value of another type, a value that ``cls`` refuses.
+    """
+    hints = get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    if not isinstance(raw, Mapping):
+        raise UserError(f"{where or 'the configuration'} must be a mapping with keys {', '.join(names)}, got {raw!r}")
+    for key in raw:
+        if key not in names:
+            raise UserError(_unknown_key(key, where, cls, names))
+    missing = [f.name for f in dataclasses.fields(cls) if _is_required(f) and f.name not in raw]  # type: ignore[arg-type]
+    if missing:
+        raise UserError(f"{_join(where, missing[0])} is missing")
+    return cls(**{key: _from_plain(hints[key], value, _join(where, key)) for key, value in raw.items()})
+
+
+def nearest(word: str, known: list[str]) -> str | None:
+    """The known word that is most like ``word``, if any is like it at all."""
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
+
+
+def _unknown_key(key: object, where: str, cls: type, names: list[str]) -> str:
+    place = f"section {where}" if where else "the configuration"
+    for section, hint in get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint) and key in {f.name for f in dataclasses.fields(hint)}:
+            return f"unknown key {key!r} in {place}; it belongs to section {_join(where, section)}"
+    like = nearest(str(key), names)
+    hint = f"; did you mean {like}?" if like else ""
+    return f"unknown key {key!r} in {place}{hint} known keys: {', '.join(names)}"
+
+
+def _is_required(f: dataclasses.Field[Any]) -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _to_plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, (tuple, list)):
+        return [_to_plain(item) for item in value]
+    return value
+
+
+def _from_plain(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value, where=where)  # type: ignore[arg-type]
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        options = get_args(hint)
+        if value is None and type(None) in options:
+            return None
+        (inner,) = [option for option in options if option is not type(None)]
+        return _from_plain(inner, value, where)
+    if origin is Literal:
+        # 1 == True == 1.0: the type must agree as well.
+        if not any(type(value) is type(choice) and value == choice for choice in get_args(hint)):
+            raise UserError(f"{where} must be one of {', '.join(map(str, get_args(hint)))}, got {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where} must be a list, got {value!r}")
+        inner = get_args(hint)[0]
+        return tuple(_from_plain(inner, item, f"{where}[{i}]") for i, item in enumerate(value))
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise UserError(f"{where} must be {_SPOKEN[hint]}, got {value!r}")
+    return value
+
+
+_SPOKEN = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
