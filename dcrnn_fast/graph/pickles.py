@@ -1,0 +1,323 @@
+"""Reads the published adjacency pickles without letting a pickle run anything.
+
+The graphs of METR-LA, PEMS-BAY and their successors travel as Python pickles ``[sensor_ids, sensor_id_to_index,
+adjacency]``. A pickle is a program: an ordinary unpickler calls whatever it names. This one knows the few names that
+arrays are made of, and even those stand for objects of this file that only take notes: numpy itself makes the array
+afterwards, from checked parts. Any other name is refused before anything is called.
+
+Shape legend: N nodes.
+"""
+
+import io
+import math
+import pickle
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.sensor_graph import SensorGraph, first_few, one_line
+
+
+def read_pickle(path: str | Path) -> SensorGraph:
+    """The graph of an adjacency pickle: ``[ids, id_to_index, matrix]``, or the matrix alone (ids "0", "1", ..).
+
+    Protocols 0 to 5 of Python 2 and 3 are read (text of Python 2 as latin-1); the matrix is a dense array or nested
+    lists. Nothing that the file names is run.
+
+    Raises:
+        UserError: the pickle wants to run something, is truncated or no pickle, or does not hold such a graph.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or one_line(error)}") from error
+    loaded = _load(content, path)
+    if isinstance(loaded, (list, tuple)) and len(loaded) == 3 and not _is_row(loaded[0], len(loaded)):
+        ids = _texts(loaded[0], path)
+        _require_same_order(loaded[1], ids, path)
+        matrix = _matrix(loaded[2], path)
+    else:
+        matrix = _matrix(loaded, path)
+        ids = tuple(map(str, range(len(matrix))))
+    try:
+        return SensorGraph(matrix, ids)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+class _RefusedError(Exception):
+    """The pickle names something that is not part of an array."""
+
+
+class _Inert:
+    """A stand-in: it can be called where its class says so, and can never be given attributes."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise pickle.UnpicklingError("it sets the state of something that has none")
+
+
+class _ArrayClass(_Inert):
+    """Stands for numpy.ndarray, which pickles only name, never call."""
+
+    __slots__ = ()
+
+
+class _Dtype:
+    """Notes of a numpy dtype: kind and size from the call, byte order from the state."""
+
+    __slots__ = ("byte_order", "spec")
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+        self.byte_order = "="
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) < 5 or any(part is not None for part in state[2:5]):
+            raise pickle.UnpicklingError("an array of records or sub-arrays")
+        if state[1] not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError(f"unknown byte order {state[1]!r:.40}")
+        self.byte_order = state[1]
+
+    def holds_objects(self) -> bool:
+        return self.spec in ("O", "O4", "O8")
+
+    def to_numpy(self) -> np.dtype[Any]:
+        # Only these kinds: their bytes can mean nothing but a number or a text, whatever they are.
+        if not re.fullmatch(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,4}", self.spec):
+            raise pickle.UnpicklingError(f"an array of dtype {self.spec:.40}")
+        return np.dtype(self.byte_order.replace("|", "=") + self.spec)
+
+
+class _Array:
+    """Notes of a numpy array; ``to_numpy`` makes the real one."""
+
+    __slots__ = ("content", "dtype", "fortran_order", "shape")
+
+    def __init__(self) -> None:
+        self.shape: Any = (0,)
+        self.dtype: Any = None
+        self.fortran_order = False
+        self.content: Any = b""
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) not in (4, 5):
+            raise pickle.UnpicklingError("an array without its parts")
+        self.shape, self.dtype, fortran_order, self.content = state[-4:]
+        self.fortran_order = bool(fortran_order)
+
+    def to_numpy(self) -> np.ndarray | list[Any]:
+        """The array, or for an array of objects the flat list of them (only read as ids or nested rows)."""
+        shape = self.shape
+        if not isinstance(shape, tuple) or not all(type(length) is int and length >= 0 for length in shape):
+            raise pickle.UnpicklingError("an array without a shape")
+        if not isinstance(self.dtype, _Dtype):
+            raise pickle.UnpicklingError("an array without a dtype")
+        size = math.prod(shape)
+        if self.dtype.holds_objects():
+            if not isinstance(self.content, list) or len(self.content) != size or len(shape) != 1:
+                raise pickle.UnpicklingError("an array of objects that is not a plain row")
+            return self.content
+        content = self.content.encode("latin-1") if isinstance(self.content, str) else self.content
+        dtype = self.dtype.to_numpy()
+        if not isinstance(content, (bytes, bytearray)) or len(content) != size * dtype.itemsize:
+            raise pickle.UnpicklingError(f"an array of shape {shape!r:.60} with the wrong number of bytes")
+        return np.frombuffer(content, dtype=dtype).reshape(shape, order="F" if self.fortran_order else "C")
+
+
+class _Reconstruct(_Inert):
+    """numpy's ``_reconstruct(class, shape, typecode)``: an empty array, whose state follows."""
+
+    __slots__ = ()
+
+    def __call__(self, kind: object, shape: object, typecode: object) -> _Array:
+        if not isinstance(kind, _ArrayClass):
+            raise pickle.UnpicklingError("an array of an unknown class")
+        return _Array()
+
+
+class _FromBuffer(_Inert):
+    """numpy's ``_frombuffer(content, dtype, shape, order)``: arrays in protocol 5."""
+
+    __slots__ = ()
+
+    def __call__(self, content: object, dtype: object, shape: object, order: object) -> _Array:
+        array = _Array()
+        array.__setstate__((shape, dtype, order == "F", content))
+        return array
+
+
+class _MakeDtype(_Inert):
+    """``numpy.dtype(spec, align, copy)``."""
+
+    __slots__ = ()
+
+    def __call__(self, spec: object, align: object = False, copy: object = False) -> _Dtype:
+        if not isinstance(spec, str):
+            raise pickle.UnpicklingError("a dtype without a name")
+        return _Dtype(spec)
+
+
+class _Scalar(_Inert):
+    """numpy's ``scalar(dtype, content)``, as a Python number or text."""
+
+    __slots__ = ()
+
+    def __call__(self, dtype: object, content: object) -> Any:
+        array = _Array()
+        array.__setstate__(((1,), dtype, False, content))
+        made = array.to_numpy()
+        return made[0].item() if isinstance(made, np.ndarray) else made[0]
+
+
+class _Encode(_Inert):
+    """``_codecs.encode(text, "latin1")``: how Python 3 writes bytes for Python 2."""
+
+    __slots__ = ()
+
+    def __call__(self, text: object, encoding: object) -> bytes:
+        if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+            raise pickle.UnpicklingError("bytes in an unknown encoding")
+        return text.encode("latin-1")
+
+
+class _Bytes(_Inert):
+    """``bytes()``: how Python 3 writes empty bytes for Python 2."""
+
+    __slots__ = ()
+
+    def __call__(self) -> bytes:
+        return b""
+
+
+class _OrderedDict(_Inert):
+    """``collections.OrderedDict``, which a plain dict replaces."""
+
+    __slots__ = ()
+
+    def __call__(self, pairs: Any = ()) -> dict[Any, Any]:
+        if not isinstance(pairs, (list, tuple)):
+            raise pickle.UnpicklingError("an ordered dict without its pairs")
+        return dict(pairs)
+
+
+_STAND_INS: dict[tuple[str, str], _Inert] = {
+    ("numpy", "ndarray"): _ArrayClass(),
+    ("numpy", "matrix"): _ArrayClass(),
+    ("numpy.matrixlib.defmatrix", "matrix"): _ArrayClass(),
+    ("numpy", "dtype"): _MakeDtype(),
+    ("_codecs", "encode"): _Encode(),
+    ("builtins", "bytes"): _Bytes(),
+    ("__builtin__", "bytes"): _Bytes(),
+    ("collections", "OrderedDict"): _OrderedDict(),
+}
+for _core in ("numpy.core", "numpy._core"):
+    _STAND_INS[_core + ".multiarray", "_reconstruct"] = _Reconstruct()
+    _STAND_INS[_core + ".multiarray", "scalar"] = _Scalar()
+    _STAND_INS[_core + ".numeric", "_frombuffer"] = _FromBuffer()
+
+
+# The interpreter of pickle written in Python, not the one in C: that one reserves whatever sizes a file claims.
+class _RestrictedUnpickler(pickle._Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (stand_in := _STAND_INS.get((module, name))) is None:
+            raise _RefusedError(f"{module}.{name}")
+        return stand_in
+
+    def get_extension(self, code: int) -> NoReturn:
+        # copyreg keeps objects that were found once, and would hand them out past find_class.
+        raise _RefusedError(f"copyreg extension {code}")
+
+    def persistent_load(self, pid: object) -> NoReturn:
+        raise _RefusedError("a persistent reference")
+
+
+def _load(content: bytes, path: Path) -> Any:
+    """What the pickle holds, with arrays as ``_Array`` notes."""
+    try:
+        return _RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load()
+    except _RefusedError as refused:
+        raise UserError(
+            f"{path}: the pickle wants to run {str(refused)[:100]!r}; only lists, dicts, text, numbers and numpy "
+            "arrays are read, and nothing was run; if you trust it, save its matrix as .npy or .npz"
+        ) from refused
+    # What the interpreter raises on bytes that are no pickle, or half of one.
+    except (
+        pickle.UnpicklingError,
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ) as error:
+        raise UserError(
+            f"{path}: not a readable adjacency pickle, or a truncated one ({one_line(error)[:100]})"
+        ) from error
+
+
+def _unpacked(part: Any, path: Path) -> Any:
+    if not isinstance(part, _Array):
+        return part
+    try:
+        return part.to_numpy()
+    except (pickle.UnpicklingError, ValueError) as error:
+        raise UserError(f"{path}: the pickle holds {one_line(error)}, which is not read") from error
+
+
+def _is_row(part: Any, length: int) -> bool:
+    """Whether this is the first row of a matrix written as nested lists, rather than a list of ids."""
+    return (
+        isinstance(part, (list, tuple)) and len(part) == length and all(isinstance(cell, (int, float)) for cell in part)
+    )
+
+
+def _texts(part: Any, path: Path) -> tuple[str, ...]:
+    part = _unpacked(part, path)
+    listed = part.tolist() if isinstance(part, np.ndarray) else part
+    if not isinstance(listed, (list, tuple)) or not all(isinstance(node, (str, bytes, int, float)) for node in listed):
+        raise UserError(f"{path}: the pickle's first part must be the list of sensor ids, got {type(part).__name__}")
+    return tuple(map(_text, listed))
+
+
+def _text(node: object) -> str:
+    return node.decode("utf-8", "replace") if isinstance(node, bytes) else str(node)
+
+
+def _require_same_order(index_of: Any, ids: Sequence[str], path: Path) -> None:
+    """The second part must say what the first says."""
+    if not isinstance(index_of, Mapping):
+        raise UserError(
+            f"{path}: the pickle's second part must map sensor ids to indices, got {type(index_of).__name__}"
+        )
+    by_text = {_text(node): index for node, index in index_of.items()}
+    if by_text and (wrong := [node for i, node in enumerate(ids) if by_text.get(node) != i]):
+        raise UserError(f"{path}: the list of ids and the map from ids to indices disagree on {first_few(wrong)}")
+
+
+def _matrix(part: Any, path: Path) -> np.ndarray:
+    matrix = _unpacked(part, path)
+    if isinstance(matrix, (list, tuple)):
+        rows = [_unpacked(row, path) for row in matrix]
+        if not all(isinstance(row, (list, tuple, np.ndarray)) and len(row) == len(rows) for row in rows):
+            raise UserError(f"{path}: the pickle holds no square matrix")
+        if not all(isinstance(cell, (int, float, np.number)) for row in rows for cell in row):
+            raise UserError(f"{path}: the pickle's matrix must hold numbers")
+        matrix = np.array(rows, dtype=np.float64)
+    if not isinstance(matrix, np.ndarray):
+        raise UserError(
+            f"{path}: the pickle must hold [ids, id_to_index, matrix] or a matrix, got {type(part).__name__}"
+        )
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.dtype.kind not in "fiub":
+        raise UserError(f"{path}: the pickle's matrix must be square numbers, got {matrix.dtype} {matrix.shape}")
+    return matrix

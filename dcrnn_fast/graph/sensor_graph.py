@@ -1,0 +1,242 @@
+"""The sensor graph: who is connected to whom, how strongly, and under which ids.
+
+Shape legend: N nodes, E edges. A weight at (row i, column j) is an edge from node i to node j.
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.csr import canonical_csr
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SensorGraph:
+    """A weighted directed graph with a text id on every node.
+
+    Attributes:
+        adjacency: (N, N) float64 ``csr_array``, row = from, column = to, unitless; columns sorted within each row, no
+            explicit zeros. Whatever dense or sparse matrix is given is copied into this form; duplicate entries of a
+            sparse matrix are summed, as scipy does.
+        ids: N different non-empty texts.
+        positions_N2: float64 (latitude, longitude) in degrees, or None where they are not known.
+
+    Raises:
+        UserError: the matrix is not square or has no node, a weight is NaN, infinite or negative (the edge is named),
+            an id is empty or comes twice, the number of ids or positions is not N, a position is not on the globe.
+    """
+
+    adjacency: Any
+    ids: tuple[str, ...]
+    positions_N2: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        adjacency = _checked_matrix(self.adjacency)
+        ids = tuple(self.ids)
+        if len(ids) != adjacency.shape[0]:
+            raise UserError(f"the graph has {adjacency.shape[0]} nodes but {len(ids)} ids")
+        require_unique_ids(ids)
+        _require_weights(adjacency, ids)
+        object.__setattr__(self, "adjacency", adjacency)
+        object.__setattr__(self, "ids", ids)
+        if self.positions_N2 is not None:
+            object.__setattr__(self, "positions_N2", checked_positions(self.positions_N2, ids))
+
+    @property
+    def num_nodes(self) -> int:
+        """N."""
+        return len(self.ids)
+
+    @property
+    def num_edges(self) -> int:
+        """E, the weights that are not zero, self loops included."""
+        return int(self.adjacency.nnz)
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over ids, structure and values; the same for the same graph on every machine."""
+        sha = hashlib.sha256(b"dcrnn_fast sensor graph 1\n")
+        sha.update(json.dumps(self.ids, ensure_ascii=True).encode("ascii"))
+        sha.update(self.adjacency.indptr.astype("<i8").tobytes())
+        sha.update(self.adjacency.indices.astype("<i8").tobytes())
+        sha.update(self.adjacency.data.astype("<f8").tobytes())
+        return sha.hexdigest()
+
+    def with_self_loops(self) -> "SensorGraph":
+        """This graph with an edge of weight 1 from every node that has none to itself."""
+        bare = self.adjacency.diagonal() == 0
+        if not bare.any():
+            return self
+        loops = scipy.sparse.diags_array(bare.astype(np.float64), format="csr")
+        return SensorGraph(self.adjacency + loops, self.ids, self.positions_N2)
+
+    def with_positions(self, positions_N2: np.ndarray) -> "SensorGraph":
+        """This graph with (latitude, longitude) in degrees for each node."""
+        return SensorGraph(self.adjacency, self.ids, positions_N2)
+
+    def take(self, ids: Sequence[str]) -> "SensorGraph":
+        """The sub-graph of these nodes, in this order.
+
+        Raises:
+            UserError: an id is not in the graph (the first few are named) or comes twice.
+        """
+        index_of = {node: index for index, node in enumerate(self.ids)}
+        if unknown := [node for node in ids if node not in index_of]:
+            raise UserError(f"the graph has no node {first_few(unknown)}{_spelling_hint(unknown, self.ids)}")
+        index = np.array([index_of[node] for node in ids], dtype=np.int64)
+        positions_N2 = None if self.positions_N2 is None else self.positions_N2[index]
+        return SensorGraph(self.adjacency[index][:, index], tuple(ids), positions_N2)
+
+    def to_state(self) -> dict[str, Any]:
+        """What a checkpoint or an ``.npz`` keeps: ids (list of text), indptr, indices (int64), data (float64), and
+        positions_N2 only where they are known."""
+        state: dict[str, Any] = {
+            "ids": list(self.ids),
+            "indptr": self.adjacency.indptr.astype(np.int64),
+            "indices": self.adjacency.indices.astype(np.int64),
+            "data": self.adjacency.data.copy(),
+        }
+        if self.positions_N2 is not None:
+            state["positions_N2"] = self.positions_N2.copy()
+        return state
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "SensorGraph":
+        """The graph of ``to_state``; arrays may be numpy arrays or CPU tensors.
+
+        Raises:
+            UserError: a part is missing or the parts do not fit together.
+        """
+        if missing := [key for key in ("ids", "indptr", "indices", "data") if key not in state]:
+            raise UserError(f"the saved graph lacks {', '.join(missing)}; it holds {', '.join(map(str, state))}")
+        ids = tuple(str(node) for node in np.asarray(state["ids"]).tolist())
+        parts = tuple(np.asarray(state[key]) for key in ("data", "indices", "indptr"))
+        try:
+            adjacency = scipy.sparse.csr_array(parts, shape=(len(ids), len(ids)))
+            adjacency.check_format(full_check=True)
+        except (ValueError, TypeError, IndexError) as error:
+            raise UserError(f"the saved graph is damaged: {one_line(error)}") from error
+        return cls(adjacency, ids, state.get("positions_N2"))
+
+
+def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id", "position"]) -> SensorGraph:
+    """The graph with its nodes in the series' order and under the series' ids.
+
+    ``id``: node and column belong together where their ids are equal; graph nodes without a column are left out, and
+    the log says how many. ``position``: the i-th node is the i-th column, whatever they are called.
+
+    Raises:
+        UserError: a column has no node (the first few are named), or by position the numbers differ.
+    """
+    if how not in ("id", "position"):
+        raise UserError(f"match must be one of id, position, got {how!r}")
+    require_unique_ids(series_ids)
+    if how == "position":
+        if len(series_ids) != graph.num_nodes:
+            raise UserError(
+                f"match by position needs as many graph nodes as series columns, got {graph.num_nodes} nodes and "
+                f"{len(series_ids)} columns"
+            )
+        return SensorGraph(graph.adjacency, tuple(series_ids), graph.positions_N2)
+    known = set(graph.ids)
+    if unmatched := [column for column in series_ids if column not in known]:
+        spare = set(series_ids)
+        raise UserError(
+            f"{len(unmatched)} of the {len(series_ids)} series ids are not in the graph: {first_few(unmatched)}; graph "
+            f"ids without a series: {first_few([node for node in graph.ids if node not in spare])}"
+            f"{_spelling_hint(unmatched, graph.ids)}; correct the ids, or match by position (--match position) if the "
+            "i-th column is the i-th node"
+        )
+    if left_out := [node for node in graph.ids if node not in set(series_ids)]:
+        _log.warning("%d graph nodes have no series and are left out: %s", len(left_out), first_few(left_out))
+    elif tuple(series_ids) == graph.ids:
+        return graph
+    return graph.take(series_ids)
+
+
+def first_few(items: Iterable[object], limit: int = 5) -> str:
+    """The first items as text, and how many there are besides: for error messages."""
+    listed = list(items)
+    shown = ", ".join(str(item) if not isinstance(item, str) else repr(item) for item in listed[:limit])
+    return (shown or "none") + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's text on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def require_unique_ids(ids: Sequence[str]) -> None:
+    """Every id is a non-empty text and comes once, else UserError naming the first few that are not."""
+    if wrong := [node for node in ids if not isinstance(node, str) or not node.strip()]:
+        raise UserError(f"sensor ids must be non-empty text, got {first_few(map(repr, wrong))}")
+    if len(set(ids)) != len(ids):
+        repeated = [node for node, count in Counter(ids).items() if count > 1]
+        raise UserError(f"sensor ids must be different, these come more than once: {first_few(repeated)}")
+
+
+def checked_positions(positions_N2: Any, ids: Sequence[str]) -> np.ndarray:
+    """(N, 2) float64 latitude and longitude in degrees, each on the globe, else UserError naming the sensor."""
+    checked = np.array(positions_N2, dtype=np.float64)
+    if checked.shape != (len(ids), 2):
+        raise UserError(f"positions must be (latitude, longitude) of {len(ids)} sensors, got shape {checked.shape}")
+    latitude_N, longitude_N = checked.T
+    off = ~((np.abs(latitude_N) <= 90) & (longitude_N >= -180) & (longitude_N <= 360))
+    if off.any():
+        worst = int(np.flatnonzero(off)[0])
+        swapped = 90 < abs(latitude_N[worst]) <= 180 and abs(longitude_N[worst]) <= 90
+        hint = "; are latitude and longitude swapped?" if swapped else ""
+        raise UserError(
+            f"sensor {ids[worst]!r} is not on the globe: latitude {latitude_N[worst]:g} (wanted -90 to 90), longitude "
+            f"{longitude_N[worst]:g} (wanted -180 to 360), in degrees{hint}"
+        )
+    return checked
+
+
+def _checked_matrix(matrix: Any) -> Any:
+    if not scipy.sparse.issparse(matrix):
+        matrix = np.asarray(matrix)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise UserError(f"an adjacency matrix must be square (N, N), got shape {tuple(matrix.shape)}")
+    if matrix.shape[0] == 0:
+        raise UserError("an adjacency matrix must have at least one node, got none")
+    if matrix.dtype.kind not in "fiub":
+        raise UserError(f"an adjacency matrix must hold real numbers, got dtype {matrix.dtype}")
+    return canonical_csr(matrix)
+
+
+def _require_weights(adjacency: Any, ids: Sequence[str]) -> None:
+    bad = ~(np.isfinite(adjacency.data) & (adjacency.data >= 0))
+    if not bad.any():
+        return
+    edge = int(np.flatnonzero(bad)[0])
+    row = int(np.searchsorted(adjacency.indptr, edge, side="right")) - 1
+    others = int(bad.sum()) - 1
+    raise UserError(
+        f"edge weights must be finite and not negative, got {adjacency.data[edge]:g} from {ids[row]!r} to "
+        f"{ids[adjacency.indices[edge]]!r}" + (f" and {others} more such edges" if others else "")
+    )
+
+
+def _plain_spelling(node: str) -> str:
+    text = node.strip().casefold()
+    text = text.removesuffix(".0")
+    return text.lstrip("0") or text
+
+
+def _spelling_hint(unmatched: Sequence[str], known: Sequence[str]) -> str:
+    """A hint where ids differ only by spaces, case, leading zeros or a trailing .0."""
+    spelled = {_plain_spelling(node): node for node in known}
+    for node in unmatched:
+        if (other := spelled.get(_plain_spelling(node))) is not None:
+            return f" (they are compared as text: {node!r} is not {other!r})"
+    return ""
