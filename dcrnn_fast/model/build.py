@@ -1,0 +1,36 @@
+"""The model that a configuration and a graph ask for."""
+
+import torch
+
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.graph.operators import graph_operators
+from dcrnn_fast.graph.sensor_graph import SensorGraph
+from dcrnn_fast.kernels import DiffusionTerms
+from dcrnn_fast.model.dcrnn import DCRNN
+
+
+def build_model(
+    config: Config,
+    graph: SensorGraph,
+    *,
+    input_channels: int,
+    output_channels: int,
+    dtype: torch.dtype = torch.float32,
+) -> DCRNN:
+    """A freshly initialised DCRNN (from PyTorch's generator) on ``graph``'s diffusion terms.
+
+    Raises:
+        UserError: the graph does not yield the operators that the configuration asks for.
+    """
+    operators = graph_operators(graph, config.graph)
+    terms_dtype = torch.float64 if dtype == torch.float64 else torch.float32
+    return DCRNN(
+        DiffusionTerms.from_operators(operators, terms_dtype),
+        input_channels=input_channels,
+        output_channels=output_channels,
+        future_steps=config.data.future_steps,
+        hidden_units=config.model.hidden_units,
+        num_layers=config.model.num_layers,
+        backend=config.model.backend,
+        dtype=dtype,
+    )

@@ -1,0 +1,81 @@
+"""DCRNN: the diffusion convolutional recurrent encoder-decoder.
+
+Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units, L layers.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from dcrnn_fast.kernels import DiffusionTerms, dcrnn_seq2seq
+from dcrnn_fast.model.dcgru_cell import CellParameters
+from dcrnn_fast.model.graph_buffers import GraphBuffers
+
+
+class DCRNN(nn.Module):
+    """The model of Li et al. 2018 (section 2.3), as the released code has it.
+
+    Args:
+        terms: the graph's diffusion terms.
+        input_channels, output_channels: C and O; the O forecast channels are what the decoder reads back.
+        future_steps: F. The number of past steps is whatever the input has.
+        hidden_units, num_layers: H and L, the same in encoder and decoder.
+        backend: "auto", or one to insist on.
+        dtype: of the parameters; left out: PyTorch's default. The terms must be float64 for float64, else float32.
+    """
+
+    def __init__(
+        self,
+        terms: DiffusionTerms,
+        *,
+        input_channels: int,
+        output_channels: int,
+        future_steps: int,
+        hidden_units: int = 64,
+        num_layers: int = 2,
+        backend: str = "auto",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.input_channels = input_channels
+        self.output_channels = output_channels
+        self.future_steps = future_steps
+        self.hidden_units = hidden_units
+        self.num_layers = num_layers
+        self.backend = backend
+        self.graph = GraphBuffers(terms)
+        M = terms.num_terms
+        self.encoder = nn.ModuleList(
+            CellParameters(input_channels if layer == 0 else hidden_units, hidden_units, M, dtype)
+            for layer in range(num_layers)
+        )
+        self.decoder = nn.ModuleList(
+            CellParameters(output_channels if layer == 0 else hidden_units, hidden_units, M, dtype)
+            for layer in range(num_layers)
+        )
+        self.projection = nn.Linear(hidden_units, output_channels, dtype=dtype)
+        nn.init.xavier_uniform_(self.projection.weight)
+        nn.init.zeros_(self.projection.bias)
+
+    def forward(self, x_BPNC: Tensor, labels_BFNO: Tensor | None = None, feed_label_F: Tensor | None = None) -> Tensor:
+        """The scaled forecast (B, F, N, O).
+
+        Args:
+            x_BPNC: scaled inputs.
+            labels_BFNO, feed_label_F: scaled labels and the coins of scheduled sampling
+                (``scheduled_sampling.feed_label_coins``); left out: the decoder reads its own predictions.
+
+        Raises:
+            ValueError, TypeError, NotImplementedError: as ``dcrnn_fast.kernels.dcrnn_seq2seq``.
+        """
+        return dcrnn_seq2seq(
+            x_BPNC,
+            self.graph.terms(),
+            [cell.weights() for cell in self.encoder],  # type: ignore[operator]
+            [cell.weights() for cell in self.decoder],  # type: ignore[operator]
+            self.projection.weight,
+            self.projection.bias,
+            future_steps=self.future_steps,
+            labels_BFNO=labels_BFNO,
+            feed_label_F=feed_label_F,
+            backend=self.backend,
+        )

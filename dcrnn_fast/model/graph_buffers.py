@@ -1,0 +1,31 @@
+"""The graph's diffusion terms as buffers: they move with the module, and are no part of its state dict.
+
+A checkpoint holds the graph itself, from which the terms are made again; a state dict holds parameters only, so that
+weights can be loaded into a model of any graph with as many terms.
+"""
+
+from torch import nn
+
+from dcrnn_fast.kernels import DiffusionTerms
+
+_TENSOR_FIELDS = DiffusionTerms._fields[:6]
+
+
+class GraphBuffers(nn.Module):
+    """Holds one ``DiffusionTerms``; ``terms()`` gives it back on the module's present device and in its dtype."""
+
+    def __init__(self, terms: DiffusionTerms) -> None:
+        super().__init__()
+        self.num_nodes = terms.num_nodes
+        self.num_terms = terms.num_terms
+        for name, tensor in zip(_TENSOR_FIELDS, terms.tensors, strict=True):
+            self.register_buffer(name, tensor, persistent=False)
+
+    def terms(self) -> DiffusionTerms:
+        """The terms, as the operators take them."""
+        tensors = [self.get_buffer(name) for name in _TENSOR_FIELDS]
+        return DiffusionTerms(*tensors, num_nodes=self.num_nodes, num_terms=self.num_terms)  # type: ignore[misc]
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` says."""
+        return f"nodes={self.num_nodes}, terms={self.num_terms}, entries={self.get_buffer('value').shape[0]}"

@@ -1,0 +1,58 @@
+"""What the public operators refuse, in one wording: the argument, what it got, what it wanted."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.weights import CellWeights, cell_shape
+
+
+def require_shape(op: str, name: str, got: Tensor, wanted: Sequence[int | None]) -> None:
+    """Raises ValueError unless ``got`` has the wanted shape; None stands for any size."""
+    if got.dim() != len(wanted) or any(w is not None and g != w for g, w in zip(got.shape, wanted, strict=True)):
+        text = ", ".join("any" if size is None else str(size) for size in wanted)
+        raise ValueError(f"{op}: {name} must be ({text}), got {tuple(got.shape)}")
+
+
+def require_nodes(op: str, name: str, got: Tensor, dims: int, terms: DiffusionTerms) -> None:
+    """Raises ValueError unless ``got`` has ``dims`` dimensions with the graph's nodes in the last but one."""
+    if got.dim() != dims or got.shape[-2] != terms.num_nodes:
+        raise ValueError(
+            f"{op}: {name} must have {dims} dimensions with N={terms.num_nodes} nodes in the last but one, "
+            f"got {tuple(got.shape)}"
+        )
+
+
+def require_dtypes(op: str, terms: DiffusionTerms, **tensors: Tensor) -> None:
+    """Raises TypeError unless all tensors share one dtype and device that the graph's terms serve."""
+    (first_name, first), *others = tensors.items()
+    for name, tensor in others:
+        if tensor.dtype != first.dtype:
+            raise TypeError(f"{op}: {name} is {tensor.dtype}, {first_name} is {first.dtype}; they must agree")
+        if tensor.device != first.device:
+            raise ValueError(f"{op}: {name} is on {tensor.device}, {first_name} on {first.device}; they must agree")
+    if terms.value.device != first.device:
+        raise ValueError(f"{op}: the graph's terms are on {terms.value.device}, {first_name} on {first.device}")
+    wanted = torch.float64 if first.dtype == torch.float64 else torch.float32
+    if terms.value.dtype != wanted:
+        raise TypeError(
+            f"{op}: the graph's terms must be {wanted} for {first_name} in {first.dtype}, got {terms.value.dtype}"
+        )
+
+
+def require_layers(op: str, name: str, layers: Sequence[CellWeights], channels: int, terms: DiffusionTerms) -> int:
+    """H of stacked cells; raises ValueError unless each fits the one below it and the first fits ``channels``."""
+    if not layers:
+        raise ValueError(f"{op}: {name} needs at least one layer, got none")
+    hidden = layers[0].candidate_weight.shape[-1]
+    for index, weights in enumerate(layers):
+        got_channels, got_hidden = cell_shape(weights, terms.num_terms, f"{op}: {name}[{index}]")
+        wanted = channels if index == 0 else hidden
+        if got_channels != wanted or got_hidden != hidden:
+            raise ValueError(
+                f"{op}: {name}[{index}] takes {got_channels} channels into {got_hidden} units, "
+                f"wanted {wanted} channels into {hidden} units"
+            )
+    return hidden

@@ -1,0 +1,71 @@
+"""Public function of stacked DCGRU cells over a sequence.
+
+Shape legend: B batch, T steps, N nodes, C input channels, H units, L layers, M diffusion terms.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.checks import require_dtypes, require_layers, require_nodes, require_shape
+from dcrnn_fast.kernels.dcgru_sequence.manual import dcgru_sequence_manual
+from dcrnn_fast.kernels.dcgru_sequence.specification import dcgru_sequence_specification
+from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
+from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.weights import CellWeights
+
+IMPLEMENTATIONS = (
+    Implementation("manual", dcgru_sequence_manual, always),
+    Implementation("specification", dcgru_sequence_specification, always),
+)
+
+
+def dcgru_sequence(
+    x_BTNC: Tensor,
+    terms: DiffusionTerms,
+    layers: Sequence[CellWeights],
+    initial_LBNH: Tensor | None = None,
+    *,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """L stacked DCGRU cells over T steps (Li et al. 2018, section 2.2 and figure 2).
+
+    Args:
+        x_BTNC: the first layer's inputs; any strides.
+        terms: the graph's M operators, float32, or float64 when x is.
+        layers: each layer's parameters, in x's dtype (``CellWeights`` has their layout); layer l+1 reads
+            layer l's state.
+        initial_LBNH: the states before the first step, in x's dtype; left out: zeros.
+        backend: "auto", or one to insist on.
+
+    Returns:
+        (states_BTNH of the last layer at every step, states_LBNH of every layer after the last step), in x's dtype
+        (under autocast: in autocast's).
+
+    Raises:
+        ValueError: shapes disagree, no step, no layer, or an unknown backend.
+        TypeError: dtypes disagree.
+        NotImplementedError: the named backend cannot run here; the message says why.
+    """
+    require_nodes("dcgru_sequence", "x", x_BTNC, 4, terms)
+    if x_BTNC.shape[1] == 0:
+        raise ValueError(f"dcgru_sequence: x needs at least one step, got {tuple(x_BTNC.shape)}")
+    H = require_layers("dcgru_sequence", "layers", layers, x_BTNC.shape[3], terms)
+    B, _, N, _ = x_BTNC.shape
+    if initial_LBNH is None:
+        initial_LBNH = x_BTNC.new_zeros(len(layers), B, N, H)
+    require_shape("dcgru_sequence", "initial", initial_LBNH, (len(layers), B, N, H))
+    chosen = choose("dcgru_sequence", IMPLEMENTATIONS, backend, x_BTNC)
+    low = autocast_dtype(x_BTNC)
+    if low is None or chosen.name == "specification":
+        named = {
+            f"layer {index} {name}": tensor
+            for index, layer in enumerate(layers)
+            for name, tensor in zip(layer._fields, layer, strict=True)
+        }
+        require_dtypes("dcgru_sequence", terms, x=x_BTNC, initial=initial_LBNH, **named)
+        return chosen.run(x_BTNC, terms, layers, initial_LBNH)  # type: ignore[return-value]
+    with torch.autocast(x_BTNC.device.type, enabled=False):
+        lowered = [CellWeights(*(tensor.to(low) for tensor in layer)) for layer in layers]
+        return chosen.run(x_BTNC.to(low), terms, lowered, initial_LBNH.to(low))  # type: ignore[return-value]

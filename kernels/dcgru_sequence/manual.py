@@ -1,0 +1,134 @@
+"""Stacked DCGRU cells over a sequence as one operator with a hand-written backward.
+
+Shape legend: B batch, T steps, N nodes, C input channels, H units, L layers, M diffusion terms.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.dcgru_sequence.segment import CellGradients, Saved, State, run_backward, run_forward
+from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
+from dcrnn_fast.kernels.terms import DiffusionTerms, stacked_operator
+from dcrnn_fast.kernels.weights import CellWeights
+
+
+def group_layers(flat: Sequence[Tensor]) -> list[CellWeights]:
+    """Cells from the flat list of tensors that an operator's schema carries."""
+    return [CellWeights(*flat[start : start + 4]) for start in range(0, len(flat), 4)]
+
+
+@torch.library.custom_op("dcrnn_fast::dcgru_sequence_manual", mutates_args=())
+def _forward(
+    x_TNBC: Tensor, initial_LNBH: Tensor, terms: list[Tensor], num_terms: int, flat: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    layers = group_layers(flat)
+    operator = stacked_operator(DiffusionTerms.from_tensors(terms, num_terms), x_TNBC.dtype, transposed=False)
+    T = x_TNBC.shape[0]
+    saved = Saved.empty(x_TNBC, T, len(layers), initial_LNBH.shape[-1])
+    run_forward(
+        layers,
+        num_terms,
+        operator,
+        State.begin(initial_LNBH.unbind(0), operator),
+        T,
+        joined_input=lambda t: diffuse(x_TNBC[t], operator),
+        # One step's room would be taken for "no backward", where all steps share it: with T = 1 that is the same.
+        saved=saved,
+        after_step=lambda t, h_NBH: None,
+    )
+    return saved.h, saved.gates, saved.c
+
+
+@_forward.register_fake
+def _(
+    x_TNBC: Tensor, initial_LNBH: Tensor, terms: list[Tensor], num_terms: int, flat: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    saved = Saved.empty(x_TNBC, x_TNBC.shape[0], initial_LNBH.shape[0], initial_LNBH.shape[-1])
+    return saved.h, saved.gates, saved.c
+
+
+@torch.library.custom_op("dcrnn_fast::dcgru_sequence_manual_backward", mutates_args=())
+def _backward(
+    grad_TLNBH: Tensor,
+    x_TNBC: Tensor,
+    initial_LNBH: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    flat: list[Tensor],
+    saved: list[Tensor],
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    layers = group_layers(flat)
+    transposed = stacked_operator(DiffusionTerms.from_tensors(terms, num_terms), x_TNBC.dtype, transposed=True)
+    gradients = [CellGradients.zeros(weights) for weights in layers]
+    dx_TNBC = torch.empty_like(x_TNBC, memory_format=torch.contiguous_format)
+    dh = [torch.zeros_like(h_NBH) for h_NBH in initial_LNBH.unbind(0)]
+    run_backward(
+        layers,
+        num_terms,
+        transposed,
+        initial_LNBH.unbind(0),
+        Saved(*saved),
+        input_at=lambda t: x_TNBC[t],
+        gradients=gradients,
+        dh=dh,
+        state_gradient=lambda t, dx: grad_TLNBH[t].unbind(0),
+        after_step=lambda t, dx_NBC: _store(dx_TNBC, t, dx_NBC),
+    )
+    flat_gradients = [total.to(x_TNBC.dtype) for cell in gradients for total in cell]
+    return dx_TNBC, torch.stack(dh), flat_gradients
+
+
+def _store(where: Tensor, t: int, value: Tensor) -> None:
+    where[t] = value
+
+
+@_backward.register_fake
+def _(
+    grad_TLNBH: Tensor,
+    x_TNBC: Tensor,
+    initial_LNBH: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    flat: list[Tensor],
+    saved: list[Tensor],
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    return (
+        x_TNBC.new_empty(x_TNBC.shape),
+        initial_LNBH.new_empty(initial_LNBH.shape),
+        [tensor.new_empty(tensor.shape) for tensor in flat],
+    )
+
+
+def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    x_TNBC, initial_LNBH, terms, ctx.num_terms, flat = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(x_TNBC, initial_LNBH, *terms, *output, *flat)
+
+
+def _gradient(ctx, grad_TLNBH, *_):  # type: ignore[no-untyped-def]
+    x_TNBC, initial_LNBH, *rest = ctx.saved_tensors
+    terms, saved, flat = rest[:6], rest[6:9], rest[9:]
+    dx_TNBC, dinitial_LNBH, dflat = _backward(
+        grad_TLNBH.contiguous(), x_TNBC, initial_LNBH, terms, ctx.num_terms, flat, saved
+    )
+    return dx_TNBC, dinitial_LNBH, [None] * len(terms), None, dflat
+
+
+_forward.register_autograd(_gradient, setup_context=_setup)
+
+
+def dcgru_sequence_manual(
+    x_BTNC: Tensor, terms: DiffusionTerms, layers: Sequence[CellWeights], initial_LBNH: Tensor
+) -> tuple[Tensor, Tensor]:
+    """``dcgru_sequence`` with the hand-written backward; same contract."""
+    flat = [tensor for weights in layers for tensor in weights]
+    h_TLNBH, _, _ = _forward(
+        x_BTNC.permute(1, 2, 0, 3).contiguous(),
+        initial_LBNH.transpose(1, 2).contiguous(),
+        terms.tensors,
+        terms.num_terms,
+        flat,
+    )
+    return h_TLNBH[:, -1].permute(2, 0, 1, 3), h_TLNBH[-1].transpose(1, 2)

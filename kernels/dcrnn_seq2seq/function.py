@@ -1,0 +1,116 @@
+"""Public function of the DCRNN encoder-decoder.
+
+Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units, L layers,
+M diffusion terms.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.checks import require_dtypes, require_layers, require_nodes, require_shape
+from dcrnn_fast.kernels.dcrnn_seq2seq.manual import dcrnn_seq2seq_manual
+from dcrnn_fast.kernels.dcrnn_seq2seq.specification import dcrnn_seq2seq_specification
+from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
+from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.weights import CellWeights
+
+IMPLEMENTATIONS = (
+    Implementation("manual", dcrnn_seq2seq_manual, always),
+    Implementation("specification", dcrnn_seq2seq_specification, always),
+)
+
+
+def dcrnn_seq2seq(
+    x_BPNC: Tensor,
+    terms: DiffusionTerms,
+    encoder: Sequence[CellWeights],
+    decoder: Sequence[CellWeights],
+    projection_weight_OH: Tensor,
+    projection_bias_O: Tensor,
+    *,
+    future_steps: int,
+    labels_BFNO: Tensor | None = None,
+    feed_label_F: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """The DCRNN encoder-decoder (Li et al. 2018, section 2.3, as the released code has it).
+
+    The encoder starts from zeros; its last states start the decoder, whose first input is zeros and whose next inputs
+    are its own predictions, or the labels where scheduled sampling says so. Gradients go through fed-back predictions.
+
+    Args:
+        x_BPNC: scaled inputs.
+        terms: the graph's M operators, float32, or float64 when x is.
+        encoder, decoder: L cells each, in x's dtype; the encoder's first takes C channels, the decoder's first O.
+        projection_weight_OH, projection_bias_O: from the last layer's state to the prediction.
+        future_steps: F.
+        labels_BFNO: scaled labels; needed with ``feed_label_F``.
+        feed_label_F: bool, on x's device; where [t] is true, step t+1 reads label t, not prediction t. Left out: never.
+        backend: "auto", or one to insist on.
+
+    Returns:
+        Scaled prediction_BFNO in x's dtype (under autocast: in autocast's).
+
+    Raises:
+        ValueError: shapes disagree, labels or coins without the other, or an unknown backend.
+        TypeError: dtypes disagree.
+        NotImplementedError: the named backend cannot run here; the message says why.
+    """
+    op = "dcrnn_seq2seq"
+    require_nodes(op, "x", x_BPNC, 4, terms)
+    B, P, N, C = x_BPNC.shape
+    if P == 0 or future_steps < 1:
+        raise ValueError(f"{op}: needs at least one past and one future step, got {P} and {future_steps}")
+    H = require_layers(op, "encoder", encoder, C, terms)
+    O = projection_bias_O.shape[-1]  # noqa: E741
+    require_shape(op, "projection_weight", projection_weight_OH, (O, H))
+    require_shape(op, "projection_bias", projection_bias_O, (O,))
+    if require_layers(op, "decoder", decoder, O, terms) != H or len(decoder) != len(encoder):
+        raise ValueError(f"{op}: the decoder must have the encoder's {len(encoder)} layers of {H} units")
+    if (labels_BFNO is None) != (feed_label_F is None):
+        raise ValueError(f"{op}: labels and feed_label go together, got only one of them")
+    if labels_BFNO is None or feed_label_F is None:
+        labels_BFNO = x_BPNC.new_zeros(()).expand(B, future_steps, N, O)
+        feed_label_F = torch.zeros(future_steps, dtype=torch.bool, device=x_BPNC.device)
+    require_shape(op, "labels", labels_BFNO, (B, future_steps, N, O))
+    require_shape(op, "feed_label", feed_label_F, (future_steps,))
+    if feed_label_F.dtype != torch.bool:
+        raise TypeError(f"{op}: feed_label must be torch.bool, got {feed_label_F.dtype}")
+    chosen = choose(op, IMPLEMENTATIONS, backend, x_BPNC)
+    low = autocast_dtype(x_BPNC)
+    if low is None or chosen.name == "specification":
+        named = {
+            f"{part} {index} {name}": tensor
+            for part, cells in (("encoder", encoder), ("decoder", decoder))
+            for index, cell in enumerate(cells)
+            for name, tensor in zip(cell._fields, cell, strict=True)
+        }
+        require_dtypes(
+            op,
+            terms,
+            x=x_BPNC,
+            labels=labels_BFNO,
+            projection_weight=projection_weight_OH,
+            projection_bias=projection_bias_O,
+            **named,
+        )
+        return chosen.run(  # type: ignore[return-value]
+            x_BPNC, terms, encoder, decoder, projection_weight_OH, projection_bias_O, labels_BFNO, feed_label_F
+        )
+    with torch.autocast(x_BPNC.device.type, enabled=False):
+        return chosen.run(  # type: ignore[return-value]
+            x_BPNC.to(low),
+            terms,
+            _lower(encoder, low),
+            _lower(decoder, low),
+            projection_weight_OH.to(low),
+            projection_bias_O.to(low),
+            labels_BFNO.to(low),
+            feed_label_F,
+        )
+
+
+def _lower(cells: Sequence[CellWeights], dtype: torch.dtype) -> list[CellWeights]:
+    return [CellWeights(*(tensor.to(dtype) for tensor in cell)) for cell in cells]

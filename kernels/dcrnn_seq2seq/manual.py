@@ -1,0 +1,262 @@
+"""The DCRNN encoder-decoder as one operator with a hand-written backward: two segments, with feedback in the second.
+
+Shape legend: B batch, P past steps, F future steps, S = P+F, N nodes, C input channels, O output channels, H units,
+L layers, M diffusion terms.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.dcgru_sequence.manual import group_layers
+from dcrnn_fast.kernels.dcgru_sequence.segment import CellGradients, Saved, State, run_backward, run_forward
+from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype, diffuse
+from dcrnn_fast.kernels.terms import DiffusionTerms, stacked_operator
+from dcrnn_fast.kernels.weights import CellWeights
+
+
+@torch.library.custom_op("dcrnn_fast::seq2seq_manual", mutates_args=())
+def _forward(
+    x_PNBC: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    encoder: list[Tensor],
+    decoder: list[Tensor],
+    projection_weight_OH: Tensor,
+    projection_bias_O: Tensor,
+    labels_FNBO: Tensor,
+    feed_label_F: Tensor,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    operator = stacked_operator(DiffusionTerms.from_tensors(terms, num_terms), x_PNBC.dtype, transposed=False)
+    P, N, B, _ = x_PNBC.shape
+    F, O = feed_label_F.shape[0], projection_bias_O.shape[0]  # noqa: E741
+    saved = _empty_saved(x_PNBC, encoder, F, save)
+    encoder_saved, decoder_saved = (saved.steps(0, P), saved.steps(P, P + F)) if save else (saved, saved)
+    L, H = saved.h.shape[1], saved.h.shape[-1]
+    state = State.begin([x_PNBC.new_zeros(N, B, H)] * L, operator)
+    run_forward(
+        group_layers(encoder),
+        num_terms,
+        operator,
+        state,
+        P,
+        joined_input=lambda t: diffuse(x_PNBC[t], operator),
+        saved=encoder_saved,
+        after_step=lambda t, h_NBH: None,
+    )
+    prediction_FNBO = x_PNBC.new_empty(F, N, B, O)
+
+    def decoder_input(t: int) -> Tensor:
+        return diffuse(_decoder_input(t, prediction_FNBO, labels_FNBO, feed_label_F), operator)
+
+    def project(t: int, h_NBH: Tensor) -> None:
+        prediction_FNBO[t] = h_NBH @ projection_weight_OH.t() + projection_bias_O
+
+    run_forward(
+        group_layers(decoder),
+        num_terms,
+        operator,
+        state,
+        F,
+        joined_input=decoder_input,
+        saved=decoder_saved,
+        after_step=project,
+    )
+    return prediction_FNBO, saved.h, saved.gates, saved.c
+
+
+def _empty_saved(x_PNBC: Tensor, encoder: Sequence[Tensor], future_steps: int, save: bool) -> Saved:
+    H = encoder[3].shape[0]
+    return Saved.empty(x_PNBC, x_PNBC.shape[0] + future_steps if save else 1, len(encoder) // 4, H)
+
+
+def _decoder_input(t: int, prediction_FNBO: Tensor, labels_FNBO: Tensor, feed_label_F: Tensor) -> Tensor:
+    """What the decoder reads at step t: zeros, then the label or the prediction of the step before."""
+    if t == 0:
+        return torch.zeros_like(prediction_FNBO[0])
+    return torch.where(feed_label_F[t - 1], labels_FNBO[t - 1], prediction_FNBO[t - 1])
+
+
+@_forward.register_fake
+def _(
+    x_PNBC: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    encoder: list[Tensor],
+    decoder: list[Tensor],
+    projection_weight_OH: Tensor,
+    projection_bias_O: Tensor,
+    labels_FNBO: Tensor,
+    feed_label_F: Tensor,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    saved = _empty_saved(x_PNBC, encoder, feed_label_F.shape[0], save)
+    return x_PNBC.new_empty(labels_FNBO.shape), saved.h, saved.gates, saved.c
+
+
+@torch.library.custom_op("dcrnn_fast::seq2seq_manual_backward", mutates_args=())
+def _backward(
+    grad_FNBO: Tensor,
+    x_PNBC: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    encoder: list[Tensor],
+    decoder: list[Tensor],
+    projection_weight_OH: Tensor,
+    labels_FNBO: Tensor,
+    feed_label_F: Tensor,
+    prediction_FNBO: Tensor,
+    saved_tensors: list[Tensor],
+) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+    transposed = stacked_operator(DiffusionTerms.from_tensors(terms, num_terms), x_PNBC.dtype, transposed=True)
+    P, F = x_PNBC.shape[0], feed_label_F.shape[0]
+    saved = Saved(*saved_tensors)
+    encoder_saved, decoder_saved = saved.steps(0, P), saved.steps(P, P + F)
+    wide = accumulator_dtype(x_PNBC.dtype)
+    dprojection_weight_OH = torch.zeros_like(projection_weight_OH, dtype=wide)
+    dprojection_bias_O = dprojection_weight_OH.new_zeros(projection_weight_OH.shape[0])
+    dlabels_FNBO = torch.zeros_like(prediction_FNBO)
+    L = saved.h.shape[1]
+
+    def prediction_gradient(t: int, dx_NBO: Tensor | None) -> list[Tensor | None]:
+        total_NBO = grad_FNBO[t]
+        if dx_NBO is not None:
+            zero = torch.zeros_like(dx_NBO)
+            dlabels_FNBO[t] = torch.where(feed_label_F[t], dx_NBO, zero)
+            total_NBO = total_NBO + torch.where(feed_label_F[t], zero, dx_NBO)
+        total_RO = total_NBO.reshape(-1, total_NBO.shape[-1])
+        h_RH = decoder_saved.h[t, -1].reshape(total_RO.shape[0], -1)
+        dprojection_weight_OH.add_(total_RO.t() @ h_RH)
+        dprojection_bias_O.add_(total_RO.sum(0, dtype=wide))
+        return [*[None] * (L - 1), total_NBO @ projection_weight_OH]
+
+    dh = [torch.zeros_like(h_NBH) for h_NBH in saved.h[0].unbind(0)]
+    decoder_cells, encoder_cells = group_layers(decoder), group_layers(encoder)
+    decoder_gradients = [CellGradients.zeros(weights) for weights in decoder_cells]
+    run_backward(
+        decoder_cells,
+        num_terms,
+        transposed,
+        encoder_saved.h[-1].unbind(0),
+        decoder_saved,
+        input_at=lambda t: _decoder_input(t, prediction_FNBO, labels_FNBO, feed_label_F),
+        gradients=decoder_gradients,
+        dh=dh,
+        state_gradient=prediction_gradient,
+        after_step=lambda t, dx_NBO: None,
+    )
+    encoder_gradients = [CellGradients.zeros(weights) for weights in encoder_cells]
+    dx_PNBC = torch.empty_like(x_PNBC)
+
+    def store_input_gradient(t: int, dx_NBC: Tensor) -> None:
+        dx_PNBC[t] = dx_NBC
+
+    run_backward(
+        encoder_cells,
+        num_terms,
+        transposed,
+        [torch.zeros_like(h_NBH) for h_NBH in dh],
+        encoder_saved,
+        input_at=lambda t: x_PNBC[t],
+        gradients=encoder_gradients,
+        dh=dh,
+        state_gradient=lambda t, dx: [],
+        after_step=store_input_gradient,
+    )
+    dtype = x_PNBC.dtype
+    return (
+        dx_PNBC,
+        [total.to(dtype) for cell in encoder_gradients for total in cell],
+        [total.to(dtype) for cell in decoder_gradients for total in cell],
+        dprojection_weight_OH.to(dtype),
+        dprojection_bias_O.to(dtype),
+        dlabels_FNBO,
+    )
+
+
+@_backward.register_fake
+def _(
+    grad_FNBO: Tensor,
+    x_PNBC: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    encoder: list[Tensor],
+    decoder: list[Tensor],
+    projection_weight_OH: Tensor,
+    labels_FNBO: Tensor,
+    feed_label_F: Tensor,
+    prediction_FNBO: Tensor,
+    saved_tensors: list[Tensor],
+) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+    return (
+        x_PNBC.new_empty(x_PNBC.shape),
+        [tensor.new_empty(tensor.shape) for tensor in encoder],
+        [tensor.new_empty(tensor.shape) for tensor in decoder],
+        projection_weight_OH.new_empty(projection_weight_OH.shape),
+        projection_weight_OH.new_empty(projection_weight_OH.shape[0]),
+        prediction_FNBO.new_empty(prediction_FNBO.shape),
+    )
+
+
+def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    x_PNBC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, labels_FNBO, feed_label_F, save = inputs
+    if not save:
+        raise RuntimeError("dcrnn_fast::seq2seq_manual: a backward needs save=True")
+    ctx.num_encoder = len(encoder)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(x_PNBC, projection_weight_OH, labels_FNBO, feed_label_F, *output, *terms, *encoder, *decoder)
+
+
+def _gradient(ctx, grad_FNBO, *_):  # type: ignore[no-untyped-def]
+    x_PNBC, projection_weight_OH, labels_FNBO, feed_label_F, prediction_FNBO, *rest = ctx.saved_tensors
+    saved, terms, cells = rest[:3], rest[3:9], rest[9:]
+    encoder, decoder = cells[: ctx.num_encoder], cells[ctx.num_encoder :]
+    dx, dencoder, ddecoder, dweight, dbias, dlabels = _backward(
+        grad_FNBO.contiguous(),
+        x_PNBC,
+        terms,
+        ctx.num_terms,
+        encoder,
+        decoder,
+        projection_weight_OH,
+        labels_FNBO,
+        feed_label_F,
+        prediction_FNBO,
+        saved,
+    )
+    return dx, [None] * len(terms), None, dencoder, ddecoder, dweight, dbias, dlabels, None, None
+
+
+_forward.register_autograd(_gradient, setup_context=_setup)
+
+
+def dcrnn_seq2seq_manual(
+    x_BPNC: Tensor,
+    terms: DiffusionTerms,
+    encoder: Sequence[CellWeights],
+    decoder: Sequence[CellWeights],
+    projection_weight_OH: Tensor,
+    projection_bias_O: Tensor,
+    labels_BFNO: Tensor,
+    feed_label_F: Tensor,
+) -> Tensor:
+    """``dcrnn_seq2seq`` with the hand-written backward; same contract, with labels and coins given."""
+    encoder_flat = [tensor for weights in encoder for tensor in weights]
+    decoder_flat = [tensor for weights in decoder for tensor in weights]
+    differentiable = [x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat]
+    save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
+    prediction_FNBO, _, _, _ = _forward(
+        x_BPNC.permute(1, 2, 0, 3).contiguous(),
+        terms.tensors,
+        terms.num_terms,
+        encoder_flat,
+        decoder_flat,
+        projection_weight_OH,
+        projection_bias_O,
+        labels_BFNO.permute(1, 2, 0, 3).contiguous(),
+        feed_label_F,
+        save,
+    )
+    return prediction_FNBO.permute(2, 0, 1, 3)

@@ -1,0 +1,57 @@
+"""Public function of the diffusion convolution.
+
+Shape legend: B batch, N nodes, C input channels, O output channels, M diffusion terms, I = C*M weight rows.
+"""
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.checks import require_dtypes, require_nodes, require_shape
+from dcrnn_fast.kernels.diffusion_conv.manual import diffusion_conv_manual
+from dcrnn_fast.kernels.diffusion_conv.specification import diffusion_conv_specification
+from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
+from dcrnn_fast.kernels.terms import DiffusionTerms
+
+IMPLEMENTATIONS = (
+    Implementation("manual", diffusion_conv_manual, always),
+    Implementation("specification", diffusion_conv_specification, always),
+)
+
+
+def diffusion_conv(
+    x_BNC: Tensor,
+    terms: DiffusionTerms,
+    weight_IO: Tensor,
+    bias_O: Tensor | None = None,
+    *,
+    backend: str = "auto",
+) -> Tensor:
+    """Sum over diffusion terms m of P_m x W_m, plus bias (Li et al. 2018, equation 2, for any recursion).
+
+    Args:
+        x_BNC: activations; float32, float64, bfloat16 or float16, any strides.
+        terms: the graph's M operators, float32, or float64 when x is.
+        weight_IO: (C*M, O) in x's dtype; row = channel*M + m.
+        bias_O: in x's dtype; left out: none.
+        backend: "auto", or one to insist on.
+
+    Returns:
+        y_BNO in x's dtype (under autocast: in autocast's). Sums run in float32 or wider.
+
+    Raises:
+        ValueError: shapes disagree, or an unknown backend.
+        TypeError: dtypes disagree.
+        NotImplementedError: the named backend cannot run here; the message says why.
+    """
+    require_nodes("diffusion_conv", "x", x_BNC, 3, terms)
+    rows = x_BNC.shape[-1] * terms.num_terms
+    require_shape("diffusion_conv", "weight", weight_IO, (rows, None))
+    bias_O = weight_IO.new_zeros(weight_IO.shape[1]) if bias_O is None else bias_O
+    require_shape("diffusion_conv", "bias", bias_O, (weight_IO.shape[1],))
+    chosen = choose("diffusion_conv", IMPLEMENTATIONS, backend, x_BNC)
+    low = autocast_dtype(x_BNC)
+    if low is None or chosen.name == "specification":
+        require_dtypes("diffusion_conv", terms, x=x_BNC, weight=weight_IO, bias=bias_O)
+        return chosen.run(x_BNC, terms, weight_IO, bias_O)  # type: ignore[return-value]
+    with torch.autocast(x_BNC.device.type, enabled=False):
+        return chosen.run(x_BNC.to(low), terms, weight_IO.to(low), bias_O.to(low))  # type: ignore[return-value]

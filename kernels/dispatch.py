@@ -1,0 +1,67 @@
+"""Which implementation of an operator runs: ``backend=`` is resolved here, in Python, before the operator is called."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+BACKENDS = ("specification", "manual", "cpu", "triton", "cuda")
+
+_log = logging.getLogger("dcrnn_fast.kernels")
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to compute an operator.
+
+    ``why_not`` takes the operator's first tensor and returns the reason it cannot run here, or None if it can.
+    """
+
+    name: str
+    run: Callable[..., object]
+    why_not: Callable[[Tensor], str | None]
+
+
+def always(_: Tensor) -> str | None:
+    """Plain PyTorch runs wherever the tensor is."""
+    return None
+
+
+def choose(op: str, implementations: Sequence[Implementation], backend: str, x: Tensor) -> Implementation:
+    """The first implementation that can run, or the named one.
+
+    Raises:
+        ValueError: a name that no operator knows.
+        NotImplementedError: the named backend cannot run here; the message says why and what can.
+    """
+    if backend not in ("auto", *BACKENDS):
+        raise ValueError(f"{op}: unknown backend {backend!r}; known: auto, {', '.join(BACKENDS)}")
+    reasons = []
+    for implementation in implementations:
+        if backend not in ("auto", implementation.name):
+            continue
+        reason = implementation.why_not(x)
+        if reason is None:
+            if reasons:
+                _say_once(f"{op}: using {implementation.name} because {'; '.join(reasons)}")
+            return implementation
+        reasons.append(f"{implementation.name}: {reason}")
+    if not reasons:
+        here = ", ".join(implementation.name for implementation in implementations)
+        reasons.append(f"{backend}: no kernels of this backend in this version, which has {here}")
+    raise NotImplementedError(f"{op}: no backend can run here ({'; '.join(reasons)})")
+
+
+@cache
+def _say_once(message: str) -> None:
+    _log.warning(message)
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """The dtype of the autocast region around the call, or None outside one."""
+    if x.dtype != torch.float64 and torch.is_autocast_enabled(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)
+    return None
