@@ -86,15 +86,17 @@ def _flags(cls: type) -> list[str]:
 
 
 def _one_line(boxed: str) -> str:
-    """The sentence in the box that tyro draws: its text up to the first rule."""
-    sentence: list[str] = []
+    """The sentence in the box that tyro draws: below the title, above the next rule.
+
+    The title stands in the box's upper border, or, where stdout is not UTF-8, above a rule of hyphens.
+    """
+    parts: list[list[str]] = [[]]
     for line in boxed.splitlines():
-        if line.startswith(("╭", "╰")):
-            continue
         text = line.strip("│ ")
-        if text and set(text) == {"─"}:
-            break
-        sentence.append(text)
-    joined = " ".join(sentence)
+        if text and set(text) <= {"─", "-"}:
+            parts.append([])
+        elif text and not line.startswith(("╭", "╰")):
+            parts[-1].append(text)
+    sentence = parts[0] if "╭" in boxed else parts[1]
     # Our own refusals come back as "Error parsing SECTION: ...", a flag's bad value as "Error parsing --FLAG: ...".
-    return re.sub(r"^Error parsing (--\S+: )?(?:[^-:]\S*: )?", r"\1", joined)
+    return re.sub(r"^Error parsing (--\S+: )?(?:[^-:]\S*: )?", r"\1", " ".join(sentence))

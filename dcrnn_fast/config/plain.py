@@ -48,7 +48,7 @@ def _unknown_key(key: object, where: str, cls: type, names: list[str]) -> str:
         if dataclasses.is_dataclass(hint) and key in {f.name for f in dataclasses.fields(hint)}:
             return f"unknown key {key!r} in {place}; it belongs to section {_join(where, section)}"
     like = nearest(str(key), names)
-    hint = f"; did you mean {like}?" if like else ""
+    hint = f"; did you mean {like}?" if like else ";"
     return f"unknown key {key!r} in {place}{hint} known keys: {', '.join(names)}"
 
 

@@ -45,9 +45,15 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value)
 class _Dumper(yaml.SafeDumper):
     """Quotes a text that YAML 1.1 or 1.2 would read as something else."""
 
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        # Line breaks of Unicode come back as spaces unless they are escaped, which only double quotes do.
+        breaks = set(text) & set("\x85\u2028\u2029\ufeff")
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if breaks else None)
+
 
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9]+\Z"), list("-+0123456789"))
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def to_yaml(config: Any) -> str:
@@ -108,7 +114,7 @@ def load_config(name_or_path: str) -> Config:
         return parse_yaml(file.read_text(encoding="utf-8"), source=f"preset {name_or_path}")
     if not Path(name_or_path).exists():
         like = nearest(name_or_path, known)
-        hint = f"; did you mean {like}?" if like else ""
+        hint = f"; did you mean {like}?" if like else ";"
         raise UserError(
             f"configuration {name_or_path!r} is neither a file nor a preset{hint} presets: {', '.join(known)}"
         )

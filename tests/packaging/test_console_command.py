@@ -1,0 +1,51 @@
+"""``dcrnn-fast``: subcommands, help, and one line with exit code 2 for a mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcrnn_fast import __version__, cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in cli.COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dcrnn_fast {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["trian"], "did you mean train?"), ([], "which one?"), (["--hlep"], "unknown command --hlep")]
+)
+def test_a_mistake_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert said in shown.err
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_command_shows_its_defaults(name: str) -> None:
+    """As a module in a fresh process: what `python -m dcrnn_fast.NAME --help` prints."""
+    shown = subprocess.run(
+        [sys.executable, "-m", f"dcrnn_fast.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert f"usage: dcrnn-fast {name}" in shown
+    assert "(default: " in shown
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_command_refuses_an_unknown_flag(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([name, "--no-such-flag", "1"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"dcrnn-fast {name}: error: ")
+    assert shown.count("\n") == 1

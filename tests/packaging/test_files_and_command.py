@@ -1,0 +1,102 @@
+"""Atomic files and the exit codes of commands."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from dcrnn_fast.command import run_command
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import require_writable_folder, sha256_of, write_atomically
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_written_file_is_whole_and_its_digest_right(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    digest = write_atomically(path, lambda stream: stream.write(b"weights") and None)
+    assert path.read_bytes() == b"weights"
+    assert digest == sha256_of(path) == hashlib.sha256(b"weights").hexdigest()
+    assert os.listdir(tmp_path) == ["model.pt"]
+
+
+def test_an_error_in_the_middle_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"old")
+
+    def broken(stream: BinaryIO) -> None:
+        stream.write(b"half")
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError, match="a bug"):
+        write_atomically(path, broken)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["model.pt"]
+
+
+@pytest.mark.parametrize("writer", ["lambda f: f.write(bytes(10**6))", "lambda f: torch.save(torch.zeros(10**6), f)"])
+def test_a_full_disk_is_one_line_and_keeps_the_old_file(writer: str, tmp_path: Path) -> None:
+    """A limit on file size stands in for the full disk: write() fails in the middle with an OSError as well."""
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"old")
+    code = f"""
+import resource, signal, torch
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import write_atomically
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    write_atomically({str(path)!r}, {writer})
+except UserError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == f"cannot write {path}: File too large; nothing there was changed\n"
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["model.pt"]
+
+
+def test_a_folder_is_made(tmp_path: Path) -> None:
+    made = require_writable_folder(tmp_path / "a" / "b", "results folder")
+    assert made.is_dir()
+    assert os.listdir(made) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(
+        UserError, match=r"^results folder .*taken/runs cannot be written: Not a directory; name a fold"
+    ):
+        require_writable_folder(tmp_path / "taken" / "runs", "results folder")
+
+
+def _mistaken(argv: list[str]) -> int:
+    raise UserError(f"{argv[0]} is wrong\nin two lines")
+
+
+@pytest.mark.parametrize(("rank", "printed"), [(None, True), ("0", True), ("1", False)])
+def test_a_mistake_is_printed_by_rank_0_only(
+    rank: str | None, printed: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+    assert run_command("train", _mistaken, ["--x"]) == 2
+    assert capsys.readouterr().err == ("dcrnn-fast train: error: --x is wrong in two lines\n" if printed else "")
+
+
+def test_exit_codes() -> None:
+    def interrupted(argv: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    def buggy(argv: list[str]) -> int:
+        raise ZeroDivisionError
+
+    assert run_command("train", lambda argv: len(argv), ["a", "b", "c"]) == 3
+    assert run_command("train", interrupted, []) == 130
+    with pytest.raises(ZeroDivisionError):
+        run_command("train", buggy, [])

@@ -1,0 +1,65 @@
+"""``import dcrnn_fast`` is light, its names arrive when used, and kernels/ is one package only."""
+
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import dcrnn_fast
+from dcrnn_fast import _source_tree
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_import_loads_neither_torch_nor_kernels() -> None:
+    code = (
+        "import sys, dcrnn_fast.cli; print([m for m in ('torch', 'numpy', 'dcrnn_fast.kernels') if m in sys.modules])"
+    )
+    assert _python(code) == "[]\n"
+
+
+@pytest.mark.parametrize("name", [n for n in dcrnn_fast.__all__ if n != "__version__"])
+def test_every_public_name_arrives(name: str) -> None:
+    assert callable(getattr(dcrnn_fast, name))
+    assert name in dir(dcrnn_fast)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'DCRN'"):
+        _ = dcrnn_fast.DCRN
+
+
+def test_the_version_has_one_home() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in project["project"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "dcrnn_fast.__version__"}
+    assert re.search(rf"^## {re.escape(dcrnn_fast.__version__)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_kernels_come_from_the_source_tree_once() -> None:
+    kernels = importlib.import_module("dcrnn_fast.kernels")
+    assert kernels is importlib.import_module("dcrnn_fast.kernels")
+    assert Path(str(kernels.__file__)).parent == ROOT / "kernels"
+
+
+def test_mounting_again_changes_nothing() -> None:
+    before = list(sys.meta_path)
+    importlib.reload(_source_tree).mount_kernels()
+    assert sys.meta_path == before
+
+
+def test_the_finder_answers_for_one_name_only() -> None:
+    finder = _source_tree.SourceKernels()
+    assert finder.find_spec("dcrnn_fast.kernelsx") is None
+    assert finder.find_spec("dcrnn_fast.kernels.terms") is None
+    spec = finder.find_spec("dcrnn_fast.kernels")
+    assert spec is not None
+    assert spec.origin == str(ROOT / "kernels" / "__init__.py")
