@@ -1,0 +1,32 @@
+"""Files to series with a mask, to windows by index, to batches; the synthetic city; the prepared store."""
+
+from dcrnn_fast.data.batches import GlobalBatch, GlobalBatches, epoch_order, share
+from dcrnn_fast.data.city import synthetic_city
+from dcrnn_fast.data.dataset import Batch, ForecastData, assemble_data, future_times, open_data
+from dcrnn_fast.data.inputs import assemble_inputs
+from dcrnn_fast.data.scaler import Scaler, fit_scaler
+from dcrnn_fast.data.series import SensorSeries, make_series
+from dcrnn_fast.data.sources import read_series
+from dcrnn_fast.data.window_format import WindowFormat
+from dcrnn_fast.data.windows import WindowSet
+
+__all__ = [
+    "Batch",
+    "ForecastData",
+    "GlobalBatch",
+    "GlobalBatches",
+    "Scaler",
+    "SensorSeries",
+    "WindowFormat",
+    "WindowSet",
+    "assemble_data",
+    "assemble_inputs",
+    "epoch_order",
+    "fit_scaler",
+    "future_times",
+    "make_series",
+    "open_data",
+    "read_series",
+    "share",
+    "synthetic_city",
+]

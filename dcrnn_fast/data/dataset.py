@@ -1,0 +1,187 @@
+"""Series, graph, windows and scaler together: what training and evaluation work on.
+
+Shape legend: W windows, B batch, P past steps, F future steps, N sensors, C input channels, O target channels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+import dcrnn_fast.graph
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.inputs import readable, with_time_channels
+from dcrnn_fast.data.scaler import Scaler, fit_scaler
+from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
+from dcrnn_fast.data.sources import read_source
+from dcrnn_fast.data.times import advance
+from dcrnn_fast.data.window_format import WindowFormat
+from dcrnn_fast.data.windows import WindowSet, split_windows
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph import SensorGraph, match_graph
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batch:
+    """Windows as tensors.
+
+    Attributes:
+        x_BPNC: float32, scaled: what the encoder reads.
+        y_BFNO: float32, original units, 0 where missing.
+        observed_BFNO: bool, from the raw targets.
+        labels_BFNO: float32, scaled, with the rule for missing readings: what teacher forcing feeds back.
+        starts: int64 (B,), the windows' first rows (numpy, on the host).
+    """
+
+    x_BPNC: torch.Tensor
+    y_BFNO: torch.Tensor
+    observed_BFNO: torch.Tensor
+    labels_BFNO: torch.Tensor
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on a device."""
+        return Batch(
+            self.x_BPNC.to(device),
+            self.y_BFNO.to(device),
+            self.observed_BFNO.to(device),
+            self.labels_BFNO.to(device),
+            self.starts,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class ForecastData:
+    """One copy of the series, and windows into it by index.
+
+    Attributes:
+        series: with the value channels of ``window_format``, in its order.
+        graph: its nodes stand in the series' order.
+        train, validation, test: the windows of each part.
+        notes: what a user should be told, one line each (gaps, limits).
+    """
+
+    series: SensorSeries
+    graph: SensorGraph
+    window_format: WindowFormat
+    scaler: Scaler
+    train: WindowSet
+    validation: WindowSet
+    test: WindowSet
+    notes: tuple[str, ...] = ()
+
+    def windows(self, part: str) -> WindowSet:
+        """The windows of train, validation or test.
+
+        Raises:
+            UserError: another name.
+        """
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        if part not in parts:
+            raise UserError(f"the parts of the data are train, validation and test, got {part!r}")
+        return parts[part]
+
+    def gather(self, starts: np.ndarray) -> Batch:
+        """The windows that begin at these rows; an empty array gives an empty batch."""
+        starts = np.asarray(starts, dtype=np.int64)
+        form, past = self.window_format, self.window_format.past_steps
+        rows_BS = starts[:, None] + np.arange(form.window_steps)
+        targets = list(form.target_channels)
+        values_BSNC = self.series.values_TNC[rows_BS]
+        observed_BSNC = self.series.observed_TNC[rows_BS]
+        if targets == list(range(len(form.channels))):
+            y_BFNO, observed_BFNO = values_BSNC[:, past:], observed_BSNC[:, past:]
+        else:
+            y_BFNO, observed_BFNO = values_BSNC[:, past:][..., targets], observed_BSNC[:, past:][..., targets]
+        # Over the whole window: a fed-back label may be the last observed reading from before the forecast.
+        scaled_BSNC = readable(values_BSNC, observed_BSNC, self.scaler, form.missing_input)
+        x_BPNC = with_time_channels(scaled_BSNC[:, :past], self.series.times_T[rows_BS[:, :past]], form)
+        return Batch(
+            x_BPNC=torch.from_numpy(np.ascontiguousarray(x_BPNC)),
+            y_BFNO=torch.from_numpy(np.ascontiguousarray(y_BFNO)),
+            observed_BFNO=torch.from_numpy(np.ascontiguousarray(observed_BFNO)),
+            labels_BFNO=torch.from_numpy(np.ascontiguousarray(scaled_BSNC[:, past:][..., targets])),
+            starts=starts,
+        )
+
+    def input_times(self, starts: np.ndarray) -> np.ndarray:
+        """(W, P) ``datetime64[s]``, the times that each window reads."""
+        return self.series.times_T[np.asarray(starts)[:, None] + np.arange(self.window_format.past_steps)]
+
+    def target_times(self, starts: np.ndarray) -> np.ndarray:
+        """(W, F) ``datetime64[s]``, the times that each window forecasts."""
+        form = self.window_format
+        return self.series.times_T[np.asarray(starts)[:, None] + np.arange(form.past_steps, form.window_steps)]
+
+
+def future_times(last_time: np.datetime64, window_format: WindowFormat) -> np.ndarray:
+    """(F,) ``datetime64[s]``: the times after the last reading, for a forecast."""
+    return advance(last_time, np.arange(1, window_format.future_steps + 1), window_format.interval)
+
+
+def window_format_of(series: SensorSeries, config: DataConfig) -> WindowFormat:
+    """The window format of a series under a configuration.
+
+    Raises:
+        UserError: a target is no channel of the series.
+    """
+    targets = config.targets or series.channels[:1]
+    if unknown := [name for name in targets if name not in series.channels]:
+        raise UserError(f"targets: no channel {unknown[0]!r}; the channels are {', '.join(series.channels)}")
+    if len(set(targets)) != len(targets):
+        raise UserError(f"targets: each channel once, got {', '.join(targets)}")
+    return WindowFormat(
+        past_steps=config.past_steps,
+        future_steps=config.future_steps,
+        channels=series.channels,
+        target_channels=tuple(series.channels.index(name) for name in targets),
+        units=series.units,
+        time_of_day=config.time_of_day,
+        day_of_week=config.day_of_week,
+        missing=series.missing,
+        missing_input=config.missing_input,
+        freq=series.freq,
+    )
+
+
+def open_data(data: DataConfig, graph: GraphConfig, *, scaler: Scaler | None = None) -> ForecastData:
+    """Read series and graph, match them, cut and split the windows, fit the scaler.
+
+    Args:
+        scaler: use this one instead of fitting (a trained model's).
+
+    Raises:
+        UserError: anything that the readers, the graph or the split refuse; no graph; a sensor without a reading.
+    """
+    series, own_graph = read_source(data, graph)
+    if graph.graph is not None:
+        own_graph = dcrnn_fast.graph.read_graph(graph, ids=series.ids)
+    if own_graph is None:
+        raise UserError(f"{data.data} brings no graph along: give one with --graph")
+    return assemble_data(series, match_graph(own_graph, series.ids, graph.match), data, scaler=scaler)
+
+
+def assemble_data(
+    series: SensorSeries, graph: SensorGraph, config: DataConfig, *, scaler: Scaler | None = None
+) -> ForecastData:
+    """``open_data`` for a series and a graph that are in memory, the graph's nodes in the series' order."""
+    window_format = window_format_of(series, config)
+    require_observed_sensors(series, window_format.target_channels, config.data)
+    split = split_windows(series, config)
+    if scaler is None:
+        scaler = fit_scaler(series, split.whole_train_W, config.past_steps, config.scaler)
+    elif len(scaler.mean) != len(series.channels):
+        raise UserError(f"the scaler has {len(scaler.mean)} channel(s), the series has {len(series.channels)}")
+    return ForecastData(
+        series=series,
+        graph=graph,
+        window_format=window_format,
+        scaler=scaler,
+        train=split.train,
+        validation=split.validation,
+        test=split.test,
+        notes=series.notes,
+    )

@@ -1,0 +1,67 @@
+"""What the network reads: scaled readings, a rule for missing ones, time of day, day of week.
+
+The same few functions serve training, evaluation and forecasting, so that they cannot disagree.
+
+Shape legend: B batch, P past steps, F future steps, S steps (P or P + F), N sensors, C channels, O target channels.
+"""
+
+import numpy as np
+
+from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.data.times import day_of_week, fraction_of_day
+from dcrnn_fast.data.window_format import WindowFormat
+
+
+def readable(values_BSNC: np.ndarray, observed_BSNC: np.ndarray, scaler: Scaler, missing_input: str) -> np.ndarray:
+    """Scaled readings (float32) with the rule for missing ones applied.
+
+    zero: raw 0, scaled, as the published model read them. mean: the scaler's mean, which is 0 when scaled. last: the
+    last observed reading of the same sensor and channel earlier in the same window, so that a forecast needs nothing
+    older than its P steps; the mean before the first one.
+
+    Args:
+        values_BSNC: float32, original units, 0 at missing readings.
+        observed_BSNC: bool.
+    """
+    scaled_BSNC = scaler.transform(values_BSNC)
+    if missing_input == "zero" or observed_BSNC.all():
+        return scaled_BSNC
+    scaled_BSNC[~observed_BSNC] = 0.0
+    if missing_input == "mean":
+        return scaled_BSNC
+    step_S = np.arange(observed_BSNC.shape[1]).reshape(1, -1, 1, 1)
+    last_BSNC = np.maximum.accumulate(np.where(observed_BSNC, step_S, 0), axis=1)
+    return np.take_along_axis(scaled_BSNC, last_BSNC, axis=1)
+
+
+def with_time_channels(scaled_BPNC: np.ndarray, times_BP: np.ndarray, window_format: WindowFormat) -> np.ndarray:
+    """The value channels, then the fraction of the day, then one-hot days from Monday, as far as configured."""
+    num_values = scaled_BPNC.shape[-1]
+    if window_format.input_channels == num_values:
+        return scaled_BPNC
+    x_BPNC = np.empty((*scaled_BPNC.shape[:-1], window_format.input_channels), dtype=np.float32)
+    x_BPNC[..., :num_values] = scaled_BPNC
+    if window_format.time_of_day:
+        x_BPNC[..., num_values] = fraction_of_day(times_BP)[:, :, None]
+    if window_format.day_of_week:
+        one_hot_BP7 = day_of_week(times_BP)[:, :, None] == np.arange(7)
+        x_BPNC[..., num_values + window_format.time_of_day :] = one_hot_BP7[:, :, None, :]
+    return x_BPNC
+
+
+def assemble_inputs(
+    window_format: WindowFormat,
+    scaler: Scaler,
+    values_BPNC: np.ndarray,
+    observed_BPNC: np.ndarray,
+    times_BP: np.ndarray,
+) -> np.ndarray:
+    """x_BPNC, float32 and scaled: what the network reads.
+
+    Args:
+        values_BPNC: float32, original units, the value channels of ``window_format``, 0 at missing readings.
+        observed_BPNC: bool.
+        times_BP: ``datetime64[s]``.
+    """
+    scaled_BPNC = readable(values_BPNC, observed_BPNC, scaler, window_format.missing_input)
+    return with_time_channels(scaled_BPNC, times_BP, window_format)

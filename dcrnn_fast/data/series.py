@@ -1,0 +1,263 @@
+"""A sensor series: readings, which of them were observed, their times, and where no window may cross.
+
+Shape legend: T time, N sensors, C channels.
+"""
+
+import itertools
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dcrnn_fast.data.times import format_freq, regular_axis
+from dcrnn_fast.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class SensorSeries:
+    """Readings of N sensors on a regular time axis.
+
+    Attributes:
+        values_TNC: float32, original units, may be memory-mapped; a missing reading holds 0 whatever its file held.
+        observed_TNC: bool, may be memory-mapped; false where the reading is missing.
+        times_T: ``datetime64[s]``, one a row.
+        ids: N different texts.
+        channels: C different names; units: C texts, "" where unknown.
+        interval: time between rows, ``timedelta64`` in seconds or months.
+        segments: half-open row ranges without a gap in time; windows stay inside unless gaps may be crossed.
+        parts: half-open row ranges that nothing ever crosses (the files of a scenario folder); each is a whole number
+            of segments.
+        missing: the rule that made the mask: zero, nan or none.
+        positions_N2: (latitude, longitude) in degrees, or None.
+        notes: what a user should be told about the series, one line each.
+    """
+
+    values_TNC: np.ndarray
+    observed_TNC: np.ndarray
+    times_T: np.ndarray
+    ids: tuple[str, ...]
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    interval: np.timedelta64
+    segments: tuple[tuple[int, int], ...]
+    parts: tuple[tuple[int, int], ...]
+    missing: str
+    positions_N2: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return len(self.times_T)
+
+    @property
+    def num_sensors(self) -> int:
+        """N."""
+        return len(self.ids)
+
+    @property
+    def freq(self) -> str:
+        """The interval as text, such as 5min."""
+        return format_freq(self.interval)
+
+    def take_channels(self, indices: tuple[int, ...]) -> "SensorSeries":
+        """The series with these channels only; neighbouring channels stay a view of the same memory."""
+        first, count = indices[0], len(indices)
+        neighbours = indices == tuple(range(first, first + count))
+        index: slice | list[int] = slice(first, first + count) if neighbours else list(indices)
+        return replace(
+            self,
+            values_TNC=self.values_TNC[:, :, index],
+            observed_TNC=self.observed_TNC[:, :, index],
+            channels=tuple(self.channels[i] for i in indices),
+            units=tuple(self.units[i] for i in indices),
+        )
+
+    def take_sensors(self, ids: tuple[str, ...]) -> "SensorSeries":
+        """The series of these sensors, in this order (a copy)."""
+        index_of = {sensor: i for i, sensor in enumerate(self.ids)}
+        if unknown := [sensor for sensor in ids if sensor not in index_of]:
+            raise UserError(f"the series has no sensor {_first_few(unknown)}; it has {_first_few(list(self.ids))}")
+        index = np.array([index_of[sensor] for sensor in ids], dtype=np.int64)
+        return replace(
+            self,
+            values_TNC=np.take(self.values_TNC, index, axis=1),
+            observed_TNC=np.take(self.observed_TNC, index, axis=1),
+            ids=ids,
+            positions_N2=None if self.positions_N2 is None else self.positions_N2[index],
+        )
+
+    def tail(self, num_steps: int) -> "SensorSeries":
+        """The last ``num_steps`` rows (views)."""
+        first = max(self.num_steps - num_steps, 0)
+
+        def cut(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+            return tuple((max(a - first, 0), b - first) for a, b in ranges if b > first)
+
+        return replace(
+            self,
+            values_TNC=self.values_TNC[first:],
+            observed_TNC=self.observed_TNC[first:],
+            times_T=self.times_T[first:],
+            segments=cut(self.segments),
+            parts=cut(self.parts),
+        )
+
+
+def make_series(
+    readings: np.ndarray,
+    *,
+    times_T: np.ndarray,
+    ids: tuple[str, ...],
+    missing: str,
+    where: str,
+    channels: tuple[str, ...] = ("value",),
+    units: tuple[str, ...] | None = None,
+    interval: np.timedelta64 | None = None,
+    positions_N2: np.ndarray | None = None,
+) -> SensorSeries:
+    """A series from raw readings, whose missing ones become a mask at once.
+
+    Args:
+        readings: (T, N) or (T, N, C) numbers.
+        times_T: ``datetime64``, any unit.
+        missing: "zero" (zeros and NaN are missing), "nan" (NaN is missing), "none" (a NaN is an error).
+        where: the file, for messages.
+        interval: when it is known better than from the times.
+
+    Raises:
+        UserError: shapes, ids or channels do not fit, readings are not numbers, an infinite reading, a NaN under
+            "none", a time axis that is not regular (see ``regular_axis``).
+    """
+    if readings.ndim == 2:
+        readings = readings[:, :, None]
+    if readings.ndim != 3 or 0 in readings.shape:
+        raise UserError(f"{where}: readings must be (time, sensors) or (time, sensors, channels), got {readings.shape}")
+    if readings.dtype.kind not in "fiub":
+        raise UserError(f"{where}: readings must be numbers, got {readings.dtype}")
+    num_steps, num_sensors, num_channels = readings.shape
+    if len(times_T) != num_steps:
+        raise UserError(f"{where}: {num_steps} rows of readings but {len(times_T)} times")
+    _require_names(ids, num_sensors, "sensor id", where)
+    _require_names(channels, num_channels, "channel", where)
+    units = ("",) * num_channels if units is None else units
+
+    observed_TNC = _observed(readings, missing, ids, where)
+    values_TNC = np.zeros(readings.shape, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        np.copyto(values_TNC, readings, where=observed_TNC, casting="unsafe")
+    if not np.isfinite(values_TNC).all():
+        t, n, _ = np.argwhere(~np.isfinite(values_TNC))[0]
+        raise UserError(f"{where}: row {t}, sensor {ids[n]}: the reading {readings[t, n].tolist()} is not finite")
+    times_T = times_T.astype("datetime64[s]")
+    axis = regular_axis(times_T, where, interval=interval)
+    series = SensorSeries(
+        values_TNC=values_TNC,
+        observed_TNC=observed_TNC,
+        times_T=times_T,
+        ids=ids,
+        channels=channels,
+        units=units,
+        interval=axis.interval,
+        segments=axis.segments,
+        parts=((0, num_steps),),
+        missing=missing,
+        positions_N2=positions_N2,
+    )
+    return replace(series, notes=gap_notes(series, where))
+
+
+def gap_notes(series: SensorSeries, where: str) -> tuple[str, ...]:
+    """One line about the gaps in the time axis, or nothing."""
+    part_starts = {start for start, _ in series.parts}
+    gaps = [start for start, _ in series.segments if start not in part_starts]
+    if not gaps:
+        return ()
+    row = gaps[0]
+    return (
+        f"{where}: {len(gaps)} gap(s) in the time axis, the first between {series.times_T[row - 1]} and "
+        f"{series.times_T[row]} (row {row}); no window spans a gap unless --cross-gaps",
+    )
+
+
+def require_observed_sensors(series: SensorSeries, channels: tuple[int, ...], where: str) -> None:
+    """Check that each sensor has at least one observed reading in each of these channels.
+
+    Raises:
+        UserError: it names the first few sensors that have none.
+    """
+    seen_NC = np.zeros((series.num_sensors, len(channels)), dtype=bool)
+    rows = max(1, (1 << 24) // (series.num_sensors * len(series.channels)))
+    for start in range(0, series.num_steps, rows):
+        seen_NC |= series.observed_TNC[start : start + rows].any(axis=0)[:, list(channels)]
+        if seen_NC.all():
+            return
+    for k, channel in enumerate(channels):
+        if blind := [series.ids[n] for n in np.flatnonzero(~seen_NC[:, k])]:
+            raise UserError(
+                f"{where}: {len(blind)} sensor(s) have no observed reading of {series.channels[channel]!r} at all: "
+                f"{_first_few(blind)}; take them out of the data, or say which readings are missing (--missing)"
+            )
+
+
+def join_parts(series: list[SensorSeries], names: list[str], where: str) -> SensorSeries:
+    """Several series on the same sensors as one, each a part that no window leaves.
+
+    Raises:
+        UserError: sensors, channels or interval differ; the file is named.
+    """
+    first = series[0]
+    for other, name in zip(series[1:], names[1:], strict=True):
+        for what in ("ids", "channels", "interval"):
+            if getattr(other, what) != getattr(first, what):
+                got, wanted = getattr(other, what), getattr(first, what)
+                if isinstance(got, tuple):
+                    got, wanted = _first_difference(got, wanted)
+                raise UserError(f"{where}: {name} has other {what} than {names[0]}: {got} where that has {wanted}")
+    offsets = np.cumsum([0, *(one.num_steps for one in series)]).tolist()
+    joined = replace(
+        first,
+        values_TNC=np.concatenate([one.values_TNC for one in series]),
+        observed_TNC=np.concatenate([one.observed_TNC for one in series]),
+        times_T=np.concatenate([one.times_T for one in series]),
+        segments=tuple(
+            (a + offset, b + offset) for one, offset in zip(series, offsets[:-1], strict=True) for a, b in one.segments
+        ),
+        parts=tuple(itertools.pairwise(offsets)),
+        notes=(),
+    )
+    return replace(joined, notes=gap_notes(joined, where))
+
+
+def _observed(readings: np.ndarray, missing: str, ids: tuple[str, ...], where: str) -> np.ndarray:
+    observed: np.ndarray
+    if readings.dtype.kind != "f":
+        return readings != 0 if missing == "zero" else np.ones(readings.shape, dtype=bool)
+    if missing == "zero":
+        # NaN != 0 is true, hence the product with the NaN test.
+        observed = readings != 0
+        observed &= ~np.isnan(readings)
+        return observed
+    observed = ~np.isnan(readings)
+    if missing == "none" and not observed.all():
+        t, n, _ = np.argwhere(~observed)[0]
+        raise UserError(f"{where}: row {t}, sensor {ids[n]} is NaN, but missing = none; use --missing nan")
+    return observed
+
+
+def _require_names(names: tuple[str, ...], count: int, what: str, where: str) -> None:
+    if len(names) != count:
+        raise UserError(f"{where}: {count} {what}s wanted, got {len(names)}")
+    if len(set(names)) != count:
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise UserError(f"{where}: {what} {twice!r} comes twice")
+
+
+def _first_difference(got: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, str]:
+    if len(got) != len(wanted):
+        return f"{len(got)} of them", f"{len(wanted)}"
+    return next((repr(a), repr(b)) for a, b in zip(got, wanted, strict=True) if a != b)
+
+
+def _first_few(names: list[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

@@ -1,0 +1,155 @@
+"""Regular time axes: the interval between rows, gaps, calendar months, time of day and day of week.
+
+Shape legend: T time. Times are numpy ``datetime64[s]``; an interval is a ``timedelta64`` in seconds or in months.
+"""
+
+import itertools
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from dcrnn_fast.errors import UserError
+
+_SECONDS_OF = {"s": 1, "min": 60, "h": 3600, "D": 86400, "W": 7 * 86400}
+_DAY = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAxis:
+    """What was found out about a time axis: its interval and the rows (half-open) without a gap inside."""
+
+    interval: np.timedelta64
+    segments: tuple[tuple[int, int], ...]
+
+
+def parse_freq(freq: str) -> np.timedelta64:
+    """The interval of ``5min``, ``1h``, ``30s``, ``1D``, ``1W`` or ``1MS`` (months).
+
+    Raises:
+        UserError: none of these.
+    """
+    found = re.fullmatch(r"\s*(\d*)\s*(s|sec|min|T|h|H|D|d|W|MS|M)\s*", freq)
+    if found is None or found[1] == "0" * len(found[1]) != "":
+        raise UserError(f"freq must be a number and one of s, min, h, D, W, MS (such as 5min or 1MS), got {freq!r}")
+    count = int(found[1] or 1)
+    unit = {"sec": "s", "T": "min", "H": "h", "d": "D", "M": "MS"}.get(found[2], found[2])
+    if unit == "MS":
+        return np.timedelta64(count, "M")
+    return np.timedelta64(count * _SECONDS_OF[unit], "s")
+
+
+def format_freq(interval: np.timedelta64) -> str:
+    """The shortest text that ``parse_freq`` reads as this interval."""
+    if is_months(interval):
+        return f"{interval.astype(int)}MS"
+    seconds = int(interval.astype("timedelta64[s]").astype(int))
+    for unit in ("D", "h", "min"):
+        if seconds % _SECONDS_OF[unit] == 0:
+            return f"{seconds // _SECONDS_OF[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def is_months(interval: np.timedelta64) -> bool:
+    """Whether the interval is counted in calendar months, whose length in seconds varies."""
+    return bool(np.datetime_data(interval.dtype)[0] == "M")
+
+
+def parse_time(text: str, field: str) -> np.datetime64:
+    """An ISO time as ``datetime64[s]``.
+
+    Raises:
+        UserError: it is none; ``field`` names where it came from.
+    """
+    try:
+        time = np.datetime64(text.strip().replace(" ", "T"), "s")
+    except ValueError:
+        raise UserError(f"{field} must be an ISO time such as 2012-03-01T00:00, got {text!r}") from None
+    if np.isnat(time):
+        raise UserError(f"{field} must be an ISO time such as 2012-03-01T00:00, got {text!r}")
+    return time
+
+
+def advance(times: np.ndarray | np.datetime64, steps: np.ndarray | int, interval: np.timedelta64) -> np.ndarray:
+    """``times`` and ``steps`` intervals later (they broadcast); in months the day is kept, or the month's last one."""
+    times = np.asarray(times, dtype="datetime64[s]")
+    if not is_months(interval):
+        return times + np.asarray(steps) * interval.astype("timedelta64[s]")
+    month = times.astype("datetime64[M]")
+    since_month = times - month.astype("datetime64[s]")
+    later = month + np.asarray(steps) * interval
+    last_day = (later + 1).astype("datetime64[s]") - np.timedelta64(_DAY, "s")
+    last = last_day + since_month % np.timedelta64(_DAY, "s")
+    return np.minimum(later.astype("datetime64[s]") + since_month, last)
+
+
+def count_from(start: np.datetime64, interval: np.timedelta64, num_steps: int) -> np.ndarray:
+    """``num_steps`` times from ``start`` on."""
+    return advance(start, np.arange(num_steps), interval)
+
+
+def regular_axis(times_T: np.ndarray, where: str, *, interval: np.timedelta64 | None = None) -> TimeAxis:
+    """The interval of a time axis and its stretches without a gap.
+
+    Args:
+        times_T: ``datetime64[s]``.
+        where: the file, for the messages.
+        interval: when it is known; else the most frequent difference between rows (calendar months are recognised).
+
+    Raises:
+        UserError: fewer than two rows and no interval, a missing, duplicate, or backward time (the row is named,
+            counted from 0), or rows closer than the interval.
+    """
+    if (blank := np.flatnonzero(np.isnat(times_T))).size:
+        raise UserError(f"{where}: row {blank[0]} has no time")
+    if len(times_T) < 2:
+        if interval is None:
+            raise UserError(f"{where}: {len(times_T)} row(s); at least two are needed to know the interval")
+        return TimeAxis(interval, ((0, len(times_T)),))
+    steps = np.diff(times_T).astype("timedelta64[s]").astype(np.int64)
+    if (wrong := np.flatnonzero(steps <= 0)).size:
+        row = int(wrong[0]) + 1
+        if steps[row - 1] == 0:
+            raise UserError(f"{where}: row {row} repeats the time of row {row - 1}, {times_T[row]}")
+        raise UserError(
+            f"{where}: times must increase, but row {row} ({times_T[row]}) comes before row {row - 1} "
+            f"({times_T[row - 1]}); sort the rows, or where clocks were set back give times in UTC"
+        )
+    if interval is None:
+        interval = _most_frequent_interval(times_T, steps)
+    if is_months(interval):
+        steps = np.diff(times_T.astype("datetime64[M]")).astype(np.int64)
+        wanted = int(interval.astype(int))
+    else:
+        wanted = int(interval.astype("timedelta64[s]").astype(int))
+    if (close := np.flatnonzero(steps < wanted)).size:
+        row = int(close[0]) + 1
+        raise UserError(
+            f"{where}: the time axis is not regular: rows are {format_freq(interval)} apart, but row {row} "
+            f"({times_T[row]}) follows {times_T[row - 1]}; resample the series first"
+        )
+    borders = [0, *(np.flatnonzero(steps > wanted) + 1).tolist(), len(times_T)]
+    return TimeAxis(interval, tuple(itertools.pairwise(borders)))
+
+
+def _most_frequent_interval(times_T: np.ndarray, steps_in_seconds: np.ndarray) -> np.timedelta64:
+    different, counts = np.unique(steps_in_seconds, return_counts=True)
+    seconds = int(different[counts.argmax()])
+    if len(different) > 1 and np.median(steps_in_seconds) >= 28 * _DAY:
+        months = np.diff(times_T.astype("datetime64[M]")).astype(np.int64)
+        by_month, month_counts = np.unique(months, return_counts=True)
+        if by_month[0] >= 1 and month_counts.max() > counts.max():
+            return np.timedelta64(int(by_month[month_counts.argmax()]), "M")
+    return np.timedelta64(seconds, "s")
+
+
+def fraction_of_day(times: np.ndarray) -> np.ndarray:
+    """Time of day in [0, 1), float32, of ``datetime64[s]`` of any shape."""
+    seconds = times.astype("datetime64[s]").astype(np.int64) % _DAY
+    return (seconds / _DAY).astype(np.float32)
+
+
+def day_of_week(times: np.ndarray) -> np.ndarray:
+    """0 Monday to 6 Sunday, int64, of ``datetime64[s]`` of any shape."""
+    # 1970-01-01 was a Thursday.
+    return (times.astype("datetime64[s]").astype(np.int64) // _DAY + 3) % 7
