@@ -47,6 +47,8 @@ class GraphConfig:
     """grid: neighbours of a cell"""
     land_mask: str | None = None
     """grid: .npy of booleans (latitude, longitude), true where a cell is a node"""
+    sensor_positions: str | None = None
+    """table of sensor ids, latitudes and longitudes, for the maps of a graph that is no positions file itself"""
     self_loops: Literal["keep", "add"] = "keep"
     """keep: as the file has them; add: weight 1 on every node that has none"""
     supports: SupportKind = "dual_random_walk"

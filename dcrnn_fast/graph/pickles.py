@@ -20,35 +20,32 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.sensor_graph import SensorGraph, first_few, one_line
+from dcrnn_fast.graph.messages import about, first_few, one_line
+from dcrnn_fast.graph.sensor_graph import SensorGraph
 
 
-def read_pickle(path: str | Path) -> SensorGraph:
-    """The graph of an adjacency pickle: ``[ids, id_to_index, matrix]``, or the matrix alone (ids "0", "1", ..).
+def read_pickle(path: str | Path, *, ids: Sequence[str] | None = None) -> SensorGraph:
+    """The graph of an adjacency pickle: ``[ids, id_to_index, matrix]``, or the matrix alone.
 
     Protocols 0 to 5 of Python 2 and 3 are read (text of Python 2 as latin-1); the matrix is a dense array or nested
     lists. Nothing that the file names is run.
 
+    Args:
+        ids: the nodes' ids where the pickle is a matrix alone; left out: "0" .. "N-1".
     Raises:
         UserError: the pickle wants to run something, is truncated or no pickle, or does not hold such a graph.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or one_line(error)}") from error
-    loaded = _load(content, path)
-    if isinstance(loaded, (list, tuple)) and len(loaded) == 3 and not _is_row(loaded[0], len(loaded)):
-        ids = _texts(loaded[0], path)
-        _require_same_order(loaded[1], ids, path)
-        matrix = _matrix(loaded[2], path)
-    else:
-        matrix = _matrix(loaded, path)
-        ids = tuple(map(str, range(len(matrix))))
-    try:
-        return SensorGraph(matrix, ids)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    with about(path):
+        loaded = _load(path.read_bytes())
+        if isinstance(loaded, (list, tuple)) and len(loaded) == 3 and isinstance(loaded[1], Mapping):
+            own_ids = _texts(loaded[0])
+            _require_same_order(loaded[1], own_ids)
+            return SensorGraph(_matrix(loaded[2]), own_ids)
+        matrix = _matrix(loaded)
+        if ids is not None and len(ids) != len(matrix):
+            raise UserError(f"a {len(matrix)} x {len(matrix)} matrix without ids, for {len(ids)} sensors")
+        return SensorGraph(matrix, tuple(map(str, range(len(matrix)))) if ids is None else tuple(ids))
 
 
 class _RefusedError(Exception):
@@ -239,13 +236,13 @@ class _RestrictedUnpickler(pickle._Unpickler):
         raise _RefusedError("a persistent reference")
 
 
-def _load(content: bytes, path: Path) -> Any:
+def _load(content: bytes) -> Any:
     """What the pickle holds, with arrays as ``_Array`` notes."""
     try:
         return _RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load()
     except _RefusedError as refused:
         raise UserError(
-            f"{path}: the pickle wants to run {str(refused)[:100]!r}; only lists, dicts, text, numbers and numpy "
+            f"the pickle wants to run {str(refused)[:100]!r}; only lists, dicts, text, numbers and numpy "
             "arrays are read, and nothing was run; if you trust it, save its matrix as .npy or .npz"
         ) from refused
     # What the interpreter raises on bytes that are no pickle, or half of one.
@@ -261,32 +258,23 @@ def _load(content: bytes, path: Path) -> Any:
         ValueError,
         struct.error,
     ) as error:
-        raise UserError(
-            f"{path}: not a readable adjacency pickle, or a truncated one ({one_line(error)[:100]})"
-        ) from error
+        raise UserError(f"not a readable adjacency pickle, or a truncated one ({one_line(error)[:100]})") from error
 
 
-def _unpacked(part: Any, path: Path) -> Any:
+def _unpacked(part: Any) -> Any:
     if not isinstance(part, _Array):
         return part
     try:
         return part.to_numpy()
     except (pickle.UnpicklingError, ValueError) as error:
-        raise UserError(f"{path}: the pickle holds {one_line(error)}, which is not read") from error
+        raise UserError(f"the pickle holds {one_line(error)}, which is not read") from error
 
 
-def _is_row(part: Any, length: int) -> bool:
-    """Whether this is the first row of a matrix written as nested lists, rather than a list of ids."""
-    return (
-        isinstance(part, (list, tuple)) and len(part) == length and all(isinstance(cell, (int, float)) for cell in part)
-    )
-
-
-def _texts(part: Any, path: Path) -> tuple[str, ...]:
-    part = _unpacked(part, path)
+def _texts(part: Any) -> tuple[str, ...]:
+    part = _unpacked(part)
     listed = part.tolist() if isinstance(part, np.ndarray) else part
     if not isinstance(listed, (list, tuple)) or not all(isinstance(node, (str, bytes, int, float)) for node in listed):
-        raise UserError(f"{path}: the pickle's first part must be the list of sensor ids, got {type(part).__name__}")
+        raise UserError(f"the pickle's first part must be the list of sensor ids, got {type(part).__name__}")
     return tuple(map(_text, listed))
 
 
@@ -294,30 +282,24 @@ def _text(node: object) -> str:
     return node.decode("utf-8", "replace") if isinstance(node, bytes) else str(node)
 
 
-def _require_same_order(index_of: Any, ids: Sequence[str], path: Path) -> None:
+def _require_same_order(index_of: Mapping[Any, Any], ids: Sequence[str]) -> None:
     """The second part must say what the first says."""
-    if not isinstance(index_of, Mapping):
-        raise UserError(
-            f"{path}: the pickle's second part must map sensor ids to indices, got {type(index_of).__name__}"
-        )
     by_text = {_text(node): index for node, index in index_of.items()}
     if by_text and (wrong := [node for i, node in enumerate(ids) if by_text.get(node) != i]):
-        raise UserError(f"{path}: the list of ids and the map from ids to indices disagree on {first_few(wrong)}")
+        raise UserError(f"the list of ids and the map from ids to indices disagree on {first_few(wrong)}")
 
 
-def _matrix(part: Any, path: Path) -> np.ndarray:
-    matrix = _unpacked(part, path)
+def _matrix(part: Any) -> np.ndarray:
+    matrix = _unpacked(part)
     if isinstance(matrix, (list, tuple)):
-        rows = [_unpacked(row, path) for row in matrix]
+        rows = [_unpacked(row) for row in matrix]
         if not all(isinstance(row, (list, tuple, np.ndarray)) and len(row) == len(rows) for row in rows):
-            raise UserError(f"{path}: the pickle holds no square matrix")
+            raise UserError("the pickle holds no square matrix")
         if not all(isinstance(cell, (int, float, np.number)) for row in rows for cell in row):
-            raise UserError(f"{path}: the pickle's matrix must hold numbers")
+            raise UserError("the pickle's matrix must hold numbers")
         matrix = np.array(rows, dtype=np.float64)
     if not isinstance(matrix, np.ndarray):
-        raise UserError(
-            f"{path}: the pickle must hold [ids, id_to_index, matrix] or a matrix, got {type(part).__name__}"
-        )
+        raise UserError(f"the pickle must hold [ids, id_to_index, matrix] or a matrix, got {type(part).__name__}")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.dtype.kind not in "fiub":
-        raise UserError(f"{path}: the pickle's matrix must be square numbers, got {matrix.dtype} {matrix.shape}")
+        raise UserError(f"the pickle's matrix must be square numbers, got {matrix.dtype} {matrix.shape}")
     return matrix

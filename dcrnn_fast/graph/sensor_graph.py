@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import scipy.sparse
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.csr import canonical_csr
+from dcrnn_fast.graph.messages import first_few, one_line
 
 _log = logging.getLogger(__name__)
 
@@ -163,18 +164,6 @@ def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id"
     return graph.take(series_ids)
 
 
-def first_few(items: Iterable[object], limit: int = 5) -> str:
-    """The first items as text, and how many there are besides: for error messages."""
-    listed = list(items)
-    shown = ", ".join(str(item) if not isinstance(item, str) else repr(item) for item in listed[:limit])
-    return (shown or "none") + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def require_unique_ids(ids: Sequence[str]) -> None:
     """Every id is a non-empty text and comes once, else UserError naming the first few that are not."""
     if wrong := [node for node in ids if not isinstance(node, str) or not node.strip()]:
@@ -190,14 +179,14 @@ def checked_positions(positions_N2: Any, ids: Sequence[str]) -> np.ndarray:
     if checked.shape != (len(ids), 2):
         raise UserError(f"positions must be (latitude, longitude) of {len(ids)} sensors, got shape {checked.shape}")
     latitude_N, longitude_N = checked.T
-    off = ~((np.abs(latitude_N) <= 90) & (longitude_N >= -180) & (longitude_N <= 360))
+    off = ~((np.abs(latitude_N) <= 90) & (np.abs(longitude_N) <= 540))
     if off.any():
         worst = int(np.flatnonzero(off)[0])
         swapped = 90 < abs(latitude_N[worst]) <= 180 and abs(longitude_N[worst]) <= 90
         hint = "; are latitude and longitude swapped?" if swapped else ""
         raise UserError(
             f"sensor {ids[worst]!r} is not on the globe: latitude {latitude_N[worst]:g} (wanted -90 to 90), longitude "
-            f"{longitude_N[worst]:g} (wanted -180 to 360), in degrees{hint}"
+            f"{longitude_N[worst]:g} (wanted -180 to 360, or on to 540), in degrees{hint}"
         )
     return checked
 

@@ -1,0 +1,212 @@
+"""Latitude/longitude grids: every cell is a node, linked to its neighbours.
+
+Shape legend: Y latitudes, X longitudes, N nodes (cells where the land mask is true), in row-major (Y, X) order.
+"""
+
+import re
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import scipy.io
+import scipy.sparse
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.matrices import load_archive, load_array
+from dcrnn_fast.graph.messages import about, first_few, one_line
+from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
+from dcrnn_fast.graph.sensor_graph import SensorGraph
+from dcrnn_fast.graph.tables import plain_name
+
+
+def from_grid(
+    latitudes_Y: Sequence[float] | np.ndarray,
+    longitudes_X: Sequence[float] | np.ndarray,
+    *,
+    neighbours: Literal[4, 8] = 8,
+    mask_YX: np.ndarray | None = None,
+) -> SensorGraph:
+    """The graph of a grid's cells: weight 1 in both directions between neighbours, no self loops.
+
+    Longitudes that go around the globe close: where the gap between the last and the first is at most one and a half
+    steps, cells of the last column and the first are neighbours (also where both name one meridian, 0 and 360).
+
+    Args:
+        latitudes_Y, longitudes_X: cell centres in degrees, in steady order; longitudes may jump at 180 or 360.
+        neighbours: 4 (sides) or 8 (sides and corners).
+        mask_YX: true where a cell is a node; left out: everywhere.
+    Returns:
+        A graph with positions and the ids of ``grid_ids``.
+    Raises:
+        UserError: coordinates that are not one-dimensional, finite and steady, a mask of another shape or without a
+            node, another number of neighbours.
+    """
+    latitudes_Y, longitudes_X = _steady(latitudes_Y, "latitudes"), _steady(longitudes_X, "longitudes")
+    if neighbours not in (4, 8):
+        raise UserError(f"grid_neighbours must be 4 or 8, got {neighbours!r}")
+    mask_YX = _checked_mask(mask_YX, (len(latitudes_Y), len(longitudes_X)))
+    wraps = _goes_around(longitudes_X)
+    node_YX: np.ndarray = np.full(mask_YX.shape, -1, dtype=np.int64)
+    node_YX[mask_YX] = np.arange(mask_YX.sum())
+    starts: list[np.ndarray] = []
+    ends: list[np.ndarray] = []
+    for south, east in ((0, 1), (1, 0)) if neighbours == 4 else ((0, 1), (1, 0), (1, 1), (1, -1)):
+        here_YX = node_YX[: node_YX.shape[0] - south]
+        there_YX = np.roll(node_YX[south:], -east, axis=1)
+        if not wraps and east:
+            inside = slice(0, -1) if east == 1 else slice(1, None)
+            here_YX, there_YX = here_YX[:, inside], there_YX[:, inside]
+        both_YX = (here_YX >= 0) & (there_YX >= 0)
+        starts.append(here_YX[both_YX])
+        ends.append(there_YX[both_YX])
+    start_E, end_E = np.concatenate(starts), np.concatenate(ends)
+    num_nodes = int(mask_YX.sum())
+    one_way: Any = scipy.sparse.coo_array((np.ones(len(start_E)), (start_E, end_E)), shape=(num_nodes, num_nodes))
+    longitude_YX, latitude_YX = np.meshgrid(longitudes_X, latitudes_Y)
+    positions_N2 = np.stack([latitude_YX[mask_YX], longitude_YX[mask_YX]], axis=1)
+    return SensorGraph(one_way + one_way.T, grid_ids(latitudes_Y, longitudes_X, mask_YX=mask_YX), positions_N2)
+
+
+def grid_ids(
+    latitudes_Y: Sequence[float] | np.ndarray,
+    longitudes_X: Sequence[float] | np.ndarray,
+    *,
+    mask_YX: np.ndarray | None = None,
+) -> tuple[str, ...]:
+    """The nodes' ids: "LATITUDE_LONGITUDE" in the file's degrees, to five decimals (about a metre): "52.5_-0.25"."""
+    latitudes, longitudes = ([_coordinate(value) for value in values] for values in (latitudes_Y, longitudes_X))
+    mask_YX = _checked_mask(mask_YX, (len(latitudes), len(longitudes)))
+    return tuple(f"{latitudes[y]}_{longitudes[x]}" for y, x in np.argwhere(mask_YX))
+
+
+def read_grid(path: str | Path, *, neighbours: Literal[4, 8] = 8, land_mask: str | Path | None = None) -> SensorGraph:
+    """The graph of the grid in a file: an .npz with latitude and longitude, or a NetCDF file with such coordinates.
+
+    NetCDF coordinates are known by their names (latitude or lat, longitude or lon) or units (degrees_north,
+    degrees_east); classic and NetCDF-4 files are told apart by their first bytes.
+    """
+    path = Path(path)
+    with about(path):
+        with path.open("rb") as file:
+            signature = file.read(4)
+        if signature.startswith(b"PK"):
+            latitudes_Y, longitudes_X = _pick({name: (array, "") for name, array in load_archive(path).items()})
+        elif signature.startswith(b"CDF"):
+            latitudes_Y, longitudes_X = _pick(_damage_told(path, _classic_coordinates))
+        elif signature == b"\x89HDF":
+            latitudes_Y, longitudes_X = _pick(_damage_told(path, _hdf5_coordinates))
+        else:
+            raise UserError("a grid is read from .npz (latitude, longitude) or NetCDF, and this is neither")
+        mask_YX = None if land_mask is None else read_land_mask(land_mask)
+        return from_grid(latitudes_Y, longitudes_X, neighbours=neighbours, mask_YX=mask_YX)
+
+
+def read_land_mask(path: str | Path) -> np.ndarray:
+    """(Y, X) bool from a .npy file of booleans or of numbers that are all 0 or 1, else UserError."""
+    path = Path(path)
+    with about(path):
+        mask_YX = load_array(path)
+        if mask_YX.ndim != 2 or mask_YX.dtype.kind not in "biuf" or not np.isin(mask_YX, (0, 1)).all():
+            raise UserError(
+                f"a land mask is a (latitude, longitude) array of booleans, got {mask_YX.dtype} {mask_YX.shape}"
+            )
+        return mask_YX.astype(bool)
+
+
+def _coordinate(value: float) -> str:
+    return np.format_float_positional(round(float(value), 5) + 0.0, trim="-")
+
+
+def _steady(values: Sequence[float] | np.ndarray, what: Literal["latitudes", "longitudes"]) -> np.ndarray:
+    steady = np.asarray(values, dtype=np.float64)
+    if steady.ndim != 1 or steady.size == 0:
+        raise UserError(f"{what} of a grid must be one row of numbers, got shape {steady.shape}")
+    if not np.isfinite(steady).all():
+        raise UserError(f"{what} of a grid must be finite")
+    steps = np.diff(np.unwrap(steady, period=360) if what == "longitudes" else steady)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        raise UserError(f"{what} of a grid must rise or fall steadily, got {first_few(steady.tolist())}")
+    if what == "longitudes" and abs(steps.sum()) > 360 + 1e-6:
+        raise UserError(f"longitudes of a grid must not go around the globe twice, got {first_few(steady.tolist())}")
+    return steady
+
+
+def _goes_around(longitudes_X: np.ndarray) -> bool:
+    # With two columns the neighbours to both sides are the same one.
+    if len(longitudes_X) < 3:
+        return False
+    steps = np.abs(np.diff(np.unwrap(longitudes_X, period=360)))
+    return bool(360 - steps.sum() <= 1.5 * steps.max())
+
+
+def _checked_mask(mask_YX: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
+    if mask_YX is None:
+        return np.ones(shape, dtype=bool)
+    mask_YX = np.asarray(mask_YX)
+    if mask_YX.dtype != np.bool_ or mask_YX.shape != shape:
+        raise UserError(
+            f"the land mask must be booleans of shape (latitude, longitude) {shape}, got {mask_YX.dtype} "
+            f"{mask_YX.shape}"
+        )
+    if not mask_YX.any():
+        raise UserError("the land mask is false everywhere: the grid has no node")
+    return mask_YX
+
+
+def _pick(candidates: dict[str, tuple[np.ndarray, str]]) -> tuple[np.ndarray, np.ndarray]:
+    """The one-dimensional latitudes and longitudes among named arrays with units."""
+    picked = []
+    for names, unit in ((LATITUDE_NAMES, r"degrees?_?n(orth)?"), (LONGITUDE_NAMES, r"degrees?_?e(ast)?")):
+        rows = {name: (array, units) for name, (array, units) in candidates.items() if array.ndim == 1}
+        named = [name for name in rows if plain_name(name) in names]
+        named = named or [name for name, (_, units) in rows.items() if re.fullmatch(unit, units.strip().casefold())]
+        if len(named) != 1:
+            raise UserError(
+                f"{'no' if not named else 'more than one'} {names[0]} among its arrays {first_few(candidates)}; wanted "
+                f"one row called {' or '.join(names)}"
+            )
+        picked.append(rows[named[0]][0])
+    return picked[0], picked[1]
+
+
+def _damage_told(path: Path, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(path)
+    # What the two readers raise on damaged files; OSError passes, and is told by the caller.
+    except (
+        AssertionError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ) as error:
+        raise UserError(f"not a readable NetCDF file, or a truncated one ({one_line(error)[:100]})") from error
+
+
+def _classic_coordinates(path: Path) -> dict[str, tuple[np.ndarray, str]]:
+    with scipy.io.netcdf_file(path, mmap=False) as file:
+        return {
+            name: (np.array(variable[:], dtype=np.float64), _text(getattr(variable, "units", "")))
+            for name, variable in file.variables.items()
+            if len(variable.shape) == 1 and variable.data.dtype.kind in "fiu"
+        }
+
+
+def _hdf5_coordinates(path: Path) -> dict[str, tuple[np.ndarray, str]]:
+    with h5py.File(path, "r") as file:
+        return {
+            name: (item[:].astype(np.float64), _text(item.attrs.get("units", "")))
+            for name, item in file.items()
+            if isinstance(item, h5py.Dataset) and item.ndim == 1 and item.dtype.kind in "fiu"
+        }
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,136 @@
+"""One door to every graph file: from the configuration to a SensorGraph."""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.grid import read_grid
+from dcrnn_fast.graph.lists import (
+    DISTANCE_NAMES,
+    FROM_NAMES,
+    TO_NAMES,
+    WEIGHT_NAMES,
+    read_distances,
+    read_edges,
+)
+from dcrnn_fast.graph.matrices import load_archive, read_matrix
+from dcrnn_fast.graph.messages import about
+from dcrnn_fast.graph.pickles import read_pickle
+from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES, from_positions, read_positions
+from dcrnn_fast.graph.sensor_graph import SensorGraph
+from dcrnn_fast.graph.tables import Row, find_column, is_number, plain_name, read_rows
+
+_TEXT_ENDINGS = (".csv", ".tsv", ".txt")
+_NETCDF_ENDINGS = (".nc", ".nc4", ".cdf", ".netcdf")
+
+
+def read_graph(config: GraphConfig, *, ids: Sequence[str] | None = None) -> SensorGraph:
+    """The graph of ``config.graph``, with self loops as configured.
+
+    ``ids`` are the series' ids, where they are known. A matrix without ids takes them. With ``match="id"`` the lists
+    and positions are read for these sensors, in this order, and every other sensor of the file is left out before
+    sigma and neighbours are determined, as the published graphs were made; without them, or with
+    ``match="position"``, the nodes are the file's own. ``match_graph`` brings the result into the series' order.
+
+    ``graph_format="auto"`` goes by the ending (.pkl, .npy, .npz, .nc) and, for text, by the header's names; a list
+    without a header could hold distances, weights or positions and must be told apart by ``graph_format``.
+
+    Raises:
+        UserError: no graph file named, or what its reader says.
+    """
+    if config.graph is None:
+        raise UserError("no graph file given: name one with --graph")
+    path = Path(config.graph)
+    kind = detect_format(path) if config.graph_format == "auto" else config.graph_format
+    wanted = ids if config.match == "id" else None
+    if kind == "pickle":
+        graph = read_pickle(path, ids=ids)
+    elif kind == "matrix":
+        graph = read_matrix(path, ids=ids)
+    elif kind == "edges":
+        graph = read_edges(path, ids=wanted)
+    elif kind == "distances":
+        graph = read_distances(path, ids=wanted, sigma=config.sigma, threshold=config.threshold)
+    elif kind == "positions":
+        listed, positions_N2 = read_positions(path, ids=wanted)
+        with about(path):
+            graph = from_positions(
+                positions_N2,
+                listed,
+                nearest=config.nearest,
+                radius_km=config.radius_km,
+                sigma=config.sigma,
+                threshold=config.threshold,
+            )
+    else:
+        graph = read_grid(path, neighbours=config.grid_neighbours, land_mask=config.land_mask)
+    if config.sensor_positions is not None:
+        graph = graph.with_positions(read_positions(config.sensor_positions, ids=graph.ids)[1])
+    return graph.with_self_loops() if config.self_loops == "add" else graph
+
+
+def detect_format(path: Path) -> str:
+    """Which ``graph_format`` a file has, by its ending, its arrays' names or its header.
+
+    Raises:
+        UserError: it cannot be told, or the file cannot be read.
+    """
+    ending = path.suffix.lower()
+    if ending in (".pkl", ".pickle"):
+        return "pickle"
+    if ending == ".npy":
+        return "matrix"
+    if ending in _NETCDF_ENDINGS:
+        return "grid"
+    with about(path):
+        if ending == ".npz":
+            names = {plain_name(name): array.ndim for name, array in load_archive(path).items()}
+            axes = [[names.get(name) == 1 for name in known] for known in (LATITUDE_NAMES, LONGITUDE_NAMES)]
+            return "grid" if all(map(any, axes)) else "matrix"
+        if ending in _TEXT_ENDINGS:
+            return _text_format(path)
+        raise UserError(
+            f"the ending {ending or '(none)'!r} does not say what the graph file holds; set --graph-format to matrix, "
+            "edges, distances, positions, pickle or grid"
+        )
+
+
+def _text_format(path: Path) -> str:
+    rows: list[Row] = list(islice(read_rows(path), 2))
+    if not rows:
+        raise UserError("the file is empty")
+    header = rows[0].cells
+    has = {
+        what: find_column(header, names) is not None
+        for what, names in {
+            "from": FROM_NAMES,
+            "to": TO_NAMES,
+            "distance": DISTANCE_NAMES,
+            "weight": WEIGHT_NAMES,
+            "latitude": LATITUDE_NAMES,
+            "longitude": LONGITUDE_NAMES,
+        }.items()
+    }
+    if has["latitude"] and has["longitude"]:
+        return "positions"
+    if has["from"] and has["to"]:
+        if has["distance"] != has["weight"]:
+            return "distances" if has["distance"] else "edges"
+        if len(header) == 2:
+            return "edges"
+        raise UserError(
+            f"the header {', '.join(header)[:100]!r} does not say whether it lists distances or weights; set "
+            "--graph-format to distances or edges"
+        )
+    if len(header) == 3 and len(rows) == 2 and is_number(header[2]) and _lines_up_to(path, 5) == 5:
+        raise UserError(
+            "three columns without a header could be distances, weights or positions; set --graph-format to "
+            "distances, edges or positions"
+        )
+    return "matrix"
+
+
+def _lines_up_to(path: Path, limit: int) -> int:
+    return sum(1 for _ in islice(read_rows(path), limit))

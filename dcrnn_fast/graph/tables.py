@@ -1,0 +1,100 @@
+"""Text tables as people have them: with or without a header, with a byte order mark, with any usual delimiter.
+
+Every cell stays text, so that a sensor called 00123 or 773869.0 keeps its name.
+"""
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.messages import one_line
+
+_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line that is not blank: its number in the file (from 1) and its cells without surrounding spaces."""
+
+    line: int
+    cells: list[str]
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The lines of a text table, one at a time.
+
+    UTF-8 or UTF-16 (by its byte order mark), any line ends; cells separated by comma, semicolon or tab, whichever the
+    first line has most of, or by spaces where it has none of them; cells may stand in double quotes.
+
+    Raises:
+        UserError: not text, or an open quote at the end. ``OSError`` passes.
+    """
+    with path.open("rb") as binary:
+        start = binary.read(4)
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if start.startswith(mark)), "utf-8")
+    with path.open(encoding=encoding, newline="") as text:
+        try:
+            first = next((line for line in text if line.strip()), "")
+            text.seek(0)
+            delimiter = max((",", ";", "\t"), key=first.count)
+            if delimiter not in first:
+                for number, line in enumerate(text, start=1):
+                    if cells := line.split():
+                        yield Row(number, cells)
+                return
+            reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
+            for cells in reader:
+                stripped = [cell.strip() for cell in cells]
+                if any(stripped):
+                    yield Row(reader.line_num, stripped)
+        except UnicodeError as error:
+            raise UserError(f"not a text file in UTF-8 ({one_line(error)[:80]}); save it as CSV in UTF-8") from error
+        except csv.Error as error:
+            raise UserError(f"not a readable table: {one_line(error)}") from error
+
+
+def read_table(path: Path) -> list[Row]:
+    """All rows, at least one and all of one length, else UserError naming the line."""
+    rows = list(read_rows(path))
+    if not rows:
+        raise UserError("the file is empty")
+    for row in rows:
+        if len(row.cells) != len(rows[0].cells):
+            raise UserError(
+                f"line {row.line} has {len(row.cells)} columns and line {rows[0].line} has {len(rows[0].cells)}; "
+                "is the file truncated?"
+            )
+    return rows
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number; inf and nan are."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def number(row: Row, column: int, what: str) -> float:
+    """One cell as a number (``inf`` is one, ``nan`` and an empty cell are not), else UserError naming the line."""
+    cell = row.cells[column]
+    if not is_number(cell) or math.isnan(float(cell)):
+        raise UserError(
+            f"line {row.line}, column {column + 1}: {what} must be a number with a decimal point, got {cell[:40]!r}"
+        )
+    return float(cell)
+
+
+def plain_name(cell: str) -> str:
+    """A column's name without case, spaces, dashes and underscores."""
+    return "".join(letter for letter in cell.casefold() if letter.isalnum())
+
+
+def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
+    """The column with the earliest of these (plain) names."""
+    plain = [plain_name(cell) for cell in header]
+    return next((plain.index(name) for name in names if name in plain), None)
