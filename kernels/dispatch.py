@@ -39,7 +39,7 @@ def choose(op: str, implementations: Sequence[Implementation], backend: str, x: 
     """
     if backend not in ("auto", *BACKENDS):
         raise ValueError(f"{op}: unknown backend {backend!r}; known: auto, {', '.join(BACKENDS)}")
-    reasons = []
+    reasons: list[str] = []
     for implementation in implementations:
         if backend not in ("auto", implementation.name):
             continue

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.dcgru_sequence.segment import CellGradients, Saved, State, run_backward, run_forward
-from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
+from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype, diffuse
 from dcrnn_fast.kernels.terms import DiffusionTerms, stacked_operator
 from dcrnn_fast.kernels.weights import CellWeights
 
@@ -24,7 +24,9 @@ def _forward(
     x_TNBC: Tensor, initial_LNBH: Tensor, terms: list[Tensor], num_terms: int, flat: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
     layers = group_layers(flat)
-    operator = stacked_operator(DiffusionTerms.from_tensors(terms, num_terms), x_TNBC.dtype, transposed=False)
+    operator = stacked_operator(
+        DiffusionTerms.from_tensors(terms, x_TNBC.shape[1], num_terms), x_TNBC.dtype, transposed=False
+    )
     T = x_TNBC.shape[0]
     saved = Saved.empty(x_TNBC, T, len(layers), initial_LNBH.shape[-1])
     run_forward(
@@ -34,7 +36,6 @@ def _forward(
         State.begin(initial_LNBH.unbind(0), operator),
         T,
         joined_input=lambda t: diffuse(x_TNBC[t], operator),
-        # One step's room would be taken for "no backward", where all steps share it: with T = 1 that is the same.
         saved=saved,
         after_step=lambda t, h_NBH: None,
     )
@@ -60,10 +61,13 @@ def _backward(
     saved: list[Tensor],
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     layers = group_layers(flat)
-    transposed = stacked_operator(DiffusionTerms.from_tensors(terms, num_terms), x_TNBC.dtype, transposed=True)
+    transposed = stacked_operator(
+        DiffusionTerms.from_tensors(terms, x_TNBC.shape[1], num_terms), x_TNBC.dtype, transposed=True
+    )
     gradients = [CellGradients.zeros(weights) for weights in layers]
     dx_TNBC = torch.empty_like(x_TNBC, memory_format=torch.contiguous_format)
-    dh = [torch.zeros_like(h_NBH) for h_NBH in initial_LNBH.unbind(0)]
+    wide = accumulator_dtype(x_TNBC.dtype)
+    dh = [torch.zeros_like(h_NBH, dtype=wide) for h_NBH in initial_LNBH.unbind(0)]
     run_backward(
         layers,
         num_terms,
@@ -77,7 +81,7 @@ def _backward(
         after_step=lambda t, dx_NBC: _store(dx_TNBC, t, dx_NBC),
     )
     flat_gradients = [total.to(x_TNBC.dtype) for cell in gradients for total in cell]
-    return dx_TNBC, torch.stack(dh), flat_gradients
+    return dx_TNBC, torch.stack(dh).to(x_TNBC.dtype), flat_gradients
 
 
 def _store(where: Tensor, t: int, value: Tensor) -> None:

@@ -104,18 +104,22 @@ def run_forward(
     """
     cells = [_prepare_forward(weights, num_terms) for weights in layers]
     one_slot = saved.h.shape[0] == 1
+    wide = accumulator_dtype(saved.h.dtype)
     for t in range(steps):
         slot = 0 if one_slot else t
         below = joined_input(t)
         for l, cell in enumerate(cells):  # noqa: E741
             H = cell.reset_JH.shape[1]
             h_before, joined_before = state.h[l], state.joined[l]
-            gates, c, h = saved.gates[slot, l], saved.c[slot, l], saved.h[slot, l]
-            from_input = below @ cell.input_J3H + cell.bias_3H
-            torch.sigmoid(from_input[..., : 2 * H] + joined_before @ cell.state_JG, out=gates)
+            from_input = (below @ cell.input_J3H).to(wide) + cell.bias_3H
+            gates = torch.sigmoid(from_input[..., : 2 * H] + joined_before @ cell.state_JG)
             r, u = gates[..., :H], gates[..., H:]
-            torch.tanh(from_input[..., 2 * H :] + diffuse(r * h_before, operator) @ cell.reset_JH, out=c)
-            torch.lerp(c, h_before, u, out=h)  # u*h + (1-u)*c
+            reset = (r * h_before).to(h_before.dtype)
+            c = torch.tanh(from_input[..., 2 * H :] + diffuse(reset, operator) @ cell.reset_JH)
+            saved.gates[slot, l] = gates
+            saved.c[slot, l] = c
+            h = saved.h[slot, l]
+            h.copy_(u * h_before + (1 - u) * c)
             state.h[l] = h
             below = state.joined[l] = diffuse(h, operator)
         after_step(t, state.h[-1])
@@ -136,11 +140,10 @@ class CellGradients(NamedTuple):
 
     def add(self, inputs: tuple[Tensor, Tensor], pre: tuple[Tensor, Tensor], q: tuple[Tensor, Tensor], M: int) -> None:
         """Adds one step: (gates, candidate) inputs [x, h] and [x, r*h], pre-activation gradients, diffused ones."""
-        wide = self.gate_bias.dtype
         self.gate_weight.add_(weight_gradient(inputs[0], q[0], M))
         self.candidate_weight.add_(weight_gradient(inputs[1], q[1], M))
-        self.gate_bias.add_(pre[0].sum((0, 1), dtype=wide))
-        self.candidate_bias.add_(pre[1].sum((0, 1), dtype=wide))
+        self.gate_bias.add_(pre[0].sum((0, 1)))
+        self.candidate_bias.add_(pre[1].sum((0, 1)))
 
 
 def run_backward(
@@ -156,6 +159,8 @@ def run_backward(
     after_step: Callable[[int, Tensor], None],
 ) -> None:
     """Runs all saved steps backwards; ``gradients`` are added to, ``dh`` (each layer's (N, B, H)) moves in place.
+
+    Only what enters a matrix product is in low precision: ``dh`` and the sums are float32 or wider.
 
     ``input_at(t)`` is the first layer's input (N, B, C) at step t; ``state_gradient(t, dx)`` gives what reaches each
     layer's state at step t from outside (None: nothing), where dx is the gradient of step t+1's input (None at the
@@ -176,16 +181,18 @@ def run_backward(
             h_before = h_start[l] if t == 0 else saved.h[t - 1, l]
             gates, c = saved.gates[t, l], saved.c[t, l]
             H, C = c.shape[-1], x.shape[-1]
+            reset = gates[..., :H] * h_before
+            low, wide = c.dtype, dh[l].dtype
+            gates, c = gates.to(wide), c.to(wide)
             r, u = gates[..., :H], gates[..., H:]
-            reset = r * h_before
 
             dc_pre = dh[l] * (1 - u) * (1 - c * c)
-            q_candidate = diffuse(dc_pre, transposed)
-            through_candidate = q_candidate @ candidate_back
+            q_candidate = diffuse(dc_pre.to(low), transposed)
+            through_candidate = (q_candidate @ candidate_back).to(wide)
             d_reset = through_candidate[..., C:]
             dgates_pre = torch.cat([d_reset * h_before, dh[l] * (h_before - c)], dim=-1) * gates * (1 - gates)
-            q_gates = diffuse(dgates_pre, transposed)
-            through_gates = q_gates @ gate_back
+            q_gates = diffuse(dgates_pre.to(low), transposed)
+            through_gates = (q_gates @ gate_back).to(wide)
 
             gradients[l].add(
                 (torch.cat([x, h_before], dim=-1), torch.cat([x, reset], dim=-1)),

@@ -29,7 +29,9 @@ def _forward(
     feed_label_F: Tensor,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    operator = stacked_operator(DiffusionTerms.from_tensors(terms, num_terms), x_PNBC.dtype, transposed=False)
+    operator = stacked_operator(
+        DiffusionTerms.from_tensors(terms, x_PNBC.shape[1], num_terms), x_PNBC.dtype, transposed=False
+    )
     P, N, B, _ = x_PNBC.shape
     F, O = feed_label_F.shape[0], projection_bias_O.shape[0]  # noqa: E741
     saved = _empty_saved(x_PNBC, encoder, F, save)
@@ -110,29 +112,31 @@ def _backward(
     prediction_FNBO: Tensor,
     saved_tensors: list[Tensor],
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-    transposed = stacked_operator(DiffusionTerms.from_tensors(terms, num_terms), x_PNBC.dtype, transposed=True)
+    transposed = stacked_operator(
+        DiffusionTerms.from_tensors(terms, x_PNBC.shape[1], num_terms), x_PNBC.dtype, transposed=True
+    )
     P, F = x_PNBC.shape[0], feed_label_F.shape[0]
     saved = Saved(*saved_tensors)
     encoder_saved, decoder_saved = saved.steps(0, P), saved.steps(P, P + F)
     wide = accumulator_dtype(x_PNBC.dtype)
     dprojection_weight_OH = torch.zeros_like(projection_weight_OH, dtype=wide)
     dprojection_bias_O = dprojection_weight_OH.new_zeros(projection_weight_OH.shape[0])
-    dlabels_FNBO = torch.zeros_like(prediction_FNBO)
+    dlabels_FNBO = torch.zeros_like(prediction_FNBO, dtype=wide)
     L = saved.h.shape[1]
 
     def prediction_gradient(t: int, dx_NBO: Tensor | None) -> list[Tensor | None]:
-        total_NBO = grad_FNBO[t]
+        total_NBO = grad_FNBO[t].to(wide)
         if dx_NBO is not None:
             zero = torch.zeros_like(dx_NBO)
             dlabels_FNBO[t] = torch.where(feed_label_F[t], dx_NBO, zero)
             total_NBO = total_NBO + torch.where(feed_label_F[t], zero, dx_NBO)
         total_RO = total_NBO.reshape(-1, total_NBO.shape[-1])
         h_RH = decoder_saved.h[t, -1].reshape(total_RO.shape[0], -1)
-        dprojection_weight_OH.add_(total_RO.t() @ h_RH)
-        dprojection_bias_O.add_(total_RO.sum(0, dtype=wide))
-        return [*[None] * (L - 1), total_NBO @ projection_weight_OH]
+        dprojection_weight_OH.add_(total_RO.t() @ h_RH.to(wide))
+        dprojection_bias_O.add_(total_RO.sum(0))
+        return [*[None] * (L - 1), total_NBO @ projection_weight_OH.to(wide)]
 
-    dh = [torch.zeros_like(h_NBH) for h_NBH in saved.h[0].unbind(0)]
+    dh = [torch.zeros_like(h_NBH, dtype=wide) for h_NBH in saved.h[0].unbind(0)]
     decoder_cells, encoder_cells = group_layers(decoder), group_layers(encoder)
     decoder_gradients = [CellGradients.zeros(weights) for weights in decoder_cells]
     run_backward(
@@ -157,7 +161,7 @@ def _backward(
         encoder_cells,
         num_terms,
         transposed,
-        [torch.zeros_like(h_NBH) for h_NBH in dh],
+        [torch.zeros_like(h_NBH) for h_NBH in saved.h[0].unbind(0)],
         encoder_saved,
         input_at=lambda t: x_PNBC[t],
         gradients=encoder_gradients,
@@ -172,7 +176,7 @@ def _backward(
         [total.to(dtype) for cell in decoder_gradients for total in cell],
         dprojection_weight_OH.to(dtype),
         dprojection_bias_O.to(dtype),
-        dlabels_FNBO,
+        dlabels_FNBO.to(dtype),
     )
 
 

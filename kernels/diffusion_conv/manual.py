@@ -48,7 +48,9 @@ def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
 
 @torch.library.custom_op("dcrnn_fast::diffusion_conv_manual", mutates_args=())
 def _forward(x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, bias_O: Tensor) -> Tensor:
-    operator = stacked_operator(DiffusionTerms.from_tensors(terms, num_terms), x_BNC.dtype, transposed=False)
+    operator = stacked_operator(
+        DiffusionTerms.from_tensors(terms, x_BNC.shape[1], num_terms), x_BNC.dtype, transposed=False
+    )
     y_NBO = diffuse(x_BNC.transpose(0, 1), operator) @ forward_weight(weight_IO, num_terms) + bias_O
     return y_NBO.transpose(0, 1).contiguous()
 
@@ -62,7 +64,9 @@ def _(x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, bia
 def _backward(
     grad_BNO: Tensor, x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    operator = stacked_operator(DiffusionTerms.from_tensors(terms, num_terms), x_BNC.dtype, transposed=True)
+    operator = stacked_operator(
+        DiffusionTerms.from_tensors(terms, x_BNC.shape[1], num_terms), x_BNC.dtype, transposed=True
+    )
     diffused_NBQ = diffuse(grad_BNO.transpose(0, 1), operator)
     dx_NBC = diffused_NBQ @ backward_weight(weight_IO, num_terms)
     dweight_IO = weight_gradient(x_BNC.transpose(0, 1), diffused_NBQ, num_terms)

@@ -1,0 +1,141 @@
+"""Shapes, inputs and the error budget that the tests of all operators share.
+
+Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units, L layers,
+M diffusion terms.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels import CellWeights, DiffusionTerms
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes of one test; ``density`` of the graph's operators, so that both ways to diffuse are taken."""
+
+    B: int = 2
+    P: int = 3
+    F: int = 2
+    N: int = 5
+    C: int = 2
+    O: int = 1  # noqa: E741
+    H: int = 4
+    L: int = 2
+    M: int = 5
+    density: float = 0.5
+
+    def __str__(self) -> str:
+        return "-".join(f"{name}{value}" for name, value in vars(self).items())
+
+
+SHAPES = [
+    pytest.param(Case(), id="small_dense"),
+    pytest.param(Case(B=1, P=1, F=1, N=1, C=1, O=1, H=1, L=1, M=1), id="smallest"),
+    pytest.param(Case(B=3, P=4, F=3, N=33, C=3, O=2, H=17, L=3, M=3), id="nothing_divides_a_tile"),
+    pytest.param(Case(B=2, P=2, F=3, N=71, C=2, O=1, H=9, L=2, M=5, density=0.02), id="sparse_product"),
+    pytest.param(Case(B=5, P=2, F=2, N=7, C=1, O=3, H=6, L=1, M=1), id="no_diffusion"),
+]
+
+
+def make_operators(case: Case, seed: int = 0) -> list[sp.csr_array]:
+    """M operators, the first the identity; row 0 of every other is empty, and so is column N-1."""
+    generator = np.random.default_rng(seed)
+    operators = [sp.csr_array(sp.eye_array(case.N))]
+    for _ in range(case.M - 1):
+        dense = generator.normal(size=(case.N, case.N)) * (generator.random((case.N, case.N)) < case.density)
+        dense[0, :] = 0
+        dense[:, case.N - 1] = 0
+        operators.append(sp.csr_array(dense / max(1.0, case.density * case.N) ** 0.5))
+    return operators
+
+
+def make_terms(case: Case, dtype: torch.dtype, seed: int = 0) -> DiffusionTerms:
+    """The case's graph for tensors of ``dtype``."""
+    return DiffusionTerms.from_operators(
+        make_operators(case, seed), torch.float64 if dtype == torch.float64 else torch.float32
+    )
+
+
+def make_cell(generator: torch.Generator, channels: int, case: Case) -> CellWeights:
+    """Float64 parameters of a size that keeps gates away from saturation."""
+    rows = (channels + case.H) * case.M
+    scale = rows**-0.5
+    return CellWeights(
+        *(
+            scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
+            for shape in ((rows, 2 * case.H), (2 * case.H,), (rows, case.H), (case.H,))
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Seq2SeqInputs:
+    """Float64 inputs of the whole encoder-decoder."""
+
+    x_BPNC: Tensor
+    encoder: list[CellWeights]
+    decoder: list[CellWeights]
+    projection_weight_OH: Tensor
+    projection_bias_O: Tensor
+    labels_BFNO: Tensor
+    feed_label_F: Tensor
+
+    @property
+    def differentiable(self) -> list[Tensor]:
+        """All that gradients are taken for, in a fixed order."""
+        cells = [tensor for cell in [*self.encoder, *self.decoder] for tensor in cell]
+        return [self.x_BPNC, self.labels_BFNO, self.projection_weight_OH, self.projection_bias_O, *cells]
+
+    def to(self, dtype: torch.dtype) -> "Seq2SeqInputs":
+        """Leaf copies in another dtype that want gradients."""
+
+        def leaf(tensor: Tensor) -> Tensor:
+            return tensor.detach().to(dtype).requires_grad_()
+
+        def cells(layers: list[CellWeights]) -> list[CellWeights]:
+            return [CellWeights(*map(leaf, layer)) for layer in layers]
+
+        return Seq2SeqInputs(
+            leaf(self.x_BPNC),
+            cells(self.encoder),
+            cells(self.decoder),
+            leaf(self.projection_weight_OH),
+            leaf(self.projection_bias_O),
+            leaf(self.labels_BFNO),
+            self.feed_label_F,
+        )
+
+
+def make_seq2seq(case: Case, seed: int = 0) -> Seq2SeqInputs:
+    """Inputs with coins that fall both ways where there is more than one."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    return Seq2SeqInputs(
+        normal(case.B, case.P, case.N, case.C),
+        [make_cell(generator, case.C if layer == 0 else case.H, case) for layer in range(case.L)],
+        [make_cell(generator, case.O if layer == 0 else case.H, case) for layer in range(case.L)],
+        normal(case.O, case.H) * case.H**-0.5,
+        normal(case.O),
+        normal(case.B, case.F, case.N, case.O),
+        torch.arange(case.F) % 2 == 0,
+    )
+
+
+def assert_within_budget(got: Tensor, plain: Tensor, truth: Tensor, what: str) -> None:
+    """``got`` may be at most twice as far from float64 truth as plain PyTorch in the same precision, plus one rounding.
+
+    The rounding is that of the largest value of the tensor, in ``got``'s dtype.
+    """
+    ours = (got.double() - truth).abs().max().item()
+    theirs = (plain.double() - truth).abs().max().item()
+    floor = torch.finfo(got.dtype).eps * truth.abs().max().item()
+    assert ours <= 2 * theirs + floor, f"{what}: max error {ours:.3e}, plain PyTorch {theirs:.3e}, floor {floor:.3e}"
