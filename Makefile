@@ -43,7 +43,7 @@ $(VENV)/run.stamp: pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv, os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null \
 	  && command -v g++ >/dev/null || { echo "make: a package is missing; on Debian or Ubuntu: $(APT_LINE)" >&2; exit 2; }
 	@echo "setting up $(VENV) (once)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install -c constraints.txt setuptools wheel
 	@$(PIP) install -c constraints.txt --no-build-isolation -e .
 	@touch $@
