@@ -1,5 +1,6 @@
 """``import dcrnn_fast`` is light, its names arrive when used, and kernels/ is one package only."""
 
+import ast
 import importlib
 import re
 import subprocess
@@ -63,3 +64,39 @@ def test_the_finder_answers_for_one_name_only() -> None:
     spec = finder.find_spec("dcrnn_fast.kernels")
     assert spec is not None
     assert spec.origin == str(ROOT / "kernels" / "__init__.py")
+
+
+def _third_party_imports() -> set[str]:
+    """Top names that the package imports, anywhere in a file, standard library and itself left out."""
+    names = set()
+    for path in [*(ROOT / "dcrnn_fast").rglob("*.py"), *(ROOT / "kernels").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"dcrnn_fast"}
+
+
+# Distributions whose module has another name, and those that pandas and xarray import for us.
+MODULE_OF = {"nvidia-ml-py": "pynvml", "pyyaml": "yaml"}
+ENGINES = {"h5netcdf", "pyarrow", "tables"}
+
+
+def test_dependencies_are_what_is_imported() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    distributions = {re.split(r"[^\w-]", line)[0] for line in declared}
+    modules = {MODULE_OF.get(name, name) for name in distributions}
+    assert modules - ENGINES == _third_party_imports() - ENGINES
+    assert modules >= ENGINES
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {
+        re.split(r"[^\w-]", line)[0].lower()
+        for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    }
+    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in pins)
+    assert wanted <= {line.split("==")[0] for line in pins}
