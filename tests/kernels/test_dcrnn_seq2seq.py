@@ -50,9 +50,8 @@ def test_float32_within_the_error_budget(case: Case) -> None:
     truth, true_gradients = forward_and_gradients(case, torch.float64, "specification", True)
     plain, plain_gradients = forward_and_gradients(case, torch.float32, "specification", True)
     got, gradients = forward_and_gradients(case, torch.float32, "manual", True)
-    assert_within_budget(got, plain, truth, "prediction")
-    for index, three in enumerate(zip(gradients, plain_gradients, true_gradients, strict=True)):
-        assert_within_budget(*three, f"gradient {index}")
+    assert_within_budget([got], [plain], [truth])
+    assert_within_budget(gradients, plain_gradients, true_gradients)
 
 
 # Without the shape of one number, whose error in plain PyTorch is luck.
@@ -62,10 +61,9 @@ def test_bfloat16_within_the_error_budget_of_autocast(case: Case) -> None:
     plain, plain_gradients = forward_and_gradients(case, torch.float32, "specification", True, autocast=True)
     got, gradients = forward_and_gradients(case, torch.float32, "manual", True, autocast=True)
     assert got.dtype == torch.bfloat16
-    assert_within_budget(got, plain, truth, "prediction")
-    for index, (ours, theirs, true) in enumerate(zip(gradients, plain_gradients, true_gradients, strict=True)):
-        # Gradients come out in float32, but of values that were rounded to bfloat16 once at least.
-        assert_within_budget(ours.bfloat16(), theirs, true, f"gradient {index}")
+    assert_within_budget([got], [plain], [truth])
+    # Gradients come out in float32, but of values that were rounded to bfloat16 once at least.
+    assert_within_budget([gradient.bfloat16() for gradient in gradients], plain_gradients, true_gradients)
 
 
 def test_gradcheck_through_the_operator() -> None:
@@ -183,4 +181,4 @@ def test_the_budget_notices_a_wrong_backward() -> None:
     _, plain_gradients = forward_and_gradients(case, torch.float32, "specification", True)
     _, other_coins = forward_and_gradients(case, torch.float32, "manual", False)
     with pytest.raises(AssertionError, match="max error"):
-        assert_within_budget(other_coins[-1], plain_gradients[-1], true_gradients[-1], "gradient")
+        assert_within_budget(other_coins, plain_gradients, true_gradients)
