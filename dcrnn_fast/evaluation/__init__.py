@@ -1,0 +1,1 @@
+"""How good a forecast is: masked metrics at every horizon, honest baselines, the report and its plots."""

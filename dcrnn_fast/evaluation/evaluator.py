@@ -1,0 +1,136 @@
+"""One pass over the windows of a split: the model and every baseline, scored on the same targets.
+
+Shape legend: B batch, F future steps, W windows, N nodes, O target channels.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.baselines import Baseline, LastReading, fit_baselines
+from dcrnn_fast.evaluation.labels import horizon_labels
+from dcrnn_fast.evaluation.metrics import HorizonSums
+from dcrnn_fast.evaluation.report import Report
+from dcrnn_fast.evaluation.trace import Trace, TraceRecorder
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, x_BPNC: Tensor, target_scaler: Scaler, *, precision: Precision = "fp32") -> Tensor:
+    """The forecast (B, F, N, O) in original units, float32, on the model's device; the decoder reads its own output.
+
+    The model is used as it stands: put it in evaluation mode first.
+
+    Args:
+        x_BPNC: float32, scaled, on any device.
+        target_scaler: the scaler of the O target channels.
+        precision: what the model computes in; the way back to units is float32.
+    """
+    device = next(model.parameters()).device
+    x_BPNC = x_BPNC.to(device)
+    if precision == "fp32":
+        scaled_BFNO = model(x_BPNC)
+    else:
+        with torch.autocast(device.type, _AUTOCAST[precision]):
+            scaled_BFNO = model(x_BPNC)
+    return target_scaler.inverse(scaled_BFNO.float())
+
+
+def evaluate_model(
+    model: nn.Module,
+    data: ForecastData,
+    split: str = "test",
+    *,
+    name: str = "data",
+    starts_W: NDArray[np.int64] | None = None,
+    batch_size: int = 64,
+    precision: Precision = "fp32",
+    model_name: str = "DCRNN",
+    about: Mapping[str, str | int | float] | None = None,
+) -> Report:
+    """Score ``model`` and the baselines over exactly the windows of ``split``: none padded, none repeated.
+
+    Args:
+        model: a DCRNN on its device; its training mode is restored.
+        data: opened with the model's scaler.
+        name: of the data, for the report.
+        starts_W: other windows than the split's (their first rows), for a protocol of one's own; ``split`` then only
+            names them in the report.
+        about: what a reader of the report should know of the model.
+    Raises:
+        UserError: there is no window.
+    """
+    if starts_W is None:
+        starts_W = data.windows(split).starts_W
+    if len(starts_W) == 0:
+        raise UserError(f"the {split} part of {name} has no window; choose another split or give more data")
+    form = data.window_format
+    baselines, notes = fit_baselines(data)
+    if any(isinstance(baseline, LastReading) for baseline in baselines):
+        notes.append(
+            f"{LastReading.name} reads a missing reading as 0, as some published tables do; last value is the last "
+            "observed one"
+        )
+    was_training = model.training
+    model.eval()
+    try:
+        scores, trace = _score(model, baselines, data, starts_W, batch_size, precision)
+    finally:
+        model.train(was_training)
+    target_times = data.target_times(starts_W)
+    positions_N2 = data.series.positions_N2 if data.graph.positions_N2 is None else data.graph.positions_N2
+    return Report(
+        data=name,
+        split=split,
+        num_windows=len(starts_W),
+        times=(target_times.min(), target_times.max()),
+        horizons=horizon_labels(form.interval, form.future_steps),
+        ids=data.series.ids,
+        channels=form.target_names,
+        units=form.target_units,
+        methods=dict(zip((model_name, *(baseline.name for baseline in baselines)), scores, strict=True)),
+        positions_N2=positions_N2,
+        edges_E2=np.stack(data.graph.adjacency.nonzero(), axis=1),
+        trace=trace,
+        notes=(*data.notes, *notes),
+        about=dict(about or {}) | {"precision": precision},
+    )
+
+
+def _score(
+    model: nn.Module,
+    baselines: Sequence[Baseline],
+    data: ForecastData,
+    starts_W: NDArray[np.int64],
+    batch_size: int,
+    precision: Precision,
+) -> tuple[list[HorizonSums], Trace | None]:
+    """Sums of the model and of each baseline, and the stretch of forecasts that the report shows."""
+    form = data.window_format
+    shape_FNO = (form.future_steps, data.series.num_sensors, form.output_channels)
+    device = next(model.parameters()).device
+    target_scaler = data.scaler.take(form.target_channels)
+    model_sums = HorizonSums(*shape_FNO, device=device)
+    baseline_sums = [HorizonSums(*shape_FNO) for _ in baselines]
+    recorder = TraceRecorder(data, starts_W)
+    for first in range(0, len(starts_W), batch_size):
+        starts_B = starts_W[first : first + batch_size]
+        batch = data.gather(starts_B)
+        prediction_BFNO = predict(model, batch.x_BPNC, target_scaler, precision=precision)
+        model_sums.add(prediction_BFNO, batch.y_BFNO.to(device), batch.observed_BFNO.to(device))
+        recorder.add(starts_B, prediction_BFNO)
+        for baseline, sums in zip(baselines, baseline_sums, strict=True):
+            forecast_BFNO = torch.from_numpy(np.ascontiguousarray(baseline.predict(starts_B)))
+            sums.add(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO)
+    model_sums.sums_SFNO = model_sums.sums_SFNO.cpu()
+    return [model_sums, *baseline_sums], recorder.trace()

@@ -1,0 +1,27 @@
+"""Words for horizons: "15 min", "1 h 30 min", "3 months"."""
+
+import numpy as np
+
+from dcrnn_fast.data.times import is_months
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def horizon_labels(interval: np.timedelta64, steps: int) -> tuple[str, ...]:
+    """How far ahead each of the steps 1..``steps`` is, in words; ``interval`` in seconds or calendar months."""
+    if is_months(interval):
+        months = int(interval.astype(np.int64))
+        return tuple(f"{step * months} month{'s' if step * months > 1 else ''}" for step in range(1, steps + 1))
+    seconds = int(interval.astype("timedelta64[s]").astype(np.int64))
+    return tuple(span_label(step * seconds) for step in range(1, steps + 1))
+
+
+def span_label(seconds: int) -> str:
+    """A span in its units: 900 is "15 min", 5400 "1 h 30 min", 172800 "2 d"."""
+    parts = []
+    rest = seconds
+    for size, unit in _UNITS:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts) or "0 s"

@@ -1,0 +1,231 @@
+"""What an evaluation found: scores of the model and the baselines, as a table, JSON and CSV.
+
+Shape legend: F future steps (horizons), N nodes, O target channels.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.metrics import KINDS, HorizonSums, Kind, Scores
+from dcrnn_fast.evaluation.trace import Trace
+from dcrnn_fast.files import require_writable_folder, write_atomically
+
+_HEADING = {"at": "at the horizon", "cumulative": "mean of horizons 1..h"}
+_MISSING = "-"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores over exactly the windows of one split.
+
+    ``methods`` maps a name to its sums; the model comes first. ``horizons`` are labels of the F steps ("15 min").
+    ``about`` says what made the figures (checkpoint, backend, precision, ...), ``notes`` what a reader must know.
+    """
+
+    data: str
+    split: str
+    num_windows: int
+    times: tuple[np.datetime64, np.datetime64]
+    """first and last target time"""
+    horizons: tuple[str, ...]
+    ids: tuple[str, ...]
+    channels: tuple[str, ...]
+    """O target channels"""
+    units: tuple[str, ...]
+    """"" where the unit is not known"""
+    methods: Mapping[str, HorizonSums]
+    positions_N2: NDArray[np.float64] | None = None
+    """latitude, longitude in degrees"""
+    edges_E2: NDArray[np.int64] | None = None
+    """from, to"""
+    trace: Trace | None = None
+    notes: tuple[str, ...] = ()
+    about: Mapping[str, str | int | float] = field(default_factory=dict)
+
+    @property
+    def model_name(self) -> str:
+        return next(iter(self.methods))
+
+    def chosen_horizons(self) -> tuple[int, ...]:
+        """A quarter, half and all of the steps: 15, 30 and 60 minutes of the usual twelve."""
+        steps = len(self.horizons)
+        return tuple(sorted({math.ceil(steps / 4), math.ceil(steps / 2), steps}))
+
+    def table(self, horizons: Sequence[int] | None = None) -> str:
+        """The report for a terminal.
+
+        Args:
+            horizons: steps (1-based) of the first two blocks; left out: ``chosen_horizons()``. The last block always
+                has all of them.
+        Raises:
+            UserError: a step that was not forecast.
+        """
+        steps = self.chosen_horizons() if horizons is None else tuple(horizons)
+        for step in steps:
+            if not 1 <= step <= len(self.horizons):
+                raise UserError(f"horizons must lie in 1..{len(self.horizons)}, got {step}")
+        first, last = (np.datetime_as_string(time, unit="m").replace("T", " ") for time in self.times)
+        lines = [
+            f"{self.data}, {self.split}: {self.num_windows} windows, {len(self.ids)} sensors, "
+            f"targets from {first} to {last}"
+        ]
+        for channel, name in enumerate(self.channels):
+            unit = f" in {self.units[channel]}" if self.units[channel] else ""
+            lines += ["", f"{name}{unit}; only observed targets count"]
+            for kind in KINDS:
+                lines += ["", *self._block(kind, channel, steps)]
+            lines += ["", *self._every_horizon(channel)]
+        lines += ["", *self.notes] if self.notes else []
+        return "\n".join(lines)
+
+    def _block(self, kind: Kind, channel: int, steps: tuple[int, ...]) -> list[str]:
+        scores = {name: sums.by_horizon(kind, channel) for name, sums in self.methods.items()}
+        decimals = self._decimals(channel)
+        left = max(len(text) for text in (*_HEADING.values(), *scores))
+        labels = [self.horizons[step - 1] for step in steps]
+        lines = [
+            _HEADING[kind].ljust(left) + "".join(f"   {label:^26}" for label in labels),
+            " " * left + "".join(f"   {'MAE':>8} {'RMSE':>8} {'MAPE':>8}" for _ in labels),
+        ]
+        for name, score in scores.items():
+            cells = (
+                f"   {_number(score.mae[step - 1], decimals):>8} {_number(score.rmse[step - 1], decimals):>8} "
+                f"{_percent(score.mape[step - 1]):>8}"
+                for step in steps
+            )
+            lines.append(name.ljust(left) + "".join(cells))
+        return [line.rstrip() for line in lines]
+
+    def _every_horizon(self, channel: int) -> list[str]:
+        scores = {name: sums.by_horizon("at", channel).mae for name, sums in self.methods.items()}
+        decimals = self._decimals(channel)
+        heading = "MAE at the horizon"
+        left = max(len(text) for text in (heading, *self.horizons))
+        widths = [max(len(name), 8) for name in scores]
+        lines = [heading.ljust(left) + "".join(f"   {name:>{w}}" for name, w in zip(scores, widths, strict=True))]
+        for step, label in enumerate(self.horizons):
+            cells = (f"   {_number(mae[step], decimals):>{w}}" for mae, w in zip(scores.values(), widths, strict=True))
+            lines.append(f"{label:>{left}}" + "".join(cells))
+        return lines
+
+    def _decimals(self, channel: int) -> int:
+        """Digits behind the point that show four digits of the largest MAE."""
+        mae = np.concatenate([sums.by_horizon("at", channel).mae for sums in self.methods.values()])
+        largest = float(np.max(mae, where=np.isfinite(mae), initial=0.0))
+        return 3 if largest == 0 else min(max(3 - math.floor(math.log10(largest)), 0), 6)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the single sensors, as plain values; NaN (nothing observed) becomes None."""
+        return {
+            "data": self.data,
+            "split": self.split,
+            "windows": self.num_windows,
+            "first_target": str(self.times[0]),
+            "last_target": str(self.times[1]),
+            "sensors": len(self.ids),
+            "horizons": [{"step": step, "label": label} for step, label in enumerate(self.horizons, start=1)],
+            "channels": [
+                {
+                    "name": name,
+                    "unit": self.units[channel],
+                    "methods": {
+                        method: {
+                            "at_horizon": _plain(sums.by_horizon("at", channel)),
+                            "cumulative": _plain(sums.by_horizon("cumulative", channel)),
+                        }
+                        for method, sums in self.methods.items()
+                    },
+                }
+                for channel, name in enumerate(self.channels)
+            ],
+            "notes": list(self.notes),
+            "about": dict(self.about),
+        }
+
+    def to_json(self, path: str | Path) -> None:
+        """Write ``to_dict()``; MAPE as a fraction."""
+        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+        write_atomically(path, lambda stream: _write_text(stream, text))
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write one row for each method, channel, kind (at, cumulative) and horizon."""
+        rows = [
+            [method, name, self.units[channel], kind, step + 1, label, *_cells(scores, step)]
+            for method, sums in self.methods.items()
+            for channel, name in enumerate(self.channels)
+            for kind in KINDS
+            for scores in [sums.by_horizon(kind, channel)]
+            for step, label in enumerate(self.horizons)
+        ]
+        _write_csv(path, ["method", "channel", "unit", "kind", "step", "horizon", *_FIGURES], rows)
+
+    def sensors_to_csv(self, path: str | Path) -> None:
+        """Write one row for each method, channel and sensor: scores over all horizons."""
+        rows = [
+            [method, name, self.units[channel], sensor, *_cells(scores, node)]
+            for method, sums in self.methods.items()
+            for channel, name in enumerate(self.channels)
+            for scores in [sums.by_sensor(channel=channel)]
+            for node, sensor in enumerate(self.ids)
+        ]
+        _write_csv(path, ["method", "channel", "unit", "id", *_FIGURES], rows)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write ``report.txt``, ``report.json``, ``horizons.csv`` and ``sensors.csv``; returns their paths."""
+        folder = require_writable_folder(Path(folder), "output folder")
+        text = self.table() + "\n"
+        write_atomically(folder / "report.txt", lambda stream: _write_text(stream, text))
+        self.to_json(folder / "report.json")
+        self.to_csv(folder / "horizons.csv")
+        self.sensors_to_csv(folder / "sensors.csv")
+        return [folder / name for name in ("report.txt", "report.json", "horizons.csv", "sensors.csv")]
+
+
+_FIGURES = ("mae", "rmse", "mape", "count")
+
+
+def _cells(scores: Scores, index: int) -> list[str]:
+    figures = (float(getattr(scores, name)[index]) for name in _FIGURES[:3])
+    return [*("" if math.isnan(figure) else repr(figure) for figure in figures), str(int(scores.count[index]))]
+
+
+def _plain(scores: Scores) -> dict[str, list[float | None] | list[int]]:
+    figures: dict[str, list[float | None] | list[int]] = {
+        name: [None if math.isnan(value) else value for value in getattr(scores, name).tolist()]
+        for name in _FIGURES[:3]
+    }
+    return figures | {"count": scores.count.tolist()}
+
+
+def _number(value: float, decimals: int) -> str:
+    return _MISSING if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _percent(fraction: float) -> str:
+    return _MISSING if math.isnan(fraction) else f"{100 * fraction:.1f} %"
+
+
+def _write_csv(path: str | Path, header: list[str], rows: Iterable[Sequence[object]]) -> None:
+    def write(stream: BinaryIO) -> None:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        text.flush()
+        text.detach()
+
+    write_atomically(path, write)
+
+
+def _write_text(stream: BinaryIO, text: str) -> None:
+    stream.write(text.encode())

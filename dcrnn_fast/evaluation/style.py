@@ -1,0 +1,107 @@
+"""One look for all figures, and how they reach the disk.
+
+Figures are made without pyplot: nothing global is touched, nothing stays in memory, no display is needed.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import write_atomically
+
+INK = "#1f2328"
+FAINT = "#8b949e"
+MODEL = "#0b5fa5"
+WORST = "#c1440e"
+NEAR = "#e08214"
+BASELINES = ("#e08214", "#d8b365", "#35978f", "#8073ac", "#b2182b")
+"""told apart by people who see colours differently; each line has its own marker beside"""
+BASELINE_MARKERS = ("s", "D", "^", "v", "P")
+
+_LOOK: Any = {
+    "axes.edgecolor": FAINT,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "grid.color": "#e6e8eb",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "savefig.facecolor": "white",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+_DPI = 160
+_FORMATS = ("png", "pdf", "svg")
+
+
+def look() -> Any:
+    """Context in which figures are built: the style of every plot of the package."""
+    return rc_context(_LOOK)
+
+
+def new_figure(width: float, height: float, title: str, subtitle: str = "") -> Figure:
+    """An empty figure (inches) with its title at the top left."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    head = 0.75 if subtitle else 0.45  # inches
+    figure.set_layout_engine(
+        ConstrainedLayoutEngine(rect=(0.1 / width, 0.05 / height, 1 - 0.25 / width, 1 - head / height))
+    )
+    figure.text(0.15 / width, 1 - 0.12 / height, title, va="top", fontsize=13, fontweight="bold")
+    figure.text(0.15 / width, 1 - 0.42 / height, subtitle, va="top", fontsize=9.5, color="#57606a")
+    return figure
+
+
+def time_axis(axes: Axes) -> None:
+    """Ticks that say the day once and hours where they are enough; the year belongs into the title."""
+    locator = AutoDateLocator(minticks=4, maxticks=9)
+    axes.xaxis.set_major_locator(locator)
+    formats = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
+    coarser = ["%Y", "%b %Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
+    formatter = ConciseDateFormatter(locator, formats=formats, zero_formats=coarser, show_offset=False)
+    axes.xaxis.set_major_formatter(formatter)
+
+
+def with_unit(name: str, unit: str) -> str:
+    """ "speed (mph)", or the name alone."""
+    return f"{name} ({unit})" if unit else name
+
+
+def spread(items: Sequence[str], shown: int) -> list[str]:
+    """The labels with all but about ``shown`` of them blank, so that none overlap."""
+    every = max(1, -(-len(items) // shown))
+    return [item if (index + 1) % every == 0 or len(items) <= shown else "" for index, item in enumerate(items)]
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write the figure whole or not at all, in the format of the file's ending.
+
+    Raises:
+        UserError: an ending other than .png, .pdf, .svg; the file cannot be written.
+    """
+    path = Path(path)
+    ending = path.suffix.lower().removeprefix(".")
+    if ending not in _FORMATS:
+        raise UserError(f"plots are written as .png, .pdf or .svg, got {path.name!r}")
+    with look():
+        write_atomically(path, lambda stream: figure.savefig(stream, format=ending, dpi=_DPI))
+    return path

@@ -1,0 +1,113 @@
+"""The target channels of a series, row by row and window by window, as the baselines read them.
+
+Shape legend: B windows, P past steps, R rows, T time, N nodes, O target channels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrnn_fast.data.dataset import ForecastData
+
+Floats = NDArray[np.float64]
+
+_CHUNK_READINGS = 1 << 22  # readings worked on at a time: 32 MiB in float64, however long or memory-mapped the series
+
+
+@dataclass(frozen=True)
+class Run:
+    """Consecutive training rows [start, stop); ``continues``: the run before ended at ``start`` and is the same run."""
+
+    start: int
+    stop: int
+    continues: bool
+
+
+class TargetRows:
+    """Target readings in original units, float64, and the means that stand in for what was never observed.
+
+    ``mean_NO`` is the mean of a sensor's observed training readings; a sensor without any takes its channel's.
+    """
+
+    def __init__(self, data: ForecastData) -> None:
+        window_format = data.window_format
+        self.past_steps = window_format.past_steps
+        self.future_steps = window_format.future_steps
+        self.times_T = data.series.times_T
+        self._values_TNC = data.series.values_TNC
+        self._observed_TNC = data.series.observed_TNC
+        self._targets = list(window_format.target_channels)
+        self._runs = _training_runs(
+            data.train.starts_W, self.past_steps + self.future_steps, len(self.times_T), data.series.segments
+        )
+        self._rows_at_a_time = max(1, _CHUNK_READINGS // (self._values_TNC.shape[1] * len(self._targets)))
+        self._fit_moments()
+
+    @property
+    def num_series(self) -> int:
+        """N * O."""
+        return int(self.mean_NO.size)
+
+    def rows(self, rows_R: NDArray[np.int64] | slice) -> tuple[Floats, NDArray[np.bool_]]:
+        """Values and mask (R, N, O) of these rows; a missing value is 0."""
+        values_RNO = np.asarray(self._values_TNC[rows_R])[..., self._targets].astype(np.float64)
+        return values_RNO, np.asarray(self._observed_TNC[rows_R])[..., self._targets]
+
+    def filled_windows(self, starts_B: NDArray[np.int64]) -> Floats:
+        """Past steps (B, P, N, O): a missing reading is the window's last observed one, before that the mean."""
+        values, observed = self.rows((starts_B[:, None] + np.arange(self.past_steps)).ravel())
+        shape_BPNO = (len(starts_B), self.past_steps, *self.mean_NO.shape)
+        return fill_forward(values.reshape(shape_BPNO), observed.reshape(shape_BPNO), self.mean_NO, axis=1)
+
+    def training_runs(self) -> Iterator[Run]:
+        """The rows that training windows read or forecast, in order, in pieces that fit in memory; none spans a gap."""
+        for start, stop in self._runs:
+            for at in range(start, stop, self._rows_at_a_time):
+                yield Run(at, min(at + self._rows_at_a_time, stop), continues=at > start)
+
+    def _fit_moments(self) -> None:
+        shape_NO = (self._values_TNC.shape[1], len(self._targets))
+        sums_NO, squares_NO, counts_NO = np.zeros(shape_NO), np.zeros(shape_NO), np.zeros(shape_NO)
+        rows = 0
+        for run in self.training_runs():
+            values, observed = self.rows(slice(run.start, run.stop))
+            sums_NO += values.sum(axis=0)  # a missing value holds 0
+            squares_NO += np.square(values).sum(axis=0)
+            counts_NO += observed.sum(axis=0)
+            rows += run.stop - run.start
+        self.any_missing = bool((counts_NO < rows).any())
+        counts_O = np.maximum(counts_NO.sum(axis=0), 1)
+        channel_mean_O = sums_NO.sum(axis=0) / counts_O
+        variance_O = squares_NO.sum(axis=0) / counts_O - channel_mean_O**2
+        self.mean_NO = mean_or(sums_NO, counts_NO, np.broadcast_to(channel_mean_O, shape_NO))
+        self.std_O = np.where(variance_O > 0, np.sqrt(np.maximum(variance_O, 0)), 1.0)
+
+
+def mean_or(sums: Floats, counts: Floats, otherwise: Floats) -> Floats:
+    """Sums / counts, and ``otherwise`` where nothing was counted."""
+    return np.where(counts > 0, sums / np.maximum(counts, 1), otherwise)
+
+
+def fill_forward(values: Floats, observed: NDArray[np.bool_], before: Floats, *, axis: int) -> Floats:
+    """Each missing value becomes the last observed one along ``axis``, or ``before`` where there is none yet."""
+    values, observed = np.moveaxis(values, axis, 0), np.moveaxis(observed, axis, 0)
+    steps = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
+    newest = np.maximum.accumulate(np.where(observed, steps, -1), axis=0)
+    held = np.take_along_axis(values, np.maximum(newest, 0), axis=0)
+    return np.moveaxis(np.where(newest >= 0, held, before), 0, axis)
+
+
+def _training_runs(
+    starts_W: NDArray[np.int64], steps: int, num_rows: int, segments: tuple[tuple[int, int], ...]
+) -> list[tuple[int, int]]:
+    windows_touching_T = np.zeros(num_rows + 1, dtype=np.int64)
+    np.add.at(windows_touching_T, starts_W, 1)
+    np.add.at(windows_touching_T, starts_W + steps, -1)
+    touched_T = np.cumsum(windows_touching_T)[:-1] > 0
+    runs = []
+    for first, last in segments:
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], touched_T[first:last], [False])).astype(np.int8)))
+        runs += [(first + int(start), first + int(stop)) for start, stop in edges.reshape(-1, 2)]
+    return runs
