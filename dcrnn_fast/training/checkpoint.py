@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -79,8 +80,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"checkpoint {path} holds more than data and was not opened: {reason}") from error
+        found = re.search(r"(?:GLOBAL|class) \S+", str(error))
+        what = f" ({found[0]})" if found else ""
+        raise UserError(f"checkpoint {path} holds more than data{what} and was not opened") from error
     except (RuntimeError, EOFError, KeyError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {reason}") from error
@@ -194,6 +196,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, tuple):
         return tuple(_plain(item) for item in value)
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, str):
+        return str(value)  # torch.__version__ is a class of its own
+    if value is None or isinstance(value, (bool, int, float)):
         return value
     raise TypeError(f"save_checkpoint: cannot store a {type(value).__name__}")

@@ -1,0 +1,85 @@
+"""``dcrnn-fast train``: trains, evaluates the best checkpoint on the test windows, and says where everything is."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dcrnn_fast.command import run_command
+from dcrnn_fast.config.command_line import config_flag, parse
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.yaml_file import load_config
+from dcrnn_fast.evaluation.evaluator import evaluate_model
+from dcrnn_fast.evaluation.plots import save_plots
+from dcrnn_fast.training.distributed import Ranks, join_ranks
+from dcrnn_fast.training.fit import TrainingResult, check, checkpoint_folder, fit
+
+STOPPED = 85
+"""exit code of a run that was asked to stop and can be resumed; not 0, or a job scheduler would think it finished"""
+_NO_ARGUMENTS = "city"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainFlags:
+    """The configuration and two flags that are not part of it."""
+
+    config: str | None = None
+    """YAML file or preset (city, debug) that the other flags change; without any argument: city"""
+    check: bool = False
+    """check configuration and data, forecast one window, and stop"""
+    settings: Config = field(default_factory=Config)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs ``dcrnn-fast train ...``: 0 trained, 2 a mistake, 85 stopped by a signal and resumable."""
+    return run_command("train", _run, argv)
+
+
+def _run(argv: list[str]) -> int:
+    ranks = join_ranks()
+    flags = ranks.together("reading the configuration", lambda: _flags(argv))
+    if ranks.is_first and not argv:
+        print(f"no arguments: --config {_NO_ARGUMENTS} (the built-in city); --help shows everything", flush=True)
+    if flags.check:
+        lines = check(flags.settings, ranks)
+        if ranks.is_first:
+            print("\n".join([*lines, "configuration and data are fine; nothing was trained"]), flush=True)
+        return 0
+    result = fit(flags.settings, ranks)
+    if result.stopped_by_signal:
+        return STOPPED
+    if ranks.is_first:
+        _report(result, flags.settings, ranks)
+    return 0
+
+
+def _flags(argv: list[str]) -> TrainFlags:
+    name = config_flag(argv) if argv else _NO_ARGUMENTS
+    default = TrainFlags(config=name, settings=load_config(name) if name else Config())
+    return parse(TrainFlags, argv, prog="dcrnn-fast train", description=__doc__ or "", default=default)
+
+
+def _report(result: TrainingResult, config: Config, ranks: Ranks) -> None:
+    """Test windows on the best checkpoint, beside the baselines; plots; where things are."""
+    lines = (
+        [f"best epoch {result.best_epoch}: validation MAE {result.best_validation_mae:.4f}"]
+        if result.best_epoch
+        else []
+    )
+    written: list[Path] = []
+    if len(result.data.test):
+        report = evaluate_model(result.model, result.data, "test", name=config.data.data)
+        written += report.save(result.results)
+        written += save_plots(report, result.results)
+        lines += ["", report.table(), ""]
+    else:
+        lines.append("there are no test windows: nothing was evaluated")
+    lines += [
+        f"checkpoints: {checkpoint_folder(config)} (best: {result.checkpoint})",
+        f"results: {result.results} (config.yaml, metrics.csv, events.jsonl{''.join(f', {p.name}' for p in written)})",
+        f"forecast with it: dcrnn-fast forecast --checkpoint {result.checkpoint} --help",
+    ]
+    print("\n".join(lines), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

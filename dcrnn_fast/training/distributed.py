@@ -1,0 +1,259 @@
+"""The processes of one training run: who they are, what they add up, and how one that fails tells the others.
+
+torchrun's environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT) decides; without it there is one process
+and no process group. Small numbers travel as CPU tensors over gloo, so that asking costs no wait for a GPU; gradients
+travel over nccl on GPUs and over gloo on CPUs.
+
+A rank that fails leaves its message in the rendezvous store and then closes its connections, so that the others, who
+wait in a collective, wake up, read the message, and stop with it. Rank 0 is the one that prints.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dcrnn_fast.errors import UserError
+
+T = TypeVar("T")
+_ERROR, _SEEN = "dcrnn_fast/error", "dcrnn_fast/error_seen"
+_GRACE_SECONDS = 10.0
+
+
+class OtherRankFailedError(UserError):
+    """Another rank failed; the message is its own."""
+
+
+@dataclass(slots=True)
+class Ranks:
+    """This process among the processes of the run; a single process has ``store`` None."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    local_world: int = 1
+    store: dist.Store | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _phase: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Rank 0: the one that writes and prints."""
+        return self.rank == 0
+
+    def together(self, what: str, body: Callable[[], T]) -> T:
+        """Runs ``body`` on every rank and returns its result once all have theirs.
+
+        Raises UserError on every rank when one failed: the message names the failing ranks, unless all failed alike.
+        """
+        if self.store is None:
+            return body()
+        self._phase += 1
+        key = f"dcrnn_fast/phase/{self._phase}"
+        try:
+            result = body()
+        except UserError as error:
+            self.store.set(f"{key}/{self.rank}", str(error))
+            joined = self._joined(key, what)
+            if joined is None or str(joined) == str(error):
+                raise
+            raise joined from error
+        except BaseException as error:
+            self.store.set(f"{key}/{self.rank}", _one_line(error))
+            raise
+        self.store.set(f"{key}/{self.rank}", "")
+        if problem := self._joined(key, what):
+            raise problem
+        return result
+
+    def _joined(self, key: str, what: str) -> UserError | None:
+        assert self.store is not None
+        problems = []
+        for rank in range(self.world):
+            try:
+                problems.append(self.store.get(f"{key}/{rank}").decode())
+            except RuntimeError as error:
+                problems.append(f"did not finish {what} ({_one_line(error)})")
+        if len(set(problems)) == 1:
+            return UserError(problems[0]) if problems[0] else None
+        return OtherRankFailedError("; ".join(f"rank {rank}: {text}" for rank, text in enumerate(problems) if text))
+
+    def connect(self, device: str, timeout_seconds: int) -> None:
+        """Chooses the device and opens the process group (none for a single process)."""
+        self.device = choose_device(device, self.local_rank)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        if self.store is None:
+            return
+        timeout = timedelta(seconds=timeout_seconds)
+        self.store.set_timeout(timeout)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo",
+            store=dist.PrefixStore("dcrnn_fast/group", self.store),
+            rank=self.rank,
+            world_size=self.world,
+            timeout=timeout,
+        )
+
+    @property
+    def backend(self) -> str:
+        """What gradients travel over: none, gloo or nccl."""
+        if self.store is None:
+            return "none"
+        return "nccl" if self.device.type == "cuda" else "gloo"
+
+    def sum_integers(self, *values: int) -> list[int]:
+        """Each of ``values`` summed over the ranks; waits for all of them."""
+        if self.store is None:
+            return list(values)
+        summed = torch.tensor(values, dtype=torch.int64)
+        self.sum_(summed, "counting")
+        return [int(value) for value in summed.tolist()]
+
+    def sum_(self, tensor: Tensor, what: str) -> None:
+        """Sums ``tensor`` over the ranks in place. All ranks get the same bits, and the same ones in every run."""
+        if self.store is None:
+            return
+        try:
+            dist.all_reduce(tensor)
+        except RuntimeError as error:
+            raise self._what_failed(what, error) from error
+
+    def gather_strings(self, topic: str, text: str) -> list[str]:
+        """Every rank's ``text``, in rank order."""
+        if self.store is None:
+            return [text]
+        self._phase += 1
+        self.store.set(f"dcrnn_fast/{topic}/{self._phase}/{self.rank}", text)
+        return [self.store.get(f"dcrnn_fast/{topic}/{self._phase}/{rank}").decode() for rank in range(self.world)]
+
+    def require_same(self, digests: dict[str, str]) -> None:
+        """Raises UserError naming the rank and the entries in which a rank differs from rank 0."""
+        all_digests = [json.loads(text) for text in self.gather_strings("digests", json.dumps(digests))]
+        for rank, theirs in enumerate(all_digests):
+            if different := [name for name in digests if theirs[name] != all_digests[0][name]]:
+                raise UserError(
+                    f"rank {rank} does not start from what rank 0 has: other {', '.join(different)}; "
+                    "give all ranks the same files and the same version"
+                )
+
+    def _what_failed(self, what: str, error: RuntimeError) -> OtherRankFailedError:
+        assert self.store is not None
+        try:
+            # A rank that failed has left its message before it closed its connections; one that was killed has not.
+            self.store.wait([_ERROR], timedelta(seconds=_GRACE_SECONDS / 2))
+            message = self.store.get(_ERROR).decode()
+            if self.is_first:
+                self.store.set(_SEEN, "")
+        except RuntimeError:
+            message = f"rank {self.rank} lost the other ranks while {what}: {_one_line(error)}"
+        return OtherRankFailedError(message)
+
+    @contextmanager
+    def reporting_failure(self) -> Iterator[None]:
+        """Tells the other ranks when the body fails here, and closes the process group in any case."""
+        try:
+            yield
+        except BaseException as error:
+            if self.store is not None and not isinstance(error, OtherRankFailedError):
+                self._report(f"rank {self.rank}: {_one_line(error)}")
+            raise
+        finally:
+            if dist.is_initialized() and self.store is not None:
+                dist.destroy_process_group()
+
+    def _report(self, message: str) -> None:
+        assert self.store is not None
+        self.store.set(_ERROR, message)
+        if self.is_first:
+            return
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        # torchrun ends the other ranks as soon as one has ended: rank 0 must have read the message by then.
+        give_up = time.monotonic() + _GRACE_SECONDS
+        while time.monotonic() < give_up and not self.store.check([_SEEN]):
+            time.sleep(0.05)
+
+
+def join_ranks() -> Ranks:
+    """Reads torchrun's environment and meets the other processes at the rendezvous store.
+
+    Raises UserError when the environment is incomplete.
+    """
+    if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ:
+        return Ranks()
+    rank, world = _integer("RANK"), _integer("WORLD_SIZE")
+    local_rank = _integer("LOCAL_RANK", rank)
+    local_world = _integer("LOCAL_WORLD_SIZE", world)
+    if not 0 <= rank < world:
+        raise UserError(f"RANK must lie in 0 .. WORLD_SIZE - 1 = {world - 1}, got {rank}")
+    if world == 1:
+        return Ranks(local_rank=local_rank)
+    if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise UserError(f"WORLD_SIZE is {world} but {', '.join(missing)} is not set; start the ranks with torchrun")
+    store, rank, world = next(dist.rendezvous("env://", rank, world))
+    return Ranks(rank=rank, world=world, local_rank=local_rank, local_world=local_world, store=store)
+
+
+def choose_device(wanted: str, local_rank: int) -> torch.device:
+    """auto: the GPU with this rank's local number, else the CPU; ``cuda`` insists on a GPU."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise UserError(f"device must be auto, cpu, cuda or cuda:NUMBER, got {wanted!r}") from error
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type != "cuda":
+        raise UserError(f"device must be auto, cpu, cuda or cuda:NUMBER, got {wanted!r}")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    index = local_rank if device.index is None else device.index
+    if index >= found:
+        raise UserError(
+            f"device {wanted}: local rank {local_rank} needs GPU {index}, this machine has {found}; "
+            "start fewer processes or use --device cpu"
+        )
+    return torch.device("cuda", index)
+
+
+def choose_threads(wanted: int | None, local_world: int) -> int:
+    """CPU threads of this process: as configured, as OMP_NUM_THREADS says, else cores / processes on this host.
+
+    torchrun itself sets OMP_NUM_THREADS=1, which would leave cores idle: under torchrun a 1 is taken for torchrun's.
+    """
+    if wanted is not None:
+        return wanted
+    by_user = os.environ.get("OMP_NUM_THREADS", "")
+    if by_user.isdigit() and int(by_user) > 0 and not (by_user == "1" and "TORCHELASTIC_RUN_ID" in os.environ):
+        return int(by_user)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // local_world)
+
+
+def _integer(name: str, default: int | None = None) -> int:
+    text = os.environ.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None or not text.strip().lstrip("-").isdigit():
+        raise UserError(f"environment variable {name} must be a whole number, got {text!r}")
+    return int(text)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text[:300]}"
+
+
+def names(items: Sequence[object], limit: int = 6) -> str:
+    """The first few of ``items``, and how many more there are."""
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(str(item) for item in items[:limit]) + more

@@ -1,0 +1,332 @@
+"""``fit``: a whole training run, from configuration to the best checkpoint."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.yaml_file import to_yaml
+from dcrnn_fast.data.dataset import ForecastData, open_data
+from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.metrics import HorizonSums
+from dcrnn_fast.files import require_writable_folder
+from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.model.scheduled_sampling import label_probability
+from dcrnn_fast.training.checkpoint import (
+    BEST,
+    LATEST,
+    MANIFEST,
+    Checkpoint,
+    load_checkpoint,
+    newest_good,
+    read_good,
+    save_checkpoint,
+)
+from dcrnn_fast.training.display import Display, span
+from dcrnn_fast.training.distributed import Ranks, choose_threads, join_ranks
+from dcrnn_fast.training.loop import epoch_loss, label_coins, rate_of, train_epoch, validate
+from dcrnn_fast.training.progress import Progress, Row
+from dcrnn_fast.training.records import EVENTS, METRICS, Events, set_aside, write_config, write_metrics
+from dcrnn_fast.training.resume import (
+    broadcast_state,
+    differences,
+    require_fitting,
+    restore,
+    training_state,
+)
+from dcrnn_fast.training.run import Run, make_run, start_digests
+from dcrnn_fast.training.schedule import has_stalled
+from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What training ended with.
+
+    Attributes:
+        reason: "finished" (all epochs), "stalled" (early stopping), or the name of the signal that asked to stop.
+        epochs, steps: finished epochs and optimiser steps in all, before a resume included.
+        best_epoch, best_validation_mae: original units; None before the first validation.
+        history: one dict for each epoch, the rows of metrics.csv.
+        checkpoint: the best one (``best.pt``; ``latest.pt`` before the first validation); results: the folder.
+        model: on rank 0 with that checkpoint's weights, in evaluation mode; data: what it was trained on.
+        rank: of this process; rank 0 is the one that reports.
+    """
+
+    reason: str
+    epochs: int
+    steps: int
+    best_epoch: int | None
+    best_validation_mae: float | None
+    history: tuple[Row, ...]
+    checkpoint: Path
+    results: Path
+    model: DCRNN
+    data: ForecastData
+    rank: int
+
+    @property
+    def stopped_by_signal(self) -> bool:
+        return self.reason not in ("finished", "stalled")
+
+
+def fit(config: Config, ranks: Ranks | None = None) -> TrainingResult:
+    """Trains as configured; under torchrun as one rank of many.
+
+    Seeds Python's, numpy's and torch's generators and sets torch's number of threads. Writes checkpoints, config.yaml,
+    metrics.csv and events.jsonl; prints progress on rank 0.
+
+    Raises:
+        UserError: anything wrong with configuration, data, checkpoint or disk, on this rank or another; on all ranks.
+    """
+    ranks = join_ranks() if ranks is None else ranks
+    with ranks.reporting_failure(), stop_on_signals() as stop:
+        run, found = open_run(config, ranks)
+        return _train(run, found, stop)
+
+
+def check(config: Config, ranks: Ranks | None = None) -> list[str]:
+    """Opens everything, forecasts one window, changes nothing; what was found, line by line.
+
+    Raises UserError as ``fit`` does.
+    """
+    ranks = join_ranks() if ranks is None else ranks
+    with ranks.reporting_failure():
+        run, found = open_run(config, ranks)
+        with torch.no_grad():
+            run.predict(run.data.gather(run.data.train.starts_W[:1]).to(ranks.device), label_coins(run, 0))
+    data, form = run.data, run.data.window_format
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    lines = [
+        f"data: {data.series.num_steps} steps, {data.graph.num_nodes} sensors, {data.graph.num_edges} edges",
+        f"windows: {len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test; "
+        f"{form.past_steps} steps in, {form.future_steps} out",
+        f"model: {parameters} parameters, forecasts {', '.join(form.target_names)}",
+        f"training: {run.batches.num_batches()} steps an epoch of {run.batches.batch_size} windows, "
+        f"device {ranks.device}, {torch.get_num_threads()} thread(s), {ranks.world} process(es)",
+    ]
+    if found is not None:
+        lines.append(f"resume: {found.path}, epoch {found.state['training']['epoch']}")
+    return [*lines, *data.notes]
+
+
+def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
+    """Device, checkpoint to resume, data and model, the same on all ranks; nothing is trained or written yet."""
+    ranks.connect(config.training.device, config.training.dist_timeout)
+    torch.set_num_threads(choose_threads(config.training.threads, ranks.local_world))
+    found = ranks.together("opening the results folder", lambda: _open_folders(config, ranks))
+    state = broadcast_state(found.state if found else None, ranks)
+    if state is not None and found is None:  # not rank 0: notes are for it alone to say
+        found = Checkpoint(Path(str(config.output.resume)), state, ())
+
+    def open_data_and_model() -> Run:
+        scaler = None if found is None else Scaler.from_state(found.state["scaler"])
+        data = open_data(config.data, config.graph, scaler=scaler)
+        if found is not None:
+            require_fitting(config, found.state, data, str(found.path))
+        return make_run(config, data, ranks)
+
+    run = ranks.together("opening data and model", open_data_and_model)
+    ranks.require_same(start_digests(run))
+    return run, found
+
+
+def _open_folders(config: Config, ranks: Ranks) -> Checkpoint | None:
+    """Rank 0: the folders can be written, and the checkpoint to resume, if one is asked for and there."""
+    if not ranks.is_first:
+        return None
+    require_writable_folder(config.output.results, "results folder")
+    folder = require_writable_folder(checkpoint_folder(config), "checkpoint folder")
+    if config.output.resume is None:
+        return None
+    if config.output.resume == "auto":
+        return newest_good(folder)
+    return read_good(config.output.resume)
+
+
+def checkpoint_folder(config: Config) -> Path:
+    """Where this configuration's checkpoints go."""
+    return Path(config.output.checkpoint_dir or Path(config.output.results, "checkpoints"))
+
+
+def _train(run: Run, found: Checkpoint | None, stop: StopRequest) -> TrainingResult:
+    config, ranks = run.config, run.ranks
+    results, folder = Path(config.output.results), checkpoint_folder(config)
+    display = Display(shown=ranks.is_first, log_every=config.output.log_every)
+    progress = _begin(run, found, display)
+    events = Events(results if ranks.is_first else None)
+    events.add("resume" if found else "start", epoch=progress.epoch, step=progress.step, ranks=ranks.world)
+
+    def save(*file_names: str) -> None:
+        if ranks.is_first:
+            state = training_state(run, progress)
+            for name in file_names:
+                save_checkpoint(folder, name, state)
+            events.add("save", step=progress.step, files=list(file_names))
+
+    def after_step() -> None:
+        every = config.output.save_every_steps
+        if every and progress.step % every == 0:
+            save(LATEST)
+
+    try:
+        reason = "finished"
+        while progress.epoch < config.training.epochs:
+            if has_stalled(progress.validation_errors, config.training.patience):
+                reason = "stalled"
+                break
+            at_end = train_epoch(run, progress, stop, display, events, after_step)
+            display.pause()
+            began = time.perf_counter()
+            sums = validate(run, stop) if at_end else None
+            if sums is None:
+                reason = stop.signal_name or "another rank's signal"
+                break
+            _finish_epoch(run, progress, sums, time.perf_counter() - began, display, events)
+            # latest.pt last: whoever resumes from it finds the others as it knows them.
+            every = config.output.save_every_epochs
+            best = [BEST] if progress.best_epoch == progress.epoch else []
+            kept = [f"epoch_{progress.epoch:04d}.pt"] if every and progress.epoch % every == 0 else []
+            save(*best, *kept, LATEST)
+            if ranks.is_first:
+                write_metrics(results, progress.history)
+        return _end(run, progress, reason, save, display, events)
+    finally:
+        display.close()
+
+
+def _begin(run: Run, found: Checkpoint | None, display: Display) -> Progress:
+    """Prints and saves the configuration, and puts a resumed run back where it stood."""
+    config, results, folder = run.config, Path(run.config.output.results), checkpoint_folder(run.config)
+    if run.ranks.is_first:
+        for torn in folder.glob("*.tmp-*"):  # of a run that was killed while it wrote
+            torn.unlink()
+    display.say(to_yaml(config).rstrip())
+    for note in run.data.notes:
+        display.say(note)
+    progress = Progress()
+    if found is None:
+        if config.output.resume == "auto":
+            display.say(f"resume auto: no checkpoint in {folder}, starting anew")
+        if run.ranks.is_first:
+            moved = (set_aside(folder, ("*.pt", MANIFEST)), set_aside(results, (METRICS, EVENTS)))
+            for target in filter(None, moved):
+                display.say(f"what an earlier run left was moved to {target}; --resume auto would have continued it")
+    else:
+        progress = restore(run, found.state)
+        for line in (*found.notes, *differences(run, found.state)):
+            display.say(line)
+        display.say(f"resumed from {found.path}: epoch {progress.epoch}, step {progress.step}")
+        if run.ranks.is_first:
+            _bring_best_along(progress, found, folder, display)
+            write_metrics(results, progress.history)
+    if run.ranks.is_first:
+        write_config(results, config)
+    return progress
+
+
+def _bring_best_along(progress: Progress, found: Checkpoint, folder: Path, display: Display) -> None:
+    """Makes sure that ``best.pt`` of ``folder`` is the best so far, also in another folder or after a damage."""
+    best = progress.best_epoch
+    if best is None or _best_of(folder / BEST, display) == best:
+        return
+    if best == progress.epoch and progress.position == 0:
+        save_checkpoint(folder, BEST, found.state)
+    elif _best_of(found.path.parent / BEST, display) == best:
+        save_checkpoint(folder, BEST, load_checkpoint(found.path.parent / BEST))
+    else:
+        display.say(f"the checkpoint of epoch {best}, the best so far, is not at hand; {BEST} is what comes next")
+
+
+def _best_of(path: Path, display: Display) -> int | None:
+    """The epoch after which a checkpoint was saved, if it is there and whole."""
+    if not path.is_file():
+        return None
+    try:
+        training = load_checkpoint(path)["training"]
+    except UserError as error:
+        display.say(str(error))
+        return None
+    return None if training is None or training["position"] else int(training["epoch"])
+
+
+def _finish_epoch(
+    run: Run, progress: Progress, sums: HorizonSums, validation_seconds: float, display: Display, events: Events
+) -> None:
+    config = run.config.training
+    scores = sums.overall()
+    if int(scores.count) == 0:
+        raise UserError("the validation windows hold no observed target; give a longer series or other fractions")
+    seconds = progress.train_seconds
+    mae = float(scores.mae)
+    best = progress.best_validation_mae
+    row: Row = {
+        "epoch": progress.epoch + 1,
+        "step": progress.step,
+        "learning_rate": rate_of(run, progress),
+        "label_probability": _label_probability(run, progress.step),
+        "train_loss": epoch_loss(run, progress),
+        "gradient_norm": progress.norm_sum / max(progress.good_steps, 1),
+        "skipped_steps": progress.skipped_steps,
+        "validation_mae": mae,
+        "validation_rmse": float(scores.rmse),
+        "validation_mape": float(scores.mape),
+        "best": int(best is None or mae < best),
+        "train_seconds": round(seconds, 3),
+        "validation_seconds": round(validation_seconds, 3),
+        "windows_per_second": round(len(run.data.train) / max(seconds, 1e-9), 2),
+    }
+    progress.finish_epoch(row)
+    events.add("epoch", **row)
+    unit = "/".join(unit for unit in run.data.window_format.target_units if unit)
+    display.say(
+        f"epoch {progress.epoch}/{config.epochs}: train {config.loss} {row['train_loss']:.4f}, validation MAE {mae:.4f}"
+        f"{f' {unit}' if unit else ''}{' (best)' if row['best'] else ''}, learning rate {row['learning_rate']:.3g}, "
+        f"{span(seconds + validation_seconds)}, {row['windows_per_second']:.4g} windows/s"
+    )
+
+
+def _label_probability(run: Run, step: int) -> float:
+    config = run.config.training
+    if config.teacher_forcing == "scheduled":
+        return label_probability(step, config.sampling_decay)
+    return float(config.teacher_forcing == "on")
+
+
+def _end(
+    run: Run, progress: Progress, reason: str, save: Callable[..., None], display: Display, events: Events
+) -> TrainingResult:
+    ranks, folder = run.ranks, checkpoint_folder(run.config)
+    if reason not in ("finished", "stalled"):
+        save(LATEST)
+        display.say(
+            f"stopped by {reason} after step {progress.step}, all saved in {folder / LATEST}; "
+            "continue with the same command and --resume auto"
+        )
+    elif reason == "stalled":
+        display.say(f"stopped early: {run.config.training.patience} epochs without a better validation MAE")
+    if not progress.history and reason == "finished":
+        save(LATEST)
+    events.add("end", reason=reason, epoch=progress.epoch, step=progress.step)
+    checkpoint = folder / (LATEST if _best_of(folder / BEST, display) is None else BEST)
+    if ranks.is_first:
+        run.model.load_state_dict(load_checkpoint(checkpoint)["model"])
+    run.model.eval()
+    ranks.sum_integers(0)  # nobody leaves before rank 0 has everything on disk
+    return TrainingResult(
+        reason=reason,
+        epochs=progress.epoch,
+        steps=progress.step,
+        best_epoch=progress.best_epoch,
+        best_validation_mae=progress.best_validation_mae,
+        history=tuple(progress.history),
+        checkpoint=checkpoint,
+        results=Path(run.config.output.results),
+        model=run.model,
+        data=run.data,
+        rank=ranks.rank,
+    )

@@ -1,0 +1,68 @@
+"""The optimiser, and the gradients of all parameters in one flat buffer."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from dcrnn_fast.config.sections import TrainingConfig
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam (as published: eps 1e-3) or AdamW; the learning rate is set before each step."""
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=config.learning_rate, eps=config.adam_eps, weight_decay=config.weight_decay)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class FlatGradients:
+    """One buffer that holds every parameter's gradient, in parameter order, and one more number: the step's error sum.
+
+    ``parameter.grad`` are views of it, so backward accumulates in place, the whole step needs one all-reduce in an
+    order that never changes (DistributedDataParallel regroups its buckets after the first step, and a resumed run would
+    add in another order), and norm and clipping are one operation each.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        kinds = {(parameter.dtype, parameter.device) for parameter in self.parameters}
+        if len(kinds) != 1:
+            raise ValueError(
+                f"FlatGradients: parameters must share one dtype and device, got {sorted(map(str, kinds))}"
+            )
+        ends = [0]
+        for parameter in self.parameters:
+            ends.append(ends[-1] + parameter.numel())
+        dtype, device = kinds.pop()
+        self.buffer = torch.zeros(ends[-1] + 1, dtype=dtype, device=device)
+        self.gradient = self.buffer[:-1]
+        self._views = [
+            self.buffer[start:stop].view_as(parameter)
+            for parameter, (start, stop) in zip(self.parameters, pairwise(ends), strict=True)
+        ]
+        self.zero()
+
+    @property
+    def error_sum(self) -> Tensor:
+        """The last element: what the ranks' error sums add up to."""
+        return self.buffer[-1]
+
+    def zero(self) -> None:
+        """Before each step: zeros, and the views put back where someone set ``grad`` to None."""
+        self.buffer.zero_()
+        for parameter, view in zip(self.parameters, self._views, strict=True):
+            parameter.grad = view
+
+    def norm(self) -> Tensor:
+        """The global gradient norm; not finite when any gradient is not."""
+        return torch.linalg.vector_norm(self.gradient)
+
+    def clip(self, norm: Tensor, bound: float) -> None:
+        """Scales the gradient down to norm ``bound``; 0: no clipping. No wait for the device."""
+        if bound > 0:
+            self.gradient.mul_((bound / (norm + 1e-6)).clamp(max=1.0))

@@ -1,0 +1,62 @@
+"""fp32, bf16 and fp16: autocast around the model, and the loss scale that keeps small fp16 gradients from vanishing."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from dcrnn_fast.errors import UserError
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_GROWTH_STEPS = 2000
+
+
+def require_precision(precision: str, device: torch.device) -> None:
+    """Raises UserError for fp16 on a CPU: its products would be computed in fp16 throughout, slowly and inexactly."""
+    if precision == "fp16" and device.type == "cpu":
+        raise UserError("precision fp16 needs a GPU, the device is cpu; use --precision bf16 or fp32")
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """What the model's forward runs under."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, _DTYPES[precision])
+
+
+@dataclass(slots=True)
+class LossScale:
+    """The factor on the loss before backward: halved after an overflow, doubled after 2000 steps without one.
+
+    The decision hangs on the gradient norm after the all-reduce, which is the same on every rank, so all ranks keep the
+    same scale without talking. Only fp16 scales; for the others the factor is 1 and never moves.
+    """
+
+    scale: float = 1.0
+    good_steps: int = 0
+    moves: bool = False
+
+    @staticmethod
+    def of(precision: str) -> "LossScale":
+        return LossScale(scale=65536.0, moves=True) if precision == "fp16" else LossScale()
+
+    def update(self, finite: bool) -> bool:
+        """After each step. True: the overflow is the scale's own and its cure is a smaller one, not a bad step."""
+        if not self.moves:
+            return False
+        if finite:
+            self.good_steps += 1
+            if self.good_steps == _GROWTH_STEPS:
+                self.scale, self.good_steps = self.scale * 2.0, 0
+            return False
+        self.good_steps = 0
+        if self.scale <= 1.0:
+            return False
+        self.scale /= 2.0
+        return True
+
+    def to_state(self) -> dict[str, float | int]:
+        return {"scale": self.scale, "good_steps": self.good_steps}
+
+    def restore(self, state: dict[str, float | int]) -> None:
+        self.scale, self.good_steps = float(state["scale"]), int(state["good_steps"])

@@ -1,0 +1,160 @@
+"""From a running training to the state in a checkpoint, and back.
+
+Bit for bit: with the same backend, instruction set, number of ranks and threads, a resumed run computes what the
+uninterrupted one would have. Those four are recorded, and a difference is said.
+"""
+
+import io
+import random
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from dcrnn_fast import __version__
+from dcrnn_fast.config.plain import to_dict
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.training.checkpoint import FORMAT, State
+from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.training.progress import Progress
+from dcrnn_fast.training.run import Run
+
+# Without these in agreement the weights, the optimiser's moments or the order of windows mean something else.
+_MUST_AGREE = {
+    "graph": ("supports", "hops", "recursion", "orientation", "edge_order"),
+    "model": ("hidden_units", "num_layers"),
+    "training": ("seed", "optimizer", "precision"),
+}
+_WHERE_AND_HOW_LONG = {
+    "graph": ("graph",),
+    "data": ("data",),
+    "training": ("epochs", "device", "threads", "patience", "dist_timeout"),
+    "output": None,
+}
+
+
+def training_state(run: Run, progress: Progress) -> State:
+    """The whole state, as ``save_checkpoint`` takes it."""
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "config": to_dict(run.config),
+        "model": run.model.state_dict(),
+        "graph": run.data.graph.to_state(),
+        "window_format": run.data.window_format.to_state(),
+        "scaler": run.data.scaler.to_state(),
+        "training": {
+            **progress.to_state(),
+            "best": {"epoch": progress.best_epoch, "validation_mae": progress.best_validation_mae},
+            "optimizer": run.optimizer.state_dict(),
+            "loss_scale": run.loss_scale.to_state(),
+            "train_windows": len(run.data.train),
+            "random": _random_states(run.ranks),
+            "environment": environment(run),
+        },
+    }
+
+
+def environment(run: Run) -> dict[str, Any]:
+    """What bit equality depends on."""
+    return {
+        "ranks": run.ranks.world,
+        "global batch": run.batches.batch_size,
+        "model backend": run.config.model.backend,
+        "gradient backend": run.ranks.backend,
+        "device": run.ranks.device.type,
+        "instruction set": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def require_fitting(config: Config, state: State, data: ForecastData, where: str) -> None:
+    """Raises UserError, one line, when the checkpoint is not of this graph, shape and configuration."""
+    if state["training"] is None:
+        raise UserError(f"{where} holds a converted model without a training state; it can be evaluated, not resumed")
+    saved_graph = state["graph"]
+    if tuple(saved_graph["ids"]) != data.graph.ids:
+        raise UserError(
+            f"{where} is of another graph: its {len(saved_graph['ids'])} sensors are not the data's "
+            f"{data.graph.num_nodes}; resume with the data that the run was started with"
+        )
+    if type(data.graph).from_state(saved_graph).digest() != data.graph.digest():
+        raise UserError(f"{where} is of another graph: same sensors, other edges or weights; give the run's own graph")
+    ours, theirs = data.window_format.to_state(), state["window_format"]
+    for name in ours:
+        if ours[name] != theirs.get(name):
+            raise UserError(f"{where} was trained with {name} = {theirs.get(name)}, this run has {ours[name]}")
+    ours = to_dict(config)
+    for section, fields in _MUST_AGREE.items():
+        for name in fields:
+            if (got := state["config"][section].get(name)) != ours[section][name]:
+                raise UserError(f"{where} was trained with {name} = {got}, this run has {ours[section][name]}")
+    if (windows := state["training"]["train_windows"]) != len(data.train):
+        raise UserError(f"{where} was trained on {windows} windows, this run has {len(data.train)}; give the same data")
+
+
+def differences(run: Run, state: State) -> list[str]:
+    """One line for each thing in which this run differs from the one that saved ``state``."""
+    lines = []
+    saved = state["training"]["environment"]
+    for name, now in environment(run).items():
+        if saved.get(name) != now:
+            lines.append(f"{name}: was {saved.get(name)}, now {now}; the run continues, but not bit for bit")
+    for section, fields in to_dict(run.config).items():
+        free = _WHERE_AND_HOW_LONG.get(section, ())
+        for name, now in fields.items():
+            if free is not None and name not in free and (was := state["config"][section].get(name)) != now:
+                lines.append(f"{name}: was {was}, now {now}")
+    return lines
+
+
+def restore(run: Run, state: State) -> Progress:
+    """Puts weights, optimiser, loss scale and random states back; returns where the run stood."""
+    training = state["training"]
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(training["optimizer"])
+    run.loss_scale.restore(training["loss_scale"])
+    _restore_random(training["random"], run.ranks)
+    return Progress.from_state(training)
+
+
+def broadcast_state(state: State | None, ranks: Ranks) -> State | None:
+    """Rank 0's ``state`` on every rank: the others may not see its disk."""
+    if ranks.world == 1:
+        return state
+    buffer = io.BytesIO()
+    if state is not None:
+        torch.save(state, buffer)
+    (length,) = ranks.sum_integers(len(buffer.getbuffer()) if ranks.is_first else 0)
+    if length == 0:
+        return None
+    payload = torch.zeros(length, dtype=torch.uint8)
+    if ranks.is_first:
+        payload = torch.frombuffer(bytearray(buffer.getbuffer()), dtype=torch.uint8)
+    dist.broadcast(payload, src=0)
+    received: State = torch.load(io.BytesIO(payload.numpy().tobytes()), map_location="cpu", weights_only=True)
+    return received
+
+
+def _random_states(ranks: Ranks) -> dict[str, Any]:
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(ranks.device) if ranks.device.type == "cuda" else None,
+        "numpy": (str(kind), np.asarray(keys, dtype=np.int64), int(position), int(has_gauss), float(gauss)),
+        "python": random.getstate(),
+    }
+
+
+def _restore_random(states: dict[str, Any], ranks: Ranks) -> None:
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] is not None and ranks.device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], ranks.device)
+    kind, keys, position, has_gauss, gauss = states["numpy"]
+    np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = states["python"]
+    random.setstate((version, tuple(internal), gauss_next))

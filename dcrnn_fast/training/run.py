@@ -1,0 +1,113 @@
+"""What a training run is made of, put together from a configuration and its data.
+
+Shape legend: B batch, F future steps, N nodes, O output channels.
+"""
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcrnn_fast.config.plain import to_dict
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.data.batches import GlobalBatches
+from dcrnn_fast.data.dataset import Batch, ForecastData
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.model.build import build_model
+from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.training.optimizer import FlatGradients, make_optimizer
+from dcrnn_fast.training.precision import LossScale, autocast, require_precision
+
+_DIGEST_ROWS = 4096
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything that a step needs; nothing here changes but weights, optimiser and loss scale."""
+
+    config: Config
+    data: ForecastData
+    ranks: Ranks
+    model: DCRNN
+    optimizer: torch.optim.Optimizer
+    gradients: FlatGradients
+    loss_scale: LossScale
+    batches: GlobalBatches
+    mean_O: Tensor
+    std_O: Tensor
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of all epochs."""
+        return self.config.training.epochs * self.batches.num_batches()
+
+    def predict(self, batch: Batch, feed_label_F: Tensor | None = None) -> Tensor:
+        """The scaled forecast (B, F, N, O) in the configured precision; the coins None: no label is fed back."""
+        dtype = self.gradients.buffer.dtype
+        with autocast(self.config.training.precision, self.ranks.device):
+            labels_BFNO = None if feed_label_F is None else batch.labels_BFNO.to(dtype)
+            forecast_BFNO: Tensor = self.model(batch.x_BPNC.to(dtype), labels_BFNO, feed_label_F)
+        return forecast_BFNO
+
+
+def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtype = torch.float32) -> Run:
+    """Builds model and optimiser; the weights are the same on every rank because the seed is.
+
+    Raises:
+        UserError: there is no window to train or validate on, or the precision needs another device.
+    """
+    training = config.training
+    for part in (data.train, data.validation):
+        if len(part) == 0:
+            raise UserError(
+                f"there is no {part.name} window; train_fraction {config.data.train_fraction} and test_fraction "
+                f"{config.data.test_fraction} must leave some rows for each part"
+            )
+    require_precision(training.precision, ranks.device)
+    seed_everything(training.seed)
+    form = data.window_format
+    model = build_model(
+        config, data.graph, input_channels=form.input_channels, output_channels=form.output_channels, dtype=dtype
+    ).to(ranks.device)
+    targets = data.scaler.take(form.target_channels)
+    return Run(
+        config=config,
+        data=data,
+        ranks=ranks,
+        model=model,
+        optimizer=make_optimizer(model.parameters(), training),
+        gradients=FlatGradients(model.parameters()),
+        loss_scale=LossScale.of(training.precision),
+        batches=GlobalBatches(len(data.train), training.batch_size * ranks.world * training.accumulate, training.seed),
+        mean_O=torch.tensor(targets.mean, dtype=torch.float64, device=ranks.device),
+        std_O=torch.tensor(targets.std, dtype=torch.float64, device=ranks.device),
+    )
+
+
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def start_digests(run: Run) -> dict[str, str]:
+    """What all ranks must agree in before the first step: SHA-256 of configuration, graph, data and weights."""
+    data, series = run.data, run.data.series
+    rows = np.linspace(0, series.num_steps - 1, min(series.num_steps, _DIGEST_ROWS)).astype(np.int64)
+    weights = hashlib.sha256()
+    for parameter in run.model.parameters():
+        weights.update(parameter.detach().cpu().numpy().tobytes())
+    readings = hashlib.sha256(json.dumps([data.scaler.to_state(), data.window_format.to_state()]).encode())
+    for array in (data.train.starts_W, data.validation.starts_W, np.ascontiguousarray(series.values_TNC[rows])):
+        readings.update(array.tobytes())
+    return {
+        "configuration": hashlib.sha256(json.dumps(to_dict(run.config)).encode()).hexdigest(),
+        "graph": data.graph.digest(),
+        "data": readings.hexdigest(),
+        "weights": weights.hexdigest(),
+    }
