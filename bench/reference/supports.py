@@ -24,13 +24,13 @@ def build_reference_supports(adjacency_NN: NDArray[np.generic], kind: str, edge_
     Raises:
         ValueError: an unknown kind or edge order.
     """
-    adjacency_NN = np.asarray(adjacency_NN, dtype=np.float64)
+    exact_NN = np.asarray(adjacency_NN, dtype=np.float64)
     if kind == "laplacian":
-        return [_scaled_laplacian(adjacency_NN)]
+        return [_scaled_laplacian(exact_NN)]
     if kind == "random_walk":
-        supports = [_random_walk(adjacency_NN).T]
+        supports = [_random_walk(exact_NN).T]
     elif kind == "dual_random_walk":
-        supports = [_random_walk(adjacency_NN).T, _random_walk(adjacency_NN.T).T]
+        supports = [_random_walk(exact_NN).T, _random_walk(exact_NN.T).T]
     else:
         raise ValueError(f"kind must be dual_random_walk, random_walk or laplacian, got {kind!r}")
     if edge_order == "correct":

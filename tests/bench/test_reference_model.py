@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from bench.reference import build_reference_supports, masked_mae
 from bench.reference.golden import GoldenCase, read_golden
-from torch import Tensor
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "golden").glob("*.npz"))
 
@@ -51,7 +52,8 @@ def test_reference_loss_and_gradients(case: GoldenCase) -> None:
     assert gradients.keys() == case.gradients.keys()
     for name, wanted in case.gradients.items():
         got = gradients[name]
-        assert got is not None and relative_error(got, wanted) <= 1e-4, name
+        assert got is not None, name
+        assert relative_error(got, wanted) <= 1e-4, name
 
 
 def test_the_bound_notices_supports_in_the_wrong_edge_order() -> None:

@@ -1,0 +1,98 @@
+"""Opens weight files of unknown origin without letting them run anything: torch's (data only) and numpy's archives."""
+
+import io
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcrnn_fast.errors import UserError
+
+# Wrappers that put a prefix before every name: DataParallel and DDP, torch.compile.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Named tensors of a file, and the settings that were saved with them.
+
+    Understood: ``torch.save`` of a state dict, of a dict that holds one as ``model_state_dict`` or ``state_dict`` (the
+    port's ``.tar``, whose section ``model`` is the settings), of a pair (state dict, optimiser state) as LibCity
+    writes it; and an ``.npz`` of arrays.
+
+    Raises:
+        UserError: the file cannot be read, is truncated, would run code, or holds no named tensors.
+    """
+    path = Path(path)
+    try:
+        payload = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"weights {path} cannot be read: {error.strerror or error}") from error
+    if _is_npz(payload):
+        return _read_npz(path, payload), {}
+    content = _load_torch(path, payload)
+    settings: dict[str, Any] = {}
+    if isinstance(content, (tuple, list)) and content:
+        content = content[0]
+    if isinstance(content, Mapping):
+        if "window_format" in content and "scaler" in content:
+            raise UserError(f"{path} is a checkpoint of dcrnn_fast already; --export writes it in the port's names")
+        for key in ("model_state_dict", "state_dict"):
+            if key in content:
+                if isinstance(content.get("model"), Mapping):
+                    settings = dict(content["model"])
+                content = content[key]
+                break
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(f"{path} holds no state dict but a {type(content).__name__}; save model.state_dict()")
+    if strangers := [key for key, value in content.items() if not isinstance(value, Tensor)]:
+        raise UserError(f"{path} holds no state dict: {strangers[0]!r} is a {type(content[strangers[0]]).__name__}")
+    return _unwrapped({str(name): tensor for name, tensor in content.items()}), settings
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _WRAPPERS:
+        if all(name.startswith(prefix) for name in tensors):
+            return _unwrapped({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
+    return tensors
+
+
+def _is_npz(payload: bytes) -> bool:
+    if not zipfile.is_zipfile(io.BytesIO(payload)):
+        return False
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        return any(name.endswith(".npy") for name in archive.namelist())
+
+
+def _read_npz(path: Path, payload: bytes) -> dict[str, Tensor]:
+    try:
+        with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
+        raise UserError(f"weights {path} cannot be read: {_first_line(error)}") from error
+    # Counters and learning rates travel with TensorFlow's variables; they are told apart by name later.
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items() if array.dtype.kind in "biuf"}
+
+
+def _load_torch(path: Path, payload: bytes) -> Any:
+    try:
+        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if named := re.search(r"GLOBAL (\S+)", str(error)):
+            raise UserError(
+                f"weights {path} were not opened: the pickle would run {named[1]}; open it where you trust it, and "
+                "save model.state_dict() alone"
+            ) from error
+        raise UserError(f"weights {path} are no file of torch.save, or damaged; they begin {payload[:8]!r}") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AssertionError, AttributeError) as error:
+        # All seen: torch's reader meets a truncated archive or a garbled pickle in many places.
+        raise UserError(f"weights {path} are truncated or no file of torch.save: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
