@@ -1,0 +1,338 @@
+"""``dcrnn-fast convert``: a checkpoint from the weights of another DCRNN, or (--export) the public PyTorch port's from ours.
+
+The port's ``.tar`` or state dict is understood exactly. LibCity's, LargeST's and the authors' TensorFlow variables (as
+``.npz``) are mapped by name and shape: no original weights were at hand. Weights carry neither graph nor scaler: give
+--graph, and --mean and --std of the training readings, or --data to compute them as published. What the shapes and the
+file tell (hops, channels, steps) is the default of its flag; what was taken is printed.
+"""  # noqa: E501
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from dcrnn_fast import __version__
+from dcrnn_fast.command import run_command
+from dcrnn_fast.config.command_line import parse
+from dcrnn_fast.config.plain import from_dict, to_dict
+from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
+from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.data.times import format_freq, parse_freq
+from dcrnn_fast.data.window_format import WindowFormat
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import require_writable_folder
+from dcrnn_fast.graph import SensorGraph, read_graph
+from dcrnn_fast.interop import ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
+from dcrnn_fast.model import build_model
+from dcrnn_fast.training.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+
+_DEFAULT_FREQ = "5min"
+_NUM_SUPPORTS = {"dual_random_walk": 2, "random_walk": 1, "laplacian": 1}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvertFlags:
+    """What the weights do not say."""
+
+    checkpoint: tyro.conf.Positional[str]
+    """weights of another DCRNN; with --export a checkpoint of dcrnn_fast"""
+    output: Annotated[str | None, tyro.conf.arg(aliases=["-o"])] = None
+    """file to write; left out: model.pt, with --export model.tar"""
+    export: bool = False
+    """write the public PyTorch port's checkpoint from one of dcrnn_fast"""
+    mean: tuple[float, ...] = ()
+    """scaler: mean of each value channel, original units"""
+    std: tuple[float, ...] = ()
+    """scaler: standard deviation of each value channel, original units"""
+    channels: tuple[str, ...] = ()
+    """names of the value channels, in the order of the weights; left out: the data's, else value"""
+    units: tuple[str, ...] = ()
+    """units of the value channels"""
+    backend: Backend = "auto"
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    data: DataConfig = field(default_factory=lambda: DataConfig(data=""))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs ``dcrnn-fast convert ...``: 0 written, 2 a mistake."""
+    return run_command("convert", _run, argv)
+
+
+def _run(argv: list[str]) -> int:
+    flags = _parse(argv)
+    if flags.export:
+        lines = export_checkpoint(flags.checkpoint, flags.output or "model.tar")
+    else:
+        weights = read_weights(flags.checkpoint)
+        lines = convert(weights, _parse(argv, told_by(weights, flags)))
+    print("\n".join(lines), flush=True)
+    return 0
+
+
+def _parse(argv: list[str], default: ConvertFlags | None = None) -> ConvertFlags:
+    return parse(ConvertFlags, argv, prog="dcrnn-fast convert", description=__doc__ or "", default=default)
+
+
+def told_by(weights: ImportedWeights, flags: ConvertFlags) -> ConvertFlags:
+    """``flags`` with what the weights tell: the defaults with which the command line is read a second time.
+
+    Raises:
+        UserError: the kind of supports contradicts the file or the number of diffusion terms.
+    """
+    settings = weights.settings
+    supports, trained = flags.graph.supports, settings.get("filter_type")
+    if trained in _NUM_SUPPORTS and trained != supports:
+        if supports != GraphConfig().supports:
+            raise UserError(f"the weights' file says filter_type {trained}, --supports says {supports}")
+        supports = trained
+    hops = weights.hops(_NUM_SUPPORTS[supports])
+    # LargeST applies P(A) and P(A^T) as they are; all others transpose them.
+    orientation = "paper" if weights.layout == "largest" else flags.graph.orientation
+    time_of_day, day_of_week = _time_channels(weights)
+    steps = {"past_steps": settings.get("seq_len"), "future_steps": settings.get("horizon")}
+    told = {name: value for name, value in steps.items() if isinstance(value, int) and value >= 1}
+    return replace(
+        flags,
+        graph=replace(flags.graph, supports=supports, hops=hops, orientation=orientation),
+        data=replace(flags.data, time_of_day=time_of_day, day_of_week=day_of_week, **told),
+    )
+
+
+def _time_channels(weights: ImportedWeights) -> tuple[bool, bool]:
+    """(time of day, day of week) that the input channels beyond the outputs most likely are."""
+    beyond = weights.input_channels - weights.output_channels
+    if weights.layout == "largest":
+        return beyond >= 1, beyond >= 2
+    return beyond >= 1 and beyond != 7, beyond in (7, 8)
+
+
+def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
+    """Writes the checkpoint; returns what to tell the user.
+
+    Raises:
+        UserError: scaler or graph is missing, or graph, channels or steps do not fit the weights.
+    """
+    weights, num_values = _with_our_channels(weights, flags.data)
+    if flags.data.data:
+        graph, window_format, scaler, source = _from_data(weights, num_values, flags)
+    else:
+        graph, window_format = read_graph(flags.graph), _window_format(weights, num_values, flags)
+        scaler, source = _given_scaler(num_values, flags), "given"
+        if scaler is None:
+            raise UserError("the weights do not carry their scaler: give --mean and --std, or --data to compute them")
+    nodes = weights.settings.get("num_nodes")
+    if isinstance(nodes, int) and nodes != graph.num_nodes:
+        raise UserError(f"the weights were trained on {nodes} nodes, the graph has {graph.num_nodes}")
+    config = Config(
+        graph=flags.graph,
+        data=replace(flags.data, freq=window_format.freq),
+        model=ModelConfig(hidden_units=weights.hidden_units, num_layers=weights.num_layers, backend=flags.backend),
+    )
+    _require_terms(weights, flags.graph)
+    model = build_model(config, graph, input_channels=weights.input_channels, output_channels=weights.output_channels)
+    model.load_state_dict(weights.state)
+    output = Path(flags.output or "model.pt")
+    folder = require_writable_folder(output.parent, "output folder")
+    state = {
+        "format": FORMAT,
+        "version": __version__,
+        "config": to_dict(config),
+        "model": model.state_dict(),
+        "graph": graph.to_state(),
+        "window_format": window_format.to_state(),
+        "scaler": scaler.to_state(),
+        "training": None,
+    }
+    save_checkpoint(folder, output.name, state)
+    return [
+        *_summary(weights, graph, window_format, flags),
+        f"scaler: mean {_numbers(scaler.mean)}, std {_numbers(scaler.std)} ({source})",
+        *_notes(weights, num_values, source, flags),
+        f"written: {output}",
+    ]
+
+
+def _with_our_channels(weights: ImportedWeights, data: DataConfig) -> tuple[ImportedWeights, int]:
+    """Weights that read one-hot days, and the number of value channels among their inputs."""
+    day_channels = 1 if weights.layout == "largest" else 7
+    num_values = weights.input_channels - data.time_of_day - day_channels * data.day_of_week
+    if num_values < weights.output_channels:
+        raise UserError(
+            f"the weights read {weights.input_channels} channels and forecast {weights.output_channels}; with "
+            f"{_time_words(data.time_of_day, data.day_of_week, day_channels)} {max(num_values, 0)} would be left for "
+            "readings: check --time-of-day and --day-of-week"
+        )
+    if weights.layout == "largest" and data.day_of_week:
+        weights = with_one_hot_days(weights)
+    return weights, num_values
+
+
+def _from_data(
+    weights: ImportedWeights, num_values: int, flags: ConvertFlags
+) -> tuple[SensorGraph, WindowFormat, Scaler, str]:
+    given = _given_scaler(num_values, flags)
+    data = open_data(flags.data, flags.graph, scaler=given)
+    form = data.window_format
+    if len(form.channels) != num_values or form.output_channels != weights.output_channels:
+        raise UserError(
+            f"the weights read {num_values} value channel(s) and forecast {weights.output_channels}; {flags.data.data} "
+            f"gives {len(form.channels)} ({', '.join(form.channels)}) and {form.output_channels}: choose with "
+            "--variables and --targets"
+        )
+    if flags.channels and flags.channels != form.channels:
+        raise UserError(f"--channels {' '.join(flags.channels)}: {flags.data.data} has {' '.join(form.channels)}")
+    units = _units(num_values, flags) if flags.units else form.units
+    source = "given" if given else f"computed on the training part of {flags.data.data}"
+    return data.graph, replace(form, units=units), data.scaler, source
+
+
+def _window_format(weights: ImportedWeights, num_values: int, flags: ConvertFlags) -> WindowFormat:
+    data = flags.data
+    default = ("value",) if num_values == 1 else tuple(f"value_{i}" for i in range(num_values))
+    channels = flags.channels or default
+    if len(channels) != num_values or len(set(channels)) != num_values:
+        raise UserError(f"the weights read {num_values} value channel(s), --channels names {' '.join(channels)}")
+    targets = data.targets or channels[: weights.output_channels]
+    if unknown := [name for name in targets if name not in channels]:
+        raise UserError(f"--targets: no channel {unknown[0]!r}; the channels are {', '.join(channels)}")
+    if len(targets) != weights.output_channels:
+        raise UserError(f"the weights forecast {weights.output_channels} channel(s), --targets names {len(targets)}")
+    return WindowFormat(
+        past_steps=data.past_steps,
+        future_steps=data.future_steps,
+        channels=channels,
+        target_channels=tuple(channels.index(name) for name in targets),
+        units=_units(num_values, flags),
+        time_of_day=data.time_of_day,
+        day_of_week=data.day_of_week,
+        missing=data.missing,
+        missing_input=data.missing_input,
+        freq=format_freq(parse_freq(data.freq or _DEFAULT_FREQ)),
+    )
+
+
+def _units(num_values: int, flags: ConvertFlags) -> tuple[str, ...]:
+    if flags.units and len(flags.units) != num_values:
+        raise UserError(f"--units needs one for each of {num_values} value channel(s), got {len(flags.units)}")
+    return flags.units or ("",) * num_values
+
+
+def _given_scaler(num_values: int, flags: ConvertFlags) -> Scaler | None:
+    if not flags.mean and not flags.std:
+        return None
+    if len(flags.mean) != num_values or len(flags.std) != num_values:
+        raise UserError(
+            f"--mean and --std need one number for each of {num_values} value channel(s), got {len(flags.mean)} and "
+            f"{len(flags.std)}; a channel that was not scaled has mean 0 and std 1"
+        )
+    if not all(std > 0 for std in flags.std):
+        raise UserError(f"--std must be positive, got {_numbers(flags.std)}")
+    return Scaler(flags.mean, flags.std)
+
+
+def _require_terms(weights: ImportedWeights, graph: GraphConfig) -> None:
+    terms = 1 + _NUM_SUPPORTS[graph.supports] * graph.hops
+    if terms != weights.num_terms:
+        raise UserError(
+            f"the weights have {weights.num_terms} diffusion terms, --supports {graph.supports} --hops {graph.hops} "
+            f"gives {terms} (1 + {_NUM_SUPPORTS[graph.supports]} x hops)"
+        )
+
+
+def _summary(weights: ImportedWeights, graph: SensorGraph, form: WindowFormat, flags: ConvertFlags) -> list[str]:
+    ways = flags.graph
+    reads = f"reads {', '.join(form.channels)}"
+    if form.time_of_day or form.day_of_week:
+        reads += f" with {_time_words(form.time_of_day, form.day_of_week, 7)}"
+    return [
+        f"weights: {weights.layout}, {weights.num_layers} layers of {weights.hidden_units} units, "
+        f"{sum(tensor.numel() for tensor in weights.state.values())} parameters",
+        f"graph: {graph.num_nodes} nodes, {graph.num_edges} edges; supports {ways.supports}, hops {ways.hops}, "
+        f"orientation {ways.orientation}, recursion {ways.recursion}, edge order {ways.edge_order}",
+        f"windows: {reads}, every {form.freq}, {form.past_steps} steps in, {form.future_steps} out, forecasts "
+        f"{', '.join(form.target_names)}",
+    ]
+
+
+def _notes(weights: ImportedWeights, num_values: int, source: str, flags: ConvertFlags) -> list[str]:
+    notes = []
+    if weights.layout in ("pytorch_port", "libcity") and _edge_order_matters(flags.graph):
+        notes.append(
+            "note: the code with these names puts edge weights on the wrong edges; if it trained these weights "
+            "unmended, convert with --edge-order pytorch_port"
+        )
+    if weights.layout != "pytorch_port":
+        notes.append(f"note: {weights.layout} weights are mapped by name and shape; compare one forecast with theirs")
+    if weights.layout == "tensorflow":
+        notes.append("note: this projection has no bias; it is 0 here")
+    if num_values > 1 and source != "given":
+        notes.append("note: every value channel is scaled here; the port scales the first alone (--mean, --std)")
+    return notes
+
+
+def _edge_order_matters(graph: GraphConfig) -> bool:
+    """Whether the port's own supports would be others than these."""
+    return graph.edge_order == "correct" and graph.supports != "laplacian" and graph.hops > 0
+
+
+def _time_words(time_of_day: bool, day_of_week: bool, day_channels: int) -> str:
+    words = ["time of day (1)"] * time_of_day + [f"day of week ({day_channels})"] * day_of_week
+    return " and ".join(words) or "neither time of day nor day of week"
+
+
+def _numbers(numbers: tuple[float, ...]) -> str:
+    return " ".join(f"{number:.10g}" for number in numbers)
+
+
+def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
+    """Writes the port's ``.tar`` from a checkpoint of dcrnn_fast; returns what to tell the user.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or the port cannot compute such a model.
+    """
+    state = load_checkpoint(checkpoint)
+    config = from_dict(Config, state["config"])
+    ways = config.graph
+    if ways.orientation != "released":
+        raise UserError(f"the port has no orientation {ways.orientation!r}: this model cannot be exported to it")
+    if ways.recursion != "released" and ways.hops > 1:
+        raise UserError(f"the port has no recursion {ways.recursion!r}: this model cannot be exported to it")
+    output = Path(output)
+    require_writable_folder(output.parent, "output folder")
+    save_pytorch_port(output, state["model"], _port_settings(config, state), _epoch(state))
+    lines = [f"written: {output} in the names of the public PyTorch port"]
+    if _edge_order_matters(ways):
+        lines.insert(
+            0,
+            "note: the port puts edge weights on the wrong edges; it gives this model's forecasts only when its "
+            "_build_sparse_matrix sorts the values together with the indices",
+        )
+    return lines
+
+
+def _epoch(state: dict[str, Any]) -> int:
+    return int(state["training"]["epoch"]) if state["training"] else 0
+
+
+def _port_settings(config: Config, state: dict[str, Any]) -> dict[str, Any]:
+    form = WindowFormat.from_state(state["window_format"])
+    return {
+        "cl_decay_steps": config.training.sampling_decay,
+        "filter_type": config.graph.supports,
+        "horizon": form.future_steps,
+        "input_dim": form.input_channels,
+        "max_diffusion_step": config.graph.hops,
+        "num_nodes": len(state["graph"]["ids"]),
+        "num_rnn_layers": config.model.num_layers,
+        "output_dim": form.output_channels,
+        "rnn_units": config.model.hidden_units,
+        "seq_len": form.past_steps,
+        "use_curriculum_learning": config.training.teacher_forcing == "scheduled",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
