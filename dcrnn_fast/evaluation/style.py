@@ -71,9 +71,10 @@ def new_figure(width: float, height: float, title: str, subtitle: str = "") -> F
     return figure
 
 
-def time_axis(axes: Axes) -> None:
+def time_axis(axes: Axes, *, fewest: int = 4) -> None:
     """Ticks that say the day once and hours where they are enough; the year belongs into the title."""
-    locator = AutoDateLocator(minticks=4, maxticks=9)
+    # The locator's steps are up to half of the next larger unit: fewer ticks than that are not always to be had.
+    locator = AutoDateLocator(minticks=fewest, maxticks=2 * fewest + 1)
     axes.xaxis.set_major_locator(locator)
     formats = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
     coarser = ["%Y", "%b %Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
@@ -92,16 +93,21 @@ def spread(items: Sequence[str], shown: int) -> list[str]:
     return [item if (index + 1) % every == 0 or len(items) <= shown else "" for index, item in enumerate(items)]
 
 
+def require_plot_format(path: str | Path) -> str:
+    """png, pdf or svg, by the file's ending; else UserError."""
+    ending = Path(path).suffix.lower().removeprefix(".")
+    if ending not in _FORMATS:
+        raise UserError(f"plots are written as .png, .pdf or .svg, got {str(path)!r}")
+    return ending
+
+
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write the figure whole or not at all, in the format of the file's ending.
 
     Raises:
         UserError: an ending other than .png, .pdf, .svg; the file cannot be written.
     """
-    path = Path(path)
-    ending = path.suffix.lower().removeprefix(".")
-    if ending not in _FORMATS:
-        raise UserError(f"plots are written as .png, .pdf or .svg, got {path.name!r}")
+    ending = require_plot_format(path)
     with look():
         write_atomically(path, lambda stream: figure.savefig(stream, format=ending, dpi=_DPI))
-    return path
+    return Path(path)

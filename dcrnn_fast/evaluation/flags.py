@@ -1,0 +1,49 @@
+"""Flags that ``evaluate`` and ``forecast`` share."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dcrnn_fast.config.sections import Backend, DataConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceFlags:
+    """Where the readings come from; whatever is left out is as the model was trained."""
+
+    data: str | None = None
+    """a file or folder, or a data set by name; left out: what the model was trained on"""
+    data_format: Literal["auto", "hdf5", "npz", "npy", "csv", "parquet", "netcdf", "scenarios", "store"] = "auto"
+    hdf5_key: str | None = None
+    """left out: the training data's, or the file's only key"""
+    variables: tuple[str, ...] = ()
+    """NetCDF variables, or channels of an array by number or name"""
+    start: str | None = None
+    """time of the first row (ISO), for data without a time column"""
+    freq: str | None = None
+    """time between rows, for data without a time column; left out: the model's"""
+
+    def config(self, trained: DataConfig, model_freq: str) -> DataConfig:
+        """The training run's data section, reading from here instead."""
+        if self.data is None:
+            return trained
+        return replace(
+            trained,
+            data=self.data,
+            data_format=self.data_format,
+            hdf5_key=self.hdf5_key or trained.hdf5_key,
+            variables=self.variables or trained.variables,
+            start=self.start,
+            freq=self.freq or (model_freq if self.start else None),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFlags:
+    """How the model is computed."""
+
+    backend: Backend | None = None
+    """left out: the one that the model was trained with"""
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    """left out: the one that the model was trained with"""
+    device: str = "auto"
+    """auto: the GPU where there is one, else the CPU"""

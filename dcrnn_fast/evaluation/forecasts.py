@@ -1,0 +1,139 @@
+"""A forecast, with its times, ids and units, and how it is written: CSV, Parquet, NetCDF, a plot.
+
+Shape legend: P past steps, F future steps, N nodes, O target channels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.forecast_plot import plot_forecast
+from dcrnn_fast.evaluation.style import save_figure
+from dcrnn_fast.files import write_atomically
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What will be read at the next F steps.
+
+    Attributes:
+        values_FNO: float32, original units.
+        times_F: ``datetime64[s]``, the times that are forecast.
+        ids: N sensors; channels: O names; units: O texts, "" where unknown.
+        past_values_PNO: what was observed before, NaN where nothing was; past_times_P: its times.
+        positions_N2: (latitude, longitude) in degrees, or None.
+        notes: what a user should be told, one line each; about: the model that made it.
+    """
+
+    values_FNO: NDArray[np.float32]
+    times_F: NDArray[np.datetime64]
+    ids: tuple[str, ...]
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    past_values_PNO: NDArray[np.float32]
+    past_times_P: NDArray[np.datetime64]
+    positions_N2: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = ()
+    about: Mapping[str, str | int] = field(default_factory=dict)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each time, sensor and channel: time, step (1..F), id, channel, unit, value."""
+        steps, nodes, channels = self.values_FNO.shape
+        step_R, node_R, channel_R = (index.ravel() for index in np.indices((steps, nodes, channels)))
+        return pd.DataFrame(
+            {
+                "time": self.times_F[step_R],
+                "step": step_R + 1,
+                "id": np.array(self.ids, dtype=object)[node_R],
+                "channel": np.array(self.channels, dtype=object)[channel_R],
+                "unit": np.array(self.units, dtype=object)[channel_R],
+                "value": self.values_FNO.ravel(),
+            }
+        )
+
+    def to_dataset(self) -> xr.Dataset:
+        """Variables (time, station) after the CF conventions' time series, one for each channel, with their units."""
+        coordinates = {
+            "time": ("time", self.times_F.astype("datetime64[ns]"), {"standard_name": "time"}),
+            "station": ("station", np.array(self.ids, dtype=object), {"cf_role": "timeseries_id"}),
+            "forecast_reference_time": (
+                (),
+                self.past_times_P[-1].astype("datetime64[ns]"),
+                {"standard_name": "forecast_reference_time", "long_name": "time of the newest reading"},
+            ),
+        }
+        if self.positions_N2 is not None:
+            for index, name in enumerate(("latitude", "longitude")):
+                attributes = {"standard_name": name, "units": f"degrees_{('north', 'east')[index]}"}
+                coordinates[name] = ("station", self.positions_N2[:, index], attributes)
+        variables = {
+            name: (("time", "station"), self.values_FNO[:, :, channel], {"long_name": f"forecast of {name}"})
+            for channel, name in enumerate(self.channels)
+        }
+        dataset = xr.Dataset(
+            variables,
+            coordinates,
+            {
+                "Conventions": "CF-1.11",
+                "featureType": "timeSeries",
+                "title": f"DCRNN forecast of {', '.join(self.channels)}",
+                "source": ", ".join(f"{name} {value}" for name, value in self.about.items()),
+            },
+        )
+        for name, unit in zip(self.channels, self.units, strict=True):
+            if unit:
+                dataset[name].attrs["units"] = unit
+        return dataset
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write ``to_frame()``; times in ISO 8601, values with all digits of float32."""
+        frame = self.to_frame()
+        frame["time"] = np.datetime_as_string(frame["time"].to_numpy(), unit="s")
+        write_atomically(path, lambda stream: frame.to_csv(stream, index=False, lineterminator="\n"))
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write ``to_frame()``."""
+        frame = self.to_frame()
+        write_atomically(path, lambda stream: frame.to_parquet(stream, index=False, engine="pyarrow"))
+
+    def to_netcdf(self, path: str | Path) -> None:
+        """Write ``to_dataset()`` as NetCDF-4."""
+        payload = self.to_dataset().to_netcdf(None, engine="h5netcdf")
+
+        def write(stream: BinaryIO) -> None:
+            stream.write(payload)
+
+        write_atomically(path, write)
+
+    def write(self, path: str | Path) -> None:
+        """Write in the format of the file's ending: .csv, .parquet, .nc.
+
+        Raises:
+            UserError: another ending; the file cannot be written.
+        """
+        {"csv": self.to_csv, "parquet": self.to_parquet, "nc": self.to_netcdf}[output_format(path)](path)
+
+    def plot(self, path: str | Path, ids: Sequence[str] | None = None) -> None:
+        """Draw past and forecast of up to six sensors into a .png, .pdf or .svg file.
+
+        Args:
+            ids: left out: the sensors whose forecast moves most.
+        Raises:
+            UserError: an unknown id or ending; the file cannot be written.
+        """
+        save_figure(plot_forecast(self, ids), path)
+
+
+def output_format(path: str | Path) -> str:
+    """csv, parquet or nc, by the file's ending; else UserError."""
+    ending = Path(path).suffix.lower().removeprefix(".")
+    if ending not in ("csv", "parquet", "nc"):
+        raise UserError(f"forecasts are written as .csv, .parquet or .nc, got {str(path)!r}")
+    return ending

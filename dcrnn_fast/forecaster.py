@@ -1,0 +1,320 @@
+"""``dcrnn_fast.load``: a trained model with everything it needs to forecast and to be evaluated.
+
+Shape legend: T time, P past steps, F future steps, N nodes, C value channels, O target channels.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from dcrnn_fast.config.plain import from_dict
+from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig
+from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
+from dcrnn_fast.data.inputs import assemble_inputs
+from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.data.series import SensorSeries, make_series
+from dcrnn_fast.data.sources import read_source
+from dcrnn_fast.data.times import count_from
+from dcrnn_fast.data.window_format import WindowFormat
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.evaluator import Precision, evaluate_model, predict
+from dcrnn_fast.evaluation.forecasts import Forecast
+from dcrnn_fast.evaluation.report import Report
+from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
+from dcrnn_fast.graph.messages import first_few
+from dcrnn_fast.model.build import build_model
+from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.training.checkpoint import Checkpoint, newest_good, read_good
+
+_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
+_ANY_CHANNEL = "value"
+"""what readers call the channel of a file that does not name it"""
+_SAME_WEIGHT = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Forecaster:
+    """A trained model in evaluation mode, and all that its forecasts depend on.
+
+    Attributes:
+        model: on its device; call ``forecast`` or ``evaluate`` unless you scale yourself.
+        config: the training run's; graph: with the ids in the model's order.
+        precision: what forecasts are computed in.
+        about: where the model comes from; notes: what a user should be told, one line each.
+    """
+
+    model: DCRNN
+    config: Config
+    graph: SensorGraph
+    window_format: WindowFormat
+    scaler: Scaler
+    precision: Precision
+    about: dict[str, str | int]
+    notes: tuple[str, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """N sensor ids, in the model's order."""
+        return self.graph.ids
+
+    def forecast(
+        self,
+        recent: SensorSeries | ArrayLike,
+        *,
+        times: ArrayLike | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> Forecast:
+        """Forecast the F steps after the newest reading.
+
+        Args:
+            recent: a series, or readings (T, N) or (T, N, C) in original units with at least P rows, the newest last;
+                only the newest P are used. Missing readings are NaN, or 0 where the model was trained so.
+            times: of the rows of an array, or of its newest row alone; a series brings its own.
+            ids: the sensors of an array's columns, in any order; left out: the model's order. A series brings its own;
+                sensors that the model does not know are left out.
+        Raises:
+            UserError: too few steps, a gap among the newest P, unknown or missing sensors, another interval or other
+                channels than the model was trained on.
+        """
+        series = recent if isinstance(recent, SensorSeries) else self._series(recent, times, ids)
+        series = self._fitting(series, "the recent data", spare_sensors=True)
+        form = self.window_format
+        rows = series.num_steps
+        start, _ = (series.parts if self.config.data.cross_gaps else series.segments)[-1]
+        if rows < form.past_steps:
+            raise UserError(
+                f"the model reads the newest {form.past_steps} steps, the recent data has only {rows}: give more rows"
+            )
+        if rows - start < form.past_steps:
+            raise UserError(
+                f"the newest {form.past_steps} steps must follow each other every {form.freq}, but there is a gap "
+                f"before {series.times_T[start]}: add the missing times, with empty readings where nothing was measured"
+            )
+        newest = series.tail(form.past_steps)
+        values_PNC, observed_PNC = np.asarray(newest.values_TNC), np.asarray(newest.observed_TNC)
+        x_BPNC = assemble_inputs(
+            form, self.scaler, values_PNC[None], observed_PNC[None], np.asarray(newest.times_T)[None]
+        )
+        targets = list(form.target_channels)
+        forecast_BFNO = predict(
+            self.model,
+            torch.from_numpy(np.ascontiguousarray(x_BPNC)),
+            self.scaler.take(form.target_channels),
+            precision=self.precision,
+        )
+        positions_N2 = self.graph.positions_N2 if newest.positions_N2 is None else newest.positions_N2
+        return Forecast(
+            values_FNO=forecast_BFNO[0].cpu().numpy(),
+            times_F=future_times(newest.times_T[-1], form),
+            ids=self.ids,
+            channels=form.target_names,
+            units=form.target_units,
+            past_values_PNO=np.where(observed_PNC, values_PNC, np.float32(np.nan))[..., targets],
+            past_times_P=newest.times_T,
+            positions_N2=positions_N2,
+            notes=(*_coverage_notes(observed_PNC, self.ids), *series.notes),
+            about=self.about,
+        )
+
+    def open_data(self, data: DataConfig | None = None, graph: GraphConfig | None = None) -> ForecastData:
+        """The data that the model was trained on, or other data of the same kind, with the model's graph and scaler.
+
+        Args:
+            graph: given only to check that its graph file holds the model's graph.
+        Raises:
+            UserError: sensors, graph, channels, units or interval are not the model's; what the readers refuse.
+        """
+        config = self.config.data if data is None else data
+        series, own_graph = read_source(config, self.config.graph)
+        if graph is not None:
+            own_graph = read_graph(graph, ids=series.ids)
+        elif self.config.graph.graph is not None:
+            own_graph = None  # the model was trained with another graph than the one that the data brings along
+        match = (graph or self.config.graph).match
+        if own_graph is not None:
+            self._require_same_graph(match_graph(own_graph, series.ids, match), config.data)
+        series = self._fitting(series, config.data, spare_sensors=False)
+        return assemble_data(series, self.graph, config, scaler=self.scaler)
+
+    def evaluate(
+        self,
+        data: ForecastData | None = None,
+        split: str = "test",
+        *,
+        starts_W: NDArray[np.int64] | None = None,
+        batch_size: int = 64,
+        name: str | None = None,
+    ) -> Report:
+        """Scores over exactly the windows of a split (or over ``starts_W``), beside the baselines.
+
+        Args:
+            data: left out: ``open_data()``.
+        Raises:
+            UserError: the split has no window.
+        """
+        return evaluate_model(
+            self.model,
+            self.open_data() if data is None else data,
+            split,
+            name=self.config.data.data if name is None else name,
+            starts_W=starts_W,
+            batch_size=batch_size,
+            precision=self.precision,
+            about=self.about,
+        )
+
+    def _series(self, readings: ArrayLike, times: ArrayLike | None, ids: Sequence[str] | None) -> SensorSeries:
+        form = self.window_format
+        values = np.asarray(readings)
+        if times is None:
+            raise UserError("readings without times: give times, one a row or that of the newest row")
+        times_T = np.asarray(times).astype("datetime64[s]")
+        if times_T.ndim == 0:
+            times_T = count_from(np.datetime64(times_T.item(), "s"), -form.interval, len(values))[::-1]
+        return make_series(
+            values,
+            times_T=times_T,
+            ids=self.ids if ids is None else tuple(ids),
+            missing=form.missing,
+            where="the recent data",
+            channels=form.channels if values.ndim == 3 or len(form.channels) == 1 else (_ANY_CHANNEL,),
+            units=form.units if values.ndim == 3 or len(form.channels) == 1 else None,
+            interval=form.interval,
+        )
+
+    def _fitting(self, series: SensorSeries, where: str, *, spare_sensors: bool) -> SensorSeries:
+        """The series with the model's sensors and channels in the model's order."""
+        form = self.window_format
+        if series.interval != form.interval:
+            raise UserError(f"{where} has a row every {series.freq}, the model was trained on every {form.freq}")
+        known, given = set(self.ids), set(series.ids)
+        if lacking := [sensor for sensor in self.ids if sensor not in given]:
+            spare = [sensor for sensor in series.ids if sensor not in known]
+            raise UserError(
+                f"{where} lacks {len(lacking)} of the model's {len(known)} sensors: {first_few(lacking)}; sensors that "
+                f"the model does not know: {first_few(spare)}"
+            )
+        if not spare_sensors and (spare := [sensor for sensor in series.ids if sensor not in known]):
+            raise UserError(f"{where} has {len(spare)} sensors that the model does not know: {first_few(spare)}")
+        if series.ids != self.ids:
+            series = series.take_sensors(self.ids)
+        if len(series.channels) == len(form.channels) == 1 and _ANY_CHANNEL in (*series.channels, *form.channels):
+            series = replace(series, channels=form.channels)
+        if unknown := [name for name in form.channels if name not in series.channels]:
+            raise UserError(
+                f"{where} lacks channel {first_few(unknown)}; it has {first_few(series.channels)}, the model reads "
+                f"{first_few(form.channels)}"
+            )
+        if series.channels != form.channels:
+            series = series.take_channels(tuple(series.channels.index(name) for name in form.channels))
+        for name, unit, wanted in zip(form.channels, series.units, form.units, strict=True):
+            if unit and wanted and unit != wanted:
+                raise UserError(f"{where} has {name} in {unit}, the model was trained on {wanted}: convert it first")
+        return replace(series, units=form.units)
+
+    def _require_same_graph(self, graph: SensorGraph, where: str) -> None:
+        if set(graph.ids) != set(self.ids):
+            different = sorted(set(graph.ids) ^ set(self.ids))
+            raise UserError(f"{where} is of another graph than the model: {first_few(different)} are not in both")
+        difference = abs(graph.take(self.ids).adjacency - self.graph.adjacency).tocoo()
+        if difference.nnz and difference.max() > _SAME_WEIGHT:
+            worst = int(difference.data.argmax())
+            edge = f"{self.ids[difference.row[worst]]!r} to {self.ids[difference.col[worst]]!r}"
+            raise UserError(
+                f"{where} is of another graph than the model: same sensors, but the weight from {edge} differs by "
+                f"{difference.data[worst]:.3g}"
+            )
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    backend: Backend | None = None,
+    precision: Precision | None = None,
+) -> Forecaster:
+    """A forecaster from a checkpoint, or from a folder (its newest good checkpoint).
+
+    Needs nothing but the checkpoint: graph, ids, scaler and configuration are in it.
+
+    Args:
+        device: auto: the GPU where there is one, else the CPU.
+        backend, precision: left out: what the model was trained with.
+    Raises:
+        UserError: no checkpoint there, damaged and no other good one beside it, or of another shape than it says.
+    """
+    found = _find(Path(path))
+    state = found.state
+    config = from_dict(Config, state["config"])
+    if backend is not None:
+        config = replace(config, model=replace(config.model, backend=backend))
+    if precision is not None:
+        config = replace(config, training=replace(config.training, precision=precision))
+    graph = SensorGraph.from_state(state["graph"])
+    window_format = WindowFormat.from_state(state["window_format"])
+    model = _model(config, graph, window_format, state["model"], found.path)
+    training = state["training"] or {}
+    about: dict[str, str | int] = {"checkpoint": str(found.path), "version": str(state["version"])}
+    about |= {name: int(training[name]) for name in ("epoch", "step") if name in training}
+    return Forecaster(
+        model=model.to(_device(device)).eval(),
+        config=config,
+        graph=graph,
+        window_format=window_format,
+        scaler=Scaler.from_state(state["scaler"]),
+        precision=config.training.precision,
+        about=about | {"backend": config.model.backend},
+        notes=found.notes,
+    )
+
+
+def _find(path: Path) -> Checkpoint:
+    if not path.is_dir():
+        return read_good(path)
+    folders = [folder for folder in (path, path / "checkpoints") if any(folder.glob("*.pt"))]
+    if not folders or (newest := newest_good(folders[0])) is None:
+        raise UserError(f"there is no checkpoint (*.pt) in the folder {path}, nor in its folder checkpoints")
+    return newest
+
+
+def _model(
+    config: Config, graph: SensorGraph, window_format: WindowFormat, weights: dict[str, Any], path: Path
+) -> DCRNN:
+    with torch.random.fork_rng(devices=[]):  # the first weights are thrown away: the caller's generator stays as it is
+        model = build_model(
+            config,
+            graph,
+            input_channels=window_format.input_channels,
+            output_channels=window_format.output_channels,
+        )
+    try:
+        model.load_state_dict({_WRAPPERS.sub("", name): weight for name, weight in weights.items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).partition(": ")[2]
+        raise UserError(f"checkpoint {path}: its weights do not fit its own configuration: {reason[:300]}") from error
+    return model
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
+
+
+def _coverage_notes(observed_PNC: NDArray[np.bool_], ids: Sequence[str]) -> tuple[str, ...]:
+    """What is missing among the newest steps."""
+    if not observed_PNC.any():
+        return ("none of the newest steps has an observed reading: the forecast rests on nothing but the time",)
+    silent = [ids[node] for node in np.flatnonzero(~observed_PNC.any(axis=(0, 2))).tolist()]
+    if not silent:
+        return ()
+    return (f"{len(silent)} of {len(ids)} sensors have no observed reading in the newest steps: {first_few(silent)}",)
