@@ -83,6 +83,8 @@ class DataConfig:
     data: str = "city"
     """a data set by name (city, metr-la, pems-bay, ...), or a file or folder"""
     data_format: Literal["auto", "hdf5", "npz", "npy", "csv", "parquet", "netcdf", "scenarios", "store"] = "auto"
+    data_folder: str = "data"
+    """where the files of named data sets lie, each in a folder of its name"""
     hdf5_key: str | None = None
     """left out: the file's only key"""
     variables: tuple[str, ...] = ()
@@ -93,8 +95,9 @@ class DataConfig:
     """time of the first row (ISO), for data without a time column"""
     freq: str | None = None
     """time between rows (5min, 1h, 1D, 1MS), for data without a time column"""
-    missing: Literal["zero", "nan", "none"] = "zero"
-    """which readings are missing: zeros and NaN, only NaN, or none (then a NaN is an error)"""
+    missing: Literal["auto", "zero", "nan", "none"] = "auto"
+    """which readings are missing: zeros and NaN, only NaN, or none (then a NaN is an error); auto: as a named data
+    set marks them, else zero"""
     missing_input: Literal["zero", "last", "mean"] = "zero"
     """what the network reads at a missing reading: raw 0 (as published), the last observed value, the mean"""
     time_of_day: bool = True
@@ -121,7 +124,7 @@ class DataConfig:
     city_seed: int = 0
 
     def __post_init__(self) -> None:
-        _require_choice("missing", self.missing, ("zero", "nan", "none"))
+        _require_choice("missing", self.missing, ("auto", "zero", "nan", "none"))
         _require_choice("missing_input", self.missing_input, ("zero", "last", "mean"))
         _require_choice("split", self.split, ("published", "strict"))
         _require_choice("scaler", self.scaler, ("published", "observed"))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-import dcrnn_fast.graph
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.inputs import readable, with_time_channels
 from dcrnn_fast.data.scaler import Scaler, fit_scaler
@@ -18,7 +17,7 @@ from dcrnn_fast.data.times import advance
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.data.windows import WindowSet, split_windows
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph import SensorGraph, match_graph
+from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -158,7 +157,7 @@ def open_data(data: DataConfig, graph: GraphConfig, *, scaler: Scaler | None = N
     """
     series, own_graph = read_source(data, graph)
     if graph.graph is not None:
-        own_graph = dcrnn_fast.graph.read_graph(graph, ids=series.ids)
+        own_graph = read_graph(graph, ids=series.ids)
     if own_graph is None:
         raise UserError(f"{data.data} brings no graph along: give one with --graph")
     return assemble_data(series, match_graph(own_graph, series.ids, graph.match), data, scaler=scaler)

@@ -10,6 +10,7 @@ import numpy as np
 
 from dcrnn_fast.data.times import format_freq, regular_axis
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.messages import first_few
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -76,7 +77,7 @@ class SensorSeries:
         """The series of these sensors, in this order (a copy)."""
         index_of = {sensor: i for i, sensor in enumerate(self.ids)}
         if unknown := [sensor for sensor in ids if sensor not in index_of]:
-            raise UserError(f"the series has no sensor {_first_few(unknown)}; it has {_first_few(list(self.ids))}")
+            raise UserError(f"the series has no sensor {first_few(unknown)}; it has {first_few(list(self.ids))}")
         index = np.array([index_of[sensor] for sensor in ids], dtype=np.int64)
         return replace(
             self,
@@ -85,6 +86,10 @@ class SensorSeries:
             ids=ids,
             positions_N2=None if self.positions_N2 is None else self.positions_N2[index],
         )
+
+    def with_notes(self, notes: tuple[str, ...]) -> "SensorSeries":
+        """The same series with other notes."""
+        return replace(self, notes=notes)
 
     def tail(self, num_steps: int) -> "SensorSeries":
         """The last ``num_steps`` rows (views)."""
@@ -195,7 +200,7 @@ def require_observed_sensors(series: SensorSeries, channels: tuple[int, ...], wh
         if blind := [series.ids[n] for n in np.flatnonzero(~seen_NC[:, k])]:
             raise UserError(
                 f"{where}: {len(blind)} sensor(s) have no observed reading of {series.channels[channel]!r} at all: "
-                f"{_first_few(blind)}; take them out of the data, or say which readings are missing (--missing)"
+                f"{first_few(blind)}; take them out of the data, or say which readings are missing (--missing)"
             )
 
 
@@ -229,19 +234,15 @@ def join_parts(series: list[SensorSeries], names: list[str], where: str) -> Sens
 
 
 def _observed(readings: np.ndarray, missing: str, ids: tuple[str, ...], where: str) -> np.ndarray:
-    observed: np.ndarray
+    not_zero = np.not_equal(readings, 0) if missing == "zero" else np.ones(readings.shape, dtype=bool)
     if readings.dtype.kind != "f":
-        return readings != 0 if missing == "zero" else np.ones(readings.shape, dtype=bool)
-    if missing == "zero":
-        # NaN != 0 is true, hence the product with the NaN test.
-        observed = readings != 0
-        observed &= ~np.isnan(readings)
-        return observed
-    observed = ~np.isnan(readings)
-    if missing == "none" and not observed.all():
-        t, n, _ = np.argwhere(~observed)[0]
+        return not_zero
+    # NaN is not equal to 0 either.
+    is_number: np.ndarray = np.logical_not(np.isnan(readings))
+    if missing == "none" and not is_number.all():
+        t, n, _ = np.argwhere(~is_number)[0]
         raise UserError(f"{where}: row {t}, sensor {ids[n]} is NaN, but missing = none; use --missing nan")
-    return observed
+    return np.logical_and(not_zero, is_number)
 
 
 def _require_names(names: tuple[str, ...], count: int, what: str, where: str) -> None:
@@ -256,8 +257,3 @@ def _first_difference(got: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[st
     if len(got) != len(wanted):
         return f"{len(got)} of them", f"{len(wanted)}"
     return next((repr(a), repr(b)) for a, b in zip(got, wanted, strict=True) if a != b)
-
-
-def _first_few(names: list[str], shown: int = 5) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more

@@ -1,17 +1,126 @@
 """From a name, a file or a folder to a series, and to the graph that it brings along, if any."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.city import synthetic_city
+from dcrnn_fast.data.known import KNOWN, known_data, missing_rule, require_files
+from dcrnn_fast.data.read_arrays import read_npy, read_npz
+from dcrnn_fast.data.read_axis import choose_channels
+from dcrnn_fast.data.read_hdf5 import read_hdf5
+from dcrnn_fast.data.read_netcdf import read_netcdf
+from dcrnn_fast.data.read_tables import read_csv, read_parquet
+from dcrnn_fast.data.scenarios import read_scenarios
 from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.store import MANIFEST, open_store
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.sensor_graph import SensorGraph
+from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
+from dcrnn_fast.graph.messages import about
+
+_FORMAT_OF = {
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".hdf": "hdf5",
+    ".npz": "npz",
+    ".npy": "npy",
+    ".csv": "csv",
+    ".txt": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".nc": "netcdf",
+    ".nc4": "netcdf",
+    ".cdf": "netcdf",
+}
 
 
 def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
-    if data.data == "city":
-        return synthetic_city(nodes=data.city_nodes, days=data.city_days, seed=data.city_seed)
-    raise UserError(f"unknown data {data.data!r}")
+    """The series, and the graph that the source brings along (the city, named data sets, stores, grids, some .npz).
+
+    Raises:
+        UserError: no such name or file, an unknown format, or what the reader says.
+    """
+    series, own_graph = _read_any(data, graph)
+    if own_graph is not None and graph.self_loops == "add":
+        own_graph = own_graph.with_self_loops()
+    return choose_channels(series, data.variables), own_graph
 
 
 def read_series(data: DataConfig) -> SensorSeries:
+    """``read_source`` without the graph."""
     return read_source(data, GraphConfig())[0]
+
+
+def _read_any(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
+    path = Path(data.data)
+    if data.data == "city":
+        return synthetic_city(nodes=data.city_nodes, days=data.city_days, seed=data.city_seed)
+    data = replace(data, missing=missing_rule(data))
+    if data.data in KNOWN and not path.exists():
+        return _read_known(data, graph)
+    if not path.exists():
+        raise UserError(
+            f"data: {data.data!r} is neither a file or folder nor a known data set; known: city, {', '.join(KNOWN)}"
+        )
+    return _read_path(path, data, graph)
+
+
+def _read_path(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
+    kind = _format_of(path) if data.data_format == "auto" else data.data_format
+    if path.is_dir() != (kind in ("store", "scenarios")):
+        raise UserError(f"data: {path} is a {'folder' if path.is_dir() else 'file'}, which {kind} is not")
+    if kind == "store":
+        return open_store(path)
+    if kind == "scenarios":
+        graphs: list[SensorGraph | None] = []
+
+        def read_one(file: Path) -> SensorSeries:
+            series, own_graph = _read_path(file, replace(data, data_format="auto"), graph)
+            graphs.append(own_graph)
+            return series
+
+        return read_scenarios(path, tuple(_FORMAT_OF), read_one), graphs[0]
+    if kind == "npz":
+        return read_npz(path, data)
+    if kind == "netcdf":
+        return read_netcdf(path, data, graph)
+    read = {"hdf5": read_hdf5, "npy": read_npy, "csv": read_csv, "parquet": read_parquet}[kind]
+    return read(path, data), None
+
+
+def _format_of(path: Path) -> str:
+    if path.is_dir():
+        return "store" if (path / MANIFEST).exists() else "scenarios"
+    if path.suffix.lower() not in _FORMAT_OF:
+        raise UserError(
+            f"data: the ending of {path.name} does not say what it holds; known endings are "
+            f"{', '.join(_FORMAT_OF)}, or set --data-format"
+        )
+    return _FORMAT_OF[path.suffix.lower()]
+
+
+def _read_known(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
+    name, folder = data.data, Path(data.data_folder)
+    known = known_data(name)
+    require_files(name, folder)
+    path = folder / name / known.series.name
+    if data.start is None and known.start is not None:
+        data = replace(data, start=known.start, freq=data.freq or known.freq)
+    series, _ = _read_path(path, data, graph)
+    if known.channels:
+        series = replace(series, channels=known.channels, units=known.units)
+    if known.ids is not None:
+        ids_path = folder / name / known.ids.name
+        with about(ids_path):
+            ids = tuple(line.strip() for line in ids_path.read_text(encoding="utf-8").split())
+            if len(ids) != series.num_sensors:
+                raise UserError(f"{len(ids)} ids for {series.num_sensors} sensors")
+        series = replace(series, ids=ids)
+    own_graph = None
+    if graph.graph is None:
+        config = replace(graph, graph=str(folder / name / known.graph.name))
+        if known.match == "position" and graph.match == "id":
+            config = replace(config, match="position")
+        own_graph = match_graph(read_graph(config, ids=series.ids), series.ids, config.match)
+    return series, own_graph

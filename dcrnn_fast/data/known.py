@@ -1,0 +1,203 @@
+"""Data sets known by name: which files they are made of, where those belong, and where they can be downloaded.
+
+The files of a data set lie in DATA_FOLDER/NAME/. An address is given only with a checksum that was computed from the
+file itself, at a fixed commit; the other files are to be fetched by hand from the place that is named.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pooch
+import requests
+
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.messages import one_line
+
+Missing = Literal["zero", "nan", "none"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownFile:
+    """One file of a data set.
+
+    Attributes:
+        name: what it is called in the data set's folder.
+        place: where people get it.
+        address, sha256: for a download; both or none.
+    """
+
+    name: str
+    place: str
+    address: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownData:
+    """A data set: its files, and how they are read where the files do not say so themselves.
+
+    Attributes:
+        ids: a file with one sensor id a line, for arrays that name none.
+        start, freq: for files without times.
+        missing: which of its readings are missing.
+        match: how graph and series belong together.
+    """
+
+    series: KnownFile
+    graph: KnownFile
+    ids: KnownFile | None = None
+    start: str | None = None
+    freq: str | None = None
+    missing: Missing = "zero"
+    match: Literal["id", "position"] = "id"
+    channels: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[KnownFile, ...]:
+        """All of its files."""
+        return tuple(file for file in (self.series, self.graph, self.ids) if file is not None)
+
+
+def _at_github(repository: str, commit: str, path: str, sha256: str) -> KnownFile:
+    return KnownFile(
+        name=path.rsplit("/", 1)[-1],
+        place=f"github.com/{repository}, {path}",
+        address=f"https://raw.githubusercontent.com/{repository}/{commit}/{path}",
+        sha256=sha256,
+    )
+
+
+_DCRNN = ("liyaguang/DCRNN", "602afd9d767d3aa1c9b3eac51710d6aeee12c227")
+_URBAN = ("mmtop/UrbanDCRNN", "5c04fdd3ac36f06950ba2999ca3ccc8465e64859")
+_TGCN = ("lehaifeng/T-GCN", "219a2346f5bf68d54d91a948e7a41a08f9edc46b")
+_DCRNN_README = "the folder that the README of github.com/liyaguang/DCRNN links under Data Preparation"
+_STSGCN_README = "the archive that the README of github.com/Davidham3/STSGCN links"
+
+
+def _pems0x(name: str, start: str, *, ids: bool = False) -> KnownData:
+    return KnownData(
+        series=KnownFile(name=f"{name}.npz", place=_STSGCN_README),
+        graph=KnownFile(name=f"{name}.csv", place=_STSGCN_README),
+        ids=KnownFile(name=f"{name}.txt", place=_STSGCN_README) if ids else None,
+        start=start,
+        freq="5min",
+    )
+
+
+KNOWN: dict[str, KnownData] = {
+    "metr-la": KnownData(
+        series=KnownFile(name="metr-la.h5", place=_DCRNN_README),
+        graph=_at_github(
+            *_DCRNN,
+            "data/sensor_graph/adj_mx.pkl",
+            "a35687c6e15aa228dc45027b0ed2a0ea0f4ec78f573deb992c595092d12f61b3",
+        ),
+        channels=("speed",),
+        units=("mph",),
+    ),
+    "pems-bay": KnownData(
+        series=KnownFile(name="pems-bay.h5", place=_DCRNN_README),
+        graph=_at_github(
+            *_DCRNN,
+            "data/sensor_graph/adj_mx_bay.pkl",
+            "116275f5704d0d492018e14c047f7ae5004385b450aa907f88424055a4a97370",
+        ),
+        channels=("speed",),
+        units=("mph",),
+    ),
+    "los-loop": KnownData(
+        series=_at_github(
+            *_TGCN, "data/los_speed.csv", "7b732d86ae32b2930595becba28aff39dacbfb2197e250fc0332e1744ce2cbf4"
+        ),
+        graph=_at_github(
+            *_TGCN, "data/los_adj.csv", "7a6eb41e10677992b5af50f5ab187c6c05c5c3a92cb973950cfddbf857361e76"
+        ),
+        start="2012-03-01T00:00:00",
+        freq="5min",
+        missing="none",
+        channels=("speed",),
+        units=("mph",),
+    ),
+    "the-hague": KnownData(
+        series=_at_github(*_URBAN, "data/DH.h5", "063cb8917d0f478b764701cfddeff712aa4eb44e7fa1f4a90ed956edb7c0f238"),
+        graph=_at_github(
+            *_URBAN,
+            "data/sensor_graph/adj_mx.pkl",
+            "197234d4c50aecf01b9acba3da32f1c534026a8972f2fcbbd88067b58263adb3",
+        ),
+        missing="none",
+        # 17 column labels differ from the graph's ids; the order is the same.
+        match="position",
+        channels=("vehicles",),
+        units=("per 15 min",),
+    ),
+    "pems03": _pems0x("PEMS03", "2018-09-01T00:00:00", ids=True),
+    "pems04": _pems0x("PEMS04", "2018-01-01T00:00:00"),
+    "pems07": _pems0x("PEMS07", "2017-05-01T00:00:00"),
+    "pems08": _pems0x("PEMS08", "2016-07-01T00:00:00"),
+}
+
+
+def missing_rule(data: DataConfig) -> Missing:
+    """zero, nan or none: what ``data.missing`` means for its source."""
+    if data.missing != "auto":
+        return data.missing
+    known = KNOWN.get(data.data)
+    return "zero" if known is None else known.missing
+
+
+def known_data(name: str) -> KnownData:
+    """The data set of this name.
+
+    Raises:
+        UserError: there is none; the known names are listed.
+    """
+    if name not in KNOWN:
+        raise UserError(f"no data set is called {name!r}; known: city, {', '.join(KNOWN)}")
+    return KNOWN[name]
+
+
+def require_files(name: str, folder: Path) -> None:
+    """Check that the files of a known data set are in their place, ``folder``/``name``.
+
+    Raises:
+        UserError: one is not; the message says where it belongs and where to get it.
+    """
+    for file in known_data(name).files:
+        path = folder / name / file.name
+        if not path.is_file():
+            fetch = f"dcrnn-fast prepare --download {name}, or put it there from " if file.address else "get it from "
+            raise UserError(f"{name}: {path} is missing: {fetch}{file.place}")
+
+
+def download(name: str, folder: Path) -> list[Path]:
+    """Download what has a known address and checksum into ``folder``/``name``; files that are there and right stay.
+
+    Returns:
+        the files' paths.
+    Raises:
+        UserError: no network, another content than the checksum's, or a file that only people can fetch is not there
+            (after the others were downloaded).
+    """
+    known = known_data(name)
+    target = folder / name
+    paths = []
+    for file in known.files:
+        if file.address is None:
+            continue
+        try:
+            paths.append(Path(pooch.retrieve(file.address, f"sha256:{file.sha256}", fname=file.name, path=target)))
+        except (OSError, requests.RequestException) as error:
+            raise UserError(
+                f"cannot download {file.address} ({one_line(error)[:120]}): put {file.name} from {file.place} into "
+                f"{target} yourself"
+            ) from error
+        except ValueError as error:
+            raise UserError(
+                f"{file.address} is not the file that was expected, its checksum differs: nothing was kept"
+            ) from error
+    require_files(name, folder)
+    return paths

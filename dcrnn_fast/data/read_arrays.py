@@ -1,0 +1,103 @@
+"""Plain arrays: .npz (PEMS03 to PEMS08, or with ids, times and adjacency) and .npy.
+
+Shape legend: T time, N sensors, C channels.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.read_axis import make_from_file
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph import SensorGraph
+from dcrnn_fast.graph.messages import about, one_line
+
+_TIMES = ("times", "time", "timestamps", "t_unix", "t_unix_local")
+_IDS = ("ids", "sensor_ids", "node_ids", "station_ids")
+_ADJACENCIES = ("adj", "adjacency", "adj_mx")
+
+
+def read_npz(path: Path, data: DataConfig) -> tuple[SensorSeries, SensorGraph | None]:
+    """The array ``data``, or the only one, of shape (T, N) or (T, N, C).
+
+    Beside it, where present: ids (``ids``, ``sensor_ids``), times (``times``: ``datetime64``, or seconds since 1970),
+    ``channels``, and an adjacency (``adj``), which becomes the graph.
+
+    Raises:
+        UserError: unreadable, truncated or pickled, no such array, shapes that do not fit.
+    """
+    with about(path):
+        arrays = _load_archive(path)
+        candidates = {
+            name: array
+            for name, array in arrays.items()
+            if array.ndim in (2, 3) and array.dtype.kind in "fiu" and name not in _ADJACENCIES
+        }
+        name = "data" if "data" in candidates else next(iter(candidates), "")
+        if not name or ("data" not in candidates and len(candidates) > 1):
+            listed = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
+            raise UserError(f"wanted one array (time, sensors) or (time, sensors, channels) called data; got {listed}")
+        readings_TNC = candidates[name].reshape(*candidates[name].shape[:2], -1)
+        num_steps, num_sensors, num_channels = readings_TNC.shape
+        ids = _texts(arrays, _IDS, num_sensors) or tuple(map(str, range(num_sensors)))
+        plain = (name,) if num_channels == 1 and name != "data" else tuple(map(str, range(num_channels)))
+        channels = _texts(arrays, ("channels",), num_channels) or plain
+        times_T = next((_times(arrays[key], num_steps, key) for key in _TIMES if key in arrays), None)
+        adjacency = next((arrays[key] for key in _ADJACENCIES if key in arrays), None)
+        graph = None if adjacency is None else SensorGraph(adjacency.astype(np.float64), ids)
+    return make_from_file(readings_TNC, times_T, ids, path, data, channels=channels), graph
+
+
+def read_npy(path: Path, data: DataConfig) -> SensorSeries:
+    """An array (T, N) or (T, N, C); sensors are called 0 to N-1, times come from start and freq.
+
+    Raises:
+        UserError: unreadable, truncated or pickled, another shape.
+    """
+    with about(path):
+        try:
+            readings = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise UserError(f"not a readable .npy file, or a truncated one ({one_line(error)[:120]})") from error
+        if not isinstance(readings, np.ndarray) or readings.ndim not in (2, 3):
+            raise UserError(f"wanted (time, sensors) or (time, sensors, channels), got {np.shape(readings)}")
+        readings_TNC = readings.reshape(*readings.shape[:2], -1)
+        _, num_sensors, num_channels = readings_TNC.shape
+    ids, channels = (tuple(map(str, range(count))) for count in (num_sensors, num_channels))
+    return make_from_file(readings_TNC, None, ids, path, data, channels=("value",) if num_channels == 1 else channels)
+
+
+def _load_archive(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if isinstance(archive, np.ndarray):
+                raise UserError("holds a single array, not an archive; name it .npy")
+            return {name: archive[name] for name in archive.files}
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"not a readable .npz file, or a truncated one ({one_line(error)[:120]})") from error
+
+
+def _texts(arrays: dict[str, np.ndarray], names: tuple[str, ...], count: int) -> tuple[str, ...] | None:
+    for name in names:
+        if name in arrays:
+            if arrays[name].shape != (count,):
+                raise UserError(f"{name} must name {count} of them, got shape {arrays[name].shape}")
+            kind = arrays[name].dtype.kind
+            return tuple(x.decode("utf-8") if kind == "S" else str(x) for x in arrays[name].tolist())
+    return None
+
+
+def _times(array: np.ndarray, num_steps: int, name: str) -> np.ndarray:
+    if array.shape != (num_steps,):
+        raise UserError(f"{name} must hold {num_steps} times, got shape {array.shape}")
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64).astype("datetime64[s]")
+    if array.dtype.kind == "M":
+        return array.astype("datetime64[s]")
+    raise UserError(f"{name} must hold datetime64 or whole seconds since 1970, got {array.dtype}")

@@ -1,0 +1,205 @@
+"""NetCDF through xarray: a latitude/longitude grid flattened to nodes, or stations; variables are channels.
+
+Shape legend: T time, Y latitudes, X longitudes, N nodes, C channels.
+"""
+
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.read_axis import make_from_file
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.times import parse_time
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph import SensorGraph, from_grid, read_land_mask
+from dcrnn_fast.graph.messages import about, first_few, one_line
+from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES
+from dcrnn_fast.graph.tables import plain_name
+
+_DAMAGE = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""what scipy, h5netcdf and xarray raise on damaged files, beside OSError"""
+
+
+def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
+    """The chosen variables (left out: all numeric ones with a time dimension) of one grid or one set of stations.
+
+    Fill values are missing readings. A grid with one-dimensional latitudes and longitudes brings its graph along
+    (``graph.grid_neighbours``); cells where ``graph.land_mask`` is false are left out.
+
+    Raises:
+        UserError: unreadable or truncated, no time dimension, a missing variable (those there are listed), variables
+            on different dimensions.
+    """
+    with about(path):
+        engine = netcdf_engine(path)
+        try:
+            with xr.open_dataset(path, engine=engine, decode_times=False) as opened:
+                lazy = _with_coordinates(opened)
+                time_name, times_T = _times(lazy)
+                names = _variable_names(lazy, time_name, data.variables)
+                dataset = lazy[names].load()
+        except UserError:
+            raise
+        except _DAMAGE as error:
+            raise UserError(f"not a readable NetCDF file, or a truncated one ({one_line(error)[:120]})") from error
+        space = [dim for dim in dataset[names[0]].dims if dim != time_name and dataset.sizes[dim] > 1]
+        single = [dim for dim in dataset[names[0]].dims if dim != time_name and dataset.sizes[dim] == 1]
+        if not space and single:
+            space = [single.pop()]
+        channels = [_in_order(dataset[name], time_name, space) for name in names]
+        readings_TNC = np.stack(channels, axis=-1).reshape(len(times_T), -1, len(names))
+        units = tuple(str(dataset[name].attrs.get("units", "")) for name in names)
+        ids, positions_N2, own_graph, keep_N = _nodes(dataset, space, graph)
+        if keep_N is not None:
+            readings_TNC = readings_TNC[:, keep_N]
+    series = make_from_file(
+        readings_TNC, times_T, ids, path, data, channels=tuple(names), units=units, positions_N2=positions_N2
+    )
+    return series, own_graph
+
+
+def netcdf_engine(path: Path) -> str:
+    """xarray's engine by the file's first bytes: scipy for classic files, h5netcdf for NetCDF-4.
+
+    Raises:
+        UserError: neither.
+    """
+    with path.open("rb") as file:
+        signature = file.read(4)
+    if signature in (b"CDF\x01", b"CDF\x02"):
+        return "scipy"
+    if signature == b"\x89HDF":
+        return "h5netcdf"
+    raise UserError(f"neither classic NetCDF (CDF) nor NetCDF-4 (HDF5): it begins with {signature!r}")
+
+
+def _with_coordinates(dataset: xr.Dataset) -> xr.Dataset:
+    """Positions and ids of stations are coordinates, whether the file says so or not."""
+    known = (*LATITUDE_NAMES, *LONGITUDE_NAMES, *(name for name in ID_NAMES if name))
+    return dataset.set_coords([name for name in dataset.data_vars if plain_name(str(name)) in known])
+
+
+def _times(dataset: xr.Dataset) -> tuple[str, np.ndarray]:
+    """The time dimension's name, and its times."""
+    found = [
+        name
+        for name in map(str, dataset.dims)
+        if name in dataset.coords
+        and (" since " in str(dataset[name].attrs.get("units", "")) or plain_name(name) in ("time", "date"))
+    ]
+    if len(found) != 1:
+        raise UserError(
+            f"wanted one time dimension with times, found {first_few(found)} among {first_few(dataset.dims)}"
+        )
+    axis = dataset[found[0]]
+    units = str(axis.attrs.get("units", ""))
+    # Months differ in length, so neither CF nor xarray decodes them; whole ones are clear.
+    if match := re.fullmatch(r"months? since (.+)", units.strip(), re.IGNORECASE):
+        months = np.asarray(axis.values, dtype=np.float64)
+        if (months != np.round(months)).any():
+            raise UserError(f"times in {units!r} must be whole numbers")
+        first = parse_time(match[1].split()[0], "the time unit's date").astype("datetime64[M]")
+        return found[0], (first + months.astype(np.int64)).astype("datetime64[s]")
+    decoded = xr.decode_cf(dataset[[found[0]]].load())[found[0]]
+    if decoded.dtype.kind != "M":
+        raise UserError(
+            f"its times ({units!r}, calendar {axis.attrs.get('calendar', 'standard')!r}) are no dates of the common "
+            "calendar"
+        )
+    return found[0], decoded.values.astype("datetime64[s]")
+
+
+def _variable_names(dataset: xr.Dataset, time_name: str, wanted: tuple[str, ...]) -> list[str]:
+    usable = [
+        str(name)
+        for name, variable in dataset.data_vars.items()
+        if time_name in variable.dims and variable.ndim > 1 and variable.dtype.kind in "fiu"
+    ]
+    names = list(wanted) or usable
+    if unknown := [name for name in names if name not in usable]:
+        raise UserError(f"no variable {first_few(unknown)} over time; the variables are {first_few(usable, 20)}")
+    if not names:
+        raise UserError(f"no variable over {time_name} and space among {first_few(dataset.data_vars, 20)}")
+    shapes = {name: set(dataset[name].dims) for name in names}
+    if other := [name for name in names if shapes[name] != shapes[names[0]]]:
+        raise UserError(
+            f"variables {names[0]} and {other[0]} have different dimensions {dataset[names[0]].dims} and "
+            f"{dataset[other[0]].dims}: choose with --variables"
+        )
+    return names
+
+
+def _in_order(variable: xr.DataArray, time_name: str, space: list[Any]) -> np.ndarray:
+    if not 1 <= len(space) <= 2:
+        raise UserError(
+            f"variable {variable.name} must lie over time and one or two dimensions of space, got {variable.dims} "
+            f"{variable.shape}"
+        )
+    latitude_last = len(space) == 2 and _is(variable.coords, space[1], LATITUDE_NAMES, "north")
+    order = space[::-1] if latitude_last else space
+    single = [dim for dim in variable.dims if dim != time_name and dim not in space]
+    return variable.squeeze(single).transpose(time_name, *order).values
+
+
+def _nodes(
+    dataset: xr.Dataset, space: list[Any], config: GraphConfig
+) -> tuple[tuple[str, ...], np.ndarray | None, SensorGraph | None, np.ndarray | None]:
+    """Ids, positions, graph and the nodes to keep (None: all)."""
+    latitude = _coordinate(dataset, LATITUDE_NAMES, "north")
+    longitude = _coordinate(dataset, LONGITUDE_NAMES, "east")
+    if len(space) == 1:
+        return _station_ids(dataset, space[0]), _positions(latitude, longitude, tuple(space)), None, None
+    if latitude is not None and longitude is not None and latitude.ndim == longitude.ndim == 1:
+        mask_YX = None if config.land_mask is None else read_land_mask(config.land_mask)
+        grid = from_grid(latitude.values, longitude.values, neighbours=config.grid_neighbours, mask_YX=mask_YX)
+        return grid.ids, grid.positions_N2, grid, None if mask_YX is None else mask_YX.reshape(-1)
+    rows, columns = (dataset.sizes[dim] for dim in space)
+    ids = tuple(f"{y}_{x}" for y in range(rows) for x in range(columns))
+    return ids, _positions(latitude, longitude, tuple(space)), None, None
+
+
+def _positions(latitude: xr.DataArray | None, longitude: xr.DataArray | None, dims: tuple[Any, ...]) -> Any:
+    """(N, 2) where both lie on exactly these dimensions, else None."""
+    if latitude is None or longitude is None or not latitude.dims == longitude.dims == dims:
+        return None
+    return np.stack([latitude.values, longitude.values], axis=-1).reshape(-1, 2).astype(np.float64)
+
+
+def _coordinate(dataset: xr.Dataset, names: tuple[str, ...], direction: str) -> xr.DataArray | None:
+    found = (dataset[name] for name in dataset.coords if _is(dataset.coords, name, names, direction))
+    return next(found, None)
+
+
+def _station_ids(dataset: xr.Dataset, dim: Any) -> tuple[str, ...]:
+    names = [dim, *(name for name in dataset.coords if name != dim and plain_name(str(name)) in ID_NAMES)]
+    for name in names:
+        if name in dataset.coords and dataset[name].dims == (dim,):
+            values = dataset[name].values
+            return tuple(x.decode("utf-8") if isinstance(x, bytes) else str(x) for x in values.tolist())
+    return tuple(map(str, range(dataset.sizes[dim])))
+
+
+def _is(coordinates: Any, name: Any, names: tuple[str, ...], direction: str) -> bool:
+    if name not in coordinates:
+        return False
+    units = str(coordinates[name].attrs.get("units", "")).casefold()
+    return (
+        plain_name(str(name)) in names
+        or re.fullmatch(f"degrees?_?{direction}|degrees?_?{direction[0]}", units) is not None
+    )

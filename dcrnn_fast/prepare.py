@@ -1,0 +1,84 @@
+"""``dcrnn-fast prepare``: reads any source once and writes a store that opens at once, memory-mapped, with checksums.
+
+Also downloads the named data sets whose address is known, and checks a store byte for byte.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dcrnn_fast.command import run_command
+from dcrnn_fast.config.command_line import parse
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.known import download
+from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
+from dcrnn_fast.data.sources import read_source
+from dcrnn_fast.data.store import verify_store, write_store
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareFlags:
+    """What to read, and where to write it."""
+
+    output: str | None = None
+    """folder of the new store"""
+    download: str | None = None
+    """fetch this named data set (metr-la, pems-bay, los-loop, the-hague, ...) into the data folder"""
+    verify: str | None = None
+    """check every byte of this store against its checksums"""
+    data: DataConfig = field(default_factory=DataConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
+
+
+def prepare(data: DataConfig, graph: GraphConfig, output: Path) -> tuple[SensorSeries, SensorGraph | None]:
+    """Read a source and write it as a store, with its graph in the series' order if it has one.
+
+    Raises:
+        UserError: what the reader, the graph or the writer refuse; a sensor without any observed reading.
+    """
+    series, own_graph = read_source(data, graph)
+    if graph.graph is not None:
+        own_graph = read_graph(graph, ids=series.ids)
+    if own_graph is not None:
+        own_graph = match_graph(own_graph, series.ids, graph.match)
+    require_observed_sensors(series, tuple(range(len(series.channels))), data.data)
+    write_store(output, series, own_graph)
+    return series, own_graph
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs ``dcrnn-fast prepare ...``."""
+    return run_command("prepare", _run, argv)
+
+
+def _run(argv: list[str]) -> int:
+    flags = parse(PrepareFlags, argv, prog="dcrnn-fast prepare", description=__doc__ or "")
+    if not (flags.output or flags.download or flags.verify):
+        raise UserError("nothing to do: give --output STORE (with --data SOURCE), --download NAME or --verify STORE")
+    if flags.download is not None:
+        for path in download(flags.download, Path(flags.data.data_folder)):
+            print(f"{path}: checksum is right")
+    if flags.output is not None:
+        series, graph = prepare(flags.data, flags.graph, Path(flags.output))
+        for note in series.notes:
+            print(note)
+        print(f"{flags.output}: {describe(series, graph)}")
+    if flags.verify is not None:
+        files = verify_store(Path(flags.verify))
+        print(f"{flags.verify}: {len(files)} files, {sum(files.values()):,} bytes, every checksum is right")
+    return 0
+
+
+def describe(series: SensorSeries, graph: SensorGraph | None) -> str:
+    """One line about a series and its graph."""
+    edges = "no graph" if graph is None else f"{graph.num_edges:,} edges"
+    missing = 1 - series.observed_TNC.mean()
+    return (
+        f"{series.num_steps:,} steps of {series.freq} from {series.times_T[0]}, {series.num_sensors:,} sensors, "
+        f"channels {', '.join(series.channels)}, {missing:.2%} missing, {edges}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
