@@ -157,7 +157,8 @@ def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id"
             f"{_spelling_hint(unmatched, graph.ids)}; correct the ids, or match by position (--match position) if the "
             "i-th column is the i-th node"
         )
-    if left_out := [node for node in graph.ids if node not in set(series_ids)]:
+    wanted = set(series_ids)
+    if left_out := [node for node in graph.ids if node not in wanted]:
         _log.warning("%d graph nodes have no series and are left out: %s", len(left_out), first_few(left_out))
     elif tuple(series_ids) == graph.ids:
         return graph
@@ -175,7 +176,7 @@ def require_unique_ids(ids: Sequence[str]) -> None:
 
 def checked_positions(positions_N2: Any, ids: Sequence[str]) -> np.ndarray:
     """(N, 2) float64 latitude and longitude in degrees, each on the globe, else UserError naming the sensor."""
-    checked = np.array(positions_N2, dtype=np.float64)
+    checked = np.array(np.asarray(positions_N2), dtype=np.float64)
     if checked.shape != (len(ids), 2):
         raise UserError(f"positions must be (latitude, longitude) of {len(ids)} sensors, got shape {checked.shape}")
     latitude_N, longitude_N = checked.T
