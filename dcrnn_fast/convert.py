@@ -19,6 +19,7 @@ from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.plain import from_dict, to_dict
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
 from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.known import missing_rule
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.data.window_format import WindowFormat
@@ -208,7 +209,7 @@ def _window_format(weights: ImportedWeights, num_values: int, flags: ConvertFlag
         units=_units(num_values, flags),
         time_of_day=data.time_of_day,
         day_of_week=data.day_of_week,
-        missing=data.missing,
+        missing=missing_rule(data),
         missing_input=data.missing_input,
         freq=format_freq(parse_freq(data.freq or _DEFAULT_FREQ)),
     )
