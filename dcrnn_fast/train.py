@@ -76,7 +76,7 @@ def _report(result: TrainingResult, config: Config, ranks: Ranks) -> None:
     lines += [
         f"checkpoints: {checkpoint_folder(config)} (best: {result.checkpoint})",
         f"results: {result.results} (config.yaml, metrics.csv, events.jsonl{''.join(f', {p.name}' for p in written)})",
-        f"forecast with it: dcrnn-fast forecast --checkpoint {result.checkpoint} --help",
+        f"forecast with it: dcrnn-fast forecast {result.checkpoint}",
     ]
     print("\n".join(lines), flush=True)
 

@@ -33,7 +33,7 @@ def parse(cls: type[T], argv: Sequence[str], *, prog: str, description: str, def
         with contextlib.redirect_stderr(said):
             made, unknown = tyro.cli(
                 cls,
-                config=(tyro.conf.OmitArgPrefixes,),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalMetavarFromFieldName),
                 prog=prog,
                 description=description,
                 args=list(argv),
