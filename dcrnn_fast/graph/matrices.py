@@ -85,6 +85,10 @@ def load_archive(path: Path) -> dict[str, np.ndarray]:
 
 
 def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    with path.open("rb") as file:
+        # numpy takes whatever has neither signature for a pickle.
+        if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
+            raise UserError("not a numpy file (.npy or .npz), whatever its ending says")
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -105,12 +109,9 @@ def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        pickled = "allow_pickle" in str(error)
-        raise UserError(
-            "holds Python objects, which are never loaded; save plain numbers"
-            if pickled
-            else f"not a readable numpy file, or a truncated one ({one_line(error)[:100]})"
-        ) from error
+        if "allow_pickle" in str(error):
+            raise UserError("holds Python objects, which are never loaded; save plain numbers") from error
+        raise UserError(f"not a readable numpy file, or a truncated one ({one_line(error)[:100]})") from error
 
 
 def _from_archive(archive: Mapping[str, np.ndarray]) -> tuple[Any, tuple[str, ...] | None, np.ndarray | None]:

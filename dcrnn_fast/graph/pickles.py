@@ -15,7 +15,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -234,6 +234,16 @@ class _RestrictedUnpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: object) -> NoReturn:
         raise _RefusedError("a persistent reference")
+
+    def load_bytearray(self) -> None:
+        # The one opcode for which the Python interpreter, too, reserves the size claimed.
+        (length,) = struct.unpack("<Q", self.read(8))
+        content = self.read(length)
+        if len(content) != length:
+            raise EOFError("an array's bytes are missing")
+        self.append(bytearray(content))
+
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray}
 
 
 def _load(content: bytes) -> Any:
