@@ -58,7 +58,7 @@ def test_refuses_what_does_not_fit() -> None:
     x_BNC, weight_IO, bias_O = make_inputs(case)
     with pytest.raises(ValueError, match=r"weight must be \(10, any\), got \(9, 4\)"):
         diffusion_conv(x_BNC, terms, weight_IO[:9], bias_O)
-    with pytest.raises(ValueError, match=r"bias must be \(4\), got \(3\)"):
+    with pytest.raises(ValueError, match=r"bias must be \(4\), got \(3,\)"):
         diffusion_conv(x_BNC, terms, weight_IO, bias_O[:3])
     with pytest.raises(TypeError, match=r"bias is torch\.float32, x is torch\.float64"):
         diffusion_conv(x_BNC, terms, weight_IO, bias_O.float())
