@@ -12,6 +12,7 @@ from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.plots import save_plots
 from dcrnn_fast.training.distributed import Ranks, join_ranks
 from dcrnn_fast.training.fit import TrainingResult, check, checkpoint_folder, fit
+from dcrnn_fast.training.stopping import stop_on_signals
 
 STOPPED = 85
 """exit code of a run that was asked to stop and can be resumed; not 0, or a job scheduler would think it finished"""
@@ -35,16 +36,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    ranks = join_ranks()
-    flags = ranks.together("reading the configuration", lambda: _flags(argv))
-    if ranks.is_first and not argv:
-        print(f"no arguments: --config {_NO_ARGUMENTS} (the built-in city); --help shows everything", flush=True)
-    if flags.check:
-        lines = check(flags.settings, ranks)
-        if ranks.is_first:
-            print("\n".join([*lines, "configuration and data are fine; nothing was trained"]), flush=True)
-        return 0
-    result = fit(flags.settings, ranks)
+    # From the start: torchrun ends all ranks as soon as one has failed, and rank 0 must live to say why.
+    with stop_on_signals() as stop:
+        ranks = join_ranks()
+        flags = ranks.together("reading the configuration", lambda: _flags(argv))
+        if ranks.is_first and not argv:
+            print(f"no arguments: --config {_NO_ARGUMENTS} (the built-in city); --help shows everything", flush=True)
+        if flags.check:
+            lines = check(flags.settings, ranks)
+            if ranks.is_first:
+                print("\n".join([*lines, "configuration and data are fine; nothing was trained"]), flush=True)
+            return 0
+        result = fit(flags.settings, ranks, stop)
     if result.stopped_by_signal:
         return STOPPED
     if ranks.is_first:

@@ -10,6 +10,7 @@ wait in a collective, wake up, read the message, and stop with it. Rank 0 is the
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,6 @@ from dcrnn_fast.errors import UserError
 
 T = TypeVar("T")
 _ERROR, _SEEN = "dcrnn_fast/error", "dcrnn_fast/error_seen"
-_GRACE_SECONDS = 10.0
 
 
 class OtherRankFailedError(UserError):
@@ -42,7 +42,7 @@ class Ranks:
     local_world: int = 1
     store: dist.Store | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    _phase: int = 0
+    _exchanges: int = 0
 
     @property
     def is_first(self) -> bool:
@@ -56,52 +56,56 @@ class Ranks:
         """
         if self.store is None:
             return body()
-        self._phase += 1
-        key = f"dcrnn_fast/phase/{self._phase}"
         try:
             result = body()
         except UserError as error:
-            self.store.set(f"{key}/{self.rank}", str(error))
-            joined = self._joined(key, what)
+            joined = _joined(self._exchange(what, str(error)))
             if joined is None or str(joined) == str(error):
                 raise
             raise joined from error
         except BaseException as error:
-            self.store.set(f"{key}/{self.rank}", _one_line(error))
+            self._exchange(what, _one_line(error))
             raise
-        self.store.set(f"{key}/{self.rank}", "")
-        if problem := self._joined(key, what):
+        if problem := _joined(self._exchange(what, "")):
             raise problem
         return result
 
-    def _joined(self, key: str, what: str) -> UserError | None:
+    def _exchange(self, what: str, text: str) -> list[str]:
+        """Every rank's ``text``, in rank order, through the store; works before and after there is a process group."""
         assert self.store is not None
-        problems = []
-        for rank in range(self.world):
-            try:
-                problems.append(self.store.get(f"{key}/{rank}").decode())
-            except RuntimeError as error:
-                problems.append(f"did not finish {what} ({_one_line(error)})")
-        if len(set(problems)) == 1:
-            return UserError(problems[0]) if problems[0] else None
-        return OtherRankFailedError("; ".join(f"rank {rank}: {text}" for rank, text in enumerate(problems) if text))
+        self._exchanges += 1
+        key = f"dcrnn_fast/{self._exchanges}"
+        try:
+            self.store.set(f"{key}/{self.rank}", text)
+            texts = [self.store.get(f"{key}/{rank}").decode() for rank in range(self.world)]
+            self.store.set(f"{key}/read/{self.rank}", "")
+            if self.is_first:  # the store may live in this process, which may end next
+                self.store.wait([f"{key}/read/{rank}" for rank in range(self.world)])
+        except RuntimeError as error:
+            raise OtherRankFailedError(
+                f"rank {self.rank} waited in vain for the other ranks while {what} ({_short(error)}); see their output"
+            ) from error
+        return texts
 
     def connect(self, device: str, timeout_seconds: int) -> None:
         """Chooses the device and opens the process group (none for a single process)."""
-        self.device = choose_device(device, self.local_rank)
+        self.device = self.together("choosing a device", lambda: choose_device(device, self.local_rank))
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         if self.store is None:
             return
         timeout = timedelta(seconds=timeout_seconds)
         self.store.set_timeout(timeout)
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo",
-            store=dist.PrefixStore("dcrnn_fast/group", self.store),
-            rank=self.rank,
-            world_size=self.world,
-            timeout=timeout,
-        )
+        try:
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo",
+                store=dist.PrefixStore("dcrnn_fast/group", self.store),
+                rank=self.rank,
+                world_size=self.world,
+                timeout=timeout,
+            )
+        except RuntimeError as error:
+            raise self._what_failed("opening connections", error) from error
 
     @property
     def backend(self) -> str:
@@ -127,17 +131,11 @@ class Ranks:
         except RuntimeError as error:
             raise self._what_failed(what, error) from error
 
-    def gather_strings(self, topic: str, text: str) -> list[str]:
-        """Every rank's ``text``, in rank order."""
-        if self.store is None:
-            return [text]
-        self._phase += 1
-        self.store.set(f"dcrnn_fast/{topic}/{self._phase}/{self.rank}", text)
-        return [self.store.get(f"dcrnn_fast/{topic}/{self._phase}/{rank}").decode() for rank in range(self.world)]
-
     def require_same(self, digests: dict[str, str]) -> None:
         """Raises UserError naming the rank and the entries in which a rank differs from rank 0."""
-        all_digests = [json.loads(text) for text in self.gather_strings("digests", json.dumps(digests))]
+        if self.store is None:
+            return
+        all_digests = [json.loads(text) for text in self._exchange("comparing their starts", json.dumps(digests))]
         for rank, theirs in enumerate(all_digests):
             if different := [name for name in digests if theirs[name] != all_digests[0][name]]:
                 raise UserError(
@@ -149,13 +147,16 @@ class Ranks:
         assert self.store is not None
         try:
             # A rank that failed has left its message before it closed its connections; one that was killed has not.
-            self.store.wait([_ERROR], timedelta(seconds=_GRACE_SECONDS / 2))
-            message = self.store.get(_ERROR).decode()
-            if self.is_first:
-                self.store.set(_SEEN, "")
-        except RuntimeError:
-            message = f"rank {self.rank} lost the other ranks while {what}: {_one_line(error)}"
-        return OtherRankFailedError(message)
+            if self._appears(_ERROR, 2.0):
+                message = self.store.get(_ERROR).decode()
+                if self.is_first:
+                    self.store.set(_SEEN, "")
+                return OtherRankFailedError(message)
+        except RuntimeError as lost:  # the store lives with rank 0, or with torchrun on the first machine
+            error = lost
+        return OtherRankFailedError(
+            f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output"
+        )
 
     @contextmanager
     def reporting_failure(self) -> Iterator[None]:
@@ -178,9 +179,17 @@ class Ranks:
         if dist.is_initialized():
             dist.destroy_process_group()
         # torchrun ends the other ranks as soon as one has ended: rank 0 must have read the message by then.
-        give_up = time.monotonic() + _GRACE_SECONDS
-        while time.monotonic() < give_up and not self.store.check([_SEEN]):
+        self._appears(_SEEN, 10.0)
+
+    def _appears(self, key: str, seconds: float) -> bool:
+        """Whether the store gets ``key`` in time. Asked for, not waited for: a wait that ends prints warnings."""
+        assert self.store is not None
+        give_up = time.monotonic() + seconds
+        while not self.store.check([key]):
+            if time.monotonic() > give_up:
+                return False
             time.sleep(0.05)
+        return True
 
 
 def join_ranks() -> Ranks:
@@ -251,6 +260,18 @@ def _integer(name: str, default: int | None = None) -> int:
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text[:300]}"
+
+
+def _short(error: RuntimeError) -> str:
+    """What went wrong with a connection, without the library's source lines and advice."""
+    reason = re.search(r"(?i)connection \w+( by peer)?|timed out( after \w+)?|timeout|broken pipe", str(error))
+    return reason[0] if reason else _one_line(error)
+
+
+def _joined(problems: list[str]) -> UserError | None:
+    if len(set(problems)) == 1:
+        return UserError(problems[0]) if problems[0] else None
+    return OtherRankFailedError("; ".join(f"rank {rank}: {text}" for rank, text in enumerate(problems) if text))
 
 
 def names(items: Sequence[object], limit: int = 6) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,19 +75,22 @@ class TrainingResult:
         return self.reason not in ("finished", "stalled")
 
 
-def fit(config: Config, ranks: Ranks | None = None) -> TrainingResult:
+def fit(config: Config, ranks: Ranks | None = None, stop: StopRequest | None = None) -> TrainingResult:
     """Trains as configured; under torchrun as one rank of many.
 
     Seeds Python's, numpy's and torch's generators and sets torch's number of threads. Writes checkpoints, config.yaml,
-    metrics.csv and events.jsonl; prints progress on rank 0.
+    metrics.csv and events.jsonl; prints progress on rank 0. SIGTERM, SIGINT and SIGUSR1 ask it to save and stop.
 
+    Args:
+        ranks: the processes, where the caller has met them already.
+        stop: the request to stop, where the caller listens to the signals already.
     Raises:
         UserError: anything wrong with configuration, data, checkpoint or disk, on this rank or another; on all ranks.
     """
     ranks = join_ranks() if ranks is None else ranks
-    with ranks.reporting_failure(), stop_on_signals() as stop:
+    with ranks.reporting_failure(), stop_on_signals() if stop is None else nullcontext(stop) as request:
         run, found = open_run(config, ranks)
-        return _train(run, found, stop)
+        return _train(run, found, request)
 
 
 def check(config: Config, ranks: Ranks | None = None) -> list[str]:

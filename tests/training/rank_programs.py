@@ -1,0 +1,112 @@
+"""What the ranks of a test run; called by name in processes of the rank server."""
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dcrnn_fast.command import run_command
+from dcrnn_fast.config.command_line import parse
+from dcrnn_fast.config.sections import Config, DataConfig, ModelConfig, TrainingConfig
+from dcrnn_fast.config.yaml_file import load_config
+from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.training.distributed import join_ranks
+from dcrnn_fast.training.fit import fit
+from dcrnn_fast.training.loop import accumulate_gradients, finish_gradient, label_coins, micro_batches_of
+from dcrnn_fast.training.loss import loss_value
+from dcrnn_fast.training.run import make_run
+from dcrnn_fast.training.stopping import stop_on_signals
+
+SMALL = DataConfig(city_nodes=5, city_days=3, past_steps=3, future_steps=4, max_train_windows=40)
+
+
+def debug_config(*flags: str) -> Config:
+    """The preset ``debug`` on one thread, with flags."""
+    return parse(Config, ["--threads", "1", *flags], prog="t", description="", default=load_config("debug"))
+
+
+def train(*flags: str) -> int:
+    """``fit`` as the command runs it, without the evaluation after it."""
+
+    def body(argv: list[str]) -> int:
+        with stop_on_signals() as stop:
+            result = fit(debug_config(*argv), stop=stop)
+        return 85 if result.stopped_by_signal else 0
+
+    return run_command("train", body, list(flags))
+
+
+def command(*flags: str) -> int:
+    """``dcrnn-fast train``."""
+    return sys.modules["dcrnn_fast.train"].main(list(flags))
+
+
+def uneven_data(config: Config) -> ForecastData:
+    """The small city with missing readings whose share differs from window to window; some windows have none at all."""
+    data = open_data(config.data, config.graph)
+    chance_T11 = np.linspace(0, 1.2, data.series.num_steps)[:, None, None] ** 2
+    observed_TNC = np.random.default_rng(1).random(data.series.values_TNC.shape) > chance_T11
+    values_TNC = np.where(observed_TNC, data.series.values_TNC, 0).astype(np.float32)
+    series = dataclasses.replace(data.series, values_TNC=values_TNC, observed_TNC=observed_TNC)
+    return assemble_data(series, data.graph, config.data)
+
+
+def gradients(folder: str, micro: int, total: int = 8, batch_size: int = 2) -> None:
+    """Gradients of three global batches (full, full, the small last one) for every loss, in float64; rank 0 saves."""
+    ranks = join_ranks()
+    assert ranks.world * micro == total
+    with ranks.reporting_failure():
+        ranks.connect("cpu", 60)
+        torch.set_num_threads(1)
+        found = {}
+        for loss in ("mae", "mse", "rmse", "huber"):
+            training = TrainingConfig(
+                loss=loss, huber_delta=2.0, batch_size=batch_size, accumulate=micro, sampling_decay=5.0, device="cpu"
+            )
+            config = Config(data=SMALL, model=ModelConfig(hidden_units=4), training=training)
+            run = make_run(config, uneven_data(config), ranks, dtype=torch.float64)
+            for number, batch in enumerate(run.batches.epoch(0)):
+                parts = micro_batches_of(run, batch)
+                here = sum(int(part.observed_BFNO.sum()) for part in parts)
+                (observed,) = ranks.sum_integers(here)
+                accumulate_gradients(run, parts, observed, label_coins(run, number))
+                ranks.sum_(run.gradients.buffer, "testing")
+                value = loss_value(run.gradients.error_sum, observed, training)
+                finish_gradient(run, value)
+                found[f"{loss}_{number}_gradient"] = run.gradients.gradient.clone().numpy()
+                found[f"{loss}_{number}_loss"] = value.numpy()
+                found[f"{loss}_{number}_counts"] = np.array([int(part.observed_BFNO.sum()) for part in parts])
+    if ranks.is_first:
+        np.savez(Path(folder, f"{ranks.world}x{micro}.npz"), **found)
+
+
+def fails_on_rank_2(where: str, *flags: str) -> int:
+    """A user's mistake that only rank 2 has: in its configuration, its data, or in mid-training."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise UserError(f"this rank's own {where} mistake")
+
+    if os.environ["RANK"] == "2":
+        name = {"configuration": "_flags", "data": "open_data", "training": "finish_gradient"}[where]
+        home = {"configuration": "dcrnn_fast.train", "data": "dcrnn_fast.training.fit"}
+        setattr(sys.modules[home.get(where, "dcrnn_fast.training.loop")], name, fail)
+    return command("--config", "debug", "--threads", "1", *flags)
+
+
+def other_data(*flags: str) -> int:
+    """Rank 1 reads a city with another reading."""
+    if os.environ["RANK"] == "1":
+        module = sys.modules["dcrnn_fast.training.fit"]
+
+        def changed(*args: Any, **kwargs: Any) -> ForecastData:
+            data = open_data(*args, **kwargs)
+            data.series.values_TNC[0, 0, 0] += 1
+            return data
+
+        module.open_data = changed
+    return train(*flags)

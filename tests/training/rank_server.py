@@ -1,0 +1,163 @@
+"""Starts ranks as real processes, without paying the import of torch for each: one process imports, the ranks fork.
+
+Run as a script it reads requests from stdin, one JSON object a line. Each request forks a supervisor in a process group
+of its own (so that a test can SIGKILL the whole run), which forks the ranks with torchrun's environment, ends the
+others when one fails, as torchrun does, and writes their exit codes to ``FOLDER/codes.json``.
+"""
+
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Job:
+    """A run that was started: its process group, and the folder with its output."""
+
+    group: int
+    folder: Path
+    world: int
+
+    def wait(self, seconds: float = 120.0) -> list[int]:
+        """Exit codes by rank; negative: the signal that ended it."""
+        codes = self.folder / "codes.json"
+        deadline = time.monotonic() + seconds
+        while not codes.exists():
+            assert time.monotonic() < deadline, f"ranks still run after {seconds} s: {self.output(0)}"
+            time.sleep(0.01)
+        return json.loads(codes.read_text())
+
+    def kill(self) -> None:
+        """SIGKILL to all of it, as a power cut would."""
+        os.killpg(self.group, signal.SIGKILL)
+        while any((self.folder / f"pid.{rank}").exists() and _alive(self.pid(rank)) for rank in range(self.world)):
+            time.sleep(0.005)
+
+    def pid(self, rank: int) -> int:
+        return int((self.folder / f"pid.{rank}").read_text())
+
+    def output(self, rank: int) -> str:
+        return (self.folder / f"out.{rank}").read_text()
+
+    def errors(self, rank: int) -> str:
+        return (self.folder / f"err.{rank}").read_text()
+
+
+class RankServer:
+    """The tests' side: start runs."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, str(Path(__file__)), "serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "OMP_NUM_THREADS": "1"},
+        )
+
+    def start(self, folder: Path, world: int, target: str, *args: object, env: dict[str, str] | None = None) -> Job:
+        """Calls ``module:function(*args)`` on ``world`` ranks; its result is the exit code."""
+        folder.mkdir(parents=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        request = {
+            "folder": str(folder),
+            "world": world,
+            "target": target,
+            "args": args,
+            "env": env or {},
+            "port": port,
+        }
+        self._server.stdin.write(json.dumps(request | {"env": env or {}}) + "\n")
+        self._server.stdin.flush()
+        return Job(int(self._server.stdout.readline()), folder, world)
+
+    def run(self, folder: Path, world: int, target: str, *args: object, env: dict[str, str] | None = None) -> Job:
+        """``start``, waited for; all ranks must end with 0."""
+        job = self.start(folder, world, target, *args, env=env)
+        assert job.wait() == [0] * world, f"{job.output(0)}\n{''.join(job.errors(rank) for rank in range(world))}"
+        return job
+
+    def close(self) -> None:
+        self._server.stdin.close()
+        self._server.wait()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def _serve() -> None:
+    for module in ("dcrnn_fast.train", "rank_programs"):
+        importlib.import_module(module)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            _supervise(json.loads(line))
+        print(pid, flush=True)
+
+
+def _supervise(request: dict) -> None:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    folder, world = Path(request["folder"]), request["world"]
+    pids = []
+    for rank in range(world):
+        pid = os.fork()
+        if pid == 0:
+            _be_rank(request, folder, rank)
+        pids.append(pid)
+        (folder / f"pid.{rank}").write_text(str(pid))
+    codes: dict[int, int] = {}
+    while len(codes) < world:
+        pid, status = os.wait()
+        codes[pids.index(pid)] = os.waitstatus_to_exitcode(status)
+        if codes[pids.index(pid)] != 0:
+            for rank, other in enumerate(pids):
+                if rank not in codes:
+                    os.kill(other, signal.SIGTERM)
+    beside = folder / "codes.tmp"
+    beside.write_text(json.dumps([codes[rank] for rank in range(world)]))
+    beside.rename(folder / "codes.json")
+    os._exit(0)
+
+
+def _be_rank(request: dict, folder: Path, rank: int) -> None:
+    world = request["world"]
+    if world > 1:
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(world))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(request["port"]))
+    os.environ.update(request["env"])
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / f"{name}.{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    module, function = request["target"].split(":")
+    try:
+        code = getattr(importlib.import_module(module), function)(*request["args"])
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["serve"]:
+    _serve()

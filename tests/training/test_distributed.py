@@ -1,0 +1,123 @@
+"""Ranks of one run: they agree, they stop together, and rank 0 says why in one line."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.training.distributed import choose_device, choose_threads, join_ranks
+
+
+def test_without_torchrun_there_is_one_process_and_no_group(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    ranks = join_ranks()
+    ranks.connect("cpu", 5)
+    assert (ranks.rank, ranks.world, ranks.store, ranks.backend) == (0, 1, None, "none")
+    assert not torch.distributed.is_initialized()
+    assert ranks.sum_integers(3, True) == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "two"}, "WORLD_SIZE must be a whole number"),
+        ({"RANK": "3", "WORLD_SIZE": "2"}, r"RANK must lie in 0 \.\. WORLD_SIZE - 1 = 1, got 3"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "MASTER_ADDR, MASTER_PORT is not set"),
+    ],
+)
+def test_an_incomplete_environment_is_named(monkeypatch, environment, message):
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
+        join_ranks()
+
+
+def test_threads_are_cores_over_processes_unless_the_user_says(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [choose_threads(None, world) for world in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert choose_threads(5, 2) == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert choose_threads(None, 2) == 1
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # then the 1 is torchrun's own
+    assert choose_threads(None, 2) == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert choose_threads(None, 2) == 3
+
+
+def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert choose_device("auto", 0).type == "cpu"
+    for wanted in ("cuda", "cuda:3"):
+        with pytest.raises(UserError, match="this machine has 0"):
+            choose_device(wanted, 0)
+    for wanted in ("tpu", "mps"):
+        with pytest.raises(UserError, match="must be auto, cpu, cuda"):
+            choose_device(wanted, 0)
+
+
+def one_line_from_rank_0(job, world):
+    assert [job.errors(rank) for rank in range(1, world)] == [""] * (world - 1)
+    lines = [line for line in job.errors(0).splitlines() if line.strip()]
+    assert len(lines) == 1, job.errors(0)
+    return lines[0]
+
+
+def test_a_mistake_that_all_ranks_share_is_said_once(tmp_path, rank_server):
+    job = rank_server.start(tmp_path / "job", 2, "rank_programs:command", "--config", "debug", "--hops", "-1")
+    assert job.wait() == [2, 2]
+    assert one_line_from_rank_0(job, 2) == "dcrnn-fast train: error: hops must be at least 0, got -1"
+
+
+@pytest.mark.parametrize("where", ["configuration", "data", "training"])
+def test_a_mistake_on_one_rank_stops_all_and_rank_0_names_it(tmp_path, rank_server, where):
+    begin = time.monotonic()
+    job = rank_server.start(
+        tmp_path / "job", 3, "rank_programs:fails_on_rank_2", where, "--results", str(tmp_path / "results")
+    )
+    assert job.wait() == [2, 2, 2], job.errors(2)
+    assert one_line_from_rank_0(job, 3).startswith("dcrnn-fast train: error: rank 2: this rank's own")
+    assert time.monotonic() - begin < 30
+
+
+def test_ranks_with_other_data_are_named_before_the_first_step(tmp_path, rank_server):
+    job = rank_server.start(tmp_path / "job", 2, "rank_programs:other_data", "--results", str(tmp_path / "results"))
+    assert job.wait() == [2, 2]
+    line = one_line_from_rank_0(job, 2)
+    assert "rank 1 does not start from what rank 0 has: other data" in line
+
+
+def test_a_killed_rank_is_noticed(tmp_path, rank_server):
+    job = rank_server.start(
+        tmp_path / "job", 2, "rank_programs:train", "--results", str(tmp_path / "results"), "--epochs", "500"
+    )
+    events = tmp_path / "results" / "events.jsonl"
+    while not (events.exists() and '"epoch"' in events.read_text()):
+        time.sleep(0.01)
+    os.kill(job.pid(1), signal.SIGKILL)
+    assert job.wait() == [2, -9]
+    assert "rank 0 lost the other ranks while" in one_line_from_rank_0(job, 2)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_to_one_rank_stops_all_after_the_step_with_everything_saved(tmp_path, rank_server, name):
+    results = tmp_path / "results"
+    job = rank_server.start(tmp_path / "job", 2, "rank_programs:train", "--results", str(results), "--epochs", "500")
+    while not ((results / "events.jsonl").exists() and '"epoch"' in (results / "events.jsonl").read_text()):
+        time.sleep(0.01)
+    os.kill(job.pid(1), getattr(signal, name))
+    assert job.wait() == [85, 85], job.errors(0)
+    assert "continue with the same command and --resume auto" in job.output(0)
+    assert job.output(1) == ""
+    last = json.loads((results / "events.jsonl").read_text().splitlines()[-1])
+    saved = torch.load(results / "checkpoints" / "latest.pt", weights_only=True)
+    assert last["event"] == "end"
+    assert saved["training"]["step"] == last["step"]
