@@ -60,7 +60,12 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.communicate()
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process and waits for it."""
+        if self.process.stdin is not None and not self.process.stdin.closed:
+            self.process.communicate()
 
     def step(self) -> dict[str, float]:
         """Seconds and CPU seconds of one training step."""
@@ -79,27 +84,32 @@ class Worker:
 
 
 def measure(
-    workload: Workload, contestants: list[Contestant], *, rounds: int, warm_up: int, core: int
+    workload: Workload, contestants: list[Contestant], *, rounds: int, warm_up: int, core: int, restart: bool = True
 ) -> list[dict[str, Any]]:
     """The rows of the table; the reference comes first.
 
+    Args:
+        restart: time in fresh processes that keep their heap; False: in those that measured memory (small workloads).
     Raises:
         SystemExit: a contestant failed, misses the error budget, or they do not fit in memory together.
     """
     contestants = [Contestant(REFERENCE), *(c for c in contestants if c != Contestant(REFERENCE))]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         path = Path(folder) / "results.pt"
-        peaks, errors, wanted = {}, {}, None
+        workers, peaks, errors, wanted = [], {}, {}, None
         for contestant in contestants:
-            with Worker(contestant, workload, core, results=path) as worker:
-                peaks[contestant] = worker.peak_mib
+            worker = stack.enter_context(Worker(contestant, workload, core, results=path))
+            workers.append(worker)
+            peaks[contestant] = worker.peak_mib
             got = torch.load(path, weights_only=True)
             wanted = wanted or got
             errors[contestant] = largest_errors(got, wanted)
             _require_equal(contestant, errors[contestant])
-    _require_room(sum(peaks.values()))
-    with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(c, workload, core, results=None)) for c in contestants]
+            if restart:
+                worker.close()
+        if restart:
+            _require_room(sum(peaks.values()))
+            workers = [stack.enter_context(Worker(c, workload, core, results=None)) for c in contestants]
         turns = [[worker.step() for worker in workers] for _ in range(warm_up + rounds)][warm_up:]
     rows = []
     for number, contestant in enumerate(contestants):
@@ -176,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
         contestants = [Contestant.parse(text) for text in flags.contestants]
     except ValueError as error:
         raise SystemExit(f"bench.step: {error}") from error
-    rows = measure(workload, contestants, rounds=rounds, warm_up=warm_up, core=core)
+    rows = measure(workload, contestants, rounds=rounds, warm_up=warm_up, core=core, restart=not flags.quick)
     # The path of the graph is this machine's business; its name says which graph it was.
     shown = replace(workload, graph=None if workload.graph is None else Path(workload.graph).name)
     record |= {"workload": {**asdict(shown), "gflop": workload.gflop}, "rows": rows}

@@ -26,9 +26,10 @@ def main(argv: list[str]) -> int:
 
     step = TrainingStep(Contestant.parse(task["contestant"]), Workload(**task["workload"]))
     step.run()
-    print(json.dumps({"peak_mib": peak_resident_mib() - baseline}), flush=True)
+    peak_mib = peak_resident_mib() - baseline
     if task["results"] is not None:
         torch.save(step.results(), task["results"])
+    print(json.dumps({"peak_mib": peak_mib}), flush=True)
     for _ in sys.stdin:
         before, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         step.run()
