@@ -193,7 +193,7 @@ def require_observed_sensors(series: SensorSeries, channels: tuple[int, ...], wh
     seen_NC = np.zeros((series.num_sensors, len(channels)), dtype=bool)
     rows = max(1, (1 << 24) // (series.num_sensors * len(series.channels)))
     for start in range(0, series.num_steps, rows):
-        seen_NC |= series.observed_TNC[start : start + rows].any(axis=0)[:, list(channels)]
+        seen_NC |= np.asarray(series.observed_TNC[start : start + rows].any(axis=0))[:, list(channels)]
         if seen_NC.all():
             return
     for k, channel in enumerate(channels):

@@ -1,0 +1,134 @@
+"""The prepared store and its command: what goes in comes out, memory-mapped, and damage is noticed."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data import known
+from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.store import open_store, verify_store, write_store
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.prepare import main
+from tests.data.made_series import TOY_CSV, random_series, ring
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> tuple[Path, SensorSeries]:
+    series = random_series(60, 3, 2, gaps=(30,))
+    write_store(tmp_path / "store", series, ring(series))
+    return tmp_path / "store", series
+
+
+def test_what_goes_in_comes_out(store: tuple[Path, SensorSeries]) -> None:
+    folder, series = store
+    opened, graph = open_store(folder)
+    assert isinstance(opened.values_TNC, np.memmap)
+    assert graph is not None
+    assert graph.digest() == ring(series).digest()
+    for name in ("values_TNC", "observed_TNC", "times_T"):
+        np.testing.assert_array_equal(getattr(opened, name), getattr(series, name))
+    for name in ("ids", "channels", "units", "interval", "segments", "parts", "missing"):
+        assert getattr(opened, name) == getattr(series, name)
+    assert "1 gap" in opened.notes[0]
+    assert set(verify_store(folder)) == {"values.npy", "observed.npy", "times.npy", "graph.npz"}
+
+
+def test_windows_of_the_store_are_those_of_the_source(tmp_path: Path) -> None:
+    settings = {"city_nodes": 12, "city_days": 2}
+    city = open_data(DataConfig(**settings), GraphConfig())  # type: ignore[arg-type]
+    assert main(["--city-nodes", "12", "--city-days", "2", "--output", str(tmp_path / "s")]) == 0
+    prepared = open_data(DataConfig(data=str(tmp_path / "s")), GraphConfig())
+    assert prepared.scaler == city.scaler
+    assert prepared.graph.digest() == city.graph.digest()
+    starts = city.train.starts_W[[0, 50, 100]]
+    np.testing.assert_array_equal(prepared.gather(starts).x_BPNC, city.gather(starts).x_BPNC)
+    assert prepared.window_format == city.window_format
+
+
+@pytest.mark.parametrize("name", ["values.npy", "observed.npy", "times.npy", "graph.npz", "manifest.json"])
+def test_a_flipped_bit_or_a_cut_is_refused(name: str, store: tuple[Path, SensorSeries]) -> None:
+    path = store[0] / name
+    whole = path.read_bytes()
+    for place in (len(whole) // 2, len(whole) - 2):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=name):
+            open_store(store[0])
+    path.write_bytes(whole[:-1])
+    with pytest.raises(UserError, match=name):
+        open_store(store[0])
+    path.unlink()
+    with pytest.raises(UserError, match=name):
+        open_store(store[0])
+    path.write_bytes(whole)
+    open_store(store[0])
+
+
+def test_large_files_are_hashed_by_verify_only(
+    store: tuple[Path, SensorSeries], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dcrnn_fast.data.store._HASHED_AT_OPEN", 100)
+    path = store[0] / "values.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    open_store(store[0])
+    assert main(["--verify", str(store[0])]) == 2
+    assert "values.npy: was changed since it was written" in capsys.readouterr().err
+
+
+def test_nothing_but_a_store_is_replaced(store: tuple[Path, SensorSeries], tmp_path: Path) -> None:
+    series = random_series(50)
+    write_store(store[0], series, None)
+    opened, graph = open_store(store[0])
+    assert graph is None
+    assert opened.num_steps == 50
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(UserError, match="is not empty and no prepared store"):
+        write_store(tmp_path / "mine", series, None)
+
+
+def test_the_command_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "nothing to do: give --output" in capsys.readouterr().err
+    assert main(["--download", "metr"]) == 2
+    assert "no data set is called 'metr'; known: city, metr-la, pems-bay" in capsys.readouterr().err
+
+
+def _known(monkeypatch: pytest.MonkeyPatch, address: str | None, sha256: str | None) -> None:
+    series = known.KnownFile(name="toy.csv", place="the toy page", address=address, sha256=sha256)
+    graph = known.KnownFile(name="adj.csv", place="the toy page")
+    monkeypatch.setitem(known.KNOWN, "toy", known.KnownData(series=series, graph=graph))
+
+
+def test_offline_and_changed_downloads_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Port 9 of this machine: nothing listens there, and no name is looked up.
+    _known(monkeypatch, "http://127.0.0.1:9/toy.csv", "0" * 64)
+    assert main(["--download", "toy", "--data-folder", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "cannot download http://127.0.0.1:9/toy.csv" in said
+    assert f"put toy.csv from the toy page into {tmp_path}/toy yourself" in said
+    assert len([line for line in said.splitlines() if "error:" in line]) == 1
+
+
+def test_downloads_are_checked_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toy_server: str
+) -> None:
+    _known(monkeypatch, f"{toy_server}/toy.csv", "0" * 64)
+    assert main(["--download", "toy", "--data-folder", str(tmp_path)]) == 2
+    assert "its checksum differs: nothing was kept" in capsys.readouterr().err
+    assert not (tmp_path / "toy" / "toy.csv").exists()
+    _known(monkeypatch, f"{toy_server}/toy.csv", hashlib.sha256(TOY_CSV.encode()).hexdigest())
+    assert main(["--download", "toy", "--data-folder", str(tmp_path)]) == 2
+    assert f"toy: {tmp_path}/toy/adj.csv is missing: get it from the toy page" in capsys.readouterr().err
+    (tmp_path / "toy" / "adj.csv").write_text("1,1\n0,1\n")
+    assert main(["--download", "toy", "--data-folder", str(tmp_path)]) == 0
+    data = open_data(DataConfig(data="toy", data_folder=str(tmp_path)), GraphConfig())
+    assert data.series.num_sensors == 2
+    assert data.graph.num_edges == 3
