@@ -61,7 +61,7 @@ def _run(argv: list[str]) -> int:
     )
     for note in forecaster.notes:
         print(note, file=sys.stderr)
-    config = flags.source.config(forecaster.config.data, forecaster.window_format.freq)
+    config = flags.source.config(forecaster.config.data, forecaster.window_format)
     data = forecaster.open_data(config, _graph_to_check(flags, forecaster))
     try:
         report = forecaster.evaluate(data, flags.split, batch_size=flags.batch_size, name=config.data)

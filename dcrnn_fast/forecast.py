@@ -54,7 +54,7 @@ def _run(argv: list[str]) -> int:
         backend=flags.model.backend,
         precision=flags.model.precision,
     )
-    config = flags.source.config(forecaster.config.data, forecaster.window_format.freq)
+    config = flags.source.config(forecaster.config.data, forecaster.window_format)
     if forecaster.window_format.past_steps == 1 and config.freq is None:
         config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
     series, _ = read_source(config, forecaster.config.graph)

@@ -33,8 +33,6 @@ from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.training.checkpoint import Checkpoint, newest_good, read_good
 
 _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
-_ANY_CHANNEL = "value"
-"""what readers call the channel of a file that does not name it"""
 _SAME_WEIGHT = 1e-6
 
 
@@ -183,8 +181,7 @@ class Forecaster:
             ids=self.ids if ids is None else tuple(ids),
             missing=form.missing,
             where="the recent data",
-            channels=form.channels if values.ndim == 3 or len(form.channels) == 1 else (_ANY_CHANNEL,),
-            units=form.units if values.ndim == 3 or len(form.channels) == 1 else None,
+            channels=tuple(map(str, range(values.shape[-1] if values.ndim == 3 else 1))),
             interval=form.interval,
         )
 
@@ -204,7 +201,7 @@ class Forecaster:
             raise UserError(f"{where} has {len(spare)} sensors that the model does not know: {first_few(spare)}")
         if series.ids != self.ids:
             series = series.take_sensors(self.ids)
-        if len(series.channels) == len(form.channels) == 1 and _ANY_CHANNEL in (*series.channels, *form.channels):
+        if len(series.channels) == len(form.channels) and (_unnamed(series.channels) or _unnamed(form.channels)):
             series = replace(series, channels=form.channels)
         if unknown := [name for name in form.channels if name not in series.channels]:
             raise UserError(
@@ -308,6 +305,11 @@ def _device(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise UserError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
+
+
+def _unnamed(channels: tuple[str, ...]) -> bool:
+    """Whether these are the names that readers give to channels of a file without names: they go by position."""
+    return channels in (("value",), tuple(map(str, range(len(channels)))))
 
 
 def _coverage_notes(observed_PNC: NDArray[np.bool_], ids: Sequence[str]) -> tuple[str, ...]:

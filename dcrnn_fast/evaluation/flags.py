@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dcrnn_fast.config.sections import Backend, DataConfig
+from dcrnn_fast.data.window_format import WindowFormat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +23,7 @@ class SourceFlags:
     freq: str | None = None
     """time between rows, for data without a time column; left out: the model's"""
 
-    def config(self, trained: DataConfig, model_freq: str) -> DataConfig:
+    def config(self, trained: DataConfig, window_format: WindowFormat) -> DataConfig:
         """The training run's data section, reading from here instead."""
         if self.data is None:
             return trained
@@ -33,7 +34,8 @@ class SourceFlags:
             hdf5_key=self.hdf5_key or trained.hdf5_key,
             variables=self.variables or trained.variables,
             start=self.start,
-            freq=self.freq or (model_freq if self.start else None),
+            freq=self.freq or (window_format.freq if self.start else None),
+            missing=window_format.missing,  # type: ignore[arg-type]
         )
 
 

@@ -1,0 +1,137 @@
+"""``load``: from a checkpoint or a folder to a model that forecasts; other files are told apart in one line."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dcrnn_fast
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.training.checkpoint import MANIFEST, load_checkpoint, save_checkpoint
+from tests.evaluation.small_city import SmallCity, make_small_city
+
+
+@pytest.fixture
+def city(tmp_path: Path) -> SmallCity:
+    return make_small_city(tmp_path / "checkpoints")
+
+
+def weights_of(model: torch.nn.Module) -> list[bytes]:
+    return [parameter.detach().numpy().tobytes() for parameter in model.parameters()]
+
+
+def test_everything_is_in_the_checkpoint(city: SmallCity) -> None:
+    forecaster = dcrnn_fast.load(city.checkpoint)
+    assert forecaster.ids == city.data.series.ids
+    assert forecaster.window_format == city.data.window_format
+    assert forecaster.scaler == city.data.scaler
+    assert forecaster.config == city.config
+    assert not forecaster.model.training
+    assert weights_of(forecaster.model) == weights_of(city.model)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_wrappers_names_are_stripped(tmp_path: Path, prefix: str) -> None:
+    city = make_small_city(tmp_path, prefix=prefix)
+    assert weights_of(dcrnn_fast.load(city.checkpoint).model) == weights_of(city.model)
+
+
+def test_a_folder_means_its_newest_good_checkpoint(city: SmallCity) -> None:
+    folder = city.checkpoint.parent
+    state = load_checkpoint(city.checkpoint)
+    for name, step in (("epoch_0001.pt", 10), ("best.pt", 20), ("latest.pt", 30)):
+        save_checkpoint(folder, name, state | {"training": {"step": step, "epoch": step // 10}})
+    for place in (folder, folder.parent):
+        forecaster = dcrnn_fast.load(place)
+        assert forecaster.about["step"] == 30
+        assert forecaster.about["checkpoint"] == str(folder / "latest.pt")
+    damaged = bytearray((folder / "latest.pt").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (folder / "latest.pt").write_bytes(damaged)
+    forecaster = dcrnn_fast.load(folder)
+    assert forecaster.about["step"] == 20
+    assert "latest.pt is damaged" in forecaster.notes[0]
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_other_good_one_and_says_so(city: SmallCity) -> None:
+    folder = city.checkpoint.parent
+    save_checkpoint(folder, "best.pt", load_checkpoint(city.checkpoint))
+    damaged = bytearray((folder / "best.pt").read_bytes())
+    damaged[1000] ^= 4
+    (folder / "best.pt").write_bytes(damaged)
+    forecaster = dcrnn_fast.load(folder / "best.pt")
+    assert forecaster.about["checkpoint"] == str(city.checkpoint)
+    assert any("best.pt is damaged" in note for note in forecaster.notes)
+
+
+def test_the_callers_random_numbers_stay_as_they_are(city: SmallCity) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    dcrnn_fast.load(city.checkpoint)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_backend_and_precision_can_be_chosen(city: SmallCity) -> None:
+    forecaster = dcrnn_fast.load(city.checkpoint, backend="specification", precision="bf16")
+    assert (forecaster.model.backend, forecaster.precision) == ("specification", "bf16")
+    assert forecaster.about["backend"] == "specification"
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint"):
+        dcrnn_fast.load(tmp_path)
+    with pytest.raises(UserError, match="cannot be read"):
+        dcrnn_fast.load(tmp_path / "absent.pt")
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (str(tmp_path / "ran"),))
+
+    (tmp_path / "text.pt").write_text("hello")
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil()))
+    torch.save({"weights": torch.ones(2)}, tmp_path / "state_dict.pt")
+    for name, message in (("text.pt", "checkpoint"), ("evil.pt", "checkpoint"), ("state_dict.pt", "it lacks format")):
+        alone = tmp_path / name.removesuffix(".pt")
+        alone.mkdir()
+        (tmp_path / name).rename(alone / name)
+        with pytest.raises(UserError, match=message) as refused:
+            dcrnn_fast.load(alone / name)
+        assert "\n" not in str(refused.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_of_another_shape_are_refused_in_one_line(city: SmallCity) -> None:
+    state = load_checkpoint(city.checkpoint)
+    state["config"]["model"]["hidden_units"] = 16
+    path = save_checkpoint(city.checkpoint.parent, "wrong.pt", state)
+    with pytest.raises(UserError, match="do not fit its own configuration") as refused:
+        dcrnn_fast.load(path)
+    assert "\n" not in str(refused.value)
+    del state["model"]["projection.bias"]
+    state["config"]["model"]["hidden_units"] = 8
+    with pytest.raises(UserError, match=r"projection\.bias"):
+        dcrnn_fast.load(save_checkpoint(city.checkpoint.parent, "wrong.pt", state))
+
+
+def test_a_checkpoint_that_was_moved_is_checked_by_itself(city: SmallCity) -> None:
+    (city.checkpoint.parent / MANIFEST).unlink()
+    assert "no entry in manifest.json" in dcrnn_fast.load(city.checkpoint).notes[0]
+
+
+def test_unknown_device(city: SmallCity) -> None:
+    with pytest.raises(UserError, match="device must be"):
+        dcrnn_fast.load(city.checkpoint, device="gpu0")
+
+
+def test_evaluate_from_python(city: SmallCity) -> None:
+    forecaster = dcrnn_fast.load(city.checkpoint)
+    report = forecaster.evaluate(starts_W=city.data.test.starts_W[:20])
+    assert report.num_windows == 20
+    batch = city.data.gather(city.data.test.starts_W[:20])
+    with torch.no_grad():
+        error = (city.data.scaler.inverse(city.model(batch.x_BPNC)) - batch.y_BFNO).abs()[batch.observed_BFNO]
+    np.testing.assert_allclose(report.methods["DCRNN"].overall().mae, error.double().mean(), rtol=1e-5)

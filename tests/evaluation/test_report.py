@@ -1,0 +1,216 @@
+"""The pass over a split, and what the report says of it: table, JSON, CSV, plots."""
+
+import csv
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.evaluator import evaluate_model
+from dcrnn_fast.evaluation.labels import horizon_labels
+from dcrnn_fast.evaluation.metrics import HorizonSums
+from dcrnn_fast.evaluation.plots import save_plots
+from dcrnn_fast.evaluation.report import Report
+from tests.evaluation.small_city import SmallCity, make_small_city
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> SmallCity:
+    return make_small_city(tmp_path_factory.mktemp("city"))
+
+
+@pytest.fixture(scope="module")
+def report(city: SmallCity) -> Report:
+    return evaluate_model(city.model, city.data, "test", name="city", about={"epoch": 3})
+
+
+def hand_made(errors_F: list[float], observed_F: list[bool] | None = None, unit: str = "mph") -> Report:
+    """A report of one window and two sensors whose targets are 100 and whose model is off by ``errors_F``."""
+    steps = len(errors_F)
+    target = torch.full((1, steps, 2, 1), 100.0)
+    observed = torch.ones_like(target, dtype=torch.bool) & torch.tensor(observed_F or [True] * steps).view(1, -1, 1, 1)
+    sums = HorizonSums(steps, 2)
+    sums.add(target - torch.tensor(errors_F).view(1, -1, 1, 1), target, observed)
+    return Report(
+        data="made",
+        split="test",
+        num_windows=1,
+        times=(np.datetime64("2024-01-01T00:05:00"), np.datetime64("2024-01-01T01:00:00")),
+        horizons=horizon_labels(np.timedelta64(300, "s"), steps),
+        ids=("a", "b"),
+        channels=("speed",),
+        units=(unit,),
+        methods={"DCRNN": sums},
+    )
+
+
+def test_scores_are_those_of_exactly_the_windows_of_the_split(city: SmallCity, report: Report) -> None:
+    data = city.data
+    batch = data.gather(data.test.starts_W)  # all of them at once
+    with torch.no_grad():
+        forecast = city.model(batch.x_BPNC) * data.scaler.std[0] + data.scaler.mean[0]
+    error = (forecast - batch.y_BFNO).double().abs()
+    observed = batch.observed_BFNO
+    scores = report.methods["DCRNN"].by_horizon()
+    for step in range(4):
+        mine = error[:, step][observed[:, step]]
+        assert scores.count[step] == observed[:, step].sum() == len(mine)
+        assert scores.mae[step] == pytest.approx(float(mine.mean()), rel=1e-5)
+        assert scores.rmse[step] == pytest.approx(float(mine.square().mean().sqrt()), rel=1e-5)
+    assert report.num_windows == len(data.test)
+
+
+def test_the_batch_size_changes_nothing(city: SmallCity, report: Report) -> None:
+    other = evaluate_model(city.model, city.data, "test", batch_size=37)
+    for name, sums in report.methods.items():
+        np.testing.assert_array_equal(sums.by_horizon().count, other.methods[name].by_horizon().count)
+        np.testing.assert_allclose(sums.by_horizon().mae, other.methods[name].by_horizon().mae, rtol=1e-6)
+    assert report.trace is not None
+    assert other.trace is not None
+    for step, (times, values) in report.trace.forecasts.items():
+        np.testing.assert_array_equal(times, other.trace.forecasts[step][0])
+        np.testing.assert_allclose(values, other.trace.forecasts[step][1], rtol=1e-5)
+
+
+def test_every_method_is_scored_on_the_same_targets(report: Report) -> None:
+    assert list(report.methods) == ["DCRNN", "last value", "raw last value", "weekly mean", "VAR(3)"]
+    counts = [sums.by_horizon().count for sums in report.methods.values()]
+    for count in counts[1:]:
+        np.testing.assert_array_equal(count, counts[0])
+
+
+def test_windows_of_ones_own_protocol(city: SmallCity) -> None:
+    starts = city.data.test.starts_W[[3, 50, 51]]
+    report = evaluate_model(city.model, city.data, starts_W=starts)
+    assert report.num_windows == 3
+    assert report.times == (city.data.target_times(starts).min(), city.data.target_times(starts).max())
+
+
+def test_the_model_goes_back_to_the_mode_it_was_in(city: SmallCity) -> None:
+    city.model.train()
+    evaluate_model(city.model, city.data, starts_W=city.data.test.starts_W[:2])
+    assert city.model.training
+    city.model.eval()
+
+
+def test_bf16_comes_close(city: SmallCity, report: Report) -> None:
+    lower = evaluate_model(city.model, city.data, "test", precision="bf16")
+    exact, rounded = report.methods["DCRNN"].by_horizon().mae, lower.methods["DCRNN"].by_horizon().mae
+    np.testing.assert_allclose(rounded, exact, rtol=0.03)
+    assert (rounded != exact).all()
+    assert lower.about["precision"] == "bf16"
+
+
+def test_an_empty_split_is_an_error(city: SmallCity) -> None:
+    empty = replace(city.data, test=replace(city.data.test, starts_W=np.zeros(0, dtype=np.int64)))
+    with pytest.raises(UserError, match="the test part of city has no window"):
+        evaluate_model(city.model, empty, "test", name="city")
+
+
+def test_the_trace_is_what_was_forecast_for_those_times(city: SmallCity, report: Report) -> None:
+    assert report.trace is not None
+    times_V, values_VNO = report.trace.forecasts[4]
+    series = city.data.series
+    for place in (0, 17):
+        row = int(np.flatnonzero(series.times_T == times_V[place])[0])
+        batch = city.data.gather(np.array([row - 4 - 6 + 1]))
+        with torch.no_grad():
+            forecast = city.data.scaler.inverse(city.model(batch.x_BPNC))
+        np.testing.assert_allclose(values_VNO[place], forecast[0, 3], rtol=1e-5)
+        at = int(np.flatnonzero(report.trace.times_R == times_V[place])[0])
+        truth = np.where(series.observed_TNC[row], series.values_TNC[row], np.nan)
+        np.testing.assert_array_equal(report.trace.truth_RNO[at], truth)
+
+
+def test_table_says_at_horizon_and_cumulative_apart() -> None:
+    table = hand_made([1.0, 2.0, 6.0]).table()
+    at, cumulative, every = re.split(r"\n\n", table)[2:5]
+    assert at.splitlines()[0].split("   ")[0] == "at the horizon"
+    assert at.splitlines()[-1].split()[1:5] == ["1.000", "1.000", "1.0", "%"]
+    assert "6.000    6.000    6.0 %" in at
+    assert cumulative.startswith("mean of horizons 1..h")
+    assert "3.000    3.697    3.0 %" in cumulative  # mean 9 / 3, root of 41 / 3
+    assert [line.split()[-1] for line in every.splitlines()[1:]] == ["1.000", "2.000", "6.000"]
+    assert "speed in mph" in table
+
+
+def test_table_prints_a_horizon_without_targets_as_a_dash() -> None:
+    report = hand_made([1.0, 2.0], [True, False])
+    row = report.table((1, 2)).split("\n\n")[2].splitlines()[-1]
+    assert row.split() == ["DCRNN", "1.000", "1.000", "1.0", "%", "-", "-", "-"]
+    assert report.to_dict()["channels"][0]["methods"]["DCRNN"]["at_horizon"]["mae"] == [1.0, None]
+
+
+def test_table_at_chosen_horizons(report: Report) -> None:
+    assert report.chosen_horizons() == (1, 2, 4)
+    assert hand_made([1.0] * 12).chosen_horizons() == (3, 6, 12)
+    heading = report.table((3,)).split("\n\n")[2].splitlines()[0]
+    assert heading.split("  ")[0] == "at the horizon"
+    assert heading.endswith(" 15 min")
+    with pytest.raises(UserError, match=r"horizons must lie in 1\.\.4, got 5"):
+        report.table((5,))
+
+
+@pytest.mark.parametrize(
+    ("interval", "last"),
+    [
+        (np.timedelta64(300, "s"), "1 h"),
+        (np.timedelta64(900, "s"), "3 h"),
+        (np.timedelta64(450, "s"), "1 h 30 min"),
+        (np.timedelta64(86_400, "s"), "12 d"),
+        (np.timedelta64(1, "M"), "12 months"),
+    ],
+)
+def test_horizons_in_words(interval: np.timedelta64, last: str) -> None:
+    assert horizon_labels(interval, 12)[-1] == last
+
+
+def test_json_and_csv_hold_the_figures(report: Report, tmp_path: Path) -> None:
+    written = report.save(tmp_path)
+    assert [path.name for path in written] == ["report.txt", "report.json", "horizons.csv", "sensors.csv"]
+    loaded = json.loads((tmp_path / "report.json").read_text())
+    at = loaded["channels"][0]["methods"]["DCRNN"]["at_horizon"]
+    np.testing.assert_array_equal(at["mae"], report.methods["DCRNN"].by_horizon().mae)
+    assert loaded["about"] == {"epoch": 3, "precision": "fp32"}
+    assert [step["label"] for step in loaded["horizons"]] == ["5 min", "10 min", "15 min", "20 min"]
+    rows = list(csv.DictReader((tmp_path / "horizons.csv").open()))
+    assert len(rows) == 5 * 2 * 4
+    cumulative = next(row for row in rows if (row["method"], row["kind"], row["step"]) == ("VAR(3)", "cumulative", "4"))
+    assert float(cumulative["rmse"]) == report.methods["VAR(3)"].by_horizon("cumulative").rmse[3]
+    assert (cumulative["unit"], cumulative["horizon"]) == ("mph", "20 min")
+    sensors = list(csv.DictReader((tmp_path / "sensors.csv").open()))
+    assert [row["id"] for row in sensors[:8]] == list(report.ids)
+    assert float(sensors[2]["mape"]) == report.methods["DCRNN"].by_sensor().mape[2]
+
+
+def test_plots_are_whole_images(report: Report, tmp_path: Path) -> None:
+    names = [path.name for path in save_plots(report, tmp_path)]
+    assert names == ["horizons.png", "worst_and_best.png", "forecasts.png", "map.png"]
+    for name in names:
+        with Image.open(tmp_path / name) as image:
+            pixels = np.asarray(image.convert("L"))
+        assert min(pixels.shape) > 400
+        assert 0.005 < (pixels < 200).mean() < 0.5
+
+
+def test_no_map_without_positions_and_no_forecasts_without_a_stretch(tmp_path: Path) -> None:
+    names = [path.name for path in save_plots(hand_made([1.0, math.nan]), tmp_path)]
+    assert names == ["horizons.png"]  # the NaN leaves no sensor with a finite error either
+
+
+def test_each_channel_has_its_own_plots_and_table(report: Report, tmp_path: Path) -> None:
+    methods = {}
+    for name, sums in report.methods.items():
+        methods[name] = HorizonSums(4, len(report.ids), 2)
+        methods[name].sums_SFNO = sums.sums_SFNO.repeat(1, 1, 1, 2)
+    both = replace(report, channels=("speed", "flow / h"), units=("mph", ""), methods=methods, trace=None)
+    names = {path.name for path in save_plots(both, tmp_path)}
+    assert {"horizons_speed.png", "horizons_flow_h.png", "map_flow_h.png"} <= names
+    assert "\nflow / h; only observed" in both.table()
