@@ -176,7 +176,7 @@ def _from_text(rows: Any) -> tuple[Any, tuple[str, ...] | None]:
     if not no_corner and len(head.cells) != num_columns:
         raise UserError(f"line {head.line} has {len(head.cells)} columns, others have {width}")
     first_ids = tuple(row.cells[0] for row in firsts)
-    if num_rows == num_columns and (no_corner or not is_number(head.cells[0])):
+    if num_rows == num_columns > 1 and (no_corner or not is_number(head.cells[0])):
         header = tuple(head.cells if no_corner else head.cells[1:])
         if wrong := [f"{a!r} / {b!r}" for a, b in zip(header, first_ids, strict=True) if a != b]:
             raise UserError(f"the header and the first column disagree: {', '.join(wrong[:3])}")

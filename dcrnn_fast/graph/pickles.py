@@ -13,7 +13,7 @@ import math
 import pickle
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -223,6 +223,9 @@ for _core in ("numpy.core", "numpy._core"):
 
 # The interpreter of pickle written in Python, not the one in C: that one reserves whatever sizes a file claims.
 class _RestrictedUnpickler(pickle._Unpickler):
+    read: Callable[[int], bytes]
+    append: Callable[[object], None]
+
     def find_class(self, module: str, name: str) -> Any:
         if (stand_in := _STAND_INS.get((module, name))) is None:
             raise _RefusedError(f"{module}.{name}")

@@ -102,6 +102,8 @@ def read_positions(path: str | Path, *, ids: Sequence[str] | None = None) -> tup
             columns = [find_column(header, names) for names in (ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES)]
             if None in columns:
                 raise UserError(f"no columns sensor_id, latitude, longitude in the header {', '.join(header)[:100]!r}")
+            if not rows:
+                raise UserError("the table has a header and no lines")
         elif len(rows[0].cells) != 3:
             raise UserError(
                 f"sensor positions without a header have the columns id, latitude, longitude, got "
@@ -110,12 +112,8 @@ def read_positions(path: str | Path, *, ids: Sequence[str] | None = None) -> tup
         name, latitude, longitude = (column for column in columns if column is not None)
         listed = tuple(row.cells[name] for row in rows)
         require_unique_ids(listed)
-        positions_N2 = checked_positions(
-            np.array(
-                [(number(row, latitude, "a latitude"), number(row, longitude, "a longitude")) for row in rows]
-            ).reshape(-1, 2),
-            listed,
-        )
+        degrees = [(number(row, latitude, "a latitude"), number(row, longitude, "a longitude")) for row in rows]
+        positions_N2 = checked_positions(degrees, listed)
         if ids is None:
             return listed, positions_N2
         index_of = {node: index for index, node in enumerate(listed)}

@@ -98,10 +98,10 @@ def detect_format(path: Path) -> str:
 
 
 def _text_format(path: Path) -> str:
-    rows: list[Row] = list(islice(read_rows(path), 2))
+    rows: list[Row] = list(islice(read_rows(path), 5))
     if not rows:
         raise UserError("the file is empty")
-    header = rows[0].cells
+    header, num_lines = rows[0].cells, len(rows)
     has = {
         what: find_column(header, names) is not None
         for what, names in {
@@ -124,13 +124,10 @@ def _text_format(path: Path) -> str:
             f"the header {', '.join(header)[:100]!r} does not say whether it lists distances or weights; set "
             "--graph-format to distances or edges"
         )
-    if len(header) == 3 and len(rows) == 2 and is_number(header[2]) and _lines_up_to(path, 5) == 5:
+    # A header over a matrix of two nodes with a column of ids, or of three without one; other three columns are a list.
+    if len(header) == 3 and (is_number(header[2]) or num_lines not in (3, 4)):
         raise UserError(
-            "three columns without a header could be distances, weights or positions; set --graph-format to "
-            "distances, edges or positions"
+            "three columns could be distances, weights, positions or a small matrix; set --graph-format to distances, "
+            "edges, positions or matrix"
         )
     return "matrix"
-
-
-def _lines_up_to(path: Path, limit: int) -> int:
-    return sum(1 for _ in islice(read_rows(path), limit))

@@ -39,7 +39,8 @@ def read_rows(path: Path) -> Iterator[Row]:
         try:
             first = next((line for line in text if line.strip()), "")
             text.seek(0)
-            delimiter = max((",", ";", "\t"), key=first.count)
+            # A tie goes to the rarer mark: commas also stand for decimal points.
+            delimiter = max(("\t", ";", ","), key=first.count)
             if delimiter not in first:
                 for number, line in enumerate(text, start=1):
                     if cells := line.split():
