@@ -11,6 +11,7 @@ wait in a collective, wake up, read the message, and stop with it. Rank 0 is the
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +29,8 @@ T = TypeVar("T")
 _ERROR, _SEEN = "dcrnn_fast/error", "dcrnn_fast/error_seen"
 
 
-class OtherRankFailedError(UserError):
-    """Another rank failed; the message is its own."""
+class SharedError(UserError):
+    """A mistake that every rank knows of already: nobody needs to be told."""
 
 
 @dataclass(slots=True)
@@ -59,10 +60,7 @@ class Ranks:
         try:
             result = body()
         except UserError as error:
-            joined = _joined(self._exchange(what, str(error)))
-            if joined is None or str(joined) == str(error):
-                raise
-            raise joined from error
+            raise _joined(self._exchange(what, str(error))) or error from error
         except BaseException as error:
             self._exchange(what, _one_line(error))
             raise
@@ -82,7 +80,7 @@ class Ranks:
             if self.is_first:  # the store may live in this process, which may end next
                 self.store.wait([f"{key}/read/{rank}" for rank in range(self.world)])
         except RuntimeError as error:
-            raise OtherRankFailedError(
+            raise SharedError(
                 f"rank {self.rank} waited in vain for the other ranks while {what} ({_short(error)}); see their output"
             ) from error
         return texts
@@ -138,12 +136,12 @@ class Ranks:
         all_digests = [json.loads(text) for text in self._exchange("comparing their starts", json.dumps(digests))]
         for rank, theirs in enumerate(all_digests):
             if different := [name for name in digests if theirs[name] != all_digests[0][name]]:
-                raise UserError(
+                raise SharedError(
                     f"rank {rank} does not start from what rank 0 has: other {', '.join(different)}; "
                     "give all ranks the same files and the same version"
                 )
 
-    def _what_failed(self, what: str, error: RuntimeError) -> OtherRankFailedError:
+    def _what_failed(self, what: str, error: RuntimeError) -> SharedError:
         assert self.store is not None
         try:
             # A rank that failed has left its message before it closed its connections; one that was killed has not.
@@ -151,12 +149,10 @@ class Ranks:
                 message = self.store.get(_ERROR).decode()
                 if self.is_first:
                     self.store.set(_SEEN, "")
-                return OtherRankFailedError(message)
+                return SharedError(message)
         except RuntimeError as lost:  # the store lives with rank 0, or with torchrun on the first machine
             error = lost
-        return OtherRankFailedError(
-            f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output"
-        )
+        return SharedError(f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output")
 
     @contextmanager
     def reporting_failure(self) -> Iterator[None]:
@@ -164,7 +160,7 @@ class Ranks:
         try:
             yield
         except BaseException as error:
-            if self.store is not None and not isinstance(error, OtherRankFailedError):
+            if self.store is not None and not isinstance(error, SharedError):
                 self._report(f"rank {self.rank}: {_one_line(error)}")
             raise
         finally:
@@ -173,13 +169,15 @@ class Ranks:
 
     def _report(self, message: str) -> None:
         assert self.store is not None
-        self.store.set(_ERROR, message)
-        if self.is_first:
-            return
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        # torchrun ends the other ranks as soon as one has ended: rank 0 must have read the message by then.
-        self._appears(_SEEN, 10.0)
+        try:
+            self.store.set(_ERROR, message)
+            if dist.is_initialized():
+                dist.destroy_process_group()
+            if not self.is_first:
+                # torchrun ends the other ranks as soon as one has ended: rank 0 must have read the message by then.
+                self._appears(_SEEN, 10.0)
+        except RuntimeError as error:
+            print(f"{message}; rank 0 could not be told ({_short(error)})", file=sys.stderr)
 
     def _appears(self, key: str, seconds: float) -> bool:
         """Whether the store gets ``key`` in time. Asked for, not waited for: a wait that ends prints warnings."""
@@ -268,10 +266,10 @@ def _short(error: RuntimeError) -> str:
     return reason[0] if reason else _one_line(error)
 
 
-def _joined(problems: list[str]) -> UserError | None:
+def _joined(problems: list[str]) -> SharedError | None:
     if len(set(problems)) == 1:
-        return UserError(problems[0]) if problems[0] else None
-    return OtherRankFailedError("; ".join(f"rank {rank}: {text}" for rank, text in enumerate(problems) if text))
+        return SharedError(problems[0]) if problems[0] else None
+    return SharedError("; ".join(f"rank {rank}: {text}" for rank, text in enumerate(problems) if text))
 
 
 def names(items: Sequence[object], limit: int = 6) -> str:

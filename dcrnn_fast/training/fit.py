@@ -28,7 +28,7 @@ from dcrnn_fast.training.checkpoint import (
     save_checkpoint,
 )
 from dcrnn_fast.training.display import Display, span
-from dcrnn_fast.training.distributed import Ranks, choose_threads, join_ranks
+from dcrnn_fast.training.distributed import Ranks, SharedError, choose_threads, join_ranks
 from dcrnn_fast.training.loop import epoch_loss, label_coins, rate_of, train_epoch, validate
 from dcrnn_fast.training.progress import Progress, Row
 from dcrnn_fast.training.records import EVENTS, METRICS, Events, set_aside, write_config, write_metrics
@@ -264,7 +264,7 @@ def _finish_epoch(
     config = run.config.training
     scores = sums.overall()
     if int(scores.count) == 0:
-        raise UserError("the validation windows hold no observed target; give a longer series or other fractions")
+        raise SharedError("the validation windows hold no observed target; give a longer series or other fractions")
     seconds = progress.train_seconds
     mae = float(scores.mae)
     best = progress.best_validation_mae

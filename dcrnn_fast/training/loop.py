@@ -13,11 +13,10 @@ from torch import Tensor
 
 from dcrnn_fast.data.batches import GlobalBatch, GlobalBatches
 from dcrnn_fast.data.dataset import Batch
-from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.model.scheduled_sampling import feed_label_coins
 from dcrnn_fast.training.display import Display, Standing
-from dcrnn_fast.training.distributed import names
+from dcrnn_fast.training.distributed import SharedError, names
 from dcrnn_fast.training.loss import error_sum, gradient_factor, loss_value, original_units
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import set_learning_rate
@@ -200,7 +199,7 @@ def _tell_bad_step(
     line = f"step {progress.step}: gradient norm {norm}, step skipped; windows by first row (first target): {said}"
     limit = run.config.training.max_bad_steps
     if progress.bad_in_a_row > limit:
-        raise UserError(
+        raise SharedError(
             f"{line}; {progress.bad_in_a_row} such step(s) in a row, max_bad_steps is {limit}: stopped, the last good "
             "checkpoint is kept; look at these windows, or lower the learning rate"
         )

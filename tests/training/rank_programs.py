@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from dcrnn_fast.config.sections import Config, DataConfig, ModelConfig, Training
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.training.distributed import join_ranks
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.loop import accumulate_gradients, finish_gradient, label_coins, micro_batches_of
 from dcrnn_fast.training.loss import loss_value
-from dcrnn_fast.training.run import make_run
-from dcrnn_fast.training.stopping import stop_on_signals
+from dcrnn_fast.training.run import Run, make_run
+from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
 SMALL = DataConfig(city_nodes=5, city_days=3, past_steps=3, future_steps=4, max_train_windows=40)
 
@@ -109,4 +111,17 @@ def other_data(*flags: str) -> int:
             return data
 
         module.open_data = changed
+    return train(*flags)
+
+
+def stops_in_validation(*flags: str) -> int:
+    """Is asked to stop while it validates for the first time."""
+    module = sys.modules["dcrnn_fast.training.fit"]
+    validate = module.validate
+
+    def asked(run: Run, stop: StopRequest) -> HorizonSums | None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(run, stop)
+
+    module.validate = asked
     return train(*flags)

@@ -77,7 +77,7 @@ def test_a_mistake_that_all_ranks_share_is_said_once(tmp_path, rank_server):
     assert one_line_from_rank_0(job, 2) == "dcrnn-fast train: error: hops must be at least 0, got -1"
 
 
-@pytest.mark.parametrize("where", ["configuration", "data", "training"])
+@pytest.mark.parametrize("where", ["configuration", pytest.param("data", marks=pytest.mark.slow), "training"])
 def test_a_mistake_on_one_rank_stops_all_and_rank_0_names_it(tmp_path, rank_server, where):
     begin = time.monotonic()
     job = rank_server.start(
@@ -107,7 +107,7 @@ def test_a_killed_rank_is_noticed(tmp_path, rank_server):
     assert "rank 0 lost the other ranks while" in one_line_from_rank_0(job, 2)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGINT", "SIGUSR1"))])
 def test_a_signal_to_one_rank_stops_all_after_the_step_with_everything_saved(tmp_path, rank_server, name):
     results = tmp_path / "results"
     job = rank_server.start(tmp_path / "job", 2, "rank_programs:train", "--results", str(results), "--epochs", "500")
