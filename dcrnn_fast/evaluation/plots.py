@@ -99,6 +99,7 @@ def plot_worst_and_best(report: Report, channel: int = 0) -> Figure | None:
         groups.append(("best", order[:shown][::-1], MODEL))
     others = {name: sums.by_sensor(channel=channel).mae for name, sums in report.methods.items()}
     baseline = next(name for name in others if name != report.model_name) if len(others) > 1 else None
+    widest = max(float(np.nanmax(mae_N[order])), 0.0 if baseline is None else float(np.nanmax(others[baseline])))
     with look():
         figure = new_figure(
             10, 2.2 + 0.27 * shown, f"Worst and best sensors: {report.data}, {report.split}", _subtitle(report, channel)
@@ -110,8 +111,14 @@ def plot_worst_and_best(report: Report, channel: int = 0) -> Figure | None:
             if baseline is not None:
                 axes.plot(others[baseline][nodes], rows, "|", color=INK, ms=13, mew=2, label=baseline)
             for row, node in zip(rows, nodes, strict=True):
+                inside = mae_N[node] > 0.15 * widest
                 axes.annotate(
-                    f"{mae_N[node]:#.3g}", (0, row), (4, 0), textcoords="offset points", va="center", color="white"
+                    f"{mae_N[node]:#.3g}",
+                    (0 if inside else mae_N[node], row),
+                    (4, 0),
+                    textcoords="offset points",
+                    va="center",
+                    color="white" if inside else INK,
                 )
             axes.set_yticks(rows, [_short(report.ids[node]) for node in nodes])
             axes.set_title(f"{len(nodes)} {title} of {len(order)}")
