@@ -6,7 +6,6 @@ import platform
 import subprocess
 from pathlib import Path
 
-import psutil
 import torch
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16")
@@ -18,7 +17,7 @@ def machine() -> dict[str, object]:
         "cpu": _cpu_field("model name") or platform.processor(),
         "flags": [flag for flag in _FLAGS if flag in _cpu_field("flags").split()],
         "cores": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "memory_gib": round(_kibibytes("/proc/meminfo", "MemTotal") / 2**20, 1),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "system": platform.platform(),
     }
@@ -41,9 +40,14 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
+def available_mib() -> float:
+    """Memory that a new process could take."""
+    return _kibibytes("/proc/meminfo", "MemAvailable") / 1024
+
+
 def resident_mib() -> float:
     """Memory of this process that is resident now."""
-    return psutil.Process().memory_info().rss / 2**20
+    return _kibibytes("/proc/self/status", "VmRSS") / 1024
 
 
 def peak_resident_mib() -> float:
@@ -51,10 +55,15 @@ def peak_resident_mib() -> float:
 
     Not ``ru_maxrss``: that survives exec, so that a child of a large process begins with its parent's peak.
     """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("no VmHWM in /proc/self/status: peak memory is measured on Linux only")
+    return _kibibytes("/proc/self/status", "VmHWM") / 1024
+
+
+def _kibibytes(file: str, field: str) -> int:
+    # Linux alone has these files; elsewhere opening them says so.
+    for line in Path(file).read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"no {field} in {file}")
 
 
 def _cpu_field(name: str) -> str:

@@ -21,11 +21,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from bench.contestants import REFERENCE, Contestant, largest_errors
-from bench.machine import commit, machine, versions
+from bench.machine import available_mib, commit, machine, versions
 from bench.workload import SMALL, Workload, data_folder, metr_la
 
 DEFAULT_CONTESTANTS = ("specification", "manual")
@@ -147,7 +146,7 @@ def _require_equal(contestant: Contestant, errors: tuple[float, float]) -> None:
 
 def _require_room(peaks_mib: float) -> None:
     # Keeping the heap costs some memory over the peak: 1.2 times, seen with the reference.
-    needed, free = 1.3 * peaks_mib, psutil.virtual_memory().available / 2**20
+    needed, free = 1.3 * peaks_mib, available_mib()
     if needed > free:
         raise SystemExit(
             f"bench.step: the contestants together need about {needed / 1024:.1f} GiB, {free / 1024:.1f} are free: "

@@ -20,6 +20,7 @@ from dcrnn_fast.config.plain import from_dict, to_dict
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.known import missing_rule
+from dcrnn_fast.data.known import missing_rule
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.data.window_format import WindowFormat
@@ -93,13 +94,21 @@ def told_by(weights: ImportedWeights, flags: ConvertFlags) -> ConvertFlags:
     # LargeST applies P(A) and P(A^T) as they are; all others transpose them.
     orientation = "paper" if weights.layout == "largest" else flags.graph.orientation
     time_of_day, day_of_week = _time_channels(weights)
-    steps = {"past_steps": settings.get("seq_len"), "future_steps": settings.get("horizon")}
-    told = {name: value for name, value in steps.items() if isinstance(value, int) and value >= 1}
     return replace(
         flags,
         graph=replace(flags.graph, supports=supports, hops=hops, orientation=orientation),
-        data=replace(flags.data, time_of_day=time_of_day, day_of_week=day_of_week, **told),
+        data=replace(
+            flags.data,
+            past_steps=_count(settings.get("seq_len"), flags.data.past_steps),
+            future_steps=_count(settings.get("horizon"), flags.data.future_steps),
+            time_of_day=time_of_day,
+            day_of_week=day_of_week,
+        ),
     )
+
+
+def _count(told: object, otherwise: int) -> int:
+    return told if isinstance(told, int) and told >= 1 else otherwise
 
 
 def _time_channels(weights: ImportedWeights) -> tuple[bool, bool]:
@@ -121,9 +130,10 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
         graph, window_format, scaler, source = _from_data(weights, num_values, flags)
     else:
         graph, window_format = read_graph(flags.graph), _window_format(weights, num_values, flags)
-        scaler, source = _given_scaler(num_values, flags), "given"
-        if scaler is None:
+        given, source = _given_scaler(num_values, flags), "given"
+        if given is None:
             raise UserError("the weights do not carry their scaler: give --mean and --std, or --data to compute them")
+        scaler = given
     nodes = weights.settings.get("num_nodes")
     if isinstance(nodes, int) and nodes != graph.num_nodes:
         raise UserError(f"the weights were trained on {nodes} nodes, the graph has {graph.num_nodes}")

@@ -53,6 +53,8 @@ def read_series(data: DataConfig) -> SensorSeries:
 
 
 def _read_any(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
+    if not data.data:
+        raise UserError("no data given: name a file, a folder or a known data set with --data")
     path = Path(data.data)
     if data.data == "city":
         return synthetic_city(nodes=data.city_nodes, days=data.city_days, seed=data.city_seed)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+import dcrnn_fast
 from bench.reference.golden import GoldenCase, read_golden
-from dcrnn_fast import convert
+from dcrnn_fast import convert, evaluate
 from dcrnn_fast.config.plain import from_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.scaler import Scaler
@@ -96,13 +97,33 @@ def test_checkpoint_says_what_the_file_and_the_flags_say(files: Files) -> None:
     config = from_dict(Config, state["config"])
     assert (form.past_steps, form.future_steps, form.freq) == (4, 3, "5min")
     assert (form.channels, form.units, form.target_channels) == (("speed",), ("mph",), (0,))
-    assert (form.time_of_day, form.day_of_week) == (True, False)
+    assert (form.time_of_day, form.day_of_week, form.missing) == (True, False, "zero")
     assert Scaler.from_state(state["scaler"]) == Scaler((54.4,), (19.5,))
     assert (config.data.past_steps, config.data.future_steps, config.data.freq) == (4, 3, "5min")
     assert (config.graph.supports, config.graph.hops, config.graph.orientation) == ("dual_random_walk", 2, "released")
     assert (config.model.hidden_units, config.model.num_layers, config.model.backend) == (8, 2, "specification")
     assert SensorGraph.from_state(state["graph"]).ids == tuple(map(str, range(9)))
     assert state["training"] is None
+
+
+def test_loaded_checkpoint_forecasts_in_original_units_what_the_reference_does(tmp_path: Path) -> None:
+    files = Files(tmp_path, "edge_order_pytorch_port_k2_l2")
+    assert files.convert("--mean", "54.4", "--std", "19.5", "--edge-order", "pytorch_port") == 0
+    readings_PN = np.random.default_rng(0).uniform(20, 70, (4, 9)).astype(np.float32)
+    times_P = np.datetime64("2012-03-01T07:10") + np.arange(4) * np.timedelta64(5, "m")
+    forecast = dcrnn_fast.load(tmp_path / "model.pt").forecast(readings_PN, times=times_P)
+    day_PN = np.broadcast_to(((430 + 5 * np.arange(4)) / 1440)[:, None], (4, 9))
+    x_PBNC = torch.from_numpy(np.stack([(readings_PN - 54.4) / 19.5, day_PN], axis=-1)[:, None].astype(np.float32))
+    with torch.no_grad():
+        wanted_FNO = files.case.reference()(x_PBNC)[:, 0] * 19.5 + 54.4
+    assert relative_error(torch.from_numpy(forecast.values_FNO), wanted_FNO) <= 2e-5
+    assert forecast.times_F[0] == np.datetime64("2012-03-01T07:30")
+
+
+def test_converted_checkpoint_without_data_asks_for_it(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    assert files.convert("--mean", "54", "--std", "19") == 0
+    assert evaluate.main([str(files.folder / "model.pt"), "-o", str(files.folder / "report")]) == 2
+    assert "no data given: name a file, a folder or a known data set with --data" in capsys.readouterr().err
 
 
 def test_scaler_and_names_from_the_data(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
