@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import random
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -186,17 +185,6 @@ def test_a_kill_between_any_two_file_operations_leaves_a_loadable_checkpoint(tmp
         kill_at += 1
     assert seen == {1, 2}
     assert kill_at >= 9
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"mounting a small tmpfs is not permitted here: {mounted.stderr.decode().strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_disk_full_keeps_the_old_checkpoint_and_leaves_no_temporary_file(small_disk):

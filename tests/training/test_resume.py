@@ -1,4 +1,4 @@
-"""A resumed run equals the uninterrupted one bit for bit: weights, optimiser, metrics. The processes are really killed."""
+"""A resumed run equals the uninterrupted one bit for bit: weights, optimiser, metrics. Real processes, killed."""
 
 import csv
 import json
@@ -15,18 +15,10 @@ import torch
 from dcrnn_fast.training.checkpoint import load_checkpoint
 from dcrnn_fast.training.records import TIMING_COLUMNS
 
-FLAGS = ("--epochs", "3", "--save-every-steps", "1", "--accumulate", "2", "--batch-size", "8", "--patience", "0")
-FLAGS += (
-    "--max-train-windows",
-    "90",
-    "--schedule",
-    "plateau",
-    "--plateau-patience",
-    "0",
-    "--sampling-decay",
-    "10",
-    "--warmup-steps",
-    "5",
+FLAGS = (
+    *("--epochs", "3", "--save-every-steps", "1", "--accumulate", "2", "--batch-size", "8", "--patience", "0"),
+    *("--max-train-windows", "90", "--schedule", "plateau", "--plateau-patience", "0"),
+    *("--sampling-decay", "10", "--warmup-steps", "5"),
 )
 
 

@@ -1,0 +1,211 @@
+"""``fit`` and the command: what is written, what stops a run, and what is said."""
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from dcrnn_fast import train
+from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.config.yaml_file import load_yaml
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.training import loop
+from dcrnn_fast.training.checkpoint import load_checkpoint, newest_good
+from dcrnn_fast.training.fit import check, fit
+from dcrnn_fast.training.records import COLUMNS, Events
+from tests.training.rank_programs import debug_config
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ("--city-nodes", "5", "--city-days", "3", "--max-train-windows", "40", "--max-validation-windows", "20")
+
+
+@pytest.fixture(autouse=True)
+def _no_torchrun(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def events_of(results: Path) -> list[dict]:
+    return [json.loads(line) for line in (results / "events.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_configuration_metrics_events_and_checkpoints(tmp_path, capsys):
+    config = debug_config(*TINY, "--results", str(tmp_path), "--epochs", "3", "--save-every-epochs", "2")
+    result = fit(config)
+    assert load_yaml(tmp_path / "config.yaml") == config
+    with open(tmp_path / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [event["event"] for event in events_of(tmp_path)] == ["start", *["epoch", "save"] * 3, "end"]
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["best.pt", "epoch_0002.pt", "latest.pt", "manifest.json"]
+    assert (result.reason, result.epochs, result.steps, result.rank) == ("finished", 3, 6, 0)
+    assert result.best_validation_mae == min(float(row["validation_mae"]) for row in rows)
+    best = load_checkpoint(result.checkpoint)
+    assert best["training"]["epoch"] == result.best_epoch
+    assert all(torch.equal(value, best["model"][name]) for name, value in result.model.state_dict().items())
+    said = capsys.readouterr().out
+    assert "hidden_units: 8" in said
+    assert "epoch 3/3: train mae" in said
+
+
+def test_validation_error_is_that_of_each_window_once(tmp_path):
+    result = fit(debug_config(*TINY, "--results", str(tmp_path), "--epochs", "1", "--batch-size", "7"))
+    data, model = result.data, result.model
+    batch = data.gather(data.validation.starts_W)
+    target = data.scaler.take(data.window_format.target_channels)
+    with torch.no_grad():
+        error = (target.inverse(model(batch.x_BPNC)) - batch.y_BFNO)[batch.observed_BFNO]
+    assert result.best_validation_mae == pytest.approx(error.abs().double().mean().item(), rel=1e-6)
+    assert result.history[0]["validation_rmse"] == pytest.approx(error.double().square().mean().sqrt().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("loss", ["mae", "mse", "rmse", "huber"])
+def test_every_loss_learns_in_every_precision(tmp_path, loss, precision):
+    result = fit(
+        debug_config(*TINY, "--results", str(tmp_path), "--loss", loss, "--precision", precision, "--epochs", "6")
+    )
+    errors = [row["validation_mae"] for row in result.history]
+    assert errors[-1] < 0.8 * errors[0]
+    assert all(parameter.dtype == torch.float32 for parameter in result.model.parameters())
+
+
+def test_early_stopping(tmp_path, capsys):
+    config = debug_config(
+        *TINY, "--results", str(tmp_path), "--epochs", "50", "--patience", "2", "--learning-rate", "1e-12"
+    )
+    result = fit(config)
+    assert result.reason in ("stalled", "finished")
+    best = result.best_epoch
+    assert result.epochs == best + 2
+    assert "stopped early: 2 epochs without a better validation MAE" in capsys.readouterr().out
+
+
+def test_a_non_finite_gradient_stops_the_run_with_the_windows_named(tmp_path):
+    config = debug_config(
+        *TINY, "--results", str(tmp_path), "--epochs", "2", "--learning-rate", "1e38", "--save-every-steps", "1"
+    )
+    with pytest.raises(UserError) as stopped:
+        fit(config)
+    message = str(stopped.value)
+    assert "\n" not in message
+    assert "gradient norm nan" in message
+    assert "max_bad_steps is 0" in message
+    bad = next(event for event in events_of(tmp_path) if event["event"] == "bad_step")
+    first = bad["windows"][0]
+    assert f"{first} (20" in message
+    good = newest_good(tmp_path / "checkpoints")
+    assert good.state["training"]["step"] == bad["step"] - 1
+    assert math.isfinite(good.state["training"]["error_sum"])
+
+
+def test_bad_steps_are_skipped_as_long_as_they_are_allowed(tmp_path, monkeypatch, capsys):
+    """Steps 1 and 2 get a NaN in their gradient: skipped, nothing of them in weights, optimiser or sums."""
+    real = loop.finish_gradient
+
+    def spoiled(run, loss):
+        real(run, loss)
+        step = int(run.optimizer.state[next(run.model.parameters())].get("step", 0)) if run.optimizer.state else 0
+        calls.append(step)
+        if len(calls) in (2, 3):
+            run.gradients.gradient[3] = math.nan
+
+    calls: list[int] = []
+    monkeypatch.setattr(loop, "finish_gradient", spoiled)
+    flags = (*TINY, "--results", str(tmp_path), "--batch-size", "8", "--epochs", "1", "--max-bad-steps")
+    result = fit(debug_config(*flags, "2"))
+    assert calls == [0, 1, 1, 1, 2], "the optimiser took steps 1, 4 and 5"
+    assert result.history[0]["skipped_steps"] == 2
+    assert math.isfinite(result.history[0]["train_loss"])
+    assert capsys.readouterr().out.count("step skipped") == 2
+    calls.clear()
+    with pytest.raises(UserError, match=r"2 such step\(s\) in a row, max_bad_steps is 1"):
+        fit(debug_config(*flags, "1"))
+
+
+def test_a_results_folder_that_cannot_be_written_is_refused_before_training(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("dcrnn_fast.training.fit.open_data", lambda *_, **__: pytest.fail("data was opened first"))
+    for flags in (("--results", str(tmp_path / "file")), ("--checkpoint-dir", str(tmp_path / "file" / "x"))):
+        with pytest.raises(UserError, match="cannot be written"):
+            fit(debug_config("--results", str(tmp_path / "r"), *flags))
+
+
+def test_a_full_disk_ends_training_in_one_line_and_keeps_the_old_checkpoint(tmp_path, small_disk):
+    flags = ("--results", str(tmp_path / "r"), "--checkpoint-dir", str(small_disk), "--epochs")
+    fit(debug_config(*TINY, *flags, "1"))
+    free = os.statvfs(small_disk)
+    with open(small_disk / "filler", "wb") as filler:
+        filler.write(b"x" * (free.f_bavail * free.f_frsize - 8192))
+    with pytest.raises(UserError, match="No space left on device"):
+        fit(debug_config(*TINY, *flags, "3", "--resume", "auto"))
+    assert newest_good(small_disk).state["training"]["epoch"] == 1
+    assert not list(small_disk.glob("*.tmp-*"))
+    (small_disk / "filler").unlink()
+    assert fit(debug_config(*TINY, *flags, "3", "--resume", "auto")).epochs == 3
+
+
+def test_no_window_for_a_part_is_named():
+    with pytest.raises(UserError, match="there is no validation window"):
+        check(debug_config(*TINY, "--train-fraction", "0.8"))
+
+
+def test_check_opens_everything_trains_nothing_and_says_what_it_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["--config", "debug", "--check", "--threads", "1", *TINY]) == 0
+    said = capsys.readouterr().out
+    assert "5 sensors" in said
+    assert "40 train, 20 validation" in said
+    assert "nothing was trained" in said
+    assert not list(tmp_path.rglob("*.pt"))
+    assert train.main(["--config", "debug", "--check", "--data", "no_such_file.csv"]) == 2
+    assert capsys.readouterr().err.startswith("dcrnn-fast train: error: ")
+
+
+def test_the_command_trains_evaluates_and_says_where_everything_is(tmp_path, capsys):
+    flags = ["--config", "debug", "--threads", "1", *TINY, "--results", str(tmp_path / "r"), "--epochs", "1"]
+    assert train.main(flags) == 0
+    said = capsys.readouterr().out
+    assert "last value" in said
+    assert "MAE at the horizon" in said
+    for name in ("forecasts.png", "horizons.csv", "report.json", "metrics.csv", "checkpoints/best.pt"):
+        assert (tmp_path / "r" / name).is_file()
+        assert Path(name).name in said
+
+
+def test_a_configuration_file_is_changed_by_flags(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"training": {"epochs": 7, "batch_size": 5}}))
+    flags = train._flags(["--config", str(tmp_path / "mine.yaml"), "--epochs", "3"])
+    assert (flags.settings.training.epochs, flags.settings.training.batch_size) == (3, 5)
+    assert train._flags([]).config == "city"
+    assert train._flags(["--epochs", "3"]).settings.training == TrainingConfig(epochs=3)
+
+
+def test_events_after_a_torn_line_stay_readable(tmp_path):
+    (tmp_path / "events.jsonl").write_text('{"event": "start"}\n{"event": "sa')
+    events = Events(tmp_path)
+    events.add("epoch", validation_mae=math.nan)
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["validation_mae"] is None
+    assert len(lines) == 3
+
+
+@pytest.mark.slow
+def test_under_torchrun_a_mistake_is_one_line_and_a_run_ends_with_0(tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    launch += ["dcrnn_fast.train", "--config", "debug", "--results", str(tmp_path / "r"), *TINY]
+    good = subprocess.run([*launch, "--epochs", "1"], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert good.returncode == 0, good.stderr
+    assert good.stdout.count("MAE at the horizon") == 1
+    bad = subprocess.run([*launch, "--hops", "-1"], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert bad.returncode == 1
+    assert bad.stderr.count("dcrnn-fast train: error: hops must be at least 0, got -1") == 1
