@@ -31,7 +31,7 @@ print(json.dumps({
 """
 WAYS = {"python": ["-m"], "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", "-m"]}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""The README's commands and its Python do what it says, on a small series, with a small model."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL = ["--hidden-units", "4", "--num-layers", "1", "--epochs", "1"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def _block(section: str, language: str) -> str:
+    text = README.split(f"## {section}\n")[1].split("\n## ")[0]
+    match = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    assert match, f"no {language} block in {section}"
+    return match.group(1)
+
+
+def _run(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_your_own_data_in_five_lines(tmp_path: Path) -> None:
+    steps, sensors = 700, 5
+    times = pd.date_range("2024-01-01", periods=steps, freq="5min", name="time")
+    waves_TN = 50 + 10 * np.sin(np.arange(steps)[:, None] / 50 + np.arange(sensors))
+    speeds = pd.DataFrame(waves_TN + np.random.normal(size=waves_TN.shape), times, [f"s{i}" for i in range(sensors)])
+    speeds.to_csv(tmp_path / "speeds.csv")
+    speeds.tail(12).to_csv(tmp_path / "newest.csv")
+    pairs = [f"s{i},s{j},{abs(i - j)}" for i in range(sensors) for j in range(sensors)]
+    (tmp_path / "distances.csv").write_text("\n".join(["from,to,cost", *pairs]))
+
+    lines = _block("Your own data", "sh").splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        assert words[0] == "dcrnn-fast"
+        small = SMALL if words[1] == "train" else []
+        _run(tmp_path, "-m", "dcrnn_fast.cli", *words[1:], *small)
+    forecast = pd.read_csv(tmp_path / "forecast.csv")
+    assert len(forecast) == 12 * sensors
+    assert (tmp_path / "forecast.png").is_file()
+
+    given = "import pandas as pd; table = pd.read_csv('newest.csv', index_col=0, parse_dates=True)\n"
+    given += "readings, times = table.to_numpy(), table.index.to_numpy()\n"
+    shown = _run(tmp_path, "-c", given + _block("From Python", "python"))
+    assert "last value" in shown
+
+
+def test_the_apt_line_is_the_one_that_make_prints() -> None:
+    (line,) = re.findall(r"^APT_LINE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert f"    {line} " in README
+
+
+def test_links_lead_somewhere() -> None:
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
