@@ -20,7 +20,6 @@ from dcrnn_fast.config.plain import from_dict, to_dict
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.known import missing_rule
-from dcrnn_fast.data.known import missing_rule
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.data.window_format import WindowFormat

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import dcrnn_fast
+from bench.reference import ReferenceDCRNN, build_reference_supports, sparse_support
 from bench.reference.golden import GoldenCase, read_golden
 from dcrnn_fast import convert, evaluate
 from dcrnn_fast.config.plain import from_dict
@@ -16,7 +17,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.graph import SensorGraph
-from dcrnn_fast.interop import import_state
+from dcrnn_fast.interop import export_pytorch_port, import_state
 from dcrnn_fast.model import DCRNN, build_model
 from dcrnn_fast.training.checkpoint import load_checkpoint
 
@@ -164,7 +165,26 @@ def test_largest_reads_untransposed_supports_and_the_weekday_as_a_number(tmp_pat
     assert converted["config"]["graph"]["orientation"] == "paper"
     form = WindowFormat.from_state(converted["window_format"])
     assert (form.channels, form.time_of_day, form.day_of_week, form.input_channels) == (("value",), True, True, 9)
-    assert model_of(converted).encoder[0].gate_weight.shape[0] == (9 + 6) * 3
+    untransposed = [
+        support.T for support in build_reference_supports(files.case.arrays["adjacency"], "dual_random_walk")
+    ]
+    theirs_again = ReferenceDCRNN(
+        [sparse_support(support) for support in untransposed],
+        num_nodes=7,
+        input_channels=3,
+        output_channels=1,
+        future_steps=2,
+        hidden_units=6,
+        num_layers=2,
+        hops=1,
+    )
+    theirs_again.load_state_dict(export_pytorch_port(state))
+    weekday_PBN = torch.randint(0, 7, (3, 2, 7))
+    x_PBNC = torch.randn(3, 2, 7, 2)
+    one_hot = torch.cat([x_PBNC, torch.nn.functional.one_hot(weekday_PBN, 7)], dim=-1)
+    with torch.no_grad():
+        wanted = theirs_again(torch.cat([x_PBNC, weekday_PBN[..., None] / 7], dim=-1))
+    assert relative_error(predict(model_of(converted), one_hot), wanted) <= 2e-5
 
 
 def test_there_and_back_is_bit_exact(files: Files) -> None:
