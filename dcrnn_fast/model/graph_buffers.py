@@ -24,7 +24,7 @@ class GraphBuffers(nn.Module):
     def terms(self) -> DiffusionTerms:
         """The terms, as the operators take them."""
         tensors = [self.get_buffer(name) for name in _TENSOR_FIELDS]
-        return DiffusionTerms(*tensors, num_nodes=self.num_nodes, num_terms=self.num_terms)  # type: ignore[misc]
+        return DiffusionTerms.from_tensors(tensors, self.num_nodes, self.num_terms)
 
     def extra_repr(self) -> str:
         """What ``print(model)`` says."""
