@@ -9,6 +9,7 @@ from pathlib import Path
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.dataset import window_format_of
 from dcrnn_fast.data.known import download
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
 from dcrnn_fast.data.sources import read_source
@@ -35,14 +36,14 @@ def prepare(data: DataConfig, graph: GraphConfig, output: Path) -> tuple[SensorS
     """Read a source and write it as a store, with its graph in the series' order if it has one.
 
     Raises:
-        UserError: what the reader, the graph or the writer refuse; a sensor without any observed reading.
+        UserError: what the reader, the graph or the writer refuse; a sensor whose targets were never observed.
     """
     series, own_graph = read_source(data, graph)
     if graph.graph is not None:
         own_graph = read_graph(graph, ids=series.ids)
     if own_graph is not None:
         own_graph = match_graph(own_graph, series.ids, graph.match)
-    require_observed_sensors(series, tuple(range(len(series.channels))), data.data)
+    require_observed_sensors(series, window_format_of(series, data).target_channels, data.data)
     write_store(output, series, own_graph)
     return series, own_graph
 

@@ -160,7 +160,10 @@ def open_data(data: DataConfig, graph: GraphConfig, *, scaler: Scaler | None = N
         own_graph = read_graph(graph, ids=series.ids)
     if own_graph is None:
         raise UserError(f"{data.data} brings no graph along: give one with --graph")
-    return assemble_data(series, match_graph(own_graph, series.ids, graph.match), data, scaler=scaler)
+    matched = match_graph(own_graph, series.ids, graph.match)
+    if matched.positions_N2 is None and series.positions_N2 is not None:
+        matched = matched.with_positions(series.positions_N2)
+    return assemble_data(series, matched, data, scaler=scaler)
 
 
 def assemble_data(

@@ -15,7 +15,7 @@ from dcrnn_fast.data.scenarios import read_scenarios
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.store import MANIFEST, open_store
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
+from dcrnn_fast.graph import SensorGraph, match_graph, read_graph, read_positions
 from dcrnn_fast.graph.messages import about
 
 _FORMAT_OF = {
@@ -39,11 +39,18 @@ def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
     """The series, and the graph that the source brings along (the city, named data sets, stores, grids, some .npz).
 
     Raises:
-        UserError: no such name or file, an unknown format, or what the reader says.
+        UserError: no such name or file, an unknown format, another missing rule than a store's or the city's, or what
+            the reader says.
     """
     series, own_graph = _read_any(data, graph)
+    if data.missing not in ("auto", series.missing):
+        raise UserError(
+            f"missing: {data.data} was made with missing = {series.missing}, got {data.missing}; leave the flag out"
+        )
     if own_graph is not None and graph.self_loops == "add":
         own_graph = own_graph.with_self_loops()
+    if own_graph is not None and graph.graph is None and graph.sensor_positions is not None:
+        own_graph = own_graph.with_positions(read_positions(graph.sensor_positions, ids=own_graph.ids)[1])
     return choose_channels(series, data.variables), own_graph
 
 

@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_series, read_source
 from dcrnn_fast.errors import UserError
@@ -309,6 +310,17 @@ def test_a_grid_becomes_nodes_with_their_graph(swapped: bool, tmp_path: Path) ->
     assert land is not None
     assert masked.ids == land.ids == tuple(series.ids[k] for k in range(0, 12, 3))
     np.testing.assert_array_equal(masked.values_TNC, series.values_TNC[:, ::3])
+
+
+def test_positions_of_stations_reach_a_graph_that_has_none(tmp_path: Path) -> None:
+    _stations(tmp_path / "x.nc", "h5netcdf")
+    np.save(tmp_path / "adj.npy", np.eye(3))
+    config = DataConfig(data=str(tmp_path / "x.nc"), past_steps=3, future_steps=2)
+    data = open_data(config, GraphConfig(graph=str(tmp_path / "adj.npy")))
+    assert data.graph.positions_N2 is not None
+    assert data.graph.positions_N2.tolist() == [[1, 4], [2, 5], [3, 6]]
+    with pytest.raises(UserError, match="brings no graph along: give one with --graph"):
+        open_data(config, GraphConfig())
 
 
 def test_a_missing_variable_lists_the_others(tmp_path: Path) -> None:

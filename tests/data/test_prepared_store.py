@@ -49,6 +49,18 @@ def test_windows_of_the_store_are_those_of_the_source(tmp_path: Path) -> None:
     assert prepared.window_format == city.window_format
 
 
+def test_another_missing_rule_than_the_stores_is_refused(store: tuple[Path, SensorSeries]) -> None:
+    assert open_data(DataConfig(data=str(store[0]), missing="zero"), GraphConfig()).window_format.missing == "zero"
+    with pytest.raises(UserError, match="was made with missing = zero, got nan"):
+        open_data(DataConfig(data=str(store[0]), missing="nan"), GraphConfig())
+
+
+def test_a_memory_mapped_channel_stays_on_the_disk(store: tuple[Path, SensorSeries]) -> None:
+    data = open_data(DataConfig(data=str(store[0]), variables=("c1",), past_steps=3, future_steps=2), GraphConfig())
+    assert isinstance(data.series.values_TNC, np.memmap)
+    np.testing.assert_array_equal(data.gather(np.array([4])).y_BFNO[0, :, :, 0], store[1].values_TNC[7:9, :, 1])
+
+
 @pytest.mark.parametrize("name", ["values.npy", "observed.npy", "times.npy", "graph.npz", "manifest.json"])
 def test_a_flipped_bit_or_a_cut_is_refused(name: str, store: tuple[Path, SensorSeries]) -> None:
     path = store[0] / name
