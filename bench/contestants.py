@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from bench.reference import masked_mae
 from bench.workload import MEAN, STD, Workload
-from dcrnn_fast.graph import build_supports, diffusion_operators
+from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.interop import export_pytorch_port, import_state
-from dcrnn_fast.kernels import DiffusionTerms
 
 REFERENCE = "reference"
 
@@ -65,10 +65,14 @@ class TrainingStep:
             self.model, self.x, self.y = reference, x_BPNC.transpose(0, 1).contiguous(), y_BFNO.transpose(0, 1)
             self.y = self.y.contiguous()
         else:
-            supports = build_supports(workload.adjacency(), kind="dual_random_walk")
-            terms = DiffusionTerms.from_operators(diffusion_operators(supports, hops=workload.hops))
+            graph = SensorGraph(workload.adjacency(), tuple(map(str, range(workload.nodes))))
             weights = import_state(reference.state_dict())
-            self.model = weights.build(terms, future_steps=workload.future_steps, backend=contestant.backend)
+            self.model = weights.build(
+                graph,
+                GraphConfig(hops=workload.hops),
+                future_steps=workload.future_steps,
+                backend=contestant.backend,  # type: ignore[arg-type]
+            )
             self.x, self.y = x_BPNC, y_BFNO
         self.prediction: Tensor | None = None
 

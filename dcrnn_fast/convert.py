@@ -26,12 +26,10 @@ from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import require_writable_folder
 from dcrnn_fast.graph import SensorGraph, read_graph
-from dcrnn_fast.interop import ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
-from dcrnn_fast.model import build_model
+from dcrnn_fast.interop import NUM_SUPPORTS, ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
 from dcrnn_fast.training.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 
 _DEFAULT_FREQ = "5min"
-_NUM_SUPPORTS = {"dual_random_walk": 2, "random_walk": 1, "laplacian": 1}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,11 +83,11 @@ def told_by(weights: ImportedWeights, flags: ConvertFlags) -> ConvertFlags:
     """
     settings = weights.settings
     supports, trained = flags.graph.supports, settings.get("filter_type")
-    if trained in _NUM_SUPPORTS and trained != supports:
+    if trained in NUM_SUPPORTS and trained != supports:
         if supports != GraphConfig().supports:
             raise UserError(f"the weights' file says filter_type {trained}, --supports says {supports}")
         supports = trained
-    hops = weights.hops(_NUM_SUPPORTS[supports])
+    hops = weights.hops(NUM_SUPPORTS[supports])
     # LargeST applies P(A) and P(A^T) as they are; all others transpose them.
     orientation = "paper" if weights.layout == "largest" else flags.graph.orientation
     time_of_day, day_of_week = _time_channels(weights)
@@ -141,9 +139,7 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
         data=replace(flags.data, freq=window_format.freq),
         model=ModelConfig(hidden_units=weights.hidden_units, num_layers=weights.num_layers, backend=flags.backend),
     )
-    _require_terms(weights, flags.graph)
-    model = build_model(config, graph, input_channels=weights.input_channels, output_channels=weights.output_channels)
-    model.load_state_dict(weights.state)
+    model = weights.build(graph, flags.graph, future_steps=window_format.future_steps, backend=flags.backend)
     output = Path(flags.output or "model.pt")
     folder = require_writable_folder(output.parent, "output folder")
     state = {
@@ -241,15 +237,6 @@ def _given_scaler(num_values: int, flags: ConvertFlags) -> Scaler | None:
     if not all(std > 0 for std in flags.std):
         raise UserError(f"--std must be positive, got {_numbers(flags.std)}")
     return Scaler(flags.mean, flags.std)
-
-
-def _require_terms(weights: ImportedWeights, graph: GraphConfig) -> None:
-    terms = 1 + _NUM_SUPPORTS[graph.supports] * graph.hops
-    if terms != weights.num_terms:
-        raise UserError(
-            f"the weights have {weights.num_terms} diffusion terms, --supports {graph.supports} --hops {graph.hops} "
-            f"gives {terms} (1 + {_NUM_SUPPORTS[graph.supports]} x hops)"
-        )
 
 
 def _summary(weights: ImportedWeights, graph: SensorGraph, form: WindowFormat, flags: ConvertFlags) -> list[str]:

@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.interop.files import read_tensors
 from dcrnn_fast.interop.names import Layout, recognise
-from dcrnn_fast.kernels import DiffusionTerms
-from dcrnn_fast.model import DCRNN
+from dcrnn_fast.model import DCRNN, build_model
+
+NUM_SUPPORTS = {"dual_random_walk": 2, "random_walk": 1, "laplacian": 1}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -52,26 +55,34 @@ class ImportedWeights:
             )
         return (self.num_terms - 1) // num_supports
 
-    def build(self, terms: DiffusionTerms, *, future_steps: int, backend: str = "auto") -> DCRNN:
-        """The model that these weights belong to, on a graph's diffusion terms.
+    def require_terms(self, ways: GraphConfig) -> None:
+        """Check that these supports and hops give as many diffusion terms as the weights have.
 
         Raises:
-            UserError: the graph has another number of diffusion terms than the weights.
+            UserError: they do not.
         """
-        if terms.num_terms != self.num_terms:
+        num_supports = NUM_SUPPORTS[ways.supports]
+        if (terms := 1 + num_supports * ways.hops) != self.num_terms:
             raise UserError(
-                f"the weights have {self.num_terms} diffusion terms, the graph gives {terms.num_terms}: 1 + number of "
-                "supports x hops; check --supports and --hops"
+                f"the weights have {self.num_terms} diffusion terms, --supports {ways.supports} --hops {ways.hops} "
+                f"gives {terms} (1 + {num_supports} x hops)"
             )
-        model = DCRNN(
-            terms,
-            input_channels=self.input_channels,
-            output_channels=self.output_channels,
-            future_steps=future_steps,
-            hidden_units=self.hidden_units,
-            num_layers=self.num_layers,
-            backend=backend,
+
+    def build(self, graph: SensorGraph, ways: GraphConfig, *, future_steps: int, backend: Backend = "auto") -> DCRNN:
+        """The model that these weights belong to.
+
+        Args:
+            ways: supports, hops, recursion, orientation and edge order, as the weights were trained.
+        Raises:
+            UserError: ``ways`` gives another number of diffusion terms than the weights have.
+        """
+        self.require_terms(ways)
+        config = Config(
+            graph=ways,
+            data=DataConfig(future_steps=future_steps),
+            model=ModelConfig(hidden_units=self.hidden_units, num_layers=self.num_layers, backend=backend),
         )
+        model = build_model(config, graph, input_channels=self.input_channels, output_channels=self.output_channels)
         model.load_state_dict(self.state)
         return model
 

@@ -165,11 +165,9 @@ def test_largest_reads_untransposed_supports_and_the_weekday_as_a_number(tmp_pat
     assert converted["config"]["graph"]["orientation"] == "paper"
     form = WindowFormat.from_state(converted["window_format"])
     assert (form.channels, form.time_of_day, form.day_of_week, form.input_channels) == (("value",), True, True, 9)
-    untransposed = [
-        support.T for support in build_reference_supports(files.case.arrays["adjacency"], "dual_random_walk")
-    ]
+    supports = build_reference_supports(files.case.arrays["adjacency"], "dual_random_walk")
     theirs_again = ReferenceDCRNN(
-        [sparse_support(support) for support in untransposed],
+        [sparse_support(support.T) for support in supports],
         num_nodes=7,
         input_channels=3,
         output_channels=1,

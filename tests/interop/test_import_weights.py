@@ -14,8 +14,9 @@ from torch import Tensor
 
 from bench.reference import build_reference_supports
 from bench.reference.golden import GoldenCase, read_golden
+from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph import build_supports, diffusion_operators
+from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.interop import (
     ImportedWeights,
     export_pytorch_port,
@@ -24,7 +25,6 @@ from dcrnn_fast.interop import (
     save_pytorch_port,
     with_one_hot_days,
 )
-from dcrnn_fast.kernels import DiffusionTerms
 from dcrnn_fast.model import DCRNN
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -50,10 +50,11 @@ def relative_error(got: Tensor, wanted: Tensor) -> float:
     return float((got.double() - wanted.double()).abs().max() / wanted.double().abs().max())
 
 
-def terms_of(case: GoldenCase, **other: str) -> DiffusionTerms:
-    ways: dict[str, Any] = {"kind": case.config["filter_type"], "edge_order": case.config["edge_order"], **other}
-    supports = build_supports(case.arrays["adjacency"], **ways)
-    return DiffusionTerms.from_operators(diffusion_operators(supports, hops=case.config["max_diffusion_step"]))
+def build(weights: ImportedWeights, case: GoldenCase, **other: Any) -> DCRNN:
+    graph = SensorGraph(case.arrays["adjacency"], tuple(map(str, range(len(case.arrays["adjacency"])))))
+    ways: dict[str, Any] = {"supports": case.config["filter_type"], "edge_order": case.config["edge_order"], **other}
+    hops = case.config["max_diffusion_step"]
+    return weights.build(graph, GraphConfig(hops=hops, **ways), future_steps=case.config["horizon"])
 
 
 def predict(model: DCRNN, x_PBNC: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ def test_shapes_tell_the_architecture(case: GoldenCase) -> None:
 
 
 def test_imported_model_predicts_what_the_original_predicted(case: GoldenCase) -> None:
-    model = import_state(case.state).build(terms_of(case), future_steps=case.config["horizon"])
+    model = build(import_state(case.state), case)
     assert relative_error(predict(model, case.tensor("x")), case.tensor("prediction_eval_scaled")) <= 2e-5
 
 
@@ -120,10 +121,10 @@ def test_imported_model_agrees_with_the_reference_on_either_edge_order(two_layer
     with torch.no_grad():
         wanted = two_layers.reference(supports)(x_PBNC)
     weights = import_state(two_layers.state)
-    same = weights.build(terms_of(two_layers, edge_order=edge_order), future_steps=3)
+    same = build(weights, two_layers, edge_order=edge_order)
     assert relative_error(predict(same, x_PBNC), wanted) <= 2e-5
     other_order = "correct" if edge_order == "pytorch_port" else "pytorch_port"
-    other = weights.build(terms_of(two_layers, edge_order=other_order), future_steps=3)
+    other = build(weights, two_layers, edge_order=other_order)
     assert relative_error(predict(other, x_PBNC), wanted) > 1e-3
 
 
@@ -200,15 +201,14 @@ def test_npz_of_tensorflow_variables_leaves_the_optimiser_out(two_layers: Golden
 def test_weekday_number_becomes_seven_channels_of_the_same_function() -> None:
     case = read_golden(GOLDEN / "dual_k1_l2.npz")
     weights = import_state(case.state)
-    terms = terms_of(case)
     x_PBNC = case.tensor("x").clone()
     weekday_PBN = torch.randint(0, 7, x_PBNC.shape[:3])
     x_PBNC[..., 2] = weekday_PBN / 7
     one_hot = torch.cat([x_PBNC[..., :2], torch.nn.functional.one_hot(weekday_PBN, 7)], dim=-1)
     expanded = with_one_hot_days(weights)
     assert expanded.input_channels == 9
-    wanted = predict(weights.build(terms, future_steps=2), x_PBNC)
-    assert relative_error(predict(expanded.build(terms, future_steps=2), one_hot), wanted) <= 2e-6
+    wanted = predict(build(weights, case), x_PBNC)
+    assert relative_error(predict(build(expanded, case), one_hot), wanted) <= 2e-6
 
 
 def broken(case: GoldenCase, change: Callable[[dict[str, Tensor]], object]) -> dict[str, Tensor]:
@@ -243,8 +243,8 @@ def test_gates_without_graph_convolution_are_refused() -> None:
 
 def test_a_graph_with_another_number_of_terms_is_refused(two_layers: GoldenCase) -> None:
     weights = import_state(two_layers.state)
-    with pytest.raises(UserError, match="weights have 5 diffusion terms, the graph gives 3"):
-        weights.build(terms_of(two_layers, kind="random_walk"), future_steps=3)
+    with pytest.raises(UserError, match="have 5 diffusion terms, --supports random_walk --hops 2 gives 3"):
+        build(weights, two_layers, supports="random_walk")
     with pytest.raises(UserError, match="5 diffusion terms, which 3 supports cannot give"):
         weights.hops(3)
 
