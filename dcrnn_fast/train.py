@@ -10,9 +10,9 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.plots import save_plots
-from dcrnn_fast.training.distributed import Ranks, join_ranks
+from dcrnn_fast.training.distributed import join_ranks
 from dcrnn_fast.training.fit import TrainingResult, check, checkpoint_folder, fit
-from dcrnn_fast.training.stopping import stop_on_signals
+from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
 STOPPED = 85
 """exit code of a run that was asked to stop and can be resumed; not 0, or a job scheduler would think it finished"""
@@ -32,26 +32,30 @@ class TrainFlags:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs ``dcrnn-fast train ...``: 0 trained, 2 a mistake, 85 stopped by a signal and resumable."""
-    return run_command("train", _run, argv)
-
-
-def _run(argv: list[str]) -> int:
-    # From the start: torchrun ends all ranks as soon as one has failed, and rank 0 must live to say why.
+    trained: list[tuple[TrainingResult, Config]] = []
+    # Until an error is printed: torchrun ends all ranks as soon as one has failed, and rank 0 must live to say why.
     with stop_on_signals() as stop:
-        ranks = join_ranks()
-        flags = ranks.together("reading the configuration", lambda: _flags(argv))
-        if ranks.is_first and not argv:
-            print(f"no arguments: --config {_NO_ARGUMENTS} (the built-in city); --help shows everything", flush=True)
-        if flags.check:
-            lines = check(flags.settings, ranks)
-            if ranks.is_first:
-                print("\n".join([*lines, "configuration and data are fine; nothing was trained"]), flush=True)
-            return 0
-        result = fit(flags.settings, ranks, stop)
+        code = run_command("train", lambda words: _train(words, stop, trained), argv)
+    for result, config in trained:
+        code = run_command("train", lambda _: _report(result, config), [])  # noqa: B023 (called at once)
+    return code
+
+
+def _train(argv: list[str], stop: StopRequest, trained: list[tuple[TrainingResult, Config]]) -> int:
+    ranks = join_ranks()
+    flags = ranks.together("reading the configuration", lambda: _flags(argv))
+    if ranks.is_first and not argv:
+        print(f"no arguments: --config {_NO_ARGUMENTS} (the built-in city); --help shows everything", flush=True)
+    if flags.check:
+        lines = check(flags.settings, ranks)
+        if ranks.is_first:
+            print("\n".join([*lines, "configuration and data are fine; nothing was trained"]), flush=True)
+        return 0
+    result = fit(flags.settings, ranks, stop)
     if result.stopped_by_signal:
         return STOPPED
     if ranks.is_first:
-        _report(result, flags.settings, ranks)
+        trained.append((result, flags.settings))
     return 0
 
 
@@ -61,7 +65,7 @@ def _flags(argv: list[str]) -> TrainFlags:
     return parse(TrainFlags, argv, prog="dcrnn-fast train", description=__doc__ or "", default=default)
 
 
-def _report(result: TrainingResult, config: Config, ranks: Ranks) -> None:
+def _report(result: TrainingResult, config: Config) -> int:
     """Test windows on the best checkpoint, beside the baselines; plots; where things are."""
     lines = (
         [f"best epoch {result.best_epoch}: validation MAE {result.best_validation_mae:.4f}"]
@@ -82,6 +86,7 @@ def _report(result: TrainingResult, config: Config, ranks: Ranks) -> None:
         f"forecast with it: dcrnn-fast forecast {result.checkpoint}",
     ]
     print("\n".join(lines), flush=True)
+    return 0
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ torchrun's environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT) 
 and no process group. Small numbers travel as CPU tensors over gloo, so that asking costs no wait for a GPU; gradients
 travel over nccl on GPUs and over gloo on CPUs.
 
-A rank that fails leaves its message in the rendezvous store and then closes its connections, so that the others, who
-wait in a collective, wake up, read the message, and stop with it. Rank 0 is the one that prints.
+A rank that fails leaves its message in the rendezvous store and ends; its connections close, so that the others, who
+wait in a collective, wake up, read the message, and stop with it. Rank 0 is the one that prints. (torchrun sends
+SIGTERM to all ranks when one has ended: ``stop_on_signals`` keeps rank 0 alive until it has.)
 """
 
 import json
@@ -26,7 +27,7 @@ from torch import Tensor
 from dcrnn_fast.errors import UserError
 
 T = TypeVar("T")
-_ERROR, _SEEN = "dcrnn_fast/error", "dcrnn_fast/error_seen"
+_ERROR = "dcrnn_fast/error"
 
 
 class SharedError(UserError):
@@ -146,10 +147,7 @@ class Ranks:
         try:
             # A rank that failed has left its message before it closed its connections; one that was killed has not.
             if self._appears(_ERROR, 2.0):
-                message = self.store.get(_ERROR).decode()
-                if self.is_first:
-                    self.store.set(_SEEN, "")
-                return SharedError(message)
+                return SharedError(self.store.get(_ERROR).decode())
         except RuntimeError as lost:  # the store lives with rank 0, or with torchrun on the first machine
             error = lost
         return SharedError(f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output")
@@ -161,21 +159,16 @@ class Ranks:
             yield
         except BaseException as error:
             if self.store is not None and not isinstance(error, SharedError):
-                self._report(f"rank {self.rank}: {_one_line(error)}")
+                self._leave_message(f"rank {self.rank}: {_one_line(error)}")
             raise
         finally:
             if dist.is_initialized() and self.store is not None:
                 dist.destroy_process_group()
 
-    def _report(self, message: str) -> None:
+    def _leave_message(self, message: str) -> None:
         assert self.store is not None
         try:
             self.store.set(_ERROR, message)
-            if dist.is_initialized():
-                dist.destroy_process_group()
-            if not self.is_first:
-                # torchrun ends the other ranks as soon as one has ended: rank 0 must have read the message by then.
-                self._appears(_SEEN, 10.0)
         except RuntimeError as error:
             print(f"{message}; rank 0 could not be told ({_short(error)})", file=sys.stderr)
 

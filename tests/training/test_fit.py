@@ -92,7 +92,7 @@ def test_early_stopping(tmp_path, capsys):
 
 def test_a_non_finite_gradient_stops_the_run_with_the_windows_named(tmp_path):
     config = debug_config(
-        *TINY, "--results", str(tmp_path), "--epochs", "2", "--learning-rate", "1e38", "--save-every-steps", "1"
+        *TINY, "--results", str(tmp_path), "--epochs", "2", "--learning-rate", "1e30", "--save-every-steps", "1"
     )
     with pytest.raises(UserError) as stopped:
         fit(config)
