@@ -67,8 +67,8 @@ class DiffusionTerms(NamedTuple):
     @classmethod
     def from_tensors(cls, tensors: Sequence[Tensor], num_nodes: int, num_terms: int) -> "DiffusionTerms":
         """The terms again, from what ``tensors`` gave to an operator's schema."""
-        forward_and_transposed: Any = tensors
-        return cls(*forward_and_transposed, num_nodes=num_nodes, num_terms=num_terms)
+        row_start, column, value, row_start_t, column_t, value_t = tensors
+        return cls(row_start, column, value, row_start_t, column_t, value_t, num_nodes, num_terms)
 
     @property
     def tensors(self) -> list[Tensor]:
