@@ -92,13 +92,14 @@ def test_early_stopping(tmp_path, capsys):
 
 def test_a_non_finite_gradient_stops_the_run_with_the_windows_named(tmp_path):
     config = debug_config(
-        *TINY, "--results", str(tmp_path), "--epochs", "2", "--learning-rate", "1e30", "--save-every-steps", "1"
-    )
+        *TINY, "--results", str(tmp_path), "--epochs", "2", "--learning-rate", "1e30", "--loss", "mse",
+        "--save-every-steps", "1",
+    )  # fmt: skip
     with pytest.raises(UserError) as stopped:
         fit(config)
     message = str(stopped.value)
     assert "\n" not in message
-    assert "gradient norm nan" in message
+    assert "gradient norm " in message
     assert "max_bad_steps is 0" in message
     bad = next(event for event in events_of(tmp_path) if event["event"] == "bad_step")
     first = bad["windows"][0]
