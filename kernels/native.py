@@ -47,10 +47,11 @@ def refusal(facts: dict[str, Any], torch_version: str) -> str | None:
 def library() -> Library:
     """Opens the compiled kernels, once."""
     spec = find_spec(MODULE)
-    # Without a module, the facts of an install that compiled nothing lie where the module would.
-    folder = Path(spec.origin).parent if spec and spec.origin else Path(__file__).resolve().parent.parent
-    if not (folder / f"{MODULE}.json").is_file() and folder.name == "dcrnn_fast":
-        folder = folder.parent
+    # Without a module, the facts of an install that compiled nothing lie where it would: beside the package.
+    beside = spec or find_spec("dcrnn_fast")
+    assert beside is not None
+    assert beside.origin is not None
+    folder = Path(beside.origin).parent if spec else Path(beside.origin).parent.parent
     try:
         facts = json.loads((folder / f"{MODULE}.json").read_text())
     except FileNotFoundError:

@@ -12,24 +12,18 @@ constexpr int kRows = 6;
 constexpr int64_t kDepth = 64;
 constexpr int64_t kDepthTransposed = 64;
 
-enum class Start { kZero, kBias, kResume };
+// What is added to a product's sums, which start from zero: sums over a stretch of depth are rounded among themselves,
+// not against a bias or a total that may be much larger.
+enum class Onto { kNothing, kBias, kResult };
 
-// c[R x NV] = start + a * b, all of c in registers. A is read as a[i][k], or as a[k][i] when Transposed.
+// c[R x NV] = onto + a * b, sums in registers. A is read as a[i][k], or as a[k][i] when Transposed.
 template <class V, int R, int NV, bool Transposed>
 DCRNN_INLINE void tile(const typename V::Scalar* a, int64_t a_stride, int64_t depth, const typename V::Scalar* b,
-                       int64_t b_stride, typename V::Scalar* c, int64_t c_stride, Start start,
+                       int64_t b_stride, typename V::Scalar* c, int64_t c_stride, Onto onto,
                        const typename V::Scalar* bias) {
     typename V::Register sum[R][NV];
-    if (start == Start::kResume) {
-        for (int i = 0; i < R; ++i)
-            for (int j = 0; j < NV; ++j) sum[i][j] = V::load(c + i * c_stride + j * V::kWidth);
-    } else if (start == Start::kBias) {
-        for (int i = 0; i < R; ++i)
-            for (int j = 0; j < NV; ++j) sum[i][j] = V::load(bias + j * V::kWidth);
-    } else {
-        for (int i = 0; i < R; ++i)
-            for (int j = 0; j < NV; ++j) sum[i][j] = V::zero();
-    }
+    for (int i = 0; i < R; ++i)
+        for (int j = 0; j < NV; ++j) sum[i][j] = V::zero();
     for (int64_t k = 0; k < depth; ++k) {
         typename V::Register row[NV];
         for (int j = 0; j < NV; ++j) row[j] = V::load(b + k * b_stride + j * V::kWidth);
@@ -38,6 +32,13 @@ DCRNN_INLINE void tile(const typename V::Scalar* a, int64_t a_stride, int64_t de
             for (int j = 0; j < NV; ++j) sum[i][j] = V::fma(x, row[j], sum[i][j]);
         }
     }
+    if (onto == Onto::kResult) {
+        for (int i = 0; i < R; ++i)
+            for (int j = 0; j < NV; ++j) sum[i][j] = V::add(sum[i][j], V::load(c + i * c_stride + j * V::kWidth));
+    } else if (onto == Onto::kBias) {
+        for (int i = 0; i < R; ++i)
+            for (int j = 0; j < NV; ++j) sum[i][j] = V::add(sum[i][j], V::load(bias + j * V::kWidth));
+    }
     for (int i = 0; i < R; ++i)
         for (int j = 0; j < NV; ++j) V::store(c + i * c_stride + j * V::kWidth, sum[i][j]);
 }
@@ -45,29 +46,29 @@ DCRNN_INLINE void tile(const typename V::Scalar* a, int64_t a_stride, int64_t de
 // All rows of one column block and one stretch of depth.
 template <class V, int NV, bool Transposed>
 void tiles(const typename V::Scalar* a, int64_t a_stride, int64_t depth, const typename V::Scalar* b, int64_t b_stride,
-           typename V::Scalar* c, int64_t c_stride, int64_t rows, Start start, const typename V::Scalar* bias) {
+           typename V::Scalar* c, int64_t c_stride, int64_t rows, Onto onto, const typename V::Scalar* bias) {
     const int64_t a_step = Transposed ? 1 : a_stride;
     int64_t i = 0;
     for (; i + kRows <= rows; i += kRows)
-        tile<V, kRows, NV, Transposed>(a + i * a_step, a_stride, depth, b, b_stride, c + i * c_stride, c_stride, start,
+        tile<V, kRows, NV, Transposed>(a + i * a_step, a_stride, depth, b, b_stride, c + i * c_stride, c_stride, onto,
                                        bias);
     a += i * a_step;
     c += i * c_stride;
     switch (rows - i) {
         case 5:
-            tile<V, 5, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, start, bias);
+            tile<V, 5, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, onto, bias);
             break;
         case 4:
-            tile<V, 4, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, start, bias);
+            tile<V, 4, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, onto, bias);
             break;
         case 3:
-            tile<V, 3, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, start, bias);
+            tile<V, 3, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, onto, bias);
             break;
         case 2:
-            tile<V, 2, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, start, bias);
+            tile<V, 2, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, onto, bias);
             break;
         case 1:
-            tile<V, 1, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, start, bias);
+            tile<V, 1, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, onto, bias);
             break;
         default:
             break;
@@ -77,17 +78,17 @@ void tiles(const typename V::Scalar* a, int64_t a_stride, int64_t depth, const t
 // The same for a block of `vectors` vectors.
 template <class V, bool Transposed>
 void block(int64_t vectors, const typename V::Scalar* a, int64_t a_stride, int64_t depth, const typename V::Scalar* b,
-           int64_t b_stride, typename V::Scalar* c, int64_t c_stride, int64_t rows, Start start,
+           int64_t b_stride, typename V::Scalar* c, int64_t c_stride, int64_t rows, Onto onto,
            const typename V::Scalar* bias) {
     if (vectors == V::kBlockVectors)
-        return tiles<V, V::kBlockVectors, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, rows, start, bias);
+        return tiles<V, V::kBlockVectors, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, rows, onto, bias);
     if constexpr (V::kBlockVectors > 2) {
         if (vectors == 3)
-            return tiles<V, 3, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, rows, start, bias);
+            return tiles<V, 3, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, rows, onto, bias);
         if (vectors == 2)
-            return tiles<V, 2, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, rows, start, bias);
+            return tiles<V, 2, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, rows, onto, bias);
     }
-    tiles<V, 1, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, rows, start, bias);
+    tiles<V, 1, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, rows, onto, bias);
 }
 
 DCRNN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -100,17 +101,17 @@ void gemm(const Panel<typename V::Scalar>* panels, int64_t count, const typename
     for (int64_t j = 0; j < columns; j += kBlock) {
         const int64_t width = smaller(kBlock, columns - j);
         const auto* b = packed + j * packed_depth;
-        Start start = bias ? Start::kBias : Start::kZero;
+        Onto onto = bias ? Onto::kBias : Onto::kNothing;
         for (int64_t p = 0; p < count; ++p)
             for (int64_t k = 0; k < panels[p].depth; k += kDepth) {
                 const int64_t depth = smaller(kDepth, panels[p].depth - k);
                 block<V, false>(width / V::kWidth, panels[p].data + k, panels[p].stride, depth, b, width, c + j,
-                                c_stride, rows, start, bias + (bias ? j : 0));
+                                c_stride, rows, onto, bias + (bias ? j : 0));
                 b += depth * width;
-                start = Start::kResume;
+                onto = Onto::kResult;
             }
-        if (start != Start::kResume)
-            block<V, false>(width / V::kWidth, nullptr, 0, 0, b, width, c + j, c_stride, rows, start,
+        if (onto != Onto::kResult)
+            block<V, false>(width / V::kWidth, nullptr, 0, 0, b, width, c + j, c_stride, rows, onto,
                             bias + (bias ? j : 0));
     }
 }
@@ -123,7 +124,7 @@ void gemm_transposed(const typename V::Scalar* a, int64_t a_stride, int64_t a_co
         const int64_t depth = smaller(kDepthTransposed, rows - k);
         for (int64_t j = 0; j < columns; j += kBlock)
             block<V, true>(smaller(kBlock, columns - j) / V::kWidth, a + k * a_stride, a_stride, depth,
-                           b + k * b_stride + j, b_stride, c + j, c_stride, a_columns, Start::kResume, nullptr);
+                           b + k * b_stride + j, b_stride, c + j, c_stride, a_columns, Onto::kResult, nullptr);
     }
 }
 
