@@ -26,7 +26,7 @@ class BackwardTiles {
         for (auto& q : diffused_) q = arena.take<T>(s_.M * panel);
         for (int64_t l = 0; l < s_.L; ++l) dh_.push_back(arena.take<T>(panel));
         reset_ = arena.take<T>(panel);
-        zero_ = arena.take<T>(panel);
+        for (int64_t l = 0; l < s_.L; ++l) initial_.push_back(arena.take<T>(panel));
         input_ = arena.take<T>(rows * narrow);
         d_input_ = arena.take<T>(rows * padded(narrow));
         d_prediction_ = arena.take<T>(rows * s_.O);
@@ -37,7 +37,7 @@ class BackwardTiles {
     void run(int64_t first, int64_t elements, Sums<T>& sums) {
         first_ = first;
         tile_.elements = elements;
-        for (T* dh : dh_) std::fill_n(dh, tile_.pitch, T(0));
+        for (int64_t l = 0; l < s_.L; ++l) begin(l);
         bool feeds_prediction = false;
         for (int64_t f = s_.F - 1; f >= 0; --f) {
             predict_backward(f, feeds_prediction, sums);
@@ -49,14 +49,37 @@ class BackwardTiles {
             if (from_label && wanted) scatter(gradients_.labels, s_.F, f - 1, s_.O);
         }
         for (int64_t t = s_.P - 1; t >= 0; --t) {
+            if (gradients_.of.states != nullptr)
+                for (int64_t e = 0; e < elements; ++e)
+                    add_rows(gradients_.of.states + ((first_ + e) * s_.P + t) * s_.N * s_.H, s_.N,
+                             dh_[s_.L - 1] + e * s_.N * s_.width());
             gather(batch_.x, s_.P, t, s_.C);
             step(t, s_.C, gradients_.x != nullptr, padded(s_.C), weights_.encoder, sums.encoder);
             if (gradients_.x != nullptr) scatter(gradients_.x, s_.P, t, s_.C);
         }
+        if (gradients_.initial != nullptr)
+            for (int64_t l = 0; l < s_.L; ++l)
+                copy_rows(dh_[l], s_.width(), tile_.rows(), s_.H,
+                          gradients_.initial + (l * s_.B + first_) * s_.N * s_.H, s_.H);
     }
 
   private:
     static constexpr int kLoaded = 5;
+
+    // What reaches layer l's last state from outside, and its state before the first step.
+    void begin(int64_t l) {
+        const int64_t offset = (l * s_.B + first_) * s_.N * s_.H;
+        std::fill_n(dh_[l], tile_.pitch, T(0));
+        if (gradients_.of.last != nullptr) add_rows(gradients_.of.last + offset, tile_.rows(), dh_[l]);
+        if (batch_.initial != nullptr)
+            copy_rows(batch_.initial + offset, s_.H, tile_.rows(), s_.H, initial_[l], s_.width());
+    }
+
+    // Adds rows of H numbers to rows of a panel.
+    void add_rows(const T* from, int64_t rows, T* to) const {
+        for (int64_t i = 0; i < rows; ++i)
+            for (int64_t j = 0; j < s_.H; ++j) to[i * s_.width() + j] += from[i * s_.H + j];
+    }
 
     // input_ = step t of an array (B, steps, N, channels).
     void gather(const T* from, int64_t steps, int64_t t, int64_t channels) {
@@ -88,7 +111,7 @@ class BackwardTiles {
     // The projection's gradients at step f, and the last layer's dh.
     void predict_backward(int64_t f, bool add_input_gradient, Sums<T>& sums) {
         for (int64_t e = 0; e < tile_.elements; ++e) {
-            const T* from = gradients_.prediction + ((first_ + e) * s_.F + f) * s_.N * s_.O;
+            const T* from = gradients_.of.prediction + ((first_ + e) * s_.F + f) * s_.N * s_.O;
             std::copy_n(from, s_.N * s_.O, d_prediction_ + e * s_.N * s_.O);
         }
         const int64_t rows = tile_.rows(), last = s_.L - 1, W = s_.width();
@@ -122,9 +145,9 @@ class BackwardTiles {
               int64_t input_columns, T* d_input, int64_t d_input_width, CellSums<T>& sums) {
         const Kernels<T>& kernels = tile_.kernels;
         const int64_t W = s_.width(), rows = tile_.rows(), M = s_.M;
-        // The state before the first step is zero: r gets no gradient, and nobody asks for the state's.
-        const bool from_zero = t == 0;
-        const T* h = from_zero ? zero_ : load(Saved::kState, t - 1, l, 1);
+        // Where the state before the first step is zero, r gets no gradient, and nobody asks for the state's.
+        const bool from_zero = t == 0 && batch_.initial == nullptr;
+        const T* h = t == 0 ? initial_[l] : load(Saved::kState, t - 1, l, 1);
         const T* r = load(Saved::kReset, t, l, 2);
         T* d_candidate = diffused_[kCandidateGate];
         T* d_u = diffused_[kUpdateGate];
@@ -184,8 +207,8 @@ class BackwardTiles {
     Tile<T> tile_;
     int64_t first_ = 0;
     T* diffused_[kGates];  // each M panels: the gradient before the gate's activation, and its diffusions
-    std::vector<T*> dh_;
-    T *reset_, *zero_, *input_, *d_input_, *d_prediction_;
+    std::vector<T*> dh_, initial_;
+    T *reset_, *input_, *d_input_, *d_prediction_;
     T* loaded_[kLoaded] = {};
 };
 

@@ -14,11 +14,11 @@ template <class T>
 class ForwardTiles {
   public:
     ForwardTiles(Arena& arena, const Model<T>& model, const Kernels<T>& kernels, const ForwardWeights<T>& weights,
-                 const Batch<T>& batch, T* prediction, Saved saved, int64_t elements)
+                 const Batch<T>& batch, const Outputs<T>& outputs, Saved saved, int64_t elements)
         : model_(model),
           weights_(weights),
           batch_(batch),
-          prediction_(prediction),
+          outputs_(outputs),
           saved_(saved),
           s_(model.sizes),
           tile_{kernels, s_, elements, tile_pitch(s_, elements), nullptr},
@@ -30,6 +30,7 @@ class ForwardTiles {
         start_ = arena.take<T>(std::max(panel, s_.N * s_.O));
         for (int64_t l = 0; l < s_.L; ++l) {
             state_terms_.push_back(arena.take<T>((s_.M - 1) * panel));
+            initial_.push_back(batch.initial ? arena.take<T>(panel) : start_);
             own_.push_back({arena.take<T>(panel), nullptr, nullptr, nullptr});
         }
         T *r = arena.take<T>(panel), *u = arena.take<T>(panel), *c = arena.take<T>(panel);
@@ -41,7 +42,7 @@ class ForwardTiles {
     void run(int64_t first, int64_t elements) {
         first_ = first;
         tile_.elements = elements;
-        state_.assign(s_.L, start_);
+        begin();
         for (int64_t t = 0; t < s_.P; ++t) {
             const int64_t in_chunk = t % past_.chunk();
             if (in_chunk == 0)
@@ -50,7 +51,14 @@ class ForwardTiles {
                 });
             past_.join(in_chunk, joined_);
             step(t, s_.C, weights_.encoder);
+            if (outputs_.states != nullptr)
+                for (int64_t e = 0; e < elements; ++e)
+                    write_state(s_.L - 1, e, outputs_.states + ((first_ + e) * s_.P + t) * s_.N * s_.H);
         }
+        if (outputs_.last != nullptr)
+            for (int64_t l = 0; l < s_.L; ++l)
+                for (int64_t e = 0; e < elements; ++e)
+                    write_state(l, e, outputs_.last + (l * s_.B + first_ + e) * s_.N * s_.H);
         for (int64_t f = 0; f < s_.F; ++f) {
             fed_back_.load(tile_, model_.terms, 1, [&](int64_t, int64_t e) { return decoder_input(f, e); });
             fed_back_.join(0, joined_);
@@ -60,9 +68,24 @@ class ForwardTiles {
     }
 
   private:
+    // The states before the first step. Zeros have no terms: the first step leaves them out.
+    void begin() {
+        state_.assign(initial_.begin(), initial_.end());
+        if (batch_.initial == nullptr) return;
+        for (int64_t l = 0; l < s_.L; ++l) {
+            const T* from = batch_.initial + (l * s_.B + first_) * s_.N * s_.H;
+            copy_rows(from, s_.H, tile_.rows(), s_.H, initial_[l], s_.width());
+            tile_.diffuse(model_.terms, initial_[l], state_terms_[l]);
+        }
+    }
+
+    void write_state(int64_t l, int64_t e, T* to) const {
+        copy_rows(state_[l] + e * s_.N * s_.width(), s_.width(), s_.N, s_.H, to, s_.H);
+    }
+
     const T* decoder_input(int64_t f, int64_t e) const {
         if (f == 0) return start_;
-        const T* source = batch_.feed_label[f - 1] ? batch_.labels : prediction_;
+        const T* source = batch_.feed_label[f - 1] ? batch_.labels : outputs_.prediction;
         return source + ((first_ + e) * s_.F + f - 1) * s_.N * s_.O;
     }
 
@@ -86,11 +109,10 @@ class ForwardTiles {
                 data + Saved::offset(s_, Saved::kCandidate, t, l, first_)};
     }
 
-    // One cell; the input's terms are in tile_.panels already. The state before the first step is zero and adds
-    // nothing.
+    // One cell; the input's terms are in tile_.panels already.
     void cell(const ForwardCell<T>& weights, int64_t t, int64_t l) {
         const int64_t W = s_.width();
-        const bool from_zero = t == 0;
+        const bool from_zero = t == 0 && batch_.initial == nullptr;
         const size_t input_panels = tile_.panels.size();
         const T* h = state_[l];
         const Slot<T> out = slot(t, l);
@@ -134,7 +156,7 @@ class ForwardTiles {
             for (int64_t i = row; i < row + count; ++i) {
                 const int64_t e = i / s_.N, n = i % s_.N;
                 std::copy_n(tile_.product + (i - row) * padded(s_.O), s_.O,
-                            prediction_ + (((first_ + e) * s_.F + f) * s_.N + n) * s_.O);
+                            outputs_.prediction + (((first_ + e) * s_.F + f) * s_.N + n) * s_.O);
             }
         });
     }
@@ -142,7 +164,7 @@ class ForwardTiles {
     const Model<T>& model_;
     const ForwardWeights<T>& weights_;
     const Batch<T>& batch_;
-    T* prediction_;
+    const Outputs<T>& outputs_;
     Saved saved_;
     const Sizes& s_;
     Tile<T> tile_;
@@ -150,6 +172,7 @@ class ForwardTiles {
     int64_t first_ = 0;
     T* joined_;
     T* start_;  // zeros
+    std::vector<T*> initial_;
     std::vector<const T*> state_;
     std::vector<T*> state_terms_;
     std::vector<Slot<T>> own_;
@@ -159,15 +182,15 @@ class ForwardTiles {
 }  // namespace
 
 template <class T>
-void forward(const Model<T>& model, const Kernels<T>& kernels, const Batch<T>& batch, T* prediction, Saved saved,
-             const Parallel& parallel) {
+void forward(const Model<T>& model, const Kernels<T>& kernels, const Batch<T>& batch, const Outputs<T>& outputs,
+             Saved saved, const Parallel& parallel) {
     const Sizes& s = model.sizes;
     const ForwardWeights<T> weights = pack_forward(model, kernels);
     if (s.B == 0) return;
     const int64_t elements = std::min(tile_elements(s), s.B), tiles = (s.B + elements - 1) / elements;
     parallel(tiles, [&](int64_t first, int64_t last) {
         const auto make = [&](Arena& arena) {
-            return ForwardTiles<T>(arena, model, kernels, weights, batch, prediction, saved, elements);
+            return ForwardTiles<T>(arena, model, kernels, weights, batch, outputs, saved, elements);
         };
         Arena count;
         make(count);
@@ -178,8 +201,9 @@ void forward(const Model<T>& model, const Kernels<T>& kernels, const Batch<T>& b
     });
 }
 
-template void forward(const Model<float>&, const Kernels<float>&, const Batch<float>&, float*, Saved, const Parallel&);
-template void forward(const Model<double>&, const Kernels<double>&, const Batch<double>&, double*, Saved,
+template void forward(const Model<float>&, const Kernels<float>&, const Batch<float>&, const Outputs<float>&, Saved,
+                      const Parallel&);
+template void forward(const Model<double>&, const Kernels<double>&, const Batch<double>&, const Outputs<double>&, Saved,
                       const Parallel&);
 
 }  // namespace dcrnn

@@ -13,7 +13,7 @@ class NarrowInput {
     NarrowInput(Arena& arena, const Sizes& sizes, int64_t elements, int64_t channels, int64_t steps)
         : sizes_(sizes), channels_(channels) {
         constexpr int64_t kWidthWanted = 64;
-        chunk_ = std::clamp<int64_t>(kWidthWanted / (elements * channels), 1, steps);
+        chunk_ = std::clamp<int64_t>(kWidthWanted / std::max<int64_t>(elements * channels, 1), 1, steps);
         const int64_t width = padded(chunk_ * elements * channels);
         interleaved_ = arena.take<T>(sizes.N * width);
         terms_ = arena.take<T>((sizes.M - 1) * sizes.N * width);

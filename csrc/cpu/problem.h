@@ -43,11 +43,11 @@ struct CellGradients {
 template <class T>
 struct Model {
     Sizes sizes;
-    SparseStack<T> terms;       // P_1 .. P_{M-1}
-    SparseStack<T> transposed;  // their transposes
-    std::vector<CellWeights<T>> encoder, decoder;
-    const T* projection_weight;  // (O, H)
-    const T* projection_bias;    // (O)
+    SparseStack<T> terms;                          // P_1 .. P_{M-1}
+    SparseStack<T> transposed;                     // their transposes
+    std::vector<CellWeights<T>> encoder, decoder;  // L cells each; no decoder where F = 0
+    const T* projection_weight = nullptr;          // (O, H)
+    const T* projection_bias = nullptr;            // (O)
 };
 
 /// Where h, r, u and c of every step go: 4 arrays (S, L, B, N, W), of T or of bfloat16. `data` null: nothing is saved.
@@ -65,29 +65,40 @@ struct Saved {
 
 template <class T>
 struct Batch {
-    const T* x;              // (B, P, N, C)
-    const T* labels;         // (B, F, N, O)
-    const bool* feed_label;  // (F)
+    const T* x;                        // (B, P, N, C)
+    const T* initial = nullptr;        // (L, B, N, H): the states before the first step, or null: zeros
+    const T* labels = nullptr;         // (B, F, N, O)
+    const bool* feed_label = nullptr;  // (F)
 };
 
+/// Results; a null one is not wanted.
+template <class T>
+struct Outputs {
+    T* prediction = nullptr;  // (B, F, N, O)
+    T* states = nullptr;      // (B, P, N, H): the last layer's state after every past step
+    T* last = nullptr;        // (L, B, N, H): every layer's state after the last past step
+};
+
+/// The gradients of the results come in (null: zero), those of the arguments go out (null: not wanted).
 template <class T>
 struct Gradients {
-    const T* prediction;  // (B, F, N, O): what comes in
-    T* x;                 // (B, P, N, C), or null: not wanted
-    T* labels;            // (B, F, N, O), or null
+    Outputs<const T> of;
+    T* x = nullptr;        // (B, P, N, C)
+    T* initial = nullptr;  // (L, B, N, H)
+    T* labels = nullptr;   // (B, F, N, O)
     std::vector<CellGradients<T>> encoder, decoder;
-    T* projection_weight;  // (O, H)
-    T* projection_bias;    // (O)
+    T* projection_weight = nullptr;  // (O, H)
+    T* projection_bias = nullptr;    // (O)
 };
 
 using Range = std::function<void(int64_t first, int64_t last)>;
 /// Calls range(first, last) on disjoint pieces of [0, count), on any threads in any order.
 using Parallel = std::function<void(int64_t count, const Range& range)>;
 
-/// A forward of the whole batch: prediction (B, F, N, O).
+/// A forward of the whole batch. Without future steps there is no decoder: stacked cells over a sequence.
 template <class T>
-void forward(const Model<T>& model, const Kernels<T>& kernels, const Batch<T>& batch, T* prediction, Saved saved,
-             const Parallel& parallel);
+void forward(const Model<T>& model, const Kernels<T>& kernels, const Batch<T>& batch, const Outputs<T>& outputs,
+             Saved saved, const Parallel& parallel);
 
 /// Its backward, from what forward saved and predicted.
 template <class T>

@@ -59,6 +59,12 @@ struct Tile {
     }
 };
 
+/// Copies rows between arrays of different widths.
+template <class T>
+void copy_rows(const T* from, int64_t from_stride, int64_t rows, int64_t width, T* to, int64_t to_stride) {
+    for (int64_t i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, width, to + i * to_stride);
+}
+
 /// Elements of a tile, from the shapes alone: the bits of the weights' gradients depend on it.
 inline int64_t tile_elements(const Sizes& s) {
     constexpr int64_t kRowsWanted = 448;

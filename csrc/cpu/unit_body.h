@@ -154,9 +154,10 @@ void diffuse(const SparseStack<typename V::Scalar>& stack, const typename V::Sca
              typename V::Scalar* out, int64_t out_panel) {
     constexpr int kVectors = 4;
     constexpr int kLast = kLanes / V::kWidth < kVectors ? kLanes / V::kWidth : kVectors;
-    for (int64_t m = 0; m < stack.operators; ++m) {
-        const int32_t* row_start = stack.row_start + m * stack.nodes;
-        for (int64_t n = 0; n < stack.nodes; ++n) {
+    // Term after term of one node: their neighbours are much the same, and still in L1.
+    for (int64_t n = 0; n < stack.nodes; ++n)
+        for (int64_t m = 0; m < stack.operators; ++m) {
+            const int32_t* row_start = stack.row_start + m * stack.nodes;
             const int64_t first = row_start[n], entries = row_start[n + 1] - first;
             auto* to = out + m * out_panel + n * width;
             int64_t j = 0;
@@ -165,7 +166,6 @@ void diffuse(const SparseStack<typename V::Scalar>& stack, const typename V::Sca
             for (; j < width; j += kLast * V::kWidth)
                 diffuse_row<V, kLast>(stack.column + first, stack.value + first, entries, x + j, width, to + j);
         }
-    }
 }
 
 template <class V>

@@ -22,9 +22,7 @@ struct Arguments {
     const Tensor& feed_label;
 
     Sizes check() const {
-        const ScalarType dtype = x.scalar_type();
-        STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double || dtype == ScalarType::BFloat16, kOp,
-                        ": x must be float32, float64 or bfloat16");
+        const ScalarType dtype = require_floating(kOp, x);
         STD_TORCH_CHECK(x.dim() == 4 && labels.dim() == 4 && projection_weight.dim() == 2, kOp,
                         ": x and labels must have 4 dimensions, projection_weight 2, got ", x.dim(), ", ", labels.dim(),
                         " and ", projection_weight.dim());
@@ -43,13 +41,9 @@ struct Arguments {
         require(kOp, "labels", labels, dtype, {s.B, s.F, s.N, s.O});
         require(kOp, "feed_label", feed_label, ScalarType::Bool, {s.F});
         require(kOp, "projection_weight", projection_weight, dtype, {s.O, s.H});
-        require_cells("encoder", encoder, s, s.C, dtype);
-        require_cells("decoder", decoder, s, s.O, dtype);
+        require_cells(kOp, "encoder", encoder, s.C, s.H, s.M, dtype);
+        require_cells(kOp, "decoder", decoder, s.O, s.H, s.M, dtype);
         return s;
-    }
-
-    static ScalarType wide(ScalarType dtype) {
-        return dtype == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
     }
 
   private:
@@ -57,49 +51,22 @@ struct Arguments {
         const auto sizes = tensor.sizes();
         return shape_text({sizes.begin(), sizes.end()});
     }
-
-    static void require_cells(const std::string& part, const Tensors& flat, const Sizes& s, int64_t channels,
-                              ScalarType dtype) {
-        for (int64_t l = 0; l < s.L; ++l, channels = s.H) {
-            const std::string layer = part + "[" + std::to_string(l) + "] ";
-            const int64_t rows = (channels + s.H) * s.M;
-            require(kOp, layer + "gate_weight", flat[4 * l], dtype, {rows, 2 * s.H});
-            require(kOp, layer + "gate_bias", flat[4 * l + 1], dtype, {2 * s.H});
-            require(kOp, layer + "candidate_weight", flat[4 * l + 2], dtype, {rows, s.H});
-            require(kOp, layer + "candidate_bias", flat[4 * l + 3], dtype, {s.H});
-        }
-    }
 };
 
 template <class T>
-std::vector<CellWeights<T>> cells(Views<T>& views, const Tensors& flat, int64_t channels, int64_t units) {
-    std::vector<CellWeights<T>> read;
-    for (size_t i = 0; i < flat.size(); i += 4, channels = units)
-        read.push_back(
-            {channels, views.read(flat[i]), views.read(flat[i + 1]), views.read(flat[i + 2]), views.read(flat[i + 3])});
-    return read;
-}
-
-template <class T>
 Model<T> make_model(Views<T>& views, const Arguments& a, const Sizes& s) {
-    const auto stack = [&](int first) {
-        // int32 tensors go through another Views, whose type only matters for bfloat16.
-        const auto ints = [&](const Tensor& t) { return reinterpret_cast<const int32_t*>(views.read(t)); };
-        return SparseStack<T>{ints(a.terms[first]), ints(a.terms[first + 1]), views.read(a.terms[first + 2]), s.N,
-                              s.M - 1};
-    };
-    return Model<T>{s,
-                    stack(0),
-                    stack(3),
-                    cells(views, a.encoder, s.C, s.H),
-                    cells(views, a.decoder, s.O, s.H),
-                    views.read(a.projection_weight),
-                    nullptr};
+    return {s,
+            read_stack(views, a.terms, 0, s),
+            read_stack(views, a.terms, 3, s),
+            read_cells(views, a.encoder, s.C, s.H),
+            read_cells(views, a.decoder, s.O, s.H),
+            views.read(a.projection_weight),
+            nullptr};
 }
 
 template <class T>
 Batch<T> make_batch(Views<T>& views, const Arguments& a) {
-    return {views.read(a.x), views.read(a.labels), reinterpret_cast<const bool*>(views.read(a.feed_label))};
+    return {views.read(a.x), nullptr, views.read(a.labels), reinterpret_cast<const bool*>(views.read(a.feed_label))};
 }
 
 template <class T>
@@ -107,7 +74,8 @@ void run_forward(const Arguments& a, const Sizes& s, const Tensor& projection_bi
     Views<T> views;
     Model<T> model = make_model(views, a, s);
     model.projection_bias = views.read(projection_bias);
-    forward(model, choose_kernels<T>(), make_batch(views, a), views.write(prediction), saved, torch_threads());
+    forward(model, choose_kernels<T>(), make_batch(views, a), Outputs<T>{views.write(prediction)}, saved,
+            torch_threads());
     views.finish();
 }
 
@@ -130,32 +98,24 @@ std::tuple<Tensor, Tensor> forward_op(const Tensor& x, const Tensors& terms, int
     return {prediction, kept};
 }
 
-struct Outputs {
+struct Made {
     Tensor x, projection_weight, projection_bias, labels;
     Tensors encoder, decoder;
 };
 
 template <class T>
-std::vector<CellGradients<T>> cell_gradients(Views<T>& views, Tensors& flat) {
-    std::vector<CellGradients<T>> to;
-    for (size_t i = 0; i < flat.size(); i += 4)
-        to.push_back(
-            {views.write(flat[i]), views.write(flat[i + 1]), views.write(flat[i + 2]), views.write(flat[i + 3])});
-    return to;
-}
-
-template <class T>
 void run_backward(const Arguments& a, const Sizes& s, const Tensor& grad, const Tensor& prediction, Saved saved,
-                  bool x_wanted, bool labels_wanted, Outputs& out) {
+                  bool x_wanted, bool labels_wanted, Made& out) {
     Views<T> views;
     const Model<T> model = make_model(views, a, s);
-    Gradients<T> gradients{views.read(grad),
-                           x_wanted ? views.write(out.x) : nullptr,
-                           labels_wanted ? views.write(out.labels) : nullptr,
-                           cell_gradients(views, out.encoder),
-                           cell_gradients(views, out.decoder),
-                           views.write(out.projection_weight),
-                           views.write(out.projection_bias)};
+    Gradients<T> gradients;
+    gradients.of.prediction = views.read(grad);
+    if (x_wanted) gradients.x = views.write(out.x);
+    if (labels_wanted) gradients.labels = views.write(out.labels);
+    gradients.encoder = write_cells(views, out.encoder);
+    gradients.decoder = write_cells(views, out.decoder);
+    gradients.projection_weight = views.write(out.projection_weight);
+    gradients.projection_bias = views.write(out.projection_bias);
     backward(model, choose_kernels<T>(), make_batch(views, a), views.read(prediction), saved, gradients,
              torch_threads());
     views.finish();
@@ -171,18 +131,12 @@ std::tuple<Tensor, Tensors, Tensors, Tensor, Tensor, Tensor> backward_op(
     require(kOp, "grad", grad, dtype, {s.B, s.F, s.N, s.O});
     require(kOp, "prediction", prediction, dtype, {s.B, s.F, s.N, s.O});
     require(kOp, "saved", kept, dtype, {4, s.steps(), s.L, s.B, s.N, s.width()});
-    const auto like = [](const Tensor& tensor) { return torch::stable::new_empty(tensor, tensor.sizes()); };
-    const auto likes = [&](const Tensors& tensors) {
-        Tensors made;
-        for (const Tensor& tensor : tensors) made.push_back(like(tensor));
-        return made;
-    };
-    Outputs out{x_wanted ? like(x) : torch::stable::new_empty(x, {0}),
-                like(projection_weight),
-                torch::stable::new_empty(projection_weight, {s.O}),
-                labels_wanted ? like(labels) : torch::stable::new_empty(labels, {0}),
-                likes(encoder),
-                likes(decoder)};
+    Made out{x_wanted ? fresh_like(x) : torch::stable::new_empty(x, {0}),
+             fresh_like(projection_weight),
+             torch::stable::new_empty(projection_weight, {s.O}),
+             labels_wanted ? fresh_like(labels) : torch::stable::new_empty(labels, {0}),
+             fresh_like(encoder),
+             fresh_like(decoder)};
     const Saved saved{kept.data_ptr(), dtype == ScalarType::BFloat16};
     if (dtype == ScalarType::Double)
         run_backward<double>(a, s, grad, prediction, saved, x_wanted, labels_wanted, out);

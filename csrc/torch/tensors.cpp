@@ -74,6 +74,25 @@ void require_terms(const char* op, const std::vector<Tensor>& terms, int64_t num
     }
 }
 
+void require_cells(const char* op, const std::string& part, const std::vector<Tensor>& flat, int64_t channels,
+                   int64_t units, int64_t num_terms, ScalarType dtype) {
+    for (size_t i = 0; i < flat.size(); i += 4, channels = units) {
+        const std::string layer = part + "[" + std::to_string(i / 4) + "] ";
+        const int64_t rows = (channels + units) * num_terms;
+        require(op, layer + "gate_weight", flat[i], dtype, {rows, 2 * units});
+        require(op, layer + "gate_bias", flat[i + 1], dtype, {2 * units});
+        require(op, layer + "candidate_weight", flat[i + 2], dtype, {rows, units});
+        require(op, layer + "candidate_bias", flat[i + 3], dtype, {units});
+    }
+}
+
+ScalarType require_floating(const char* op, const Tensor& x) {
+    const ScalarType dtype = x.scalar_type();
+    STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double || dtype == ScalarType::BFloat16, op,
+                    ": x must be float32, float64 or bfloat16");
+    return dtype;
+}
+
 Parallel torch_threads() {
     return [](int64_t count, const Range& range) {
         if (forked)

@@ -28,6 +28,18 @@ void require(const char* op, const std::string& name, const Tensor& tensor, Scal
 void require_terms(const char* op, const std::vector<Tensor>& terms, int64_t num_terms, int64_t nodes,
                    ScalarType dtype);
 
+/// Throws unless flat is cells of 4 tensors each, the first for `channels` channels and all of `units` units.
+void require_cells(const char* op, const std::string& part, const std::vector<Tensor>& flat, int64_t channels,
+                   int64_t units, int64_t num_terms, ScalarType dtype);
+
+/// Throws unless x is of a dtype that there are kernels for; returns it.
+ScalarType require_floating(const char* op, const Tensor& x);
+
+/// The dtype of the graph's values for tensors of `dtype`.
+inline ScalarType wide(ScalarType dtype) {
+    return dtype == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
 /// The caller's threads: torch's, or one in a forked child, whose parent's thread pool it does not have.
 Parallel torch_threads();
 
@@ -82,5 +94,40 @@ class Views {
     std::deque<std::vector<T>> copies_;
     std::deque<Rounded> rounded_;
 };
+
+template <class T>
+SparseStack<T> read_stack(Views<T>& views, const std::vector<Tensor>& terms, int first, const Sizes& s) {
+    // The type of Views only matters for bfloat16.
+    const auto ints = [&](const Tensor& tensor) { return reinterpret_cast<const int32_t*>(views.read(tensor)); };
+    return {ints(terms[first]), ints(terms[first + 1]), views.read(terms[first + 2]), s.N, s.M - 1};
+}
+
+template <class T>
+std::vector<CellWeights<T>> read_cells(Views<T>& views, const std::vector<Tensor>& flat, int64_t channels,
+                                       int64_t units) {
+    std::vector<CellWeights<T>> cells;
+    for (size_t i = 0; i < flat.size(); i += 4, channels = units)
+        cells.push_back(
+            {channels, views.read(flat[i]), views.read(flat[i + 1]), views.read(flat[i + 2]), views.read(flat[i + 3])});
+    return cells;
+}
+
+template <class T>
+std::vector<CellGradients<T>> write_cells(Views<T>& views, std::vector<Tensor>& flat) {
+    std::vector<CellGradients<T>> cells;
+    for (size_t i = 0; i < flat.size(); i += 4)
+        cells.push_back(
+            {views.write(flat[i]), views.write(flat[i + 1]), views.write(flat[i + 2]), views.write(flat[i + 3])});
+    return cells;
+}
+
+/// Contiguous and not initialised.
+inline Tensor fresh_like(const Tensor& tensor) { return torch::stable::new_empty(tensor, tensor.sizes()); }
+
+inline std::vector<Tensor> fresh_like(const std::vector<Tensor>& tensors) {
+    std::vector<Tensor> made;
+    for (const Tensor& tensor : tensors) made.push_back(fresh_like(tensor));
+    return made;
+}
 
 }  // namespace dcrnn

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.weights import CellWeights
+from dcrnn_fast.kernels.weights import CellWeights, padded_units
 
 OP = "dcrnn_fast::seq2seq_cpu"
 BACKWARD = "dcrnn_fast::seq2seq_cpu_backward"
@@ -29,11 +29,6 @@ torch.library.define(
 )
 
 
-def padded(units: int) -> int:
-    """W: rows of saved activations are whole cache lines."""
-    return (units + 15) // 16 * 16
-
-
 @torch.library.register_fake(OP)
 def _(
     x_BPNC: Tensor,
@@ -48,7 +43,7 @@ def _(
     save: bool,
 ) -> tuple[Tensor, Tensor]:
     B, P, N, _ = x_BPNC.shape
-    steps, units = P + labels_BFNO.shape[1], padded(projection_weight_OH.shape[1])
+    steps, units = P + labels_BFNO.shape[1], padded_units(projection_weight_OH.shape[1])
     # h, r, u and c of every step.
     saved = x_BPNC.new_empty((4, steps, len(encoder) // 4, B, N, units) if save else (0,))
     return x_BPNC.new_empty(labels_BFNO.shape), saved
