@@ -1,8 +1,117 @@
-"""Where the packages lie: ``kernels/`` is installed as ``dcrnn_fast.kernels``. Everything else is in pyproject.toml."""
+"""Where the packages lie, and how the compiled kernels are built. Everything else is in pyproject.toml.
 
-from setuptools import find_packages, setup
+``kernels/`` is installed as ``dcrnn_fast.kernels``. The kernels become ``_dcrnn_fast_C``, a top-level module, so that a
+run from the repository's root, where ``./dcrnn_fast`` hides the installed package, finds them too. Without a C++
+compiler or without torch in the building environment the install still works, on plain PyTorch: one line says so, and
+``_dcrnn_fast_C.json`` beside where the module would be has the reason.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 KERNELS = ["dcrnn_fast.kernels", *(f"dcrnn_fast.kernels.{name}" for name in find_packages("kernels"))]
+MODULE = "_dcrnn_fast_C"
+# One build serves this version of torch and newer ones: only its stable ABI is used.
+TORCH_TARGET = "2.13"
+TORCH_TARGET_MACRO = "0x020d000000000000"
+FLAGS = ["-std=c++20", "-O3", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
+X86_UNITS = {
+    "unit_avx2.cpp": ["-mavx2", "-mfma"],
+    "unit_avx512.cpp": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
+}
+
+
+def sources() -> list[str]:
+    """What is compiled on this machine."""
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    found = sorted(path.as_posix() for path in Path("csrc").glob("*/*.cpp"))
+    return [name for name in found if x86 or Path(name).name not in X86_UNITS]
+
+
+class BuildKernels(build_ext):
+    """Compiles every source with the flags of its instruction set, or records why nothing was compiled."""
+
+    def run(self) -> None:
+        facts: dict[str, Any] = {"package": self.distribution.get_version(), "torch_target": TORCH_TARGET}
+        reason = self._why_not()
+        if reason is None:
+            facts |= self._settings()
+            super().run()
+        else:
+            facts["reason"] = reason
+            print(f"{self.distribution.get_name()}: the compiled CPU kernels are not built: {reason}", flush=True)
+        # Beside the module, and only after it: a build that failed leaves no facts that claim it.
+        beside = Path(self.get_ext_fullpath(MODULE)).parent
+        beside.mkdir(parents=True, exist_ok=True)
+        (beside / f"{MODULE}.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+    def _why_not(self) -> str | None:
+        if not sources():
+            return "the sources have no csrc/"
+        if find_spec("torch") is None:
+            return "the building environment has no torch (install with --no-build-isolation)"
+        from torch.utils.cpp_extension import get_cxx_compiler
+
+        if shutil.which(get_cxx_compiler()) is None:
+            return f"there is no C++ compiler ({get_cxx_compiler()}; set CXX to name one)"
+        return None
+
+    def _settings(self) -> dict[str, Any]:
+        import torch
+        from torch.utils.cpp_extension import get_cxx_compiler, include_paths, library_paths
+
+        (extension,) = self.extensions
+        extension.include_dirs = ["."]
+        # System headers: our warnings are not for them.
+        extension.extra_compile_args = [flag for path in include_paths() for flag in ("-isystem", path)]
+        extension.library_dirs = library_paths()
+        extension.libraries = ["c10", "torch_cpu"]
+        extension.define_macros = [("TORCH_TARGET_VERSION", TORCH_TARGET_MACRO)]
+        if any(Path(name).name in X86_UNITS for name in extension.sources):
+            extension.define_macros.append(("DCRNN_X86_UNITS", "1"))
+        compiler = get_cxx_compiler()
+        said = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+        return {
+            "torch": torch.__version__,
+            "compiler": said.splitlines()[0],
+            "units": [Path(name).stem.removeprefix("unit_") for name in extension.sources if "/unit_" in name],
+        }
+
+    def build_extension(self, extension: Extension) -> None:
+        from torch.utils.cpp_extension import get_cxx_compiler
+
+        compiler = get_cxx_compiler()
+        self.compiler.set_executables(
+            compiler_so=[compiler, "-fPIC"], compiler_so_cxx=[compiler, "-fPIC"],
+            linker_so=[compiler, "-shared"], linker_so_cxx=[compiler, "-shared"],
+        )  # fmt: skip
+        objects = []
+        for source in extension.sources:
+            objects += self.compiler.compile(
+                [source],
+                output_dir=self.build_temp,
+                macros=extension.define_macros,
+                include_dirs=extension.include_dirs,
+                extra_postargs=[*FLAGS, *extension.extra_compile_args, *X86_UNITS.get(Path(source).name, [])],
+                depends=extension.depends,
+            )
+        self.compiler.link_shared_object(
+            objects,
+            self.get_ext_fullpath(extension.name),
+            libraries=extension.libraries,
+            library_dirs=extension.library_dirs,
+            build_temp=self.build_temp,
+            target_lang="c++",
+        )
+
 
 setup(
     packages=[*find_packages(include=["dcrnn_fast", "dcrnn_fast.*"]), *KERNELS],
@@ -12,4 +121,6 @@ setup(
         "dcrnn_fast.config": ["presets/*.yaml"],
         "dcrnn_fast.kernels": ["py.typed"],
     },
+    ext_modules=[Extension(MODULE, sources(), depends=[path.as_posix() for path in Path("csrc").glob("*/*.h")])],
+    cmdclass={"build_ext": BuildKernels},
 )

@@ -37,4 +37,5 @@ def mount_kernels() -> None:
     # By name: a reload of this module makes a new class of the same name.
     mounted = any(type(finder).__name__ == SourceKernels.__name__ for finder in sys.meta_path)
     if not installed and not mounted and (SOURCE_FOLDER / "__init__.py").is_file():
-        sys.meta_path.append(SourceKernels())
+        # First: the finder of an editable install of another checkout would mix that one's kernels into this package.
+        sys.meta_path.insert(0, SourceKernels())

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from dcrnn_fast.verify import BOUNDS, COLUMNS, main, verify
+from tests.kernels.compiled import require_library
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("backend", ["specification", "manual", "auto"])
+@pytest.mark.parametrize("backend", ["specification", "manual", "cpu", "auto"])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bf16"])
 def test_every_golden_file_passes(backend: str, dtype: str) -> None:
+    if backend == "cpu":
+        require_library()
     cases = verify(GOLDEN, backend=backend, dtype=dtype)  # type: ignore[arg-type]
     assert len(cases) == 9
     for case in cases:

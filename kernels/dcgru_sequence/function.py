@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import require_dtypes, require_layers, require_nodes, require_shape
+from dcrnn_fast.kernels.dcgru_sequence.cpu import dcgru_sequence_cpu
 from dcrnn_fast.kernels.dcgru_sequence.manual import dcgru_sequence_manual
 from dcrnn_fast.kernels.dcgru_sequence.specification import dcgru_sequence_specification
 from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
+from dcrnn_fast.kernels.native import why_not_cpu
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights
 
 IMPLEMENTATIONS = (
+    Implementation("cpu", dcgru_sequence_cpu, why_not_cpu),
     Implementation("manual", dcgru_sequence_manual, always),
     Implementation("specification", dcgru_sequence_specification, always),
 )

@@ -1,0 +1,47 @@
+// Scratch memory: one zeroed block, cut into cache-aligned pieces.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+namespace dcrnn {
+
+/// Hands out pieces of a block. Made without memory first, it only counts, so that one function describes the pieces:
+///     Arena count; lay_out(count); Arena arena(count.used()); lay_out(arena);
+class Arena {
+  public:
+    Arena() = default;
+    explicit Arena(int64_t bytes) : block_(std::calloc(1, bytes + kLine), std::free) {
+        if (!block_) throw std::bad_alloc();
+        const auto address = reinterpret_cast<uintptr_t>(block_.get());
+        start_ = static_cast<char*>(block_.get()) + (kLine - address % kLine) % kLine;
+    }
+
+    template <class T>
+    T* take(int64_t count) {
+        T* piece = start_ ? reinterpret_cast<T*>(start_ + used_) : nullptr;
+        const int64_t lines = (count * static_cast<int64_t>(sizeof(T)) + kLine - 1) / kLine;
+        // Five lines more: pieces of equal size must not start at the same offset of a page, or the same row of all of
+        // them would compete for one set of the L1 cache.
+        used_ += (lines + 5) * kLine;
+        return piece;
+    }
+
+    int64_t used() const { return used_; }
+
+    /// The whole block as numbers: pieces and the lines between them, which stay zero.
+    template <class T>
+    T* numbers() {
+        return reinterpret_cast<T*>(start_);
+    }
+
+  private:
+    static constexpr int64_t kLine = 64;
+    std::unique_ptr<void, decltype(&std::free)> block_{nullptr, std::free};
+    char* start_ = nullptr;
+    int64_t used_ = 0;
+};
+
+}  // namespace dcrnn

@@ -1,0 +1,86 @@
+// The AVX-512 unit (F, BW, DQ, VL), float32.
+#ifndef __clang__
+// GCC 12 takes the undefined sources of its own masked intrinsics for uninitialised variables.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+
+#include "csrc/cpu/kernels.h"
+
+#define DCRNN_INLINE inline __attribute__((always_inline))
+
+namespace dcrnn {
+namespace {
+
+struct Vector {
+    using Scalar = float;
+    using Register = __m512;
+    static constexpr int kWidth = 16;
+    static constexpr int kBlockVectors = 4;
+
+    static DCRNN_INLINE Register zero() { return _mm512_setzero_ps(); }
+    static DCRNN_INLINE Register broadcast(float x) { return _mm512_set1_ps(x); }
+    static DCRNN_INLINE Register load(const float* from) { return _mm512_loadu_ps(from); }
+    static DCRNN_INLINE void store(float* to, Register x) { _mm512_storeu_ps(to, x); }
+    static DCRNN_INLINE Register add(Register a, Register b) { return _mm512_add_ps(a, b); }
+    static DCRNN_INLINE Register sub(Register a, Register b) { return _mm512_sub_ps(a, b); }
+    static DCRNN_INLINE Register mul(Register a, Register b) { return _mm512_mul_ps(a, b); }
+    static DCRNN_INLINE Register fma(Register a, Register b, Register c) { return _mm512_fmadd_ps(a, b, c); }
+
+    // exp(x) within 1 ulp: 2^n * p(x - n ln 2), ln 2 in two parts, p of degree 6 (Cephes expf). The bound comes second
+    // in min and max, so that NaN stays NaN; beyond it 1 / (1 + exp) has long been 0 or 1.
+    static DCRNN_INLINE Register exp(Register x) {
+        x = _mm512_min_ps(broadcast(88.0f), _mm512_max_ps(broadcast(-88.0f), x));
+        const Register n = _mm512_roundscale_ps(mul(x, broadcast(1.44269504f)), 8);
+        Register r = _mm512_fnmadd_ps(n, broadcast(0.693359375f), x);
+        r = _mm512_fnmadd_ps(n, broadcast(-2.12194440e-4f), r);
+        Register p = broadcast(1.9875691500e-4f);
+        p = fma(p, r, broadcast(1.3981999507e-3f));
+        p = fma(p, r, broadcast(8.3334519073e-3f));
+        p = fma(p, r, broadcast(4.1665795894e-2f));
+        p = fma(p, r, broadcast(1.6666665459e-1f));
+        p = fma(p, r, broadcast(5.0000001201e-1f));
+        p = add(fma(p, mul(r, r), r), broadcast(1.0f));
+        return _mm512_scalef_ps(p, n);
+    }
+    // 1 / x for x in [1, 2^127): 14 bits, and one step of Newton.
+    static DCRNN_INLINE Register reciprocal(Register x) {
+        const Register y = _mm512_rcp14_ps(x);
+        return fma(y, _mm512_fnmadd_ps(x, y, broadcast(1.0f)), y);
+    }
+    static DCRNN_INLINE Register sigmoid(Register x) { return reciprocal(add(broadcast(1.0f), exp(sub(zero(), x)))); }
+    // 1 - 2 / (exp(2x) + 1), which cancels near 0: there the odd polynomial of Cephes tanhf.
+    static DCRNN_INLINE Register tanh(Register x) {
+        const Register far =
+            _mm512_fnmadd_ps(broadcast(2.0f), reciprocal(add(broadcast(1.0f), exp(add(x, x)))), broadcast(1.0f));
+        const Register z = mul(x, x);
+        Register p = broadcast(-5.70498872745e-3f);
+        p = fma(p, z, broadcast(2.06390887954e-2f));
+        p = fma(p, z, broadcast(-5.37397155531e-2f));
+        p = fma(p, z, broadcast(1.33314422036e-1f));
+        p = fma(p, z, broadcast(-3.33332819422e-1f));
+        const Register near = fma(mul(p, z), x, x);
+        const __mmask16 small = _mm512_cmp_ps_mask(_mm512_abs_ps(x), broadcast(0.625f), _CMP_LT_OQ);
+        return _mm512_mask_blend_ps(small, far, near);
+    }
+    static DCRNN_INLINE Register load_bf16(const uint16_t* from) {
+        const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+        return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+    }
+    static DCRNN_INLINE void store_bf16(uint16_t* to, Register x) {
+        const __m512i bits = _mm512_castps_si512(x);
+        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+        const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+        const __m512i high = _mm512_mask_mov_epi32(_mm512_srli_epi32(rounded, 16), nan, _mm512_set1_epi32(0x7fc0));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(high));
+    }
+};
+
+#include "csrc/cpu/unit_body.h"
+
+}  // namespace
+
+const Kernels<float> kAvx512Float = table<Vector>("avx512");
+
+}  // namespace dcrnn

@@ -1,0 +1,105 @@
+#include "csrc/torch/tensors.h"
+
+#include <pthread.h>
+
+#include <atomic>
+
+namespace dcrnn {
+namespace {
+
+std::atomic<bool> forked{false};
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+
+const char* dtype_name(ScalarType dtype) {
+    switch (dtype) {
+        case ScalarType::Float:
+            return "float32";
+        case ScalarType::Double:
+            return "float64";
+        case ScalarType::BFloat16:
+            return "bfloat16";
+        case ScalarType::Int:
+            return "int32";
+        case ScalarType::Bool:
+            return "bool";
+        default:
+            return "another dtype";
+    }
+}
+
+void require_stack(const char* op, const std::string& which, const Tensor& row_start, const Tensor& column,
+                   int64_t rows, int64_t nodes) {
+    const Tensor starts = torch::stable::contiguous(row_start), columns = torch::stable::contiguous(column);
+    const auto* start = static_cast<const int32_t*>(starts.const_data_ptr());
+    const auto* index = static_cast<const int32_t*>(columns.const_data_ptr());
+    const int64_t entries = column.numel();
+    bool rising = start[0] == 0 && start[rows] == entries;
+    for (int64_t i = 0; i < rows; ++i) rising = rising && start[i] <= start[i + 1];
+    STD_TORCH_CHECK(rising, op, ": ", which, " row_start must rise from 0 to the ", entries, " stored entries");
+    bool inside = true;
+    for (int64_t e = 0; e < entries; ++e) inside = inside && index[e] >= 0 && index[e] < nodes;
+    STD_TORCH_CHECK(inside, op, ": ", which, " column has an index outside of [0, ", nodes, ")");
+}
+
+}  // namespace
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+    std::string text = "(";
+    for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+    return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+void require(const char* op, const std::string& name, const Tensor& tensor, ScalarType dtype,
+             const std::vector<int64_t>& shape) {
+    STD_TORCH_CHECK(tensor.is_cpu(), op, ": ", name, " must be on the CPU");
+    STD_TORCH_CHECK(tensor.scalar_type() == dtype, op, ": ", name, " must be ", dtype_name(dtype), ", got ",
+                    dtype_name(tensor.scalar_type()));
+    const auto sizes = tensor.sizes();
+    const std::vector<int64_t> got(sizes.begin(), sizes.end());
+    STD_TORCH_CHECK(got == shape, op, ": ", name, " must be ", shape_text(shape), ", got ", shape_text(got));
+}
+
+void require_terms(const char* op, const std::vector<Tensor>& terms, int64_t num_terms, int64_t nodes,
+                   ScalarType dtype) {
+    STD_TORCH_CHECK(num_terms >= 1, op, ": num_terms must be at least 1, got ", num_terms);
+    STD_TORCH_CHECK(terms.size() == 6, op, ": terms must be six tensors, got ", terms.size());
+    const int64_t rows = (num_terms - 1) * nodes;
+    for (int i = 0; i < 2; ++i) {
+        const std::string which = i == 0 ? "terms:" : "transposed terms:";
+        const Tensor &row_start = terms[3 * i], &column = terms[3 * i + 1], &value = terms[3 * i + 2];
+        require(op, which + " row_start", row_start, ScalarType::Int, {rows + 1});
+        require(op, which + " column", column, ScalarType::Int, {column.numel()});
+        require(op, which + " value", value, dtype, {column.numel()});
+        require_stack(op, which, row_start, column, rows, nodes);
+    }
+}
+
+void require_cells(const char* op, const std::string& part, const std::vector<Tensor>& flat, int64_t channels,
+                   int64_t units, int64_t num_terms, ScalarType dtype) {
+    for (size_t i = 0; i < flat.size(); i += 4, channels = units) {
+        const std::string layer = part + "[" + std::to_string(i / 4) + "] ";
+        const int64_t rows = (channels + units) * num_terms;
+        require(op, layer + "gate_weight", flat[i], dtype, {rows, 2 * units});
+        require(op, layer + "gate_bias", flat[i + 1], dtype, {2 * units});
+        require(op, layer + "candidate_weight", flat[i + 2], dtype, {rows, units});
+        require(op, layer + "candidate_bias", flat[i + 3], dtype, {units});
+    }
+}
+
+ScalarType require_floating(const char* op, const Tensor& x) {
+    const ScalarType dtype = x.scalar_type();
+    STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double || dtype == ScalarType::BFloat16, op,
+                    ": x must be float32, float64 or bfloat16");
+    return dtype;
+}
+
+Parallel torch_threads() {
+    return [](int64_t count, const Range& range) {
+        if (forked)
+            range(0, count);
+        else
+            torch::stable::parallel_for(0, count, 1, range);
+    };
+}
+
+}  // namespace dcrnn

@@ -1,0 +1,150 @@
+"""The DCRNN encoder-decoder in the compiled CPU kernels: schema, fakes and autograd; ``csrc/torch`` implements it.
+
+Shape legend: B batch, P past steps, F future steps, S = P+F, N nodes, C input channels, O output channels, H units,
+W = H padded to a multiple of 16, L layers, M diffusion terms.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.weights import CellWeights, padded_units
+
+OP = "dcrnn_fast::seq2seq_cpu"
+BACKWARD = "dcrnn_fast::seq2seq_cpu_backward"
+
+torch.library.define(
+    OP,
+    "(Tensor x_BPNC, Tensor[] terms, SymInt num_terms, Tensor[] encoder, Tensor[] decoder, "
+    "Tensor projection_weight_OH, Tensor projection_bias_O, Tensor labels_BFNO, Tensor feed_label_F, bool save)"
+    " -> (Tensor, Tensor)",
+)
+torch.library.define(
+    BACKWARD,
+    "(Tensor grad_BFNO, Tensor x_BPNC, Tensor[] terms, SymInt num_terms, Tensor[] encoder, Tensor[] decoder, "
+    "Tensor projection_weight_OH, Tensor labels_BFNO, Tensor feed_label_F, Tensor prediction_BFNO, Tensor saved, "
+    "bool x_wanted, bool labels_wanted) -> (Tensor, Tensor[], Tensor[], Tensor, Tensor, Tensor)",
+)
+
+
+@torch.library.register_fake(OP)
+def _(
+    x_BPNC: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    encoder: list[Tensor],
+    decoder: list[Tensor],
+    projection_weight_OH: Tensor,
+    projection_bias_O: Tensor,
+    labels_BFNO: Tensor,
+    feed_label_F: Tensor,
+    save: bool,
+) -> tuple[Tensor, Tensor]:
+    B, P, N, _ = x_BPNC.shape
+    steps, units = P + labels_BFNO.shape[1], padded_units(projection_weight_OH.shape[1])
+    # h, r, u and c of every step.
+    saved = x_BPNC.new_empty((4, steps, len(encoder) // 4, B, N, units) if save else (0,))
+    return x_BPNC.new_empty(labels_BFNO.shape), saved
+
+
+@torch.library.register_fake(BACKWARD)
+def _(
+    grad_BFNO: Tensor,
+    x_BPNC: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    encoder: list[Tensor],
+    decoder: list[Tensor],
+    projection_weight_OH: Tensor,
+    labels_BFNO: Tensor,
+    feed_label_F: Tensor,
+    prediction_BFNO: Tensor,
+    saved: Tensor,
+    x_wanted: bool,
+    labels_wanted: bool,
+) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+    return (
+        x_BPNC.new_empty(x_BPNC.shape if x_wanted else (0,)),
+        [tensor.new_empty(tensor.shape) for tensor in encoder],
+        [tensor.new_empty(tensor.shape) for tensor in decoder],
+        projection_weight_OH.new_empty(projection_weight_OH.shape),
+        projection_weight_OH.new_empty(projection_weight_OH.shape[0]),
+        labels_BFNO.new_empty(labels_BFNO.shape if labels_wanted else (0,)),
+    )
+
+
+def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    x_BPNC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, labels_BFNO, feed_label_F, save = inputs
+    if not save:
+        raise RuntimeError(f"{OP}: a backward needs save=True")
+    ctx.num_encoder = len(encoder)
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(x_BPNC, projection_weight_OH, labels_BFNO, feed_label_F, *output, *terms, *encoder, *decoder)
+
+
+def _gradient(ctx, grad_BFNO, _):  # type: ignore[no-untyped-def]
+    x_BPNC, projection_weight_OH, labels_BFNO, feed_label_F, prediction_BFNO, saved, *rest = ctx.saved_tensors
+    terms, cells = rest[:6], rest[6:]
+    x_wanted, labels_wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[7]
+    dx, dencoder, ddecoder, dweight, dbias, dlabels = torch.ops.dcrnn_fast.seq2seq_cpu_backward(
+        grad_BFNO,
+        x_BPNC,
+        terms,
+        ctx.num_terms,
+        cells[: ctx.num_encoder],
+        cells[ctx.num_encoder :],
+        projection_weight_OH,
+        labels_BFNO,
+        feed_label_F,
+        prediction_BFNO,
+        saved,
+        x_wanted,
+        labels_wanted,
+    )
+    return (
+        dx if x_wanted else None,
+        [None] * len(terms),
+        None,
+        dencoder,
+        ddecoder,
+        dweight,
+        dbias,
+        dlabels if labels_wanted else None,
+        None,
+        None,
+    )
+
+
+torch.library.register_autograd(OP, _gradient, setup_context=_setup)
+
+
+def dcrnn_seq2seq_cpu(
+    x_BPNC: Tensor,
+    terms: DiffusionTerms,
+    encoder: Sequence[CellWeights],
+    decoder: Sequence[CellWeights],
+    projection_weight_OH: Tensor,
+    projection_bias_O: Tensor,
+    labels_BFNO: Tensor,
+    feed_label_F: Tensor,
+) -> Tensor:
+    """``dcrnn_seq2seq`` in the compiled kernels; same contract, with labels and coins given."""
+    encoder_flat = [tensor for weights in encoder for tensor in weights]
+    decoder_flat = [tensor for weights in decoder for tensor in weights]
+    differentiable = [x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat]
+    save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
+    prediction_BFNO, _ = torch.ops.dcrnn_fast.seq2seq_cpu(
+        x_BPNC,
+        terms.tensors,
+        terms.num_terms,
+        encoder_flat,
+        decoder_flat,
+        projection_weight_OH,
+        projection_bias_O,
+        labels_BFNO,
+        feed_label_F,
+        save,
+    )
+    return prediction_BFNO

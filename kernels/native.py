@@ -1,0 +1,78 @@
+"""The compiled kernels: found, checked before they are opened, opened once; or the reason why there are none.
+
+Build facts lie in a JSON file beside the shared object. They are compared first, because opening a library of another
+version could already crash the process; a refusal is a reason that ``auto`` passes by and a named backend raises.
+"""
+
+import json
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast import __version__
+from dcrnn_fast.kernels.dispatch import autocast_dtype
+
+MODULE = "_dcrnn_fast_C"
+REBUILD = "build it with: pip install --no-build-isolation ."
+CPU_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+
+
+class Library(NamedTuple):
+    """The opened module and its build facts, or why there is none."""
+
+    module: ModuleType | None
+    facts: dict[str, Any]
+    reason: str | None
+
+
+def refusal(facts: dict[str, Any], torch_version: str) -> str | None:
+    """Why a library with these build facts may not be opened under this torch, or None."""
+    if facts.get("package") != __version__:
+        return f"the compiled kernels are of dcrnn_fast {facts.get('package')}, this is {__version__}; {REBUILD}"
+    if "reason" in facts:
+        return f"the kernels are not compiled: {facts['reason']}"
+    needed = tuple(int(part) for part in str(facts["torch_target"]).split("."))
+    if tuple(int(part) for part in torch_version.split(".")[:2]) < needed:
+        return f"the compiled kernels need torch {facts['torch_target']} or newer, this is {torch_version}; {REBUILD}"
+    return None
+
+
+@cache
+def library() -> Library:
+    """Opens the compiled kernels, once."""
+    spec = find_spec(MODULE)
+    # Without a module, the facts of an install that compiled nothing lie where it would: beside the package.
+    beside = spec or find_spec("dcrnn_fast")
+    assert beside is not None
+    assert beside.origin is not None
+    folder = Path(beside.origin).parent if spec else Path(beside.origin).parent.parent
+    try:
+        facts = json.loads((folder / f"{MODULE}.json").read_text())
+    except FileNotFoundError:
+        what = f"{MODULE} has no build facts beside it" if spec else "the kernels are not compiled"
+        return Library(None, {}, f"{what}; {REBUILD}")
+    reason = refusal(facts, torch.__version__)
+    if reason is None and spec is None:
+        reason = f"{MODULE} is missing beside its build facts; {REBUILD}"
+    if reason is not None:
+        return Library(None, facts, reason)
+    try:
+        return Library(import_module(MODULE), facts, None)
+    except ImportError as error:
+        return Library(None, facts, f"{MODULE} cannot be opened ({str(error).splitlines()[0]}); {REBUILD}")
+
+
+def why_not_cpu(x: Tensor) -> str | None:
+    """The reason why the compiled CPU kernels cannot take ``x``, or None."""
+    if x.device.type != "cpu":
+        return f"x is on {x.device}"
+    dtype = autocast_dtype(x) or x.dtype
+    if dtype not in CPU_DTYPES:
+        return f"no kernels for {dtype}"
+    return library().reason
