@@ -36,7 +36,7 @@ types: $(VENV)/dev.stamp
 	@ln -s ../../../kernels $(addprefix ../../../,$(filter-out %/__pycache__,$(wildcard dcrnn_fast/*))) build/types/dcrnn_fast/
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p dcrnn_fast
 
-$(VENV)/run.stamp: pyproject.toml setup.py constraints.txt
+$(VENV)/run.stamp: pyproject.toml setup.py constraints.txt $(wildcard csrc/*/*)
 	@test -n "$$(command -v $(PYTHON))" || { echo "make: no $(PYTHON); on Debian or Ubuntu: $(APT_LINE)" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make: $(PYTHON) is $$($(PYTHON) -V), Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 2; }
@@ -44,7 +44,7 @@ $(VENV)/run.stamp: pyproject.toml setup.py constraints.txt
 	  && command -v g++ >/dev/null || { echo "make: a package is missing; on Debian or Ubuntu: $(APT_LINE)" >&2; exit 2; }
 	@echo "setting up $(VENV) (once)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install -c constraints.txt setuptools wheel
+	@$(PIP) install -c constraints.txt setuptools wheel torch # before the package: its kernels compile against torch
 	@$(PIP) install -c constraints.txt --no-build-isolation -e .
 	@touch $@
 

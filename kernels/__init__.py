@@ -7,7 +7,7 @@
 
 Every function takes ``backend=``: "auto", or one to insist on (``dispatch.py``). ``specification`` is what all
 others must equal; it is plain PyTorch under autograd and runs in any precision. ``manual`` is plain PyTorch with a
-hand-written backward: it saves less memory, and is the oracle for fused backends.
+hand-written backward: it saves less memory, and is the oracle for fused backends. ``cpu`` is compiled from ``csrc/``.
 """
 
 from dcrnn_fast.kernels.dcgru_cell import dcgru_cell
