@@ -3,8 +3,6 @@
 Shape legend: T time, N sensors, C channels.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from dcrnn_fast.data.read_axis import make_from_file
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
+from dcrnn_fast.graph.matrices import NUMPY_DAMAGE, load_archive
 from dcrnn_fast.graph.messages import about, one_line
 
 _TIMES = ("times", "time", "timestamps", "t_unix", "t_unix_local")
@@ -31,7 +30,7 @@ def read_npz(path: Path, data: DataConfig) -> tuple[SensorSeries, SensorGraph | 
         UserError: unreadable, truncated or pickled, no such array, shapes that do not fit.
     """
     with about(path):
-        arrays = _load_archive(path)
+        arrays = load_archive(path)
         candidates = {
             name: array
             for name, array in arrays.items()
@@ -61,7 +60,7 @@ def read_npy(path: Path, data: DataConfig) -> SensorSeries:
     with about(path):
         try:
             readings = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except NUMPY_DAMAGE as error:
             raise UserError(f"not a readable .npy file, or a truncated one ({one_line(error)[:120]})") from error
         if not isinstance(readings, np.ndarray) or readings.ndim not in (2, 3):
             raise UserError(f"wanted (time, sensors) or (time, sensors, channels), got {np.shape(readings)}")
@@ -69,18 +68,6 @@ def read_npy(path: Path, data: DataConfig) -> SensorSeries:
         _, num_sensors, num_channels = readings_TNC.shape
     ids, channels = (tuple(map(str, range(count))) for count in (num_sensors, num_channels))
     return make_from_file(readings_TNC, None, ids, path, data, channels=("value",) if num_channels == 1 else channels)
-
-
-def _load_archive(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise UserError("holds a single array, not an archive; name it .npy")
-            return {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"not a readable .npz file, or a truncated one ({one_line(error)[:120]})") from error
 
 
 def _texts(arrays: dict[str, np.ndarray], names: tuple[str, ...], count: int) -> tuple[str, ...] | None:

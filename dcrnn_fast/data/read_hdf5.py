@@ -36,7 +36,7 @@ def read_hdf5(path: Path, data: DataConfig) -> SensorSeries:
                 if _text(group.attrs.get("pandas_type")) == "frame_table":
                     return _read_table(group, path, data)
                 return _read_fixed(group, path, data)
-        except (KeyError, RuntimeError) as error:
+        except (LookupError, RuntimeError) as error:
             raise UserError(f"not a table as pandas writes it, or a damaged one ({one_line(error)[:120]})") from error
         except OSError as error:
             raise UserError(

@@ -4,10 +4,10 @@ Shape legend: T time, Y latitudes, X longitudes, N nodes, C channels.
 """
 
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -17,23 +17,10 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.times import parse_time
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, from_grid, read_land_mask
+from dcrnn_fast.graph.grid import NETCDF_DAMAGE
 from dcrnn_fast.graph.messages import about, first_few, one_line
 from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES
 from dcrnn_fast.graph.tables import plain_name
-
-_DAMAGE = (
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""what scipy, h5netcdf and xarray raise on damaged files, beside OSError"""
 
 
 def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -49,6 +36,8 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[Senso
     with about(path):
         engine = netcdf_engine(path)
         try:
+            if engine == "h5netcdf":
+                _require_root(path)
             with xr.open_dataset(path, engine=engine, decode_times=False) as opened:
                 lazy = _with_coordinates(opened)
                 time_name, times_T = _times(lazy)
@@ -56,8 +45,10 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[Senso
                 dataset = lazy[names].load()
         except UserError:
             raise
-        except _DAMAGE as error:
+        except NETCDF_DAMAGE as error:
             raise UserError(f"not a readable NetCDF file, or a truncated one ({one_line(error)[:120]})") from error
+        if empty := [dim for dim in dataset[names[0]].dims if dataset.sizes[dim] == 0]:
+            raise UserError(f"its dimension {empty[0]} is empty")
         space = [dim for dim in dataset[names[0]].dims if dim != time_name and dataset.sizes[dim] > 1]
         single = [dim for dim in dataset[names[0]].dims if dim != time_name and dataset.sizes[dim] == 1]
         if not space and single:
@@ -89,6 +80,12 @@ def netcdf_engine(path: Path) -> str:
     raise UserError(f"neither classic NetCDF (CDF) nor NetCDF-4 (HDF5): it begins with {signature!r}")
 
 
+def _require_root(path: Path) -> None:
+    """Fails where h5netcdf would fail half-made, and later print a traceback from its destructor."""
+    with h5py.File(path, "r") as file:
+        file.attrs.get("_nc3_strict")
+
+
 def _with_coordinates(dataset: xr.Dataset) -> xr.Dataset:
     """Positions and ids of stations are coordinates, whether the file says so or not."""
     known = (*LATITUDE_NAMES, *LONGITUDE_NAMES, *(name for name in ID_NAMES if name))
@@ -116,13 +113,19 @@ def _times(dataset: xr.Dataset) -> tuple[str, np.ndarray]:
             raise UserError(f"times in {units!r} must be whole numbers")
         first = parse_time(match[1].split()[0], "the time unit's date").astype("datetime64[M]")
         return found[0], (first + months.astype(np.int64)).astype("datetime64[s]")
-    decoded = xr.decode_cf(dataset[[found[0]]].load())[found[0]]
-    if decoded.dtype.kind != "M":
-        raise UserError(
-            f"its times ({units!r}, calendar {axis.attrs.get('calendar', 'standard')!r}) are no dates of the common "
-            "calendar"
-        )
-    return found[0], decoded.values.astype("datetime64[s]")
+    try:
+        times_T = xr.decode_cf(dataset[[found[0]]].load())[found[0]].values
+    # ImportError: xarray wants cftime for other calendars.
+    except (ImportError, LookupError, OverflowError, ValueError) as error:
+        raise _no_dates(axis) from error
+    if times_T.dtype.kind != "M":
+        raise _no_dates(axis)
+    return found[0], times_T.astype("datetime64[s]")
+
+
+def _no_dates(axis: xr.DataArray) -> UserError:
+    units, calendar = axis.attrs.get("units", ""), axis.attrs.get("calendar", "standard")
+    return UserError(f"its times ({units!r}, calendar {calendar!r}) are no dates of the common calendar")
 
 
 def _variable_names(dataset: xr.Dataset, time_name: str, wanted: tuple[str, ...]) -> list[str]:

@@ -21,6 +21,20 @@ from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.graph.tables import plain_name
 
+NETCDF_DAMAGE = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""what the libraries that read NetCDF raise on damaged files, beside OSError"""
+
 
 def from_grid(
     latitudes_Y: Sequence[float] | np.ndarray,
@@ -175,18 +189,7 @@ def _pick(candidates: dict[str, tuple[np.ndarray, str]]) -> tuple[np.ndarray, np
 def _damage_told(path: Path, read: Callable[[Path], Any]) -> Any:
     try:
         return read(path)
-    # What the two readers raise on damaged files; OSError passes, and is told by the caller.
-    except (
-        AssertionError,
-        EOFError,
-        LookupError,
-        MemoryError,
-        OverflowError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        struct.error,
-    ) as error:
+    except NETCDF_DAMAGE as error:
         raise UserError(f"not a readable NetCDF file, or a truncated one ({one_line(error)[:100]})") from error
 
 

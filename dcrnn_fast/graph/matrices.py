@@ -3,6 +3,7 @@
 Shape legend: N nodes, R rows and C columns of a text file.
 """
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,21 @@ from dcrnn_fast.graph.tables import Row, is_number, read_rows
 ADJACENCY_KEYS = ("adjacency", "adj", "adj_mx", "adjacency_matrix", "A", "W", "weights", "matrix", "arr_0")
 ID_KEYS = ("ids", "sensor_ids", "node_ids")
 POSITION_KEYS = ("positions_N2", "positions", "coordinates")
+NUMPY_DAMAGE = (
+    EOFError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""what numpy and zipfile raise on damaged files; OSError, which means that reading itself failed, is not among them"""
 
 
 def from_matrix(matrix: Any, ids: Sequence[str] | None = None, positions_N2: np.ndarray | None = None) -> SensorGraph:
@@ -95,20 +111,7 @@ def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             return loaded
         with loaded:
             return {key: loaded[key] for key in loaded.files}
-    # What numpy and zipfile raise on damaged files; OSError, which means that reading itself failed, passes.
-    except (
-        EOFError,
-        KeyError,
-        MemoryError,
-        NotImplementedError,
-        OverflowError,
-        RuntimeError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except NUMPY_DAMAGE as error:
         if "allow_pickle" in str(error):
             raise UserError("holds Python objects, which are never loaded; save plain numbers") from error
         raise UserError(f"not a readable numpy file, or a truncated one ({one_line(error)[:100]})") from error

@@ -136,6 +136,53 @@ def test_garbage_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
         assert name in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_a_garbled_numpy_header_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    (np.save if name == "x.npy" else np.savez)(path, READINGS)
+    whole = path.read_bytes()
+    # An open bracket, and no expression at all: numpy passes on what Python's parser raises.
+    for before, after in ((b"(40, 3), }", b"(40, 3),(("), (b"{'descr'", b",'descr' ")):
+        assert before in whole
+        path.write_bytes(whole.replace(before, after))
+        with pytest.raises(UserError, match="truncated"):
+            _read(path, start="2024-01-01", freq="5min")
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_root_of_netcdf_4_is_refused_without_noise(tmp_path: Path) -> None:
+    path = tmp_path / "x.nc"
+    xr.Dataset({"v": (("time", "station"), READINGS)}, {"time": TIMES}).to_netcdf(path, engine="h5netcdf")
+    whole = bytearray(path.read_bytes())
+    root = whole.index(b"OHDR")
+    whole[root + 8] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match=r"x\.nc"):
+        _read(path)
+
+
+@pytest.mark.parametrize(
+    ("units", "calendar"),
+    [("days since 2000-01-01", "noleap"), ("days since 2000-01-01", "360_day"), ("fortnights since 2000-01-01", None)],
+)
+def test_times_that_are_no_dates_are_named(units: str, calendar: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "x.nc"
+    attributes = {"units": units} | ({} if calendar is None else {"calendar": calendar})
+    times = ("time", np.arange(40), attributes)
+    xr.Dataset({"v": (("time", "station"), READINGS)}, {"time": times}).to_netcdf(path, engine="scipy")
+    with pytest.raises(UserError, match=f"{units}.*no dates of the common calendar"):
+        _read(path)
+
+
+def test_an_empty_dimension_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.nc"
+    for name, steps, stations in (("time", 0, 3), ("station", 40, 0)):
+        readings = ("time", "station"), READINGS[:steps, :stations]
+        xr.Dataset({"v": readings}, {"time": TIMES[:steps]}).to_netcdf(path, engine="h5netcdf")
+        with pytest.raises(UserError, match=f"dimension {name} is empty"):
+            _read(path)
+
+
 def test_a_csv_without_times_needs_start_and_freq(tmp_path: Path) -> None:
     _frame().to_csv(tmp_path / "x.csv", index=False)
     with pytest.raises(UserError, match="no time column: give --start"):
