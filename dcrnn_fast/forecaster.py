@@ -31,6 +31,7 @@ from dcrnn_fast.graph.messages import first_few
 from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.training.checkpoint import Checkpoint, newest_good, read_good
+from dcrnn_fast.training.distributed import choose_device
 
 _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
 _SAME_WEIGHT = 1e-6
@@ -172,7 +173,12 @@ class Forecaster:
         values = np.asarray(readings)
         if times is None:
             raise UserError("readings without times: give times, one a row or that of the newest row")
-        times_T = np.asarray(times).astype("datetime64[s]")
+        try:
+            times_T = np.asarray(times).astype("datetime64[s]")
+        except (TypeError, ValueError) as error:
+            raise UserError(f"times must be datetime64, datetimes or ISO texts, got {times!r:.60}") from error
+        if values.ndim not in (2, 3):
+            raise UserError(f"readings must be (time, sensors) or (time, sensors, channels), got {values.shape}")
         if times_T.ndim == 0:
             times_T = count_from(np.datetime64(times_T.item(), "s"), -form.interval, len(values))[::-1]
         return make_series(
@@ -244,7 +250,8 @@ def load(
         device: auto: the GPU where there is one, else the CPU.
         backend, precision: left out: what the model was trained with.
     Raises:
-        UserError: no checkpoint there, damaged and no other good one beside it, or of another shape than it says.
+        UserError: no checkpoint there, damaged and no other good one beside it, or of another shape than it says; no
+            such device.
     """
     found = _find(Path(path))
     state = found.state
@@ -260,7 +267,7 @@ def load(
     about: dict[str, str | int] = {"checkpoint": str(found.path), "version": str(state["version"])}
     about |= {name: int(training[name]) for name in ("epoch", "step") if name in training}
     return Forecaster(
-        model=model.to(_device(device)).eval(),
+        model=model.to(choose_device(device, local_rank=0)).eval(),
         config=config,
         graph=graph,
         window_format=window_format,
@@ -296,15 +303,6 @@ def _model(
         reason = " ".join(str(error).split()).partition(": ")[2]
         raise UserError(f"checkpoint {path}: its weights do not fit its own configuration: {reason[:300]}") from error
     return model
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
 
 
 def _unnamed(channels: tuple[str, ...]) -> bool:

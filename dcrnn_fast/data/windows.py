@@ -65,8 +65,8 @@ def split_windows(series: SensorSeries, config: DataConfig) -> Split:
     if len(starts_W) == 0:
         longest = max(stop - start for start, stop in segments)
         raise UserError(
-            f"too few steps for one window: past_steps {config.past_steps} + future_steps {config.future_steps} = "
-            f"{window_steps} rows without a gap are needed, the longest stretch has {longest}"
+            f"{config.data}: too few steps for one window: past_steps {config.past_steps} + future_steps "
+            f"{config.future_steps} = {window_steps} rows without a gap are needed, the longest stretch has {longest}"
         )
     if config.split == "published":
         n = len(starts_W)
@@ -83,7 +83,7 @@ def split_windows(series: SensorSeries, config: DataConfig) -> Split:
         )
     if len(train_W) == 0:
         raise UserError(
-            f"no window is left to train on: {len(starts_W)} window(s) of {window_steps} rows, split "
+            f"{config.data}: no window is left to train on: {len(starts_W)} window(s) of {window_steps} rows, split "
             f"{config.split} with train_fraction {config.train_fraction}; give a longer series or shorter windows"
         )
     return Split(

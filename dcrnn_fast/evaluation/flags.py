@@ -1,10 +1,11 @@
 """Flags that ``evaluate`` and ``forecast`` share."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from dcrnn_fast.config.sections import Backend, DataConfig
 from dcrnn_fast.data.window_format import WindowFormat
+from dcrnn_fast.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +25,15 @@ class SourceFlags:
     """time between rows, for data without a time column; left out: the model's"""
 
     def config(self, trained: DataConfig, window_format: WindowFormat) -> DataConfig:
-        """The training run's data section, reading from here instead."""
+        """The training run's data section, reading from here instead.
+
+        Raises:
+            UserError: a flag that says how to read the data, and no data.
+        """
         if self.data is None:
+            if idle := [f.name for f in fields(self) if getattr(self, f.name) != f.default]:
+                flags = ", ".join("--" + name.replace("_", "-") for name in idle)
+                raise UserError(f"{flags}: only with --data; without it the data is read as in training")
             return trained
         return replace(
             trained,

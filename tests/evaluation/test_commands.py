@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -126,6 +127,14 @@ def test_forecast_from_an_array_without_times(city: SmallCity, recent: pd.DataFr
     assert forecast.main([*argv, "--start", str(recent.index[400])]) == 0
     frame = pd.read_csv(tmp_path / "f.csv", parse_dates=["time"])
     assert frame["time"].min() == recent.index[406]
+
+
+@pytest.mark.parametrize("command", [evaluate, forecast])
+def test_how_to_read_the_data_goes_with_the_data(
+    city: SmallCity, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: ModuleType
+) -> None:
+    argv = [str(city.checkpoint), "-o", str(tmp_path / "out.csv"), "--start", "2024-01-01", "--hdf5-key", "df"]
+    assert "--hdf5-key, --start: only with --data" in mistake(capsys, command.main(argv))
 
 
 def test_forecast_without_data_continues_the_built_in_city(city: SmallCity, tmp_path: Path) -> None:

@@ -118,6 +118,10 @@ def test_arrays_with_times_and_ids(city: SmallCity, forecaster: Forecaster) -> N
     with_channel = forecaster.forecast(readings[..., None], times=series.times_T[400 + PAST - 1])
     for forecast in (by_rows, by_newest, by_ids, with_channel):
         np.testing.assert_array_equal(forecast.values_FNO, wanted)
+    with pytest.raises(UserError, match="times must be datetime64"):
+        forecaster.forecast(readings, times="soon")
+    with pytest.raises(UserError, match="readings must be"):
+        forecaster.forecast(readings[0], times=series.times_T[405])
     with pytest.raises(UserError, match="without times"):
         forecaster.forecast(readings)
 

@@ -125,6 +125,8 @@ def test_a_checkpoint_that_was_moved_is_checked_by_itself(city: SmallCity) -> No
 def test_unknown_device(city: SmallCity) -> None:
     with pytest.raises(UserError, match="device must be"):
         dcrnn_fast.load(city.checkpoint, device="gpu0")
+    with pytest.raises(UserError, match=r"device cuda:99: .* this machine has \d+"):
+        dcrnn_fast.load(city.checkpoint, device="cuda:99")
 
 
 def test_evaluate_from_python(city: SmallCity) -> None:
