@@ -13,6 +13,7 @@ from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.forecasts import output_format
+from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.style import require_plot_format
 from dcrnn_fast.files import require_writable_folder
 from dcrnn_fast.forecaster import load
@@ -69,8 +70,8 @@ def _run(argv: list[str]) -> int:
         forecast.plot(flags.plot)
     steps, sensors, _ = forecast.values_FNO.shape
     print(
-        f"{', '.join(forecast.channels)} of {sensors} sensors, {steps} steps from {forecast.times_F[0]} to "
-        f"{forecast.times_F[-1]}: {', '.join(map(str, targets))}"
+        f"{', '.join(map(channel_label, forecast.channels))} of {sensors} sensors, {steps} steps from "
+        f"{forecast.times_F[0]} to {forecast.times_F[-1]}: {', '.join(map(str, targets))}"
     )
     return 0
 

@@ -35,7 +35,7 @@ def parse(cls: type[T], argv: Sequence[str], *, prog: str, description: str, def
                 cls,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalMetavarFromFieldName),
                 prog=prog,
-                description=description,
+                description=description.replace("``", ""),
                 args=list(argv),
                 return_unknown_args=True,
                 **given,

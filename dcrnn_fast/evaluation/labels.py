@@ -1,4 +1,4 @@
-"""Words for horizons: "15 min", "1 h 30 min", "3 months"."""
+"""Words for horizons ("15 min", "1 h 30 min", "3 months") and for channels."""
 
 import numpy as np
 
@@ -14,6 +14,11 @@ def horizon_labels(interval: np.timedelta64, steps: int) -> tuple[str, ...]:
         return tuple(f"{step * months} month{'s' if step * months > 1 else ''}" for step in range(1, steps + 1))
     seconds = int(interval.astype("timedelta64[s]").astype(np.int64))
     return tuple(span_label(step * seconds) for step in range(1, steps + 1))
+
+
+def channel_label(name: str) -> str:
+    """The name, or "channel 0" where a file gave none but a number: "0 of 6 sensors" would say something else."""
+    return f"channel {name}" if name.isdecimal() else name
 
 
 def span_label(seconds: int) -> str:

@@ -3,6 +3,7 @@
 Shape legend: F horizons, N nodes, R rows.
 """
 
+import itertools
 import re
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dcrnn_fast.evaluation.baselines import LastReading
+from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.evaluation.style import (
     BASELINE_MARKERS,
@@ -63,6 +66,7 @@ def plot_horizons(report: Report, channel: int = 0) -> Figure:
     with look():
         figure = new_figure(11, 4.1, f"Error by horizon: {report.data}, {report.split}", _subtitle(report, channel))
         steps_F = np.arange(1, len(report.horizons) + 1)
+        styles = _baseline_styles(report)
         panels: list[Axes] = list(figure.subplots(1, 3))
         figures = (
             ("mae", "MAE", report.units[channel]),
@@ -70,14 +74,13 @@ def plot_horizons(report: Report, channel: int = 0) -> Figure:
             ("mape", "MAPE", "%"),
         )
         for axes, (name, title, unit) in zip(panels, figures, strict=True):
-            for index, (method, sums) in enumerate(report.methods.items()):
+            for method, sums in report.methods.items():
                 values_F = getattr(sums.by_horizon("at", channel), name) * (100 if name == "mape" else 1)
-                if index == 0:
+                if method == report.model_name:
                     axes.plot(steps_F, values_F, color=MODEL, lw=2.6, marker="o", ms=5, label=method, zorder=5)
                 else:
-                    style = (index - 1) % len(BASELINES)
-                    marker = BASELINE_MARKERS[style]
-                    axes.plot(steps_F, values_F, color=BASELINES[style], lw=1.3, marker=marker, ms=4, label=method)
+                    colour, marker = styles[method]
+                    axes.plot(steps_F, values_F, color=colour, lw=1.3, marker=marker, ms=4, label=method)
             axes.set_title(with_unit(title, unit))
             axes.set_xlabel("horizon")
             axes.set_xticks(steps_F, spread(report.horizons, 4))
@@ -85,6 +88,13 @@ def plot_horizons(report: Report, channel: int = 0) -> Figure:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), handlelength=2.4)
     return figure
+
+
+def _baseline_styles(report: Report) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each baseline, the same in every report: the raw last value is not always there."""
+    raw, *others = zip(BASELINES, BASELINE_MARKERS, strict=True)
+    names = [name for name in report.methods if name not in (report.model_name, LastReading.name)]
+    return {LastReading.name: raw} | dict(zip(names, itertools.cycle(others)))
 
 
 def plot_worst_and_best(report: Report, channel: int = 0) -> Figure | None:
@@ -155,7 +165,7 @@ def plot_forecasts(report: Report, channel: int = 0) -> Figure | None:
                 label = f"{report.model_name}, {report.horizons[step - 1]} ahead"
                 axes.plot(times_V, values_VNO[:, node, channel], color=colour, lw=1.5, alpha=0.9, label=label)
             axes.set_title(f"{report.ids[node]}: {rank} sensor, MAE {mae_N[node]:#.3g} over all horizons")
-            axes.set_ylabel(with_unit(report.channels[channel], report.units[channel]))
+            axes.set_ylabel(with_unit(channel_label(report.channels[channel]), report.units[channel]))
             axes.margins(x=0.01)
             time_axis(axes)
         handles, labels = panels[0].get_legend_handles_labels()
@@ -229,7 +239,7 @@ def _by_error(mae_N: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _subtitle(report: Report, channel: int) -> str:
     first, last = (np.datetime_as_string(time, unit="m").replace("T", " ") for time in report.times)
-    name = with_unit(report.channels[channel], report.units[channel])
+    name = with_unit(channel_label(report.channels[channel]), report.units[channel])
     return f"{name}, {len(report.ids)} sensors, {report.num_windows} windows, {first} to {last}"
 
 

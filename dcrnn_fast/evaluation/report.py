@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.metrics import KINDS, HorizonSums, Kind, Scores
 from dcrnn_fast.evaluation.trace import Trace
 from dcrnn_fast.files import require_writable_folder, write_atomically
@@ -81,7 +82,7 @@ class Report:
         ]
         for channel, name in enumerate(self.channels):
             unit = f" in {self.units[channel]}" if self.units[channel] else ""
-            lines += ["", f"{name}{unit}; only observed targets count"]
+            lines += ["", f"{channel_label(name)}{unit}; only observed targets count"]
             for kind in KINDS:
                 lines += ["", *self._block(kind, channel, steps)]
             lines += ["", *self._every_horizon(channel)]

@@ -22,9 +22,9 @@ FAINT = "#8b949e"
 MODEL = "#0b5fa5"
 WORST = "#c1440e"
 NEAR = "#e08214"
-BASELINES = ("#e08214", "#d8b365", "#35978f", "#8073ac", "#b2182b")
+BASELINES = ("#d8b365", "#e08214", "#35978f", "#8073ac", "#b2182b")
 """told apart by people who see colours differently; each line has its own marker beside"""
-BASELINE_MARKERS = ("s", "D", "^", "v", "P")
+BASELINE_MARKERS = ("D", "s", "^", "v", "P")
 
 _LOOK: Any = {
     "axes.edgecolor": FAINT,

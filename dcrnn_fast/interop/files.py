@@ -3,6 +3,7 @@
 import io
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +82,10 @@ def _read_npz(path: Path, payload: bytes) -> dict[str, Tensor]:
 
 def _load_torch(path: Path, payload: bytes) -> Any:
     try:
-        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # That a pickle is of another protocol than torch writes: one line about the file follows anyhow.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if named := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(

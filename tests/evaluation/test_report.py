@@ -16,7 +16,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.labels import horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
-from dcrnn_fast.evaluation.plots import save_plots
+from dcrnn_fast.evaluation.plots import plot_horizons, save_plots
 from dcrnn_fast.evaluation.report import Report
 from tests.evaluation.small_city import SmallCity, make_small_city
 
@@ -214,3 +214,18 @@ def test_each_channel_has_its_own_plots_and_table(report: Report, tmp_path: Path
     names = {path.name for path in save_plots(both, tmp_path)}
     assert {"horizons_speed.png", "horizons_flow_h.png", "map_flow_h.png"} <= names
     assert "\nflow / h; only observed" in both.table()
+
+
+def test_a_method_has_one_colour_whatever_stands_beside_it(report: Report) -> None:
+    def colours(of: Report) -> dict[str, object]:
+        return {str(line.get_label()): line.get_color() for line in plot_horizons(of).axes[0].get_lines()}
+
+    every = colours(report)
+    assert len(set(every.values())) == len(report.methods)
+    some = {name: sums for name, sums in report.methods.items() if name != "raw last value"}
+    assert colours(replace(report, methods=some)) == {name: every[name] for name in some}
+
+
+def test_a_channel_that_is_only_a_number_is_called_one(report: Report) -> None:
+    table = replace(report, channels=("0",)).table()
+    assert "\nchannel 0 in mph; only observed" in table

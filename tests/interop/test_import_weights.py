@@ -257,6 +257,14 @@ class _Runs:
         return (Path.touch, (self.proof,))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_pickle_that_torch_did_not_write_is_refused_without_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(pickle.dumps([["a"], np.zeros(3)], protocol=4))
+    with pytest.raises(UserError, match="no file of torch"):
+        read_weights(path)
+
+
 @pytest.mark.parametrize("new_format", [True, False])
 def test_a_pickle_that_would_run_code_runs_nothing(two_layers: GoldenCase, tmp_path: Path, new_format: bool) -> None:
     proof = tmp_path / "it_ran"
