@@ -12,10 +12,10 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import window_format_of
 from dcrnn_fast.data.known import download
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
-from dcrnn_fast.data.sources import read_source
+from dcrnn_fast.data.sources import match_series, read_source
 from dcrnn_fast.data.store import verify_store, write_store
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
+from dcrnn_fast.graph import SensorGraph, read_graph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ def prepare(data: DataConfig, graph: GraphConfig, output: Path) -> tuple[SensorS
     if graph.graph is not None:
         own_graph = read_graph(graph, ids=series.ids)
     if own_graph is not None:
-        own_graph = match_graph(own_graph, series.ids, graph.match)
+        series, own_graph = match_series(own_graph, series, graph.match)
     require_observed_sensors(series, window_format_of(series, data).target_channels, data.data)
     write_store(output, series, own_graph)
     return series, own_graph

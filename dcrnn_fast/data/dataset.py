@@ -12,12 +12,12 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.inputs import readable, with_time_channels
 from dcrnn_fast.data.scaler import Scaler, fit_scaler
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
-from dcrnn_fast.data.sources import read_source
+from dcrnn_fast.data.sources import match_series, read_source
 from dcrnn_fast.data.times import advance
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.data.windows import WindowSet, split_windows
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
+from dcrnn_fast.graph import SensorGraph, read_graph
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -160,7 +160,7 @@ def open_data(data: DataConfig, graph: GraphConfig, *, scaler: Scaler | None = N
         own_graph = read_graph(graph, ids=series.ids)
     if own_graph is None:
         raise UserError(f"{data.data} brings no graph along: give one with --graph")
-    matched = match_graph(own_graph, series.ids, graph.match)
+    series, matched = match_series(own_graph, series, graph.match)
     if matched.positions_N2 is None and series.positions_N2 is not None:
         matched = matched.with_positions(series.positions_N2)
     return assemble_data(series, matched, data, scaler=scaler)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.city import synthetic_city
@@ -16,7 +17,7 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.store import MANIFEST, open_store
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph, read_positions
-from dcrnn_fast.graph.messages import about
+from dcrnn_fast.graph.messages import about, first_few
 
 _FORMAT_OF = {
     ".h5": "hdf5",
@@ -57,6 +58,23 @@ def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
 def read_series(data: DataConfig) -> SensorSeries:
     """``read_source`` without the graph."""
     return read_source(data, GraphConfig())[0]
+
+
+def match_series(
+    graph: SensorGraph, series: SensorSeries, how: Literal["id", "position"]
+) -> tuple[SensorSeries, SensorGraph]:
+    """``match_graph``, and the series with a note about the graph's nodes that it has no readings of.
+
+    Raises:
+        UserError: as ``match_graph``.
+    """
+    matched = match_graph(graph, series.ids, how)
+    if how == "position" or matched.num_nodes == graph.num_nodes:
+        return series, matched
+    known = set(series.ids)
+    spare = [node for node in graph.ids if node not in known]
+    note = f"{len(spare)} nodes of the graph have no series and are left out: {first_few(spare)}"
+    return series.with_notes((*series.notes, note)), matched
 
 
 def _read_any(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -131,5 +149,5 @@ def _read_known(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
         config = replace(graph, graph=str(folder / name / known.graph.name))
         if known.match == "position" and graph.match == "id":
             config = replace(config, match="position")
-        own_graph = match_graph(read_graph(config, ids=series.ids), series.ids, config.match)
+        series, own_graph = match_series(read_graph(config, ids=series.ids), series, config.match)
     return series, own_graph

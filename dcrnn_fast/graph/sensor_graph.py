@@ -5,7 +5,6 @@ Shape legend: N nodes, E edges. A weight at (row i, column j) is an edge from no
 
 import hashlib
 import json
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ import scipy.sparse
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.csr import canonical_csr
 from dcrnn_fast.graph.messages import first_few, one_line
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -132,8 +129,8 @@ class SensorGraph:
 def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id", "position"]) -> SensorGraph:
     """The graph with its nodes in the series' order and under the series' ids.
 
-    ``id``: node and column belong together where their ids are equal; graph nodes without a column are left out, and
-    the log says how many. ``position``: the i-th node is the i-th column, whatever they are called.
+    ``id``: node and column belong together where their ids are equal; graph nodes without a column are left
+    out. ``position``: the i-th node is the i-th column, whatever they are called.
 
     Raises:
         UserError: a column has no node (the first few are named), or by position the numbers differ.
@@ -157,12 +154,7 @@ def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id"
             f"{_spelling_hint(unmatched, graph.ids)}; correct the ids, or match by position (--match position) if the "
             "i-th column is the i-th node"
         )
-    wanted = set(series_ids)
-    if left_out := [node for node in graph.ids if node not in wanted]:
-        _log.warning("%d graph nodes have no series and are left out: %s", len(left_out), first_few(left_out))
-    elif tuple(series_ids) == graph.ids:
-        return graph
-    return graph.take(series_ids)
+    return graph if tuple(series_ids) == graph.ids else graph.take(series_ids)
 
 
 def require_unique_ids(ids: Sequence[str]) -> None:

@@ -410,3 +410,13 @@ def test_unknown_names_endings_and_folders(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no series"):
         _read(tmp_path / "empty")
+
+
+def test_nodes_of_the_graph_without_readings_are_left_out_and_said(tmp_path: Path) -> None:
+    _frame().to_csv(tmp_path / "x.csv")
+    ids = ["z", *IDS[::-1], "y"]
+    pd.DataFrame(np.eye(5), index=ids, columns=ids).to_csv(tmp_path / "graph.csv")
+    config = DataConfig(data=str(tmp_path / "x.csv"), past_steps=2, future_steps=2)
+    data = open_data(config, GraphConfig(graph=str(tmp_path / "graph.csv")))
+    assert data.graph.ids == tuple(IDS)
+    assert data.notes == ("2 nodes of the graph have no series and are left out: 'z', 'y'",)
