@@ -36,14 +36,20 @@ def fit_baselines(data: ForecastData) -> tuple[list[Baseline], list[str]]:
     """Fit every baseline that makes sense for this data.
 
     Returns:
-        The baselines, and a line for each one that is left out, with the reason.
+        The baselines, and a line for each one that is left out or knows less than its name says.
     """
     rows = TargetRows(data)
     baselines: list[Baseline] = [LastValue(rows)]
     notes = []
     if rows.any_missing:
         baselines.append(LastReading(rows))
-    baselines.append(SlotMean(rows, data.window_format.interval))
+    slots = SlotMean(rows, data.window_format.interval)
+    baselines.append(slots)
+    if slots.unseen:
+        notes.append(
+            f"{slots.name}: training saw {len(slots.mean_GNO) - slots.unseen} of its {len(slots.mean_GNO)} slots; the "
+            "others take the mean of their time of day, failing that the sensor's mean"
+        )
     if rows.num_series > VAR_MAX_SERIES:
         notes.append(
             f"VAR({VAR_LAGS}) is left out: {rows.num_series} series are too many for a dense regression "
@@ -102,6 +108,8 @@ class SlotMean:
             any_day_G = np.tile(np.arange(slots_a_day), 7)
             self._slot_T = _weekly_slots(rows.times_T, interval, slots_a_day)
         sums_GNO, counts_GNO = self._totals(len(any_day_G))
+        self.unseen = int((counts_GNO.sum(axis=(1, 2)) == 0).sum())
+        """slots without any observed training reading"""
         pooled = _indicator(any_day_G)
         any_day_mean = mean_or(_product(pooled, sums_GNO), _product(pooled, counts_GNO), rows.mean_NO)
         self.mean_GNO = mean_or(sums_GNO, counts_GNO, any_day_mean[any_day_G])

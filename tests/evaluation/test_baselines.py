@@ -89,6 +89,9 @@ def test_a_slot_that_training_never_saw_takes_its_time_of_day_then_the_sensors_m
     assert mean[friday + 6, 0] == pytest.approx(7)
     assert mean[friday + 12, 1] == pytest.approx(13)
     assert mean[friday + 12, 0] == pytest.approx(float(rows.mean_NO[0, 0]))
+    # Training reads Monday, Tuesday and the first hours of Wednesday.
+    seen = int(data.train.starts_W[-1]) + 6
+    assert f"weekly mean: training saw {seen} of its 168 slots" in fit_baselines(data)[1][0]
 
 
 def test_months_are_compared_with_the_same_month_of_the_year() -> None:
@@ -165,7 +168,7 @@ def test_too_many_series_leave_the_autoregression_out_and_say_so(monkeypatch: py
     monkeypatch.setattr("dcrnn_fast.evaluation.baselines.VAR_MAX_SERIES", 1)
     baselines, notes = fit_baselines(data_of(readings))
     assert [b.name for b in baselines] == ["last value", "weekly mean"]
-    assert "VAR(3) is left out: 2 series" in notes[0]
+    assert "VAR(3) is left out: 2 series" in notes[-1]
 
 
 def test_a_single_past_step_leaves_one_lag() -> None:
