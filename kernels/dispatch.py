@@ -1,6 +1,7 @@
 """Which implementation of an operator runs: ``backend=`` is resolved here, in Python, before the operator is called."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -57,7 +58,8 @@ def choose(op: str, implementations: Sequence[Implementation], backend: str, x: 
 
 @cache
 def _say_once(message: str) -> None:
-    _log.warning(message)
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, the first speaks for all
+        _log.warning(message)
 
 
 def autocast_dtype(x: Tensor) -> torch.dtype | None:

@@ -1,9 +1,8 @@
 """The M diffusion terms of a graph as tensors, and how plain PyTorch applies them.
 
-Every recursion over every support is linear in x, so a graph is M fixed operators P_m with P_0 = I (DESIGN: the
-mathematics is one linear operator per term). The other M-1 stand on top of each other in one sparse matrix of
-S = (M-1) N rows: one sparse product diffuses for all terms. The stacked transposes serve the backward pass, which
-diffuses the gradient.
+Every recursion over every support is linear in x, so a graph is M fixed operators P_m with P_0 = I. The other M-1 stand
+on top of each other in one sparse matrix of S = (M-1) N rows: one sparse product diffuses for all terms. The stacked
+transposes serve the backward pass, which diffuses the gradient.
 
 Shape legend: N nodes, M diffusion terms, S = (M-1) N stacked rows, E stored entries, R columns of anything.
 """

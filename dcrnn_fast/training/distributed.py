@@ -220,7 +220,7 @@ def choose_device(wanted: str, local_rank: int) -> torch.device:
     if index >= found:
         raise UserError(
             f"device {wanted}: local rank {local_rank} needs GPU {index}, this machine has {found}; "
-            "start fewer processes or use --device cpu"
+            "use --device cpu, or start as many processes as there are GPUs"
         )
     return torch.device("cuda", index)
 

@@ -107,12 +107,15 @@ def check(config: Config, ranks: Ranks | None = None) -> list[str]:
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     lines = [
         f"data: {data.series.num_steps} steps, {data.graph.num_nodes} sensors, {data.graph.num_edges} edges",
+        f"readings: {1 - data.series.observed_TNC.mean():.2%} missing (--missing {data.series.missing})",
         f"windows: {len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test; "
         f"{form.past_steps} steps in, {form.future_steps} out",
         f"model: {parameters} parameters, forecasts {', '.join(form.target_names)}",
         f"training: {run.batches.num_batches()} steps an epoch of {run.batches.batch_size} windows, "
         f"device {ranks.device}, {torch.get_num_threads()} thread(s), {ranks.world} process(es)",
     ]
+    if data.graph.num_edges == data.graph.adjacency.diagonal().astype(bool).sum():
+        lines.append("the graph links no two sensors: each is forecast from its own readings alone")
     if found is not None:
         lines.append(f"resume: {found.path}, epoch {found.state['training']['epoch']}")
     return [*lines, *data.notes]
@@ -286,7 +289,8 @@ def _finish_epoch(
     }
     progress.finish_epoch(row)
     events.add("epoch", **row)
-    unit = "/".join(unit for unit in run.data.window_format.target_units if unit)
+    units = set(run.data.window_format.target_units)
+    unit = units.pop() if len(units) == 1 else ""  # an error over channels of several units has none
     display.say(
         f"epoch {progress.epoch}/{config.epochs}: train {config.loss} {row['train_loss']:.4f}, validation MAE {mae:.4f}"
         f"{f' {unit}' if unit else ''}{' (best)' if row['best'] else ''}, learning rate {row['learning_rate']:.3g}, "

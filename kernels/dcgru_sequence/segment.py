@@ -1,6 +1,6 @@
 """The recurrent core with a hand-written backward: a run of steps through stacked cells, state in, state out.
 
-The encoder, the decoder and ``dcgru_sequence`` are drivers of the two loops here. What they share (DESIGN, section 2):
+The encoder, the decoder and ``dcgru_sequence`` are drivers of the two loops here. What they share:
 - the terms of a layer's new state serve the layer above at this step and the layer itself at the next one;
 - h, the gates r and u, and the candidate c are all that is saved;
 - backward diffuses the gradients before the activations and multiplies from there (``diffusion_conv/manual.py``).
