@@ -36,7 +36,7 @@ types: $(VENV)/dev.stamp
 	@ln -s ../../../kernels $(addprefix ../../../,$(filter-out %/__pycache__,$(wildcard dcrnn_fast/*))) build/types/dcrnn_fast/
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p dcrnn_fast
 
-$(VENV)/run.stamp: pyproject.toml setup.py constraints.txt
+$(VENV)/run.stamp: pyproject.toml setup.py constraints.txt $(wildcard csrc/*/*)
 	@test -n "$$(command -v $(PYTHON))" || { echo "make: no $(PYTHON); on Debian or Ubuntu: $(APT_LINE)" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make: $(PYTHON) is $$($(PYTHON) -V), Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 2; }
@@ -54,5 +54,5 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@touch $@
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf build dist _dcrnn_fast_C* $(VENV)/run.stamp *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find dcrnn_fast kernels bench tests -name __pycache__ -prune -exec rm -rf {} +
