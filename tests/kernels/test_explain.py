@@ -16,7 +16,7 @@ def test_names_the_unit_and_every_reason(monkeypatch: pytest.MonkeyPatch, capsys
     assert "CPU unit for float32: generic\n" in said
     assert "\n  not avx2: " in said
     assert "\ndcrnn_seq2seq: cpu\n" in said
-    assert "\ndiffusion_conv: manual" in said
+    assert "\ndiffusion_conv: cpu" in said
 
 
 def test_says_why_the_kernels_are_passed_by() -> None:
