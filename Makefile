@@ -54,5 +54,5 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@touch $@
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf build dist _dcrnn_fast_C* $(VENV)/run.stamp *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find dcrnn_fast kernels bench tests -name __pycache__ -prune -exec rm -rf {} +

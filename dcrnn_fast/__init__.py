@@ -11,15 +11,17 @@ from dcrnn_fast._source_tree import mount_kernels
 if TYPE_CHECKING:
     from dcrnn_fast.forecaster import load
     from dcrnn_fast.graph import SensorGraph
+    from dcrnn_fast.kernels.explain import explain
     from dcrnn_fast.model import DCRNN, DCGRUCell
 
 __version__ = "0.1.0"
-__all__ = ["DCRNN", "DCGRUCell", "SensorGraph", "__version__", "load"]
+__all__ = ["DCRNN", "DCGRUCell", "SensorGraph", "__version__", "explain", "load"]
 
 _HOME_OF = {
     "DCRNN": "dcrnn_fast.model",
     "DCGRUCell": "dcrnn_fast.model",
     "SensorGraph": "dcrnn_fast.graph",
+    "explain": "dcrnn_fast.kernels.explain",
     "load": "dcrnn_fast.forecaster",
 }
 

@@ -68,6 +68,12 @@ def library() -> Library:
         return Library(None, facts, f"{MODULE} cannot be opened ({str(error).splitlines()[0]}); {REBUILD}")
 
 
+# torch.compile would trace the search for the file.
+@torch.compiler.assume_constant_result
+def _why_not_opened() -> str | None:
+    return library().reason
+
+
 def why_not_cpu(x: Tensor) -> str | None:
     """The reason why the compiled CPU kernels cannot take ``x``, or None."""
     if x.device.type != "cpu":
@@ -75,4 +81,4 @@ def why_not_cpu(x: Tensor) -> str | None:
     dtype = autocast_dtype(x) or x.dtype
     if dtype not in CPU_DTYPES:
         return f"no kernels for {dtype}"
-    return library().reason
+    return _why_not_opened()

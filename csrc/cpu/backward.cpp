@@ -241,17 +241,7 @@ void backward(const Model<T>& model, const Kernels<T>& kernels, const Batch<T>& 
             for (int64_t tile = p * tiles / partitions; tile < (p + 1) * tiles / partitions; ++tile)
                 run.run(tile * elements, std::min(elements, s.B - tile * elements), sums[p]);
     });
-    // Lines of 64 bytes only, so every piece is a whole number of vectors.
-    constexpr int64_t kPiece = 4096;
-    const int64_t numbers = counter.used() / static_cast<int64_t>(sizeof(T));
-    parallel((numbers + kPiece - 1) / kPiece, [&](int64_t first, int64_t last) {
-        for (int64_t piece = first; piece < last; ++piece) {
-            const int64_t start = piece * kPiece, width = std::min(kPiece, numbers - start);
-            for (int64_t p = 1; p < partitions; ++p)
-                kernels.add(memory[p].template numbers<T>() + start, 0, 1, width,
-                            memory[0].template numbers<T>() + start, 0);
-        }
-    });
+    add_partitions(kernels, memory, counter.used() / static_cast<int64_t>(sizeof(T)), parallel);
     write_gradients(model, sums[0], gradients, parallel);
 }
 

@@ -44,4 +44,14 @@ class Arena {
     int64_t used_ = 0;
 };
 
+/// The memory of what lay_out(arena) describes, after lay_out has filled it.
+template <class LayOut>
+Arena laid_out(const LayOut& lay_out) {
+    Arena count;
+    lay_out(count);
+    Arena arena(count.used());
+    lay_out(arena);
+    return arena;
+}
+
 }  // namespace dcrnn

@@ -5,21 +5,6 @@
 namespace dcrnn {
 namespace {
 
-// Takes the memory of a packed matrix and fills it from fill(k, row), which writes row k.
-template <class T, class Fill>
-void pack(Arena& arena, int64_t block_columns, int64_t depth, int64_t columns, Packed<T>& packed, const Fill& fill) {
-    packed = {arena.take<T>(depth * columns), depth, columns};
-    if (packed.data == nullptr) return;
-    std::vector<T> row(columns);
-    for (int64_t k = 0; k < depth; ++k) {
-        fill(k, row.data());
-        for (int64_t j = 0; j < columns; j += block_columns) {
-            const int64_t width = std::min(block_columns, columns - j);
-            std::copy_n(row.data() + j, width, packed.data + j * depth + k * width);
-        }
-    }
-}
-
 template <class T>
 T* pack_bias(Arena& arena, int64_t columns, const T* first, int64_t count, int64_t at, T* into = nullptr) {
     T* bias = into ? into : arena.take<T>(columns);
@@ -87,10 +72,7 @@ ForwardWeights<T> pack_forward(const Model<T>& model, const Kernels<T>& kernels)
         });
         packed.projection_bias = pack_bias(arena, padded(s.O), model.projection_bias, s.O, 0);
     };
-    Arena count;
-    lay_out(count);
-    packed.memory = Arena(count.used());
-    lay_out(packed.memory);
+    packed.memory = laid_out(lay_out);
     return packed;
 }
 
@@ -108,10 +90,7 @@ BackwardWeights<T> pack_backward(const Model<T>& model, const Kernels<T>& kernel
         pack(arena, kernels.block_columns, s.O, s.width(), packed.projection,
              [&](int64_t k, T* row) { std::copy_n(model.projection_weight + k * s.H, s.H, row); });
     };
-    Arena count;
-    lay_out(count);
-    packed.memory = Arena(count.used());
-    lay_out(packed.memory);
+    packed.memory = laid_out(lay_out);
     return packed;
 }
 

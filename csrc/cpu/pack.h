@@ -4,6 +4,8 @@
 // after block, the rows of a block lie one after the other. The order of the depth is that of the panels that meet it.
 #pragma once
 
+#include <algorithm>
+
 #include "csrc/cpu/memory.h"
 #include "csrc/cpu/problem.h"
 
@@ -46,6 +48,21 @@ struct BackwardWeights {
     std::vector<BackwardCell<T>> encoder, decoder;
     Packed<T> projection;
 };
+
+/// Takes the memory of a packed matrix and fills it from fill(k, row), which writes row k.
+template <class T, class Fill>
+void pack(Arena& arena, int64_t block_columns, int64_t depth, int64_t columns, Packed<T>& packed, const Fill& fill) {
+    packed = {arena.take<T>(depth * columns), depth, columns};
+    if (packed.data == nullptr) return;
+    std::vector<T> row(columns);
+    for (int64_t k = 0; k < depth; ++k) {
+        fill(k, row.data());
+        for (int64_t j = 0; j < columns; j += block_columns) {
+            const int64_t width = std::min(block_columns, columns - j);
+            std::copy_n(row.data() + j, width, packed.data + j * depth + k * width);
+        }
+    }
+}
 
 template <class T>
 ForwardWeights<T> pack_forward(const Model<T>& model, const Kernels<T>& kernels);

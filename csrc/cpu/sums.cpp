@@ -27,6 +27,20 @@ void write_cell(const Sizes& s, int64_t channels, const CellSums<T>& sums, const
 }  // namespace
 
 template <class T>
+void add_partitions(const Kernels<T>& kernels, std::vector<Arena>& partitions, int64_t numbers,
+                    const Parallel& parallel) {
+    constexpr int64_t kPiece = 4096;
+    parallel((numbers + kPiece - 1) / kPiece, [&](int64_t first, int64_t last) {
+        for (int64_t piece = first; piece < last; ++piece) {
+            const int64_t start = piece * kPiece, width = std::min(kPiece, numbers - start);
+            for (size_t p = 1; p < partitions.size(); ++p)
+                kernels.add(partitions[p].template numbers<T>() + start, 0, 1, width,
+                            partitions[0].template numbers<T>() + start, 0);
+        }
+    });
+}
+
+template <class T>
 void write_gradients(const Model<T>& model, const Sums<T>& sums, const Gradients<T>& gradients,
                      const Parallel& parallel) {
     const int64_t encoder_cells = model.encoder.size(), cells = encoder_cells + model.decoder.size();
@@ -45,6 +59,8 @@ void write_gradients(const Model<T>& model, const Sums<T>& sums, const Gradients
     std::copy_n(sums.projection_bias, s.O, gradients.projection_bias);
 }
 
+template void add_partitions(const Kernels<float>&, std::vector<Arena>&, int64_t, const Parallel&);
+template void add_partitions(const Kernels<double>&, std::vector<Arena>&, int64_t, const Parallel&);
 template void write_gradients(const Model<float>&, const Sums<float>&, const Gradients<float>&, const Parallel&);
 template void write_gradients(const Model<double>&, const Sums<double>&, const Gradients<double>&, const Parallel&);
 

@@ -45,6 +45,11 @@ inline int64_t partition_count(int64_t tiles) {
     return tiles < kMost ? tiles : kMost;
 }
 
+/// Adds the sums of all partitions to those of the first, in order; `numbers` is a multiple of kLanes.
+template <class T>
+void add_partitions(const Kernels<T>& kernels, std::vector<Arena>& partitions, int64_t numbers,
+                    const Parallel& parallel);
+
 /// Writes sums to gradients in the released layout.
 template <class T>
 void write_gradients(const Model<T>& model, const Sums<T>& sums, const Gradients<T>& gradients,

@@ -7,12 +7,15 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import require_dtypes, require_nodes, require_shape
+from dcrnn_fast.kernels.diffusion_conv.cpu import diffusion_conv_cpu
 from dcrnn_fast.kernels.diffusion_conv.manual import diffusion_conv_manual
 from dcrnn_fast.kernels.diffusion_conv.specification import diffusion_conv_specification
 from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
+from dcrnn_fast.kernels.native import why_not_cpu
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 IMPLEMENTATIONS = (
+    Implementation("cpu", diffusion_conv_cpu, why_not_cpu),
     Implementation("manual", diffusion_conv_manual, always),
     Implementation("specification", diffusion_conv_specification, always),
 )

@@ -243,7 +243,11 @@ def test_compiles_without_graph_breaks() -> None:
     case = Case(P=2, F=2)
     inputs, terms = make_seq2seq(case).to(torch.float32), make_terms(case, torch.float32)
     compiled = torch.compile(lambda: run(inputs, terms, "cpu"), fullgraph=True)
-    torch.testing.assert_close(compiled(), run(inputs, terms, "cpu"))
+    prediction = compiled()
+    torch.testing.assert_close(prediction, run(inputs, terms, "cpu"))
+    got = torch.autograd.grad(prediction.sum(), inputs.differentiable)
+    wanted = torch.autograd.grad(run(inputs, terms, "cpu").sum(), inputs.differentiable)
+    torch.testing.assert_close(got, wanted)
 
 
 def test_the_budget_notices_a_wrong_backward() -> None:

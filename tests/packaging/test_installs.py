@@ -21,14 +21,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PROBE = """
 import json, sys
 import dcrnn_fast, dcrnn_fast.kernels.dispatch as dispatch
+from dcrnn_fast.kernels.native import library
 from dcrnn_fast.config.yaml_file import presets
 print(json.dumps({
     "package": dcrnn_fast.__file__,
     "kernels": dispatch.__file__,
     "presets": presets(),
     "second_copy": "kernels" in sys.modules,
+    "no_library": library().reason,
 }))
 """
+NO_COMPILER = "no-such-compiler"
 WAYS = {"python": ["-m"], "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", "-m"]}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -67,7 +70,7 @@ def _make(folder: Path, how: str) -> Place:
     (place.site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (place.site / "install_probe.py").write_text(PROBE)
     place.source.mkdir()
-    for name in ("dcrnn_fast", "kernels"):
+    for name in ("dcrnn_fast", "kernels", "csrc"):
         shutil.copytree(ROOT / name, place.source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, place.source)
@@ -76,14 +79,17 @@ def _make(folder: Path, how: str) -> Place:
         flags = ["--no-deps", "--no-build-isolation", "--ignore-installed", "--quiet"]
         target = ["-e", "."] if how == "editable" else ["."]
         subprocess.run(
-            [sys.executable, "-m", "pip", "--python", python, "install", *flags, *target], cwd=place.source, check=True
+            [sys.executable, "-m", "pip", "--python", python, "install", *flags, *target],
+            cwd=place.source,
+            check=True,
+            env=os.environ | ({"CXX": NO_COMPILER} if how == "no compiler" else {}),
         )
     return place
 
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Place]:
-    return {how: _make(tmp_path_factory.mktemp(how), how) for how in ("regular", "editable", "none")}
+    return {how: _make(tmp_path_factory.mktemp(how), how) for how in ("regular", "editable", "no compiler", "none")}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -96,6 +102,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Place]:
         ("editable", "root"),
         ("editable", "elsewhere"),
         ("editable", "root, safe path"),
+        ("no compiler", "root"),
+        ("no compiler", "elsewhere"),
         ("none", "root"),
     ],
 )
@@ -106,19 +114,26 @@ def test_package_and_kernels_are_found(
     cwd = tmp_path if where == "elsewhere" else place.source
     variables = {"PYTHONSAFEPATH": "1"} if where == "root, safe path" else {}
     found = json.loads(place.run("python", *WAYS[way], "install_probe", cwd=cwd, **variables))
-    installed = how == "regular" and where != "root"
+    installed = how in ("regular", "no compiler") and where != "root"
     home = place.site if installed else place.source
     assert found["package"] == str(home / "dcrnn_fast" / "__init__.py")
     kernels = home / "dcrnn_fast" / "kernels" if installed else home / "kernels"
     assert found["kernels"] == str(kernels / "dispatch.py")
     assert found["presets"] == ["city", "debug"]
     assert not found["second_copy"]
+    if how in ("regular", "editable"):
+        assert found["no_library"] is None
+    elif where == "root":
+        assert found["no_library"].startswith("the kernels are not compiled; build it with: pip install")
+    else:
+        assert f"not compiled: there is no C++ compiler ({NO_COMPILER};" in found["no_library"]
 
 
 def test_an_install_brings_one_name_and_its_data(places: dict[str, Place]) -> None:
     site = places["regular"].site
     names = {p.name for p in site.iterdir() if p.suffix not in (".pth", ".dist-info")}
-    assert names - {"__pycache__", "install_probe.py"} == {"dcrnn_fast"}
+    library = {"_dcrnn_fast_C.json", f"_dcrnn_fast_C{sysconfig.get_config_var('EXT_SUFFIX')}"}
+    assert names - {"__pycache__", "install_probe.py"} == {"dcrnn_fast", *library}
     for data in ("py.typed", "kernels/py.typed", "config/presets/city.yaml", "config/presets/debug.yaml"):
         assert (site / "dcrnn_fast" / data).is_file()
     kernels = {p.relative_to(ROOT / "kernels") for p in (ROOT / "kernels").rglob("*.py")}

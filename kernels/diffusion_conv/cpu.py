@@ -1,0 +1,55 @@
+"""The diffusion convolution in the compiled CPU kernels: schema, fakes and autograd.
+
+Shape legend: B batch, N nodes, C input channels, O output channels, M diffusion terms, I = C*M weight rows.
+"""
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.terms import DiffusionTerms
+
+OP = "dcrnn_fast::diffusion_conv_cpu"
+BACKWARD = "dcrnn_fast::diffusion_conv_cpu_backward"
+
+torch.library.define(OP, "(Tensor x_BNC, Tensor[] terms, SymInt num_terms, Tensor weight_IO, Tensor bias_O) -> Tensor")
+torch.library.define(
+    BACKWARD,
+    "(Tensor grad_BNO, Tensor x_BNC, Tensor[] terms, SymInt num_terms, Tensor weight_IO, bool x_wanted)"
+    " -> (Tensor, Tensor, Tensor)",
+)
+
+
+@torch.library.register_fake(OP)
+def _(x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, bias_O: Tensor) -> Tensor:
+    return x_BNC.new_empty(x_BNC.shape[0], x_BNC.shape[1], weight_IO.shape[1])
+
+
+@torch.library.register_fake(BACKWARD)
+def _(
+    grad_BNO: Tensor, x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, x_wanted: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    dx_BNC = x_BNC.new_empty(x_BNC.shape if x_wanted else (0,))
+    return dx_BNC, weight_IO.new_empty(weight_IO.shape), weight_IO.new_empty(weight_IO.shape[1])
+
+
+def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    x_BNC, terms, ctx.num_terms, weight_IO, _ = inputs
+    ctx.save_for_backward(x_BNC, weight_IO, *terms)
+
+
+def _gradient(ctx, grad_BNO):  # type: ignore[no-untyped-def]
+    x_BNC, weight_IO, *terms = ctx.saved_tensors
+    x_wanted = ctx.needs_input_grad[0]
+    dx_BNC, dweight_IO, dbias_O = torch.ops.dcrnn_fast.diffusion_conv_cpu_backward(
+        grad_BNO, x_BNC, terms, ctx.num_terms, weight_IO, x_wanted
+    )
+    return dx_BNC if x_wanted else None, [None] * len(terms), None, dweight_IO, dbias_O
+
+
+torch.library.register_autograd(OP, _gradient, setup_context=_setup)
+
+
+def diffusion_conv_cpu(x_BNC: Tensor, terms: DiffusionTerms, weight_IO: Tensor, bias_O: Tensor) -> Tensor:
+    """``diffusion_conv`` in the compiled kernels; same contract."""
+    y_BNO: Tensor = torch.ops.dcrnn_fast.diffusion_conv_cpu(x_BNC, terms.tensors, terms.num_terms, weight_IO, bias_O)
+    return y_BNO
