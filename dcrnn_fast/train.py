@@ -74,7 +74,9 @@ def _report(result: TrainingResult, config: Config) -> int:
     )
     written: list[Path] = []
     if len(result.data.test):
-        report = evaluate_model(result.model, result.data, "test", name=config.data.data)
+        report = evaluate_model(
+            result.model, result.data, "test", name=config.data.data, precision=config.training.precision
+        )
         written += report.save(result.results)
         written += save_plots(report, result.results)
         lines += ["", report.table(), ""]

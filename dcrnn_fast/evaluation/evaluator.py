@@ -4,6 +4,7 @@ Shape legend: B batch, F future steps, W windows, N nodes, O target channels.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -63,7 +64,7 @@ def evaluate_model(
     Args:
         model: a DCRNN on its device; its training mode is restored.
         data: opened with the model's scaler.
-        name: of the data, for the report.
+        name: of the data, for the report; of a path, the last part.
         starts_W: other windows than the split's (their first rows), for a protocol of one's own; ``split`` then only
             names them in the report.
         about: what a reader of the report should know of the model.
@@ -90,7 +91,7 @@ def evaluate_model(
     target_times = data.target_times(starts_W)
     positions_N2 = data.series.positions_N2 if data.graph.positions_N2 is None else data.graph.positions_N2
     return Report(
-        data=name,
+        data=Path(name).name or name,
         split=split,
         num_windows=len(starts_W),
         times=(target_times.min(), target_times.max()),
