@@ -27,7 +27,7 @@ from bench.contestants import REFERENCE, Contestant, largest_errors
 from bench.machine import available_mib, commit, machine, versions
 from bench.workload import SMALL, Workload, data_folder, metr_la
 
-DEFAULT_CONTESTANTS = ("specification", "manual")
+DEFAULT_CONTESTANTS = ("specification", "manual", "cpu")
 _KEEP_THE_HEAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _ROOT = Path(__file__).resolve().parent.parent
