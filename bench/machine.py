@@ -19,7 +19,7 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "memory_gib": round(_kibibytes("/proc/meminfo", "MemTotal") / 2**20, 1),
         "load_average": [round(load, 2) for load in os.getloadavg()],
-        "system": platform.platform(),
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])} {platform.machine()}",
     }
 
 
