@@ -37,11 +37,15 @@ class Job:
             time.sleep(0.01)
         return json.loads(codes.read_text())
 
-    def kill(self) -> None:
-        """SIGKILL to all of it, as a power cut would."""
-        os.killpg(self.group, signal.SIGKILL)
+    def kill(self) -> bool:
+        """SIGKILL to all of it, as a power cut would; False: it had ended by itself."""
+        try:
+            os.killpg(self.group, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
         while any((self.folder / f"pid.{rank}").exists() and _alive(self.pid(rank)) for rank in range(self.world)):
             time.sleep(0.005)
+        return True
 
     def pid(self, rank: int) -> int:
         return int((self.folder / f"pid.{rank}").read_text())
