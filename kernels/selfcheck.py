@@ -174,7 +174,7 @@ def _results(
     arguments = [tensor.to(device, dtype).requires_grad_() for tensor in made]
     terms_dtype = torch.float64 if dtype == torch.float64 else torch.float32
     outputs = run(arguments, _terms(dense_SN.to(device, terms_dtype)), backend)
-    gradients = torch.autograd.grad([output.float().square().sum() for output in outputs], arguments)
+    gradients = torch.autograd.grad([output.double().square().sum() for output in outputs], arguments)
     return [tensor.detach().double().cpu() for tensor in (*outputs, *gradients)]
 
 
