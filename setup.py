@@ -7,7 +7,9 @@ compiler or without torch in the building environment the install still works, o
 """
 
 import json
+import os
 import platform
+import runpy
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -23,6 +25,10 @@ MODULE = "_dcrnn_fast_C"
 TORCH_TARGET = "2.13"
 TORCH_TARGET_MACRO = "0x020d000000000000"
 FLAGS = ["-std=c++20", "-O3", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# For example "address,undefined": such a module opens only in a process that has the sanitizers' library preloaded.
+SANITIZE = os.environ.get("DCRNN_FAST_SANITIZE", "")
+if SANITIZE:
+    FLAGS += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
 X86_UNITS = {
     "unit_avx2.cpp": ["-mavx2", "-mfma"],
     "unit_avx512.cpp": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
@@ -44,6 +50,7 @@ class BuildKernels(build_ext):
         reason = self._why_not()
         if reason is None:
             facts |= self._settings()
+            facts["sources"] = runpy.run_path("kernels/source_digest.py")["source_digest"](Path("csrc"))
             super().run()
         else:
             facts["reason"] = reason
@@ -82,6 +89,7 @@ class BuildKernels(build_ext):
         return {
             "torch": torch.__version__,
             "compiler": said.splitlines()[0],
+            **({"sanitize": SANITIZE} if SANITIZE else {}),
             "units": [Path(name).stem.removeprefix("unit_") for name in extension.sources if "/unit_" in name],
         }
 
@@ -108,6 +116,7 @@ class BuildKernels(build_ext):
             self.get_ext_fullpath(extension.name),
             libraries=extension.libraries,
             library_dirs=extension.library_dirs,
+            extra_postargs=[f"-fsanitize={SANITIZE}"] if SANITIZE else [],
             build_temp=self.build_temp,
             target_lang="c++",
         )

@@ -1,32 +1,33 @@
-"""The circumstances of a measurement: machine, versions, commit; and what a process has used of its memory."""
+"""The circumstances of a measurement: versions and commit; and what a process has used of its memory."""
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from pathlib import Path
 
 import torch
 
-_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16")
+from dcrnn_fast.kernels.native import library
+from dcrnn_fast.system import machine
+
+__all__ = ["circumstances", "commit", "machine", "peak_resident_mib", "resident_mib", "versions"]
 
 
-def machine() -> dict[str, object]:
-    """Processor, its instruction sets that matter here, cores, memory, load."""
-    return {
-        "cpu": _cpu_field("model name") or platform.processor(),
-        "flags": [flag for flag in _FLAGS if flag in _cpu_field("flags").split()],
-        "cores": os.cpu_count(),
-        "memory_gib": round(_kibibytes("/proc/meminfo", "MemTotal") / 2**20, 1),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])} {platform.machine()}",
-    }
+def circumstances() -> dict[str, object]:
+    """What every record carries."""
+    return {"machine": machine(), "versions": versions(), "commit": commit()}
 
 
 def versions() -> dict[str, str]:
     """Of what takes part."""
     packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy")}
-    return {"python": platform.python_version(), **packages, "torch_cpu": torch.backends.cpu.get_cpu_capability()}
+    compiled = str(library().facts.get("compiler", "none"))
+    return {
+        "python": platform.python_version(),
+        **packages,
+        "torch_cpu": torch.backends.cpu.get_cpu_capability(),
+        "kernels_compiled_by": compiled,
+    }
 
 
 def commit() -> str:
@@ -40,14 +41,9 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def available_mib() -> float:
-    """Memory that a new process could take."""
-    return _kibibytes("/proc/meminfo", "MemAvailable") / 1024
-
-
 def resident_mib() -> float:
     """Memory of this process that is resident now."""
-    return _kibibytes("/proc/self/status", "VmRSS") / 1024
+    return _status_mib("VmRSS")
 
 
 def peak_resident_mib() -> float:
@@ -55,20 +51,12 @@ def peak_resident_mib() -> float:
 
     Not ``ru_maxrss``: that survives exec, so that a child of a large process begins with its parent's peak.
     """
-    return _kibibytes("/proc/self/status", "VmHWM") / 1024
+    return _status_mib("VmHWM")
 
 
-def _kibibytes(file: str, field: str) -> int:
-    # Linux alone has these files; elsewhere opening them says so.
-    for line in Path(file).read_text().splitlines():
+def _status_mib(field: str) -> float:
+    # Linux alone has this file; elsewhere opening it says so.
+    for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
-            return int(line.split()[1])
-    raise RuntimeError(f"no {field} in {file}")
-
-
-def _cpu_field(name: str) -> str:
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return ""
-    lines = (line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
-    return next((value.strip() for key, value in lines if key.strip() == name), "")
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"no {field} in /proc/self/status")

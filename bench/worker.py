@@ -1,6 +1,8 @@
-"""A contestant in a process of its own, pinned to one core: first its peak memory and results, then one step a request.
+"""One contestant, or one kind of matrix product, in a process of its own, pinned to its cores.
 
-Started by ``bench.step``. Prints one JSON line when ready and one for each line that it reads; ends with its input.
+Started by ``bench.compare``. Runs once, and prints a JSON line with the seconds of that first run and the peak memory;
+then answers each line of its input, which says how often to run, with the seconds of each run. Ends with its input. A
+contestant that cannot run here says ``why_not`` instead.
 """
 
 import json
@@ -8,34 +10,58 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
+
+
+def _product() -> Callable[[dict[str, Any]], Any]:
+    from bench.gemm import Product
+
+    return lambda task: Product(task["product"])
+
+
+def _step() -> Callable[[dict[str, Any]], Any]:
+    from bench.contestants import Contestant, Step
+    from bench.workload import Workload
+
+    return lambda task: Step(Contestant.parse(task["contestant"]), Workload(**task["workload"]))
 
 
 def main(argv: list[str]) -> int:
-    """Arguments: a JSON object with contestant, workload, core and results (a path, or null)."""
+    """Argument: a JSON object with contestant or product, workload, cores and results (a path, or null)."""
     task = json.loads(argv[0])
-    os.sched_setaffinity(0, {task["core"]})
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, set(task["cores"]))
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(len(task["cores"]))
+    # Imported before the memory is read: Python modules are no part of a step.
     from bench.machine import peak_resident_mib, resident_mib
 
+    make = _product() if task.get("product") else _step()
     baseline = resident_mib()
-    # Only now: what the contestant itself imports and builds counts as its own.
-    from bench.contestants import Contestant, TrainingStep
-    from bench.workload import Workload
-
-    step = TrainingStep(Contestant.parse(task["contestant"]), Workload(**task["workload"]))
-    step.run()
-    peak_mib = peak_resident_mib() - baseline
-    if task["results"] is not None:
-        torch.save(step.results(), task["results"])
-    print(json.dumps({"peak_mib": peak_mib}), flush=True)
-    for _ in sys.stdin:
-        before, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    try:
+        step = make(task)
+        start = time.perf_counter()
         step.run()
-        seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+    except NotImplementedError as error:
+        print(json.dumps({"why_not": str(error)}), flush=True)
+        return 0
+    seconds = time.perf_counter() - start
+    answer = {"seconds_first": seconds, "peak_mib": peak_resident_mib() - baseline, "imported_mib": baseline}
+    if task.get("results"):
+        torch.save(step.results(), task["results"])
+    print(json.dumps(answer), flush=True)
+    for line in sys.stdin:
+        times = []
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        for _ in range(int(line)):
+            start = time.perf_counter()
+            step.run()
+            times.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_SELF)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        print(json.dumps({"seconds": seconds, "cpu_seconds": used}), flush=True)
+        print(json.dumps({"seconds": times, "cpu_share": used / max(sum(times), 1e-9)}), flush=True)
     return 0
 
 

@@ -5,15 +5,24 @@ channel, H units, M diffusion terms, L layers.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.reference import ReferenceDCRNN, build_reference_supports, sparse_support
+from bench.reference import (
+    ReferenceDCRNN,
+    build_reference_supports,
+    dual_random_walk_of_large_graph,
+    sparse_support,
+)
+from dcrnn_fast.data.city_roads import build_roads, kernel_graph
 from dcrnn_fast.graph import read_pickle
 
 INPUT_CHANNELS = 2
@@ -22,23 +31,33 @@ MEAN, STD = 54.40592829587626, 19.493739270573098
 MISSING_SHARE = 0.08
 METR_LA_NODES, METR_LA_EDGES = 207, 1722
 METR_LA_PICKLE = Path("metr_la_graph") / "adj_mx.pkl"
+PEMS_BAY_NODES, PEMS_BAY_EDGES = 325, 2694
+PEMS_BAY_PICKLE = Path("pems_bay_graph") / "adj_mx_bay.pkl"
+LARGE_NODES = 11_160
+"""sensors of the largest public traffic data"""
+CITY = "city"
+DENSE_NODES = 2_000
+"""up to here matrices of N x N numbers are made without a thought"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One training step; everything random comes from ``seed``."""
+    """One training step, or one forecast; everything random comes from ``seed``."""
 
     name: str
     nodes: int
-    edges: int
     batch_size: int
-    past_steps: int
-    future_steps: int
-    hidden_units: int
-    num_layers: int
-    hops: int
+    edges: int | None = None
+    """of a synthetic graph; None: what the graph has"""
+    past_steps: int = 12
+    future_steps: int = 12
+    hidden_units: int = 64
+    num_layers: int = 2
+    hops: int = 2
+    training: bool = True
+    """forward and backward; False: a forecast, forward only"""
     graph: str | None = None
-    """adjacency pickle; None: a synthetic directed graph of this many nodes and edges"""
+    """adjacency pickle, or "city" (the synthetic city); None: points in a square, ``nodes`` and ``edges`` of them"""
     seed: int = 0
 
     @property
@@ -48,20 +67,29 @@ class Workload:
 
     @property
     def gflop(self) -> float:
-        """Matrix products of forward and backward: 3 x 2 B N rows 3H for each cell and step. Diffusion is left out."""
+        """Matrix products: 2 B N rows 3H for each cell and step, three times that with a backward. No diffusion."""
         cells = 0
         for inputs, steps in ((INPUT_CHANNELS, self.past_steps), (1, self.future_steps)):
             for layer in range(self.num_layers):
                 rows = ((self.hidden_units if layer else inputs) + self.hidden_units) * self.num_terms
                 cells += steps * rows
-        return 3 * 2 * self.batch_size * self.nodes * cells * 3 * self.hidden_units / 1e9
+        products = 3 if self.training else 1
+        return products * 2 * self.batch_size * self.nodes * cells * 3 * self.hidden_units / 1e9
 
-    def adjacency(self) -> NDArray[np.float64]:
-        """(N, N), directed, with self loops."""
+    def describe(self) -> dict[str, Any]:
+        """For the record. The path of the graph is this machine's business; its name says which graph it was."""
+        shown = replace(self, graph=None if self.graph is None else Path(self.graph).name)
+        return {**asdict(shown), "gflop": self.gflop}
+
+    def adjacency(self) -> Any:
+        """scipy csr (N, N) float64, directed, with self loops."""
+        if self.graph == CITY:
+            roads = build_roads(self.nodes, np.random.default_rng([self.seed, self.nodes]))
+            return scipy.sparse.csr_array(kernel_graph(roads).adjacency)
         if self.graph is not None:
-            dense: NDArray[np.float64] = read_pickle(self.graph).adjacency.toarray()
-            return dense
-        return synthetic_adjacency(self.nodes, self.edges, self.seed)
+            return scipy.sparse.csr_array(read_pickle(self.graph).adjacency)
+        assert self.edges is not None
+        return scipy.sparse.csr_array(synthetic_adjacency(self.nodes, self.edges, self.seed))
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """x_BPNC (scaled readings and time of day) and y_BFNO (original units, 0 where missing), float32."""
@@ -80,7 +108,11 @@ class Workload:
     def reference(self) -> ReferenceDCRNN:
         """The yardstick with its initial weights; the other contestants take their weights from it."""
         torch.manual_seed(self.seed)
-        supports = build_reference_supports(self.adjacency(), "dual_random_walk")
+        adjacency = self.adjacency()
+        if self.nodes > DENSE_NODES:
+            supports = dual_random_walk_of_large_graph(adjacency)
+        else:
+            supports = build_reference_supports(adjacency.toarray(), "dual_random_walk")
         return ReferenceDCRNN(
             [sparse_support(support) for support in supports],
             num_nodes=self.nodes,
@@ -93,53 +125,63 @@ class Workload:
         )
 
 
-def metr_la(batch_size: int = 64, data: Path | None = None) -> Workload:
-    """The published METR-LA training step, on the real graph where ``data`` holds it."""
-    pickle = None if data is None else data / METR_LA_PICKLE
-    real = pickle is not None and pickle.is_file()
+def metr_la(data: Path | None = None, *, batch_size: int = 64, training: bool = True) -> Workload:
+    """The published METR-LA training step (or forecast), on the real graph where ``data`` holds it."""
+    name, graph = _real_or_synthetic("metr_la", data, METR_LA_PICKLE)
     return Workload(
-        name="metr_la" if real else "metr_la_synthetic_graph",
+        name=name if training else f"{name}_forecast",
         nodes=METR_LA_NODES,
         edges=METR_LA_EDGES,
         batch_size=batch_size,
-        past_steps=12,
-        future_steps=12,
-        hidden_units=64,
-        num_layers=2,
-        hops=2,
-        graph=str(pickle) if real else None,
+        training=training,
+        graph=graph,
     )
 
 
-def _small(
-    name: str, *, nodes: int, edges: int, batch_size: int, steps: tuple[int, int], units: int, layers: int, hops: int
-) -> Workload:
-    return Workload(
-        name=name,
-        nodes=nodes,
-        edges=edges,
-        batch_size=batch_size,
-        past_steps=steps[0],
-        future_steps=steps[1],
-        hidden_units=units,
-        num_layers=layers,
-        hops=hops,
-    )
+def pems_bay(data: Path | None = None, *, batch_size: int = 64) -> Workload:
+    """The published PEMS-BAY training step, on the real graph where ``data`` holds it."""
+    name, graph = _real_or_synthetic("pems_bay", data, PEMS_BAY_PICKLE)
+    return Workload(name=name, nodes=PEMS_BAY_NODES, edges=PEMS_BAY_EDGES, batch_size=batch_size, graph=graph)
 
 
-SMALL = {
-    workload.name: workload
-    for workload in (
-        _small("tiny", nodes=12, edges=40, batch_size=2, steps=(3, 3), units=8, layers=2, hops=2),
-        _small("nothing_divides_a_tile", nodes=33, edges=150, batch_size=3, steps=(5, 2), units=31, layers=1, hops=3),
-        _small("metr_la_one_window", nodes=207, edges=1722, batch_size=1, steps=(12, 12), units=64, layers=2, hops=2),
-    )
+def large(nodes: int = LARGE_NODES, *, batch_size: int = 2) -> Workload:
+    """A training step on the synthetic city with as many sensors as the largest public data, 2 + 2 steps."""
+    return Workload(name=f"city_{nodes}", nodes=nodes, batch_size=batch_size, past_steps=2, future_steps=2, graph=CITY)
+
+
+def _real_or_synthetic(name: str, data: Path | None, pickle: Path) -> tuple[str, str | None]:
+    if data is not None and (data / pickle).is_file():
+        return name, str(data / pickle)
+    return f"{name}_synthetic_graph", None
+
+
+HEADLINE: dict[str, Callable[[Path | None], Workload]] = {
+    "metr-la": metr_la,
+    "pems-bay": pems_bay,
+    "large": lambda _: large(),
+    "inference": lambda data: metr_la(data, batch_size=1, training=False),
 }
-"""named shapes that take a fraction of a second"""
+"""what ``bench.compare --workload`` knows, given the folder of the data"""
+
+QUICK: dict[str, Workload] = {
+    "metr-la": Workload(
+        name="tiny", nodes=12, edges=40, batch_size=2, past_steps=3, future_steps=3, hidden_units=8
+    ),
+    "pems-bay": Workload(
+        name="nothing_divides_a_tile", nodes=33, edges=150, batch_size=3, past_steps=5, future_steps=2,
+        hidden_units=31, num_layers=1, hops=3,
+    ),
+    "large": replace(large(300), hidden_units=16),
+    "inference": Workload(
+        name="tiny_forecast", nodes=12, edges=40, batch_size=1, past_steps=3, future_steps=3, hidden_units=8,
+        training=False,
+    ),
+}  # fmt: skip
+"""the same, of a size that takes no time"""
 
 
 def data_folder() -> Path | None:
-    """DCRNN_FAST_DATA, the folder that holds ``metr_la_graph``; None where it is not set."""
+    """DCRNN_FAST_DATA, the folder that holds ``metr_la_graph`` and ``pems_bay_graph``; None where it is not set."""
     named = os.environ.get("DCRNN_FAST_DATA")
     return Path(named) if named else None
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "prepare": "turns any source into a checked, memory-mapped store",
     "convert": "makes a checkpoint from other people's DCRNN weights",
     "verify": "checks a backend against reference vectors",
+    "doctor": "says what is installed, what runs and why, and what is broken",
 }
 
 

@@ -1,6 +1,7 @@
 """What every command shares: a user's mistake becomes one line and exit code 2."""
 
 import os
+import select
 import sys
 from collections.abc import Callable
 
@@ -8,17 +9,24 @@ from dcrnn_fast.errors import UserError
 
 MISTAKE = 2
 INTERRUPTED = 130
+NOBODY_READS = 141
+"""what a shell reports of a program that SIGPIPE ended"""
+STDOUT = 1
 
 
 def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
     """Calls ``body(argv)`` and returns the command's exit code.
 
     A ``UserError`` prints ``dcrnn-fast NAME: error: ...`` on stderr, without a traceback, and yields 2; Ctrl-C yields
-    130. Every rank of a distributed run sees the same mistake: only rank 0 (torchrun's RANK) prints it. Any other
-    exception is a bug of ours and keeps its traceback.
+    130. Every rank of a distributed run sees the same mistake: only rank 0 (torchrun's RANK) prints it. Where whoever
+    read our output has gone (``dcrnn-fast --help | head -1``), the rest of it is dropped: 141. Any other exception is a
+    bug of ours and keeps its traceback.
     """
     try:
-        return body(sys.argv[1:] if argv is None else list(argv))
+        try:
+            return body(sys.argv[1:] if argv is None else list(argv))
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         if os.environ.get("RANK", "0") == "0":
             line = " ".join(str(error).split())
@@ -26,3 +34,16 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
         return MISTAKE
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        # The interpreter's own last flush would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        return NOBODY_READS
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout is a pipe whose other end is closed."""
+    poll = select.poll()
+    poll.register(STDOUT, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

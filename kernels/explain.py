@@ -1,13 +1,57 @@
 """Which backend each operator would take here, and why not the others."""
 
+from typing import Any
+
 import torch
 
 from dcrnn_fast.kernels.dcgru_sequence.function import IMPLEMENTATIONS as DCGRU_SEQUENCE
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS as DCRNN_SEQ2SEQ
 from dcrnn_fast.kernels.diffusion_conv.function import IMPLEMENTATIONS as DIFFUSION_CONV
+from dcrnn_fast.kernels.gpu import gpu_facts
 from dcrnn_fast.kernels.native import library
 
 OPERATORS = {"dcrnn_seq2seq": DCRNN_SEQ2SEQ, "dcgru_sequence": DCGRU_SEQUENCE, "diffusion_conv": DIFFUSION_CONV}
+
+
+def facts(dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+    """What ``explain`` prints, as plain values.
+
+    ``library``: its file, build facts, and the reason why it is not used, or None; ``broken`` where there is one that
+    is refused or cannot be opened. ``units`` and ``operators``: what is ``chosen`` for CPU tensors of ``dtype``, and
+    ``not``, by name, why. ``gpu``: see ``dcrnn_fast.kernels.gpu``.
+
+    Raises:
+        ValueError: DCRNN_FAST_CPU names no unit.
+    """
+    module, build, reason, file = library()
+    units: dict[str, Any] = {"chosen": None, "not": {}}
+    if module is not None:
+        states = module.cpu_units()
+        able = "generic" if dtype == torch.float64 else [name for name, why_not in states if not why_not][-1]
+        units = {"chosen": able, "not": {name: why_not for name, why_not in reversed(states) if why_not}}
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "library": {
+            "file": None if file is None else str(file),
+            "build": build,
+            "reason": reason,
+            "broken": file is not None and module is None,
+        },
+        "units": units,
+        "operators": {name: _choice(implementations, dtype) for name, implementations in OPERATORS.items()},
+        "gpu": gpu_facts(),
+    }
+
+
+def _choice(implementations: Any, dtype: torch.dtype) -> dict[str, Any]:
+    x = torch.empty(0, dtype=dtype)
+    reasons = {implementation.name: implementation.why_not(x) for implementation in implementations}
+    return {
+        "chosen": next(name for name, why_not in reasons.items() if why_not is None),
+        "not": {name: why_not for name, why_not in reasons.items() if why_not is not None},
+    }
 
 
 def explanation(dtype: torch.dtype = torch.float32) -> str:
@@ -16,22 +60,22 @@ def explanation(dtype: torch.dtype = torch.float32) -> str:
     Raises:
         ValueError: DCRNN_FAST_CPU names no unit.
     """
-    module, facts, reason = library()
-    lines = [f"torch {torch.__version__}, {torch.get_num_threads()} threads"]
-    if module is None:
-        lines.append(f"compiled kernels: none, because {reason}")
+    known = facts(dtype)
+    lines = [f"torch {known['torch']}, {known['threads']} threads"]
+    compiled, units = known["library"], known["units"]
+    if units["chosen"] is None:
+        lines.append(f"compiled kernels: none, because {compiled['reason']}")
     else:
-        lines.append(f"compiled kernels: of dcrnn_fast {facts['package']}, by {facts['compiler']}")
-        units = module.cpu_units()
-        able = "generic" if dtype == torch.float64 else [name for name, why_not in units if not why_not][-1]
-        lines.append(f"CPU unit for {str(dtype).removeprefix('torch.')}: {able}")
-        lines += [f"  not {name}: {why_not}" for name, why_not in reversed(units) if why_not]
-    x = torch.empty(0, dtype=dtype)
-    for operator, implementations in OPERATORS.items():
-        reasons = {implementation.name: implementation.why_not(x) for implementation in implementations}
-        chosen = next(name for name, why_not in reasons.items() if why_not is None)
-        lines.append(f"{operator}: {chosen}")
-        lines += [f"  not {name}: {why_not}" for name, why_not in reasons.items() if why_not is not None]
+        lines.append(
+            f"compiled kernels: of dcrnn_fast {compiled['build']['package']}, by {compiled['build']['compiler']}"
+        )
+        lines.append(f"CPU unit for {known['dtype']}: {units['chosen']}")
+        lines += [f"  not {name}: {why_not}" for name, why_not in units["not"].items()]
+    for operator, choice in known["operators"].items():
+        lines.append(f"{operator}: {choice['chosen']}")
+        lines += [f"  not {name}: {why_not}" for name, why_not in choice["not"].items()]
+    gpu = known["gpu"]
+    lines.append(f"GPU: {'; '.join(gpu['devices']) or 'none, because ' + gpu['reason']}")
     return "\n".join(lines)
 
 

@@ -17,18 +17,23 @@ from torch import Tensor
 
 from dcrnn_fast import __version__
 from dcrnn_fast.kernels.dispatch import autocast_dtype
+from dcrnn_fast.kernels.source_digest import source_digest
 
 MODULE = "_dcrnn_fast_C"
 REBUILD = "build it with: pip install --no-build-isolation ."
+SOURCES = Path(__file__).resolve().parent.parent / "csrc"
+"""beside kernels/ in a source checkout; an installed package has none"""
+REBUILD_HERE = "build it again with: python setup.py build_ext --inplace"
 CPU_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 class Library(NamedTuple):
-    """The opened module and its build facts, or why there is none."""
+    """The opened module and its build facts, or why there is none; ``file``: the shared object, opened or not."""
 
     module: ModuleType | None
     facts: dict[str, Any]
     reason: str | None
+    file: Path | None = None
 
 
 def refusal(facts: dict[str, Any], torch_version: str) -> str | None:
@@ -40,6 +45,8 @@ def refusal(facts: dict[str, Any], torch_version: str) -> str | None:
     needed = tuple(int(part) for part in str(facts["torch_target"]).split("."))
     if tuple(int(part) for part in torch_version.split(".")[:2]) < needed:
         return f"the compiled kernels need torch {facts['torch_target']} or newer, this is {torch_version}; {REBUILD}"
+    if SOURCES.is_dir() and facts.get("sources") != source_digest(SOURCES):
+        return f"the compiled kernels were built from other sources than those in {SOURCES.name}/ here; {REBUILD_HERE}"
     return None
 
 
@@ -51,21 +58,23 @@ def library() -> Library:
     beside = spec or find_spec("dcrnn_fast")
     assert beside is not None
     assert beside.origin is not None
-    folder = Path(beside.origin).parent if spec else Path(beside.origin).parent.parent
+    file = Path(beside.origin) if spec else None
+    folder = file.parent if file else Path(beside.origin).parent.parent
     try:
         facts = json.loads((folder / f"{MODULE}.json").read_text())
     except FileNotFoundError:
         what = f"{MODULE} has no build facts beside it" if spec else "the kernels are not compiled"
-        return Library(None, {}, f"{what}; {REBUILD}")
+        return Library(None, {}, f"{what}; {REBUILD}", file)
     reason = refusal(facts, torch.__version__)
     if reason is None and spec is None:
         reason = f"{MODULE} is missing beside its build facts; {REBUILD}"
     if reason is not None:
-        return Library(None, facts, reason)
+        return Library(None, facts, reason, file)
     try:
-        return Library(import_module(MODULE), facts, None)
+        return Library(import_module(MODULE), facts, None, file)
     except ImportError as error:
-        return Library(None, facts, f"{MODULE} cannot be opened ({str(error).splitlines()[0]}); {REBUILD}")
+        reason = f"{MODULE} cannot be opened ({str(error).splitlines()[0]}); {REBUILD}"
+        return Library(None, facts, reason, file)
 
 
 # torch.compile would trace the search for the file.

@@ -3,7 +3,10 @@
 Shape legend: N nodes. Row = from, column = to in an adjacency; supports are applied as ``support @ x``.
 """
 
+from typing import Any
+
 import numpy as np
+import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -40,12 +43,24 @@ def build_reference_supports(adjacency_NN: NDArray[np.generic], kind: str, edge_
     raise ValueError(f"edge_order must be correct or pytorch_port, got {edge_order!r}")
 
 
-def sparse_support(support_NN: NDArray[np.generic]) -> Tensor:
-    """The matrix as the port holds it: float32 sparse COO, indices in column-major order, not marked as coalesced."""
-    columns, rows = np.nonzero(np.asarray(support_NN).T)
-    values = np.asarray(support_NN)[rows, columns].astype(np.float32)
+def dual_random_walk_of_large_graph(adjacency: Any) -> list[Any]:
+    """``build_reference_supports(adjacency, "dual_random_walk")`` of a scipy matrix whose square would be too large."""
+    supports = []
+    for matrix in (scipy.sparse.csr_array(adjacency, dtype=np.float64), scipy.sparse.csr_array(adjacency.T)):
+        out_degree_N = np.asarray(matrix.sum(axis=1)).ravel()
+        inverse_N = np.divide(1.0, out_degree_N, out=np.zeros_like(out_degree_N), where=out_degree_N != 0)
+        supports.append((scipy.sparse.diags_array(inverse_N) @ matrix).T.tocsr())
+    return supports
+
+
+def sparse_support(support: Any) -> Tensor:
+    """The matrix, dense or scipy's, as the port holds it: float32 COO, column-major order, not marked as coalesced."""
+    entries = scipy.sparse.coo_array(support)
+    order = np.lexsort((entries.row, entries.col))
+    indices = np.stack([entries.row[order], entries.col[order]]).astype(np.int64)
+    values = entries.data[order].astype(np.float32)
     return torch.sparse_coo_tensor(
-        torch.from_numpy(np.stack([rows, columns])), torch.from_numpy(values), support_NN.shape, check_invariants=True
+        torch.from_numpy(indices), torch.from_numpy(values), support.shape, check_invariants=True
     )
 
 

@@ -13,35 +13,10 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from bench.shapes import CORNERS, Case
 from dcrnn_fast.kernels import CellWeights, DiffusionTerms
 
-
-@dataclass(frozen=True)
-class Case:
-    """Sizes of one test; ``density`` of the graph's operators, so that both ways to diffuse are taken."""
-
-    B: int = 2
-    P: int = 3
-    F: int = 2
-    N: int = 5
-    C: int = 2
-    O: int = 1  # noqa: E741
-    H: int = 4
-    L: int = 2
-    M: int = 5
-    density: float = 0.5
-
-    def __str__(self) -> str:
-        return "-".join(f"{name}{value}" for name, value in vars(self).items())
-
-
-SHAPES = [
-    pytest.param(Case(), id="small_dense"),
-    pytest.param(Case(B=1, P=1, F=1, N=1, C=1, O=1, H=1, L=1, M=1), id="smallest"),
-    pytest.param(Case(B=3, P=4, F=3, N=33, C=3, O=2, H=17, L=3, M=3), id="nothing_divides_a_tile"),
-    pytest.param(Case(B=2, P=2, F=3, N=71, C=2, O=1, H=9, L=2, M=5, density=0.02), id="sparse_product"),
-    pytest.param(Case(B=5, P=2, F=2, N=7, C=1, O=3, H=6, L=1, M=1), id="no_diffusion"),
-]
+SHAPES = [pytest.param(case, id=name) for name, case in CORNERS.items()]
 
 
 def make_operators(case: Case, seed: int = 0) -> list[sp.csr_array]:

@@ -1,6 +1,7 @@
 """The compiled kernels are opened only after their build facts agree; a refusal does not break the import."""
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -8,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dcrnn_fast import __version__
-from dcrnn_fast.kernels.native import MODULE, library, refusal
+from dcrnn_fast.kernels import native
+from dcrnn_fast.kernels.native import MODULE, SOURCES, library, refusal
+from dcrnn_fast.kernels.source_digest import source_digest
 from tests.kernels.compiled import require_library
 
 ROOT = Path(__file__).resolve().parents[2]
-GOOD = {"package": __version__, "torch_target": "2.13", "torch": "2.13.0"}
+GOOD = {"package": __version__, "torch_target": "2.13", "torch": "2.13.0", "sources": source_digest(SOURCES)}
 PROBE = """
 import torch
 from dcrnn_fast.kernels.native import library, why_not_cpu
@@ -58,6 +62,42 @@ def seen_by_a_process(folder: Path, facts: dict[str, Any] | None) -> str:
 def test_a_library_of_another_version_is_not_opened(tmp_path: Path) -> None:
     said = seen_by_a_process(tmp_path, GOOD | {"package": "0.0.9"})
     assert said.startswith(f"the compiled kernels are of dcrnn_fast 0.0.9, this is {__version__}; build it with")
+
+
+def test_a_library_for_a_newer_torch_is_not_opened(tmp_path: Path) -> None:
+    said = seen_by_a_process(tmp_path, GOOD | {"torch_target": "99.0"})
+    assert said.startswith(f"the compiled kernels need torch 99.0 or newer, this is {torch.__version__}; build it with")
+
+
+def test_a_library_of_other_sources_is_not_opened(tmp_path: Path) -> None:
+    for facts in (GOOD | {"sources": "0" * 64}, {key: value for key, value in GOOD.items() if key != "sources"}):
+        said = seen_by_a_process(tmp_path, facts)
+        assert said.startswith("the compiled kernels were built from other sources than those in csrc/ here; build it")
+        assert "python setup.py build_ext --inplace" in said
+
+
+def test_an_installed_package_has_no_sources_to_compare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(native, "SOURCES", tmp_path / "csrc")
+    assert refusal(GOOD | {"sources": "0" * 64}, "2.13.0") is None
+
+
+def test_every_change_of_a_source_changes_the_digest(tmp_path: Path) -> None:
+    shutil.copytree(SOURCES, tmp_path / "csrc")
+    copy = tmp_path / "csrc"
+    assert source_digest(copy) == source_digest(SOURCES)
+    digests = {source_digest(SOURCES)}
+    (copy / "cpu" / "notes.txt").write_text("no source")
+    digests.add(source_digest(copy))
+    assert len(digests) == 1
+    for change in (
+        lambda: (copy / "cpu" / "kernels.h").write_text("// another\n"),
+        lambda: (copy / "cpu" / "kernels.h").rename(copy / "cpu" / "kernel.h"),
+        lambda: (copy / "cpu" / "new.cpp").write_text(""),
+        lambda: (copy / "cpu" / "new.cpp").unlink() or (copy / "torch" / "new.cu").write_text(""),
+    ):
+        change()
+        digests.add(source_digest(copy))
+    assert len(digests) == 5
 
 
 def test_a_library_without_facts_is_not_opened(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``dcrnn-fast``: subcommands, help, and one line with exit code 2 for a mistake."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,19 @@ def test_a_mistake_is_one_line(words: list[str], said: str, capsys: pytest.Captu
     assert shown.out == ""
     assert shown.err.count("\n") == 1
     assert said in shown.err
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nobody_reads_the_output(unbuffered: str) -> None:
+    """As in `dcrnn-fast --help | head -1`, where the reader has gone before the first byte comes."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "dcrnn_fast.cli", "--help"]
+    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(writing)
+    assert done.returncode == 141
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

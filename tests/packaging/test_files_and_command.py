@@ -98,5 +98,12 @@ def test_exit_codes() -> None:
 
     assert run_command("train", lambda argv: len(argv), ["a", "b", "c"]) == 3
     assert run_command("train", interrupted, []) == 130
+
+    def other_pipe(argv: list[str]) -> int:
+        raise BrokenPipeError
+
     with pytest.raises(ZeroDivisionError):
         run_command("train", buggy, [])
+    # Not our output's reader has gone, but some other: a bug.
+    with pytest.raises(BrokenPipeError):
+        run_command("train", other_pipe, [])

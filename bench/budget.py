@@ -1,0 +1,66 @@
+"""Is a contestant right? Its distance from float64 may be at most twice plain PyTorch's, plus one rounding.
+
+The truth is the same step in float64 (``TRUTH``). Plain PyTorch in float32 is the reference itself, in bfloat16 the
+clean model under autocast.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.contestants import Contestant
+
+TRUTH = Contestant("manual", "float64")
+PLAIN = {"float32": Contestant("reference"), "bf16": Contestant("plain", "bf16")}
+EPSILON = {"float32": torch.finfo(torch.float32).eps, "bf16": torch.finfo(torch.bfloat16).eps}
+SPLIT_LIMIT = 1e-5
+"""bf16x3 promises this, in the prediction and in each gradient"""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """max |a - b| / max |b| against the truth: of the prediction, and the largest one of all gradients."""
+
+    prediction: float
+    gradient: float
+
+
+def errors(got: dict[str, Tensor], truth: dict[str, Tensor]) -> Errors:
+    """The distance of results from the truth.
+
+    Raises:
+        ValueError: they do not hold the same tensors.
+    """
+    if got.keys() != truth.keys():
+        raise ValueError(f"not the same tensors: {sorted(got.keys() ^ truth.keys())}")
+    distances = {}
+    for name, b in truth.items():
+        distance = ((got[name].double() - b.double()).abs().max() / b.double().abs().max()).item()
+        # NaN compares as smaller than any bound.
+        distances[name] = distance if distance == distance else float("inf")
+    return Errors(distances.pop("prediction"), max(distances.values(), default=0.0))
+
+
+def plain_for(contestant: Contestant) -> Contestant | None:
+    """Whose distance decides what this contestant may err; None: nobody's, a limit is promised."""
+    return PLAIN.get(contestant.dtype)
+
+
+def budget(contestant: Contestant, plain: Errors | None) -> Errors:
+    """What the contestant may err."""
+    if plain is None:
+        return Errors(SPLIT_LIMIT, SPLIT_LIMIT)
+    rounding = EPSILON[contestant.dtype]
+    return Errors(2 * plain.prediction + rounding, 2 * plain.gradient + rounding)
+
+
+def require_equal(contestant: Contestant, got: Errors, allowed: Errors) -> None:
+    """Raises SystemExit where an error is over its budget."""
+    for what in ("prediction", "gradient"):
+        error, bound = getattr(got, what), getattr(allowed, what)
+        if not error <= bound:
+            raise SystemExit(
+                f"bench.compare: {contestant.name} is wrong, so no speed is reported: error of the {what} {error:.1e}, "
+                f"budget {bound:.1e}"
+            )

@@ -1,0 +1,233 @@
+"""``dcrnn-fast doctor``: all that one needs to know to help: what is installed, what runs and why, what is broken.
+
+Exits with 1 where something is broken and must be mended: a compiled library that is refused or cannot be opened, a
+package too old or not there, a variable that names nothing. What merely could be better is a note.
+"""
+
+import json
+import math
+import os
+import platform
+import re
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dcrnn_fast
+from dcrnn_fast.command import run_command
+from dcrnn_fast.config.command_line import parse
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.kernels.explain import facts
+from dcrnn_fast.system import Limits, limits, machine, memory_mib, usable_cores
+
+NEEDED = {
+    "torch": (2, 13),
+    "numpy": (),
+    "scipy": (1, 13),
+    "pandas": (2, 2),
+    "matplotlib": (),
+    "pyyaml": (),
+    "tyro": (1, 0),
+}
+"""always imported, with the oldest version that will do"""
+OPTIONAL = {
+    "triton": "kernels for GPUs",
+    "nvtx": "named ranges in a profiler",
+    "h5netcdf": "NetCDF-4 files",
+    "h5py": "HDF5 files",
+    "tables": "HDF5 files of pandas",
+    "pyarrow": "Parquet files",
+    "xarray": "NetCDF files",
+    "pooch": "downloads",
+    "rich": "progress on a terminal",
+}
+VARIABLES = ("DCRNN_FAST_CPU", "DCRNN_FAST_DATA", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "RANK")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DoctorFlags:
+    """How it is told."""
+
+    json: bool = False
+    """one JSON object instead of text"""
+
+
+def examine() -> dict[str, Any]:
+    """All facts, with ``broken`` and ``notes``: sentences about what must and what could be mended."""
+    broken: list[str] = []
+    try:
+        kernels = facts()
+    except ValueError as error:
+        broken.append(str(error))
+        kernels = None
+    packages = {name: _version(name) for name in (*NEEDED, *OPTIONAL)}
+    broken += _too_old(packages)
+    if kernels is not None and kernels["library"]["broken"]:
+        broken.append(kernels["library"]["reason"])
+    limit = limits()
+    found: dict[str, Any] = {
+        "package": {
+            "version": dcrnn_fast.__version__,
+            "folder": str(Path(dcrnn_fast.__file__).parent),
+            "installed": _installed(),
+        },
+        "python": {"version": platform.python_version(), "program": sys.executable},
+        "machine": machine(),
+        "usable_cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "limits": limit._asdict(),
+        "memory_available_mib": memory_mib("MemAvailable"),
+        "packages": packages,
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "data_folders": _data_folders(),
+        "kernels": kernels,
+    }
+    return {**found, "broken": broken, "notes": _notes(found, limit)}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _installed() -> str:
+    try:
+        requires("dcrnn_fast")
+    except PackageNotFoundError:
+        return "not installed: runs from a source checkout"
+    return f"installed as {version('dcrnn_fast')}"
+
+
+def _too_old(packages: dict[str, str | None]) -> list[str]:
+    sentences = []
+    for name, least in NEEDED.items():
+        found, wanted = packages[name], ".".join(map(str, least))
+        if found is None:
+            sentences.append(f"{name} is not installed; pip install {name}")
+        elif tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least:
+            sentences.append(f"{name} is {found}, {wanted} or newer is needed; pip install '{name}>={wanted}'")
+    return sentences
+
+
+def _data_folders() -> dict[str, str]:
+    """Where data are looked for, and whether there is anything."""
+    default = DataConfig().data_folder
+    places = {f"named data sets (--data-folder, default {default})": default}
+    if "DCRNN_FAST_DATA" in os.environ:
+        places["tests and benchmarks (DCRNN_FAST_DATA)"] = os.environ["DCRNN_FAST_DATA"]
+    return {what: f"{Path(place).resolve()}: {_content(Path(place))}" for what, place in places.items()}
+
+
+def _content(folder: Path) -> str:
+    if not folder.is_dir():
+        return "not there"
+    return ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "empty"
+
+
+def _notes(found: dict[str, Any], limit: Limits) -> list[str]:
+    kernels, threads, notes = found["kernels"], found["threads"], []
+    if kernels is not None:
+        compiled = kernels["library"]
+        if compiled["reason"] is not None and not compiled["broken"]:
+            notes.append(f"CPU tensors run on plain PyTorch: {compiled['reason']}")
+        if found["packages"]["triton"] is None and kernels["gpu"]["devices"]:
+            notes.append("a GPU without triton: pip install triton")
+    cores = found["usable_cores"] if limit.cores is None else min(found["usable_cores"], math.ceil(limit.cores))
+    if threads > cores:
+        notes.append(
+            f"{threads} threads share {cores} core{'' if cores == 1 else 's'} ({_what_limits(found, limit)}): set OMP_NUM_THREADS={cores}"
+        )
+    missing = [f"{name} ({OPTIONAL[name]})" for name in OPTIONAL if found["packages"][name] is None]
+    if missing:
+        notes.append(f"not installed, and needed only for what stands beside: {', '.join(missing)}")
+    return notes
+
+
+def _what_limits(found: dict[str, Any], limit: Limits) -> str:
+    if limit.cores is not None and limit.cores < found["usable_cores"]:
+        return f"the control group allows {limit.cores:g}"
+    return f"{found['usable_cores']} of {found['machine']['cores']} may be used"
+
+
+def text(found: dict[str, Any]) -> str:
+    """The facts for a reader: one line each, what is broken last."""
+    package, python, computer, limit = found["package"], found["python"], found["machine"], found["limits"]
+    kernels = found["kernels"]
+    lines = [
+        f"dcrnn_fast {package['version']} in {package['folder']} ({package['installed']})",
+        f"Python {python['version']}: {python['program']}",
+        f"{computer['system']}; {computer['cpu']}: {', '.join(computer['flags']) or 'no known instruction set'}",
+        f"cores: {computer['cores']}, usable {found['usable_cores']}, limit {_or_none(limit['cores'], '{:g}')}; "
+        f"threads {found['threads']}; load {', '.join(map(str, computer['load_average']))}",
+        f"memory: {computer['memory_gib']} GiB, available {found['memory_available_mib'] / 1024:.1f}, "
+        f"limit {_or_none(limit['memory_mib'], '{:.0f} MiB')}",
+        "",
+    ]
+    if kernels is not None:
+        lines += _kernel_lines(kernels)
+    lines += ["", "packages: " + ", ".join(f"{name} {found_ or '–'}" for name, found_ in found["packages"].items())]
+    lines.append(
+        "variables: " + (", ".join(f"{name}={value}" for name, value in found["variables"].items()) or "none set")
+    )
+    lines += [f"data, {what}: {said}" for what, said in found["data_folders"].items()]
+    lines += ["", *(f"note: {note}" for note in found["notes"])] if found["notes"] else []
+    lines += (
+        ["", *(f"BROKEN: {sentence}" for sentence in found["broken"])] if found["broken"] else ["", "nothing is broken"]
+    )
+    return "\n".join(lines)
+
+
+def _kernel_lines(kernels: dict[str, Any]) -> list[str]:
+    compiled, units, gpu = kernels["library"], kernels["units"], kernels["gpu"]
+    build = compiled["build"]
+    lines = [f"torch {kernels['torch']}"]
+    if compiled["reason"] is None:
+        lines.append(f"compiled kernels: {compiled['file']}")
+        lines.append(
+            f"  built by {build['compiler']} against torch {build['torch']}, for {build['torch_target']} and newer"
+        )
+        lines.append(f"  CPU unit for {kernels['dtype']}: {units['chosen']}")
+        lines += [f"    not {name}: {why_not}" for name, why_not in units["not"].items()]
+    else:
+        lines.append(f"compiled kernels: not used: {compiled['reason']}")
+    for operator, choice in kernels["operators"].items():
+        reasons = "; ".join(f"not {name}: {why_not}" for name, why_not in choice["not"].items())
+        lines.append(f"{operator}: {choice['chosen']}" + (f" ({reasons})" if reasons else ""))
+    lines.append(f"GPU: {'; '.join(gpu['devices']) or 'none: ' + gpu['reason']}")
+    lines.append(f"  {gpu['build']}; driver: {gpu['driver']}; triton: {gpu['triton']}")
+    return lines
+
+
+def _or_none(value: float | None, form: str) -> str:
+    return "none" if value is None else form.format(value)
+
+
+def _run(argv: list[str]) -> int:
+    flags = parse(
+        DoctorFlags,
+        argv,
+        prog="dcrnn-fast doctor",
+        description="Say what is installed, what runs and why, and what is broken (then exit with 1).",
+    )
+    try:
+        found = examine()
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
+    print(json.dumps(found, indent=1) if flags.json else text(found))
+    return 1 if found["broken"] else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command("doctor", _run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

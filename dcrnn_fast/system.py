@@ -1,0 +1,110 @@
+"""What this machine is, and what of it this process may use: processor, cores, memory, limits of its control group."""
+
+import os
+import platform
+from pathlib import Path
+from typing import NamedTuple
+
+FLAGS = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512bw",
+    "avx512dq",
+    "avx512vl",
+    "avx512_bf16",
+    "avx512_vnni",
+    "amx_tile",
+    "amx_bf16",
+    "asimd",
+    "bf16",
+    "sve",
+)
+"""instruction sets that matter here, x86 first, as /proc/cpuinfo names them"""
+MIB = 2**20
+
+
+class Limits(NamedTuple):
+    """What a control group (a container, a batch job) leaves of the machine; None: no limit."""
+
+    cores: float | None
+    memory_mib: float | None
+    memory_used_mib: float | None
+
+
+def machine() -> dict[str, object]:
+    """Processor, its instruction sets that matter here, cores, memory, load."""
+    return {
+        "cpu": _cpu_field("model name") or platform.processor() or platform.machine(),
+        "flags": [flag for flag in FLAGS if flag in (_cpu_field("flags") or _cpu_field("Features")).split()],
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory_mib("MemTotal") / 1024, 1),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])} {platform.machine()}",
+    }
+
+
+def usable_cores() -> int:
+    """Cores that the scheduler may give this process (taskset, a batch system); all of them where it cannot be told."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_mib(field: str) -> float:
+    """A field of /proc/meminfo ("MemTotal", "MemAvailable"), in MiB; NaN on a system without that file."""
+    kibibytes = _field(Path("/proc/meminfo"), field)
+    return float("nan") if kibibytes is None else int(kibibytes.split()[0]) / 1024
+
+
+def limits(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> Limits:
+    """The tightest limits on the way from this process's control group up to the root, of version 2 or 1."""
+    membership = proc / "self" / "cgroup"
+    if not membership.is_file():
+        return Limits(None, None, None)
+    cores: list[float] = []
+    memory: list[float] = []
+    used: list[float] = []
+    for line in membership.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        names = controllers.split(",")
+        for folder in _upwards(groups if not controllers else groups / controllers, path):
+            if not controllers:
+                quota, _, period = (_read(folder / "cpu.max") or "max").partition(" ")
+                _keep(cores, quota, float(period or 1))
+                _keep(memory, _read(folder / "memory.max"), MIB)
+                _keep(used, _read(folder / "memory.current"), MIB)
+            elif "cpu" in names:
+                period = _read(folder / "cpu.cfs_period_us") or "1"
+                _keep(cores, _read(folder / "cpu.cfs_quota_us"), float(period))
+            elif "memory" in names:
+                _keep(memory, _read(folder / "memory.limit_in_bytes"), MIB)
+                _keep(used, _read(folder / "memory.usage_in_bytes"), MIB)
+    return Limits(min(cores, default=None), min(memory, default=None), used[0] if used and memory else None)
+
+
+def _upwards(root: Path, path: str) -> list[Path]:
+    """The group's folder and those above it, nearest first."""
+    folder = root / path.lstrip("/")
+    # Inside a container the path can be the host's, which does not exist here: the root is then the container's own.
+    return [f for f in (folder, *folder.parents) if f.is_relative_to(root)]
+
+
+def _keep(found: list[float], text: str | None, unit: float) -> None:
+    # "max", -1 and numbers near 2**63 all mean that there is no limit.
+    if text is not None and text.lstrip("-").isdigit() and 0 < int(text) < 2**60:
+        found.append(int(text) / unit)
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text().strip() if path.is_file() else None
+
+
+def _cpu_field(name: str) -> str:
+    return _field(Path("/proc/cpuinfo"), name) or ""
+
+
+def _field(path: Path, name: str) -> str | None:
+    # Linux alone has these files.
+    if not path.is_file():
+        return None
+    lines = (line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    return next((value.strip() for key, value in lines if key.strip() == name), None)

@@ -1,0 +1,45 @@
+"""What of a GPU there is: PyTorch's build, the driver, the devices, Triton; each as a fact or as the reason why not."""
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def gpu_facts(driver_version: Path = Path("/proc/driver/nvidia/version")) -> dict[str, Any]:
+    """``build``, ``driver``, ``devices``, ``triton``; ``reason`` says why no device can be used, None if one can."""
+    platform = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}"
+    built = bool(torch.version.cuda or torch.version.hip)
+    driver = driver_version.read_text().splitlines()[0].strip() if driver_version.is_file() else None
+    devices = [_device(index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return {
+        "build": f"PyTorch for {platform}" if built else "PyTorch for the CPU only",
+        "driver": driver or "none found",
+        "devices": devices,
+        "triton": _triton(),
+        "reason": None if devices else _why_no_device(built, driver),
+    }
+
+
+def _why_no_device(built: bool, driver: str | None) -> str:
+    if not built:
+        return "this PyTorch is built for the CPU only" + ("" if driver is None else ", though there is a GPU's driver")
+    if driver is None and torch.version.cuda:
+        return "no NVIDIA driver is loaded"
+    return "PyTorch sees no device: is one visible (CUDA_VISIBLE_DEVICES), is the driver new enough for this PyTorch?"
+
+
+def _device(index: int) -> str:
+    properties = torch.cuda.get_device_properties(index)
+    return f"{properties.name}, sm_{properties.major}{properties.minor}, {properties.total_memory / 2**30:.0f} GiB"
+
+
+def _triton() -> str:
+    if find_spec("triton") is None:
+        return "not installed"
+    try:
+        return version("triton")
+    except PackageNotFoundError:
+        return "installed, of unknown version"

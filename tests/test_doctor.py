@@ -1,0 +1,139 @@
+"""``dcrnn-fast doctor``: facts, what is broken, exit code; and the limits of control groups."""
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from dcrnn_fast import __version__, doctor
+from dcrnn_fast.kernels.native import MODULE
+from dcrnn_fast.system import Limits, limits, machine
+from tests.kernels.compiled import require_library
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_says_what_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    require_library()
+    monkeypatch.setenv("DCRNN_FAST_CPU", "generic")
+    assert doctor.main([]) == 0
+    said = capsys.readouterr().out
+    assert f"dcrnn_fast {__version__} in {ROOT / 'dcrnn_fast'}" in said
+    assert "CPU unit for float32: generic\n" in said
+    assert "\nGPU: " in said
+    assert "variables: DCRNN_FAST_CPU=generic" in said
+    assert said.endswith("nothing is broken\n")
+
+
+def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    require_library()
+    assert doctor.main(["--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["package"]["version"] == __version__
+    assert found["machine"]["cores"] == machine()["cores"]
+    assert found["kernels"]["library"]["build"]["package"] == __version__
+    assert found["broken"] == []
+    assert found["packages"]["torch"]
+
+
+def test_an_unknown_unit_is_broken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    require_library()
+    monkeypatch.setenv("DCRNN_FAST_CPU", "sse9")
+    assert doctor.main([]) == 1
+    assert "BROKEN: DCRNN_FAST_CPU is 'sse9', wanted one of generic" in capsys.readouterr().out
+
+
+def test_an_old_package_is_broken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor.NEEDED, "scipy", (99, 1))
+    monkeypatch.setitem(doctor.NEEDED, "no-such-package", ())
+    assert doctor.main([]) == 1
+    said = capsys.readouterr().out
+    assert "BROKEN: scipy is " in said
+    assert "99.1 or newer is needed" in said
+    assert "BROKEN: no-such-package is not installed" in said
+
+
+def told_by_a_process(folder: Path) -> tuple[int, str]:
+    """What doctor says in a process that finds ``folder`` before everything else."""
+    code = f"import sys; sys.path[:0] = [{str(folder)!r}, {str(ROOT)!r}]; from dcrnn_fast import doctor; "
+    code += "sys.exit(doctor.main([]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def test_a_library_of_another_version_is_broken(tmp_path: Path) -> None:
+    (tmp_path / f"{MODULE}{sysconfig.get_config_var('EXT_SUFFIX')}").write_bytes(b"no shared object")
+    (tmp_path / f"{MODULE}.json").write_text(json.dumps({"package": "0.0.9", "torch_target": "2.13"}))
+    code, said = told_by_a_process(tmp_path)
+    assert code == 1
+    assert f"BROKEN: the compiled kernels are of dcrnn_fast 0.0.9, this is {__version__}; build it with" in said
+    assert "\ndcrnn_seq2seq: manual (not cpu: the compiled kernels are of dcrnn_fast 0.0.9" in said
+
+
+def test_an_install_without_a_compiler_is_not_broken(tmp_path: Path) -> None:
+    for name in ("dcrnn_fast", "kernels"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    facts = {"package": __version__, "torch_target": "2.13", "reason": "there is no C++ compiler"}
+    (tmp_path / f"{MODULE}.json").write_text(json.dumps(facts))
+    # Isolated: a development install would lend its own library.
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; sys.modules[{MODULE!r}] = None; "
+    code += "import importlib.util as u; found = u.find_spec; "
+    code += f"u.find_spec = lambda name, *a: None if name == {MODULE!r} else found(name, *a); "
+    code += "from dcrnn_fast import doctor; sys.exit(doctor.main([]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        "note: CPU tensors run on plain PyTorch: the kernels are not compiled: there is no C++ compiler" in done.stdout
+    )
+
+
+def made(folder: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def test_limits_of_a_control_group_of_version_2(tmp_path: Path) -> None:
+    made(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/batch/job7\n",
+            "group/batch/cpu.max": "350000 100000\n",
+            "group/batch/memory.max": f"{2**33}\n",
+            "group/batch/job7/cpu.max": "max 100000\n",
+            "group/batch/job7/memory.max": f"{2**32}\n",
+            "group/batch/job7/memory.current": f"{2**30}\n",
+        },
+    )
+    assert limits(tmp_path / "proc", tmp_path / "group") == Limits(3.5, 4096.0, 1024.0)
+
+
+def test_limits_of_control_groups_of_version_1(tmp_path: Path) -> None:
+    made(
+        tmp_path,
+        {
+            "proc/self/cgroup": "5:memory:/docker/ab\n4:cpu,cpuacct:/docker/ab\n1:name=systemd:/x\n0::/x\n",
+            # In a container the path is the host's; the folder is the container's own.
+            "group/memory/memory.limit_in_bytes": f"{2**31}\n",
+            "group/memory/memory.usage_in_bytes": f"{2**20}\n",
+            "group/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+            "group/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+        },
+    )
+    assert limits(tmp_path / "proc", tmp_path / "group") == Limits(None, 2048.0, 1.0)
+
+
+def test_no_control_group_no_limit(tmp_path: Path) -> None:
+    assert limits(tmp_path / "proc", tmp_path / "group") == Limits(None, None, None)
+
+
+def test_more_threads_than_the_control_group_allows_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "limits", lambda: Limits(0.5, None, None))
+    monkeypatch.setattr(doctor.torch, "get_num_threads", lambda: 2)
+    (note,) = [note for note in doctor.examine()["notes"] if "threads" in note]
+    assert note == "2 threads share 1 core (the control group allows 0.5): set OMP_NUM_THREADS=1"
