@@ -19,11 +19,13 @@ class Implementation:
     """One way to compute an operator.
 
     ``why_not`` takes the operator's first tensor and returns the reason it cannot run here, or None if it can.
+    ``device``: the only kind of device that "auto" takes it for (and says why not); None: any.
     """
 
     name: str
     run: Callable[..., object]
     why_not: Callable[[Tensor], str | None]
+    device: str | None = None
 
 
 def always(_: Tensor) -> str | None:
@@ -43,6 +45,8 @@ def choose(op: str, implementations: Sequence[Implementation], backend: str, x: 
     reasons: list[str] = []
     for implementation in implementations:
         if backend not in ("auto", implementation.name):
+            continue
+        if backend == "auto" and implementation.device not in (None, x.device.type):
             continue
         reason = implementation.why_not(x)
         if reason is None:
