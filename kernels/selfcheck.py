@@ -31,6 +31,7 @@ from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights
 
 CACHE_VARIABLE = "DCRNN_FAST_CACHE"
+CHECKED_DEVICES = ("cuda",)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 # Wrong code is wrong by far more than rounding; tf32x3, split sums and other orders of adding are not.
@@ -103,7 +104,13 @@ def failure(operator: str, backend: str, x: Tensor) -> str | None:
 
     A failure is warned of once. While the check itself runs, and while a program is only traced, nothing is refused.
     """
-    if _running or operator not in _CASES or torch.compiler.is_compiling() or type(x) is not Tensor:
+    if (
+        _running
+        or x.device.type not in CHECKED_DEVICES
+        or operator not in _CASES
+        or torch.compiler.is_compiling()
+        or type(x) is not Tensor
+    ):
         return None
     problem = _verdict(operator, backend, x.device, _dtype_of(x)).problem
     return f"its self-check failed on this GPU: {problem}" if problem else None

@@ -20,6 +20,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(selfcheck.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(selfcheck, "CHECKED_DEVICES", ("cpu",))
     selfcheck._verdict.cache_clear()
     return tmp_path / "cache"
 
