@@ -34,43 +34,87 @@ class TileGraph(NamedTuple):
     gathered_rows: int
 
 
-def cluster(row_start: Tensor, column: Tensor, num_nodes: int) -> list[int]:
-    """The nodes in tile order: consecutive runs of 16 that are near each other in the graph of the first term.
+# Up to here a graph's nodes are put into tiles from many starts, by all that their terms read; beyond, once, by what
+# the first term reads: a few seconds for 11,000 nodes.
+_LARGEST_SEARCHED = 2048
+_STARTS = 8
 
-    Greedy: a tile begins at the first free node that earlier tiles touch, and takes the free node with most edges into
-    it, 15 times; ties go to the node seen first. Edges count in both directions.
+
+def cluster(row_start: Tensor, column: Tensor, num_nodes: int) -> list[int]:
+    """The nodes in tile order: consecutive runs of 16 that read much the same nodes, forward and transposed.
+
+    Greedy: a tile takes, 16 times, the node that adds least to the tile's union. The best of several starts and of
+    three ways to measure "least" counts: from METR-LA's 207 nodes that makes 4.3 rows a node instead of 5.1.
     """
-    starts, columns = row_start[: num_nodes + 1].tolist(), column.tolist()
-    neighbours: list[set[int]] = [set() for _ in range(num_nodes)]
-    for node in range(num_nodes):
-        for other in columns[starts[node] : starts[node + 1]]:
-            if other != node:
-                neighbours[node].add(other)
-                neighbours[other].add(node)
+    terms = (row_start.shape[0] - 1) // max(num_nodes, 1)
+    searched = num_nodes <= _LARGEST_SEARCHED
+    reads = _reads(row_start.tolist(), column.tolist(), num_nodes, terms if searched else min(terms, 1))
+    read_by: list[set[int]] = [set() for _ in range(num_nodes)]
+    for node, others in enumerate(reads):
+        for other in others:
+            read_by[other].add(node)
+    either = [one | other for one, other in zip(reads, read_by, strict=True)]
+    if not searched:
+        return _grow(either, 0, relative=True)
+    ways = ((either, False), (either, True), (reads, True))
+    starts = range(0, num_nodes, max(1, num_nodes // _STARTS))
+    orders = [_grow(by, start, relative=relative) for by, relative in ways for start in starts]
+    return min(orders, key=lambda order: _rows_read(order, reads) + _rows_read(order, read_by), default=[])
+
+
+def _reads(starts: list[int], columns: list[int], num_nodes: int, terms: int) -> list[set[int]]:
+    """What each node reads in the first ``terms`` terms, and the node itself."""
+    return [
+        {n}.union(*(columns[starts[m * num_nodes + n] : starts[m * num_nodes + n + 1]] for m in range(terms)))
+        for n in range(num_nodes)
+    ]
+
+
+def _rows_read(order: Sequence[int], reads: Sequence[set[int]]) -> int:
+    """The sizes of the tiles' unions, added up."""
+    tiles = (order[first : first + SIDE] for first in range(0, len(order), SIDE))
+    return sum(len(set().union(*(reads[node] for node in tile))) for tile in tiles)
+
+
+def _grow(reads: Sequence[set[int]], start: int, *, relative: bool) -> list[int]:
+    """One greedy clustering that begins at ``start``; ``relative``: new nodes count against all that a node reads.
+
+    A tile begins beside earlier tiles, where fewest neighbours are free, so that no node is left alone between tiles.
+    """
+    num_nodes = len(reads)
+    readers: list[list[int]] = [[] for _ in range(num_nodes)]
+    for node, others in enumerate(reads):
+        for other in others:
+            readers[other].append(node)
     free = [True] * num_nodes
+    rim = {start: None}
     order: list[int] = []
-    touched: dict[int, None] = {}
     next_untouched = 0
     while len(order) < num_nodes:
-        edges: dict[int, int] = {}
+        union: set[int] = set()
+        shared: dict[int, int] = {}
         for _ in range(min(SIDE, num_nodes - len(order))):
-            if edges:
-                node = max(edges, key=edges.__getitem__)
+            if shared:
+                node = max(
+                    shared,
+                    key=lambda n: (shared[n] / len(reads[n]) if relative else shared[n] - len(reads[n]), shared[n]),
+                )
+            elif rim:
+                node = min(rim, key=lambda n: sum(free[other] for other in reads[n]))
             else:
-                while touched and not free[next(iter(touched))]:
-                    del touched[next(iter(touched))]
                 while not free[next_untouched]:
                     next_untouched += 1
-                node = next(iter(touched)) if touched else next_untouched
+                node = next_untouched
             order.append(node)
             free[node] = False
-            edges.pop(node, None)
-            touched.pop(node, None)
-            for other in sorted(neighbours[node]):
-                if free[other]:
-                    edges[other] = edges.get(other, 0) + 1
-                    touched.setdefault(other)
-        # Whatever one tile leaves at its rim is where the next ones begin.
+            shared.pop(node, None)
+            rim.pop(node, None)
+            for other in reads[node] - union:
+                for reader in readers[other]:
+                    if free[reader]:
+                        shared[reader] = shared.get(reader, 0) + 1
+                        rim[reader] = None
+            union |= reads[node]
     return order
 
 

@@ -1,0 +1,44 @@
+"""Launches, saved bytes and gathered rows of the fused step, traced without a GPU, stay within their limits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_counts_are_within_their_limits(tmp_path: Path, real_data: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "bench.gpu_counts", "--json", str(tmp_path / "c.json"), "--page", str(tmp_path / "c.md")],
+        cwd=ROOT, env={**os.environ, "TRITON_INTERPRET": "1", "DCRNN_FAST_DATA": str(real_data)},
+        capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    record = json.loads((tmp_path / "c.json").read_text())
+    assert record["reference"]["launches"] > 4000
+    assert record["reference"]["saved_bytes_per_row"] > 200_000
+    for one in record["fused"]:
+        # 24 steps x 2 layers x (2 forward + 3 backward) of Triton's own are the least.
+        assert 240 < one["counts"]["launches"] <= 400
+    page = (tmp_path / "c.md").read_text()
+    assert "Nothing here was run on a GPU" in page
+    assert "not measured" in page
+
+
+def test_without_the_interpreter_it_says_what_to_set() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    said = subprocess.run(
+        [sys.executable, "-m", "bench.gpu_counts"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 2
+    assert "set TRITON_INTERPRET=1" in said.stderr
