@@ -35,7 +35,7 @@ SEED = int(os.environ.get("DCRNN_FAST_SEED", random.SystemRandom().randrange(2**
 EXAMPLES = {"dcrnn_seq2seq": 200, "dcgru_sequence": 120, "dcgru_cell": 60, "diffusion_conv": 120}
 DTYPES = ("float64", "float32", "bf16")
 SLACK = {"float32": 32 * torch.finfo(torch.float32).eps, "bf16": 4 * torch.finfo(torch.bfloat16).eps}
-LARGE_ENOUGH = 0.03
+LARGE_ENOUGH = 0.3
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -184,9 +184,9 @@ def test_equals_the_specification(name: str, monkeypatch: pytest.MonkeyPatch) ->
             for ours, true in zip(got[0] + got[1], truth[0] + truth[1], strict=True):
                 torch.testing.assert_close(ours, true, rtol=1e-9, atol=1e-10)
             return
-        plain = results(operator, case, precision, "specification", number)
-        for ours, theirs, true in zip(got, plain, truth, strict=True):
-            assert_near(ours, theirs, true, precision)
+        plain = [results(operator, case, precision, backend, number) for backend in ("specification", "manual")]
+        for ours, theirs, hand_written, true in zip(got, *plain, truth, strict=True):
+            assert_near(ours, [theirs, hand_written], true, precision)
 
     check()
     assert met == set(DTYPES)
@@ -204,12 +204,13 @@ def usable_units(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return usable
 
 
-def assert_near(got: list[Tensor], plain: list[Tensor], truth: list[Tensor], precision: str) -> None:
-    """At most twice as far from float64 as plain PyTorch, plus a few roundings (``SLACK``).
+def assert_near(got: list[Tensor], plain: list[list[Tensor]], truth: list[Tensor], precision: str) -> None:
+    """At most twice as far from float64 as plain PyTorch, either way to write it, plus a few roundings (``SLACK``).
 
-    A few, because units add in other orders; and distances are relative to the largest number of all tensors where a
-    tensor's own is much smaller: random tensors of one or two numbers cancel, or come out exact in plain PyTorch, by
-    luck. The fixed shapes of the other tests have the strict budget.
+    Autocast keeps in float32 what a bfloat16 operator must round, such as the prediction's gradient: the hand-written
+    PyTorch rounds it too. A few roundings, because units add in other orders; and relative to the largest number of all
+    tensors where a tensor's own is smaller, because sums of random signs cancel, in a bias of one unit for example.
+    Float64 has none of this leniency, nor have the fixed shapes of the other tests.
     """
     largest = max(true.abs().max().item() for true in truth if true.numel())
 
@@ -220,5 +221,5 @@ def assert_near(got: list[Tensor], plain: list[Tensor], truth: list[Tensor], pre
             if true.numel()
         )
 
-    ours, theirs = distance(got), distance(plain)
+    ours, theirs = distance(got), max(map(distance, plain))
     assert ours <= 2 * theirs + SLACK[precision], f"error {ours:.3e}, plain PyTorch {theirs:.3e}"
