@@ -1,7 +1,8 @@
 """Is a contestant right? Its distance from float64 may be at most twice plain PyTorch's, plus one rounding.
 
 The truth is the same step in float64 (``TRUTH``). Plain PyTorch in float32 is the reference itself, in bfloat16 the
-clean model under autocast.
+clean model under autocast. The clean model, compiled or not, is not ours: it must only be right (``OTHERS``); the code
+that torch.compile makes sums a bias's gradient in one long float32 sum, ten times further from the truth.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ class Errors:
 
     prediction: float
     gradient: float
+
+
+OTHERS = {"float32": Errors(2e-5, 2e-4), "bf16": Errors(3e-2, 8e-2)}
 
 
 def errors(got: dict[str, Tensor], truth: dict[str, Tensor]) -> Errors:
@@ -49,6 +53,8 @@ def plain_for(contestant: Contestant) -> Contestant | None:
 
 def budget(contestant: Contestant, plain: Errors | None) -> Errors:
     """What the contestant may err."""
+    if contestant.backend in ("plain", "compile"):
+        return OTHERS[contestant.dtype]
     if plain is None:
         return Errors(SPLIT_LIMIT, SPLIT_LIMIT)
     rounding = EPSILON[contestant.dtype]

@@ -141,9 +141,8 @@ def _notes(found: dict[str, Any], limit: Limits) -> list[str]:
             notes.append("a GPU without triton: pip install triton")
     cores = found["usable_cores"] if limit.cores is None else min(found["usable_cores"], math.ceil(limit.cores))
     if threads > cores:
-        notes.append(
-            f"{threads} threads share {cores} core{'' if cores == 1 else 's'} ({_what_limits(found, limit)}): set OMP_NUM_THREADS={cores}"
-        )
+        what = f"{cores} core{'' if cores == 1 else 's'} ({_what_limits(found, limit)})"
+        notes.append(f"{threads} threads share {what}: set OMP_NUM_THREADS={cores}")
     missing = [f"{name} ({OPTIONAL[name]})" for name in OPTIONAL if found["packages"][name] is None]
     if missing:
         notes.append(f"not installed, and needed only for what stands beside: {', '.join(missing)}")

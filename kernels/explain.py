@@ -8,7 +8,7 @@ from dcrnn_fast.kernels.dcgru_sequence.function import IMPLEMENTATIONS as DCGRU_
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS as DCRNN_SEQ2SEQ
 from dcrnn_fast.kernels.diffusion_conv.function import IMPLEMENTATIONS as DIFFUSION_CONV
 from dcrnn_fast.kernels.gpu import gpu_facts
-from dcrnn_fast.kernels.native import library
+from dcrnn_fast.kernels.native import library, library_file
 
 OPERATORS = {"dcrnn_seq2seq": DCRNN_SEQ2SEQ, "dcgru_sequence": DCGRU_SEQUENCE, "diffusion_conv": DIFFUSION_CONV}
 
@@ -23,7 +23,7 @@ def facts(dtype: torch.dtype = torch.float32) -> dict[str, Any]:
     Raises:
         ValueError: DCRNN_FAST_CPU names no unit.
     """
-    module, build, reason, file = library()
+    (module, build, reason), file = library(), library_file()
     units: dict[str, Any] = {"chosen": None, "not": {}}
     if module is not None:
         states = module.cpu_units()

@@ -28,12 +28,11 @@ CPU_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 class Library(NamedTuple):
-    """The opened module and its build facts, or why there is none; ``file``: the shared object, opened or not."""
+    """The opened module and its build facts, or why there is none."""
 
     module: ModuleType | None
     facts: dict[str, Any]
     reason: str | None
-    file: Path | None = None
 
 
 def refusal(facts: dict[str, Any], torch_version: str) -> str | None:
@@ -50,31 +49,36 @@ def refusal(facts: dict[str, Any], torch_version: str) -> str | None:
     return None
 
 
+def library_file() -> Path | None:
+    """Where the shared object lies, whether it can be opened or not; None: there is none."""
+    spec = find_spec(MODULE)
+    return None if spec is None or spec.origin is None else Path(spec.origin)
+
+
 @cache
 def library() -> Library:
     """Opens the compiled kernels, once."""
-    spec = find_spec(MODULE)
+    file = library_file()
     # Without a module, the facts of an install that compiled nothing lie where it would: beside the package.
-    beside = spec or find_spec("dcrnn_fast")
-    assert beside is not None
-    assert beside.origin is not None
-    file = Path(beside.origin) if spec else None
-    folder = file.parent if file else Path(beside.origin).parent.parent
+    package = find_spec("dcrnn_fast")
+    assert package is not None
+    assert package.origin is not None
+    folder = file.parent if file else Path(package.origin).parent.parent
     try:
         facts = json.loads((folder / f"{MODULE}.json").read_text())
     except FileNotFoundError:
-        what = f"{MODULE} has no build facts beside it" if spec else "the kernels are not compiled"
-        return Library(None, {}, f"{what}; {REBUILD}", file)
+        what = f"{MODULE} has no build facts beside it" if file else "the kernels are not compiled"
+        return Library(None, {}, f"{what}; {REBUILD}")
     reason = refusal(facts, torch.__version__)
-    if reason is None and spec is None:
+    if reason is None and file is None:
         reason = f"{MODULE} is missing beside its build facts; {REBUILD}"
     if reason is not None:
-        return Library(None, facts, reason, file)
+        return Library(None, facts, reason)
     try:
-        return Library(import_module(MODULE), facts, None, file)
+        return Library(import_module(MODULE), facts, None)
     except ImportError as error:
         reason = f"{MODULE} cannot be opened ({str(error).splitlines()[0]}); {REBUILD}"
-        return Library(None, facts, reason, file)
+        return Library(None, facts, reason)
 
 
 # torch.compile would trace the search for the file.
