@@ -19,12 +19,14 @@ class Implementation:
     """One way to compute an operator.
 
     ``why_not`` takes the operator's first tensor and returns the reason it cannot run here, or None if it can.
+    ``device``: the only kind of device that "auto" takes it for (and says why not); None: any.
     ``self_checked``: it must first agree with PyTorch on this very device (``selfcheck.py``).
     """
 
     name: str
     run: Callable[..., object]
     why_not: Callable[[Tensor], str | None]
+    device: str | None = None
     self_checked: bool = False
 
     def refusal(self, op: str, x: Tensor) -> str | None:
@@ -54,6 +56,8 @@ def choose(op: str, implementations: Sequence[Implementation], backend: str, x: 
     reasons: list[str] = []
     for implementation in implementations:
         if backend not in ("auto", implementation.name):
+            continue
+        if backend == "auto" and implementation.device not in (None, x.device.type):
             continue
         reason = implementation.refusal(op, x)
         if reason is None:

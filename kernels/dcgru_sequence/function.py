@@ -12,13 +12,16 @@ from dcrnn_fast.kernels.checks import require_dtypes, require_layers, require_no
 from dcrnn_fast.kernels.dcgru_sequence.cpu import dcgru_sequence_cpu
 from dcrnn_fast.kernels.dcgru_sequence.manual import dcgru_sequence_manual
 from dcrnn_fast.kernels.dcgru_sequence.specification import dcgru_sequence_specification
+from dcrnn_fast.kernels.dcgru_sequence.triton import dcgru_sequence_triton
 from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
 from dcrnn_fast.kernels.native import why_not_cpu
 from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.triton_runtime import why_not_triton
 from dcrnn_fast.kernels.weights import CellWeights
 
 IMPLEMENTATIONS = (
-    Implementation("cpu", dcgru_sequence_cpu, why_not_cpu),
+    Implementation("cpu", dcgru_sequence_cpu, why_not_cpu, "cpu"),
+    Implementation("triton", dcgru_sequence_triton, why_not_triton, "cuda"),
     Implementation("manual", dcgru_sequence_manual, always),
     Implementation("specification", dcgru_sequence_specification, always),
 )

@@ -13,13 +13,16 @@ from dcrnn_fast.kernels.checks import require_dtypes, require_layers, require_no
 from dcrnn_fast.kernels.dcrnn_seq2seq.cpu import dcrnn_seq2seq_cpu
 from dcrnn_fast.kernels.dcrnn_seq2seq.manual import dcrnn_seq2seq_manual
 from dcrnn_fast.kernels.dcrnn_seq2seq.specification import dcrnn_seq2seq_specification
+from dcrnn_fast.kernels.dcrnn_seq2seq.triton import dcrnn_seq2seq_triton
 from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
 from dcrnn_fast.kernels.native import why_not_cpu
 from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.triton_runtime import why_not_triton
 from dcrnn_fast.kernels.weights import CellWeights
 
 IMPLEMENTATIONS = (
-    Implementation("cpu", dcrnn_seq2seq_cpu, why_not_cpu),
+    Implementation("cpu", dcrnn_seq2seq_cpu, why_not_cpu, "cpu"),
+    Implementation("triton", dcrnn_seq2seq_triton, why_not_triton, "cuda"),
     Implementation("manual", dcrnn_seq2seq_manual, always),
     Implementation("specification", dcrnn_seq2seq_specification, always),
 )

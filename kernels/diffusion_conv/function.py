@@ -10,12 +10,15 @@ from dcrnn_fast.kernels.checks import require_dtypes, require_nodes, require_sha
 from dcrnn_fast.kernels.diffusion_conv.cpu import diffusion_conv_cpu
 from dcrnn_fast.kernels.diffusion_conv.manual import diffusion_conv_manual
 from dcrnn_fast.kernels.diffusion_conv.specification import diffusion_conv_specification
+from dcrnn_fast.kernels.diffusion_conv.triton import diffusion_conv_triton
 from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
 from dcrnn_fast.kernels.native import why_not_cpu
 from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.triton_runtime import why_not_triton
 
 IMPLEMENTATIONS = (
-    Implementation("cpu", diffusion_conv_cpu, why_not_cpu),
+    Implementation("cpu", diffusion_conv_cpu, why_not_cpu, "cpu"),
+    Implementation("triton", diffusion_conv_triton, why_not_triton, "cuda"),
     Implementation("manual", diffusion_conv_manual, always),
     Implementation("specification", diffusion_conv_specification, always),
 )

@@ -1,0 +1,188 @@
+"""Stacked DCGRU cells over a sequence on a GPU: schema, fakes and autograd, for one table of primitives.
+
+Shape legend: B batch, T steps, N nodes, C input channels, H units, L layers, M diffusion terms.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.dcgru_sequence.manual import group_layers
+from dcrnn_fast.kernels.dcgru_sequence.triton_segment import (
+    Saved,
+    pack_cells,
+    run_backward,
+    run_forward,
+    run_forward_hoisted,
+)
+from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
+from dcrnn_fast.kernels.diffusion_conv.triton import Table, triton_table
+from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.triton_plan import (
+    Plan,
+    from_tiles,
+    gradient_to_tiles,
+    make_plan,
+    padded_nodes,
+    read_words,
+    to_tiles,
+)
+from dcrnn_fast.kernels.triton_runtime import on_device, override
+from dcrnn_fast.kernels.weights import CellWeights
+
+
+def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Defines ``dcrnn_fast::dcgru_sequence_<backend>`` and returns the function with ``dcgru_sequence``'s contract."""
+
+    @torch.library.custom_op(f"dcrnn_fast::dcgru_sequence_{backend}", mutates_args=())
+    def forward(
+        x_BTNC: Tensor,
+        initial_LBNH: Tensor,
+        terms: list[Tensor],
+        num_terms: int,
+        flat: list[Tensor],
+        plan_words: str,
+        save: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        plan = _plan(x_BTNC, initial_LBNH, terms, num_terms, plan_words)
+        primitives, graph = table(plan), plan.graph
+        L, T, H = initial_LBNH.shape[0], x_BTNC.shape[1], initial_LBNH.shape[3]
+        with on_device(x_BTNC):
+            x_TNBC = to_tiles(x_BTNC, graph)
+            state = list(to_tiles(initial_LBNH.transpose(0, 1), graph).unbind(0))
+            packs = pack_cells(primitives, group_layers(flat), num_terms, backward=False)
+            saved = Saved.empty(x_TNBC, L, (T, T if save else 1), H)
+            if plan.hoist:
+                run_forward_hoisted(primitives, graph.forward, packs, state, x_TNBC, saved)
+            else:
+                run_forward(
+                    primitives, graph.forward, packs, state, T, lambda t: x_TNBC[t], saved, lambda t, h_NBH: None
+                )
+            states_BTNH = from_tiles(saved.h[-1], graph)
+            last_LBNH = from_tiles(torch.stack(state), graph).transpose(0, 1).contiguous()
+        kept = saved if save else (x_BTNC.new_empty(0) for _ in range(4))
+        return states_BTNH, last_LBNH, *kept
+
+    @forward.register_fake
+    def _(
+        x_BTNC: Tensor,
+        initial_LBNH: Tensor,
+        terms: list[Tensor],
+        num_terms: int,
+        flat: list[Tensor],
+        plan_words: str,
+        save: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        B, T, N, _ = x_BTNC.shape
+        L, H = initial_LBNH.shape[0], initial_LBNH.shape[3]
+        shape = (L, T, padded_nodes(N), B, H) if save else (0,)
+        kept = [x_BTNC.new_empty(shape) for _ in range(4)]
+        return x_BTNC.new_empty(B, T, N, H), x_BTNC.new_empty(L, B, N, H), kept[0], kept[1], kept[2], kept[3]
+
+    @torch.library.custom_op(f"dcrnn_fast::dcgru_sequence_{backend}_backward", mutates_args=())
+    def backward(
+        grad_BTNH: Tensor,
+        grad_LBNH: Tensor,
+        x_BTNC: Tensor,
+        initial_LBNH: Tensor,
+        terms: list[Tensor],
+        num_terms: int,
+        flat: list[Tensor],
+        saved: list[Tensor],
+        plan_words: str,
+        x_wanted: bool,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        plan = _plan(x_BTNC, initial_LBNH, terms, num_terms, plan_words)
+        primitives, graph = table(plan), plan.graph
+        wide = accumulator_dtype(x_BTNC.dtype)
+        with on_device(x_BTNC):
+            x_TNBC = to_tiles(x_BTNC, graph)
+            start = to_tiles(initial_LBNH.transpose(0, 1), graph).unbind(0)
+            grad_TNBH = gradient_to_tiles(grad_BTNH, graph)
+            dh = list(gradient_to_tiles(grad_LBNH.transpose(0, 1), graph).to(wide).clone().unbind(0))
+            packs = pack_cells(primitives, group_layers(flat), num_terms, backward=True)
+            dx_TNBC = torch.empty_like(x_TNBC) if x_wanted else None
+
+            def store(t: int, dx_NBC: Tensor) -> None:
+                assert dx_TNBC is not None
+                dx_TNBC[t] = dx_NBC
+
+            gradients = run_backward(
+                primitives,
+                graph.transposed,
+                packs,
+                start,
+                Saved(*saved),
+                x_TNBC,
+                dh,
+                outside=lambda t, dx: grad_TNBH[t],
+                after_step=store if x_wanted else None,
+            )
+            dx_BTNC = x_BTNC.new_empty(0) if dx_TNBC is None else from_tiles(dx_TNBC, graph)
+            dinitial_LBNH = from_tiles(torch.stack(dh).to(x_BTNC.dtype), graph).transpose(0, 1).contiguous()
+        return dx_BTNC, dinitial_LBNH, [tensor for cell in gradients for tensor in cell]
+
+    @backward.register_fake
+    def _(
+        grad_BTNH: Tensor,
+        grad_LBNH: Tensor,
+        x_BTNC: Tensor,
+        initial_LBNH: Tensor,
+        terms: list[Tensor],
+        num_terms: int,
+        flat: list[Tensor],
+        saved: list[Tensor],
+        plan_words: str,
+        x_wanted: bool,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        return (
+            x_BTNC.new_empty(x_BTNC.shape if x_wanted else (0,)),
+            initial_LBNH.new_empty(initial_LBNH.shape),
+            [tensor.new_empty(tensor.shape) for tensor in flat],
+        )
+
+    def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        x_BTNC, initial_LBNH, terms, ctx.num_terms, flat, ctx.plan_words, save = inputs
+        if not save:
+            raise RuntimeError(f"dcrnn_fast::dcgru_sequence_{backend}: a backward needs save=True")
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.save_for_backward(x_BTNC, initial_LBNH, *output[2:], *terms, *flat)
+
+    def gradient(ctx, grad_BTNH, grad_LBNH, *_):  # type: ignore[no-untyped-def]
+        x_BTNC, initial_LBNH, *rest = ctx.saved_tensors
+        saved, terms, flat = rest[:4], rest[4:10], rest[10:]
+        x_wanted = ctx.needs_input_grad[0]
+        dx_BTNC, dinitial_LBNH, dflat = backward(
+            grad_BTNH, grad_LBNH, x_BTNC, initial_LBNH, terms, ctx.num_terms, flat, saved, ctx.plan_words, x_wanted
+        )
+        return dx_BTNC if x_wanted else None, dinitial_LBNH, [None] * len(terms), None, dflat, None, None
+
+    forward.register_autograd(gradient, setup_context=setup)
+
+    def dcgru_sequence_on_gpu(
+        x_BTNC: Tensor, terms: DiffusionTerms, layers: Sequence[CellWeights], initial_LBNH: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        flat = [tensor for weights in layers for tensor in weights]
+        save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x_BTNC, initial_LBNH, *flat))
+        states_BTNH, last_LBNH, *_ = forward(
+            x_BTNC, initial_LBNH, terms.tensors, terms.num_terms, flat, override(), save
+        )
+        return states_BTNH, last_LBNH
+
+    return dcgru_sequence_on_gpu
+
+
+def _plan(x_BTNC: Tensor, initial_LBNH: Tensor, terms: list[Tensor], num_terms: int, plan_words: str) -> Plan:
+    B, _, N, C = x_BTNC.shape
+    return make_plan(
+        DiffusionTerms.from_tensors(terms, N, num_terms),
+        x_BTNC.dtype,
+        B,
+        C,
+        initial_LBNH.shape[3],
+        read_words(plan_words),
+    )
+
+
+dcgru_sequence_triton = define_dcgru_sequence("triton", triton_table)

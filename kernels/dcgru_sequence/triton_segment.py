@@ -1,0 +1,226 @@
+"""A run of steps through stacked cells on a GPU: the order of things, whatever primitives compute them.
+
+Two launches a cell forward, three backward; h, r, u and c are all that is saved. Weight gradients are products over as
+many steps at once as fit into a workspace of fixed size, so their sums come in the same order every time.
+
+Shape legend: B batch, T steps, N nodes (padded to whole tiles), C input channels, H units, L layers, M diffusion terms,
+G = 3H columns, J = 3*M*H columns of diffused gradients, R rows of a product.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
+from dcrnn_fast.kernels.primitives import CellPack, Direction, Primitives, Source
+from dcrnn_fast.kernels.weights import CellWeights
+
+# Bytes of diffused gradients that wait for their product: all of a METR-LA step, one step of a graph of 10,000 nodes.
+WORKSPACE_BYTES = 1 << 30
+
+
+class Saved(NamedTuple):
+    """h, r, u and c of every layer and step, (L, T, N, B, H) each."""
+
+    h: Tensor
+    r: Tensor
+    u: Tensor
+    c: Tensor
+
+    @classmethod
+    def empty(cls, like_NB: Tensor, layers: int, steps: tuple[int, int], units: int) -> "Saved":
+        """Room for ``steps`` steps of h and of the others beside ``like_NB`` (..., N, B, any)."""
+        N, B = like_NB.shape[-3:-1]
+        h = like_NB.new_empty(layers, steps[0], N, B, units)
+        return cls(h, *(like_NB.new_empty(layers, steps[1], N, B, units) for _ in range(3)))
+
+    def steps(self, start: int, stop: int) -> "Saved":
+        """A view of some of the steps."""
+        return Saved(*(tensor[:, start:stop] for tensor in self))
+
+    def slot(self, layer: int, t: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Where step t of a layer goes; steps that are not kept share slots."""
+        h, r, u, c = (tensor[layer, t % tensor.shape[1]] for tensor in self)
+        return h, r, u, c
+
+
+def run_forward(
+    primitives: Primitives,
+    direction: Direction,
+    packs: Sequence[CellPack],
+    state: list[Tensor],
+    steps: int,
+    x_at: Callable[[int], Tensor],
+    saved: Saved,
+    after_step: Callable[[int, Tensor], None],
+) -> None:
+    """Runs ``steps`` steps; ``state``, each layer's h (N, B, H), is moved forward.
+
+    ``x_at(t)`` is the first layer's input at step t, asked for after step t-1; ``after_step(t, h)`` sees the last
+    layer's state.
+    """
+    N, B, H = state[0].shape
+    pre_NBG = state[0].new_empty(N, B, 3 * H, dtype=accumulator_dtype(state[0].dtype))
+    reset = torch.empty_like(state[0])
+    sources = [primitives.spread(h, direction) for h in state]
+    for t in range(steps):
+        below = x_at(t)
+        below_source = primitives.spread(below, direction)
+        for layer, pack in enumerate(packs):
+            h_after, r, u, c = saved.slot(layer, t)
+            h = state[layer]
+            primitives.gates(below, below_source, h, sources[layer], pack, pre_NBG, r, u, reset)
+            primitives.candidate(reset, primitives.spread(reset, direction), h, u, pre_NBG, pack, c, h_after)
+            state[layer] = below = h_after
+            # The layer above reads the same terms now as this layer does at the next step.
+            sources[layer] = below_source = primitives.spread(h_after, direction)
+        after_step(t, state[-1])
+
+
+def run_forward_hoisted(
+    primitives: Primitives,
+    direction: Direction,
+    packs: Sequence[CellPack],
+    state: list[Tensor],
+    x_TNBC: Tensor,
+    saved: Saved,
+) -> None:
+    """As ``run_forward`` where all inputs are known: layer by layer, the input's part of all steps in one product.
+
+    ``saved.h`` must have a slot for every step.
+    """
+    T, N, B, _ = x_TNBC.shape
+    H = state[0].shape[2]
+    pre_TNBG = x_TNBC.new_empty(T, N, B, 3 * H, dtype=accumulator_dtype(x_TNBC.dtype))
+    reset = torch.empty_like(state[0])
+    for layer, pack in enumerate(packs):
+        primitives.convolve(x_TNBC, direction, pack.input_MCG, pack.bias_G, pre_TNBG, None)
+        for t in range(T):
+            h_after, r, u, c = saved.slot(layer, t)
+            h = state[layer]
+            primitives.gates(None, None, h, primitives.spread(h, direction), pack, pre_TNBG[t], r, u, reset)
+            primitives.candidate(reset, primitives.spread(reset, direction), h, u, pre_TNBG[t], pack, c, h_after)
+            state[layer] = h_after
+        x_TNBC = saved.h[layer]
+
+
+class _Sums:
+    """The weight gradients of one cell, summed over chunks of steps."""
+
+    def __init__(self, units: int, num_terms: int) -> None:
+        self.units, self.num_terms = units, num_terms
+        self.x_CJ: Tensor | None = None
+        self.gates_HJ: Tensor | None = None
+        self.candidate_HJ: Tensor | None = None
+        self.bias_G: Tensor | None = None
+
+    def add(self, x_RC: Tensor, q_RJ: Tensor) -> None:
+        """The input's rows, and the biases: term 0 of a diffused gradient is the gradient itself."""
+        wide = accumulator_dtype(q_RJ.dtype)
+        self.x_CJ = _sum(self.x_CJ, x_RC.t() @ q_RJ, wide)
+        own_R3H = q_RJ.view(-1, 3, self.num_terms, self.units)[:, :, 0]
+        self.bias_G = _sum(self.bias_G, own_R3H.sum(0, dtype=wide).view(-1), wide)
+
+    def add_state(self, h_RH: Tensor, r_RH: Tensor, q_RJ: Tensor) -> None:
+        """The state's rows; r*h is computed again."""
+        wide, split = accumulator_dtype(q_RJ.dtype), 2 * self.num_terms * self.units
+        self.gates_HJ = _sum(self.gates_HJ, h_RH.t() @ q_RJ[:, :split], wide)
+        self.candidate_HJ = _sum(self.candidate_HJ, (r_RH * h_RH).t() @ q_RJ[:, split:], wide)
+
+    def gradients(self, dtype: torch.dtype) -> list[Tensor]:
+        """In the released layout and the order of ``CellWeights``."""
+        assert self.x_CJ is not None
+        assert self.bias_G is not None
+        H, M = self.units, self.num_terms
+        if self.gates_HJ is None or self.candidate_HJ is None:
+            state_HJ = self.x_CJ.new_zeros(H, 3 * M * H)
+        else:
+            state_HJ = torch.cat([self.gates_HJ, self.candidate_HJ], dim=1)
+        by_gate = torch.cat([self.x_CJ, state_HJ]).view(-1, 3, M, H).transpose(1, 2).to(dtype)
+        bias_G = self.bias_G.to(dtype)
+        # An operator's outputs may not share memory.
+        return [
+            by_gate[:, :, :2].clone(memory_format=torch.contiguous_format).view(-1, 2 * H),
+            bias_G[: 2 * H].clone(),
+            by_gate[:, :, 2].clone(memory_format=torch.contiguous_format).view(-1, H),
+            bias_G[2 * H :].clone(),
+        ]
+
+
+def _sum(total: Tensor | None, part: Tensor, wide: torch.dtype) -> Tensor:
+    return part.to(wide) if total is None else total.add_(part)
+
+
+def run_backward(
+    primitives: Primitives,
+    transposed: Direction,
+    packs: Sequence[CellPack],
+    start: Sequence[Tensor] | None,
+    saved: Saved,
+    x_TNBC: Tensor,
+    dh: Sequence[Tensor],
+    outside: Callable[[int, Tensor | None], Tensor | None],
+    after_step: Callable[[int, Tensor], None] | None,
+) -> list[list[Tensor]]:
+    """Runs all saved steps backwards; returns each cell's gradients in the order of ``CellWeights``.
+
+    ``start`` is each layer's state before the first step, None: zeros. ``dh``, each layer's (N, B, H), wide, moves in
+    place. ``outside(t, dx)`` gives what is added to the last layer's dh at step t (None: nothing, or added already),
+    where dx is the gradient of step t+1's input. ``after_step(t, dx)`` sees that of step t's; None: nobody wants it.
+    """
+    L, T, N, B, H = saved.h.shape
+    M = packs[0].state_MHG.shape[0]
+    low, wide = saved.h.dtype, dh[0].dtype
+    bytes_a_step = L * N * B * 3 * M * H * saved.h.element_size()
+    chunk = max(1, min(T, WORKSPACE_BYTES // max(1, bytes_a_step)))
+    q_LTNBJ = saved.h.new_empty(L, chunk, N, B, 3 * M * H)
+    dpre, dr_pre, du_pre = (saved.h.new_empty(N, B, H) for _ in range(3))
+    zeros = saved.h.new_zeros(N, B, H) if start is None else None
+    dx_of: list[Tensor | None] = [saved.h.new_empty(N, B, pack.input_MCG.shape[1], dtype=wide) for pack in packs]
+    if after_step is None:
+        dx_of[0] = None
+    sums = [_Sums(H, M) for _ in packs]
+
+    def spread(x: Tensor) -> Source:
+        return primitives.spread(x, transposed)
+
+    for t in reversed(range(T)):
+        extra = outside(t, None if t == T - 1 else dx_of[0])
+        for layer in reversed(range(L)):
+            pack, dx = packs[layer], dx_of[layer]
+            _, r, u, c = saved.slot(layer, t)
+            h = saved.h[layer, t - 1] if t else (start[layer] if start is not None else zeros)
+            q = q_LTNBJ[layer, t % chunk]
+            primitives.begin_gradient(dh[layer], extra, u, c, dpre)
+            primitives.candidate_gradient(dpre, spread(dpre), h, r, u, c, dh[layer], pack, dr_pre, du_pre, dx, q)
+            primitives.gates_gradient(dr_pre, spread(dr_pre), du_pre, spread(du_pre), dh[layer], pack, dx, q)
+            extra = dx
+        if after_step is not None:
+            assert dx_of[0] is not None
+            after_step(t, dx_of[0])
+        if t % chunk == 0:
+            stop = min(t + chunk, T)
+            for layer, total in enumerate(sums):
+                below = x_TNBC if layer == 0 else saved.h[layer - 1]
+                q = q_LTNBJ[layer, : stop - t]
+                total.add(_rows(below[t:stop]), _rows(q))
+                first = max(t, 1)
+                if stop > first:
+                    h_before, r = saved.h[layer, first - 1 : stop - 1], saved.r[layer, first:stop]
+                    total.add_state(_rows(h_before), _rows(r), _rows(q[first - t :]))
+                if t == 0 and start is not None:
+                    total.add_state(_rows(start[layer]), _rows(saved.r[layer, 0]), _rows(q[0]))
+    return [total.gradients(low) for total in sums]
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.reshape(-1, x.shape[-1])
+
+
+def pack_cells(
+    primitives: Primitives, cells: Sequence[CellWeights], num_terms: int, *, backward: bool
+) -> list[CellPack]:
+    """Every cell's weights as kernels read them."""
+    return [primitives.pack(cell, num_terms, backward) for cell in cells]

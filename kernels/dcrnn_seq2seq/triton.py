@@ -1,0 +1,316 @@
+"""The DCRNN encoder-decoder on a GPU: schema, fakes and autograd, for one table of primitives.
+
+Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels,
+H units, L layers, M diffusion terms.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.dcgru_sequence.manual import group_layers
+from dcrnn_fast.kernels.dcgru_sequence.triton_segment import (
+    Saved,
+    pack_cells,
+    run_backward,
+    run_forward,
+    run_forward_hoisted,
+)
+from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
+from dcrnn_fast.kernels.diffusion_conv.triton import Table, triton_table
+from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.triton_plan import (
+    Plan,
+    from_tiles,
+    gradient_to_tiles,
+    make_plan,
+    padded_nodes,
+    read_words,
+    to_tiles,
+)
+from dcrnn_fast.kernels.triton_runtime import on_device, override
+from dcrnn_fast.kernels.weights import CellWeights
+
+
+def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
+    """Defines ``dcrnn_fast::seq2seq_<backend>`` and returns the function with ``dcrnn_seq2seq``'s contract."""
+
+    @torch.library.custom_op(f"dcrnn_fast::seq2seq_{backend}", mutates_args=())
+    def forward(
+        x_BPNC: Tensor,
+        terms: list[Tensor],
+        num_terms: int,
+        encoder: list[Tensor],
+        decoder: list[Tensor],
+        projection_weight_OH: Tensor,
+        projection_bias_O: Tensor,
+        labels_BFNO: Tensor,
+        feed_label_F: Tensor,
+        plan_words: str,
+        save: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        plan = _plan(x_BPNC, terms, num_terms, projection_weight_OH, plan_words)
+        primitives, graph = table(plan), plan.graph
+        P, F, L = x_BPNC.shape[1], feed_label_F.shape[0], len(encoder) // 4
+        O, H = projection_weight_OH.shape  # noqa: E741
+        with on_device(x_BPNC):
+            x_PNBC, labels_FNBO = to_tiles(x_BPNC, graph), to_tiles(labels_BFNO, graph)
+            N, B = x_PNBC.shape[1:3]
+            coins = _coins(feed_label_F)
+            if save:
+                saved = Saved.empty(x_PNBC, L, (P + F, P + F), H)
+                encoder_saved, decoder_saved = saved.steps(0, P), saved.steps(P, P + F)
+            else:
+                # Two slots: a state is read until its successor is whole.
+                encoder_saved = Saved.empty(x_PNBC, L, (P if plan.hoist else 2, 1), H)
+                decoder_saved = Saved.empty(x_PNBC, L, (2, 1), H)
+            state = [x_PNBC.new_zeros(N, B, H)] * L
+            packs = pack_cells(primitives, group_layers(encoder), num_terms, backward=False)
+            if plan.hoist:
+                run_forward_hoisted(primitives, graph.forward, packs, state, x_PNBC, encoder_saved)
+            else:
+                run_forward(
+                    primitives, graph.forward, packs, state, P, lambda t: x_PNBC[t], encoder_saved, lambda t, h: None
+                )
+            # What the decoder reads at each step; the last slot is what it would read next.
+            read_FNBO = x_PNBC.new_empty(F + 1, N, B, O)
+            read_FNBO[0].zero_()
+            prediction_FNBO = x_PNBC.new_empty(F, N, B, O)
+
+            def project(t: int, h_NBH: Tensor) -> None:
+                primitives.head(
+                    h_NBH,
+                    projection_weight_OH,
+                    projection_bias_O,
+                    labels_FNBO[t],
+                    coins[t],
+                    prediction_FNBO[t],
+                    read_FNBO[t + 1],
+                )
+
+            packs = pack_cells(primitives, group_layers(decoder), num_terms, backward=False)
+            run_forward(primitives, graph.forward, packs, state, F, lambda t: read_FNBO[t], decoder_saved, project)
+            prediction_BFNO = from_tiles(prediction_FNBO, graph)
+        if not save:
+            nothing = [x_BPNC.new_empty(0) for _ in range(5)]
+            return prediction_BFNO, nothing[0], nothing[1], nothing[2], nothing[3], nothing[4]
+        return prediction_BFNO, *saved, read_FNBO
+
+    @forward.register_fake
+    def _(
+        x_BPNC: Tensor,
+        terms: list[Tensor],
+        num_terms: int,
+        encoder: list[Tensor],
+        decoder: list[Tensor],
+        projection_weight_OH: Tensor,
+        projection_bias_O: Tensor,
+        labels_BFNO: Tensor,
+        feed_label_F: Tensor,
+        plan_words: str,
+        save: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        B, P, N, _ = x_BPNC.shape
+        F, (O, H) = feed_label_F.shape[0], projection_weight_OH.shape  # noqa: E741
+        shape = (len(encoder) // 4, P + F, padded_nodes(N), B, H) if save else (0,)
+        kept = [x_BPNC.new_empty(shape) for _ in range(4)]
+        read = x_BPNC.new_empty((F + 1, padded_nodes(N), B, O) if save else (0,))
+        return x_BPNC.new_empty(B, F, N, O), kept[0], kept[1], kept[2], kept[3], read
+
+    @torch.library.custom_op(f"dcrnn_fast::seq2seq_{backend}_backward", mutates_args=())
+    def backward(
+        grad_BFNO: Tensor,
+        x_BPNC: Tensor,
+        terms: list[Tensor],
+        num_terms: int,
+        encoder: list[Tensor],
+        decoder: list[Tensor],
+        projection_weight_OH: Tensor,
+        feed_label_F: Tensor,
+        kept: list[Tensor],
+        plan_words: str,
+        x_wanted: bool,
+        labels_wanted: bool,
+    ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+        plan = _plan(x_BPNC, terms, num_terms, projection_weight_OH, plan_words)
+        primitives, graph = table(plan), plan.graph
+        P, F, dtype = x_BPNC.shape[1], feed_label_F.shape[0], x_BPNC.dtype
+        saved, read_FNBO = Saved(*kept[:4]), kept[4]
+        encoder_saved, decoder_saved = saved.steps(0, P), saved.steps(P, P + F)
+        L, H = saved.h.shape[0], saved.h.shape[4]
+        wide = accumulator_dtype(dtype)
+        with on_device(x_BPNC):
+            x_PNBC, grad_FNBO = to_tiles(x_BPNC, graph), gradient_to_tiles(grad_BFNO, graph)
+            coins = _coins(feed_label_F)
+            total_FNBO = torch.empty_like(grad_FNBO)
+            # The last label is read by no step.
+            dlabels_FNBO = torch.zeros_like(grad_FNBO) if labels_wanted else None
+            dh = list(x_PNBC.new_zeros(L, *saved.h.shape[2:], dtype=wide).unbind(0))
+
+            def of_prediction(t: int, dx_NBO: Tensor | None) -> None:
+                primitives.head_gradient(
+                    grad_FNBO[t],
+                    dx_NBO,
+                    coins[t],
+                    projection_weight_OH,
+                    dh[-1],
+                    total_FNBO[t],
+                    None if dlabels_FNBO is None else dlabels_FNBO[t],
+                )
+
+            decoder_gradients = run_backward(
+                primitives,
+                graph.transposed,
+                pack_cells(primitives, group_layers(decoder), num_terms, backward=True),
+                encoder_saved.h[:, -1].unbind(0),
+                decoder_saved,
+                read_FNBO[:F],
+                dh,
+                outside=of_prediction,
+                after_step=lambda t, dx_NBO: None,
+            )
+            total_RO = total_FNBO.view(-1, total_FNBO.shape[3])
+            dweight_OH = total_RO.t() @ decoder_saved.h[-1].reshape(-1, H)
+            dbias_O = total_RO.sum(0, dtype=wide).to(dtype)
+            dx_PNBC = torch.empty_like(x_PNBC) if x_wanted else None
+
+            def store(t: int, dx_NBC: Tensor) -> None:
+                assert dx_PNBC is not None
+                dx_PNBC[t] = dx_NBC
+
+            encoder_gradients = run_backward(
+                primitives,
+                graph.transposed,
+                pack_cells(primitives, group_layers(encoder), num_terms, backward=True),
+                None,
+                encoder_saved,
+                x_PNBC,
+                dh,
+                outside=lambda t, dx: None,
+                after_step=store if x_wanted else None,
+            )
+            dx_BPNC = x_BPNC.new_empty(0) if dx_PNBC is None else from_tiles(dx_PNBC, graph)
+            dlabels_BFNO = x_BPNC.new_empty(0) if dlabels_FNBO is None else from_tiles(dlabels_FNBO, graph)
+        return (
+            dx_BPNC,
+            [tensor for cell in encoder_gradients for tensor in cell],
+            [tensor for cell in decoder_gradients for tensor in cell],
+            dweight_OH,
+            dbias_O,
+            dlabels_BFNO,
+        )
+
+    @backward.register_fake
+    def _(
+        grad_BFNO: Tensor,
+        x_BPNC: Tensor,
+        terms: list[Tensor],
+        num_terms: int,
+        encoder: list[Tensor],
+        decoder: list[Tensor],
+        projection_weight_OH: Tensor,
+        feed_label_F: Tensor,
+        kept: list[Tensor],
+        plan_words: str,
+        x_wanted: bool,
+        labels_wanted: bool,
+    ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+        return (
+            x_BPNC.new_empty(x_BPNC.shape if x_wanted else (0,)),
+            [tensor.new_empty(tensor.shape) for tensor in encoder],
+            [tensor.new_empty(tensor.shape) for tensor in decoder],
+            projection_weight_OH.new_empty(projection_weight_OH.shape),
+            projection_weight_OH.new_empty(projection_weight_OH.shape[0]),
+            grad_BFNO.new_empty(grad_BFNO.shape if labels_wanted else (0,)),
+        )
+
+    def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        x_BPNC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, _, feed_label_F = inputs[:9]
+        ctx.plan_words, save = inputs[9:]
+        if not save:
+            raise RuntimeError(f"dcrnn_fast::seq2seq_{backend}: a backward needs save=True")
+        ctx.num_encoder = len(encoder)
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(x_BPNC, projection_weight_OH, feed_label_F, *output[1:], *terms, *encoder, *decoder)
+
+    def gradient(ctx, grad_BFNO, *_):  # type: ignore[no-untyped-def]
+        x_BPNC, projection_weight_OH, feed_label_F, *rest = ctx.saved_tensors
+        kept, terms, cells = rest[:5], rest[5:11], rest[11:]
+        x_wanted, labels_wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[7]
+        dx, dencoder, ddecoder, dweight, dbias, dlabels = backward(
+            grad_BFNO,
+            x_BPNC,
+            terms,
+            ctx.num_terms,
+            cells[: ctx.num_encoder],
+            cells[ctx.num_encoder :],
+            projection_weight_OH,
+            feed_label_F,
+            kept,
+            ctx.plan_words,
+            x_wanted,
+            labels_wanted,
+        )
+        return (
+            dx if x_wanted else None,
+            [None] * len(terms),
+            None,
+            dencoder,
+            ddecoder,
+            dweight,
+            dbias,
+            dlabels if labels_wanted else None,
+            None,
+            None,
+            None,
+        )
+
+    forward.register_autograd(gradient, setup_context=setup)
+
+    def dcrnn_seq2seq_on_gpu(
+        x_BPNC: Tensor,
+        terms: DiffusionTerms,
+        encoder: Sequence[CellWeights],
+        decoder: Sequence[CellWeights],
+        projection_weight_OH: Tensor,
+        projection_bias_O: Tensor,
+        labels_BFNO: Tensor,
+        feed_label_F: Tensor,
+    ) -> Tensor:
+        encoder_flat = [tensor for weights in encoder for tensor in weights]
+        decoder_flat = [tensor for weights in decoder for tensor in weights]
+        differentiable = [x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat]
+        save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
+        prediction_BFNO, *_ = forward(
+            x_BPNC,
+            terms.tensors,
+            terms.num_terms,
+            encoder_flat,
+            decoder_flat,
+            projection_weight_OH,
+            projection_bias_O,
+            labels_BFNO,
+            feed_label_F,
+            override(),
+            save,
+        )
+        return prediction_BFNO
+
+    return dcrnn_seq2seq_on_gpu
+
+
+def _plan(x_BPNC: Tensor, terms: list[Tensor], num_terms: int, projection_weight_OH: Tensor, plan_words: str) -> Plan:
+    B, _, N, C = x_BPNC.shape
+    O, H = projection_weight_OH.shape  # noqa: E741
+    return make_plan(
+        DiffusionTerms.from_tensors(terms, N, num_terms), x_BPNC.dtype, B, max(C, O), H, read_words(plan_words)
+    )
+
+
+def _coins(feed_label_F: Tensor) -> Tensor:
+    """(F, 4) int32: one coin in 16 bytes, so that kernels see the same alignment at every step."""
+    return feed_label_F[:, None].expand(-1, 4).to(torch.int32)
+
+
+dcrnn_seq2seq_triton = define_dcrnn_seq2seq("triton", triton_table)

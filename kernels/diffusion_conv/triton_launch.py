@@ -1,0 +1,160 @@
+"""Launches of the diffusion convolution's Triton kernels: diffusing beforehand, and the convolution of many steps.
+
+Shape legend: T steps, N nodes, B batch, C input channels, O output columns, K channels, M terms, S = (M-1) N.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from dcrnn_fast.kernels.diffusion_conv.triton_kernels import convolve_kernel, gather_kernel
+from dcrnn_fast.kernels.primitives import Csr, Direction, Source
+from dcrnn_fast.kernels.tiles import SIDE, TileGraph
+from dcrnn_fast.kernels.triton_config import config
+from dcrnn_fast.kernels.triton_runtime import interpreted, is_wide, launch
+
+GATHER_BLOCK = 256
+
+
+def block(size: int) -> int:
+    """Power of two that holds ``size``, at least the 16 of a tensor-core tile."""
+    return max(16, triton.next_power_of_2(size))
+
+
+def wide_type(dtype: torch.dtype) -> Any:
+    """Triton's name of the dtype that sums are kept in."""
+    return tl.float64 if dtype == torch.float64 else tl.float32
+
+
+def dot_precision(precision: str) -> str:
+    """``input_precision`` of ``tl.dot``: what a plan calls "low" and "strict" has no choice to make."""
+    return precision if precision in ("tf32", "tf32x3") else "ieee"
+
+
+def source_arguments(source: Source, like: Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(INDEX, COUNT, COEFFICIENT), and the constants of the way to diffuse; ``like`` stands where nothing is read."""
+    if isinstance(source, TileGraph):
+        U = source.index_TU.shape[1]
+        return (
+            {"INDEX": source.index_TU, "COUNT": source.count_T, "COEFFICIENT": source.coefficient_TQSU},
+            {"U": U, "UC": source.chunk, "FUSED": True, "MORE": source.chunk < U},
+        )
+    return {"INDEX": like, "COUNT": like, "COEFFICIENT": like}, {"U": 16, "UC": 16, "FUSED": False, "MORE": False}
+
+
+def terms_of(source: Source, like: Tensor) -> Tensor:
+    """The terms that were diffused before, or ``like`` where the kernel diffuses."""
+    return like if isinstance(source, TileGraph) else source
+
+
+def spread(x: Tensor, direction: Direction) -> Source:
+    """Terms 1 .. M-1 of x (..., N, B, K): the tiles themselves, for kernels that diffuse, or (..., M-1, N, B, K)."""
+    if direction.tiles is not None:
+        return direction.tiles
+    N, B, K = x.shape[-3:]
+    Q = (direction.csr.row_start.shape[0] - 1) // N
+    if direction.dense_SN is not None:
+        return torch.matmul(direction.dense_SN, x.reshape(*x.shape[:-3], N, B * K)).view(*x.shape[:-3], Q, N, B, K)
+    y = x.new_empty(*x.shape[:-3], Q, N, B, K)
+    for step, out in zip(x.reshape(-1, N, B, K).unbind(0), y.view(-1, Q, N, B, K).unbind(0), strict=True):
+        gather(step, direction.csr, out, y_row=K, y_term=N * B * K, identity=False)
+    return y
+
+
+def spread_joined(x: Tensor, direction: Direction) -> Tensor:
+    """All M terms of x (..., N, B, K) side by side: (..., N, B, M*K), as one GEMM wants them."""
+    N, B, K = x.shape[-3:]
+    M = (direction.csr.row_start.shape[0] - 1) // N + 1
+    y = x.new_empty(*x.shape[:-1], M * K)
+    for step, out in zip(x.reshape(-1, N, B, K).unbind(0), y.view(-1, N, B, M * K).unbind(0), strict=True):
+        gather(step, direction.csr, out, y_row=M * K, y_term=K, identity=True)
+    return y
+
+
+def gather(x_NBK: Tensor, csr: Csr, y: Tensor, *, y_row: int, y_term: int, identity: bool) -> None:
+    """Terms by CSR into ``y`` at (node*B + b)*y_row + term*y_term + k."""
+    N, B, K = x_NBK.shape
+    terms = (csr.row_start.shape[0] - 1) // N + identity
+    width = B * K
+    size = min(GATHER_BLOCK, block(width))
+    launch(
+        gather_kernel,
+        (N, triton.cdiv(width, size), terms),
+        {
+            "X": x_NBK,
+            "ROW_START": csr.row_start,
+            "COLUMN": csr.column,
+            "VALUE": csr.value,
+            "Y": y,
+            "N": N,
+            "width": width,
+            "y_row": y_row,
+            "y_term": y_term,
+        },
+        {
+            "K": K,
+            "BLOCK": size,
+            "ACC": wide_type(x_NBK.dtype),
+            "WIDE": is_wide([x_NBK]) or (terms * x_NBK.numel() >= 2**31) or N * B * y_row >= 2**31,
+            "IDENTITY": identity,
+        },
+        warps=4,
+        stages=1,
+    )
+
+
+def convolve(
+    x_TNBC: Tensor,
+    source: Source,
+    weight_MCO: Tensor,
+    bias_O: Tensor | None,
+    out_TNBO: Tensor,
+    q_TNBQ: Tensor | None,
+    precision: str,
+    parts: int,
+) -> None:
+    """Diffusion and product of T steps; O = ``parts`` (1 or 3) blocks of columns, q (T, N, B, M*C) gets the terms."""
+    T, N, B, C = x_TNBC.shape
+    M, _, O = weight_MCO.shape  # noqa: E741
+    chosen = config("convolve", x_TNBC, precision, max(C, O // parts))
+    part = O // parts if parts == 3 else min(O, chosen.columns)
+    groups = 1 if parts == 3 else triton.cdiv(O, part)
+    arguments, constants = source_arguments(source, x_TNBC)
+    launch(
+        convolve_kernel,
+        (triton.cdiv(N, SIDE), triton.cdiv(B, chosen.batch_rows), T * groups),
+        {
+            "X": x_TNBC,
+            "Y": terms_of(source, x_TNBC),
+            **arguments,
+            "W": weight_MCO,
+            "BIAS": x_TNBC if bias_O is None else bias_O,
+            "OUT": out_TNBO,
+            "Q": x_TNBC if q_TNBQ is None else q_TNBQ,
+            "N": N,
+            "B": B,
+        },
+        {
+            **constants,
+            "M": M,
+            "C": C,
+            "BC": block(C),
+            "O": O,
+            "PART": part,
+            "BO": block(part),
+            "PARTS": parts,
+            "BB": chosen.batch_rows,
+            "ACC": wide_type(x_TNBC.dtype),
+            "PREC": dot_precision(precision),
+            "UP": interpreted(),
+            "WIDE": is_wide([x_TNBC, out_TNBO, *([] if q_TNBQ is None else [q_TNBQ]), terms_of(source, x_TNBC)]),
+            "HAS_BIAS": bias_O is not None,
+            "HAS_Q": q_TNBQ is not None,
+            "GROUPS": groups,
+        },
+        warps=chosen.warps,
+        stages=chosen.stages,
+    )

@@ -1,0 +1,86 @@
+"""What the GPU drivers of the recurrence are made of: one table of primitives, chosen once for a call.
+
+The drivers (``dcgru_sequence/triton.py``) know the order of steps and layers and what is saved; a table knows how one
+step is computed. ``triton`` and ``cuda`` are two tables for the same drivers.
+
+Inside, nodes come first, padded to whole tiles; a step's activation is (N, B, K), contiguous, and padded nodes hold
+finite values whose gradients are zero. ``low`` is the dtype of activations and weights, ``wide`` float32 (float64 for
+float64). Primitives write into the tensors they are given, on the current stream, and never wait for the device.
+
+Shape legend: T steps, N nodes, B batch, C input channels, O output columns, H units, M terms, K = C or H.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from dcrnn_fast.kernels.tiles import TileGraph
+from dcrnn_fast.kernels.weights import CellWeights
+
+
+class Csr(NamedTuple):
+    """The stacked terms of one direction, row by row (``DiffusionTerms``)."""
+
+    row_start: Tensor
+    column: Tensor
+    value: Tensor
+
+
+class Direction(NamedTuple):
+    """The terms of one direction, as the plan wants them: by tiles, as a dense matrix, or neither."""
+
+    csr: Csr
+    tiles: TileGraph | None
+    dense_SN: Tensor | None
+
+
+# Where a kernel finds the diffused terms: it makes them itself from tiles, or they were made before.
+Source = TileGraph | Tensor
+
+
+class CellPack(NamedTuple):
+    """Weights of one cell as kernels read them; columns r, u, c, so that state_MHG[..., 2H:] meets r*h.
+
+    ``back`` are the transposed matrices (gates, candidate) for backends that multiply by a library's GEMM.
+    """
+
+    input_MCG: Tensor
+    state_MHG: Tensor
+    bias_G: Tensor
+    back: tuple[Tensor, Tensor] | None
+
+
+class Primitives(NamedTuple):
+    """One step, by parts.
+
+    Attributes:
+        pack: (weights, M, for the backward?) -> CellPack.
+        spread: (x_NBK, direction) -> Source of x's terms.
+        convolve: (x_TNBC, direction, weight_MCO, bias_O or None, out_TNBO, q_TNBMC or None): diffusion and product of
+            many steps at once.
+        gates: (x_NBC or None, its source, h_NBH, its source, pack, pre_NBG, r, u, reset): r, u = sigmoid(...), reset =
+            r*h. With x, its product is made here and the c columns of pre written; without, pre holds all of it.
+        candidate: (reset, its source, h, u, pre_NBG, pack, c, h_after): c = tanh(...), h_after = u h + (1-u) c.
+        begin_gradient: (dh wide, outside or None, u, c, dpre): dh += outside; dpre = dh (1-u) (1-c²).
+        candidate_gradient: (dpre, its transposed source, h, r, u, c, dh, pack, dr_pre, du_pre, dx or None, q_NBJ):
+            diffused gradients into the last M*H columns of q; pre-activation gradients of the gates;
+            dh <- dh u + d(r*h) r.
+        gates_gradient: (dr_pre, its source, du_pre, its source, dh, pack, dx or None, q_NBJ): diffused gradients into
+            the first 2*M*H columns; adds to dh and dx.
+        head: (h_NBH, weight_OH, bias_O, label_NBO, feed_label, prediction_NBO, next_NBO): the prediction, and what the
+            decoder reads next.
+        head_gradient: (grad_NBO, dx_NBO or None, feed_label, weight_OH, dh, total_NBO, dlabel_NBO or None): dx goes to
+            the label or to the prediction; dh += total W.
+    """
+
+    pack: Callable[[CellWeights, int, bool], CellPack]
+    spread: Callable[[Tensor, Direction], Source]
+    convolve: Callable[..., None]
+    gates: Callable[..., None]
+    candidate: Callable[..., None]
+    begin_gradient: Callable[..., None]
+    candidate_gradient: Callable[..., None]
+    gates_gradient: Callable[..., None]
+    head: Callable[..., None]
+    head_gradient: Callable[..., None]

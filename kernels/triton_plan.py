@@ -1,0 +1,242 @@
+"""How the GPU kernels diffuse and multiply: chosen by rules from the graph, the dtype and the sizes; no autotuning.
+
+The rules:
+
+- **diffusion**. ``tile`` (see ``tiles.py``) where a tile's union of neighbours has at most 128 nodes on average: a
+  program then loads at most 8 rows for a node, mostly 2 to 5. Else ``dense`` where the stacked terms have at least one
+  entry in 80 (a GEMM over all of them is then faster than gathering the few). Else ``gather``, entry by entry.
+- **product**. ``fused`` with diffusion and activations in one kernel while H, C <= 128, so that a weight's tile fits
+  beside the accumulators. Else ``gemm``: gather, the library's GEMM, and an epilogue kernel.
+- **float32**. ``tf32x3`` (three tf32 products, the error of float32) while PyTorch's float32 matmul precision is
+  "highest"; ``tf32`` when it is "high" or "medium"; ``strict`` only by name, and always for float64 on a GPU: it means
+  ``gemm``, because a float32 tile without tensor cores spills its registers.
+- **input**. ``hoist`` (one product for all steps before the encoder's recurrence) up to 65,536 rows (nodes times
+  batch), where launches count; beyond, its memory traffic costs more than diffusing x inside: ``inline``.
+
+``DCRNN_FAST_TRITON`` overrules them with any of these words, separated by commas: tile, dense, gather; fused, gemm;
+strict, tf32x3, tf32; hoist, inline.
+
+Shape legend: N nodes, B batch, C input channels, H units, M terms.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import sha256
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from dcrnn_fast.kernels.primitives import Csr, Direction
+from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.tiles import SIDE, TileGraph, build, cluster, union_counts
+from dcrnn_fast.kernels.triton_runtime import interpreted
+
+DIFFUSIONS = ("tile", "dense", "gather")
+PRODUCTS = ("fused", "gemm")
+FLOAT32 = ("strict", "tf32x3", "tf32")
+INPUTS = ("hoist", "inline")
+
+LARGEST_MEAN_UNION = 128
+# Slots of a union that a kernel loads at once; larger unions go through in chunks.
+LARGEST_CHUNK = 128
+LARGEST_DENSE_SPARSITY = 80
+LARGEST_FUSED_WIDTH = 128
+LARGEST_HOISTED_ROWS = 65536
+
+
+@dataclass(frozen=True)
+class Words:
+    """What ``DCRNN_FAST_TRITON`` asks for; None where a rule decides."""
+
+    diffusion: str | None = None
+    product: str | None = None
+    float32: str | None = None
+    input: str | None = None
+
+
+def read_words(text: str) -> Words:
+    """The words of the environment variable.
+
+    Raises:
+        ValueError: an unknown word, or two for the same choice.
+    """
+    kinds = {"diffusion": DIFFUSIONS, "product": PRODUCTS, "float32": FLOAT32, "input": INPUTS}
+    found: dict[str, str] = {}
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        kind = next((name for name, known in kinds.items() if word in known), None)
+        if kind is None:
+            every = ", ".join(word for known in kinds.values() for word in known)
+            raise ValueError(f"DCRNN_FAST_TRITON: unknown word {word!r}; known: {every}")
+        if kind in found:
+            raise ValueError(f"DCRNN_FAST_TRITON: {found[kind]} and {word} exclude each other")
+        found[kind] = word
+    return Words(**found)
+
+
+@dataclass(frozen=True)
+class GpuGraph:
+    """A graph as the kernels read it: its nodes' order, and both directions' terms.
+
+    ``order_N`` (N') maps a position to a node, where padding repeats node 0; ``position_N`` (N) a node to its position.
+    """
+
+    diffusion: str
+    num_nodes: int
+    padded_nodes: int
+    num_terms: int
+    order_N: Tensor
+    position_N: Tensor
+    forward: Direction
+    transposed: Direction
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided for one call."""
+
+    graph: GpuGraph
+    product: str
+    precision: str
+    hoist: bool
+
+
+def make_plan(terms: DiffusionTerms, dtype: torch.dtype, batch: int, channels: int, units: int, words: Words) -> Plan:
+    """The plan of a call; the graph's part is made once and kept."""
+    precision = _precision(dtype, words)
+    widest = max(channels, units)
+    product = words.product or ("gemm" if widest > LARGEST_FUSED_WIDTH else "fused")
+    if precision == "strict":
+        product = "gemm"
+    diffusion = words.diffusion
+    if product == "gemm":
+        # Its gather writes the terms side by side, as one GEMM wants them.
+        diffusion = "gather"
+    graph = gpu_graph(terms, dtype, diffusion)
+    hoist = words.input == "hoist" if words.input else graph.padded_nodes * batch <= LARGEST_HOISTED_ROWS
+    return Plan(graph, product, precision, hoist)
+
+
+def _precision(dtype: torch.dtype, words: Words) -> str:
+    if dtype in (torch.bfloat16, torch.float16):
+        return "low"
+    if dtype == torch.float64:
+        # The interpreter multiplies float64 exactly, which is how gradients are checked; GPUs have no such product.
+        return words.float32 or ("tf32x3" if interpreted() else "strict")
+    if words.float32:
+        return words.float32
+    return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+
+
+# By tensor first: inside a captured step nothing may be copied to the host. By content second: a copy of a graph, or
+# the same one in another process's tensor, is clustered once.
+_by_tensor: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_by_content: OrderedDict[tuple[str, str, torch.dtype, str], GpuGraph] = OrderedDict()
+_KEPT = 16
+
+
+def gpu_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None) -> GpuGraph:
+    """The graph for one dtype and way to diffuse (None: by rule), from the cache or made now."""
+    known = _by_tensor.get(terms.value)
+    if known is None:
+        known = {}
+        _by_tensor[terms.value] = known
+    key = (dtype, diffusion, terms.value._version, terms.column.data_ptr())
+    if key not in known:
+        content = (graph_hash(terms), str(terms.value.device), dtype, diffusion or "")
+        if content in _by_content:
+            _by_content.move_to_end(content)
+        else:
+            _by_content[content] = _make_graph(terms, dtype, diffusion)
+            while len(_by_content) > _KEPT:
+                _by_content.popitem(last=False)
+        known[key] = _by_content[content]
+    return known[key]  # type: ignore[no-any-return]
+
+
+def graph_hash(terms: DiffusionTerms) -> str:
+    """A digest of the graph's terms."""
+    digest = sha256(f"{terms.num_nodes} {terms.num_terms}".encode())
+    for tensor in terms.tensors:
+        digest.update(str(tensor.dtype).encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _make_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None) -> GpuGraph:
+    device, N, M = terms.value.device, terms.num_nodes, terms.num_terms
+    host = [tensor.detach().cpu() for tensor in terms.tensors]
+    order = cluster(host[0], host[1], N) if diffusion in (None, "tile") and M > 1 else list(range(N))
+    if diffusion is None:
+        diffusion = _diffusion_rule(host, order, N, M)
+    if diffusion != "tile":
+        order = list(range(N))
+    padded = padded_nodes(N)
+    order_N = torch.tensor(order + [0] * (padded - N), dtype=torch.int64)
+    position_N = torch.empty(N, dtype=torch.int64)
+    position_N[order_N[:N]] = torch.arange(N)
+    directions = []
+    for at in (0, 3):
+        csr = Csr(_pad_rows(host[at], N, padded, M).to(device), *terms.tensors[at + 1 : at + 3])
+        tiles = dense = None
+        if diffusion == "tile":
+            built = build(host[at], host[at + 1], host[at + 2], order, M, dtype, LARGEST_CHUNK)
+            moved = [tensor.to(device) for tensor in (built.index_TU, built.count_T, built.coefficient_TQSU)]
+            tiles = TileGraph(*moved, built.chunk, built.gathered_rows)
+        elif diffusion == "dense":
+            dense = _dense(csr, padded, M, dtype)
+        directions.append(Direction(csr, tiles, dense))
+    return GpuGraph(diffusion, N, padded, M, order_N.to(device), position_N.to(device), *directions)
+
+
+def padded_nodes(num_nodes: int) -> int:
+    """N': whole tiles."""
+    return -(-num_nodes // SIDE) * SIDE
+
+
+def _pad_rows(row_start: Tensor, num_nodes: int, padded: int, num_terms: int) -> Tensor:
+    """Row starts of the stack with empty rows after each term's last node."""
+    first = row_start[:-1].view(num_terms - 1, num_nodes)
+    last = row_start[num_nodes::num_nodes, None].expand(-1, padded - num_nodes)
+    return torch.cat([torch.cat([first, last], dim=1).reshape(-1), row_start[-1:]]).contiguous()
+
+
+def _dense(csr: Csr, padded: int, num_terms: int, dtype: torch.dtype) -> Tensor:
+    """The padded stack (S, N') as a dense matrix."""
+    lengths = (csr.row_start[1:] - csr.row_start[:-1]).long()
+    row = torch.repeat_interleave(torch.arange(lengths.shape[0], device=csr.value.device), lengths)
+    dense = csr.value.new_zeros((num_terms - 1) * padded, padded, dtype=dtype)
+    dense[row, csr.column.long()] = csr.value.to(dtype)
+    return dense
+
+
+def _diffusion_rule(host: list[Tensor], order: list[int], num_nodes: int, num_terms: int) -> str:
+    if num_terms == 1:
+        return "tile"
+    position = torch.empty(num_nodes, dtype=torch.int64)
+    position[torch.tensor(order)] = torch.arange(num_nodes)
+    largest_mean = max(
+        float(union_counts(host[at], host[at + 1], position, num_nodes, num_terms)[1].float().mean()) for at in (0, 3)
+    )
+    if largest_mean <= LARGEST_MEAN_UNION:
+        return "tile"
+    entries = (num_terms - 1) * num_nodes**2
+    return "dense" if entries <= LARGEST_DENSE_SPARSITY * host[2].shape[0] else "gather"
+
+
+def to_tiles(x_BTNC: Tensor, graph: GpuGraph) -> Tensor:
+    """(T, N', B, C), contiguous: nodes first, in tile order; padding repeats node 0."""
+    return x_BTNC.permute(1, 2, 0, 3).index_select(1, graph.order_N)
+
+
+def gradient_to_tiles(grad_BTNC: Tensor, graph: GpuGraph) -> Tensor:
+    """As ``to_tiles``, with zeros in the padding: what nobody reads has no gradient."""
+    grad_TNBC = to_tiles(grad_BTNC, graph)
+    if graph.padded_nodes > graph.num_nodes:
+        grad_TNBC[:, graph.num_nodes :].zero_()
+    return grad_TNBC
+
+
+def from_tiles(x_TNBC: Tensor, graph: GpuGraph) -> Tensor:
+    """(B, T, N, C), contiguous."""
+    return x_TNBC.index_select(1, graph.position_N).permute(2, 0, 1, 3).contiguous()

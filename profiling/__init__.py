@@ -1,0 +1,1 @@
+"""How to look at what runs: machine code here, timelines and memory beside it."""

@@ -1,0 +1,119 @@
+"""What a compiler made of a kernel, read from its machine code: registers, spills, tensor-core instructions, loads.
+
+Works on Triton's cubins and on what nvcc writes (cubins, objects, shared objects). ``cuobjdump`` and ``nvdisasm`` are
+inside the triton wheel; a toolkit without them is enough to compile, not to look.
+"""
+
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+# Shared memory of a multiprocessor that blocks may use, bytes; registers and warps are the same on all of these.
+SHARED_BYTES = {80: 164 * 1024, 90: 228 * 1024, 100: 228 * 1024}
+# What a block's shared memory costs beyond its own, and the most one block may have.
+RESERVED_BYTES = 1024
+BLOCK_BYTES = {arch: size - RESERVED_BYTES for arch, size in SHARED_BYTES.items()}
+REGISTERS, WARPS = 65536, 64
+
+_RESOURCES = re.compile(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
+_FUNCTION = re.compile(r"^\s*Function : (\S+)", re.MULTILINE)
+_OPCODE = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
+_TENSOR_CORE = re.compile(r"^(UTC)?[A-Z]*MMA")
+_ATOMICS = ("ATOM", "RED.", "RED ", "REDG", "REDUX.ATOM", "UBLKRED", "UTMAREDG")
+
+
+@dataclass(frozen=True)
+class Sass:
+    """One kernel's machine code; ``opcodes`` counts full names, as HMMA.16816.F32.BF16."""
+
+    registers: int
+    stack: int
+    static_shared: int
+    local: int
+    opcodes: Counter[str]
+
+    def count(self, *prefixes: str) -> int:
+        """Instructions whose name begins with one of the prefixes."""
+        return sum(number for name, number in self.opcodes.items() if name.startswith(prefixes))
+
+    @property
+    def spills(self) -> tuple[int, int]:
+        """Loads and stores of local memory."""
+        return self.count("LDL"), self.count("STL")
+
+    @property
+    def loads_16_bytes(self) -> int:
+        """16-byte reads of global memory, through registers or straight into shared memory."""
+        return sum(n for name, n in self.opcodes.items() if name.startswith(("LDG", "LDGSTS")) and ".128" in name)
+
+    @property
+    def atomics(self) -> int:
+        """Atomic operations on memory, with and without a result."""
+        return sum(n for name, n in self.opcodes.items() if name == "RED" or name.startswith(_ATOMICS))
+
+    @property
+    def tensor_core(self) -> dict[str, int]:
+        """Matrix instructions by name."""
+        return {name: n for name, n in self.opcodes.items() if _TENSOR_CORE.match(name)}
+
+
+def tool(name: str) -> str:
+    """Path of a CUDA binary tool inside the triton wheel.
+
+    Raises:
+        RuntimeError: triton is not installed, or its wheel lacks the tool.
+    """
+    spec = find_spec("triton")
+    if spec is None or spec.origin is None:
+        raise RuntimeError(f"{name} comes with triton, which is not installed")
+    path = Path(spec.origin).parent / "backends" / "nvidia" / "bin" / name
+    if not path.is_file():
+        raise RuntimeError(f"this triton has no {name} at {path}")
+    return str(path)
+
+
+def parse(resources: str, listing: str) -> dict[str, Sass]:
+    """Kernels by name, from the texts of ``cuobjdump --dump-resource-usage`` and ``cuobjdump -sass``."""
+    parts = _FUNCTION.split(listing)
+    opcodes = {name: Counter(_OPCODE.findall(text)) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    return {
+        name: Sass(*(int(number) for number in numbers), opcodes[name])  # type: ignore[call-arg]
+        for name, *numbers in _RESOURCES.findall(resources)
+        if name in opcodes
+    }
+
+
+def inspect(path: str | Path, arch: int | None = None) -> dict[str, Sass]:
+    """Every kernel of a cubin, object or shared object, by its (mangled) name; of one architecture where it holds more.
+
+    Raises:
+        RuntimeError: the tools are missing, or they do not understand the file.
+    """
+    chosen = [] if arch is None else ["--gpu-architecture", f"sm_{arch}"]
+
+    def said(option: str) -> str:
+        done = subprocess.run([tool("cuobjdump"), option, *chosen, str(path)], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"cuobjdump {option} {path}: {done.stderr.strip()}")
+        return done.stdout
+
+    return parse(said("--dump-resource-usage"), said("-sass"))
+
+
+def inspect_cubin(cubin: bytes) -> Sass:
+    """The one kernel of a cubin in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+        (sass,) = inspect(path).values()
+    return sass
+
+
+def blocks_per_multiprocessor(arch: int, registers: int, shared: int, warps: int) -> int:
+    """How many blocks of ``warps`` warps fit at once; registers are handed out in steps of 8 a thread."""
+    by_registers = REGISTERS // ((registers + 7) // 8 * 8 * 32 * warps)
+    return min(by_registers, SHARED_BYTES[arch] // (shared + RESERVED_BYTES), WARPS // warps)
