@@ -3,8 +3,8 @@
 ``kernels/`` is installed as ``dcrnn_fast.kernels``. The kernels become ``_dcrnn_fast_C``, a top-level module, so that a
 run from the repository's root, where ``./dcrnn_fast`` hides the installed package, finds them too. Without a C++
 compiler or without torch in the building environment the install still works, on plain PyTorch: one line says so, and
-``_dcrnn_fast_C.json`` beside where the module would be has the reason. ``csrc/cuda/build.py`` adds the CUDA kernels where
-nvcc is found.
+``_dcrnn_fast_C.json`` beside where the module would be has the reason. ``csrc/cuda/build.py`` adds the CUDA kernels
+where nvcc is found.
 """
 
 import json

@@ -56,8 +56,8 @@ def _run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        wrong = next((line for line in said if "error" in line), said[0] if said else f"it ended with {done.returncode}")
-        raise NotBuiltError(f"nvcc failed: {wrong.strip()}")
+        errors = [line for line in said if "error" in line] or said or [f"it ended with {done.returncode}"]
+        raise NotBuiltError(f"nvcc failed: {errors[0].strip()}")
     return done.stdout + done.stderr
 
 

@@ -24,7 +24,7 @@ class CallSizes:
     M: int = 3
 
     @property
-    def N(self) -> int:
+    def N(self) -> int:  # noqa: N802
         return 16 * len(self.counts)
 
     def __str__(self) -> str:
@@ -50,11 +50,11 @@ class Call:
     state_weight_MHG: Tensor
 
     @property
-    def candidate_weight_MHH(self) -> Tensor:
+    def candidate_weight(self) -> Tensor:
         return self.state_weight_MHG[..., 2 * self.sizes.H :]
 
     @property
-    def candidate_input_weight_MCH(self) -> Tensor:
+    def candidate_input_weight(self) -> Tensor:
         return self.input_weight_MCG[..., 2 * self.sizes.H :]
 
 
@@ -109,7 +109,7 @@ def diffuse(call: Call, wide: torch.dtype, low: torch.dtype) -> Tensor:
 def candidate(call: Call, wide: torch.dtype, low: torch.dtype) -> list[Tensor]:
     """c and the next state, by their definition."""
     y_MNBH = diffuse(call, wide, low)
-    product_NBH = torch.einsum("mnbk,mko->nbo", y_MNBH, call.candidate_weight_MHH.to(wide))
+    product_NBH = torch.einsum("mnbk,mko->nbo", y_MNBH, call.candidate_weight.to(wide))
     c_NBH = torch.tanh(call.pre_NBG[..., 2 * call.sizes.H :].to(wide) + product_NBH)
     u_NBH = call.u_NBH.to(wide)
     return [c_NBH.to(low), (u_NBH * call.h_NBH.to(wide) + (1 - u_NBH) * c_NBH).to(low)]
@@ -118,8 +118,8 @@ def candidate(call: Call, wide: torch.dtype, low: torch.dtype) -> list[Tensor]:
 def candidate_gradient(call: Call, wide: torch.dtype, low: torch.dtype) -> list[Tensor]:
     """The candidate's third of q, dh, dr_pre, du_pre and dx, by their definition."""
     q_MNBH = diffuse(call, wide, low)
-    d_reset = torch.einsum("mnbo,mko->nbk", q_MNBH, call.candidate_weight_MHH.to(wide))
-    dx_NBC = torch.einsum("mnbo,mco->nbc", q_MNBH, call.candidate_input_weight_MCH.to(wide))
+    d_reset = torch.einsum("mnbo,mko->nbk", q_MNBH, call.candidate_weight.to(wide))
+    dx_NBC = torch.einsum("mnbo,mco->nbc", q_MNBH, call.candidate_input_weight.to(wide))
     h, r, u, c, dh = (tensor.to(wide) for tensor in (call.h_NBH, call.r_NBH, call.u_NBH, call.c_NBH, call.dh_NBH))
     keep = torch.float64 if wide == torch.float64 else torch.float32
     return [

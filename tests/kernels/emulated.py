@@ -9,8 +9,11 @@ import os
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +25,15 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("csrc/cuda/*", "tests/emulation/*")
 PRECISIONS = ("bf16", "fp16", "tf32", "tf32x3")
 SCHEDULES = 5
-FLAGS = ["-std=c++20", "-I.", "-include", "tests/emulation/cuda_emulator_ptx.h", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
+FLAGS = [
+    "-std=c++20",
+    "-I.",
+    "-include",
+    "tests/emulation/cuda_emulator_ptx.h",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unknown-pragmas",
+]
 LIBRARY = ["-O2", "-fPIC", "-shared", "-fvisibility=hidden"]
 PROGRAM = ["-O1", "-g1", "-DDCRNN_EMULATION_PROGRAM"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
@@ -75,6 +86,51 @@ def emulate(sizes: dict[str, int], tensors: list[Tensor], schedule: int = 0) -> 
         raise RuntimeError(error)
 
 
+def _emulate_operator(gradient: bool, like: Tensor, weight: Tensor, channels: int, precision: int, *t: Tensor) -> None:
+    _, B, H = like.shape
+    index_TU = t[7 if gradient else 5]
+    sizes = {
+        "gradient": int(gradient),
+        "precision": precision,
+        "tiles": index_TU.shape[0],
+        "slots": index_TU.shape[1],
+        "terms": weight.shape[0],
+        "batch": B,
+        "units": H,
+        "channels": channels,
+        "weight_stride": weight.stride(1),
+    }
+    emulate(sizes, list(t), schedule=_operator_schedule)
+
+
+def _candidate(*arguments: Any) -> None:
+    *tensors, precision = arguments
+    _emulate_operator(False, tensors[0], tensors[4], 0, precision, *tensors)
+
+
+def _candidate_gradient(*arguments: Any) -> None:
+    *tensors, dx_NBC, precision = arguments
+    channels = 0 if dx_NBC is None else dx_NBC.shape[2]
+    given = tensors if dx_NBC is None else [*tensors, dx_NBC]
+    _emulate_operator(True, tensors[0], tensors[6], channels, precision, *given)
+
+
+_operator_schedule = 0
+
+
+@contextmanager
+def emulated_operators(schedule: int = 0) -> Iterator[None]:
+    """Gives ``dcrnn_fast::candidate_cuda`` and its gradient implementations for CPU tensors."""
+    import dcrnn_fast.kernels  # noqa: F401  # it defines them
+
+    global _operator_schedule
+    _operator_schedule = schedule
+    with torch.library._scoped_library("dcrnn_fast", "IMPL") as library:
+        library.impl("candidate_cuda", _candidate, "CPU")
+        library.impl("candidate_gradient_cuda", _candidate_gradient, "CPU")
+        yield
+
+
 def sizes_of(call: Call, precision: str, *, gradient: bool, dx_wanted: bool = True) -> dict[str, int]:
     s = call.sizes
     return {
@@ -93,14 +149,14 @@ def sizes_of(call: Call, precision: str, *, gradient: bool, dx_wanted: bool = Tr
 def tensors_of(call: Call, *, gradient: bool) -> list[Tensor]:
     """All arguments in the order of the schema; outputs are NaN at first."""
     graph = [call.index_TU, call.count_T, call.coefficient_TQSU]
-    weight_MHH = call.candidate_weight_MHH.contiguous()
+    weight_MHH = call.candidate_weight.contiguous()
     if not gradient:
         inputs = [call.x_NBH, call.h_NBH, call.u_NBH, call.pre_NBG, weight_MHH, *graph]
         return [*inputs, *(torch.full_like(call.h_NBH, torch.nan) for _ in range(2))]
     states = [call.x_NBH, call.h_NBH, call.r_NBH, call.u_NBH, call.c_NBH]
     s, low = call.sizes, call.x_NBH
     return [
-        *states, call.candidate_input_weight_MCH.contiguous(), weight_MHH, *graph,
+        *states, call.candidate_input_weight.contiguous(), weight_MHH, *graph,
         low.new_full((s.N, s.B, 3 * s.M * s.H), torch.nan), call.dh_NBH.clone(),
         *(torch.full_like(low, torch.nan) for _ in range(2)), torch.full((s.N, s.B, s.C), torch.nan),
     ]  # fmt: skip
