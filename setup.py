@@ -3,7 +3,8 @@
 ``kernels/`` is installed as ``dcrnn_fast.kernels``. The kernels become ``_dcrnn_fast_C``, a top-level module, so that a
 run from the repository's root, where ``./dcrnn_fast`` hides the installed package, finds them too. Without a C++
 compiler or without torch in the building environment the install still works, on plain PyTorch: one line says so, and
-``_dcrnn_fast_C.json`` beside where the module would be has the reason.
+``_dcrnn_fast_C.json`` beside where the module would be has the reason. ``csrc/cuda/build.py`` adds the CUDA kernels
+where nvcc is found.
 """
 
 import json
@@ -38,7 +39,7 @@ X86_UNITS = {
 def sources() -> list[str]:
     """What is compiled on this machine."""
     x86 = platform.machine() in ("x86_64", "AMD64")
-    found = sorted(path.as_posix() for path in Path("csrc").glob("*/*.cpp"))
+    found = sorted(path.as_posix() for path in Path("csrc").glob("*/*.cpp") if not path.name.startswith("cuda_"))
     return [name for name in found if x86 or Path(name).name not in X86_UNITS]
 
 
@@ -49,7 +50,7 @@ class BuildKernels(build_ext):
         facts: dict[str, Any] = {"package": self.distribution.get_version(), "torch_target": TORCH_TARGET}
         reason = self._why_not()
         if reason is None:
-            facts |= self._settings()
+            facts |= self._settings() | self._cuda()
             facts["sources"] = runpy.run_path("kernels/source_digest.py")["source_digest"](Path("csrc"))
             super().run()
         else:
@@ -93,6 +94,20 @@ class BuildKernels(build_ext):
             "units": [Path(name).stem.removeprefix("unit_") for name in extension.sources if "/unit_" in name],
         }
 
+    def _cuda(self) -> dict[str, Any]:
+        from torch.utils.cpp_extension import get_cxx_compiler
+
+        built = runpy.run_path("csrc/cuda/build.py")["build"](get_cxx_compiler(), Path(self.build_temp))
+        (extension,) = self.extensions
+        extension.sources += built.wrappers
+        extension.extra_objects = built.objects
+        extension.libraries += built.libraries
+        extension.library_dirs += built.library_dirs
+        facts: dict[str, Any] = built.facts
+        if "no_cuda" in facts:
+            print(f"{self.distribution.get_name()}: the CUDA kernels are not built: {facts['no_cuda']}", flush=True)
+        return facts
+
     def build_extension(self, extension: Extension) -> None:
         from torch.utils.cpp_extension import get_cxx_compiler
 
@@ -112,7 +127,7 @@ class BuildKernels(build_ext):
                 depends=extension.depends,
             )
         self.compiler.link_shared_object(
-            objects,
+            [*objects, *extension.extra_objects],
             self.get_ext_fullpath(extension.name),
             libraries=extension.libraries,
             library_dirs=extension.library_dirs,

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import require_dtypes, require_layers, require_nodes, require_shape
+from dcrnn_fast.kernels.cuda_runtime import why_not_cuda
 from dcrnn_fast.kernels.dcgru_sequence.cpu import dcgru_sequence_cpu
+from dcrnn_fast.kernels.dcgru_sequence.cuda import dcgru_sequence_cuda
 from dcrnn_fast.kernels.dcgru_sequence.manual import dcgru_sequence_manual
 from dcrnn_fast.kernels.dcgru_sequence.specification import dcgru_sequence_specification
 from dcrnn_fast.kernels.dcgru_sequence.triton import dcgru_sequence_triton
@@ -22,6 +24,7 @@ from dcrnn_fast.kernels.weights import CellWeights
 IMPLEMENTATIONS = (
     Implementation("cpu", dcgru_sequence_cpu, why_not_cpu, "cpu"),
     Implementation("triton", dcgru_sequence_triton, why_not_triton, "cuda", self_checked=True),
+    Implementation("cuda", dcgru_sequence_cuda, why_not_cuda, "cuda", self_checked=True),
     Implementation("manual", dcgru_sequence_manual, always),
     Implementation("specification", dcgru_sequence_specification, always),
 )

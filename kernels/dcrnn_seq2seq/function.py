@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import require_dtypes, require_layers, require_nodes, require_shape
+from dcrnn_fast.kernels.cuda_runtime import why_not_cuda
 from dcrnn_fast.kernels.dcrnn_seq2seq.cpu import dcrnn_seq2seq_cpu
+from dcrnn_fast.kernels.dcrnn_seq2seq.cuda import dcrnn_seq2seq_cuda
 from dcrnn_fast.kernels.dcrnn_seq2seq.manual import dcrnn_seq2seq_manual
 from dcrnn_fast.kernels.dcrnn_seq2seq.specification import dcrnn_seq2seq_specification
 from dcrnn_fast.kernels.dcrnn_seq2seq.triton import dcrnn_seq2seq_triton
@@ -23,6 +25,7 @@ from dcrnn_fast.kernels.weights import CellWeights
 IMPLEMENTATIONS = (
     Implementation("cpu", dcrnn_seq2seq_cpu, why_not_cpu, "cpu"),
     Implementation("triton", dcrnn_seq2seq_triton, why_not_triton, "cuda", self_checked=True),
+    Implementation("cuda", dcrnn_seq2seq_cuda, why_not_cuda, "cuda", self_checked=True),
     Implementation("manual", dcrnn_seq2seq_manual, always),
     Implementation("specification", dcrnn_seq2seq_specification, always),
 )

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import require_dtypes, require_nodes, require_shape
+from dcrnn_fast.kernels.cuda_runtime import why_not_cuda
 from dcrnn_fast.kernels.diffusion_conv.cpu import diffusion_conv_cpu
+from dcrnn_fast.kernels.diffusion_conv.cuda import diffusion_conv_cuda
 from dcrnn_fast.kernels.diffusion_conv.manual import diffusion_conv_manual
 from dcrnn_fast.kernels.diffusion_conv.specification import diffusion_conv_specification
 from dcrnn_fast.kernels.diffusion_conv.triton import diffusion_conv_triton
@@ -19,6 +21,7 @@ from dcrnn_fast.kernels.triton_runtime import why_not_triton
 IMPLEMENTATIONS = (
     Implementation("cpu", diffusion_conv_cpu, why_not_cpu, "cpu"),
     Implementation("triton", diffusion_conv_triton, why_not_triton, "cuda", self_checked=True),
+    Implementation("cuda", diffusion_conv_cuda, why_not_cuda, "cuda", self_checked=True),
     Implementation("manual", diffusion_conv_manual, always),
     Implementation("specification", diffusion_conv_specification, always),
 )
