@@ -41,62 +41,89 @@ CpuFeatures detect() {
 CpuFeatures detect() { return {}; }
 #endif
 
-const CpuFeatures& features() {
+// What there is, from the slowest to the fastest; a unit may lack a table, which a slower one then provides.
+struct Unit {
+    const char* name;
+    bool able;
+    const Kernels<float>* float32;
+    const Kernels<bf16>* bfloat16;
+    const Kernels<float>* split;  // bf16x3
+    const Kernels<double>* float64;
+
+    bool compiled() const { return float32 || bfloat16 || split || float64; }
+};
+
+const std::vector<Unit>& units() {
     static const CpuFeatures found = detect();
-    return found;
+    static const std::vector<Unit> all = {
+        {"generic", true, &kGenericFloat, &kGenericBf16, nullptr, &kGenericDouble},
+#ifdef DCRNN_X86_UNITS
+        {"avx2", found.avx2, &kAvx2Float, &kAvx2Bf16, nullptr, nullptr},
+        {"avx512", found.avx512, &kAvx512Float, &kAvx512Bf16, nullptr, nullptr},
+#else
+        {"avx2", false, nullptr, nullptr, nullptr, nullptr},
+        {"avx512", false, nullptr, nullptr, nullptr, nullptr},
+#endif
+        {"amx", found.amx_bf16, nullptr, nullptr, nullptr, nullptr},
+    };
+    return all;
 }
 
-constexpr const char* kNames[] = {"generic", "avx2", "avx512", "amx"};
-
-// Read at every choice, so that a test can cap one call.
+// The highest unit that may run. Read at every choice, so that a test can cap one call.
 size_t cap() {
     const char* wanted = std::getenv("DCRNN_FAST_CPU");
-    if (wanted == nullptr || *wanted == '\0') return std::size(kNames) - 1;
-    for (size_t i = 0; i < std::size(kNames); ++i)
-        if (std::string(wanted) == kNames[i]) return i;
-    throw std::invalid_argument("DCRNN_FAST_CPU is '" + std::string(wanted) +
-                                "', wanted one of generic, avx2, avx512, amx");
+    if (wanted == nullptr || *wanted == '\0') return units().size() - 1;
+    std::string known;
+    for (size_t i = 0; i < units().size(); ++i) {
+        if (std::string(wanted) == units()[i].name) return i;
+        known += (i ? ", " : "") + std::string(units()[i].name);
+    }
+    throw std::invalid_argument("DCRNN_FAST_CPU is '" + std::string(wanted) + "', wanted one of " + known);
+}
+
+template <class S>
+const Kernels<S>* fastest(const Kernels<S>* Unit::* table) {
+    for (size_t i = cap() + 1; i-- > 0;)
+        if (units()[i].able && units()[i].*table) return units()[i].*table;
+    return nullptr;
 }
 
 }  // namespace
 
 std::vector<UnitState> unit_states() {
     const size_t highest = cap();
-#ifdef DCRNN_X86_UNITS
-    const bool able[] = {true, features().avx2, features().avx512, features().amx_bf16};
-    const bool compiled[] = {true, true, true, false};
-#else
-    const bool able[] = {true, false, false, false};
-    const bool compiled[] = {true, false, false, false};
-#endif
     std::vector<UnitState> states;
-    for (size_t i = 0; i < std::size(kNames); ++i) {
+    for (size_t i = 0; i < units().size(); ++i) {
         std::string reason;
-        if (!compiled[i])
+        if (!units()[i].compiled())
             reason = "not in this build";
-        else if (!able[i])
+        else if (!units()[i].able)
             reason = "this CPU or its operating system lacks it";
         else if (i > highest)
-            reason = std::string("DCRNN_FAST_CPU=") + kNames[highest];
-        states.push_back({kNames[i], reason});
+            reason = std::string("DCRNN_FAST_CPU=") + units()[highest].name;
+        states.push_back({units()[i].name, reason});
     }
     return states;
 }
 
 template <>
 const Kernels<float>& choose_kernels<float>() {
-    [[maybe_unused]] const size_t highest = cap();
-#ifdef DCRNN_X86_UNITS
-    if (highest >= 2 && features().avx512) return kAvx512Float;
-    if (highest >= 1 && features().avx2) return kAvx2Float;
-#endif
-    return kGenericFloat;
+    return *fastest(&Unit::float32);
 }
 
 template <>
 const Kernels<double>& choose_kernels<double>() {
-    cap();
-    return kGenericDouble;
+    return *fastest(&Unit::float64);
+}
+
+template <>
+const Kernels<bf16>& choose_kernels<bf16>() {
+    return *fastest(&Unit::bfloat16);
+}
+
+const Kernels<float>& choose_split_kernels() {
+    const Kernels<float>* split = fastest(&Unit::split);
+    return split ? *split : choose_kernels<float>();
 }
 
 }  // namespace dcrnn
