@@ -5,7 +5,7 @@ import torch
 from dcrnn_fast.kernels.dcgru_sequence.function import IMPLEMENTATIONS as DCGRU_SEQUENCE
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS as DCRNN_SEQ2SEQ
 from dcrnn_fast.kernels.diffusion_conv.function import IMPLEMENTATIONS as DIFFUSION_CONV
-from dcrnn_fast.kernels.native import library
+from dcrnn_fast.kernels.native import CPU_DTYPES, library
 
 OPERATORS = {"dcrnn_seq2seq": DCRNN_SEQ2SEQ, "dcgru_sequence": DCGRU_SEQUENCE, "diffusion_conv": DIFFUSION_CONV}
 
@@ -23,8 +23,9 @@ def explanation(dtype: torch.dtype = torch.float32) -> str:
     else:
         lines.append(f"compiled kernels: of dcrnn_fast {facts['package']}, by {facts['compiler']}")
         units = module.cpu_units()
-        able = "generic" if dtype == torch.float64 else [name for name, why_not in units if not why_not][-1]
-        lines.append(f"CPU unit for {str(dtype).removeprefix('torch.')}: {able}")
+        storage = str(dtype).removeprefix("torch.")
+        if dtype in CPU_DTYPES:
+            lines.append(f"CPU unit for {storage}: {module.chosen_unit(storage)}")
         lines += [f"  not {name}: {why_not}" for name, why_not in reversed(units) if why_not]
     x = torch.empty(0, dtype=dtype)
     for operator, implementations in OPERATORS.items():

@@ -65,7 +65,8 @@ struct Kernels {
     int64_t block_columns;
     /// Consecutive rows of a packed matrix that lie interleaved, element by element: 1, or 2 for dot-product units.
     int64_t depth_group;
-    /// Bytes of `scratch` (64-byte aligned, one per thread) that gemm and weight_gradients need.
+    /// Bytes of `scratch` (64-byte aligned, one per thread) that gemm and weight_gradients need. See also
+    /// diffuse_scratch_bytes.
     int64_t scratch_bytes;
 
     /// c = bias + sum over panels of panel * its rows of `packed`. `packed_depth` is the row count of `packed`, of
@@ -108,7 +109,7 @@ struct Kernels {
     void (*narrow)(const float* from, int64_t count, S* to);
     void (*widen)(const S* from, int64_t count, float* to);
 
-    /// Rows of one product that suit the unit (any number is allowed), at most kMostRows.
+    /// Rows of one product that suit the unit; any number is allowed.
     int64_t row_block = 48;
 
     /// What follows is null where a unit does without.
@@ -127,5 +128,23 @@ struct Kernels {
     /// Bytes of the scratch that diffuse needs for panels (nodes x width).
     int64_t (*diffuse_scratch_bytes)(int64_t nodes, int64_t width) = nullptr;
 };
+
+extern const Kernels<float> kGenericFloat;
+extern const Kernels<double> kGenericDouble;
+extern const Kernels<bf16> kGenericBf16;
+#ifdef DCRNN_UNIT_AVX2
+extern const Kernels<float> kAvx2Float;
+extern const Kernels<bf16> kAvx2Bf16;
+#endif
+#ifdef DCRNN_UNIT_AVX512
+extern const Kernels<float> kAvx512Float;
+extern const Kernels<bf16> kAvx512Bf16;
+#endif
+#ifdef DCRNN_UNIT_AVX512_BF16
+extern const Kernels<bf16> kAvx512DotBf16;
+#endif
+#ifdef DCRNN_UNIT_AMX
+extern const Kernels<bf16> kAmxBf16;
+#endif
 
 }  // namespace dcrnn

@@ -54,4 +54,14 @@ Arena laid_out(const LayOut& lay_out) {
     return arena;
 }
 
+/// use(run) with a run that make(arena) returns, in memory of its size.
+template <class Make, class Use>
+void with_memory(const Make& make, const Use& use) {
+    Arena count;
+    make(count);
+    Arena arena(count.used());
+    auto run = make(arena);
+    use(run);
+}
+
 }  // namespace dcrnn

@@ -12,9 +12,10 @@
 namespace dcrnn {
 namespace {
 
-#include "csrc/cpu/unit_bf16_vector.h"
-#include "csrc/cpu/unit_bf16_pairs.h"
 #include "csrc/cpu/unit_amx_tiles.h"
+#include "csrc/cpu/unit_bf16_pairs.h"
+#include "csrc/cpu/unit_bf16_vector.h"
+#include "csrc/cpu/unit_body.h"
 
 // Columns of one block of a packed matrix: two tiles, whose rows lie side by side.
 constexpr int64_t kBlock = 32;
@@ -25,7 +26,6 @@ constexpr int64_t kColumns = 64;
 constexpr int64_t kLeftBlocks = 4;
 constexpr int64_t kPackedBlock = kChunk * kColumns;
 
-DCRNN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 DCRNN_INLINE int64_t up(int64_t a, int64_t unit) { return (a + unit - 1) / unit * unit; }
 
 // 32 rows x 32 columns, or with Rows = 16 the first tile row only. Past the last row it computes as kRowSlack allows.
@@ -72,8 +72,8 @@ DCRNN_INLINE void gemm_tiles(const Panel<bf16>* panels, int64_t count, int64_t r
     }
 }
 
-void gemm(const Panel<bf16>* panels, int64_t count, const bf16* packed, int64_t packed_depth, const float* bias,
-          float* c, int64_t c_stride, int64_t rows, int64_t columns, void*) {
+void gemm_in_tiles(const Panel<bf16>* panels, int64_t count, const bf16* packed, int64_t packed_depth,
+                   const float* bias, float* c, int64_t c_stride, int64_t rows, int64_t columns, void*) {
     for (int64_t row = 0; row < rows; row += 2 * kTileRows)
         for (int64_t j = 0; j < columns; j += kBlock) {
             const bf16* b = packed + j * packed_depth;
@@ -113,7 +113,8 @@ void transpose_to_tiles(const bf16* from, int64_t stride, int64_t rows, int64_t 
 void interleave_for_tiles(const bf16* x, int64_t stride, int64_t rows, int64_t width, bf16* to) {
     interleave_rows(x, stride, rows, width, to, 2 * width);
     for (int64_t pair = (rows + 1) / 2; pair < up(rows, kTileDepth) / 2; ++pair)
-        for (int64_t j = 0; j < 2 * width; j += 32) _mm512_storeu_si512(to + pair * 2 * width + j, _mm512_setzero_si512());
+        for (int64_t j = 0; j < 2 * width; j += 32)
+            _mm512_storeu_si512(to + pair * 2 * width + j, _mm512_setzero_si512());
 }
 
 // c[left_columns x right_columns] += tiles of the left side * interleaved rows of the right side.
@@ -149,8 +150,8 @@ struct LeftBlock {
     int64_t panel, column, columns;
 };
 
-void weight_gradients(const Panel<bf16>* left, int64_t lefts, const Panel<bf16>* right, int64_t rights, int64_t rows,
-                      float* const* c, void* scratch) {
+void weight_gradients_in_tiles(const Panel<bf16>* left, int64_t lefts, const Panel<bf16>* right, int64_t rights,
+                               int64_t rows, float* const* c, void* scratch) {
     auto* right_packed = static_cast<bf16*>(scratch);
     auto* left_packed = right_packed + kPackedBlock;
     LeftBlock blocks[kLeftBlocks];
@@ -183,19 +184,17 @@ void weight_gradients(const Panel<bf16>* left, int64_t lefts, const Panel<bf16>*
 
 }  // namespace
 
-extern const Kernels<bf16> kAmxBf16;
-const Kernels<bf16> kAmxBf16 = [] {
-    Kernels<bf16> kernels{};
-    kernels.name = "amx";
+constinit const Kernels<bf16> kAmxBf16 = [] {
+    Kernels<bf16> kernels = table<Vector, bf16>("amx");
     kernels.block_columns = kBlock;
     kernels.depth_group = 2;
     kernels.scratch_bytes = (1 + kLeftBlocks) * kPackedBlock * 2;
-    kernels.row_block = 32;
+    kernels.row_block = 2 * kTileRows;
     kernels.enter = enter;
     kernels.leave = leave;
-    kernels.gemm = gemm;
-    kernels.weight_gradients = weight_gradients;
-    kernels.diffuse = diffuse;
+    kernels.gemm = gemm_in_tiles;
+    kernels.weight_gradients = weight_gradients_in_tiles;
+    kernels.diffuse = diffuse_in_tiles;
     kernels.prepared_bytes = prepared_bytes;
     kernels.prepare_stack = prepare_stack;
     kernels.diffuse_scratch_bytes = diffuse_scratch_bytes;

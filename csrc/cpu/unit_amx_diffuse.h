@@ -1,5 +1,5 @@
-// Diffusion in tiles: the stacked operators cut into dense blocks of 16 x 32, those with only zeros left out. Included by
-// the AMX unit inside its anonymous namespace.
+// Diffusion in tiles: the stacked operators cut into dense blocks of 16 x 32, those with only zeros left out. Included
+// by the AMX unit inside its anonymous namespace.
 
 // A block costs its unit as much as this many entries of the sparse way: 16 cycles of each of four products and their
 // five loads, against some five cycles for an entry (64 columns; measured on Emerald Rapids). A graph in a good order
@@ -76,9 +76,8 @@ void prepare_stack(const SparseStack<bf16>& stack, void* memory) {
     for (int64_t m = 0; m < stack.operators; ++m)
         for (int64_t r = 0; r < block_rows; ++r, ++start) {
             int32_t* here = columns + start[0];
-            const int64_t count = visit_tiles(stack, m, r, [here](int64_t at, int64_t column) {
-                here[at] = static_cast<int32_t>(column);
-            });
+            const int64_t count = visit_tiles(
+                stack, m, r, [here](int64_t at, int64_t column) { here[at] = static_cast<int32_t>(column); });
             start[1] = start[0] + count;
             bf16* tile = values + start[0] * kTileRows * kTileDepth;
             for (int64_t i = 0; i < count * kTileRows * kTileDepth; i += 32)
@@ -134,8 +133,8 @@ void diffuse_block_row(const TiledStack& stack, int64_t block_row, const bf16* x
     }
 }
 
-void diffuse(const SparseStack<bf16>& stack, const bf16* x, int64_t width, bf16* out, int64_t out_panel, int64_t first,
-             int64_t last, void* scratch) {
+void diffuse_in_tiles(const SparseStack<bf16>& stack, const bf16* x, int64_t width, bf16* out, int64_t out_panel,
+                      int64_t first, int64_t last, void* scratch) {
     const auto& tiled = *static_cast<const TiledStack*>(stack.prepared);
     auto* paired = static_cast<bf16*>(scratch);
     if (tiled.start == nullptr) {

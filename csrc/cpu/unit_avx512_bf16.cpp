@@ -12,12 +12,12 @@
 namespace dcrnn {
 namespace {
 
-#include "csrc/cpu/unit_bf16_vector.h"
 #include "csrc/cpu/unit_bf16_pairs.h"
+#include "csrc/cpu/unit_bf16_vector.h"
+#include "csrc/cpu/unit_body.h"
 
-// Rows of one register tile: with four vectors of columns, 24 sums hide the latency of the dot product, and 6 broadcasts
-// and 4 loads for 24 of them leave the load ports half idle.
-constexpr int kRows = 6;
+// A register tile is kRows rows of four vectors: 24 sums hide the latency of the dot product, and 6 broadcasts and 4
+// loads for 24 of them leave the load ports half idle.
 constexpr int64_t kBlock = 64;
 // Rows of one chunk of the weights' gradients, and columns of the left side that are interleaved at once: 28 KiB for
 // every 64 columns, read over and over while the right side's blocks pass by.
@@ -64,8 +64,8 @@ void gemm_block(const Panel<bf16>* panels, int64_t count, const bf16* packed, co
     }
 }
 
-void gemm(const Panel<bf16>* panels, int64_t count, const bf16* packed, int64_t packed_depth, const float* bias,
-          float* c, int64_t c_stride, int64_t rows, int64_t columns, void*) {
+void gemm_of_pairs(const Panel<bf16>* panels, int64_t count, const bf16* packed, int64_t packed_depth,
+                   const float* bias, float* c, int64_t c_stride, int64_t rows, int64_t columns, void*) {
     for (int64_t j = 0; j < columns; j += kBlock) {
         const bf16* b = packed + j * packed_depth;
         const float* bias_here = bias ? bias + j : nullptr;
@@ -101,14 +101,12 @@ void gradient_block(const bf16* left, int64_t left_columns, const bf16* right, i
     if (left_columns - i == 2) gradient_tile<2, NV>(left + 2 * i, right, depth, c + i * c_stride, c_stride);
 }
 
-DCRNN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 struct LeftBlock {
     int64_t panel, column, columns;
 };
 
-void weight_gradients(const Panel<bf16>* left, int64_t lefts, const Panel<bf16>* right, int64_t rights, int64_t rows,
-                      float* const* c, void* scratch) {
+void weight_gradients_of_pairs(const Panel<bf16>* left, int64_t lefts, const Panel<bf16>* right, int64_t rights,
+                               int64_t rows, float* const* c, void* scratch) {
     auto* right_packed = static_cast<bf16*>(scratch);
     auto* left_packed = right_packed + kPackedBlock;
     LeftBlock blocks[kLeftBlocks];
@@ -142,27 +140,26 @@ void weight_gradients(const Panel<bf16>* left, int64_t lefts, const Panel<bf16>*
     }
 }
 
-void diffuse(const SparseStack<bf16>& stack, const bf16* x, int64_t width, bf16* out, int64_t out_panel, int64_t first,
-             int64_t last, void* scratch) {
+void diffuse_of_pairs(const SparseStack<bf16>& stack, const bf16* x, int64_t width, bf16* out, int64_t out_panel,
+                      int64_t first, int64_t last, void* scratch) {
     auto* paired = static_cast<bf16*>(scratch);
     interleave_rows(x, width, stack.nodes, width, paired, 2 * width);
-    diffuse_by_blocks(stack, *static_cast<const BlockStack*>(stack.prepared), paired, width, out, out_panel, first, last);
+    diffuse_by_blocks(stack, *static_cast<const BlockStack*>(stack.prepared), paired, width, out, out_panel, first,
+                      last);
 }
 
 int64_t diffuse_scratch_bytes(int64_t nodes, int64_t width) { return (nodes + 1) / 2 * 2 * width * 2; }
 
 }  // namespace
 
-extern const Kernels<bf16> kAvx512Bf16;
-const Kernels<bf16> kAvx512Bf16 = [] {
-    Kernels<bf16> kernels{};
-    kernels.name = "avx512_bf16";
+constinit const Kernels<bf16> kAvx512DotBf16 = [] {
+    Kernels<bf16> kernels = table<Vector, bf16>("avx512_bf16");
     kernels.block_columns = kBlock;
     kernels.depth_group = 2;
     kernels.scratch_bytes = (1 + kLeftBlocks) * kPackedBlock * 2;
-    kernels.gemm = gemm;
-    kernels.weight_gradients = weight_gradients;
-    kernels.diffuse = diffuse;
+    kernels.gemm = gemm_of_pairs;
+    kernels.weight_gradients = weight_gradients_of_pairs;
+    kernels.diffuse = diffuse_of_pairs;
     kernels.prepared_bytes = blocks_bytes;
     kernels.prepare_stack = prepare_blocks;
     kernels.diffuse_scratch_bytes = diffuse_scratch_bytes;

@@ -39,10 +39,10 @@ DCRNN_INLINE float widened(uint32_t bits) {
     return value;
 }
 
-// A stack of operators for dot products, in blocks of two rows and two columns (2q, 2q + 1) x (2p, 2p + 1): x is read once
-// for two rows. Values are rounded to bf16, and where only some of the four exist the others are zero. (So a NaN of one
-// node also reaches what knows the node beside it.) Pairs of rows of a window of nodes stand in the order of their
-// length: the processor foresees the end of a loop that is as long as the one before.
+// A stack of operators for dot products, in blocks of two rows and two columns (2q, 2q + 1) x (2p, 2p + 1): x is read
+// once for two rows. Values are rounded to bf16, and where only some of the four exist the others are zero. (So a NaN
+// of one node also reaches what knows the node beside it.) Pairs of rows of a window of nodes stand in the order of
+// their length: the processor foresees the end of a loop that is as long as the one before.
 struct BlockRow {
     int32_t node, op;
     int64_t start, count;

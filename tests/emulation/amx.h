@@ -1,7 +1,7 @@
-// AMX in plain C++, to run the AMX units on a CPU without it: tile registers of each thread, and the instructions as the
-// architecture manual (Intel SDM volume 2: LDTILECFG, TILELOADD, TILESTORED, TILEZERO, TILERELEASE, TDPBF16PS) defines
-// them. What the processor would answer with a fault ends the process with a message. The build includes this file
-// before every other (-include), so that the units do not know.
+// AMX in plain C++, to run the AMX units on a CPU without it: tile registers of each thread, and the instructions as
+// the architecture manual (Intel SDM volume 2: LDTILECFG, TILELOADD, TILESTORED, TILEZERO, TILERELEASE, TDPBF16PS)
+// defines them. What the processor would answer with a fault ends the process with a message. The build includes this
+// file before every other (-include), so that the units do not know.
 #pragma once
 
 #include <immintrin.h>
