@@ -2,6 +2,12 @@
 // pairs of rows, interleaved number by number. Each unit includes this file inside an anonymous namespace. No include
 // guard: it is meant to be included once by each unit.
 
+DCRNN_INLINE __m512bh as_pairs(__m512i bits) { return reinterpret_cast<__m512bh>(bits); }
+DCRNN_INLINE __m512bh load_pairs(const bf16* from) { return as_pairs(_mm512_loadu_si512(from)); }
+DCRNN_INLINE void store_two(bf16* to, __m512 low, __m512 high) {
+    _mm512_storeu_si512(to, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
+}
+
 // Columns [0, 16) and [16, 32) of two rows of 32, each pair side by side.
 DCRNN_INLINE void interleave(__m512i first, __m512i second, __m512i& low, __m512i& high) {
     // Unpacking works within 128 bits: the quarters it will take are put there first.

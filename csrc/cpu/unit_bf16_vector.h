@@ -1,12 +1,6 @@
 // The vector of the units with AVX-512 BF16 instructions: panels in bf16, arithmetic in float32. Each unit includes
 // this file inside an anonymous namespace. No include guard: it is meant to be included once by each unit.
 
-DCRNN_INLINE __m512bh as_pairs(__m512i bits) { return reinterpret_cast<__m512bh>(bits); }
-DCRNN_INLINE __m512bh load_pairs(const bf16* from) { return as_pairs(_mm512_loadu_si512(from)); }
-DCRNN_INLINE void store_two(bf16* to, __m512 low, __m512 high) {
-    _mm512_storeu_si512(to, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
-}
-
 struct Vector {
     using Scalar = float;
     using Register = __m512;
