@@ -273,9 +273,13 @@ class BackwardTiles {
 }  // namespace
 
 template <class S>
-void backward(const Model<S>& model, const Kernels<S>& kernels, const Batch<S>& batch, const S* prediction,
+void backward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& batch, const S* prediction,
               Saved<S> saved, const Gradients<S>& gradients, const Threads& threads) {
     using A = Accumulator<S>;
+    Model<S> model = given;
+    Arena terms_memory, transposed_memory;
+    model.terms = prepared(kernels, given.terms, terms_memory);
+    model.transposed = prepared(kernels, given.transposed, transposed_memory);
     const Sizes& s = model.sizes;
     const BackwardWeights<S> weights = pack_backward(model, kernels);
     const ForwardWeights<S> forward_weights =

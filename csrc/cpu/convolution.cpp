@@ -47,6 +47,8 @@ void convolve(const Convolution<S>& op, const Kernels<S>& kernels, const S* x, S
     if (op.B == 0) return;
     const Sizes s = panel_sizes(op, op.C);
     const int64_t W = padded<S>(op.C), columns = padded<S>(op.O);
+    Arena stack_memory;
+    const SparseStack<S> terms = prepared(kernels, op.terms, stack_memory);
     Packed<S> weight;
     Accumulator<S>* bias = nullptr;
     const Arena packed = laid_out([&](Arena& arena) {
@@ -66,7 +68,7 @@ void convolve(const Convolution<S>& op, const Kernels<S>& kernels, const S* x, S
             [&](ConvolutionTile<S>& run) {
                 for (int64_t tile = first; tile < last; ++tile) {
                     const int64_t row = tile * elements * op.N;
-                    run.load(op.terms, x + row * op.C, std::min(elements, op.B - tile * elements));
+                    run.load(terms, x + row * op.C, std::min(elements, op.B - tile * elements));
                     run.multiply_into(weight, bias, y + row * op.O, op.O);
                 }
             });
@@ -84,6 +86,8 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
     if (op.B == 0) return;
     const Sizes s = panel_sizes(op, op.O);
     const int64_t W = padded<S>(op.O), columns = padded<S>(op.C);
+    Arena stack_memory;
+    const SparseStack<S> transposed = prepared(kernels, op.transposed, stack_memory);
     Packed<S> weight;
     const Arena packed = laid_out([&](Arena& arena) {
         pack(arena, kernels, op.M * W, columns, weight, [&](int64_t k, S* row) {
@@ -111,7 +115,7 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
                     for (int64_t i = p * tiles / partitions; i < (p + 1) * tiles / partitions; ++i) {
                         const int64_t row = i * elements * op.N;
                         A* sums = memory[p].template numbers<A>();
-                        run.gradient.load(op.transposed, dy + row * op.O, std::min(elements, op.B - i * elements));
+                        run.gradient.load(transposed, dy + row * op.O, std::min(elements, op.B - i * elements));
                         if (dx != nullptr) run.gradient.multiply_into(weight, nullptr, dx + row * op.C, op.C);
                         kernels.add_column_sums(run.gradient.panels, tile.rows(), W, sums + weight_sums);
                         copy_rows(x + row * op.C, op.C, tile.rows(), op.C, run.input, columns);

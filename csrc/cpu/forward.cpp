@@ -70,8 +70,11 @@ class ForwardTiles {
 }  // namespace
 
 template <class S>
-void forward(const Model<S>& model, const Kernels<S>& kernels, const Batch<S>& batch, const Outputs<S>& outputs,
+void forward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& batch, const Outputs<S>& outputs,
              Saved<S> saved, const Threads& threads) {
+    Model<S> model = given;
+    Arena terms_memory;
+    model.terms = prepared(kernels, given.terms, terms_memory);
     const Sizes& s = model.sizes;
     if (s.B == 0) return;
     const ForwardWeights<S> weights = pack_forward(model, kernels);

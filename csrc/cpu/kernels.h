@@ -52,7 +52,7 @@ struct SparseStack {
     const Accumulator<S>* value;
     int64_t nodes;
     int64_t operators;
-    const void* blocks = nullptr;  // what the unit's prepare_stack made of it, or null
+    const void* prepared = nullptr;  // what the unit's prepare_stack made of it, or null
 };
 
 template <class S>
@@ -65,7 +65,8 @@ struct Kernels {
     int64_t block_columns;
     /// Consecutive rows of a packed matrix that lie interleaved, element by element: 1, or 2 for dot-product units.
     int64_t depth_group;
-    /// Bytes of `scratch` (64-byte aligned, one per thread) that gemm and weight_gradients need.
+    /// Bytes of `scratch` (64-byte aligned, one per thread) that gemm and weight_gradients need. See also
+    /// diffuse_scratch_bytes.
     int64_t scratch_bytes;
 
     /// c = bias + sum over panels of panel * its rows of `packed`. `packed_depth` is the row count of `packed`, of
@@ -80,7 +81,7 @@ struct Kernels {
 
     /// Applies every operator to rows [first, last) of x (nodes x width); operator m writes `out + m * out_panel`.
     void (*diffuse)(const SparseStack<S>& stack, const S* x, int64_t width, S* out, int64_t out_panel, int64_t first,
-                    int64_t last);
+                    int64_t last, void* scratch);
 
     /// r = sigmoid(c[:, :width]), u = sigmoid(c[:, width:]), reset = r * h.
     void (*gates)(const A* c, int64_t c_stride, int64_t rows, int64_t width, const S* h, S* r, S* u, S* reset);
@@ -107,16 +108,43 @@ struct Kernels {
     /// Between float32 and S = bf16 (round to nearest even); null where S is not bf16.
     void (*narrow)(const float* from, int64_t count, S* to);
     void (*widen)(const S* from, int64_t count, float* to);
+
+    /// Rows of one product that suit the unit; any number is allowed.
+    int64_t row_block = 48;
+
+    /// What follows is null where a unit does without.
+
+    /// A thread calls enter before its first product or diffusion and leave after its last one; the pairs do not nest.
+    void (*enter)() = nullptr;
+    void (*leave)() = nullptr;
+
+    /// Turns a packed matrix, in place, into what gemm reads.
+    void (*finish_packed)(S* packed, int64_t depth, int64_t columns) = nullptr;
+
+    /// Makes `prepared` of a stack, in prepared_bytes(stack) bytes, which are 64-byte aligned.
+    int64_t (*prepared_bytes)(const SparseStack<S>& stack) = nullptr;
+    void (*prepare_stack)(const SparseStack<S>& stack, void* memory) = nullptr;
+
+    /// Bytes of the scratch that diffuse needs for panels (nodes x width).
+    int64_t (*diffuse_scratch_bytes)(int64_t nodes, int64_t width) = nullptr;
 };
 
 extern const Kernels<float> kGenericFloat;
 extern const Kernels<double> kGenericDouble;
 extern const Kernels<bf16> kGenericBf16;
-#ifdef DCRNN_X86_UNITS
+#ifdef DCRNN_UNIT_AVX2
 extern const Kernels<float> kAvx2Float;
 extern const Kernels<bf16> kAvx2Bf16;
+#endif
+#ifdef DCRNN_UNIT_AVX512
 extern const Kernels<float> kAvx512Float;
 extern const Kernels<bf16> kAvx512Bf16;
+#endif
+#ifdef DCRNN_UNIT_AVX512_BF16
+extern const Kernels<bf16> kAvx512DotBf16;
+#endif
+#ifdef DCRNN_UNIT_AMX
+extern const Kernels<bf16> kAmxBf16;
 #endif
 
 }  // namespace dcrnn

@@ -26,8 +26,7 @@ class NarrowInput {
     /// For tiles of up to `elements` elements with `channels` channels, `steps` steps at once at most.
     NarrowInput(Arena& arena, const Sizes& sizes, int64_t elements, int64_t channels, int64_t steps)
         : sizes_(sizes), channels_(channels) {
-        constexpr int64_t kWidthWanted = 64;
-        chunk_ = std::clamp<int64_t>(kWidthWanted / std::max<int64_t>(elements * channels, 1), 1, steps);
+        chunk_ = std::clamp<int64_t>(kNarrowWanted / std::max<int64_t>(elements * channels, 1), 1, steps);
         const int64_t width = padded<S>(chunk_ * elements * channels);
         interleaved_ = arena.take<S>(sizes.N * width);
         terms_ = arena.take<S>((sizes.M - 1) * sizes.N * width);
@@ -69,8 +68,8 @@ class NarrowInput {
                     for (int64_t c = 0; c < channels_; ++c) to[n * width_ + c] = from[n * channels_ + c];
             }
         if (sizes_.M == 1) return;
-        tile.crew.divide(sizes_.N, kRowBlock, [&](auto&, int64_t first, int64_t last) {
-            tile.kernels.diffuse(stack, interleaved_, width_, terms_, sizes_.N * width_, first, last);
+        tile.crew.divide(sizes_.N, kRowBlock, [&](auto& member, int64_t first, int64_t last) {
+            tile.kernels.diffuse(stack, interleaved_, width_, terms_, sizes_.N * width_, first, last, member.scratch);
         });
     }
 

@@ -68,6 +68,7 @@ void pack(Arena& arena, const Kernels<S>& kernels, int64_t depth, int64_t column
             for (int64_t i = 0; i < width; ++i) to[i * group] = row[j + i];
         }
     }
+    if (kernels.finish_packed) kernels.finish_packed(packed.data, depth, columns);
 }
 
 template <class S>

@@ -12,13 +12,32 @@
 
 namespace dcrnn {
 
-// Rows of one product before its epilogue: 48 x 128 float32 results wait in L1.
+// Rows of one product before its epilogue, at most: 48 x 128 float32 results wait in L1.
 constexpr int64_t kRowBlock = 48;
+
+// Columns of a narrow input's panel, if steps enough are there.
+constexpr int64_t kNarrowWanted = 64;
+
+/// A stack with what the unit makes of it, which lies in `memory`.
+template <class S>
+SparseStack<S> prepared(const Kernels<S>& kernels, SparseStack<S> stack, Arena& memory) {
+    if (kernels.prepare_stack == nullptr || stack.operators == 0) return stack;
+    const int64_t bytes = kernels.prepared_bytes(stack);
+    memory = laid_out([&](Arena& arena) { stack.prepared = arena.take<char>(bytes); });
+    kernels.prepare_stack(stack, const_cast<void*>(stack.prepared));
+    return stack;
+}
 
 /// Elements of a tile, from the shapes alone: the bits of the weights' gradients depend on it.
 inline int64_t tile_elements(const Sizes& s) {
     constexpr int64_t kRowsWanted = 448;
     return std::clamp<int64_t>(kRowsWanted / std::max<int64_t>(s.N, 1), 1, 8);
+}
+
+/// The widest panel that diffuses inputs of few channels, for tiles of `elements`: see NarrowInput.
+template <class S>
+int64_t narrow_width(const Sizes& s, int64_t elements) {
+    return padded<S>(std::max(kNarrowWanted, elements * std::max(s.C, s.O)));
 }
 
 /// Who works on a tile: one thread, or (given `threads`) several that divide each phase among them.
@@ -34,10 +53,11 @@ class Crew {
         std::vector<A*> results;
     };
 
-    Crew(Arena& arena, const Kernels<S>& kernels, int64_t widest, const Threads* threads) : threads_(threads) {
+    Crew(Arena& arena, const Kernels<S>& kernels, int64_t widest, int64_t scratch_bytes, const Threads* threads)
+        : kernels_(kernels), threads_(threads) {
         for (int64_t i = 0; i < (threads ? threads->count : 1); ++i)
             members_.push_back(
-                {arena.take<A>((kRowBlock + kRowSlack) * widest), arena.take<char>(kernels.scratch_bytes), {}, {}});
+                {arena.take<A>((kRowBlock + kRowSlack) * widest), arena.take<char>(scratch_bytes), {}, {}});
     }
 
     /// Calls phase(member, first, last) on pieces of [0, count) that start at multiples of `grain`, and waits.
@@ -45,15 +65,24 @@ class Crew {
     void divide(int64_t count, int64_t grain, const Phase& phase) {
         const int64_t grains = (count + grain - 1) / grain;
         const int64_t pieces = std::min<int64_t>(members_.size(), grains);
-        if (pieces == 1) phase(members_[0], 0, count);
+        if (pieces == 1) run(phase, members_[0], 0, count);
         if (pieces <= 1) return;
         threads_->parallel(pieces, [&](int64_t first, int64_t last) {
             for (int64_t p = first; p < last; ++p)
-                phase(members_[p], p * grains / pieces * grain, std::min(count, (p + 1) * grains / pieces * grain));
+                run(phase, members_[p], p * grains / pieces * grain,
+                    std::min(count, (p + 1) * grains / pieces * grain));
         });
     }
 
   private:
+    template <class Phase>
+    void run(const Phase& phase, Member& member, int64_t first, int64_t last) const {
+        if (kernels_.enter) kernels_.enter();
+        phase(member, first, last);
+        if (kernels_.leave) kernels_.leave();
+    }
+
+    const Kernels<S>& kernels_;
     const Threads* threads_;
     std::vector<Member> members_;
 };
@@ -70,7 +99,7 @@ class Tile {
           width(padded<S>(s.H)),
           pitch((most * s.N + kRowSlack) * width + 5 * kLine),
           elements(most),
-          crew(arena, kernels_, widest, threads) {}
+          crew(arena, kernels_, widest, scratch_bytes(kernels_, s, most), threads) {}
 
     const Kernels<S>& kernels;
     const Sizes& sizes;
@@ -93,10 +122,10 @@ class Tile {
     void diffuse(const SparseStack<S>& stack, const S* self, S* others) {
         if (sizes.M == 1) return;
         const int64_t N = sizes.N;
-        divide_rows([&](auto&, int64_t first, int64_t last) {
+        divide_rows([&](auto& member, int64_t first, int64_t last) {
             for (int64_t e = first / N; e * N < last; ++e)
                 kernels.diffuse(stack, self + e * N * width, width, others + e * N * width, pitch,
-                                std::max<int64_t>(first - e * N, 0), std::min(last - e * N, N));
+                                std::max<int64_t>(first - e * N, 0), std::min(last - e * N, N), member.scratch);
         });
     }
 
@@ -113,8 +142,8 @@ class Tile {
         divide_rows([&](auto& member, int64_t first, int64_t last) {
             auto& here = member.panels;
             here.resize(panels.size());
-            for (int64_t row = first; row < last; row += kRowBlock) {
-                const int64_t count = std::min(kRowBlock, last - row);
+            for (int64_t row = first; row < last; row += kernels.row_block) {
+                const int64_t count = std::min(kernels.row_block, last - row);
                 for (size_t p = 0; p < panels.size(); ++p)
                     here[p] = {panels[p].data + row * panels[p].stride, panels[p].stride, panels[p].depth};
                 kernels.gemm(here.data(), here.size(), b.data, b.depth, bias, member.product, b.columns, count,
@@ -139,6 +168,12 @@ class Tile {
     }
 
   private:
+    static int64_t scratch_bytes(const Kernels<S>& kernels, const Sizes& s, int64_t most) {
+        if (kernels.diffuse_scratch_bytes == nullptr) return kernels.scratch_bytes;
+        const int64_t widest = std::max(padded<S>(s.H), narrow_width<S>(s, most));
+        return std::max(kernels.scratch_bytes, kernels.diffuse_scratch_bytes(s.N, widest));
+    }
+
     // Panels of equal size must not start at the same offset of a page: see Arena.
     static constexpr int64_t kLine = 64 / sizeof(S);
 };

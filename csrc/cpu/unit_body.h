@@ -221,7 +221,7 @@ DCRNN_INLINE void diffuse_row(const int32_t* column, const typename V::Scalar* v
 
 template <class V, class S>
 void diffuse(const SparseStack<S>& stack, const S* x, int64_t width, S* out, int64_t out_panel, int64_t first_row,
-             int64_t last_row) {
+             int64_t last_row, void*) {
     constexpr int kVectors = 4;
     constexpr int kLast = kLanes<S> / V::kWidth < kVectors ? kLanes<S> / V::kWidth : kVectors;
     // Term after term of one node: their neighbours are much the same, and still in L1.

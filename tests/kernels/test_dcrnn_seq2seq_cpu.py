@@ -234,7 +234,7 @@ def test_an_unknown_unit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     require_library()
     monkeypatch.setenv("DCRNN_FAST_CPU", "sse9")
     case = Case()
-    with pytest.raises(ValueError, match="DCRNN_FAST_CPU is 'sse9', wanted one of generic, avx2, avx512, amx"):
+    with pytest.raises(ValueError, match="DCRNN_FAST_CPU is 'sse9', wanted one of generic, avx2, avx512, avx512_bf16, amx"):
         run(make_seq2seq(case).to(torch.float32), make_terms(case, torch.float32), "cpu")
 
 
