@@ -3,8 +3,6 @@
 Shape legend: B batch, N nodes, H units, L layers, W = H padded to a multiple of 16 (of 32 in bfloat16).
 """
 
-import re
-
 import torch
 
 SAVE_NOTHING, SAVE_ALL = 0, -1
@@ -18,10 +16,10 @@ def segment_length(op: str, save: str) -> int:
     """
     if save in ("all", "h"):
         return SAVE_ALL if save == "all" else 1
-    match = re.fullmatch(r"segments:([1-9][0-9]*)", save)
-    if match is None:
+    length = save.removeprefix("segments:")
+    if length == save or not (length.isascii() and length.isdecimal()) or int(length) < 1:
         raise ValueError(f'{op}: save must be "all", "h" or "segments:K" with K of at least 1, got {save!r}')
-    return int(match[1])
+    return int(length)
 
 
 def saved_numbers(segment: int, steps: int, dtype: torch.dtype, batch: int, nodes: int, units: int, layers: int) -> int:

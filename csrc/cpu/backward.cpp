@@ -275,7 +275,6 @@ class BackwardTiles {
 template <class S>
 void backward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& batch, const S* prediction,
               Saved<S> saved, const Gradients<S>& gradients, const Threads& threads) {
-    using A = Accumulator<S>;
     Model<S> model = given;
     Arena terms_memory, transposed_memory;
     model.terms = prepared(kernels, given.terms, terms_memory);
@@ -288,12 +287,7 @@ void backward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& 
     const int64_t tiles = (s.B + elements - 1) / elements, partitions = std::max<int64_t>(partition_count(tiles), 1);
     Arena counter;
     Sums<S>(counter, model);
-    std::vector<Arena> memory;
-    std::vector<Sums<S>> sums;
-    for (int64_t p = 0; p < partitions; ++p) {
-        memory.emplace_back(counter.used());
-        sums.emplace_back(memory.back(), model);
-    }
+    SumTree<S> tree(kernels, counter.used());
     // Fewer tiles than threads: all threads work on each.
     const bool together = tiles < threads.count;
     const Range run_partitions = [&](int64_t first, int64_t last) {
@@ -303,17 +297,20 @@ void backward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& 
                                         gradients, elements, together ? &threads : nullptr);
             },
             [&](BackwardTiles<S>& run) {
-                for (int64_t p = first; p < last; ++p)
+                tree.add(first, last, [&](int64_t p, Arena& arena) {
+                    Sums<S> sums(arena, model);
                     for (int64_t tile = p * tiles / partitions; tile < (p + 1) * tiles / partitions; ++tile)
-                        run.run(tile * elements, std::min(elements, s.B - tile * elements), sums[p]);
+                        run.run(tile * elements, std::min(elements, s.B - tile * elements), sums);
+                });
             });
     };
     if (together)
         run_partitions(0, partitions);
     else
         threads.parallel(partitions, run_partitions);
-    add_partitions(kernels, memory, counter.used() / static_cast<int64_t>(sizeof(A)), threads);
-    write_gradients(model, sums[0], gradients, threads);
+    Arena& total = tree.total(threads);
+    total.rewind();
+    write_gradients(model, Sums<S>(total, model), gradients, threads);
 }
 
 template void backward(const Model<float>&, const Kernels<float>&, const Batch<float>&, const float*, Saved<float>,

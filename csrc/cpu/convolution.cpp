@@ -96,8 +96,10 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
     });
     const int64_t elements = std::min(tile_elements(s), op.B), tiles = (op.B + elements - 1) / elements;
     const int64_t partitions = partition_count(tiles), weight_sums = op.M * columns * W, all_sums = weight_sums + W;
-    std::vector<Arena> memory;
-    for (int64_t p = 0; p < partitions; ++p) memory.emplace_back(all_sums * static_cast<int64_t>(sizeof(A)));
+    const auto take_sums = [=](Arena& arena) { return arena.take<A>(all_sums); };
+    Arena counter;
+    take_sums(counter);
+    SumTree<S> tree(kernels, counter.used());
     struct Run {
         ConvolutionTile<S> gradient;
         S* input;  // x with padded channels
@@ -111,10 +113,10 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
             },
             [&](Run& run) {
                 Tile<S>& tile = run.gradient.tile;
-                for (int64_t p = first; p < last; ++p)
+                tree.add(first, last, [&](int64_t p, Arena& arena) {
+                    A* sums = take_sums(arena);
                     for (int64_t i = p * tiles / partitions; i < (p + 1) * tiles / partitions; ++i) {
                         const int64_t row = i * elements * op.N;
-                        A* sums = memory[p].template numbers<A>();
                         run.gradient.load(transposed, dy + row * op.O, std::min(elements, op.B - i * elements));
                         if (dx != nullptr) run.gradient.multiply_into(weight, nullptr, dx + row * op.C, op.C);
                         kernels.add_column_sums(run.gradient.panels, tile.rows(), W, sums + weight_sums);
@@ -123,14 +125,16 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
                         for (int64_t m = 0; m < op.M; ++m) results.push_back(sums + m * columns * W);
                         tile.add_weight_gradients({{run.input, columns, columns}}, tile.panels, results);
                     }
+                });
             });
     };
     if (together)
         run_partitions(0, partitions);
     else
         threads.parallel(partitions, run_partitions);
-    add_partitions(kernels, memory, all_sums, threads);
-    const A* sums = memory[0].template numbers<A>();
+    Arena& total = tree.total(threads);
+    total.rewind();
+    const A* sums = take_sums(total);
     for (int64_t m = 0; m < op.M; ++m)
         for (int64_t c = 0; c < op.C; ++c)
             std::copy_n(sums + (m * columns + c) * W, op.O, d_weight + (c * op.M + m) * op.O);

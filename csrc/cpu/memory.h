@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
 
@@ -30,6 +31,15 @@ class Arena {
     }
 
     int64_t used() const { return used_; }
+
+    /// The same pieces will be handed out again, with the numbers that they hold.
+    void rewind() { used_ = 0; }
+
+    /// The same pieces will be handed out again, zeroed.
+    void clear() {
+        std::memset(start_, 0, used_);
+        rewind();
+    }
 
     /// The whole block as numbers: pieces and the lines between them, which stay zero.
     template <class T>

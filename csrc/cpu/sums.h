@@ -1,8 +1,11 @@
 // Sums of the weights' gradients while tiles are on their way, in the order in which the kernels write them.
 //
 // Tiles are dealt to a number of partitions that depends on shapes alone; each partition has its own sums, added tile
-// after tile, and the partitions are added in order. So the bits do not depend on how many threads there are.
+// after tile, and the partitions are added pairwise, by the tree of their numbers. So the bits do not depend on how
+// many threads there are.
 #pragma once
+
+#include <mutex>
 
 #include "csrc/cpu/memory.h"
 #include "csrc/cpu/narrow.h"
@@ -51,9 +54,45 @@ inline int64_t partition_count(int64_t tiles) {
     return tiles < kMost ? tiles : kMost;
 }
 
-/// Adds the sums of all partitions to those of the first, in order; `numbers` is a multiple of 16.
+/// The sums of partitions, each in an Arena of its own until it joins its sibling: partition 2i + 1 is added to 2i,
+/// their sum to that of its neighbours, and so on. So few of them are in memory at once.
 template <class S>
-void add_partitions(const Kernels<S>& kernels, std::vector<Arena>& partitions, int64_t numbers, const Threads& threads);
+class SumTree {
+  public:
+    using A = Accumulator<S>;
+
+    /// `bytes` of one partition's Arena.
+    SumTree(const Kernels<S>& kernels, int64_t bytes) : kernels_(kernels), bytes_(bytes) {}
+
+    /// Adds partitions [first, last): run(p, arena) fills an Arena of zeros. Any thread may call it.
+    void add(int64_t first, int64_t last, const std::function<void(int64_t p, Arena& arena)>& run);
+
+    /// The sum of all, once they are there (at least one).
+    Arena& total(const Threads& threads);
+
+  private:
+    struct Node {
+        int64_t first, count;
+        Arena sums;
+    };
+    struct Pair {
+        Arena *to, *from;
+    };
+
+    // Whether b is what a waits for.
+    static bool siblings(const Node& a, const Node& b) {
+        return a.count == b.count && a.first + a.count == b.first && a.first % (2 * a.count) == 0;
+    }
+    void add_numbers(const Pair& pair, int64_t start, int64_t count) const {
+        kernels_.add(pair.from->template numbers<A>() + start, 0, 1, count, pair.to->template numbers<A>() + start, 0);
+    }
+    int64_t numbers() const { return bytes_ / static_cast<int64_t>(sizeof(A)); }
+
+    const Kernels<S>& kernels_;
+    int64_t bytes_;
+    std::mutex lock_;
+    std::vector<std::unique_ptr<Node>> nodes_;
+};
 
 /// Writes sums to gradients in the released layout.
 template <class S>
