@@ -3,8 +3,11 @@
 ``kernels/`` is installed as ``dcrnn_fast.kernels``. The kernels become ``_dcrnn_fast_C``, a top-level module, so that a
 run from the repository's root, where ``./dcrnn_fast`` hides the installed package, finds them too. Without a C++
 compiler or without torch in the building environment the install still works, on plain PyTorch: one line says so, and
-``_dcrnn_fast_C.json`` beside where the module would be has the reason. ``csrc/cuda/build.py`` adds the CUDA kernels
-where nvcc is found.
+``_dcrnn_fast_C.json`` beside where the module would be has the reason. A unit whose flags the compiler does not know is
+left out; the facts say so. ``csrc/cuda/build.py`` adds the CUDA kernels where nvcc is found.
+
+``DCRNN_FAST_BUILD=emulated-amx`` builds the AMX units on AMX in plain C++ (tests/emulation/amx.h), for tests on a CPU
+without it: `python setup.py build_ext --build-lib FOLDER --build-temp FOLDER`, never into the source tree.
 """
 
 import json
@@ -30,10 +33,17 @@ FLAGS = ["-std=c++20", "-O3", "-fno-math-errno", "-fvisibility=hidden", "-Wall",
 SANITIZE = os.environ.get("DCRNN_FAST_SANITIZE", "")
 if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
+_AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
 X86_UNITS = {
     "unit_avx2.cpp": ["-mavx2", "-mfma"],
-    "unit_avx512.cpp": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
+    "unit_avx512.cpp": _AVX512,
+    "unit_avx512_bf16.cpp": [*_AVX512, "-mavx512bf16"],
+    "unit_amx.cpp": (_AMX := [*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"]),
+    "unit_amx_bf16x3.cpp": _AMX,
 }
+
+
+EMULATED_AMX = ["-include", "tests/emulation/amx.h"]
 
 
 def sources() -> list[str]:
@@ -41,6 +51,36 @@ def sources() -> list[str]:
     x86 = platform.machine() in ("x86_64", "AMD64")
     found = sorted(path.as_posix() for path in Path("csrc").glob("*/*.cpp") if not path.name.startswith("cuda_"))
     return [name for name in found if x86 or Path(name).name not in X86_UNITS]
+
+
+def emulates_amx() -> bool:
+    """Whether DCRNN_FAST_BUILD asks for the build that tests the AMX units without AMX."""
+    wanted = os.environ.get("DCRNN_FAST_BUILD", "")
+    if wanted not in ("", "emulated-amx"):
+        raise SystemExit(f"DCRNN_FAST_BUILD is {wanted!r}, wanted nothing or 'emulated-amx'")
+    return wanted != ""
+
+
+def flags_of(source: str) -> list[str]:
+    """What a source is compiled with beside FLAGS."""
+    flags = X86_UNITS.get(Path(source).name, [])
+    if emulates_amx() and "-mamx-tile" in flags:
+        return [*(flag for flag in flags if not flag.startswith("-mamx")), *EMULATED_AMX]
+    return flags
+
+
+def unknown_flags(compiler: str, source: str) -> str | None:
+    """What the compiler says to the flags of a source that it does not know, or None."""
+    flags = X86_UNITS.get(Path(source).name, [])
+    if not flags:
+        return None
+    command = [compiler, *flags_of(source), "-E", "-x", "c++", "-o", os.devnull, os.devnull]
+    said = subprocess.run(command, capture_output=True, text=True)
+    return None if said.returncode == 0 else (said.stderr.splitlines() or ["no reason given"])[0]
+
+
+def _unit(source: str) -> str:
+    return Path(source).stem.removeprefix("unit_")
 
 
 class BuildKernels(build_ext):
@@ -83,15 +123,23 @@ class BuildKernels(build_ext):
         extension.library_dirs = library_paths()
         extension.libraries = ["c10", "torch_cpu"]
         extension.define_macros = [("TORCH_TARGET_VERSION", TORCH_TARGET_MACRO)]
-        if any(Path(name).name in X86_UNITS for name in extension.sources):
-            extension.define_macros.append(("DCRNN_X86_UNITS", "1"))
         compiler = get_cxx_compiler()
         said = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+        left_out = {name: why for name in extension.sources if (why := unknown_flags(compiler, name)) is not None}
+        extension.sources = [name for name in extension.sources if name not in left_out]
+        units = [_unit(name) for name in extension.sources if "/unit_" in name]
+        extension.define_macros += [(f"DCRNN_UNIT_{unit.upper()}", "1") for unit in units]
+        if emulates_amx():
+            if self.inplace:
+                raise SystemExit("DCRNN_FAST_BUILD=emulated-amx: not into the source tree; give --build-lib FOLDER")
+            extension.define_macros.append(("DCRNN_EMULATED_AMX", "1"))
         return {
             "torch": torch.__version__,
             "compiler": said.splitlines()[0],
             **({"sanitize": SANITIZE} if SANITIZE else {}),
-            "units": [Path(name).stem.removeprefix("unit_") for name in extension.sources if "/unit_" in name],
+            "units": units,
+            "units_left_out": {_unit(name): why for name, why in left_out.items()},
+            "amx_emulated": emulates_amx(),
         }
 
     def _cuda(self) -> dict[str, Any]:
@@ -123,7 +171,7 @@ class BuildKernels(build_ext):
                 output_dir=self.build_temp,
                 macros=extension.define_macros,
                 include_dirs=extension.include_dirs,
-                extra_postargs=[*FLAGS, *extension.extra_compile_args, *X86_UNITS.get(Path(source).name, [])],
+                extra_postargs=[*FLAGS, *extension.extra_compile_args, *flags_of(source)],
                 depends=extension.depends,
             )
         self.compiler.link_shared_object(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.saving import SAVE_ALL, segment_length
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, cell_shape
 
@@ -40,6 +41,26 @@ def require_dtypes(op: str, terms: DiffusionTerms, **tensors: Tensor) -> None:
         raise TypeError(
             f"{op}: the graph's terms must be {wanted} for {first_name} in {first.dtype}, got {terms.value.dtype}"
         )
+
+
+def require_precision(op: str, precision: str, dtype: torch.dtype) -> bool:
+    """Whether products may be split; raises ValueError for an unknown precision, or for a dtype that has no choice."""
+    if precision not in ("exact", "bf16x3"):
+        raise ValueError(f'{op}: precision must be "exact" or "bf16x3", got {precision!r}')
+    if precision == "bf16x3" and dtype != torch.float32:
+        raise ValueError(f"{op}: precision bf16x3 is for float32, x is {dtype}")
+    return precision == "bf16x3"
+
+
+def require_saving(op: str, backend: str, save: str) -> int:
+    """``segment_length`` of save; raises NotImplementedError where a backward may come and the backend keeps all."""
+    segment = segment_length(op, save)
+    if segment != SAVE_ALL and backend != "cpu" and torch.is_grad_enabled():
+        raise NotImplementedError(
+            f"{op}: save={save!r} needs the cpu backend, which can compute again what it did not keep; {backend} keeps "
+            'everything: use save="all"'
+        )
+    return segment
 
 
 def require_layers(op: str, name: str, layers: Sequence[CellWeights], channels: int, terms: DiffusionTerms) -> int:

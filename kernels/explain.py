@@ -8,7 +8,7 @@ from dcrnn_fast.kernels.dcgru_sequence.function import IMPLEMENTATIONS as DCGRU_
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS as DCRNN_SEQ2SEQ
 from dcrnn_fast.kernels.diffusion_conv.function import IMPLEMENTATIONS as DIFFUSION_CONV
 from dcrnn_fast.kernels.gpu import gpu_facts
-from dcrnn_fast.kernels.native import library, library_file
+from dcrnn_fast.kernels.native import CPU_DTYPES, library, library_file
 
 OPERATORS = {"dcrnn_seq2seq": DCRNN_SEQ2SEQ, "dcgru_sequence": DCGRU_SEQUENCE, "diffusion_conv": DIFFUSION_CONV}
 
@@ -27,8 +27,8 @@ def facts(dtype: torch.dtype = torch.float32) -> dict[str, Any]:
     units: dict[str, Any] = {"chosen": None, "not": {}}
     if module is not None:
         states = module.cpu_units()
-        able = "generic" if dtype == torch.float64 else [name for name, why_not in states if not why_not][-1]
-        units = {"chosen": able, "not": {name: why_not for name, why_not in reversed(states) if why_not}}
+        chosen = module.chosen_unit(str(dtype).removeprefix("torch.")) if dtype in CPU_DTYPES else None
+        units = {"chosen": chosen, "not": {name: why_not for name, why_not in reversed(states) if why_not}}
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -63,13 +63,13 @@ def explanation(dtype: torch.dtype = torch.float32) -> str:
     known = facts(dtype)
     lines = [f"torch {known['torch']}, {known['threads']} threads"]
     compiled, units = known["library"], known["units"]
-    if units["chosen"] is None:
+    if compiled["reason"] is not None:
         lines.append(f"compiled kernels: none, because {compiled['reason']}")
     else:
         lines.append(
             f"compiled kernels: of dcrnn_fast {compiled['build']['package']}, by {compiled['build']['compiler']}"
         )
-        lines.append(f"CPU unit for {known['dtype']}: {units['chosen']}")
+        lines.append(f"CPU unit for {known['dtype']}: {units['chosen'] or 'none'}")
         lines += [f"  not {name}: {why_not}" for name, why_not in units["not"].items()]
     for operator, choice in known["operators"].items():
         lines.append(f"{operator}: {choice['chosen']}")

@@ -81,10 +81,9 @@ def library() -> Library:
         return Library(None, facts, reason)
 
 
-# torch.compile would trace the search for the file.
-@torch.compiler.assume_constant_result
-def _why_not_opened() -> str | None:
-    return library().reason
+# Opened with the package: torch.compile would trace a search for the file, and what keeps it from doing so
+# (torch.compiler.assume_constant_result) imports 140 MB of compiler.
+_WHY_NOT_OPENED = library().reason
 
 
 def why_not_cpu(x: Tensor) -> str | None:
@@ -94,4 +93,4 @@ def why_not_cpu(x: Tensor) -> str | None:
     dtype = autocast_dtype(x) or x.dtype
     if dtype not in CPU_DTYPES:
         return f"no kernels for {dtype}"
-    return _why_not_opened()
+    return _WHY_NOT_OPENED

@@ -42,8 +42,3 @@ def cell_shape(weights: CellWeights, num_terms: int, op: str) -> tuple[int, int]
         if tuple(got.shape) != wanted:
             raise ValueError(f"{op}: {name} must be {wanted} to fit candidate_weight, got {tuple(got.shape)}")
     return rows // num_terms - hidden, hidden
-
-
-def padded_units(units: int) -> int:
-    """Units of a row of activations that the compiled CPU kernels save: whole cache lines of float32."""
-    return (units + 15) // 16 * 16

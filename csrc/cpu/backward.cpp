@@ -1,17 +1,23 @@
 // The encoder-decoder's backward: per tile, from the last step to the first. Gradients are diffused before they are
 // multiplied, so that one diffusion serves the weights' gradient and the input's, and nothing but h, r, u, c is needed.
+// Where forward kept states only, each segment's h, r, u, c are computed again first.
+#include <optional>
+
+#include "csrc/cpu/segment.h"
+#include "csrc/cpu/seq2seq.h"
 #include "csrc/cpu/sums.h"
-#include "csrc/cpu/tile.h"
 
 namespace dcrnn {
 namespace {
 
-template <class T>
+template <class S>
 class BackwardTiles {
   public:
-    BackwardTiles(Arena& arena, const Model<T>& model, const Kernels<T>& kernels, const BackwardWeights<T>& weights,
-                  const Batch<T>& batch, const T* prediction, Saved saved, const Gradients<T>& gradients,
-                  int64_t elements)
+    using A = Accumulator<S>;
+
+    BackwardTiles(Arena& arena, const Model<S>& model, const Kernels<S>& kernels, const BackwardWeights<S>& weights,
+                  const ForwardWeights<S>& forward_weights, const Batch<S>& batch, const S* prediction, Saved<S> saved,
+                  const Gradients<S>& gradients, int64_t elements, const Threads* threads)
         : model_(model),
           weights_(weights),
           batch_(batch),
@@ -19,235 +25,299 @@ class BackwardTiles {
           saved_(saved),
           gradients_(gradients),
           s_(model.sizes),
-          tile_{kernels, s_, elements, tile_pitch(s_, elements), nullptr} {
-        const int64_t panel = tile_.pitch, rows = elements * s_.N;
-        const int64_t narrow = std::max(s_.C, s_.O), widest = std::max(s_.width(), padded(narrow));
-        tile_.product = arena.take<T>(kRowBlock * widest);
-        for (auto& q : diffused_) q = arena.take<T>(s_.M * panel);
-        for (int64_t l = 0; l < s_.L; ++l) dh_.push_back(arena.take<T>(panel));
-        reset_ = arena.take<T>(panel);
-        for (int64_t l = 0; l < s_.L; ++l) initial_.push_back(arena.take<T>(panel));
-        input_ = arena.take<T>(rows * narrow);
-        d_input_ = arena.take<T>(rows * padded(narrow));
-        d_prediction_ = arena.take<T>(rows * s_.O);
-        if (saved.bf16)
-            for (auto& panel_of : loaded_) panel_of = arena.take<T>(panel);
+          tile_(arena, kernels, s_, elements, std::max({2 * padded<S>(s_.H), padded<S>(s_.C), padded<S>(s_.O)}),
+                threads),
+          past_(arena, s_, elements, s_.C, s_.P),
+          fed_back_(arena, s_, elements, s_.O, std::max<int64_t>(s_.F, 1)),
+          nothing_(arena.take<S>(s_.N * s_.O)),
+          reset_(tile_.take_panel(arena)) {
+        const int64_t rows = elements * s_.N;
+        for (auto& q : diffused_) q = arena.take<S>(s_.M * tile_.pitch);
+        for (int64_t l = 0; l < s_.L; ++l) {
+            dh_.push_back(arena.take<A>(rows * tile_.width));
+            initial_.push_back(tile_.take_panel(arena));
+        }
+        d_input_ = arena.take<A>(rows * std::max(padded<S>(s_.C), padded<S>(s_.O)));
+        d_prediction_ = arena.take<S>((rows + kRowSlack) * padded<S>(s_.O));
+        if (saved.every == Saved<S>::kSaveAll) return;
+        segment_.emplace(arena, model, forward_weights, batch, prediction, tile_);
+        for (int64_t i = 0; i < saved.every * s_.L; ++i)
+            again_.push_back(
+                {tile_.take_panel(arena), tile_.take_panel(arena), tile_.take_panel(arena), tile_.take_panel(arena)});
     }
 
-    void run(int64_t first, int64_t elements, Sums<T>& sums) {
+    void run(int64_t first, int64_t elements, Sums<S>& sums) {
         first_ = first;
         tile_.elements = elements;
+        past_.forget();
+        fed_back_.forget();
         for (int64_t l = 0; l < s_.L; ++l) begin(l);
-        bool feeds_prediction = false;
-        for (int64_t f = s_.F - 1; f >= 0; --f) {
-            predict_backward(f, feeds_prediction, sums);
-            const bool from_label = f > 0 && batch_.feed_label[f - 1];
-            feeds_prediction = f > 0 && !from_label;
-            const bool wanted = feeds_prediction || (from_label && gradients_.labels != nullptr);
-            if (f > 0) gather(from_label ? batch_.labels : prediction_, s_.F, f - 1, s_.O);
-            step(s_.P + f, f > 0 ? s_.O : 0, wanted, padded(s_.O), weights_.decoder, sums.decoder);
-            if (from_label && wanted) scatter(gradients_.labels, s_.F, f - 1, s_.O);
-        }
-        for (int64_t t = s_.P - 1; t >= 0; --t) {
-            if (gradients_.of.states != nullptr)
-                for (int64_t e = 0; e < elements; ++e)
-                    add_rows(gradients_.of.states + ((first_ + e) * s_.P + t) * s_.N * s_.H, s_.N,
-                             dh_[s_.L - 1] + e * s_.N * s_.width());
-            gather(batch_.x, s_.P, t, s_.C);
-            step(t, s_.C, gradients_.x != nullptr, padded(s_.C), weights_.encoder, sums.encoder);
-            if (gradients_.x != nullptr) scatter(gradients_.x, s_.P, t, s_.C);
+        feeds_prediction_ = false;
+        const int64_t steps = s_.steps(), length = std::min(saved_.segment(s_), steps);
+        for (int64_t start = (steps - 1) / length * length; start >= 0; start -= length) {
+            const int64_t end = std::min(start + length, steps);
+            segment_start_ = start;
+            if (segment_) compute_again(start, end);
+            for (int64_t t = end - 1; t >= start; --t) t < s_.P ? past_step(t, sums) : future_step(t, sums);
         }
         if (gradients_.initial != nullptr)
             for (int64_t l = 0; l < s_.L; ++l)
-                copy_rows(dh_[l], s_.width(), tile_.rows(), s_.H,
-                          gradients_.initial + (l * s_.B + first_) * s_.N * s_.H, s_.H);
+                narrow_rows(dh_[l], tile_.width, tile_.rows(), s_.H,
+                            gradients_.initial + (l * s_.B + first_) * s_.N * s_.H, s_.H);
     }
 
   private:
-    static constexpr int kLoaded = 5;
-
     // What reaches layer l's last state from outside, and its state before the first step.
     void begin(int64_t l) {
         const int64_t offset = (l * s_.B + first_) * s_.N * s_.H;
-        std::fill_n(dh_[l], tile_.pitch, T(0));
+        std::fill_n(dh_[l], tile_.rows() * tile_.width, A(0));
         if (gradients_.of.last != nullptr) add_rows(gradients_.of.last + offset, tile_.rows(), dh_[l]);
         if (batch_.initial != nullptr)
-            copy_rows(batch_.initial + offset, s_.H, tile_.rows(), s_.H, initial_[l], s_.width());
+            copy_rows(batch_.initial + offset, s_.H, tile_.rows(), s_.H, initial_[l], tile_.width);
     }
 
     // Adds rows of H numbers to rows of a panel.
-    void add_rows(const T* from, int64_t rows, T* to) const {
+    void add_rows(const S* from, int64_t rows, A* to) const {
         for (int64_t i = 0; i < rows; ++i)
-            for (int64_t j = 0; j < s_.H; ++j) to[i * s_.width() + j] += from[i * s_.H + j];
+            for (int64_t j = 0; j < s_.H; ++j) to[i * tile_.width + j] += widened(from[i * s_.H + j]);
     }
 
-    // input_ = step t of an array (B, steps, N, channels).
-    void gather(const T* from, int64_t steps, int64_t t, int64_t channels) {
-        const int64_t count = s_.N * channels;
-        for (int64_t e = 0; e < tile_.elements; ++e)
-            std::copy_n(from + ((first_ + e) * steps + t) * count, count, input_ + e * count);
+    void compute_again(int64_t start, int64_t end) {
+        if (start == 0)
+            segment_->start(first_);
+        else
+            segment_->resume(first_, [&](int64_t l) { return saved_.state(s_, start - 1, l, first_); });
+        for (int64_t t = start; t < end; ++t) segment_->step(t, end, [&](int64_t l) { return slot(t, l); });
+    }
+
+    // h, r, u and c of a step of the segment.
+    Slot<S> slot(int64_t t, int64_t l) const {
+        return segment_ ? again_[(t - segment_start_) * s_.L + l] : saved_.slot(s_, t, l, first_);
+    }
+
+    const S* state_before(int64_t t, int64_t l) const {
+        if (t == 0) return initial_[l];
+        return segment_ && t == segment_start_ ? saved_.state(s_, t - 1, l, first_) : slot(t - 1, l).h;
+    }
+
+    void future_step(int64_t t, Sums<S>& sums) {
+        const int64_t f = t - s_.P;
+        predict_backward(f, sums);
+        const bool from_label = f > 0 && batch_.feed_label[f - 1];
+        feeds_prediction_ = f > 0 && !from_label;
+        Panel<S> input{nullptr, 0, 0};
+        if (f > 0)
+            input = fed_back_.panel(tile_, model_.terms, t, s_.P, t + 1, [&](int64_t at, int64_t e) {
+                return decoder_input(s_, batch_, prediction_, nothing_, at - s_.P, first_ + e);
+            });
+        const bool wanted = feeds_prediction_ || (from_label && gradients_.labels != nullptr);
+        step(t, input, wanted, padded<S>(s_.O), weights_.decoder, sums.decoder);
+        if (from_label && wanted) scatter(gradients_.labels, s_.F, f - 1, s_.O);
+    }
+
+    void past_step(int64_t t, Sums<S>& sums) {
+        if (gradients_.of.states != nullptr)
+            for (int64_t e = 0; e < tile_.elements; ++e)
+                add_rows(gradients_.of.states + ((first_ + e) * s_.P + t) * s_.N * s_.H, s_.N,
+                         dh_[s_.L - 1] + e * s_.N * tile_.width);
+        const Panel<S> input = past_.panel(tile_, model_.terms, t, 0, t + 1, [&](int64_t at, int64_t e) {
+            return batch_.x + ((first_ + e) * s_.P + at) * s_.N * s_.C;
+        });
+        step(t, input, gradients_.x != nullptr, padded<S>(s_.C), weights_.encoder, sums.encoder);
+        if (gradients_.x != nullptr) scatter(gradients_.x, s_.P, t, s_.C);
     }
 
     // Step t of an array (B, steps, N, channels) = d_input_.
-    void scatter(T* to, int64_t steps, int64_t t, int64_t channels) const {
+    void scatter(S* to, int64_t steps, int64_t t, int64_t channels) const {
         for (int64_t e = 0; e < tile_.elements; ++e)
-            for (int64_t n = 0; n < s_.N; ++n)
-                std::copy_n(d_input_ + (e * s_.N + n) * padded(channels), channels,
-                            to + (((first_ + e) * steps + t) * s_.N + n) * channels);
-    }
-
-    // A saved panel, as T. `where` is which of loaded_ to use.
-    const T* load(Saved::Kind kind, int64_t t, int64_t l, int where) {
-        const int64_t offset = Saved::offset(s_, kind, t, l, first_);
-        if constexpr (sizeof(T) == 4)
-            if (saved_.bf16) {
-                tile_.kernels.from_bf16(static_cast<const uint16_t*>(saved_.data) + offset, tile_.rows() * s_.width(),
-                                        loaded_[where]);
-                return loaded_[where];
-            }
-        return static_cast<const T*>(saved_.data) + offset;
+            narrow_rows(d_input_ + e * s_.N * padded<S>(channels), padded<S>(channels), s_.N, channels,
+                        to + ((first_ + e) * steps + t) * s_.N * channels, channels);
     }
 
     // The projection's gradients at step f, and the last layer's dh.
-    void predict_backward(int64_t f, bool add_input_gradient, Sums<T>& sums) {
-        for (int64_t e = 0; e < tile_.elements; ++e) {
-            const T* from = gradients_.of.prediction + ((first_ + e) * s_.F + f) * s_.N * s_.O;
-            std::copy_n(from, s_.N * s_.O, d_prediction_ + e * s_.N * s_.O);
-        }
-        const int64_t rows = tile_.rows(), last = s_.L - 1, W = s_.width();
-        for (int64_t i = 0; i < rows; ++i)
-            for (int64_t o = 0; o < s_.O; ++o) {
-                T& d = d_prediction_[i * s_.O + o];
-                if (add_input_gradient) d += d_input_[i * padded(s_.O) + o];
+    void predict_backward(int64_t f, Sums<S>& sums) {
+        const int64_t O = s_.O, wide = padded<S>(O), W = tile_.width;
+        for (int64_t i = 0; i < tile_.rows(); ++i) {
+            const S* from = gradients_.of.prediction + ((first_ + i / s_.N) * s_.F + f) * s_.N * O + i % s_.N * O;
+            for (int64_t o = 0; o < O; ++o) {
+                A d = widened(from[o]);
+                if (feeds_prediction_) d += d_input_[i * wide + o];
                 sums.projection_bias[o] += d;
+                d_prediction_[i * wide + o] = narrowed<S>(d);
             }
-        const T* h = load(Saved::kState, s_.P + f, last, 0);
-        tile_.kernels.gemm_transposed(d_prediction_, s_.O, s_.O, h, W, sums.projection_weight, W, rows, W);
-        tile_.panels.assign(1, {d_prediction_, s_.O, s_.O});
-        tile_.multiply(weights_.projection, nullptr, [&](int64_t row, int64_t count) {
-            tile_.kernels.add(tile_.product, W, count, W, dh_[last] + row * W, W);
-        });
-    }
-
-    // All layers of step t; input_ holds the first layer's input (channels 0: it was zero), d_input_ gets its gradient.
-    void step(int64_t t, int64_t channels, bool d_input_wanted, int64_t d_input_width,
-              const std::vector<BackwardCell<T>>& cells, std::vector<CellSums<T>>& sums) {
-        for (int64_t l = s_.L - 1; l > 0; --l) {
-            const T* below = load(Saved::kState, t, l - 1, 0);
-            cell(cells[l], t, l, below, s_.width(), s_.H, dh_[l - 1], s_.width(), sums[l]);
         }
-        if (d_input_wanted) std::fill_n(d_input_, tile_.rows() * d_input_width, T(0));
-        cell(cells[0], t, 0, input_, channels, channels, d_input_wanted ? d_input_ : nullptr, d_input_width, sums[0]);
+        const Panel<S> d_prediction{d_prediction_, wide, wide};
+        tile_.add_weight_gradients({d_prediction}, {{slot(s_.P + f, s_.L - 1).h, W, W}}, {sums.projection_weight});
+        tile_.panels.assign(1, d_prediction);
+        multiply_onto(weights_.projection, dh_[s_.L - 1], W);
     }
 
-    // One cell: dh_[l] goes from the state after it to the state before it; d_input (or null) is added to.
-    void cell(const BackwardCell<T>& weights, int64_t t, int64_t l, const T* input, int64_t input_stride,
-              int64_t input_columns, T* d_input, int64_t d_input_width, CellSums<T>& sums) {
-        const Kernels<T>& kernels = tile_.kernels;
-        const int64_t W = s_.width(), rows = tile_.rows(), M = s_.M;
+    // All layers of step t. `input` is the first layer's (no data: it was zero); d_input_ gets its gradient.
+    void step(int64_t t, const Panel<S>& input, bool d_input_wanted, int64_t d_input_width,
+              const std::vector<BackwardCell<S>>& cells, std::vector<CellSums<S>>& sums) {
+        for (int64_t l = s_.L - 1; l > 0; --l) {
+            cell(cells[l], t, l, {slot(t, l - 1).h, tile_.width, tile_.width}, sums[l]);
+            multiply_onto(cells[l].input, dh_[l - 1], tile_.width);
+        }
+        cell(cells[0], t, 0, input, sums[0]);
+        if (!d_input_wanted) return;
+        std::fill_n(d_input_, tile_.rows() * d_input_width, A(0));
+        multiply_onto(cells[0].input, d_input_, d_input_width);
+    }
+
+    // One cell: dh_[l] goes from the state after it to the state before it, the weights' gradients are added to sums,
+    // and the operands of the product for the input's gradient are left in tile_.panels.
+    void cell(const BackwardCell<S>& weights, int64_t t, int64_t l, const Panel<S>& input, CellSums<S>& sums) {
+        const Kernels<S>& kernels = tile_.kernels;
+        const int64_t W = tile_.width;
         // Where the state before the first step is zero, r gets no gradient, and nobody asks for the state's.
         const bool from_zero = t == 0 && batch_.initial == nullptr;
-        const T* h = t == 0 ? initial_[l] : load(Saved::kState, t - 1, l, 1);
-        const T* r = load(Saved::kReset, t, l, 2);
-        T* d_candidate = diffused_[kCandidateGate];
-        T* d_u = diffused_[kUpdateGate];
-        T* d_r = diffused_[kResetGate];
-        kernels.backward_blend(rows * W, r, load(Saved::kUpdate, t, l, 3), load(Saved::kCandidate, t, l, 4), h, dh_[l],
-                               d_candidate, d_u, reset_);
+        const S* h = state_before(t, l);
+        const Slot<S> after = slot(t, l);
+        S *d_candidate = diffused_[kCandidateGate], *d_u = diffused_[kUpdateGate], *d_r = diffused_[kResetGate];
+        A* dh = dh_[l];
+        tile_.divide_rows([&](auto&, int64_t first, int64_t last) {
+            const int64_t at = first * W;
+            kernels.backward_blend((last - first) * W, after.r + at, after.u + at, after.c + at, h + at, dh + at,
+                                   d_candidate + at, d_u + at, reset_ + at);
+        });
         diffuse(d_candidate);
         diffuse(d_u);
         if (!from_zero) {
             tile_.panels.clear();
             append(d_candidate);
-            tile_.multiply(weights.reset, nullptr, [&](int64_t row, int64_t count) {
+            tile_.multiply(weights.reset, nullptr, [&](const auto* product, int64_t row, int64_t count) {
                 const int64_t at = row * W;
-                kernels.backward_reset(tile_.product, W, count, W, r + at, h + at, d_r + at, dh_[l] + at);
+                kernels.backward_reset(product, W, count, W, after.r + at, h + at, d_r + at, dh + at);
             });
             diffuse(d_r);
             tile_.panels.clear();
             append(d_u);
             append(d_r);
-            tile_.multiply(weights.state, nullptr, [&](int64_t row, int64_t count) {
-                kernels.add(tile_.product, W, count, W, dh_[l] + row * W, W);
-            });
+            multiply_onto(weights.state, dh, W);
         }
         const int gates = from_zero ? kResetGate : kGates;
-        if (d_input != nullptr) {
-            tile_.panels.clear();
-            for (int gate = 0; gate < gates; ++gate) append(diffused_[gate]);
-            tile_.multiply(weights.input, nullptr, [&](int64_t row, int64_t count) {
-                kernels.add(tile_.product, d_input_width, count, d_input_width, d_input + row * d_input_width,
-                            d_input_width);
-            });
-        }
-        for (int gate = 0; gate < gates; ++gate) {
-            const T* state = gate == kCandidateGate ? reset_ : h;
-            kernels.add_column_sums(diffused_[gate], rows, W, sums.bias + gate * W);
-            for (int64_t m = 0; m < M; ++m) {
-                const T* q = diffused_[gate] + m * tile_.pitch;
-                if (!from_zero)
-                    kernels.gemm_transposed(state, W, s_.H, q, W, sums.state + (gate * M + m) * s_.H * W, W, rows, W);
-                if (input_columns > 0)
-                    kernels.gemm_transposed(input, input_stride, input_columns, q, W,
-                                            sums.input + (gate * M + m) * input_columns * W, W, rows, W);
-            }
-        }
+        add_weight_gradients(gates, from_zero, l, h, input, sums);
+        tile_.panels.clear();
+        for (int gate = 0; gate < gates; ++gate) append(diffused_[gate]);
     }
 
-    void diffuse(T* q) const { tile_.diffuse(model_.transposed, q, q + tile_.pitch); }
-    void append(T* q) { tile_.append({q, q + tile_.pitch}); }
+    void add_weight_gradients(int gates, bool from_zero, int64_t l, const S* h, const Panel<S>& input,
+                              CellSums<S>& sums) {
+        const int64_t W = tile_.width, M = s_.M;
+        tile_.crew.divide(gates, 1, [&](auto&, int64_t first, int64_t last) {
+            for (int64_t gate = first; gate < last; ++gate)
+                tile_.kernels.add_column_sums(diffused_[gate], tile_.rows(), W, sums.bias + gate * W);
+        });
+        // Gates that share their left panels, in one call: the candidate beside reset, the others beside h.
+        for (const bool candidate : {true, false}) {
+            left_.clear(), right_.clear(), results_.clear();
+            const int from = candidate ? kCandidateGate : kUpdateGate, to = candidate ? kUpdateGate : gates;
+            for (int gate = from; gate < to; ++gate)
+                for (int64_t m = 0; m < M; ++m) right_.push_back({diffused_[gate] + m * tile_.pitch, W, W});
+            if (l > 0) {
+                left_.push_back(input);
+                for (int64_t q = from * M; q < to * M; ++q) results_.push_back(sums.input + q * W * W);
+            }
+            if (!from_zero) {
+                left_.push_back({candidate ? reset_ : h, W, W});
+                for (int64_t q = from * M; q < to * M; ++q) results_.push_back(sums.state + q * W * W);
+            }
+            if (!left_.empty()) tile_.add_weight_gradients(left_, right_, results_);
+        }
+        if (l > 0 || input.data == nullptr) return;
+        // The first layer's input was diffused instead: its terms are a narrow panel.
+        left_.assign(1, input);
+        right_.clear(), results_.clear();
+        for (int gate = 0; gate < gates; ++gate) {
+            right_.push_back({diffused_[gate], W, W});
+            results_.push_back(sums.input + gate * input.depth * W);
+        }
+        tile_.add_weight_gradients(left_, right_, results_);
+    }
 
-    const Model<T>& model_;
-    const BackwardWeights<T>& weights_;
-    const Batch<T>& batch_;
-    const T* prediction_;
-    Saved saved_;
-    const Gradients<T>& gradients_;
+    // onto (rows x columns) += what tile_.panels and b make.
+    void multiply_onto(const Packed<S>& b, A* onto, int64_t columns) {
+        tile_.multiply(b, nullptr, [&](const auto* product, int64_t row, int64_t count) {
+            tile_.kernels.add(product, columns, count, columns, onto + row * columns, columns);
+        });
+    }
+
+    void diffuse(S* q) { tile_.diffuse(model_.transposed, q, q + tile_.pitch); }
+    void append(const S* q) { tile_.append(q, q + tile_.pitch); }
+
+    const Model<S>& model_;
+    const BackwardWeights<S>& weights_;
+    const Batch<S>& batch_;
+    const S* prediction_;
+    Saved<S> saved_;
+    const Gradients<S>& gradients_;
     const Sizes& s_;
-    Tile<T> tile_;
-    int64_t first_ = 0;
-    T* diffused_[kGates];  // each M panels: the gradient before the gate's activation, and its diffusions
-    std::vector<T*> dh_, initial_;
-    T *reset_, *input_, *d_input_, *d_prediction_;
-    T* loaded_[kLoaded] = {};
+    Tile<S> tile_;
+    NarrowInput<S> past_, fed_back_;
+    const S* nothing_;  // zeros
+    S* reset_;
+    S* diffused_[kGates];  // each M panels: the gradient before the gate's activation, and its diffusions
+    S* d_prediction_;
+    A* d_input_;
+    std::vector<A*> dh_;
+    std::vector<S*> initial_;
+    std::optional<Segment<S>> segment_;  // where h, r, u, c are computed again
+    std::vector<Slot<S>> again_;
+    int64_t first_ = 0, segment_start_ = 0;
+    bool feeds_prediction_ = false;  // whether d_input_ is the gradient of the prediction of the step before
+    std::vector<Panel<S>> left_, right_;
+    std::vector<A*> results_;
 };
 
 }  // namespace
 
-template <class T>
-void backward(const Model<T>& model, const Kernels<T>& kernels, const Batch<T>& batch, const T* prediction, Saved saved,
-              const Gradients<T>& gradients, const Parallel& parallel) {
+template <class S>
+void backward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& batch, const S* prediction,
+              Saved<S> saved, const Gradients<S>& gradients, const Threads& threads) {
+    Model<S> model = given;
+    Arena terms_memory, transposed_memory;
+    model.terms = prepared(kernels, given.terms, terms_memory);
+    model.transposed = prepared(kernels, given.transposed, transposed_memory);
     const Sizes& s = model.sizes;
-    const BackwardWeights<T> weights = pack_backward(model, kernels);
+    const BackwardWeights<S> weights = pack_backward(model, kernels);
+    const ForwardWeights<S> forward_weights =
+        saved.every == Saved<S>::kSaveAll ? ForwardWeights<S>{} : pack_forward(model, kernels);
     const int64_t elements = std::min(tile_elements(s), std::max<int64_t>(s.B, 1));
     const int64_t tiles = (s.B + elements - 1) / elements, partitions = std::max<int64_t>(partition_count(tiles), 1);
     Arena counter;
-    Sums<T>(counter, model);
-    std::vector<Arena> memory;
-    std::vector<Sums<T>> sums;
-    for (int64_t p = 0; p < partitions; ++p) {
-        memory.emplace_back(counter.used());
-        sums.emplace_back(memory.back(), model);
-    }
-    parallel(tiles == 0 ? 0 : partitions, [&](int64_t first, int64_t last) {
-        const auto make = [&](Arena& arena) {
-            return BackwardTiles<T>(arena, model, kernels, weights, batch, prediction, saved, gradients, elements);
-        };
-        Arena count;
-        make(count);
-        Arena arena(count.used());
-        auto run = make(arena);
-        for (int64_t p = first; p < last; ++p)
-            for (int64_t tile = p * tiles / partitions; tile < (p + 1) * tiles / partitions; ++tile)
-                run.run(tile * elements, std::min(elements, s.B - tile * elements), sums[p]);
-    });
-    add_partitions(kernels, memory, counter.used() / static_cast<int64_t>(sizeof(T)), parallel);
-    write_gradients(model, sums[0], gradients, parallel);
+    Sums<S>(counter, model);
+    SumTree<S> tree(kernels, counter.used());
+    // Fewer tiles than threads: all threads work on each.
+    const bool together = tiles < threads.count;
+    const Range run_partitions = [&](int64_t first, int64_t last) {
+        with_memory(
+            [&](Arena& arena) {
+                return BackwardTiles<S>(arena, model, kernels, weights, forward_weights, batch, prediction, saved,
+                                        gradients, elements, together ? &threads : nullptr);
+            },
+            [&](BackwardTiles<S>& run) {
+                tree.add(first, last, [&](int64_t p, Arena& arena) {
+                    Sums<S> sums(arena, model);
+                    for (int64_t tile = p * tiles / partitions; tile < (p + 1) * tiles / partitions; ++tile)
+                        run.run(tile * elements, std::min(elements, s.B - tile * elements), sums);
+                });
+            });
+    };
+    if (together)
+        run_partitions(0, partitions);
+    else
+        threads.parallel(partitions, run_partitions);
+    Arena& total = tree.total(threads);
+    total.rewind();
+    write_gradients(model, Sums<S>(total, model), gradients, threads);
 }
 
-template void backward(const Model<float>&, const Kernels<float>&, const Batch<float>&, const float*, Saved,
-                       const Gradients<float>&, const Parallel&);
-template void backward(const Model<double>&, const Kernels<double>&, const Batch<double>&, const double*, Saved,
-                       const Gradients<double>&, const Parallel&);
+template void backward(const Model<float>&, const Kernels<float>&, const Batch<float>&, const float*, Saved<float>,
+                       const Gradients<float>&, const Threads&);
+template void backward(const Model<double>&, const Kernels<double>&, const Batch<double>&, const double*, Saved<double>,
+                       const Gradients<double>&, const Threads&);
+template void backward(const Model<bf16>&, const Kernels<bf16>&, const Batch<bf16>&, const bf16*, Saved<bf16>,
+                       const Gradients<bf16>&, const Threads&);
 
 }  // namespace dcrnn

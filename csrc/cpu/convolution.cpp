@@ -1,122 +1,154 @@
 #include "csrc/cpu/convolution.h"
 
 #include "csrc/cpu/sums.h"
-#include "csrc/cpu/tile.h"
 
 namespace dcrnn {
 namespace {
 
 // What a tile needs to know, with panels of `width` channels.
-template <class T>
-Sizes panel_sizes(const Convolution<T>& op, int64_t width) {
+template <class S>
+Sizes panel_sizes(const Convolution<S>& op, int64_t width) {
     Sizes s{};
     s.B = op.B, s.N = op.N, s.H = width, s.M = op.M;
     return s;
 }
 
 // A tile with the panels of one tensor: itself, then its M-1 diffusions.
-template <class T>
+template <class S>
 struct ConvolutionTile {
-    Tile<T> tile;
-    T* panels;
+    Tile<S> tile;
+    S* panels;
 
-    ConvolutionTile(Arena& arena, const Kernels<T>& kernels, const Sizes& s, int64_t elements, int64_t product_columns)
-        : tile{kernels, s, elements, tile_pitch(s, elements), arena.take<T>(kRowBlock * product_columns)},
-          panels(arena.take<T>(s.M * tile.pitch)) {}
+    ConvolutionTile(Arena& arena, const Kernels<S>& kernels, const Sizes& s, int64_t elements, int64_t widest,
+                    const Threads* threads)
+        : tile(arena, kernels, s, elements, widest, threads), panels(arena.take<S>(s.M * tile.pitch)) {}
 
     // Loads rows of a tensor, diffuses them and makes all terms the operands of the next product.
-    void load(const SparseStack<T>& stack, const T* from, int64_t elements) {
+    void load(const SparseStack<S>& stack, const S* from, int64_t elements) {
         const Sizes& s = tile.sizes;
         tile.elements = elements;
-        copy_rows(from, s.H, tile.rows(), s.H, panels, s.width());
+        copy_rows(from, s.H, tile.rows(), s.H, panels, tile.width);
         tile.diffuse(stack, panels, panels + tile.pitch);
         tile.panels.clear();
-        tile.append({panels, panels + tile.pitch});
+        tile.append(panels, panels + tile.pitch);
     }
 
-    void multiply_into(const Packed<T>& packed, const T* bias, T* to, int64_t columns) {
-        tile.multiply(packed, bias, [&](int64_t row, int64_t count) {
-            copy_rows(tile.product, packed.columns, count, columns, to + row * columns, columns);
+    void multiply_into(const Packed<S>& packed, const Accumulator<S>* bias, S* to, int64_t columns) {
+        tile.multiply(packed, bias, [&](const auto* product, int64_t row, int64_t count) {
+            narrow_rows(product, packed.columns, count, columns, to + row * columns, columns);
         });
     }
 };
 
 }  // namespace
 
-template <class T>
-void convolve(const Convolution<T>& op, const Kernels<T>& kernels, const T* x, T* y, const Parallel& parallel) {
+template <class S>
+void convolve(const Convolution<S>& op, const Kernels<S>& kernels, const S* x, S* y, const Threads& threads) {
     if (op.B == 0) return;
     const Sizes s = panel_sizes(op, op.C);
-    const int64_t columns = padded(op.O);
-    Packed<T> weight;
-    T* bias = nullptr;
+    const int64_t W = padded<S>(op.C), columns = padded<S>(op.O);
+    Arena stack_memory;
+    const SparseStack<S> terms = prepared(kernels, op.terms, stack_memory);
+    Packed<S> weight;
+    Accumulator<S>* bias = nullptr;
     const Arena packed = laid_out([&](Arena& arena) {
-        pack(arena, kernels.block_columns, op.M * op.C, columns, weight,
-             [&](int64_t k, T* row) { std::copy_n(op.weight + (k % op.C * op.M + k / op.C) * op.O, op.O, row); });
-        bias = arena.take<T>(columns);
-        if (bias != nullptr) std::copy_n(op.bias, op.O, bias);
+        pack(arena, kernels, op.M * W, columns, weight, [&](int64_t k, S* row) {
+            if (k % W < op.C) std::copy_n(op.weight + (k % W * op.M + k / W) * op.O, op.O, row);
+        });
+        bias = arena.take<Accumulator<S>>(columns);
+        for (int64_t o = 0; bias != nullptr && o < op.O; ++o) bias[o] = widened(op.bias[o]);
     });
     const int64_t elements = std::min(tile_elements(s), op.B), tiles = (op.B + elements - 1) / elements;
-    parallel(tiles, [&](int64_t first, int64_t last) {
-        Arena count;
-        ConvolutionTile<T>(count, kernels, s, elements, columns);
-        Arena arena(count.used());
-        ConvolutionTile<T> run(arena, kernels, s, elements, columns);
-        for (int64_t tile = first; tile < last; ++tile) {
-            const int64_t row = tile * elements * op.N;
-            run.load(op.terms, x + row * op.C, std::min(elements, op.B - tile * elements));
-            run.multiply_into(weight, bias, y + row * op.O, op.O);
-        }
-    });
+    const bool together = tiles < threads.count;
+    const Range run_tiles = [&](int64_t first, int64_t last) {
+        with_memory(
+            [&](Arena& arena) {
+                return ConvolutionTile<S>(arena, kernels, s, elements, columns, together ? &threads : nullptr);
+            },
+            [&](ConvolutionTile<S>& run) {
+                for (int64_t tile = first; tile < last; ++tile) {
+                    const int64_t row = tile * elements * op.N;
+                    run.load(terms, x + row * op.C, std::min(elements, op.B - tile * elements));
+                    run.multiply_into(weight, bias, y + row * op.O, op.O);
+                }
+            });
+    };
+    if (together)
+        run_tiles(0, tiles);
+    else
+        threads.parallel(tiles, run_tiles);
 }
 
-template <class T>
-void convolve_backward(const Convolution<T>& op, const Kernels<T>& kernels, const T* dy, const T* x, T* dx, T* d_weight,
-                       T* d_bias, const Parallel& parallel) {
+template <class S>
+void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, const S* dy, const S* x, S* dx,
+                       Accumulator<S>* d_weight, Accumulator<S>* d_bias, const Threads& threads) {
+    using A = Accumulator<S>;
     if (op.B == 0) return;
     const Sizes s = panel_sizes(op, op.O);
-    const int64_t W = s.width(), columns = padded(op.C);
-    Packed<T> weight;
+    const int64_t W = padded<S>(op.O), columns = padded<S>(op.C);
+    Arena stack_memory;
+    const SparseStack<S> transposed = prepared(kernels, op.transposed, stack_memory);
+    Packed<S> weight;
     const Arena packed = laid_out([&](Arena& arena) {
-        pack(arena, kernels.block_columns, op.M * op.O, columns, weight, [&](int64_t k, T* row) {
-            for (int64_t c = 0; c < op.C; ++c) row[c] = op.weight[(c * op.M + k / op.O) * op.O + k % op.O];
+        pack(arena, kernels, op.M * W, columns, weight, [&](int64_t k, S* row) {
+            for (int64_t c = 0; k % W < op.O && c < op.C; ++c) row[c] = op.weight[(c * op.M + k / W) * op.O + k % W];
         });
     });
     const int64_t elements = std::min(tile_elements(s), op.B), tiles = (op.B + elements - 1) / elements;
-    const int64_t partitions = partition_count(tiles), weight_sums = op.M * op.C * W, all_sums = weight_sums + W;
-    std::vector<Arena> memory;
-    for (int64_t p = 0; p < partitions; ++p) memory.emplace_back(all_sums * static_cast<int64_t>(sizeof(T)));
-    parallel(partitions, [&](int64_t first, int64_t last) {
-        Arena count;
-        ConvolutionTile<T>(count, kernels, s, elements, columns);
-        Arena arena(count.used());
-        ConvolutionTile<T> run(arena, kernels, s, elements, columns);
-        for (int64_t p = first; p < last; ++p)
-            for (int64_t tile = p * tiles / partitions; tile < (p + 1) * tiles / partitions; ++tile) {
-                const int64_t row = tile * elements * op.N;
-                run.load(op.transposed, dy + row * op.O, std::min(elements, op.B - tile * elements));
-                if (dx != nullptr) run.multiply_into(weight, nullptr, dx + row * op.C, op.C);
-                T* sums = memory[p].template numbers<T>();
-                const int64_t rows = run.tile.rows();
-                kernels.add_column_sums(run.panels, rows, W, sums + weight_sums);
-                for (int64_t m = 0; m < op.M; ++m)
-                    kernels.gemm_transposed(x + row * op.C, op.C, op.C, run.panels + m * run.tile.pitch, W,
-                                            sums + m * op.C * W, W, rows, W);
-            }
-    });
-    add_partitions(kernels, memory, all_sums, parallel);
-    const T* sums = memory[0].template numbers<T>();
+    const int64_t partitions = partition_count(tiles), weight_sums = op.M * columns * W, all_sums = weight_sums + W;
+    const auto take_sums = [=](Arena& arena) { return arena.take<A>(all_sums); };
+    Arena counter;
+    take_sums(counter);
+    SumTree<S> tree(kernels, counter.used());
+    struct Run {
+        ConvolutionTile<S> gradient;
+        S* input;  // x with padded channels
+    };
+    const bool together = tiles < threads.count;
+    const Range run_partitions = [&](int64_t first, int64_t last) {
+        with_memory(
+            [&](Arena& arena) {
+                return Run{ConvolutionTile<S>(arena, kernels, s, elements, columns, together ? &threads : nullptr),
+                           arena.take<S>(elements * op.N * columns)};
+            },
+            [&](Run& run) {
+                Tile<S>& tile = run.gradient.tile;
+                tree.add(first, last, [&](int64_t p, Arena& arena) {
+                    A* sums = take_sums(arena);
+                    for (int64_t i = p * tiles / partitions; i < (p + 1) * tiles / partitions; ++i) {
+                        const int64_t row = i * elements * op.N;
+                        run.gradient.load(transposed, dy + row * op.O, std::min(elements, op.B - i * elements));
+                        if (dx != nullptr) run.gradient.multiply_into(weight, nullptr, dx + row * op.C, op.C);
+                        kernels.add_column_sums(run.gradient.panels, tile.rows(), W, sums + weight_sums);
+                        copy_rows(x + row * op.C, op.C, tile.rows(), op.C, run.input, columns);
+                        std::vector<A*> results;
+                        for (int64_t m = 0; m < op.M; ++m) results.push_back(sums + m * columns * W);
+                        tile.add_weight_gradients({{run.input, columns, columns}}, tile.panels, results);
+                    }
+                });
+            });
+    };
+    if (together)
+        run_partitions(0, partitions);
+    else
+        threads.parallel(partitions, run_partitions);
+    Arena& total = tree.total(threads);
+    total.rewind();
+    const A* sums = take_sums(total);
     for (int64_t m = 0; m < op.M; ++m)
         for (int64_t c = 0; c < op.C; ++c)
-            std::copy_n(sums + (m * op.C + c) * W, op.O, d_weight + (c * op.M + m) * op.O);
+            std::copy_n(sums + (m * columns + c) * W, op.O, d_weight + (c * op.M + m) * op.O);
     std::copy_n(sums + weight_sums, op.O, d_bias);
 }
 
-template void convolve(const Convolution<float>&, const Kernels<float>&, const float*, float*, const Parallel&);
-template void convolve(const Convolution<double>&, const Kernels<double>&, const double*, double*, const Parallel&);
+template void convolve(const Convolution<float>&, const Kernels<float>&, const float*, float*, const Threads&);
+template void convolve(const Convolution<double>&, const Kernels<double>&, const double*, double*, const Threads&);
+template void convolve(const Convolution<bf16>&, const Kernels<bf16>&, const bf16*, bf16*, const Threads&);
 template void convolve_backward(const Convolution<float>&, const Kernels<float>&, const float*, const float*, float*,
-                                float*, float*, const Parallel&);
+                                float*, float*, const Threads&);
 template void convolve_backward(const Convolution<double>&, const Kernels<double>&, const double*, const double*,
-                                double*, double*, double*, const Parallel&);
+                                double*, double*, double*, const Threads&);
+template void convolve_backward(const Convolution<bf16>&, const Kernels<bf16>&, const bf16*, const bf16*, bf16*, float*,
+                                float*, const Threads&);
 
 }  // namespace dcrnn

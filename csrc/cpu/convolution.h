@@ -5,21 +5,21 @@
 
 namespace dcrnn {
 
-template <class T>
+template <class S>
 struct Convolution {
     int64_t B, N, C, O, M;
-    SparseStack<T> terms, transposed;
-    const T* weight;  // (C * M, O), row = channel * M + m
-    const T* bias;    // (O)
+    SparseStack<S> terms, transposed;
+    const S* weight;  // (C * M, O), row = channel * M + m
+    const S* bias;    // (O)
 };
 
 /// x (B, N, C) -> y (B, N, O).
-template <class T>
-void convolve(const Convolution<T>& op, const Kernels<T>& kernels, const T* x, T* y, const Parallel& parallel);
+template <class S>
+void convolve(const Convolution<S>& op, const Kernels<S>& kernels, const S* x, S* y, const Threads& threads);
 
 /// From dy (B, N, O): dx (B, N, C), or null; d_weight (C * M, O); d_bias (O).
-template <class T>
-void convolve_backward(const Convolution<T>& op, const Kernels<T>& kernels, const T* dy, const T* x, T* dx, T* d_weight,
-                       T* d_bias, const Parallel& parallel);
+template <class S>
+void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, const S* dy, const S* x, S* dx,
+                       Accumulator<S>* d_weight, Accumulator<S>* d_bias, const Threads& threads);
 
 }  // namespace dcrnn

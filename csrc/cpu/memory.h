@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
 
@@ -31,6 +32,15 @@ class Arena {
 
     int64_t used() const { return used_; }
 
+    /// The same pieces will be handed out again, with the numbers that they hold.
+    void rewind() { used_ = 0; }
+
+    /// The same pieces will be handed out again, zeroed.
+    void clear() {
+        std::memset(start_, 0, used_);
+        rewind();
+    }
+
     /// The whole block as numbers: pieces and the lines between them, which stay zero.
     template <class T>
     T* numbers() {
@@ -52,6 +62,16 @@ Arena laid_out(const LayOut& lay_out) {
     Arena arena(count.used());
     lay_out(arena);
     return arena;
+}
+
+/// use(run) with a run that make(arena) returns, in memory of its size.
+template <class Make, class Use>
+void with_memory(const Make& make, const Use& use) {
+    Arena count;
+    make(count);
+    Arena arena(count.used());
+    auto run = make(arena);
+    use(run);
 }
 
 }  // namespace dcrnn

@@ -1,61 +1,94 @@
-// The diffusion of the first layer's input, which has few channels: steps and elements stand side by side, so that rows
-// are wide enough for vectors.
+// The first layer's input, which has few channels. Its diffusion takes steps and elements side by side, so that rows
+// are wide enough for vectors; for the products its M terms stand side by side too, in one panel.
 #pragma once
 
 #include "csrc/cpu/tile.h"
 
 namespace dcrnn {
 
-template <class T>
+/// Columns of the panel of an input with `channels` channels.
+template <class S>
+int64_t joined_width(const Sizes& s, int64_t channels) {
+    return padded<S>(s.M * channels);
+}
+
+/// What the decoder reads at future step f, (N, O): `nothing`, then the label or the prediction of the step before.
+template <class S>
+const S* decoder_input(const Sizes& s, const Batch<S>& batch, const S* prediction, const S* nothing, int64_t f,
+                       int64_t b) {
+    if (f == 0) return nothing;
+    return (batch.feed_label[f - 1] ? batch.labels : prediction) + (b * s.F + f - 1) * s.N * s.O;
+}
+
+template <class S>
 class NarrowInput {
   public:
     /// For tiles of up to `elements` elements with `channels` channels, `steps` steps at once at most.
     NarrowInput(Arena& arena, const Sizes& sizes, int64_t elements, int64_t channels, int64_t steps)
         : sizes_(sizes), channels_(channels) {
-        constexpr int64_t kWidthWanted = 64;
-        chunk_ = std::clamp<int64_t>(kWidthWanted / std::max<int64_t>(elements * channels, 1), 1, steps);
-        const int64_t width = padded(chunk_ * elements * channels);
-        interleaved_ = arena.take<T>(sizes.N * width);
-        terms_ = arena.take<T>((sizes.M - 1) * sizes.N * width);
+        chunk_ = std::clamp<int64_t>(kNarrowWanted / std::max<int64_t>(elements * channels, 1), 1, steps);
+        const int64_t width = padded<S>(chunk_ * elements * channels);
+        interleaved_ = arena.take<S>(sizes.N * width);
+        terms_ = arena.take<S>((sizes.M - 1) * sizes.N * width);
+        joined_ = arena.take<S>((elements * sizes.N + kRowSlack) * joined_width<S>(sizes, channels));
     }
 
-    /// Steps that one call of load takes.
-    int64_t chunk() const { return chunk_; }
+    /// Forgets what is loaded: the next tile begins.
+    void forget() { first_ = last_ = 0; }
 
-    /// source(step, element) gives (N, channels), for `steps` steps.
+    /// The panel of one step: row e * N + n, column m * channels + c. If it is not loaded yet, those steps of [from,
+    /// to) are that fit beside it: [step, ...) on the way forward, [..., step + 1) on the way back. source(step,
+    /// element) gives (N, channels).
     template <class Source>
-    void load(const Tile<T>& tile, const SparseStack<T>& stack, int64_t steps, const Source& source) {
-        elements_ = tile.elements;
-        width_ = padded(steps * elements_ * channels_);
+    Panel<S> panel(Tile<S>& tile, const SparseStack<S>& stack, int64_t step, int64_t from, int64_t to,
+                   const Source& source) {
+        if (step < first_ || step >= last_) {
+            first_ = std::max(from, std::min(step, to - chunk_));
+            last_ = std::min(to, first_ + chunk_);
+            load(tile, stack, source);
+        }
+        join(tile, step - first_);
+        const int64_t width = joined_width<S>(sizes_, channels_);
+        return {joined_, width, width};
+    }
+
+  private:
+    template <class Source>
+    void load(Tile<S>& tile, const SparseStack<S>& stack, const Source& source) {
+        const int64_t elements = tile.elements, steps = last_ - first_;
+        width_ = padded<S>(steps * elements * channels_);
+        for (int64_t n = 0; n < sizes_.N; ++n)
+            std::fill_n(interleaved_ + n * width_ + steps * elements * channels_, width_ - steps * elements * channels_,
+                        S{});
         for (int64_t step = 0; step < steps; ++step)
-            for (int64_t e = 0; e < elements_; ++e) {
-                const T* from = source(step, e);
-                T* to = interleaved_ + (step * elements_ + e) * channels_;
+            for (int64_t e = 0; e < elements; ++e) {
+                const S* from = source(first_ + step, e);
+                S* to = interleaved_ + (step * elements + e) * channels_;
                 for (int64_t n = 0; n < sizes_.N; ++n)
                     for (int64_t c = 0; c < channels_; ++c) to[n * width_ + c] = from[n * channels_ + c];
             }
-        tile.kernels.diffuse(stack, interleaved_, width_, terms_, sizes_.N * width_);
+        if (sizes_.M == 1) return;
+        tile.crew.divide(sizes_.N, kRowBlock, [&](auto& member, int64_t first, int64_t last) {
+            tile.kernels.diffuse(stack, interleaved_, width_, terms_, sizes_.N * width_, first, last, member.scratch);
+        });
     }
 
-    /// The terms of one loaded step side by side: row e * N + n, column m * channels + c.
-    void join(int64_t step, T* joined) const {
-        const int64_t columns = sizes_.M * channels_;
+    void join(Tile<S>& tile, int64_t step) {
+        const int64_t columns = joined_width<S>(sizes_, channels_);
         for (int64_t m = 0; m < sizes_.M; ++m) {
-            const T* panel = m == 0 ? interleaved_ : terms_ + (m - 1) * sizes_.N * width_;
-            for (int64_t e = 0; e < elements_; ++e) {
-                const T* from = panel + (step * elements_ + e) * channels_;
-                T* to = joined + e * sizes_.N * columns + m * channels_;
+            const S* terms = m == 0 ? interleaved_ : terms_ + (m - 1) * sizes_.N * width_;
+            for (int64_t e = 0; e < tile.elements; ++e) {
+                const S* from = terms + (step * tile.elements + e) * channels_;
+                S* to = joined_ + e * sizes_.N * columns + m * channels_;
                 for (int64_t n = 0; n < sizes_.N; ++n)
                     for (int64_t c = 0; c < channels_; ++c) to[n * columns + c] = from[n * width_ + c];
             }
         }
     }
 
-  private:
     const Sizes& sizes_;
-    int64_t channels_, chunk_, elements_ = 0, width_ = 0;
-    T* interleaved_;
-    T* terms_;
+    int64_t channels_, chunk_, first_ = 0, last_ = 0, width_ = 0;
+    S *interleaved_, *terms_, *joined_;
 };
 
 }  // namespace dcrnn

@@ -1,7 +1,9 @@
 // Parameters in the order in which the kernels read them.
 //
 // A packed matrix (depth x columns) is cut into blocks of `block_columns` columns (the last may be narrower); block
-// after block, the rows of a block lie one after the other. The order of the depth is that of the panels that meet it.
+// after block, its rows lie one after the other. Of `depth_group` consecutive rows, the elements of one column lie
+// together: element (k, j) of a block is at (k / group * width + j) * group + k % group. The order of the depth is that
+// of the panels that meet it, each padded to kLanes<S> with zeros.
 #pragma once
 
 #include <algorithm>
@@ -11,63 +13,68 @@
 
 namespace dcrnn {
 
-template <class T>
+template <class S>
 struct Packed {
-    T* data = nullptr;
+    S* data = nullptr;
     int64_t depth = 0;
     int64_t columns = 0;
 };
 
-/// Depth: the input's M terms, then the state's. Columns of gates: r, then u, each padded to W.
-template <class T>
+/// Depth: the input's M terms (the first layer's in one panel), then the state's. Columns of gates: r, then u.
+template <class S>
 struct ForwardCell {
-    Packed<T> gates, candidate;
-    T* gate_bias = nullptr;
-    T* candidate_bias = nullptr;
+    Packed<S> gates, candidate;
+    Accumulator<S>* gate_bias = nullptr;
+    Accumulator<S>* candidate_bias = nullptr;
 };
 
-/// What turns diffused gradients into gradients of the state and of the input; each has M terms of H.
-template <class T>
+/// What turns diffused gradients into gradients of the state and of the input; each has M terms of W.
+template <class S>
 struct BackwardCell {
-    Packed<T> reset;  // candidate's gradient -> gradient of r * h
-    Packed<T> state;  // those of u, r -> gradient of h
-    Packed<T> input;  // those of candidate, u, r -> gradient of the input
+    Packed<S> reset;  // candidate's gradient -> gradient of r * h
+    Packed<S> state;  // those of u, r -> gradient of h
+    Packed<S> input;  // those of candidate, u, r -> gradient of the input
 };
 
-template <class T>
+template <class S>
 struct ForwardWeights {
     Arena memory;
-    std::vector<ForwardCell<T>> encoder, decoder;
-    Packed<T> projection;
-    T* projection_bias;
+    std::vector<ForwardCell<S>> encoder, decoder;
+    Packed<S> projection;
+    Accumulator<S>* projection_bias = nullptr;
 };
 
-template <class T>
+template <class S>
 struct BackwardWeights {
     Arena memory;
-    std::vector<BackwardCell<T>> encoder, decoder;
-    Packed<T> projection;
+    std::vector<BackwardCell<S>> encoder, decoder;
+    Packed<S> projection;
 };
 
-/// Takes the memory of a packed matrix and fills it from fill(k, row), which writes row k.
-template <class T, class Fill>
-void pack(Arena& arena, int64_t block_columns, int64_t depth, int64_t columns, Packed<T>& packed, const Fill& fill) {
-    packed = {arena.take<T>(depth * columns), depth, columns};
+/// Takes the memory of a packed matrix and fills it from fill(k, row), which writes into row k, zeros at first.
+template <class S, class Fill>
+void pack(Arena& arena, const Kernels<S>& kernels, int64_t depth, int64_t columns, Packed<S>& packed,
+          const Fill& fill) {
+    packed = {arena.take<S>(depth * columns), depth, columns};
     if (packed.data == nullptr) return;
-    std::vector<T> row(columns);
+    const int64_t block = kernels.block_columns, group = kernels.depth_group;
+    std::vector<S> row(columns);
     for (int64_t k = 0; k < depth; ++k) {
+        std::fill(row.begin(), row.end(), S{});
         fill(k, row.data());
-        for (int64_t j = 0; j < columns; j += block_columns) {
-            const int64_t width = std::min(block_columns, columns - j);
-            std::copy_n(row.data() + j, width, packed.data + j * depth + k * width);
+        for (int64_t j = 0; j < columns; j += block) {
+            const int64_t width = std::min(block, columns - j);
+            S* to = packed.data + j * depth + k / group * width * group + k % group;
+            for (int64_t i = 0; i < width; ++i) to[i * group] = row[j + i];
         }
     }
+    if (kernels.finish_packed) kernels.finish_packed(packed.data, depth, columns);
 }
 
-template <class T>
-ForwardWeights<T> pack_forward(const Model<T>& model, const Kernels<T>& kernels);
+template <class S>
+ForwardWeights<S> pack_forward(const Model<S>& model, const Kernels<S>& kernels);
 
-template <class T>
-BackwardWeights<T> pack_backward(const Model<T>& model, const Kernels<T>& kernels);
+template <class S>
+BackwardWeights<S> pack_backward(const Model<S>& model, const Kernels<S>& kernels);
 
 }  // namespace dcrnn

@@ -8,18 +8,22 @@
 
 namespace dcrnn {
 
-/// One unit: whether it was compiled in, and why it cannot run here (empty: it can).
+/// One unit, and why it cannot run here (empty: it can).
 struct UnitState {
     std::string name;
     std::string why_not;
 };
 
-/// Every unit of float32 from the slowest to the fastest, with the cap of DCRNN_FAST_CPU applied.
+/// Every unit from the slowest to the fastest, with the cap of DCRNN_FAST_CPU applied.
 /// Throws std::invalid_argument where the variable names no unit.
 std::vector<UnitState> unit_states();
 
-/// The fastest unit that can run, for float or double. Throws as unit_states does.
-template <class T>
-const Kernels<T>& choose_kernels();
+/// The fastest unit that can run, for S = float, double or bf16. Throws as unit_states does.
+template <class S>
+const Kernels<S>& choose_kernels();
+
+/// For float32 whose products may be made of three bf16 products each: the unit that does so, or the exact one where
+/// this CPU has none.
+const Kernels<float>& choose_split_kernels();
 
 }  // namespace dcrnn

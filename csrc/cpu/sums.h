@@ -1,41 +1,50 @@
 // Sums of the weights' gradients while tiles are on their way, in the order in which the kernels write them.
 //
 // Tiles are dealt to a number of partitions that depends on shapes alone; each partition has its own sums, added tile
-// after tile, and the partitions are added in order. So the bits do not depend on how many threads there are.
+// after tile, and the partitions are added pairwise, by the tree of their numbers. So the bits do not depend on how
+// many threads there are.
 #pragma once
 
+#include <mutex>
+
 #include "csrc/cpu/memory.h"
-#include "csrc/cpu/problem.h"
+#include "csrc/cpu/narrow.h"
 
 namespace dcrnn {
 
 /// Gates in the order of backward: candidate, u, r.
 enum Gate { kCandidateGate, kUpdateGate, kResetGate, kGates };
 
-template <class T>
+template <class S>
 struct CellSums {
-    T* input;  // (gates, M, channels, W)
-    T* state;  // (gates, M, H, W)
-    T* bias;   // (gates, W)
+    using A = Accumulator<S>;
 
-    CellSums(Arena& arena, const Sizes& s, int64_t channels)
-        : input(arena.take<T>(kGates * s.M * channels * s.width())),
-          state(arena.take<T>(kGates * s.M * s.H * s.width())),
-          bias(arena.take<T>(kGates * s.width())) {}
+    A* input;  // (gates, M, W, W); of the first layer (gates, padded M * channels, W)
+    A* state;  // (gates, M, W, W)
+    A* bias;   // (gates, W)
+
+    CellSums(Arena& arena, const Sizes& s, int64_t channels, bool first) {
+        const int64_t W = padded<S>(s.H);
+        input = arena.take<A>(kGates * (first ? joined_width<S>(s, channels) : s.M * W) * W);
+        state = arena.take<A>(kGates * s.M * W * W);
+        bias = arena.take<A>(kGates * W);
+    }
 };
 
-template <class T>
+template <class S>
 struct Sums {
-    std::vector<CellSums<T>> encoder, decoder;
-    T* projection_weight;  // (O, W)
-    T* projection_bias;    // (padded O)
+    using A = Accumulator<S>;
 
-    Sums(Arena& arena, const Model<T>& model) {
+    std::vector<CellSums<S>> encoder, decoder;
+    A* projection_weight;  // (padded O, W)
+    A* projection_bias;    // (padded O)
+
+    Sums(Arena& arena, const Model<S>& model) {
         const Sizes& s = model.sizes;
-        for (const auto& cell : model.encoder) encoder.emplace_back(arena, s, cell.channels);
-        for (const auto& cell : model.decoder) decoder.emplace_back(arena, s, cell.channels);
-        projection_weight = arena.take<T>(s.O * s.width());
-        projection_bias = arena.take<T>(padded(s.O));
+        for (const auto& cell : model.encoder) encoder.emplace_back(arena, s, cell.channels, encoder.empty());
+        for (const auto& cell : model.decoder) decoder.emplace_back(arena, s, cell.channels, decoder.empty());
+        projection_weight = arena.take<A>(padded<S>(s.O) * padded<S>(s.H));
+        projection_bias = arena.take<A>(padded<S>(s.O));
     }
 };
 
@@ -45,14 +54,48 @@ inline int64_t partition_count(int64_t tiles) {
     return tiles < kMost ? tiles : kMost;
 }
 
-/// Adds the sums of all partitions to those of the first, in order; `numbers` is a multiple of kLanes.
-template <class T>
-void add_partitions(const Kernels<T>& kernels, std::vector<Arena>& partitions, int64_t numbers,
-                    const Parallel& parallel);
+/// The sums of partitions, each in an Arena of its own until it joins its sibling: partition 2i + 1 is added to 2i,
+/// their sum to that of its neighbours, and so on. So few of them are in memory at once.
+template <class S>
+class SumTree {
+  public:
+    using A = Accumulator<S>;
+
+    /// `bytes` of one partition's Arena.
+    SumTree(const Kernels<S>& kernels, int64_t bytes) : kernels_(kernels), bytes_(bytes) {}
+
+    /// Adds partitions [first, last): run(p, arena) fills an Arena of zeros. Any thread may call it.
+    void add(int64_t first, int64_t last, const std::function<void(int64_t p, Arena& arena)>& run);
+
+    /// The sum of all, once they are there (at least one).
+    Arena& total(const Threads& threads);
+
+  private:
+    struct Node {
+        int64_t first, count;
+        Arena sums;
+    };
+    struct Pair {
+        Arena *to, *from;
+    };
+
+    // Whether b is what a waits for.
+    static bool siblings(const Node& a, const Node& b) {
+        return a.count == b.count && a.first + a.count == b.first && a.first % (2 * a.count) == 0;
+    }
+    void add_numbers(const Pair& pair, int64_t start, int64_t count) const {
+        kernels_.add(pair.from->template numbers<A>() + start, 0, 1, count, pair.to->template numbers<A>() + start, 0);
+    }
+    int64_t numbers() const { return bytes_ / static_cast<int64_t>(sizeof(A)); }
+
+    const Kernels<S>& kernels_;
+    int64_t bytes_;
+    std::mutex lock_;
+    std::vector<std::unique_ptr<Node>> nodes_;
+};
 
 /// Writes sums to gradients in the released layout.
-template <class T>
-void write_gradients(const Model<T>& model, const Sums<T>& sums, const Gradients<T>& gradients,
-                     const Parallel& parallel);
+template <class S>
+void write_gradients(const Model<S>& model, const Sums<S>& sums, const Gradients<S>& gradients, const Threads& threads);
 
 }  // namespace dcrnn

@@ -1,68 +1,31 @@
-// A tile: a few elements of the batch that one thread takes through all steps and layers.
+// A tile: a few elements of the batch that go through all steps and layers together.
 //
-// Rows of a tile are its elements' nodes, element after element; panels are (rows x W). The M terms of a tensor are the
-// tensor itself (`self`) and M-1 panels of a pitch that all of a tile's panels share (`terms`).
+// Rows of a tile are its elements' nodes, element after element; panels are (rows x W), with kRowSlack rows allocated
+// past them. The M terms of a tensor are the tensor itself (`self`) and M-1 panels of a pitch that all of a tile's
+// panels share (`others`).
 #pragma once
 
 #include <algorithm>
 
 #include "csrc/cpu/pack.h"
+#include "csrc/cpu/scalar.h"
 
 namespace dcrnn {
 
-// Rows of one product before its epilogue: 48 x 128 float32 results wait in L1.
+// Rows of one product before its epilogue, at most: 48 x 128 float32 results wait in L1.
 constexpr int64_t kRowBlock = 48;
 
-template <class T>
-struct Terms {
-    const T* self;
-    T* others;
-};
+// Columns of a narrow input's panel, if steps enough are there.
+constexpr int64_t kNarrowWanted = 64;
 
-template <class T>
-struct Tile {
-    const Kernels<T>& kernels;
-    const Sizes& sizes;
-    int64_t elements;
-    int64_t pitch;  // between panels of terms
-    T* product;     // kRowBlock x the widest result
-    std::vector<Panel<T>> panels{}, here{};
-
-    int64_t rows() const { return elements * sizes.N; }
-
-    /// Diffuses a panel of width W into the M-1 others.
-    void diffuse(const SparseStack<T>& stack, const T* self, T* others) const {
-        const int64_t element = sizes.N * sizes.width();
-        for (int64_t e = 0; e < elements; ++e)
-            kernels.diffuse(stack, self + e * element, sizes.width(), others + e * element, pitch);
-    }
-
-    /// Adds the M terms of a panel to the operands of the next product.
-    void append(const Terms<T>& terms) {
-        panels.push_back({terms.self, sizes.width(), sizes.H});
-        for (int64_t m = 1; m < sizes.M; ++m)
-            panels.push_back({terms.others + (m - 1) * pitch, sizes.width(), sizes.H});
-    }
-
-    /// Multiplies `panels` with b; epilogue(row, count) reads the results of `count` rows from `product`, whose rows
-    /// are b.columns wide.
-    template <class Epilogue>
-    void multiply(const Packed<T>& b, const T* bias, const Epilogue& epilogue) {
-        here.resize(panels.size());
-        for (int64_t row = 0; row < rows(); row += kRowBlock) {
-            const int64_t count = std::min(kRowBlock, rows() - row);
-            for (size_t p = 0; p < panels.size(); ++p)
-                here[p] = {panels[p].data + row * panels[p].stride, panels[p].stride, panels[p].depth};
-            kernels.gemm(here.data(), here.size(), b.data, b.depth, bias, product, b.columns, count, b.columns);
-            epilogue(row, count);
-        }
-    }
-};
-
-/// Copies rows between arrays of different widths.
-template <class T>
-void copy_rows(const T* from, int64_t from_stride, int64_t rows, int64_t width, T* to, int64_t to_stride) {
-    for (int64_t i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, width, to + i * to_stride);
+/// A stack with what the unit makes of it, which lies in `memory`.
+template <class S>
+SparseStack<S> prepared(const Kernels<S>& kernels, SparseStack<S> stack, Arena& memory) {
+    if (kernels.prepare_stack == nullptr || stack.operators == 0) return stack;
+    const int64_t bytes = kernels.prepared_bytes(stack);
+    memory = laid_out([&](Arena& arena) { stack.prepared = arena.take<char>(bytes); });
+    kernels.prepare_stack(stack, const_cast<void*>(stack.prepared));
+    return stack;
 }
 
 /// Elements of a tile, from the shapes alone: the bits of the weights' gradients depend on it.
@@ -71,7 +34,162 @@ inline int64_t tile_elements(const Sizes& s) {
     return std::clamp<int64_t>(kRowsWanted / std::max<int64_t>(s.N, 1), 1, 8);
 }
 
-/// Numbers between panels of a tile.
-inline int64_t tile_pitch(const Sizes& s, int64_t elements) { return elements * s.N * s.width() + 5 * kLanes; }
+/// The widest panel that diffuses inputs of few channels, for tiles of `elements`: see NarrowInput.
+template <class S>
+int64_t narrow_width(const Sizes& s, int64_t elements) {
+    return padded<S>(std::max(kNarrowWanted, elements * std::max(s.C, s.O)));
+}
+
+/// Who works on a tile: one thread, or (given `threads`) several that divide each phase among them.
+template <class S>
+class Crew {
+  public:
+    using A = Accumulator<S>;
+
+    struct Member {
+        A* product;  // (kRowBlock + kRowSlack) x the widest result
+        void* scratch;
+        std::vector<Panel<S>> panels;
+        std::vector<A*> results;
+    };
+
+    Crew(Arena& arena, const Kernels<S>& kernels, int64_t widest, int64_t scratch_bytes, const Threads* threads)
+        : kernels_(kernels), threads_(threads) {
+        for (int64_t i = 0; i < (threads ? threads->count : 1); ++i)
+            members_.push_back(
+                {arena.take<A>((kRowBlock + kRowSlack) * widest), arena.take<char>(scratch_bytes), {}, {}});
+    }
+
+    /// Calls phase(member, first, last) on pieces of [0, count) that start at multiples of `grain`, and waits.
+    template <class Phase>
+    void divide(int64_t count, int64_t grain, const Phase& phase) {
+        const int64_t grains = (count + grain - 1) / grain;
+        const int64_t pieces = std::min<int64_t>(members_.size(), grains);
+        if (pieces == 1) run(phase, members_[0], 0, count);
+        if (pieces <= 1) return;
+        threads_->parallel(pieces, [&](int64_t first, int64_t last) {
+            for (int64_t p = first; p < last; ++p)
+                run(phase, members_[p], p * grains / pieces * grain,
+                    std::min(count, (p + 1) * grains / pieces * grain));
+        });
+    }
+
+  private:
+    template <class Phase>
+    void run(const Phase& phase, Member& member, int64_t first, int64_t last) const {
+        if (kernels_.enter) kernels_.enter();
+        phase(member, first, last);
+        if (kernels_.leave) kernels_.leave();
+    }
+
+    const Kernels<S>& kernels_;
+    const Threads* threads_;
+    std::vector<Member> members_;
+};
+
+template <class S>
+class Tile {
+  public:
+    using A = Accumulator<S>;
+
+    /// For up to `most` elements. `widest` is the widest result of a product.
+    Tile(Arena& arena, const Kernels<S>& kernels_, const Sizes& s, int64_t most, int64_t widest, const Threads* threads)
+        : kernels(kernels_),
+          sizes(s),
+          width(padded<S>(s.H)),
+          pitch((most * s.N + kRowSlack) * width + 5 * kLine),
+          elements(most),
+          crew(arena, kernels_, widest, scratch_bytes(kernels_, s, most), threads) {}
+
+    const Kernels<S>& kernels;
+    const Sizes& sizes;
+    const int64_t width, pitch;  // of a panel of H channels; between panels, which is also the room of one
+    int64_t elements;
+    Crew<S> crew;
+    std::vector<Panel<S>> panels{};  // the operands of the next product
+
+    int64_t rows() const { return elements * sizes.N; }
+
+    S* take_panel(Arena& arena) const { return arena.take<S>(pitch); }
+
+    /// phase(member, first, last) on ranges of rows.
+    template <class Phase>
+    void divide_rows(const Phase& phase) {
+        crew.divide(rows(), kRowBlock, phase);
+    }
+
+    /// Diffuses a panel of width W into the M-1 others.
+    void diffuse(const SparseStack<S>& stack, const S* self, S* others) {
+        if (sizes.M == 1) return;
+        const int64_t N = sizes.N;
+        divide_rows([&](auto& member, int64_t first, int64_t last) {
+            for (int64_t e = first / N; e * N < last; ++e)
+                kernels.diffuse(stack, self + e * N * width, width, others + e * N * width, pitch,
+                                std::max<int64_t>(first - e * N, 0), std::min(last - e * N, N), member.scratch);
+        });
+    }
+
+    /// Adds a panel and its M-1 others to the operands of the next product.
+    void append(const S* self, const S* others) {
+        panels.push_back({self, width, width});
+        for (int64_t m = 1; m < sizes.M; ++m) panels.push_back({others + (m - 1) * pitch, width, width});
+    }
+
+    /// Multiplies `panels` with b; epilogue(product, row, count) reads the results of `count` rows, which are b.columns
+    /// wide.
+    template <class Epilogue>
+    void multiply(const Packed<S>& b, const A* bias, const Epilogue& epilogue) {
+        divide_rows([&](auto& member, int64_t first, int64_t last) {
+            auto& here = member.panels;
+            here.resize(panels.size());
+            for (int64_t row = first; row < last; row += kernels.row_block) {
+                const int64_t count = std::min(kernels.row_block, last - row);
+                for (size_t p = 0; p < panels.size(); ++p)
+                    here[p] = {panels[p].data + row * panels[p].stride, panels[p].stride, panels[p].depth};
+                kernels.gemm(here.data(), here.size(), b.data, b.depth, bias, member.product, b.columns, count,
+                             b.columns, member.scratch);
+                epilogue(member.product, row, count);
+            }
+        });
+    }
+
+    /// The gradient of every (left, right) pair of panels is added to results[l * rights + r].
+    void add_weight_gradients(const std::vector<Panel<S>>& left, const std::vector<Panel<S>>& right,
+                              const std::vector<A*>& results) {
+        const int64_t rights = right.size();
+        crew.divide(rights, 1, [&](auto& member, int64_t first, int64_t last) {
+            member.results.clear();
+            for (size_t l = 0; l < left.size(); ++l)
+                member.results.insert(member.results.end(), results.begin() + l * rights + first,
+                                      results.begin() + l * rights + last);
+            kernels.weight_gradients(left.data(), left.size(), right.data() + first, last - first, rows(),
+                                     member.results.data(), member.scratch);
+        });
+    }
+
+  private:
+    static int64_t scratch_bytes(const Kernels<S>& kernels, const Sizes& s, int64_t most) {
+        if (kernels.diffuse_scratch_bytes == nullptr) return kernels.scratch_bytes;
+        const int64_t widest = std::max(padded<S>(s.H), narrow_width<S>(s, most));
+        return std::max(kernels.scratch_bytes, kernels.diffuse_scratch_bytes(s.N, widest));
+    }
+
+    // Panels of equal size must not start at the same offset of a page: see Arena.
+    static constexpr int64_t kLine = 64 / sizeof(S);
+};
+
+/// Copies rows between arrays of different widths.
+template <class S>
+void copy_rows(const S* from, int64_t from_stride, int64_t rows, int64_t width, S* to, int64_t to_stride) {
+    for (int64_t i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, width, to + i * to_stride);
+}
+
+/// The same, from sums to storage.
+template <class S>
+void narrow_rows(const Accumulator<S>* from, int64_t from_stride, int64_t rows, int64_t width, S* to,
+                 int64_t to_stride) {
+    for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < width; ++j) to[i * to_stride + j] = narrowed<S>(from[i * from_stride + j]);
+}
 
 }  // namespace dcrnn

@@ -1,4 +1,4 @@
-// The AVX2 unit (with FMA), float32.
+// The AVX2 unit (with FMA): float32, and bfloat16 computed in float32.
 #include <immintrin.h>
 
 #include "csrc/cpu/kernels.h"
@@ -57,11 +57,11 @@ struct Vector {
         const Register magnitude = _mm256_andnot_ps(broadcast(-0.0f), x);
         return _mm256_blendv_ps(far, near, _mm256_cmp_ps(magnitude, broadcast(0.625f), _CMP_LT_OQ));
     }
-    static DCRNN_INLINE Register load_bf16(const uint16_t* from) {
+    static DCRNN_INLINE Register load(const bf16* from) {
         const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
         return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
     }
-    static DCRNN_INLINE void store_bf16(uint16_t* to, Register x) {
+    static DCRNN_INLINE void store(bf16* to, Register x) {
         const __m256i bits = _mm256_castps_si256(x);
         const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
         const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
@@ -77,5 +77,6 @@ struct Vector {
 }  // namespace
 
 const Kernels<float> kAvx2Float = table<Vector>("avx2");
+const Kernels<bf16> kAvx2Bf16 = table<Vector, bf16>("avx2");
 
 }  // namespace dcrnn

@@ -1,4 +1,4 @@
-// The AVX-512 unit (F, BW, DQ, VL), float32.
+// The AVX-512 unit (F, BW, DQ, VL): float32, and bfloat16 computed in float32.
 #ifndef __clang__
 // GCC 12 takes the undefined sources of its own masked intrinsics for uninitialised variables.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -63,11 +63,11 @@ struct Vector {
         const __mmask16 small = _mm512_cmp_ps_mask(_mm512_abs_ps(x), broadcast(0.625f), _CMP_LT_OQ);
         return _mm512_mask_blend_ps(small, far, near);
     }
-    static DCRNN_INLINE Register load_bf16(const uint16_t* from) {
+    static DCRNN_INLINE Register load(const bf16* from) {
         const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
         return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
     }
-    static DCRNN_INLINE void store_bf16(uint16_t* to, Register x) {
+    static DCRNN_INLINE void store(bf16* to, Register x) {
         const __m512i bits = _mm512_castps_si512(x);
         const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
         const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
@@ -82,5 +82,6 @@ struct Vector {
 }  // namespace
 
 const Kernels<float> kAvx512Float = table<Vector>("avx512");
+const Kernels<bf16> kAvx512Bf16 = table<Vector, bf16>("avx512");
 
 }  // namespace dcrnn

@@ -1,9 +1,11 @@
-// The kernels of kernels.h, written once over a vector type V. Each unit includes this file inside an anonymous
-// namespace (so nothing here has external linkage) after it has defined V:
-//   V::Scalar, V::Register, V::kWidth          lanes divide kLanes
+// The kernels of kernels.h, written once over a vector type V of accumulators and a storage type S. Each unit includes
+// this file inside an anonymous namespace (so nothing here has external linkage) after it has defined V:
+//   V::Scalar, V::Register, V::kWidth           lanes divide kLanes
 //   V::kBlockVectors                            vectors of one gemm block: kRows x kBlockVectors accumulators fit the
 //                                               register file with room for a row of B and one broadcast
-//   zero, broadcast, load, store, add, sub, mul, fma (a*b+c), sigmoid, tanh, load_bf16, store_bf16
+//   zero, broadcast, load, store, add, sub, mul, fma (a*b+c), sigmoid, tanh; load and store of bf16 too where Scalar
+//   is float
+// Products of bf16 are made in float32, of operands that are widened block by block in scratch memory.
 // No include guard: it is meant to be included once by each unit.
 
 // Rows of one register tile.
@@ -93,32 +95,66 @@ void block(int64_t vectors, const typename V::Scalar* a, int64_t a_stride, int64
 
 DCRNN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+template <class S>
+constexpr bool kNarrow = false;
+template <>
+constexpr bool kNarrow<bf16> = true;
+
+// Rows of A and columns of either operand that are widened at once; rows of one pass of weight_gradients.
+constexpr int64_t kWidenedRows = 48;
+constexpr int64_t kWidenedColumns = 64;
+constexpr int64_t kChunkRows = 256;
+constexpr int64_t kChunkRowsWidened = 128;
+constexpr int64_t kWidenedBytes = 2 * kChunkRowsWidened * kWidenedColumns * sizeof(float);
+
+// Dense float32 rows from (rows x width) bf16 numbers.
 template <class V>
-void gemm(const Panel<typename V::Scalar>* panels, int64_t count, const typename V::Scalar* packed,
-          int64_t packed_depth, const typename V::Scalar* bias, typename V::Scalar* c, int64_t c_stride, int64_t rows,
-          int64_t columns) {
+void widen_block(const bf16* from, int64_t stride, int64_t rows, int64_t width, float* to) {
+    for (int64_t i = 0; i < rows; ++i, from += stride, to += width)
+        for (int64_t j = 0; j < width; j += V::kWidth) V::store(to + j, V::load(from + j));
+}
+
+// c = bias + sum of panels * packed for all rows that are given.
+template <class V, class S>
+void gemm(const Panel<S>* panels, int64_t count, const S* packed, int64_t packed_depth, const typename V::Scalar* bias,
+          typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t columns, [[maybe_unused]] void* scratch) {
     constexpr int64_t kBlock = V::kBlockVectors * V::kWidth;
-    for (int64_t j = 0; j < columns; j += kBlock) {
-        const int64_t width = smaller(kBlock, columns - j);
-        const auto* b = packed + j * packed_depth;
-        Onto onto = bias ? Onto::kBias : Onto::kNothing;
-        for (int64_t p = 0; p < count; ++p)
-            for (int64_t k = 0; k < panels[p].depth; k += kDepth) {
-                const int64_t depth = smaller(kDepth, panels[p].depth - k);
-                block<V, false>(width / V::kWidth, panels[p].data + k, panels[p].stride, depth, b, width, c + j,
-                                c_stride, rows, onto, bias + (bias ? j : 0));
-                b += depth * width;
-                onto = Onto::kResult;
-            }
-        if (onto != Onto::kResult)
-            block<V, false>(width / V::kWidth, nullptr, 0, 0, b, width, c + j, c_stride, rows, onto,
-                            bias + (bias ? j : 0));
+    const int64_t rows_at_once = kNarrow<S> ? kWidenedRows : rows;
+    for (int64_t i = 0; i < rows; i += rows_at_once, c += rows_at_once * c_stride) {
+        const int64_t height = smaller(rows_at_once, rows - i);
+        for (int64_t j = 0; j < columns; j += kBlock) {
+            const int64_t width = smaller(kBlock, columns - j), vectors = width / V::kWidth;
+            const auto* bias_here = bias ? bias + j : nullptr;
+            const S* b = packed + j * packed_depth;
+            Onto onto = bias ? Onto::kBias : Onto::kNothing;
+            for (int64_t p = 0; p < count; ++p)
+                for (int64_t k = 0; k < panels[p].depth; k += kDepth) {
+                    const int64_t depth = smaller(kDepth, panels[p].depth - k);
+                    const S* a = panels[p].data + i * panels[p].stride + k;
+                    if constexpr (kNarrow<S>) {
+                        float* wide_a = static_cast<float*>(scratch);
+                        float* wide_b = wide_a + kWidenedRows * kDepth;
+                        widen_block<V>(a, panels[p].stride, height, depth, wide_a);
+                        widen_block<V>(b, width, depth, width, wide_b);
+                        block<V, false>(vectors, wide_a, depth, depth, wide_b, width, c + j, c_stride, height, onto,
+                                        bias_here);
+                    } else {
+                        block<V, false>(vectors, a, panels[p].stride, depth, b, width, c + j, c_stride, height, onto,
+                                        bias_here);
+                    }
+                    b += depth * width;
+                    onto = Onto::kResult;
+                }
+            if (onto != Onto::kResult)
+                block<V, false>(vectors, nullptr, 0, 0, nullptr, width, c + j, c_stride, height, onto, bias_here);
+        }
     }
 }
 
+// c (a_columns x columns) += transpose of a * b over `rows` rows, a stretch of rows at a time.
 template <class V>
-void gemm_transposed(const typename V::Scalar* a, int64_t a_stride, int64_t a_columns, const typename V::Scalar* b,
-                     int64_t b_stride, typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t columns) {
+void add_transposed(const typename V::Scalar* a, int64_t a_stride, int64_t a_columns, const typename V::Scalar* b,
+                    int64_t b_stride, typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t columns) {
     constexpr int64_t kBlock = V::kBlockVectors * V::kWidth;
     for (int64_t k = 0; k < rows; k += kDepthTransposed) {
         const int64_t depth = smaller(kDepthTransposed, rows - k);
@@ -128,16 +164,50 @@ void gemm_transposed(const typename V::Scalar* a, int64_t a_stride, int64_t a_co
     }
 }
 
+template <class V, class S>
+void weight_gradients(const Panel<S>* left, int64_t lefts, const Panel<S>* right, int64_t rights, int64_t rows,
+                      typename V::Scalar* const* c, [[maybe_unused]] void* scratch) {
+    constexpr int64_t kChunk = kNarrow<S> ? kChunkRowsWidened : kChunkRows;
+    for (int64_t i = 0; i < rows; i += kChunk) {
+        const int64_t height = smaller(kChunk, rows - i);
+        for (int64_t l = 0; l < lefts; ++l) {
+            const int64_t a_stride = left[l].stride;
+            const S* a = left[l].data + i * a_stride;
+            if constexpr (kNarrow<S>) {
+                float* wide_a = static_cast<float*>(scratch);
+                float* wide_b = wide_a + kChunkRowsWidened * kWidenedColumns;
+                for (int64_t k = 0; k < left[l].depth; k += kWidenedColumns) {
+                    const int64_t part = smaller(kWidenedColumns, left[l].depth - k);
+                    widen_block<V>(a + k, a_stride, height, part, wide_a);
+                    for (int64_t r = 0; r < rights; ++r)
+                        for (int64_t j = 0; j < right[r].depth; j += kWidenedColumns) {
+                            const int64_t width = smaller(kWidenedColumns, right[r].depth - j);
+                            widen_block<V>(right[r].data + i * right[r].stride + j, right[r].stride, height, width,
+                                           wide_b);
+                            add_transposed<V>(wide_a, part, part, wide_b, width,
+                                              c[l * rights + r] + k * right[r].depth + j, right[r].depth, height,
+                                              width);
+                        }
+                }
+            } else {
+                for (int64_t r = 0; r < rights; ++r)
+                    add_transposed<V>(a, a_stride, left[l].depth, right[r].data + i * right[r].stride, right[r].stride,
+                                      c[l * rights + r], right[r].depth, height, right[r].depth);
+            }
+        }
+    }
+}
+
 // One output row, NV vectors of it: two sets of sums, because one would wait for the latency of its own additions.
-template <class V, int NV>
-DCRNN_INLINE void diffuse_row(const int32_t* column, const typename V::Scalar* value, int64_t entries,
-                              const typename V::Scalar* x, int64_t width, typename V::Scalar* out) {
+template <class V, int NV, class S>
+DCRNN_INLINE void diffuse_row(const int32_t* column, const typename V::Scalar* value, int64_t entries, const S* x,
+                              int64_t width, S* out) {
     typename V::Register even[NV], odd[NV];
     for (int j = 0; j < NV; ++j) even[j] = odd[j] = V::zero();
     int64_t e = 0;
     for (; e + 2 <= entries; e += 2) {
-        const auto* x0 = x + column[e] * width;
-        const auto* x1 = x + column[e + 1] * width;
+        const S* x0 = x + column[e] * width;
+        const S* x1 = x + column[e + 1] * width;
         const auto v0 = V::broadcast(value[e]), v1 = V::broadcast(value[e + 1]);
         for (int j = 0; j < NV; ++j) even[j] = V::fma(v0, V::load(x0 + j * V::kWidth), even[j]);
         for (int j = 0; j < NV; ++j) odd[j] = V::fma(v1, V::load(x1 + j * V::kWidth), odd[j]);
@@ -149,17 +219,17 @@ DCRNN_INLINE void diffuse_row(const int32_t* column, const typename V::Scalar* v
     for (int j = 0; j < NV; ++j) V::store(out + j * V::kWidth, V::add(even[j], odd[j]));
 }
 
-template <class V>
-void diffuse(const SparseStack<typename V::Scalar>& stack, const typename V::Scalar* x, int64_t width,
-             typename V::Scalar* out, int64_t out_panel) {
+template <class V, class S>
+void diffuse(const SparseStack<S>& stack, const S* x, int64_t width, S* out, int64_t out_panel, int64_t first_row,
+             int64_t last_row, void*) {
     constexpr int kVectors = 4;
-    constexpr int kLast = kLanes / V::kWidth < kVectors ? kLanes / V::kWidth : kVectors;
+    constexpr int kLast = kLanes<S> / V::kWidth < kVectors ? kLanes<S> / V::kWidth : kVectors;
     // Term after term of one node: their neighbours are much the same, and still in L1.
-    for (int64_t n = 0; n < stack.nodes; ++n)
+    for (int64_t n = first_row; n < last_row; ++n)
         for (int64_t m = 0; m < stack.operators; ++m) {
             const int32_t* row_start = stack.row_start + m * stack.nodes;
             const int64_t first = row_start[n], entries = row_start[n + 1] - first;
-            auto* to = out + m * out_panel + n * width;
+            S* to = out + m * out_panel + n * width;
             int64_t j = 0;
             for (; j + kVectors * V::kWidth <= width; j += kVectors * V::kWidth)
                 diffuse_row<V, kVectors>(stack.column + first, stack.value + first, entries, x + j, width, to + j);
@@ -168,9 +238,9 @@ void diffuse(const SparseStack<typename V::Scalar>& stack, const typename V::Sca
         }
 }
 
-template <class V>
-void gates(const typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t width, const typename V::Scalar* h,
-           typename V::Scalar* r, typename V::Scalar* u, typename V::Scalar* reset) {
+template <class V, class S>
+void gates(const typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t width, const S* h, S* r, S* u,
+           S* reset) {
     for (int64_t i = 0; i < rows; ++i, c += c_stride, h += width, r += width, u += width, reset += width)
         for (int64_t j = 0; j < width; j += V::kWidth) {
             const auto r_here = V::sigmoid(V::load(c + j));
@@ -180,9 +250,9 @@ void gates(const typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t 
         }
 }
 
-template <class V>
-void candidate(const typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t width, const typename V::Scalar* u,
-               const typename V::Scalar* h, typename V::Scalar* candidate_out, typename V::Scalar* h_after) {
+template <class V, class S>
+void candidate(const typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t width, const S* u, const S* h,
+               S* candidate_out, S* h_after) {
     const auto one = V::broadcast(1);
     for (int64_t i = 0; i < rows; ++i, c += c_stride, u += width, h += width, candidate_out += width, h_after += width)
         for (int64_t j = 0; j < width; j += V::kWidth) {
@@ -192,10 +262,9 @@ void candidate(const typename V::Scalar* c, int64_t c_stride, int64_t rows, int6
         }
 }
 
-template <class V>
-void backward_blend(int64_t count, const typename V::Scalar* r, const typename V::Scalar* u,
-                    const typename V::Scalar* candidate_in, const typename V::Scalar* h, typename V::Scalar* dh,
-                    typename V::Scalar* d_candidate, typename V::Scalar* d_u, typename V::Scalar* reset) {
+template <class V, class S>
+void backward_blend(int64_t count, const S* r, const S* u, const S* candidate_in, const S* h, typename V::Scalar* dh,
+                    S* d_candidate, S* d_u, S* reset) {
     const auto one = V::broadcast(1);
     for (int64_t i = 0; i < count; i += V::kWidth) {
         const auto u_here = V::load(u + i), c_here = V::load(candidate_in + i), h_here = V::load(h + i);
@@ -208,10 +277,9 @@ void backward_blend(int64_t count, const typename V::Scalar* r, const typename V
     }
 }
 
-template <class V>
-void backward_reset(const typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t width,
-                    const typename V::Scalar* r, const typename V::Scalar* h, typename V::Scalar* d_r,
-                    typename V::Scalar* dh) {
+template <class V, class S>
+void backward_reset(const typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t width, const S* r, const S* h,
+                    S* d_r, typename V::Scalar* dh) {
     const auto one = V::broadcast(1);
     for (int64_t i = 0; i < rows; ++i, c += c_stride, r += width, h += width, d_r += width, dh += width)
         for (int64_t j = 0; j < width; j += V::kWidth) {
@@ -228,8 +296,8 @@ void add(const typename V::Scalar* from, int64_t from_stride, int64_t rows, int6
         for (int64_t j = 0; j < width; j += V::kWidth) V::store(to + j, V::add(V::load(to + j), V::load(from + j)));
 }
 
-template <class V>
-void add_column_sums(const typename V::Scalar* from, int64_t rows, int64_t width, typename V::Scalar* sum) {
+template <class V, class S>
+void add_column_sums(const S* from, int64_t rows, int64_t width, typename V::Scalar* sum) {
     for (int64_t j = 0; j < width; j += V::kWidth) {
         auto total = V::zero();
         for (int64_t i = 0; i < rows; ++i) total = V::add(total, V::load(from + i * width + j));
@@ -238,33 +306,34 @@ void add_column_sums(const typename V::Scalar* from, int64_t rows, int64_t width
 }
 
 template <class V>
-void to_bf16(const typename V::Scalar* from, int64_t count, uint16_t* to) {
-    for (int64_t i = 0; i < count; i += V::kWidth) V::store_bf16(to + i, V::load(from + i));
+void narrow(const float* from, int64_t count, bf16* to) {
+    for (int64_t i = 0; i < count; i += V::kWidth) V::store(to + i, V::load(from + i));
 }
 
 template <class V>
-void from_bf16(const uint16_t* from, int64_t count, typename V::Scalar* to) {
-    for (int64_t i = 0; i < count; i += V::kWidth) V::store(to + i, V::load_bf16(from + i));
+void widen(const bf16* from, int64_t count, float* to) {
+    widen_block<V>(from, 0, 1, count, to);
 }
 
-template <class V>
-constexpr Kernels<typename V::Scalar> table(const char* name) {
-    Kernels<typename V::Scalar> kernels{name,
-                                        V::kBlockVectors * V::kWidth,
-                                        gemm<V>,
-                                        gemm_transposed<V>,
-                                        diffuse<V>,
-                                        gates<V>,
-                                        candidate<V>,
-                                        backward_blend<V>,
-                                        backward_reset<V>,
-                                        add<V>,
-                                        add_column_sums<V>,
-                                        nullptr,
-                                        nullptr};
-    if constexpr (sizeof(typename V::Scalar) == 4) {
-        kernels.to_bf16 = to_bf16<V>;
-        kernels.from_bf16 = from_bf16<V>;
+template <class V, class S = typename V::Scalar>
+constexpr Kernels<S> table(const char* name) {
+    Kernels<S> kernels{};
+    kernels.name = name;
+    kernels.block_columns = V::kBlockVectors * V::kWidth;
+    kernels.depth_group = 1;
+    kernels.scratch_bytes = kNarrow<S> ? kWidenedBytes : 0;
+    kernels.gemm = gemm<V, S>;
+    kernels.weight_gradients = weight_gradients<V, S>;
+    kernels.diffuse = diffuse<V, S>;
+    kernels.gates = gates<V, S>;
+    kernels.candidate = candidate<V, S>;
+    kernels.backward_blend = backward_blend<V, S>;
+    kernels.backward_reset = backward_reset<V, S>;
+    kernels.add = add<V>;
+    kernels.add_column_sums = add_column_sums<V, S>;
+    if constexpr (kNarrow<S>) {
+        kernels.narrow = narrow<V>;
+        kernels.widen = widen<V>;
     }
     return kernels;
 }

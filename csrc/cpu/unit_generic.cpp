@@ -41,19 +41,19 @@ struct Vector {
         for (int i = 0; i < kWidth; ++i) x[i] = tanh_of(x[i]);
         return x;
     }
-    static DCRNN_INLINE Register load_bf16(const uint16_t* from) {
+    static DCRNN_INLINE Register load(const bf16* from) {
         uint32_t bits[kWidth];
-        for (int i = 0; i < kWidth; ++i) bits[i] = static_cast<uint32_t>(from[i]) << 16;
+        for (int i = 0; i < kWidth; ++i) bits[i] = static_cast<uint32_t>(from[i].bits) << 16;
         Register x;
         memcpy(&x, bits, sizeof x);
         return x;
     }
-    static DCRNN_INLINE void store_bf16(uint16_t* to, Register x) {
+    static DCRNN_INLINE void store(bf16* to, Register x) {
         uint32_t bits[kWidth];
         memcpy(bits, &x, sizeof x);
         for (int i = 0; i < kWidth; ++i) {
             const bool nan = (bits[i] & 0x7fffffffu) > 0x7f800000u;
-            to[i] = nan ? 0x7fc0 : static_cast<uint16_t>((bits[i] + 0x7fffu + ((bits[i] >> 16) & 1u)) >> 16);
+            to[i].bits = nan ? 0x7fc0 : static_cast<uint16_t>((bits[i] + 0x7fffu + ((bits[i] >> 16) & 1u)) >> 16);
         }
     }
 };
@@ -64,5 +64,6 @@ struct Vector {
 
 const Kernels<float> kGenericFloat = table<Vector<float>>("generic");
 const Kernels<double> kGenericDouble = table<Vector<double>>("generic");
+const Kernels<bf16> kGenericBf16 = table<Vector<float>, bf16>("generic");
 
 }  // namespace dcrnn

@@ -3,7 +3,6 @@
 
 #include <tuple>
 
-#include "csrc/cpu/select.h"
 #include "csrc/torch/tensors.h"
 
 namespace dcrnn {
@@ -25,58 +24,42 @@ Sizes check(const Tensor& x, const Tensors& terms, int64_t num_terms, const Tens
     return s;
 }
 
-template <class T>
-Convolution<T> read(Views<T>& views, const Sizes& s, const Tensors& terms, const Tensor& weight, const T* bias) {
+template <class S>
+Convolution<S> read(Views<S>& views, const Sizes& s, const Tensors& terms, const Tensor& weight, const S* bias) {
     return {s.B, s.N, s.C, s.O, s.M, read_stack(views, terms, 0, s), read_stack(views, terms, 3, s), views.read(weight),
             bias};
 }
 
-template <class T>
-void run_forward(const Sizes& s, const Tensor& x, const Tensors& terms, const Tensor& weight, const Tensor& bias,
-                 Tensor& y) {
-    Views<T> views;
-    const Convolution<T> op = read(views, s, terms, weight, views.read(bias));
-    convolve(op, choose_kernels<T>(), views.read(x), views.write(y), torch_threads());
-    views.finish();
-}
-
-Tensor forward_op(const Tensor& x, const Tensors& terms, int64_t num_terms, const Tensor& weight, const Tensor& bias) {
+Tensor forward_op(const Tensor& x, const Tensors& terms, int64_t num_terms, const Tensor& weight, const Tensor& bias,
+                  bool bf16x3) {
     const Sizes s = check(x, terms, num_terms, weight);
     require(kOp, "bias", bias, x.scalar_type(), {s.O});
     Tensor y = torch::stable::new_empty(x, {s.B, s.N, s.O});
-    if (x.scalar_type() == ScalarType::Double)
-        run_forward<double>(s, x, terms, weight, bias, y);
-    else
-        run_forward<float>(s, x, terms, weight, bias, y);
+    with_storage(x.scalar_type(), [&](auto storage) {
+        using S = decltype(storage);
+        Views<S> views;
+        const Convolution<S> op = read(views, s, terms, weight, views.read(bias));
+        convolve(op, kernels_for<S>(bf16x3), views.read(x), views.write(y), torch_threads());
+    });
     return y;
 }
 
-struct Made {
-    Tensor x, weight, bias;
-};
-
-template <class T>
-void run_backward(const Sizes& s, const Tensor& grad, const Tensor& x, const Tensors& terms, const Tensor& weight,
-                  bool x_wanted, Made& out) {
-    Views<T> views;
-    const Convolution<T> op = read(views, s, terms, weight, static_cast<const T*>(nullptr));
-    T* dx = x_wanted ? views.write(out.x) : nullptr;
-    convolve_backward(op, choose_kernels<T>(), views.read(grad), views.read(x), dx, views.write(out.weight),
-                      views.write(out.bias), torch_threads());
-    views.finish();
-}
-
 std::tuple<Tensor, Tensor, Tensor> backward_op(const Tensor& grad, const Tensor& x, const Tensors& terms,
-                                               int64_t num_terms, const Tensor& weight, bool x_wanted) {
+                                               int64_t num_terms, const Tensor& weight, bool x_wanted, bool bf16x3) {
     const Sizes s = check(x, terms, num_terms, weight);
     require(kOp, "grad", grad, x.scalar_type(), {s.B, s.N, s.O});
-    Made out{x_wanted ? fresh_like(x) : torch::stable::new_empty(x, {0}), fresh_like(weight),
-             torch::stable::new_empty(weight, {s.O})};
-    if (x.scalar_type() == ScalarType::Double)
-        run_backward<double>(s, grad, x, terms, weight, x_wanted, out);
-    else
-        run_backward<float>(s, grad, x, terms, weight, x_wanted, out);
-    return {out.x, out.weight, out.bias};
+    Tensor dx = x_wanted ? fresh_like(x) : torch::stable::new_empty(x, {0}), d_weight = fresh_like(weight);
+    Tensor d_bias = torch::stable::new_empty(weight, {s.O});
+    with_storage(x.scalar_type(), [&](auto storage) {
+        using S = decltype(storage);
+        Views<S> views;
+        const Convolution<S> op = read(views, s, terms, weight, static_cast<const S*>(nullptr));
+        convolve_backward(op, kernels_for<S>(bf16x3), views.read(grad), views.read(x),
+                          x_wanted ? views.write(dx) : nullptr, views.write_wide(d_weight), views.write_wide(d_bias),
+                          torch_threads());
+        views.finish();
+    });
+    return {dx, d_weight, d_bias};
 }
 
 }  // namespace

@@ -13,6 +13,17 @@ PYBIND11_MODULE(_dcrnn_fast_C, module) {
             for (const auto& unit : dcrnn::unit_states()) units.emplace_back(unit.name, unit.why_not);
             return units;
         },
-        "(name, why it cannot run, or \"\") of each float32 unit, slowest first, capped by DCRNN_FAST_CPU.\n\n"
+        "(name, why it cannot run, or \"\") of each unit, slowest first, capped by DCRNN_FAST_CPU.\n\n"
         "Raises:\n    ValueError: DCRNN_FAST_CPU names no unit.");
+    module.def(
+        "chosen_unit",
+        [](const std::string& storage) -> std::string {
+            if (storage == "float32") return dcrnn::choose_kernels<float>().name;
+            if (storage == "float64") return dcrnn::choose_kernels<double>().name;
+            if (storage == "bfloat16") return dcrnn::choose_kernels<dcrnn::bf16>().name;
+            if (storage == "bf16x3") return dcrnn::choose_split_kernels().name;
+            throw std::invalid_argument("storage is '" + storage + "', wanted float32, float64, bfloat16 or bf16x3");
+        },
+        "The unit that runs for float32, float64, bfloat16, or for float32 as bf16x3.\n\n"
+        "Raises:\n    ValueError: another storage, or DCRNN_FAST_CPU names no unit.");
 }

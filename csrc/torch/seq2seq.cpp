@@ -1,7 +1,9 @@
 // dcrnn_fast::seq2seq_cpu and its backward: implementations of operators that kernels/dcrnn_seq2seq/cpu.py defines.
+#include "csrc/cpu/seq2seq.h"
+
 #include <tuple>
 
-#include "csrc/cpu/select.h"
+#include "csrc/cpu/seq2seq.h"
 #include "csrc/torch/tensors.h"
 
 namespace dcrnn {
@@ -53,8 +55,8 @@ struct Arguments {
     }
 };
 
-template <class T>
-Model<T> make_model(Views<T>& views, const Arguments& a, const Sizes& s) {
+template <class S>
+Model<S> make_model(Views<S>& views, const Arguments& a, const Sizes& s) {
     return {s,
             read_stack(views, a.terms, 0, s),
             read_stack(views, a.terms, 3, s),
@@ -64,85 +66,66 @@ Model<T> make_model(Views<T>& views, const Arguments& a, const Sizes& s) {
             nullptr};
 }
 
-template <class T>
-Batch<T> make_batch(Views<T>& views, const Arguments& a) {
-    return {views.read(a.x), nullptr, views.read(a.labels), reinterpret_cast<const bool*>(views.read(a.feed_label))};
-}
-
-template <class T>
-void run_forward(const Arguments& a, const Sizes& s, const Tensor& projection_bias, Tensor& prediction, Saved saved) {
-    Views<T> views;
-    Model<T> model = make_model(views, a, s);
-    model.projection_bias = views.read(projection_bias);
-    forward(model, choose_kernels<T>(), make_batch(views, a), Outputs<T>{views.write(prediction)}, saved,
-            torch_threads());
-    views.finish();
+template <class S>
+Batch<S> make_batch(Views<S>& views, const Arguments& a) {
+    return {views.read(a.x), nullptr, views.read(a.labels), views.template read<bool>(a.feed_label)};
 }
 
 std::tuple<Tensor, Tensor> forward_op(const Tensor& x, const Tensors& terms, int64_t num_terms, const Tensors& encoder,
                                       const Tensors& decoder, const Tensor& projection_weight,
                                       const Tensor& projection_bias, const Tensor& labels, const Tensor& feed_label,
-                                      bool save) {
+                                      int64_t save, bool bf16x3) {
     const Arguments a{x, terms, num_terms, encoder, decoder, projection_weight, labels, feed_label};
     const Sizes s = a.check();
-    const ScalarType dtype = x.scalar_type();
-    require(kOp, "projection_bias", projection_bias, dtype, {s.O});
+    require(kOp, "projection_bias", projection_bias, x.scalar_type(), {s.O});
+    require_saved(kOp, s, save, x.scalar_type(), nullptr);
     Tensor prediction = torch::stable::new_empty(x, {s.B, s.F, s.N, s.O});
-    Tensor kept =
-        save ? torch::stable::new_empty(x, {4, s.steps(), s.L, s.B, s.N, s.width()}) : torch::stable::new_empty(x, {0});
-    const Saved saved{save ? kept.mutable_data_ptr() : nullptr, dtype == ScalarType::BFloat16};
-    if (dtype == ScalarType::Double)
-        run_forward<double>(a, s, projection_bias, prediction, saved);
-    else
-        run_forward<float>(a, s, projection_bias, prediction, saved);
+    Tensor kept = fresh_saved(x, s, save);
+    with_storage(x.scalar_type(), [&](auto storage) {
+        using S = decltype(storage);
+        Views<S> views;
+        Model<S> model = make_model(views, a, s);
+        model.projection_bias = views.read(projection_bias);
+        forward(model, kernels_for<S>(bf16x3), make_batch(views, a), Outputs<S>{views.write(prediction)},
+                Saved<S>{static_cast<S*>(kept.mutable_data_ptr()), save}, torch_threads());
+    });
     return {prediction, kept};
-}
-
-struct Made {
-    Tensor x, projection_weight, projection_bias, labels;
-    Tensors encoder, decoder;
-};
-
-template <class T>
-void run_backward(const Arguments& a, const Sizes& s, const Tensor& grad, const Tensor& prediction, Saved saved,
-                  bool x_wanted, bool labels_wanted, Made& out) {
-    Views<T> views;
-    const Model<T> model = make_model(views, a, s);
-    Gradients<T> gradients;
-    gradients.of.prediction = views.read(grad);
-    if (x_wanted) gradients.x = views.write(out.x);
-    if (labels_wanted) gradients.labels = views.write(out.labels);
-    gradients.encoder = write_cells(views, out.encoder);
-    gradients.decoder = write_cells(views, out.decoder);
-    gradients.projection_weight = views.write(out.projection_weight);
-    gradients.projection_bias = views.write(out.projection_bias);
-    backward(model, choose_kernels<T>(), make_batch(views, a), views.read(prediction), saved, gradients,
-             torch_threads());
-    views.finish();
 }
 
 std::tuple<Tensor, Tensors, Tensors, Tensor, Tensor, Tensor> backward_op(
     const Tensor& grad, const Tensor& x, const Tensors& terms, int64_t num_terms, const Tensors& encoder,
     const Tensors& decoder, const Tensor& projection_weight, const Tensor& labels, const Tensor& feed_label,
-    const Tensor& prediction, const Tensor& kept, bool x_wanted, bool labels_wanted) {
+    const Tensor& prediction, const Tensor& kept, int64_t save, bool x_wanted, bool labels_wanted, bool bf16x3) {
     const Arguments a{x, terms, num_terms, encoder, decoder, projection_weight, labels, feed_label};
     const Sizes s = a.check();
     const ScalarType dtype = x.scalar_type();
     require(kOp, "grad", grad, dtype, {s.B, s.F, s.N, s.O});
     require(kOp, "prediction", prediction, dtype, {s.B, s.F, s.N, s.O});
-    require(kOp, "saved", kept, dtype, {4, s.steps(), s.L, s.B, s.N, s.width()});
-    Made out{x_wanted ? fresh_like(x) : torch::stable::new_empty(x, {0}),
-             fresh_like(projection_weight),
-             torch::stable::new_empty(projection_weight, {s.O}),
-             labels_wanted ? fresh_like(labels) : torch::stable::new_empty(labels, {0}),
-             fresh_like(encoder),
-             fresh_like(decoder)};
-    const Saved saved{kept.data_ptr(), dtype == ScalarType::BFloat16};
-    if (dtype == ScalarType::Double)
-        run_backward<double>(a, s, grad, prediction, saved, x_wanted, labels_wanted, out);
-    else
-        run_backward<float>(a, s, grad, prediction, saved, x_wanted, labels_wanted, out);
-    return {out.x, out.encoder, out.decoder, out.projection_weight, out.projection_bias, out.labels};
+    require_saved(kOp, s, save, dtype, &kept);
+    Tensor dx = x_wanted ? fresh_like(x) : torch::stable::new_empty(x, {0});
+    Tensor d_labels = labels_wanted ? fresh_like(labels) : torch::stable::new_empty(labels, {0});
+    Tensor d_weight = fresh_like(projection_weight), d_bias = torch::stable::new_empty(projection_weight, {s.O});
+    Tensors d_encoder = fresh_like(encoder), d_decoder = fresh_like(decoder);
+    with_storage(dtype, [&](auto storage) {
+        using S = decltype(storage);
+        Views<S> views;
+        const Model<S> model = make_model(views, a, s);
+        Gradients<S> gradients;
+        gradients.of.prediction = views.read(grad);
+        if (x_wanted) gradients.x = views.write(dx);
+        if (labels_wanted) gradients.labels = views.write(d_labels);
+        gradients.encoder = write_cells(views, d_encoder);
+        gradients.decoder = write_cells(views, d_decoder);
+        gradients.projection_weight = views.write_wide(d_weight);
+        gradients.projection_bias = views.write_wide(d_bias);
+        const Tensor whole = torch::stable::contiguous(kept);
+        // Only read; Saved serves forward too.
+        const Saved<S> saved{static_cast<S*>(const_cast<void*>(whole.const_data_ptr())), save};
+        backward(model, kernels_for<S>(bf16x3), make_batch(views, a), views.read(prediction), saved, gradients,
+                 torch_threads());
+        views.finish();
+    });
+    return {dx, d_encoder, d_decoder, d_weight, d_bias, d_labels};
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // dcrnn_fast::dcgru_sequence_cpu and its backward, which kernels/dcgru_sequence/cpu.py defines.
 #include <tuple>
 
-#include "csrc/cpu/select.h"
+#include "csrc/cpu/seq2seq.h"
 #include "csrc/torch/tensors.h"
 
 namespace dcrnn {
@@ -36,8 +36,8 @@ struct Arguments {
     }
 };
 
-template <class T>
-Model<T> make_model(Views<T>& views, const Arguments& a, const Sizes& s) {
+template <class S>
+Model<S> make_model(Views<S>& views, const Arguments& a, const Sizes& s) {
     return {s,
             read_stack(views, a.terms, 0, s),
             read_stack(views, a.terms, 3, s),
@@ -47,68 +47,55 @@ Model<T> make_model(Views<T>& views, const Arguments& a, const Sizes& s) {
             nullptr};
 }
 
-template <class T>
-void run_forward(const Arguments& a, const Sizes& s, Tensor& states, Tensor& last, Saved saved) {
-    Views<T> views;
-    const Batch<T> batch{views.read(a.x), views.read(a.initial)};
-    const Outputs<T> outputs{nullptr, views.write(states), views.write(last)};
-    forward(make_model(views, a, s), choose_kernels<T>(), batch, outputs, saved, torch_threads());
-    views.finish();
-}
-
 std::tuple<Tensor, Tensor, Tensor> forward_op(const Tensor& x, const Tensor& initial, const Tensors& terms,
-                                              int64_t num_terms, const Tensors& layers, bool save) {
+                                              int64_t num_terms, const Tensors& layers, int64_t save, bool bf16x3) {
     const Arguments a{x, initial, terms, num_terms, layers};
     const Sizes s = a.check();
+    require_saved(kOp, s, save, x.scalar_type(), nullptr);
     Tensor states = torch::stable::new_empty(x, {s.B, s.P, s.N, s.H});
     Tensor last = torch::stable::new_empty(x, {s.L, s.B, s.N, s.H});
-    Tensor kept =
-        save ? torch::stable::new_empty(x, {4, s.P, s.L, s.B, s.N, s.width()}) : torch::stable::new_empty(x, {0});
-    const Saved saved{save ? kept.mutable_data_ptr() : nullptr, x.scalar_type() == ScalarType::BFloat16};
-    if (x.scalar_type() == ScalarType::Double)
-        run_forward<double>(a, s, states, last, saved);
-    else
-        run_forward<float>(a, s, states, last, saved);
+    Tensor kept = fresh_saved(x, s, save);
+    with_storage(x.scalar_type(), [&](auto storage) {
+        using S = decltype(storage);
+        Views<S> views;
+        const Batch<S> batch{views.read(a.x), views.read(a.initial)};
+        const Outputs<S> outputs{nullptr, views.write(states), views.write(last)};
+        forward(make_model(views, a, s), kernels_for<S>(bf16x3), batch, outputs,
+                Saved<S>{static_cast<S*>(kept.mutable_data_ptr()), save}, torch_threads());
+    });
     return {states, last, kept};
-}
-
-struct Made {
-    Tensor x, initial;
-    Tensors layers;
-};
-
-template <class T>
-void run_backward(const Arguments& a, const Sizes& s, const Tensor& grad_states, const Tensor& grad_last, Saved saved,
-                  bool x_wanted, Made& out) {
-    Views<T> views;
-    const Batch<T> batch{views.read(a.x), views.read(a.initial)};
-    Gradients<T> gradients;
-    gradients.of.states = views.read(grad_states);
-    gradients.of.last = views.read(grad_last);
-    if (x_wanted) gradients.x = views.write(out.x);
-    gradients.initial = views.write(out.initial);
-    gradients.encoder = write_cells(views, out.layers);
-    backward(make_model(views, a, s), choose_kernels<T>(), batch, static_cast<const T*>(nullptr), saved, gradients,
-             torch_threads());
-    views.finish();
 }
 
 std::tuple<Tensor, Tensor, Tensors> backward_op(const Tensor& grad_states, const Tensor& grad_last, const Tensor& x,
                                                 const Tensor& initial, const Tensors& terms, int64_t num_terms,
-                                                const Tensors& layers, const Tensor& kept, bool x_wanted) {
+                                                const Tensors& layers, const Tensor& kept, int64_t save, bool x_wanted,
+                                                bool bf16x3) {
     const Arguments a{x, initial, terms, num_terms, layers};
     const Sizes s = a.check();
     const ScalarType dtype = x.scalar_type();
     require(kOp, "grad of states", grad_states, dtype, {s.B, s.P, s.N, s.H});
     require(kOp, "grad of last", grad_last, dtype, {s.L, s.B, s.N, s.H});
-    require(kOp, "saved", kept, dtype, {4, s.P, s.L, s.B, s.N, s.width()});
-    Made out{x_wanted ? fresh_like(x) : torch::stable::new_empty(x, {0}), fresh_like(initial), fresh_like(layers)};
-    const Saved saved{kept.data_ptr(), dtype == ScalarType::BFloat16};
-    if (dtype == ScalarType::Double)
-        run_backward<double>(a, s, grad_states, grad_last, saved, x_wanted, out);
-    else
-        run_backward<float>(a, s, grad_states, grad_last, saved, x_wanted, out);
-    return {out.x, out.initial, out.layers};
+    require_saved(kOp, s, save, dtype, &kept);
+    Tensor dx = x_wanted ? fresh_like(x) : torch::stable::new_empty(x, {0}), d_initial = fresh_like(initial);
+    Tensors d_layers = fresh_like(layers);
+    with_storage(dtype, [&](auto storage) {
+        using S = decltype(storage);
+        Views<S> views;
+        const Batch<S> batch{views.read(a.x), views.read(a.initial)};
+        Gradients<S> gradients;
+        gradients.of.states = views.read(grad_states);
+        gradients.of.last = views.read(grad_last);
+        if (x_wanted) gradients.x = views.write(dx);
+        gradients.initial = views.write(d_initial);
+        gradients.encoder = write_cells(views, d_layers);
+        const Tensor whole = torch::stable::contiguous(kept);
+        // Only read; Saved serves forward too.
+        const Saved<S> saved{static_cast<S*>(const_cast<void*>(whole.const_data_ptr())), save};
+        backward(make_model(views, a, s), kernels_for<S>(bf16x3), batch, static_cast<const S*>(nullptr), saved,
+                 gradients, torch_threads());
+        views.finish();
+    });
+    return {dx, d_initial, d_layers};
 }
 
 }  // namespace

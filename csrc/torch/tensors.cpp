@@ -93,13 +93,19 @@ ScalarType require_floating(const char* op, const Tensor& x) {
     return dtype;
 }
 
-Parallel torch_threads() {
-    return [](int64_t count, const Range& range) {
-        if (forked)
-            range(0, count);
-        else
-            torch::stable::parallel_for(0, count, 1, range);
-    };
+void require_saved(const char* op, const Sizes& s, int64_t save, ScalarType dtype, const Tensor* kept) {
+    STD_TORCH_CHECK(save >= -1, op, ": save must be -1 (all), 0 (nothing) or the length of a segment, got ", save);
+    if (kept == nullptr) return;
+    STD_TORCH_CHECK(save != 0, op, ": a backward needs what a forward with save other than 0 returned");
+    int64_t numbers = 0;
+    with_storage(dtype, [&](auto storage) { numbers = Saved<decltype(storage)>::numbers(s, save); });
+    require(op, "saved", *kept, dtype, {numbers});
+}
+
+Threads torch_threads() {
+    if (forked) return {1, [](int64_t count, const Range& range) { range(0, count); }};
+    return {torch::stable::get_num_threads(),
+            [](int64_t count, const Range& range) { torch::stable::parallel_for(0, count, 1, range); }};
 }
 
 }  // namespace dcrnn

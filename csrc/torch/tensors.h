@@ -5,12 +5,14 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include <cstring>
 #include <deque>
 #include <string>
+#include <type_traits>
 #include <vector>
 
-#include "csrc/cpu/problem.h"
+#include "csrc/cpu/saved.h"
+#include "csrc/cpu/scalar.h"
+#include "csrc/cpu/select.h"
 
 namespace dcrnn {
 
@@ -41,85 +43,102 @@ inline ScalarType wide(ScalarType dtype) {
 }
 
 /// The caller's threads: torch's, or one in a forked child, whose parent's thread pool it does not have.
-Parallel torch_threads();
+Threads torch_threads();
 
-/// Keeps contiguous tensors and float32 copies of bfloat16 ones alive for one call.
-template <class T>
+/// use(S{}) for the storage type S of `dtype`.
+template <class Use>
+void with_storage(ScalarType dtype, const Use& use) {
+    if (dtype == ScalarType::Double)
+        use(double{});
+    else if (dtype == ScalarType::BFloat16)
+        use(bf16{});
+    else
+        use(float{});
+}
+
+/// The unit for S; `bf16x3` allows float32 products made of bf16 ones.
+template <class S>
+const Kernels<S>& kernels_for([[maybe_unused]] bool bf16x3) {
+    if constexpr (std::is_same_v<S, float>)
+        if (bf16x3) return choose_split_kernels();
+    return choose_kernels<S>();
+}
+
+/// Keeps contiguous tensors, and sums that will be rounded, alive for one call.
+template <class S>
 class Views {
   public:
+    using A = Accumulator<S>;
+
+    template <class T = S>
     const T* read(const Tensor& tensor) {
         kept_.push_back(torch::stable::contiguous(tensor));
-        const Tensor& kept = kept_.back();
-        if (kept.scalar_type() != ScalarType::BFloat16) return static_cast<const T*>(kept.const_data_ptr());
-        std::vector<T>& copy = copies_.emplace_back(kept.numel());
-        const auto* from = static_cast<const uint16_t*>(kept.const_data_ptr());
-        for (size_t i = 0; i < copy.size(); ++i) {
-            const uint32_t bits = static_cast<uint32_t>(from[i]) << 16;
-            float value;
-            std::memcpy(&value, &bits, sizeof value);
-            copy[i] = value;
-        }
-        return copy.data();
+        return static_cast<const T*>(kept_.back().const_data_ptr());
     }
 
-    /// Where the core writes `tensor`, zeros at first; finish() rounds what is bfloat16.
-    T* write(Tensor& tensor) {
-        if (tensor.scalar_type() != ScalarType::BFloat16) {
-            torch::stable::zero_(tensor);
-            return static_cast<T*>(tensor.mutable_data_ptr());
-        }
-        rounded_.push_back({tensor, std::vector<T>(tensor.numel())});
+    /// Where the core writes `tensor`, zeros at first.
+    S* write(Tensor& tensor) const {
+        torch::stable::zero_(tensor);
+        return static_cast<S*>(tensor.mutable_data_ptr());
+    }
+
+    /// The same in the accumulator's precision; finish() rounds.
+    A* write_wide(Tensor& tensor) {
+        if constexpr (std::is_same_v<S, A>) return write(tensor);
+        rounded_.push_back({tensor, std::vector<A>(tensor.numel())});
         return rounded_.back().values.data();
     }
 
     void finish() {
         for (auto& [tensor, values] : rounded_) {
-            auto* to = static_cast<uint16_t*>(tensor.mutable_data_ptr());
-            for (size_t i = 0; i < values.size(); ++i) {
-                const float value = static_cast<float>(values[i]);
-                uint32_t bits;
-                std::memcpy(&bits, &value, sizeof bits);
-                const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-                to[i] = nan ? 0x7fc0 : static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-            }
+            S* to = static_cast<S*>(tensor.mutable_data_ptr());
+            for (size_t i = 0; i < values.size(); ++i) to[i] = narrowed<S>(values[i]);
         }
     }
 
   private:
     struct Rounded {
         Tensor tensor;
-        std::vector<T> values;
+        std::vector<A> values;
     };
     std::deque<Tensor> kept_;
-    std::deque<std::vector<T>> copies_;
     std::deque<Rounded> rounded_;
 };
 
-template <class T>
-SparseStack<T> read_stack(Views<T>& views, const std::vector<Tensor>& terms, int first, const Sizes& s) {
-    // The type of Views only matters for bfloat16.
-    const auto ints = [&](const Tensor& tensor) { return reinterpret_cast<const int32_t*>(views.read(tensor)); };
-    return {ints(terms[first]), ints(terms[first + 1]), views.read(terms[first + 2]), s.N, s.M - 1};
+template <class S>
+SparseStack<S> read_stack(Views<S>& views, const std::vector<Tensor>& terms, int first, const Sizes& s) {
+    return {views.template read<int32_t>(terms[first]), views.template read<int32_t>(terms[first + 1]),
+            views.template read<Accumulator<S>>(terms[first + 2]), s.N, s.M - 1};
 }
 
-template <class T>
-std::vector<CellWeights<T>> read_cells(Views<T>& views, const std::vector<Tensor>& flat, int64_t channels,
+template <class S>
+std::vector<CellWeights<S>> read_cells(Views<S>& views, const std::vector<Tensor>& flat, int64_t channels,
                                        int64_t units) {
-    std::vector<CellWeights<T>> cells;
+    std::vector<CellWeights<S>> cells;
     for (size_t i = 0; i < flat.size(); i += 4, channels = units)
         cells.push_back(
             {channels, views.read(flat[i]), views.read(flat[i + 1]), views.read(flat[i + 2]), views.read(flat[i + 3])});
     return cells;
 }
 
-template <class T>
-std::vector<CellGradients<T>> write_cells(Views<T>& views, std::vector<Tensor>& flat) {
-    std::vector<CellGradients<T>> cells;
+template <class S>
+std::vector<CellGradients<Accumulator<S>>> write_cells(Views<S>& views, std::vector<Tensor>& flat) {
+    std::vector<CellGradients<Accumulator<S>>> cells;
     for (size_t i = 0; i < flat.size(); i += 4)
-        cells.push_back(
-            {views.write(flat[i]), views.write(flat[i + 1]), views.write(flat[i + 2]), views.write(flat[i + 3])});
+        cells.push_back({views.write_wide(flat[i]), views.write_wide(flat[i + 1]), views.write_wide(flat[i + 2]),
+                         views.write_wide(flat[i + 3])});
     return cells;
 }
+
+/// What a forward saves, not initialised: see Saved.
+inline Tensor fresh_saved(const Tensor& x, const Sizes& s, int64_t save) {
+    int64_t numbers = 0;
+    with_storage(x.scalar_type(), [&](auto storage) { numbers = Saved<decltype(storage)>::numbers(s, save); });
+    return torch::stable::new_empty(x, {numbers});
+}
+
+/// Throws unless `save` is one of Saved's, and, where `kept` is given, kept is what a forward saved by it.
+void require_saved(const char* op, const Sizes& s, int64_t save, ScalarType dtype, const Tensor* kept);
 
 /// Contiguous and not initialised.
 inline Tensor fresh_like(const Tensor& tensor) { return torch::stable::new_empty(tensor, tensor.sizes()); }

@@ -155,10 +155,16 @@ class ModelConfig:
     """L"""
     backend: Backend = "auto"
     """which implementation computes it; auto: the fastest that can run here"""
+    save: str = "all"
+    """what the cpu backend keeps for the backward pass: all; h: the states, a quarter of the memory for a third more
+    time; segments:K: the states after every K-th step. The results are the same"""
 
     def __post_init__(self) -> None:
         _require(self.hidden_units >= 1, "hidden_units", "at least 1", self.hidden_units)
         _require(self.num_layers >= 1, "num_layers", "at least 1", self.num_layers)
+        parts = self.save.split(":")
+        segments = len(parts) == 2 and parts[0] == "segments" and parts[1].isdecimal() and int(parts[1]) >= 1
+        _require(self.save in ("all", "h") or segments, "save", "all, h or segments:K with K at least 1", self.save)
         _require_choice("backend", self.backend, ("auto", "specification", "manual", "cpu", "triton", "cuda"))
 
 
@@ -171,7 +177,8 @@ class TrainingConfig:
     """windows in one micro-batch of one process; a step takes batch_size x processes x accumulate"""
     accumulate: int = 1
     """micro-batches of one optimiser step"""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16", "bf16x3"] = "fp32"
+    """bf16x3: fp32 whose products may be made of three bf16 ones, on CPUs that have a unit for it"""
     device: str = "auto"
     """auto: the GPU of this rank where there is one, else the CPU"""
     cuda_graphs: bool = False
@@ -226,7 +233,7 @@ class TrainingConfig:
             "increasing epochs from 2 on",
             self.milestones,
         )
-        _require_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
+        _require_choice("precision", self.precision, ("fp32", "bf16", "fp16", "bf16x3"))
         _require(
             not (self.cuda_graphs and self.precision == "fp16"), "cuda_graphs", "off with fp16: its scale moves", True
         )

@@ -21,7 +21,7 @@ from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.evaluation.trace import Trace, TraceRecorder
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "bf16x3"]
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -39,7 +39,7 @@ def predict(model: nn.Module, x_BPNC: Tensor, target_scaler: Scaler, *, precisio
     """
     device = next(model.parameters()).device
     x_BPNC = x_BPNC.to(device)
-    if precision == "fp32":
+    if precision in ("fp32", "bf16x3"):
         scaled_BFNO = model(x_BPNC)
     else:
         with torch.autocast(device.type, _AUTOCAST[precision]):

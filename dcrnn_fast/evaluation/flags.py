@@ -53,7 +53,7 @@ class ModelFlags:
 
     backend: Backend | None = None
     """left out: the one that the model was trained with"""
-    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    precision: Literal["fp32", "bf16", "fp16", "bf16x3"] | None = None
     """left out: the one that the model was trained with"""
     device: str = "auto"
     """auto: the GPU where there is one, else the CPU"""

@@ -32,5 +32,7 @@ def build_model(
         hidden_units=config.model.hidden_units,
         num_layers=config.model.num_layers,
         backend=config.model.backend,
+        save=config.model.save,
+        precision="bf16x3" if config.training.precision == "bf16x3" else "exact",
         dtype=dtype,
     )

@@ -20,6 +20,7 @@ class DCRNN(nn.Module):
         future_steps: F. The number of past steps is whatever the input has.
         hidden_units, num_layers: H and L, the same in encoder and decoder.
         backend: "auto", or one to insist on.
+        save, precision: as ``dcrnn_fast.kernels.dcrnn_seq2seq`` has them.
         dtype: of the parameters; left out: PyTorch's default. The terms must be float64 for float64, else float32.
     """
 
@@ -33,6 +34,8 @@ class DCRNN(nn.Module):
         hidden_units: int = 64,
         num_layers: int = 2,
         backend: str = "auto",
+        save: str = "all",
+        precision: str = "exact",
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
@@ -42,6 +45,8 @@ class DCRNN(nn.Module):
         self.hidden_units = hidden_units
         self.num_layers = num_layers
         self.backend = backend
+        self.save = save
+        self.precision = precision
         self.graph = GraphBuffers(terms)
         M = terms.num_terms
         self.encoder = nn.ModuleList(
@@ -78,4 +83,6 @@ class DCRNN(nn.Module):
             labels_BFNO=labels_BFNO,
             feed_label_F=feed_label_F,
             backend=self.backend,
+            save=self.save,
+            precision=self.precision,
         )

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.kernels.saving import SAVE_ALL, segment_length
 from dcrnn_fast.training.run import Run
 
 _HEADROOM = 0.8
@@ -17,11 +18,14 @@ _HEADROOM = 0.8
 
 
 def bytes_per_window(run: Run) -> int:
-    """What one window of a micro-batch keeps for its backward: h, r, u and c of every step, layer and node."""
+    """What one window of a micro-batch keeps for its backward, of every layer and node: h, r, u and c of every step, or
+    with ``--save`` h alone, of every step or every K-th.
+    """
     form, model = run.data.window_format, run.config.model
-    width = 4 if run.config.training.precision == "fp32" else 2
-    rows = form.window_steps * model.num_layers * run.data.graph.num_nodes
-    return 4 * rows * model.hidden_units * width
+    width = 2 if run.config.training.precision in ("bf16", "fp16") else 4
+    segment = segment_length("save", model.save)
+    panels = 4 * form.window_steps if segment == SAVE_ALL else (form.window_steps - 1) // segment
+    return panels * model.num_layers * run.data.graph.num_nodes * model.hidden_units * width
 
 
 def fitting_batch_size(needed_each: int, available: int, batch_size: int) -> int:

@@ -1,4 +1,4 @@
-"""fp32, bf16 and fp16: autocast around the model, and the loss scale that keeps small fp16 gradients from vanishing."""
+"""The precision of training: autocast around the model, and the loss scale that keeps small fp16 gradients alive."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,14 +12,18 @@ _GROWTH_STEPS = 2000
 
 
 def require_precision(precision: str, device: torch.device) -> None:
-    """Raises UserError for fp16 on a CPU: its products would be computed in fp16 throughout, slowly and inexactly."""
+    """Raises UserError for fp16 on a CPU (its products would be in fp16 throughout, slow and inexact) and for bf16x3 on
+    anything else.
+    """
     if precision == "fp16" and device.type == "cpu":
         raise UserError("precision fp16 needs a GPU, the device is cpu; use --precision bf16 or fp32")
+    if precision == "bf16x3" and device.type != "cpu":
+        raise UserError(f"precision bf16x3 is for CPUs, the device is {device.type}; use --precision fp32 or bf16")
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """What the model's forward runs under."""
-    if precision == "fp32":
+    """What the model's forward runs under; bf16x3 is the model's own affair (``build_model``)."""
+    if precision in ("fp32", "bf16x3"):
         return nullcontext()
     return torch.autocast(device.type, _DTYPES[precision])
 

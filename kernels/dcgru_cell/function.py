@@ -12,7 +12,13 @@ from dcrnn_fast.kernels.weights import CellWeights
 
 
 def dcgru_cell(
-    x_BNC: Tensor, h_BNH: Tensor, terms: DiffusionTerms, weights: CellWeights, *, backend: str = "auto"
+    x_BNC: Tensor,
+    h_BNH: Tensor,
+    terms: DiffusionTerms,
+    weights: CellWeights,
+    *,
+    backend: str = "auto",
+    precision: str = "exact",
 ) -> Tensor:
     """One step of the diffusion convolutional GRU (Li et al. 2018, section 2.2): a sequence of one step, one layer.
 
@@ -22,6 +28,7 @@ def dcgru_cell(
         terms: the graph's M operators, float32, or float64 when x is.
         weights: the cell's parameters, in x's dtype (``CellWeights`` has their layout).
         backend: "auto", or one to insist on.
+        precision: "exact" or "bf16x3", as ``dcgru_sequence``.
 
     Returns:
         The state after it, (B, N, H), in x's dtype (under autocast: in autocast's).
@@ -31,5 +38,7 @@ def dcgru_cell(
     """
     require_nodes("dcgru_cell", "x", x_BNC, 3, terms)
     require_nodes("dcgru_cell", "h", h_BNH, 3, terms)
-    states_BTNH, _ = dcgru_sequence(x_BNC.unsqueeze(1), terms, [weights], h_BNH.unsqueeze(0), backend=backend)
+    states_BTNH, _ = dcgru_sequence(
+        x_BNC.unsqueeze(1), terms, [weights], h_BNH.unsqueeze(0), backend=backend, precision=precision
+    )
     return states_BTNH[:, 0]

@@ -8,32 +8,38 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, saved_numbers
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.weights import CellWeights, padded_units
+from dcrnn_fast.kernels.weights import CellWeights
 
 OP = "dcrnn_fast::dcgru_sequence_cpu"
 BACKWARD = "dcrnn_fast::dcgru_sequence_cpu_backward"
 
 torch.library.define(
     OP,
-    "(Tensor x_BTNC, Tensor initial_LBNH, Tensor[] terms, SymInt num_terms, Tensor[] layers, bool save)"
-    " -> (Tensor, Tensor, Tensor)",
+    "(Tensor x_BTNC, Tensor initial_LBNH, Tensor[] terms, SymInt num_terms, Tensor[] layers, SymInt save, "
+    "bool bf16x3) -> (Tensor, Tensor, Tensor)",
 )
 torch.library.define(
     BACKWARD,
     "(Tensor grad_BTNH, Tensor grad_LBNH, Tensor x_BTNC, Tensor initial_LBNH, Tensor[] terms, SymInt num_terms, "
-    "Tensor[] layers, Tensor saved, bool x_wanted) -> (Tensor, Tensor, Tensor[])",
+    "Tensor[] layers, Tensor saved, SymInt save, bool x_wanted, bool bf16x3) -> (Tensor, Tensor, Tensor[])",
 )
 
 
 @torch.library.register_fake(OP)
 def _(
-    x_BTNC: Tensor, initial_LBNH: Tensor, terms: list[Tensor], num_terms: int, layers: list[Tensor], save: bool
+    x_BTNC: Tensor,
+    initial_LBNH: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    layers: list[Tensor],
+    save: int,
+    bf16x3: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     B, T, N, _ = x_BTNC.shape
     L, _, _, H = initial_LBNH.shape
-    # h, r, u and c of every step.
-    saved = x_BTNC.new_empty((4, T, L, B, N, padded_units(H)) if save else (0,))
+    saved = x_BTNC.new_empty(saved_numbers(save, T, x_BTNC.dtype, B, N, H, L))
     return x_BTNC.new_empty(B, T, N, H), initial_LBNH.new_empty(initial_LBNH.shape), saved
 
 
@@ -47,7 +53,9 @@ def _(
     num_terms: int,
     layers: list[Tensor],
     saved: Tensor,
+    save: int,
     x_wanted: bool,
+    bf16x3: bool,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     return (
         x_BTNC.new_empty(x_BTNC.shape if x_wanted else (0,)),
@@ -57,10 +65,12 @@ def _(
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x_BTNC, initial_LBNH, terms, ctx.num_terms, layers, save = inputs
-    if not save:
-        raise RuntimeError(f"{OP}: a backward needs save=True")
+    x_BTNC, initial_LBNH, terms, ctx.num_terms, layers, ctx.save, ctx.bf16x3 = inputs
+    if ctx.save == SAVE_NOTHING:
+        raise RuntimeError(f"{OP}: a backward needs save other than {SAVE_NOTHING}")
     ctx.mark_non_differentiable(output[2])
+    # Or autograd makes a gradient for `saved`: as large as all activations, of zeros.
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x_BTNC, initial_LBNH, output[2], *terms, *layers)
 
 
@@ -68,22 +78,47 @@ def _gradient(ctx, grad_BTNH, grad_LBNH, _):  # type: ignore[no-untyped-def]
     x_BTNC, initial_LBNH, saved, *rest = ctx.saved_tensors
     terms, layers = rest[:6], rest[6:]
     x_wanted = ctx.needs_input_grad[0]
+    if grad_BTNH is None:
+        grad_BTNH = x_BTNC.new_zeros(*x_BTNC.shape[:3], initial_LBNH.shape[3])
+    if grad_LBNH is None:
+        grad_LBNH = initial_LBNH.new_zeros(initial_LBNH.shape)
     dx_BTNC, dinitial_LBNH, dlayers = torch.ops.dcrnn_fast.dcgru_sequence_cpu_backward(
-        grad_BTNH, grad_LBNH, x_BTNC, initial_LBNH, terms, ctx.num_terms, layers, saved, x_wanted
+        grad_BTNH,
+        grad_LBNH,
+        x_BTNC,
+        initial_LBNH,
+        terms,
+        ctx.num_terms,
+        layers,
+        saved,
+        ctx.save,
+        x_wanted,
+        ctx.bf16x3,
     )
-    return dx_BTNC if x_wanted else None, dinitial_LBNH, [None] * len(terms), None, dlayers, None
+    return dx_BTNC if x_wanted else None, dinitial_LBNH, [None] * len(terms), None, dlayers, None, None
 
 
 torch.library.register_autograd(OP, _gradient, setup_context=_setup)
 
 
 def dcgru_sequence_cpu(
-    x_BTNC: Tensor, terms: DiffusionTerms, layers: Sequence[CellWeights], initial_LBNH: Tensor
+    x_BTNC: Tensor,
+    terms: DiffusionTerms,
+    layers: Sequence[CellWeights],
+    initial_LBNH: Tensor,
+    *,
+    segment: int = SAVE_ALL,
+    bf16x3: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """``dcgru_sequence`` in the compiled kernels; same contract."""
+    """``dcgru_sequence`` in the compiled kernels; same contract.
+
+    Args:
+        segment: what is kept for the backward, as ``saving.segment_length`` has it.
+        bf16x3: float32 products may be made of three bfloat16 ones.
+    """
     flat = [tensor for weights in layers for tensor in weights]
-    save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x_BTNC, initial_LBNH, *flat))
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x_BTNC, initial_LBNH, *flat))
     states_BTNH, last_LBNH, _ = torch.ops.dcrnn_fast.dcgru_sequence_cpu(
-        x_BTNC, initial_LBNH, terms.tensors, terms.num_terms, flat, save
+        x_BTNC, initial_LBNH, terms.tensors, terms.num_terms, flat, segment if wanted else SAVE_NOTHING, bf16x3
     )
     return states_BTNH, last_LBNH

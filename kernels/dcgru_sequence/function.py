@@ -8,7 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.checks import require_dtypes, require_layers, require_nodes, require_shape
+from dcrnn_fast.kernels.checks import (
+    require_dtypes,
+    require_layers,
+    require_nodes,
+    require_precision,
+    require_saving,
+    require_shape,
+)
 from dcrnn_fast.kernels.cuda_runtime import why_not_cuda
 from dcrnn_fast.kernels.dcgru_sequence.cpu import dcgru_sequence_cpu
 from dcrnn_fast.kernels.dcgru_sequence.cuda import dcgru_sequence_cuda
@@ -37,6 +44,8 @@ def dcgru_sequence(
     initial_LBNH: Tensor | None = None,
     *,
     backend: str = "auto",
+    save: str = "all",
+    precision: str = "exact",
 ) -> tuple[Tensor, Tensor]:
     """L stacked DCGRU cells over T steps (Li et al. 2018, section 2.2 and figure 2).
 
@@ -47,15 +56,20 @@ def dcgru_sequence(
             layer l's state.
         initial_LBNH: the states before the first step, in x's dtype; left out: zeros.
         backend: "auto", or one to insist on.
+        save: what the forward keeps for the backward. "all": h, r, u and c of every step; "h": the states alone, a
+            quarter of that; "segments:K": the states after every K-th step. The rest is computed again, to the same
+            bits. Others than "all" need the ``cpu`` backend.
+        precision: "exact", or "bf16x3": float32 products may be made of three bfloat16 ones where the CPU has the unit
+            for it (relative error about 1e-5; elsewhere exact).
 
     Returns:
         (states_BTNH of the last layer at every step, states_LBNH of every layer after the last step), in x's dtype
         (under autocast: in autocast's).
 
     Raises:
-        ValueError: shapes disagree, no step, no layer, or an unknown backend.
+        ValueError: shapes disagree, no step, no layer, or an unknown backend, save or precision.
         TypeError: dtypes disagree.
-        NotImplementedError: the named backend cannot run here; the message says why.
+        NotImplementedError: the named backend cannot run here, or not with this ``save``; the message says why.
     """
     require_nodes("dcgru_sequence", "x", x_BTNC, 4, terms)
     if x_BTNC.shape[1] == 0:
@@ -67,6 +81,9 @@ def dcgru_sequence(
     require_shape("dcgru_sequence", "initial", initial_LBNH, (len(layers), B, N, H))
     chosen = choose("dcgru_sequence", IMPLEMENTATIONS, backend, x_BTNC)
     low = autocast_dtype(x_BTNC)
+    segment = require_saving("dcgru_sequence", chosen.name, save)
+    bf16x3 = require_precision("dcgru_sequence", precision, low or x_BTNC.dtype)
+    options = {"segment": segment, "bf16x3": bf16x3} if chosen.name == "cpu" else {}
     if low is None or chosen.name == "specification":
         named = {
             f"layer {index} {name}": tensor
@@ -74,7 +91,7 @@ def dcgru_sequence(
             for name, tensor in zip(layer._fields, layer, strict=True)
         }
         require_dtypes("dcgru_sequence", terms, x=x_BTNC, initial=initial_LBNH, **named)
-        return chosen.run(x_BTNC, terms, layers, initial_LBNH)  # type: ignore[return-value]
+        return chosen.run(x_BTNC, terms, layers, initial_LBNH, **options)  # type: ignore[return-value]
     with torch.autocast(x_BTNC.device.type, enabled=False):
         lowered = [CellWeights(*(tensor.to(low) for tensor in layer)) for layer in layers]
-        return chosen.run(x_BTNC.to(low), terms, lowered, initial_LBNH.to(low))  # type: ignore[return-value]
+        return chosen.run(x_BTNC.to(low), terms, lowered, initial_LBNH.to(low), **options)  # type: ignore[return-value]

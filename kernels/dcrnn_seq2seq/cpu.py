@@ -1,7 +1,7 @@
 """The DCRNN encoder-decoder in the compiled CPU kernels: schema, fakes and autograd; ``csrc/torch`` implements it.
 
 Shape legend: B batch, P past steps, F future steps, S = P+F, N nodes, C input channels, O output channels, H units,
-W = H padded to a multiple of 16, L layers, M diffusion terms.
+L layers, M diffusion terms.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, saved_numbers
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.weights import CellWeights, padded_units
+from dcrnn_fast.kernels.weights import CellWeights
 
 OP = "dcrnn_fast::seq2seq_cpu"
 BACKWARD = "dcrnn_fast::seq2seq_cpu_backward"
@@ -18,14 +19,16 @@ BACKWARD = "dcrnn_fast::seq2seq_cpu_backward"
 torch.library.define(
     OP,
     "(Tensor x_BPNC, Tensor[] terms, SymInt num_terms, Tensor[] encoder, Tensor[] decoder, "
-    "Tensor projection_weight_OH, Tensor projection_bias_O, Tensor labels_BFNO, Tensor feed_label_F, bool save)"
+    "Tensor projection_weight_OH, Tensor projection_bias_O, Tensor labels_BFNO, Tensor feed_label_F, SymInt save, "
+    "bool bf16x3)"
     " -> (Tensor, Tensor)",
 )
 torch.library.define(
     BACKWARD,
     "(Tensor grad_BFNO, Tensor x_BPNC, Tensor[] terms, SymInt num_terms, Tensor[] encoder, Tensor[] decoder, "
     "Tensor projection_weight_OH, Tensor labels_BFNO, Tensor feed_label_F, Tensor prediction_BFNO, Tensor saved, "
-    "bool x_wanted, bool labels_wanted) -> (Tensor, Tensor[], Tensor[], Tensor, Tensor, Tensor)",
+    "SymInt save, bool x_wanted, bool labels_wanted, bool bf16x3)"
+    " -> (Tensor, Tensor[], Tensor[], Tensor, Tensor, Tensor)",
 )
 
 
@@ -40,12 +43,12 @@ def _(
     projection_bias_O: Tensor,
     labels_BFNO: Tensor,
     feed_label_F: Tensor,
-    save: bool,
+    save: int,
+    bf16x3: bool,
 ) -> tuple[Tensor, Tensor]:
     B, P, N, _ = x_BPNC.shape
-    steps, units = P + labels_BFNO.shape[1], padded_units(projection_weight_OH.shape[1])
-    # h, r, u and c of every step.
-    saved = x_BPNC.new_empty((4, steps, len(encoder) // 4, B, N, units) if save else (0,))
+    steps, units = P + labels_BFNO.shape[1], projection_weight_OH.shape[1]
+    saved = x_BPNC.new_empty(saved_numbers(save, steps, x_BPNC.dtype, B, N, units, len(encoder) // 4))
     return x_BPNC.new_empty(labels_BFNO.shape), saved
 
 
@@ -62,8 +65,10 @@ def _(
     feed_label_F: Tensor,
     prediction_BFNO: Tensor,
     saved: Tensor,
+    save: int,
     x_wanted: bool,
     labels_wanted: bool,
+    bf16x3: bool,
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
     return (
         x_BPNC.new_empty(x_BPNC.shape if x_wanted else (0,)),
@@ -76,17 +81,22 @@ def _(
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x_BPNC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, labels_BFNO, feed_label_F, save = inputs
-    if not save:
-        raise RuntimeError(f"{OP}: a backward needs save=True")
+    x_BPNC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, labels_BFNO, feed_label_F, *rest = inputs
+    ctx.save, ctx.bf16x3 = rest
+    if ctx.save == SAVE_NOTHING:
+        raise RuntimeError(f"{OP}: a backward needs save other than {SAVE_NOTHING}")
     ctx.num_encoder = len(encoder)
     ctx.mark_non_differentiable(output[1])
+    # Or autograd makes a gradient for `saved`: as large as all activations, of zeros.
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x_BPNC, projection_weight_OH, labels_BFNO, feed_label_F, *output, *terms, *encoder, *decoder)
 
 
 def _gradient(ctx, grad_BFNO, _):  # type: ignore[no-untyped-def]
     x_BPNC, projection_weight_OH, labels_BFNO, feed_label_F, prediction_BFNO, saved, *rest = ctx.saved_tensors
     terms, cells = rest[:6], rest[6:]
+    if grad_BFNO is None:
+        grad_BFNO = prediction_BFNO.new_zeros(prediction_BFNO.shape)
     x_wanted, labels_wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[7]
     dx, dencoder, ddecoder, dweight, dbias, dlabels = torch.ops.dcrnn_fast.seq2seq_cpu_backward(
         grad_BFNO,
@@ -100,8 +110,10 @@ def _gradient(ctx, grad_BFNO, _):  # type: ignore[no-untyped-def]
         feed_label_F,
         prediction_BFNO,
         saved,
+        ctx.save,
         x_wanted,
         labels_wanted,
+        ctx.bf16x3,
     )
     return (
         dx if x_wanted else None,
@@ -112,6 +124,7 @@ def _gradient(ctx, grad_BFNO, _):  # type: ignore[no-untyped-def]
         dweight,
         dbias,
         dlabels if labels_wanted else None,
+        None,
         None,
         None,
     )
@@ -129,12 +142,20 @@ def dcrnn_seq2seq_cpu(
     projection_bias_O: Tensor,
     labels_BFNO: Tensor,
     feed_label_F: Tensor,
+    *,
+    segment: int = SAVE_ALL,
+    bf16x3: bool = False,
 ) -> Tensor:
-    """``dcrnn_seq2seq`` in the compiled kernels; same contract, with labels and coins given."""
+    """``dcrnn_seq2seq`` in the compiled kernels; same contract, with labels and coins given.
+
+    Args:
+        segment: what is kept for the backward, as ``saving.segment_length`` has it.
+        bf16x3: float32 products may be made of three bfloat16 ones.
+    """
     encoder_flat = [tensor for weights in encoder for tensor in weights]
     decoder_flat = [tensor for weights in decoder for tensor in weights]
     differentiable = [x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat]
-    save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
     prediction_BFNO, _ = torch.ops.dcrnn_fast.seq2seq_cpu(
         x_BPNC,
         terms.tensors,
@@ -145,6 +166,7 @@ def dcrnn_seq2seq_cpu(
         projection_bias_O,
         labels_BFNO,
         feed_label_F,
-        save,
+        segment if wanted else SAVE_NOTHING,
+        bf16x3,
     )
     return prediction_BFNO

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.checks import require_dtypes, require_layers, require_nodes, require_shape
+from dcrnn_fast.kernels.checks import (
+    require_dtypes,
+    require_layers,
+    require_nodes,
+    require_precision,
+    require_saving,
+    require_shape,
+)
 from dcrnn_fast.kernels.cuda_runtime import why_not_cuda
 from dcrnn_fast.kernels.dcrnn_seq2seq.cpu import dcrnn_seq2seq_cpu
 from dcrnn_fast.kernels.dcrnn_seq2seq.cuda import dcrnn_seq2seq_cuda
@@ -43,6 +50,8 @@ def dcrnn_seq2seq(
     labels_BFNO: Tensor | None = None,
     feed_label_F: Tensor | None = None,
     backend: str = "auto",
+    save: str = "all",
+    precision: str = "exact",
 ) -> Tensor:
     """The DCRNN encoder-decoder (Li et al. 2018, section 2.3, as the released code has it).
 
@@ -58,14 +67,20 @@ def dcrnn_seq2seq(
         labels_BFNO: scaled labels; needed with ``feed_label_F``.
         feed_label_F: bool, on x's device; where [t] is true, step t+1 reads label t, not prediction t. Left out: never.
         backend: "auto", or one to insist on.
+        save: what the forward keeps for the backward. "all": h, r, u and c of every step; "h": the states alone, a
+            quarter of that; "segments:K": the states after every K-th step. The rest is computed again, to the same
+            bits. Others than "all" need the ``cpu`` backend.
+        precision: "exact", or "bf16x3": float32 products may be made of three bfloat16 ones where the CPU has the unit
+            for it (relative error about 1e-5; elsewhere exact).
 
     Returns:
         Scaled prediction_BFNO in x's dtype (under autocast: in autocast's).
 
     Raises:
-        ValueError: shapes disagree, labels or coins without the other, or an unknown backend.
+        ValueError: shapes disagree, labels or coins without the other, or an unknown backend, save or
+            precision.
         TypeError: dtypes disagree.
-        NotImplementedError: the named backend cannot run here; the message says why.
+        NotImplementedError: the named backend cannot run here, or not with this ``save``; the message says why.
     """
     op = "dcrnn_seq2seq"
     require_nodes(op, "x", x_BPNC, 4, terms)
@@ -89,6 +104,8 @@ def dcrnn_seq2seq(
         raise TypeError(f"{op}: feed_label must be torch.bool, got {feed_label_F.dtype}")
     chosen = choose(op, IMPLEMENTATIONS, backend, x_BPNC)
     low = autocast_dtype(x_BPNC)
+    segment, bf16x3 = require_saving(op, chosen.name, save), require_precision(op, precision, low or x_BPNC.dtype)
+    options = {"segment": segment, "bf16x3": bf16x3} if chosen.name == "cpu" else {}
     if low is None or chosen.name == "specification":
         named = {
             f"{part} {index} {name}": tensor
@@ -106,7 +123,15 @@ def dcrnn_seq2seq(
             **named,
         )
         return chosen.run(  # type: ignore[return-value]
-            x_BPNC, terms, encoder, decoder, projection_weight_OH, projection_bias_O, labels_BFNO, feed_label_F
+            x_BPNC,
+            terms,
+            encoder,
+            decoder,
+            projection_weight_OH,
+            projection_bias_O,
+            labels_BFNO,
+            feed_label_F,
+            **options,
         )
     with torch.autocast(x_BPNC.device.type, enabled=False):
         return chosen.run(  # type: ignore[return-value]
@@ -118,6 +143,7 @@ def dcrnn_seq2seq(
             projection_bias_O.to(low),
             labels_BFNO.to(low),
             feed_label_F,
+            **options,
         )
 
 

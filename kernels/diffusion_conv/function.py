@@ -6,7 +6,7 @@ Shape legend: B batch, N nodes, C input channels, O output channels, M diffusion
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.checks import require_dtypes, require_nodes, require_shape
+from dcrnn_fast.kernels.checks import require_dtypes, require_nodes, require_precision, require_shape
 from dcrnn_fast.kernels.cuda_runtime import why_not_cuda
 from dcrnn_fast.kernels.diffusion_conv.cpu import diffusion_conv_cpu
 from dcrnn_fast.kernels.diffusion_conv.cuda import diffusion_conv_cuda
@@ -34,6 +34,7 @@ def diffusion_conv(
     bias_O: Tensor | None = None,
     *,
     backend: str = "auto",
+    precision: str = "exact",
 ) -> Tensor:
     """Sum over diffusion terms m of P_m x W_m, plus bias (Li et al. 2018, equation 2, for any recursion).
 
@@ -43,12 +44,14 @@ def diffusion_conv(
         weight_IO: (C*M, O) in x's dtype; row = channel*M + m.
         bias_O: in x's dtype; left out: none.
         backend: "auto", or one to insist on.
+        precision: "exact", or "bf16x3": float32 products may be made of three bfloat16 ones where the CPU has the unit
+            for it (relative error about 1e-5; elsewhere exact).
 
     Returns:
         y_BNO in x's dtype (under autocast: in autocast's). Sums run in float32 or wider.
 
     Raises:
-        ValueError: shapes disagree, or an unknown backend.
+        ValueError: shapes disagree, or an unknown backend or precision.
         TypeError: dtypes disagree.
         NotImplementedError: the named backend cannot run here; the message says why.
     """
@@ -59,8 +62,10 @@ def diffusion_conv(
     require_shape("diffusion_conv", "bias", bias_O, (weight_IO.shape[1],))
     chosen = choose("diffusion_conv", IMPLEMENTATIONS, backend, x_BNC)
     low = autocast_dtype(x_BNC)
+    bf16x3 = require_precision("diffusion_conv", precision, low or x_BNC.dtype)
+    options = {"bf16x3": bf16x3} if chosen.name == "cpu" else {}
     if low is None or chosen.name == "specification":
         require_dtypes("diffusion_conv", terms, x=x_BNC, weight=weight_IO, bias=bias_O)
-        return chosen.run(x_BNC, terms, weight_IO, bias_O)  # type: ignore[return-value]
+        return chosen.run(x_BNC, terms, weight_IO, bias_O, **options)  # type: ignore[return-value]
     with torch.autocast(x_BNC.device.type, enabled=False):
-        return chosen.run(x_BNC.to(low), terms, weight_IO.to(low), bias_O.to(low))  # type: ignore[return-value]
+        return chosen.run(x_BNC.to(low), terms, weight_IO.to(low), bias_O.to(low), **options)  # type: ignore[return-value]

@@ -6,7 +6,7 @@ import pytest
 
 from dcrnn_fast.kernels.native import library
 
-UNITS = ("generic", "avx2", "avx512")
+UNITS = ("generic", "avx2", "avx512", "avx512_bf16", "amx")
 
 
 def require_library() -> None:

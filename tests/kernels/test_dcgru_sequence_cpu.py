@@ -68,7 +68,7 @@ def test_gradcheck_and_opcheck() -> None:
         return dcgru_sequence(x_BTNC, terms, layers, initial_LBNH, backend="cpu")
 
     assert torch.autograd.gradcheck(of, (x_BTNC, initial_LBNH, *flat), fast_mode=True)
-    arguments = (x_BTNC, initial_LBNH, terms.tensors, terms.num_terms, flat, True)
+    arguments = (x_BTNC, initial_LBNH, terms.tensors, terms.num_terms, flat, -1, False)
     torch.library.opcheck(torch.ops.dcrnn_fast.dcgru_sequence_cpu.default, arguments)
 
 
@@ -100,7 +100,9 @@ def test_the_operator_checks_what_it_is_given() -> None:
     terms = make_terms(case, torch.float32)
     with pytest.raises(RuntimeError, match=r"initial must be \(1, 2, 5, 4\), got \(1, 1, 5, 4\)"):
         torch.ops.dcrnn_fast.dcgru_sequence_cpu(
-            x_BTNC, initial_LBNH[:, :1], terms.tensors, case.M, list(layers[0]), False
+            x_BTNC, initial_LBNH[:, :1], terms.tensors, case.M, list(layers[0]), 0, False
         )
     with pytest.raises(RuntimeError, match="layers must be 4 tensors each, got 3"):
-        torch.ops.dcrnn_fast.dcgru_sequence_cpu(x_BTNC, initial_LBNH, terms.tensors, case.M, list(layers[0][:3]), False)
+        torch.ops.dcrnn_fast.dcgru_sequence_cpu(
+            x_BTNC, initial_LBNH, terms.tensors, case.M, list(layers[0][:3]), 0, False
+        )

@@ -109,24 +109,25 @@ def test_gradcheck_through_the_operator() -> None:
     assert torch.autograd.gradcheck(of, tuple(inputs.differentiable), fast_mode=True)
 
 
-def operator_arguments(case: Case, save: bool) -> list[object]:
+def operator_arguments(case: Case, save: int) -> list[object]:
     inputs = make_seq2seq(case).to(torch.float32)
-    flat = [[t.detach().requires_grad_(save) for t in layer] for layer in (inputs.encoder[0], inputs.decoder[0])]
+    flat = [[t.detach().requires_grad_(save != 0) for t in layer] for layer in (inputs.encoder[0], inputs.decoder[0])]
     return [
-        inputs.x_BPNC.detach().requires_grad_(save),
+        inputs.x_BPNC.detach().requires_grad_(save != 0),
         make_terms(case, torch.float32).tensors,
         case.M,
         *flat,
-        inputs.projection_weight_OH.detach().requires_grad_(save),
-        inputs.projection_bias_O.detach().requires_grad_(save),
-        inputs.labels_BFNO.detach().requires_grad_(save),
+        inputs.projection_weight_OH.detach().requires_grad_(save != 0),
+        inputs.projection_bias_O.detach().requires_grad_(save != 0),
+        inputs.labels_BFNO.detach().requires_grad_(save != 0),
         inputs.feed_label_F,
         save,
+        False,
     ]
 
 
-@pytest.mark.parametrize("save", [True, False])
-def test_opcheck(save: bool) -> None:
+@pytest.mark.parametrize("save", [-1, 0, 2])
+def test_opcheck(save: int) -> None:
     require_library()
     arguments = tuple(operator_arguments(Case(N=4, H=3, L=1), save))
     torch.library.opcheck(torch.ops.dcrnn_fast.seq2seq_cpu.default, arguments)
@@ -201,7 +202,7 @@ def test_is_the_first_choice_of_auto() -> None:
 
 
 def refused(match: str, position: int, value: object) -> None:
-    arguments = operator_arguments(Case(N=4, H=3, L=1), True)
+    arguments = operator_arguments(Case(N=4, H=3, L=1), -1)
     arguments[position] = value
     with pytest.raises(RuntimeError, match=match):
         torch.ops.dcrnn_fast.seq2seq_cpu(*arguments)
@@ -209,7 +210,7 @@ def refused(match: str, position: int, value: object) -> None:
 
 def test_the_operator_checks_what_it_is_given() -> None:
     require_library()
-    arguments = operator_arguments(Case(N=4, H=3, L=1), True)
+    arguments = operator_arguments(Case(N=4, H=3, L=1), -1)
     terms = arguments[1]
     encoder = arguments[3]
     assert isinstance(terms, list)
@@ -233,7 +234,7 @@ def test_an_unknown_unit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     require_library()
     monkeypatch.setenv("DCRNN_FAST_CPU", "sse9")
     case = Case()
-    with pytest.raises(ValueError, match="DCRNN_FAST_CPU is 'sse9', wanted one of generic, avx2, avx512, amx"):
+    with pytest.raises(ValueError, match="DCRNN_FAST_CPU is 'sse9', wanted one of generic, avx2, avx512, avx512_bf16, amx"):
         run(make_seq2seq(case).to(torch.float32), make_terms(case, torch.float32), "cpu")
 
 

@@ -52,7 +52,7 @@ def test_gradcheck_and_opcheck() -> None:
     terms = make_terms(case, torch.float64)
     tensors = leaves(case, torch.float64)
     assert torch.autograd.gradcheck(lambda *t: diffusion_conv(t[0], terms, t[1], t[2], backend="cpu"), tensors)
-    arguments = (tensors[0], terms.tensors, terms.num_terms, *tensors[1:])
+    arguments = (tensors[0], terms.tensors, terms.num_terms, *tensors[1:], False)
     torch.library.opcheck(torch.ops.dcrnn_fast.diffusion_conv_cpu.default, arguments)
 
 
@@ -62,6 +62,6 @@ def test_the_operator_checks_what_it_is_given() -> None:
     x_BNC, weight_IO, bias_O = leaves(case, torch.float32)
     terms = make_terms(case, torch.float32).tensors
     with pytest.raises(RuntimeError, match=r"weight must be \(10, 4\), got \(9, 4\)"):
-        torch.ops.dcrnn_fast.diffusion_conv_cpu(x_BNC, terms, case.M, weight_IO[1:], bias_O)
+        torch.ops.dcrnn_fast.diffusion_conv_cpu(x_BNC, terms, case.M, weight_IO[1:], bias_O, False)
     with pytest.raises(RuntimeError, match=r"bias must be \(4,\), got \(3,\)"):
-        torch.ops.dcrnn_fast.diffusion_conv_cpu(x_BNC, terms, case.M, weight_IO, bias_O[1:])
+        torch.ops.dcrnn_fast.diffusion_conv_cpu(x_BNC, terms, case.M, weight_IO, bias_O[1:], False)

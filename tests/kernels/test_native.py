@@ -113,7 +113,7 @@ def test_every_unit_says_whether_it_runs(monkeypatch: pytest.MonkeyPatch) -> Non
     module = library().module
     assert module is not None
     monkeypatch.delenv("DCRNN_FAST_CPU", raising=False)
-    assert [name for name, _ in module.cpu_units()] == ["generic", "avx2", "avx512", "amx"]
+    assert [name for name, _ in module.cpu_units()] == ["generic", "avx2", "avx512", "avx512_bf16", "amx"]
     monkeypatch.setenv("DCRNN_FAST_CPU", "generic")
     units = dict(module.cpu_units())
     assert units.pop("generic") == ""

@@ -1,0 +1,169 @@
+// The AVX-512 BF16 unit: panels in bf16, products by dot products of pairs, sums in float32.
+#ifndef __clang__
+// GCC 12 takes the undefined sources of its own masked intrinsics for uninitialised variables.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+
+#include "csrc/cpu/kernels.h"
+
+#define DCRNN_INLINE inline __attribute__((always_inline))
+
+namespace dcrnn {
+namespace {
+
+#include "csrc/cpu/unit_bf16_pairs.h"
+#include "csrc/cpu/unit_bf16_vector.h"
+#include "csrc/cpu/unit_body.h"
+
+// A register tile is kRows rows of four vectors: 24 sums hide the latency of the dot product, and 6 broadcasts and 4
+// loads for 24 of them leave the load ports half idle.
+constexpr int64_t kBlock = 64;
+// Rows of one chunk of the weights' gradients, and columns of the left side that are interleaved at once: 28 KiB for
+// every 64 columns, read over and over while the right side's blocks pass by.
+constexpr int64_t kChunk = 224;
+constexpr int64_t kLeftBlocks = 4;
+constexpr int64_t kPackedBlock = kChunk * kBlock;
+
+DCRNN_INLINE __m512bh broadcast_pair(const bf16* from) {
+    int pair;
+    __builtin_memcpy(&pair, from, sizeof pair);
+    return as_pairs(_mm512_set1_epi32(pair));
+}
+
+// Adds `depth` / 2 pairs to the sums of R rows: row i's pairs lie at a + i * a_row + k * a_pair.
+template <int R, int NV>
+DCRNN_INLINE void add_products(__m512 (&sum)[R][NV], const bf16* a, int64_t a_row, int64_t a_pair, int64_t depth,
+                               const bf16* b) {
+    for (int64_t k = 0; k < depth; k += 2, a += a_pair, b += NV * 32) {
+        __m512bh row[NV];
+        for (int j = 0; j < NV; ++j) row[j] = load_pairs(b + 32 * j);
+        for (int i = 0; i < R; ++i) {
+            const __m512bh x = broadcast_pair(a + i * a_row);
+            for (int j = 0; j < NV; ++j) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], x, row[j]);
+        }
+    }
+}
+
+template <int NV>
+void gemm_block(const Panel<bf16>* panels, int64_t count, const bf16* packed, const float* bias, float* c,
+                int64_t c_stride, int64_t rows) {
+    // The last tile reads and writes past the last row, as far as kRowSlack allows.
+    for (int64_t row = 0; row < rows; row += kRows) {
+        __m512 sum[kRows][NV];
+        for (int i = 0; i < kRows; ++i)
+            for (int j = 0; j < NV; ++j) sum[i][j] = bias ? _mm512_loadu_ps(bias + 16 * j) : _mm512_setzero_ps();
+        const bf16* b = packed;
+        for (int64_t p = 0; p < count; ++p) {
+            const Panel<bf16>& a = panels[p];
+            add_products<kRows, NV>(sum, a.data + row * a.stride, a.stride, 2, a.depth, b);
+            b += a.depth * NV * 16;
+        }
+        for (int i = 0; i < kRows; ++i)
+            for (int j = 0; j < NV; ++j) _mm512_storeu_ps(c + (row + i) * c_stride + 16 * j, sum[i][j]);
+    }
+}
+
+void gemm_of_pairs(const Panel<bf16>* panels, int64_t count, const bf16* packed, int64_t packed_depth,
+                   const float* bias, float* c, int64_t c_stride, int64_t rows, int64_t columns, void*) {
+    for (int64_t j = 0; j < columns; j += kBlock) {
+        const bf16* b = packed + j * packed_depth;
+        const float* bias_here = bias ? bias + j : nullptr;
+        if (columns - j >= kBlock)
+            gemm_block<4>(panels, count, b, bias_here, c + j, c_stride, rows);
+        else
+            gemm_block<2>(panels, count, b, bias_here, c + j, c_stride, rows);
+    }
+}
+
+// c[R rows] += the products of R columns of the left side and NV vectors of the right one, both interleaved.
+template <int R, int NV>
+DCRNN_INLINE void gradient_tile(const bf16* left, const bf16* right, int64_t depth, float* c, int64_t c_stride) {
+    __m512 sum[R][NV];
+    for (int i = 0; i < R; ++i)
+        for (int j = 0; j < NV; ++j) sum[i][j] = _mm512_setzero_ps();
+    add_products<R, NV>(sum, left, 2, 2 * kBlock, depth, right);
+    for (int i = 0; i < R; ++i)
+        for (int j = 0; j < NV; ++j) {
+            float* to = c + i * c_stride + 16 * j;
+            _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sum[i][j]));
+        }
+}
+
+template <int NV>
+void gradient_block(const bf16* left, int64_t left_columns, const bf16* right, int64_t depth, float* c,
+                    int64_t c_stride) {
+    int64_t i = 0;
+    for (; i + kRows <= left_columns; i += kRows)
+        gradient_tile<kRows, NV>(left + 2 * i, right, depth, c + i * c_stride, c_stride);
+    // 64 and 32 columns are some sixes and 4 or 2.
+    if (left_columns - i == 4) gradient_tile<4, NV>(left + 2 * i, right, depth, c + i * c_stride, c_stride);
+    if (left_columns - i == 2) gradient_tile<2, NV>(left + 2 * i, right, depth, c + i * c_stride, c_stride);
+}
+
+struct LeftBlock {
+    int64_t panel, column, columns;
+};
+
+void weight_gradients_of_pairs(const Panel<bf16>* left, int64_t lefts, const Panel<bf16>* right, int64_t rights,
+                               int64_t rows, float* const* c, void* scratch) {
+    auto* right_packed = static_cast<bf16*>(scratch);
+    auto* left_packed = right_packed + kPackedBlock;
+    LeftBlock blocks[kLeftBlocks];
+    for (int64_t row = 0; row < rows; row += kChunk) {
+        const int64_t count = smaller(kChunk, rows - row), depth = (count + 1) / 2 * 2;
+        for (int64_t l = 0, column = 0; l < lefts;) {
+            int64_t filled = 0;
+            while (filled < kLeftBlocks && l < lefts) {
+                const int64_t columns = smaller(kBlock, left[l].depth - column);
+                interleave_rows(left[l].data + row * left[l].stride + column, left[l].stride, count, columns,
+                                left_packed + filled * kPackedBlock, 2 * kBlock);
+                blocks[filled++] = {l, column, columns};
+                column += columns;
+                if (column == left[l].depth) ++l, column = 0;
+            }
+            for (int64_t r = 0; r < rights; ++r)
+                for (int64_t j = 0; j < right[r].depth; j += kBlock) {
+                    const int64_t columns = smaller(kBlock, right[r].depth - j), c_stride = right[r].depth;
+                    interleave_rows(right[r].data + row * right[r].stride + j, right[r].stride, count, columns,
+                                    right_packed, 2 * columns);
+                    for (int64_t b = 0; b < filled; ++b) {
+                        float* to = c[blocks[b].panel * rights + r] + blocks[b].column * c_stride + j;
+                        const bf16* from = left_packed + b * kPackedBlock;
+                        if (columns == kBlock)
+                            gradient_block<4>(from, blocks[b].columns, right_packed, depth, to, c_stride);
+                        else
+                            gradient_block<2>(from, blocks[b].columns, right_packed, depth, to, c_stride);
+                    }
+                }
+        }
+    }
+}
+
+void diffuse_of_pairs(const SparseStack<bf16>& stack, const bf16* x, int64_t width, bf16* out, int64_t out_panel,
+                      int64_t first, int64_t last, void* scratch) {
+    auto* paired = static_cast<bf16*>(scratch);
+    interleave_rows(x, width, stack.nodes, width, paired, 2 * width);
+    diffuse_by_blocks(stack, *static_cast<const BlockStack*>(stack.prepared), paired, width, out, out_panel, first,
+                      last);
+}
+
+int64_t diffuse_scratch_bytes(int64_t nodes, int64_t width) { return (nodes + 1) / 2 * 2 * width * 2; }
+
+}  // namespace
+
+constinit const Kernels<bf16> kAvx512DotBf16 = [] {
+    Kernels<bf16> kernels = table<Vector, bf16>("avx512_bf16");
+    kernels.block_columns = kBlock;
+    kernels.depth_group = 2;
+    kernels.scratch_bytes = (1 + kLeftBlocks) * kPackedBlock * 2;
+    kernels.gemm = gemm_of_pairs;
+    kernels.weight_gradients = weight_gradients_of_pairs;
+    kernels.diffuse = diffuse_of_pairs;
+    kernels.prepared_bytes = blocks_bytes;
+    kernels.prepare_stack = prepare_blocks;
+    kernels.diffuse_scratch_bytes = diffuse_scratch_bytes;
+    return kernels;
+}();
+
+}  // namespace dcrnn

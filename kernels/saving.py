@@ -1,0 +1,31 @@
+"""What a forward of the recurrent operators keeps for its backward: all of h, r, u, c, or states to start again from.
+
+Shape legend: B batch, N nodes, H units, L layers, W = H padded to a multiple of 16 (of 32 in bfloat16).
+"""
+
+import torch
+
+SAVE_NOTHING, SAVE_ALL = 0, -1
+
+
+def segment_length(op: str, save: str) -> int:
+    """The compiled kernels' number for ``save``: SAVE_ALL, or the steps after which states are kept.
+
+    Raises:
+        ValueError: neither "all", "h" nor "segments:K" with K of at least 1.
+    """
+    if save in ("all", "h"):
+        return SAVE_ALL if save == "all" else 1
+    length = save.removeprefix("segments:")
+    if length == save or not (length.isascii() and length.isdecimal()) or int(length) < 1:
+        raise ValueError(f'{op}: save must be "all", "h" or "segments:K" with K of at least 1, got {save!r}')
+    return int(length)
+
+
+def saved_numbers(segment: int, steps: int, dtype: torch.dtype, batch: int, nodes: int, units: int, layers: int) -> int:
+    """Length of the tensor that the compiled kernels save: h, r, u, c of all steps, or h between segments."""
+    lanes = 32 if dtype == torch.bfloat16 else 16
+    if segment == SAVE_NOTHING:
+        return 0
+    panels = 4 * steps if segment == SAVE_ALL else (steps - 1) // segment
+    return panels * layers * batch * nodes * ((units + lanes - 1) // lanes * lanes)
