@@ -4,7 +4,7 @@ A contestant is written NAME[:PART...], in any order of the parts:
 
     NAME           reference | plain | compile | specification | manual | cpu
     bf16 | bf16x3  dtype: autocast to bfloat16 | float32 products split into three of bfloat16 (an option of the op)
-    save=MODE      what the operator keeps for its backward
+    save=MODE      what the operator keeps for its backward: all, h, segments-4 (for "segments:4")
     unit=NAME      cap of the CPU's instruction set (DCRNN_FAST_CPU)
     threads=2      how many, each on a core of its own
 
@@ -73,7 +73,7 @@ class Contestant:
             elif key == "unit" and value:
                 unit = value
             elif key in OPTIONS and value:
-                options.append((key, value))
+                options.append((key, value.replace("-", ":")))
             else:
                 wanted = [*DTYPES, "threads=NUMBER", "unit=NAME", *(f"{option}=VALUE" for option in OPTIONS)]
                 raise ValueError(f"contestant {text!r}: unknown part {part!r}; known: {', '.join(wanted)}")
@@ -83,9 +83,10 @@ class Contestant:
     def name(self) -> str:
         """As it is written on the command line."""
         dtype = [] if self.dtype == "float32" else [self.dtype]
+        options = [f"{key}={value.replace(':', '-')}" for key, value in self.options]
         unit = [] if self.unit is None else [f"unit={self.unit}"]
         threads = [] if self.threads == 1 else [f"threads={self.threads}"]
-        return ":".join([self.backend, *dtype, *(f"{key}={value}" for key, value in self.options), *unit, *threads])
+        return ":".join([self.backend, *dtype, *options, *unit, *threads])
 
     @property
     def operator_arguments(self) -> dict[str, str]:

@@ -1,29 +1,54 @@
-"""pytest-benchmark: a training step of every contestant on small named shapes. Run with ``pytest bench``."""
+"""pytest-benchmark: a whole step, or forecast, of every contestant on small shapes. Run with ``pytest bench``.
+
+``python -m bench.compare`` is the comparison that numbers are quoted from: processes that take turns, pinned cores.
+"""
 
 from typing import Any
 
 import pytest
 
-from bench.contestants import REFERENCE, Contestant, TrainingStep, largest_errors
-from bench.machine import machine, versions
-from bench.workload import SMALL
+from bench.budget import TRUTH, budget, errors, plain_for, require_equal
+from bench.circumstances import extra_info
+from bench.contestants import Contestant, Step
+from bench.workload import QUICK, Workload, metr_la
+
+NAMES = [
+    *("reference", "plain", "compile", "specification", "manual"),
+    *("plain:bf16", "manual:bf16", "cpu:bf16"),
+    *(f"cpu:unit={unit}" for unit in ("generic", "avx2", "avx512", "amx")),
+]
+WORKLOADS = {
+    "tiny": QUICK["metr-la"],
+    "nothing_divides_a_tile": QUICK["pems-bay"],
+    "metr_la_one_window": metr_la(batch_size=1),
+    "metr_la_forecast": metr_la(batch_size=1, training=False),
+}
 
 
-@pytest.mark.parametrize("contestant", [REFERENCE, "specification", "manual", "manual:bf16"])
-@pytest.mark.parametrize("shape", SMALL)
-def test_bench_training_step(benchmark: Any, shape: str, contestant: str) -> None:
-    workload, taking_part = SMALL[shape], Contestant.parse(contestant)
-    step, reference = TrainingStep(taking_part, workload), TrainingStep(Contestant(REFERENCE), workload)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=list(WORKLOADS))
+def test_bench_step(benchmark: Any, workload: Workload, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit is capped through DCRNN_FAST_CPU, which the compiled kernels read at every call."""
+    contestant = Contestant.parse(name)
+    if reason := contestant.why_not(workload):
+        pytest.skip(reason)
+    if contestant.backend == "compile" and workload.future_steps > 3:
+        pytest.skip("compiles for minutes: python -m bench.compare --contestants compile")
+    if contestant.unit is not None:
+        monkeypatch.setenv("DCRNN_FAST_CPU", contestant.unit)
+    step = Step(contestant, workload)
     step.run()
-    reference.run()
-    errors = largest_errors(step.results(), reference.results())
-    assert errors[0] <= taking_part.bounds[0]
-    assert errors[1] <= taking_part.bounds[1]
-    benchmark.pedantic(step.run, rounds=10, warmup_rounds=2)
-    benchmark.extra_info.update(
-        machine=machine(),
-        versions=versions(),
-        dtype=taking_part.dtype,
-        gflop=workload.gflop,
-        gflop_per_s=workload.gflop / benchmark.stats.stats.median,
-    )
+    plain = plain_for(contestant)
+    truth = _results(TRUTH, workload)
+    assert plain is not None
+    allowed = budget(contestant, errors(_results(plain, workload), truth))
+    require_equal(contestant, errors(step.results(), truth), allowed)
+    benchmark.pedantic(step.run, rounds=5, warmup_rounds=1)
+    benchmark.extra_info.update(extra_info(benchmark, workload.gflop, contestant.dtype), dtype=contestant.dtype)
+
+
+def _results(contestant: Contestant, workload: Workload) -> Any:
+    step = Step(contestant, workload)
+    step.run()
+    return step.results()

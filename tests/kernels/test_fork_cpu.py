@@ -1,4 +1,4 @@
-"""A child forked from a process that has used threads computes the same, and does not wait for threads it lacks."""
+"""Children of a process that has used threads, forked or a DataLoader's workers, compute the same and do not hang."""
 
 import os
 import subprocess
@@ -25,6 +25,53 @@ with torch.no_grad():
         os._exit(0 if torch.equal(run(inputs, terms, "cpu"), before) else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+
+
+IN_WORKERS = """
+import sys, torch
+from torch.utils.data import DataLoader, Dataset
+from tests.kernels.cases import Case
+from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients
+
+CASE = Case(B=40)
+
+
+class Steps(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        prediction, gradients = forward_and_gradients(CASE, torch.float32, "cpu", True)
+        return [prediction.detach(), *gradients]
+
+
+def main():
+    torch.set_num_threads(2)
+    wanted = Steps()[0]
+    batches = DataLoader(Steps(), batch_size=None, num_workers=2, multiprocessing_context=sys.argv[1], timeout=100)
+    found = [all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True)) for got in batches]
+    print(found)
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.timeout(240)
+def test_a_step_in_the_workers_of_a_data_loader(start: str, tmp_path: Path) -> None:
+    require_library()
+    if start == "fork" and not hasattr(os, "fork"):
+        pytest.skip("no fork on this system")
+    program = tmp_path / "in_workers.py"
+    program.write_text(IN_WORKERS)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, program, start], capture_output=True, text=True, timeout=200, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[True, True, True, True]\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
