@@ -193,6 +193,7 @@ def _launch_gates(
             "RESET": reset_NBH,
             "N": N,
             "B": B,
+            "terms": pack.state_MHG.shape[0],
         },
         {
             **constants,
@@ -256,6 +257,7 @@ def _launch_candidate(
             "H_AFTER": h_after_NBH,
             "N": N,
             "B": B,
+            "terms": pack.state_MHG.shape[0],
         },
         {**constants, **how, "WIDE": is_wide([pre_NBG, terms]), "STATE": state},
         warps=chosen.warps,
@@ -278,6 +280,7 @@ def _begin_gradient(dh_NBH: Tensor, outside_NBH: Tensor | None, u_NBH: Tensor, c
         {
             "BLOCK": ELEMENTS,
             "ACC": wide_type(dpre_NBH.dtype),
+            "UP": interpreted(),
             "WIDE": is_wide([dh_NBH]),
             "HAS_OUTSIDE": outside_NBH is not None,
         },
@@ -349,6 +352,7 @@ def _launch_candidate_gradient(
             "Q": q_NBJ,
             "N": N,
             "B": B,
+            "terms": pack.state_MHG.shape[0],
         },
         {
             **constants,
@@ -416,6 +420,7 @@ def _launch_gates_gradient(
             "Q": q_NBJ,
             "N": N,
             "B": B,
+            "terms": pack.state_MHG.shape[0],
         },
         {
             **constants,
@@ -542,6 +547,7 @@ def _head(
             "BH": block(H),
             "ROWS": size,
             "ACC": wide_type(h_NBH.dtype),
+            "UP": interpreted(),
             "WIDE": is_wide([h_NBH, label_NBO]),
         },
         warps=4,
@@ -579,6 +585,7 @@ def _head_gradient(
             "BH": block(H),
             "ROWS": size,
             "ACC": wide_type(weight_OH.dtype),
+            "UP": interpreted(),
             "WIDE": is_wide([dh_NBH, grad_NBO]),
             "HAS_DX": dx_NBO is not None,
             "HAS_DLABEL": dlabel_NBO is not None,
