@@ -174,6 +174,8 @@ class TrainingConfig:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: str = "auto"
     """auto: the GPU of this rank where there is one, else the CPU"""
+    cuda_graphs: bool = False
+    """replay the step as CUDA graphs (fp32 or bf16); never captured on a GPU yet"""
     threads: int | None = None
     """CPU threads of one process; left out: cores / processes on this host"""
     seed: int = 0
@@ -225,6 +227,9 @@ class TrainingConfig:
             self.milestones,
         )
         _require_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
+        _require(
+            not (self.cuda_graphs and self.precision == "fp16"), "cuda_graphs", "off with fp16: its scale moves", True
+        )
         _require_choice("loss", self.loss, ("mae", "mse", "rmse", "huber"))
         _require_choice("optimizer", self.optimizer, ("adam", "adamw"))
         _require_choice("schedule", self.schedule, ("published", "constant", "cosine", "plateau"))

@@ -41,12 +41,18 @@ def with_time_channels(scaled_BPNC: np.ndarray, times_BP: np.ndarray, window_for
         return scaled_BPNC
     x_BPNC = np.empty((*scaled_BPNC.shape[:-1], window_format.input_channels), dtype=np.float32)
     x_BPNC[..., :num_values] = scaled_BPNC
-    if window_format.time_of_day:
-        x_BPNC[..., num_values] = fraction_of_day(times_BP)[:, :, None]
-    if window_format.day_of_week:
-        one_hot_BP7 = day_of_week(times_BP)[:, :, None] == np.arange(7)
-        x_BPNC[..., num_values + window_format.time_of_day :] = one_hot_BP7[:, :, None, :]
+    x_BPNC[..., num_values:] = time_channels(times_BP, window_format)[..., None, :]
     return x_BPNC
+
+
+def time_channels(times: np.ndarray, window_format: WindowFormat) -> np.ndarray:
+    """(..., K) float32 for times (...): fraction of the day, then one-hot days from Monday, as far as configured."""
+    channels = []
+    if window_format.time_of_day:
+        channels.append(fraction_of_day(times)[..., None].astype(np.float32))
+    if window_format.day_of_week:
+        channels.append((day_of_week(times)[..., None] == np.arange(7)).astype(np.float32))
+    return np.concatenate(channels, axis=-1) if channels else np.zeros((*times.shape, 0), dtype=np.float32)
 
 
 def assemble_inputs(

@@ -29,7 +29,8 @@ from dcrnn_fast.training.checkpoint import (
 )
 from dcrnn_fast.training.display import Display, span
 from dcrnn_fast.training.distributed import Ranks, SharedError, choose_threads, join_ranks
-from dcrnn_fast.training.loop import epoch_loss, label_coins, rate_of, train_epoch, validate
+from dcrnn_fast.training.loop import epoch_loss, rate_of, train_epoch, validate
+from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress, Row
 from dcrnn_fast.training.records import EVENTS, METRICS, Events, set_aside, write_config, write_metrics
 from dcrnn_fast.training.resume import (
@@ -41,6 +42,8 @@ from dcrnn_fast.training.resume import (
 )
 from dcrnn_fast.training.run import Run, make_run, start_digests
 from dcrnn_fast.training.schedule import has_stalled
+from dcrnn_fast.training.static_step import StaticStep
+from dcrnn_fast.training.step import EagerStep, label_coins
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
 
@@ -182,11 +185,13 @@ def _train(run: Run, found: Checkpoint | None, stop: StopRequest) -> TrainingRes
 
     try:
         reason = "finished"
+        with naming_what_fits(run):
+            stepper = StaticStep(run, display.say) if config.training.cuda_graphs else EagerStep(run)
         while progress.epoch < config.training.epochs:
             if has_stalled(progress.validation_errors, config.training.patience):
                 reason = "stalled"
                 break
-            at_end = train_epoch(run, progress, stop, display, events, after_step)
+            at_end = train_epoch(run, stepper, progress, stop, display, events, after_step)
             display.pause()
             began = time.perf_counter()
             sums = validate(run, stop) if at_end else None

@@ -5,30 +5,30 @@ Shape legend: B batch, F future steps, N nodes, O output channels.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dcrnn_fast.data.batches import GlobalBatch, GlobalBatches
-from dcrnn_fast.data.dataset import Batch
 from dcrnn_fast.evaluation.metrics import HorizonSums
-from dcrnn_fast.model.scheduled_sampling import feed_label_coins
 from dcrnn_fast.training.display import Display, Standing
 from dcrnn_fast.training.distributed import SharedError, names
-from dcrnn_fast.training.loss import error_sum, gradient_factor, loss_value, original_units
+from dcrnn_fast.training.loss import loss_value, original_units
+from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
-from dcrnn_fast.training.optimizer import set_learning_rate
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.records import Events
 from dcrnn_fast.training.run import Run
 from dcrnn_fast.training.schedule import learning_rate
+from dcrnn_fast.training.static_step import StaticStep
+from dcrnn_fast.training.step import EagerStep, Outcome
 from dcrnn_fast.training.stopping import StopRequest
 
 
 def train_epoch(
     run: Run,
+    stepper: EagerStep | StaticStep,
     progress: Progress,
     stop: StopRequest,
     display: Display,
@@ -37,51 +37,29 @@ def train_epoch(
 ) -> bool:
     """Trains from where ``progress`` stands to the end of its epoch; False: stopped before that, on request.
 
-    The only waits for the device are marked. Every decision hangs on numbers that are the same on all ranks.
-
     Raises:
         UserError: more steps in a row with a non-finite gradient than allowed; the windows are named.
     """
-    config, ranks, gradients = run.config.training, run.ranks, run.gradients
+    config = run.config.training
     run.model.train()
     for global_batch in run.batches.epoch(progress.epoch, progress.position):
         began = time.perf_counter()
-        with nvtx_range("data"):
-            micro_batches = micro_batches_of(run, global_batch)
-            observed_here = sum(int(batch.observed_BFNO.sum()) for batch in micro_batches)
-            micro_batches = [batch.to(ranks.device) for batch in micro_batches]
-        with nvtx_range("count"):  # before the first backward: the divisor of every micro-batch's loss
-            observed, asked_to_stop = ranks.sum_integers(observed_here, stop.requested)
-        if asked_to_stop:
+        with naming_what_fits(run):
+            outcome = stepper.take(global_batch, progress.step, rate_of(run, progress), stop)
+        if outcome is None:
             return False
-
-        accumulate_gradients(run, micro_batches, observed, label_coins(run, progress.step))
-        with nvtx_range("all_reduce"):
-            ranks.sum_(gradients.buffer, "adding up gradients")
-        with nvtx_range("optimizer"):
-            loss = loss_value(gradients.error_sum, observed, config)
-            finish_gradient(run, loss)
-            norm = gradients.norm()
-            total_value, loss_, norm_ = torch.stack([gradients.error_sum, loss, norm]).tolist()  # waits for the device
-            finite = math.isfinite(norm_) and math.isfinite(loss_)
-            only_overflow = run.loss_scale.update(finite)
-            if finite:
-                gradients.clip(norm, config.clip_norm)
-                set_learning_rate(run.optimizer, rate_of(run, progress))
-                run.optimizer.step()
-
         progress.step += 1
         progress.position = global_batch.stop
-        if finite:
+        if outcome.finite:
             progress.bad_in_a_row = 0
             progress.good_steps += 1
-            progress.error_sum += total_value
-            progress.observed += observed
-            progress.norm_sum += norm_
+            progress.error_sum += outcome.error_sum
+            progress.observed += outcome.observed
+            progress.norm_sum += outcome.norm
         else:
             progress.skipped_steps += 1
-            progress.bad_in_a_row += not only_overflow
-            _tell_bad_step(run, progress, global_batch, events, display, norm_, only_overflow)
+            progress.bad_in_a_row += not outcome.only_overflow
+            _tell_bad_step(run, progress, global_batch, events, display, outcome)
         progress.train_seconds += time.perf_counter() - began
         display.step(
             Standing(
@@ -90,50 +68,6 @@ def train_epoch(
         )
         after_step()
     return True
-
-
-def micro_batches_of(run: Run, global_batch: GlobalBatch) -> list[Batch]:
-    """This rank's windows of the global batch, gathered; empty shares of a small last batch are left out."""
-    shares = global_batch.share(run.ranks.rank, run.ranks.world, run.config.training.accumulate)
-    return [run.data.gather(run.data.train.starts_W[windows]) for windows in shares if len(windows)]
-
-
-def accumulate_gradients(run: Run, micro_batches: Sequence[Batch], observed: int, feed_label_F: Tensor | None) -> None:
-    """Fills ``run.gradients`` with this rank's part of the gradient of (error sum / ``observed``), and the error sum.
-
-    Args:
-        observed: observed targets of the global batch, over all ranks and micro-batches.
-    """
-    config, gradients = run.config.training, run.gradients
-    gradients.zero()
-    for batch in micro_batches:
-        with nvtx_range("forward"):
-            scaled_BFNO = run.predict(batch, feed_label_F)
-        with nvtx_range("loss"):
-            forecast_BFNO = original_units(scaled_BFNO, run.mean_O, run.std_O)
-            errors = error_sum(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO, config)
-        with nvtx_range("backward"):
-            (errors * (run.loss_scale.scale / max(observed, 1))).backward()
-            gradients.error_sum.add_(errors.detach())
-
-
-def finish_gradient(run: Run, loss: Tensor) -> None:
-    """After the all-reduce: undoes the loss scale, and for RMSE turns the mean's gradient into its root's."""
-    if run.loss_scale.scale != 1.0:
-        run.gradients.gradient.mul_(1.0 / run.loss_scale.scale)
-    factor = gradient_factor(loss, run.config.training)
-    if factor is not None:
-        run.gradients.gradient.mul_(factor)
-
-
-def label_coins(run: Run, step: int) -> Tensor | None:
-    """(F,) bool for this step, the same on every rank; None: the decoder reads its own forecasts."""
-    config = run.config.training
-    if config.teacher_forcing == "off":
-        return None
-    if config.teacher_forcing == "on":
-        return torch.ones(run.model.future_steps, dtype=torch.bool)
-    return feed_label_coins(config.seed, step, run.model.future_steps, config.sampling_decay)
 
 
 def rate_of(run: Run, progress: Progress) -> float:
@@ -186,17 +120,18 @@ def _tell_bad_step(
     global_batch: GlobalBatch,
     events: Events,
     display: Display,
-    norm: float,
-    only_overflow: bool,
+    outcome: Outcome,
 ) -> None:
-    if only_overflow:
+    if outcome.only_overflow:
         events.add("overflow", step=progress.step, loss_scale=run.loss_scale.scale)
         return
     starts = run.data.train.starts_W[global_batch.windows]
-    events.add("bad_step", step=progress.step, gradient_norm=str(norm), windows=starts.tolist())
+    events.add("bad_step", step=progress.step, gradient_norm=str(outcome.norm), windows=starts.tolist())
     times = np.datetime_as_string(run.data.target_times(starts)[:, 0])
     said = names([f"{start} ({when})" for start, when in zip(starts.tolist(), times, strict=True)])
-    line = f"step {progress.step}: gradient norm {norm}, step skipped; windows by first row (first target): {said}"
+    line = (
+        f"step {progress.step}: gradient norm {outcome.norm}, step skipped; windows by first row (first target): {said}"
+    )
     limit = run.config.training.max_bad_steps
     if progress.bad_in_a_row > limit:
         raise SharedError(

@@ -43,7 +43,11 @@ def error_sum(prediction_BFNO: Tensor, y_BFNO: Tensor, observed_BFNO: Tensor, co
 
 def loss_value(total: Tensor, count: int, config: TrainingConfig) -> Tensor:
     """The loss of a step from its error sum over the global batch and its number of observed targets."""
-    mean = total / max(count, 1)
+    return loss_mean(total / max(count, 1), config)
+
+
+def loss_mean(mean: Tensor, config: TrainingConfig) -> Tensor:
+    """The loss from the mean of the errors."""
     return mean.sqrt() if config.loss == "rmse" else mean
 
 

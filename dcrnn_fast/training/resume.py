@@ -19,6 +19,7 @@ from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.training.checkpoint import FORMAT, State
 from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.training.optimizer import optimizer_state, restore_optimizer
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run
 
@@ -49,7 +50,7 @@ def training_state(run: Run, progress: Progress) -> State:
         "training": {
             **progress.to_state(),
             "best": {"epoch": progress.best_epoch, "validation_mae": progress.best_validation_mae},
-            "optimizer": run.optimizer.state_dict(),
+            "optimizer": optimizer_state(run.optimizer),
             "loss_scale": run.loss_scale.to_state(),
             "train_windows": len(run.data.train),
             "random": _random_states(run.ranks),
@@ -116,7 +117,7 @@ def restore(run: Run, state: State) -> Progress:
     """Puts weights, optimiser, loss scale and random states back; returns where the run stood."""
     training = state["training"]
     run.model.load_state_dict(state["model"])
-    run.optimizer.load_state_dict(training["optimizer"])
+    restore_optimizer(run.optimizer, training["optimizer"])
     run.loss_scale.restore(training["loss_scale"])
     _restore_random(training["random"], run.ranks)
     return Progress.from_state(training)

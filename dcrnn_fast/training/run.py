@@ -16,6 +16,7 @@ from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.batches import GlobalBatches
 from dcrnn_fast.data.dataset import Batch, ForecastData
+from dcrnn_fast.data.device_windows import DeviceWindows, fits
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcrnn import DCRNN
@@ -28,7 +29,10 @@ _DIGEST_ROWS = 4096
 
 @dataclass(slots=True)
 class Run:
-    """Everything that a step needs; nothing here changes but weights, optimiser and loss scale."""
+    """Everything that a step needs; nothing here changes but weights, optimiser and loss scale.
+
+    ``device_windows``: the series on the GPU where it fits; None: windows are gathered on the host.
+    """
 
     config: Config
     data: ForecastData
@@ -40,6 +44,7 @@ class Run:
     batches: GlobalBatches
     mean_O: Tensor
     std_O: Tensor
+    device_windows: DeviceWindows | None = None
 
     @property
     def total_steps(self) -> int:
@@ -50,7 +55,10 @@ class Run:
         """The scaled forecast (B, F, N, O) in the configured precision; the coins None: no label is fed back."""
         dtype = self.gradients.buffer.dtype
         with autocast(self.config.training.precision, self.ranks.device):
-            labels_BFNO = None if feed_label_F is None else batch.labels_BFNO.to(dtype)
+            labels_BFNO = None
+            if feed_label_F is not None:
+                labels_BFNO = batch.labels_BFNO.to(dtype)
+                feed_label_F = feed_label_F.to(batch.x_BPNC.device, non_blocking=True)
             forecast_BFNO: Tensor = self.model(batch.x_BPNC.to(dtype), labels_BFNO, feed_label_F)
         return forecast_BFNO
 
@@ -86,6 +94,9 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         batches=GlobalBatches(len(data.train), training.batch_size * ranks.world * training.accumulate, training.seed),
         mean_O=torch.tensor(targets.mean, dtype=torch.float64, device=ranks.device),
         std_O=torch.tensor(targets.std, dtype=torch.float64, device=ranks.device),
+        device_windows=DeviceWindows(data, ranks.device)
+        if ranks.device.type == "cuda" and fits(data, ranks.device)
+        else None,
     )
 
 

@@ -20,8 +20,8 @@ from dcrnn_fast.kernels.triton_runtime import why_not_triton
 from dcrnn_fast.kernels.weights import CellWeights
 
 IMPLEMENTATIONS = (
-    Implementation("cpu", dcgru_sequence_cpu, why_not_cpu, "cpu"),
-    Implementation("triton", dcgru_sequence_triton, why_not_triton, "cuda"),
+    Implementation("cpu", dcgru_sequence_cpu, why_not_cpu, device="cpu"),
+    Implementation("triton", dcgru_sequence_triton, why_not_triton, self_checked=True, device="cuda"),
     Implementation("manual", dcgru_sequence_manual, always),
     Implementation("specification", dcgru_sequence_specification, always),
 )

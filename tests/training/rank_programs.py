@@ -19,9 +19,9 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.training.distributed import join_ranks
 from dcrnn_fast.training.fit import fit
-from dcrnn_fast.training.loop import accumulate_gradients, finish_gradient, label_coins, micro_batches_of
 from dcrnn_fast.training.loss import loss_value
 from dcrnn_fast.training.run import Run, make_run
+from dcrnn_fast.training.step import accumulate_gradients, finish_gradient, label_coins, micro_batches_of
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
 SMALL = DataConfig(city_nodes=5, city_days=3, past_steps=3, future_steps=4, max_train_windows=40)
@@ -73,8 +73,7 @@ def gradients(folder: str, micro: int, total: int = 8, batch_size: int = 2) -> N
             config = Config(data=SMALL, model=ModelConfig(hidden_units=4), training=training)
             run = make_run(config, uneven_data(config), ranks, dtype=torch.float64)
             for number, batch in enumerate(run.batches.epoch(0)):
-                parts = micro_batches_of(run, batch)
-                here = sum(int(part.observed_BFNO.sum()) for part in parts)
+                parts, here = micro_batches_of(run, batch)
                 (observed,) = ranks.sum_integers(here)
                 accumulate_gradients(run, parts, observed, label_coins(run, number))
                 ranks.sum_(run.gradients.buffer, "testing")
@@ -96,7 +95,7 @@ def fails_on_rank_2(where: str, *flags: str) -> int:
     if os.environ["RANK"] == "2":
         name = {"configuration": "_flags", "data": "open_data", "training": "finish_gradient"}[where]
         home = {"configuration": "dcrnn_fast.train", "data": "dcrnn_fast.training.fit"}
-        setattr(sys.modules[home.get(where, "dcrnn_fast.training.loop")], name, fail)
+        setattr(sys.modules[home.get(where, "dcrnn_fast.training.step")], name, fail)
     return command("--config", "debug", "--threads", "1", *flags)
 
 

@@ -16,7 +16,7 @@ from dcrnn_fast import train
 from dcrnn_fast.config.sections import TrainingConfig
 from dcrnn_fast.config.yaml_file import load_yaml
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.training import loop
+from dcrnn_fast.training import step
 from dcrnn_fast.training.checkpoint import load_checkpoint, newest_good
 from dcrnn_fast.training.fit import check, fit
 from dcrnn_fast.training.records import COLUMNS, Events
@@ -111,7 +111,7 @@ def test_a_non_finite_gradient_stops_the_run_with_the_windows_named(tmp_path):
 
 def test_bad_steps_are_skipped_as_long_as_they_are_allowed(tmp_path, monkeypatch, capsys):
     """Steps 1 and 2 get a NaN in their gradient: skipped, nothing of them in weights, optimiser or sums."""
-    real = loop.finish_gradient
+    real = step.finish_gradient
 
     def spoiled(run, loss):
         real(run, loss)
@@ -121,7 +121,7 @@ def test_bad_steps_are_skipped_as_long_as_they_are_allowed(tmp_path, monkeypatch
             run.gradients.gradient[3] = math.nan
 
     calls: list[int] = []
-    monkeypatch.setattr(loop, "finish_gradient", spoiled)
+    monkeypatch.setattr(step, "finish_gradient", spoiled)
     flags = (*TINY, "--results", str(tmp_path), "--batch-size", "8", "--epochs", "1", "--max-bad-steps")
     result = fit(debug_config(*flags, "2"))
     assert calls == [0, 1, 1, 1, 2], "the optimiser took steps 1, 4 and 5"

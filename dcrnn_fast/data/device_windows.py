@@ -1,0 +1,87 @@
+"""The series on the training device, and windows gathered there: a GPU step of a few milliseconds waits for no loader.
+
+The values are those of ``ForecastData.gather``, bit for bit; only where the arithmetic runs differs.
+
+Shape legend: T time, W windows, B batch, P past steps, F future steps, S = P + F, N sensors, C value channels,
+K time channels, O target channels.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcrnn_fast.data.dataset import Batch, ForecastData
+from dcrnn_fast.data.inputs import time_channels
+
+SHARE_OF_MEMORY = 0.25
+"""of the device's free memory that a series may take"""
+
+
+def series_bytes(data: ForecastData) -> int:
+    """What ``DeviceWindows`` puts on the device: float32 readings, a byte of mask each, float32 time channels."""
+    readings = data.series.values_TNC.size
+    channels = data.window_format.input_channels - len(data.window_format.channels)
+    return 5 * readings + 4 * data.series.num_steps * channels
+
+
+def fits(data: ForecastData, device: torch.device) -> bool:
+    """Whether the series should lie on this GPU: it takes at most a quarter of what is free there."""
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return series_bytes(data) <= SHARE_OF_MEMORY * free_bytes
+
+
+class DeviceWindows:
+    """One copy of the series as tensors of ``device``."""
+
+    def __init__(self, data: ForecastData, device: torch.device) -> None:
+        series, form = data.series, data.window_format
+        self.device = device
+        self._form = form
+        self._values_TNC = torch.tensor(series.values_TNC, device=device)
+        self._observed_TNC = torch.tensor(series.observed_TNC, device=device)
+        self._time_TK = torch.from_numpy(time_channels(series.times_T, form)).to(device)
+        self._mean_C = torch.tensor(data.scaler.mean, dtype=torch.float32, device=device)
+        self._std_C = torch.tensor(data.scaler.std, dtype=torch.float32, device=device)
+        self._targets_O = torch.tensor(form.target_channels, device=device)
+        self._step_S = torch.arange(form.window_steps, device=device)
+        observed_T = series.observed_TNC[..., list(form.target_channels)].sum((1, 2), dtype=np.int64)
+        self._observed_before_T = np.concatenate([[0], np.cumsum(observed_T)])
+
+    def count_observed(self, starts: np.ndarray) -> int:
+        """Observed targets of these windows; counted on the host, without asking the device."""
+        first = starts + self._form.past_steps
+        return int((self._observed_before_T[first + self._form.future_steps] - self._observed_before_T[first]).sum())
+
+    def batch(self, starts: np.ndarray) -> Batch:
+        """What ``ForecastData.gather(starts)`` gives, on the device."""
+        starts_B = torch.from_numpy(np.ascontiguousarray(starts, dtype=np.int64)).to(self.device)
+        return Batch(*self.gather(starts_B), starts=starts)
+
+    def gather(self, starts_B: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x_BPNC, y_BFNO, observed_BFNO and labels_BFNO (see ``Batch``) of windows whose starts lie on the device.
+
+        Shapes depend on B alone and nothing waits for the device, so that the call can stand in a CUDA graph.
+        """
+        _form, past = self._form, self._form.past_steps
+        rows_BS = starts_B[:, None] + self._step_S
+        values_BSNC = self._values_TNC[rows_BS]
+        observed_BSNC = self._observed_TNC[rows_BS]
+        scaled_BSNC = self._readable(values_BSNC, observed_BSNC)
+        x_BPNC = scaled_BSNC[:, :past]
+        if self._time_TK.shape[1]:
+            time_BPNK = self._time_TK[rows_BS[:, :past]][:, :, None].expand(-1, -1, values_BSNC.shape[2], -1)
+            x_BPNC = torch.cat([x_BPNC, time_BPNK], dim=-1)
+        y_BFNO = values_BSNC[:, past:].index_select(-1, self._targets_O)
+        observed_BFNO = observed_BSNC[:, past:].index_select(-1, self._targets_O)
+        return x_BPNC.contiguous(), y_BFNO, observed_BFNO, scaled_BSNC[:, past:].index_select(-1, self._targets_O)
+
+    def _readable(self, values_BSNC: Tensor, observed_BSNC: Tensor) -> Tensor:
+        """``inputs.readable`` in PyTorch."""
+        scaled_BSNC = (values_BSNC - self._mean_C) / self._std_C
+        if self._form.missing_input == "zero":
+            return scaled_BSNC
+        scaled_BSNC = torch.where(observed_BSNC, scaled_BSNC, 0.0)
+        if self._form.missing_input == "mean":
+            return scaled_BSNC
+        step_BSNC = torch.where(observed_BSNC, self._step_S.view(1, -1, 1, 1), 0)
+        return scaled_BSNC.gather(1, step_BSNC.cummax(dim=1).values)

@@ -1,0 +1,167 @@
+"""The optimiser step with fixed shapes and no wait inside, so that a GPU can replay it as CUDA graphs.
+
+Everything that changes from step to step is a tensor at a fixed address: the windows' first rows, which of them count,
+the coins of scheduled sampling, the number of observed targets, the learning rate. Two graphs stand around the
+all-reduce: one for a micro-batch (gather, forward, backward), one for the update (norm, clipping, Adam). A batch that
+is not full, the last of an epoch, is filled up with windows whose targets do not count. An update with a non-finite
+gradient is masked, as a gradient scaler does it: neither weights nor moments move.
+
+Where a capture fails, or the device is a CPU, the same functions run launch by launch, and one line says so.
+
+Shape legend: B windows of one micro-batch, K micro-batches, F future steps.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from dcrnn_fast.data.batches import GlobalBatch
+from dcrnn_fast.data.dataset import Batch
+from dcrnn_fast.data.device_windows import DeviceWindows
+from dcrnn_fast.training.loss import error_sum, gradient_factor, loss_mean, original_units
+from dcrnn_fast.training.nvtx_ranges import nvtx_range
+from dcrnn_fast.training.optimizer import make_static
+from dcrnn_fast.training.run import Run
+from dcrnn_fast.training.step import Outcome, label_coins
+from dcrnn_fast.training.stopping import StopRequest
+
+_WARM_UPS = 3
+
+
+class StaticStep:
+    """Takes optimiser steps of ``run`` (fp32 or bf16) by replaying two CUDA graphs.
+
+    Made after a resumed state is in place: Adam's moments must exist, at the addresses that they keep.
+    """
+
+    def __init__(self, run: Run, say: Callable[[str], None]) -> None:
+        training, device = run.config.training, run.ranks.device
+        self._run = run
+        self._windows = run.device_windows or DeviceWindows(run.data, device)
+        pinned = device.type == "cuda"
+        self._host_starts_KB = torch.zeros(
+            training.accumulate, training.batch_size, dtype=torch.int64, pin_memory=pinned
+        )
+        self._host_counts_KB = torch.zeros(
+            training.accumulate, training.batch_size, dtype=torch.bool, pin_memory=pinned
+        )
+        self._host_coins_F = torch.zeros(run.model.future_steps, dtype=torch.bool, pin_memory=pinned)
+        self._starts_B = torch.zeros(training.batch_size, dtype=torch.int64, device=device)
+        self._counts_B = torch.zeros(training.batch_size, dtype=torch.bool, device=device)
+        self._coins_F = torch.zeros(run.model.future_steps, dtype=torch.bool, device=device)
+        self._observed = torch.ones((), dtype=run.gradients.buffer.dtype, device=device)
+        self._masked = torch.ones((), device=device)  # 1: the warm-up's updates change nothing
+        self._results = torch.zeros(3, dtype=run.gradients.buffer.dtype, device=device)
+        self._rate = make_static(run.optimizer, device)
+        self.micro_batch: Callable[[], None] = self._micro_batch
+        self.update: Callable[[], None] = self._update
+        self._capture(say)
+
+    def take(self, global_batch: GlobalBatch, step: int, rate: float, stop: StopRequest) -> Outcome | None:
+        """As ``EagerStep.take``: the only wait for the device is for the results of the whole step."""
+        run, ranks = self._run, self._run.ranks
+        with nvtx_range("data"):
+            micro_batches, observed_here = self._place(global_batch)
+        with nvtx_range("count"):
+            observed, asked_to_stop = ranks.sum_integers(observed_here, stop.requested)
+        if asked_to_stop:
+            return None
+        coins_F = label_coins(run, step)
+        if coins_F is not None:
+            self._host_coins_F.copy_(coins_F)
+            self._coins_F.copy_(self._host_coins_F, non_blocking=True)
+        self._observed.fill_(max(observed, 1))
+        self._rate.fill_(rate)
+        self._masked.zero_()
+        run.gradients.zero()
+        for k in range(micro_batches):
+            self._starts_B.copy_(self._host_starts_KB[k], non_blocking=True)
+            self._counts_B.copy_(self._host_counts_KB[k], non_blocking=True)
+            self.micro_batch()
+        with nvtx_range("all_reduce"):
+            ranks.sum_(run.gradients.buffer, "adding up gradients")
+        self.update()
+        total_value, loss, norm = self._results.tolist()  # waits for the device
+        return Outcome(total_value, loss, norm, observed, math.isfinite(loss) and math.isfinite(norm))
+
+    def _place(self, global_batch: GlobalBatch) -> tuple[int, int]:
+        """Puts this rank's windows where they are copied from; micro-batches with a window, and observed targets."""
+        ranks, training = self._run.ranks, self._run.config.training
+        placed = observed = 0
+        for windows in global_batch.share(ranks.rank, ranks.world, training.accumulate):
+            if len(windows) == 0:
+                continue
+            starts = self._run.data.train.starts_W[windows]
+            filled = np.full(training.batch_size, starts[0])
+            filled[: len(starts)] = starts
+            self._host_starts_KB[placed] = torch.from_numpy(filled)
+            self._host_counts_KB[placed] = torch.arange(training.batch_size) < len(starts)
+            observed += self._windows.count_observed(starts)
+            placed += 1
+        return placed, observed
+
+    def _micro_batch(self) -> None:
+        """Adds the gradient of the windows at ``_starts_B``; the launches of one graph."""
+        run, config = self._run, self._run.config.training
+        with nvtx_range("data"):
+            x_BPNC, y_BFNO, observed_BFNO, labels_BFNO = self._windows.gather(self._starts_B)
+            observed_BFNO = observed_BFNO & self._counts_B[:, None, None, None]
+        with nvtx_range("forward"):
+            batch = Batch(x_BPNC, y_BFNO, observed_BFNO, labels_BFNO, starts=np.empty(0, dtype=np.int64))
+            scaled_BFNO = run.predict(batch, None if config.teacher_forcing == "off" else self._coins_F)
+        with nvtx_range("loss"):
+            errors = error_sum(original_units(scaled_BFNO, run.mean_O, run.std_O), y_BFNO, observed_BFNO, config)
+        with nvtx_range("backward"):
+            (errors * (1.0 / self._observed)).backward()
+            run.gradients.error_sum.add_(errors.detach())
+
+    def _update(self) -> None:
+        """Norm, clipping and Adam on the summed gradient; the launches of the other graph."""
+        run, gradients, config = self._run, self._run.gradients, self._run.config.training
+        with nvtx_range("optimizer"):
+            loss = loss_mean(gradients.error_sum / self._observed, config)
+            factor = gradient_factor(loss, config)
+            if factor is not None:
+                gradients.gradient.mul_(factor)
+            norm = gradients.norm()
+            bad = ~(torch.isfinite(norm) & torch.isfinite(loss))
+            self._results.copy_(torch.stack([gradients.error_sum, loss, norm]))
+            gradients.clip(norm, config.clip_norm)
+            run.optimizer.found_inf = torch.maximum(bad.float(), self._masked)  # type: ignore[attr-defined]
+            run.optimizer.step()
+
+    def _capture(self, say: Callable[[str], None]) -> None:
+        run, device = self._run, self._run.ranks.device
+        self._starts_B.fill_(int(run.data.train.starts_W[0]))
+        if device.type != "cuda":
+            self._warm_up()
+            say(f"cuda graphs: the device is {device.type}; the same step runs launch by launch")
+            return
+        try:
+            beside = torch.cuda.Stream(device)
+            beside.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(beside):
+                for _ in range(_WARM_UPS):
+                    self._warm_up()
+            torch.cuda.current_stream(device).wait_stream(beside)
+            micro_batch, update = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+            with torch.cuda.graph(micro_batch):
+                self._micro_batch()
+            with torch.cuda.graph(update, pool=micro_batch.pool()):
+                self._update()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            say(f"cuda graphs: the capture failed ({reason}); the same step runs launch by launch")
+            return
+        self.micro_batch, self.update = micro_batch.replay, update.replay
+        say("cuda graphs: captured, one for a micro-batch and one for the update")
+
+    def _warm_up(self) -> None:
+        """Makes Adam's moments, and whatever is compiled or allocated on first use; changes no weight."""
+        self._run.gradients.zero()
+        self._micro_batch()
+        self._update()

@@ -1,0 +1,126 @@
+"""One optimiser step, launch by launch: gather, count, forward and backward of each micro-batch, all-reduce, update.
+
+Shape legend: B batch, F future steps, N nodes, O output channels.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.data.batches import GlobalBatch
+from dcrnn_fast.data.dataset import Batch
+from dcrnn_fast.model.scheduled_sampling import feed_label_coins
+from dcrnn_fast.training.loss import error_sum, gradient_factor, loss_value, original_units
+from dcrnn_fast.training.nvtx_ranges import nvtx_range
+from dcrnn_fast.training.optimizer import set_learning_rate
+from dcrnn_fast.training.run import Run
+from dcrnn_fast.training.stopping import StopRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step did; the same on every rank.
+
+    Attributes:
+        error_sum, loss: original units, over the global batch; norm: of the gradient before clipping.
+        observed: targets that the loss counts.
+        finite: loss and norm are; otherwise the weights were left alone.
+        only_overflow: not finite, and its cure is a smaller loss scale (fp16).
+    """
+
+    error_sum: float
+    loss: float
+    norm: float
+    observed: int
+    finite: bool
+    only_overflow: bool = False
+
+
+class EagerStep:
+    """Takes optimiser steps of ``run`` in any precision, on any device, with any batch size."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def take(self, global_batch: GlobalBatch, step: int, rate: float, stop: StopRequest) -> Outcome | None:
+        """Step number ``step`` at learning rate ``rate``; None: some rank was asked to stop, nothing was done.
+
+        The only wait for the device is marked. Every decision hangs on numbers that are the same on all ranks.
+        """
+        run, ranks, gradients = self._run, self._run.ranks, self._run.gradients
+        with nvtx_range("data"):
+            micro_batches, observed_here = micro_batches_of(run, global_batch)
+        with nvtx_range("count"):  # before the first backward: the divisor of every micro-batch's loss
+            observed, asked_to_stop = ranks.sum_integers(observed_here, stop.requested)
+        if asked_to_stop:
+            return None
+        accumulate_gradients(run, micro_batches, observed, label_coins(run, step))
+        with nvtx_range("all_reduce"):
+            ranks.sum_(gradients.buffer, "adding up gradients")
+        with nvtx_range("optimizer"):
+            loss = loss_value(gradients.error_sum, observed, run.config.training)
+            finish_gradient(run, loss)
+            norm = gradients.norm()
+            total_value, loss_, norm_ = torch.stack([gradients.error_sum, loss, norm]).tolist()  # waits for the device
+            finite = math.isfinite(norm_) and math.isfinite(loss_)
+            only_overflow = run.loss_scale.update(finite)
+            if finite:
+                gradients.clip(norm, run.config.training.clip_norm)
+                set_learning_rate(run.optimizer, rate)
+                run.optimizer.step()
+        return Outcome(total_value, loss_, norm_, observed, finite, only_overflow)
+
+
+def micro_batches_of(run: Run, global_batch: GlobalBatch) -> tuple[list[Batch], int]:
+    """This rank's windows of the global batch on its device, and how many observed targets they have.
+
+    Empty shares of a small last batch are left out.
+    """
+    shares = global_batch.share(run.ranks.rank, run.ranks.world, run.config.training.accumulate)
+    starts = [run.data.train.starts_W[windows] for windows in shares if len(windows)]
+    if run.device_windows is not None:
+        return [run.device_windows.batch(s) for s in starts], sum(run.device_windows.count_observed(s) for s in starts)
+    batches = [run.data.gather(s) for s in starts]
+    observed = sum(int(batch.observed_BFNO.sum()) for batch in batches)
+    return [batch.to(run.ranks.device) for batch in batches], observed
+
+
+def accumulate_gradients(run: Run, micro_batches: Sequence[Batch], observed: int, feed_label_F: Tensor | None) -> None:
+    """Fills ``run.gradients`` with this rank's part of the gradient of (error sum / ``observed``), and the error sum.
+
+    Args:
+        observed: observed targets of the global batch, over all ranks and micro-batches.
+    """
+    config, gradients = run.config.training, run.gradients
+    gradients.zero()
+    for batch in micro_batches:
+        with nvtx_range("forward"):
+            scaled_BFNO = run.predict(batch, feed_label_F)
+        with nvtx_range("loss"):
+            forecast_BFNO = original_units(scaled_BFNO, run.mean_O, run.std_O)
+            errors = error_sum(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO, config)
+        with nvtx_range("backward"):
+            (errors * (run.loss_scale.scale / max(observed, 1))).backward()
+            gradients.error_sum.add_(errors.detach())
+
+
+def finish_gradient(run: Run, loss: Tensor) -> None:
+    """After the all-reduce: undoes the loss scale, and for RMSE turns the mean's gradient into its root's."""
+    if run.loss_scale.scale != 1.0:
+        run.gradients.gradient.mul_(1.0 / run.loss_scale.scale)
+    factor = gradient_factor(loss, run.config.training)
+    if factor is not None:
+        run.gradients.gradient.mul_(factor)
+
+
+def label_coins(run: Run, step: int) -> Tensor | None:
+    """(F,) bool for this step, the same on every rank; None: the decoder reads its own forecasts."""
+    config = run.config.training
+    if config.teacher_forcing == "off":
+        return None
+    if config.teacher_forcing == "on":
+        return torch.ones(run.model.future_steps, dtype=torch.bool)
+    return feed_label_coins(config.seed, step, run.model.future_steps, config.sampling_decay)

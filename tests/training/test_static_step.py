@@ -1,0 +1,157 @@
+"""The step with fixed shapes: the same training as launch by launch, nothing in it that a CUDA graph cannot hold."""
+
+import copy
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dcrnn_fast.config.sections import Config, TrainingConfig
+from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.training.fit import fit
+from dcrnn_fast.training.run import Run, make_run
+from dcrnn_fast.training.static_step import StaticStep
+from dcrnn_fast.training.step import EagerStep, Outcome
+from dcrnn_fast.training.stopping import StopRequest
+from tests.capture_lint import CaptureLint
+from tests.training.rank_programs import debug_config
+
+TINY = ("--city-nodes", "5", "--city-days", "3", "--max-train-windows", "39", "--max-validation-windows", "20")
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def two_runs(*flags: str) -> tuple[Run, Run]:
+    config = debug_config(*TINY, "--batch-size", "8", *flags)
+    data = open_data(config.data, config.graph)
+    return make_run(config, data, Ranks()), make_run(config, data, Ranks())
+
+
+def epoch_of(run: Run, stepper: EagerStep | StaticStep) -> list[Outcome]:
+    run.model.train()
+    outcomes = [stepper.take(batch, k, 2.0**-7, StopRequest()) for k, batch in enumerate(run.batches.epoch(0))]
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("--loss", "rmse", "--accumulate", "3", "--teacher-forcing", "off"),
+        ("--loss", "huber", "--precision", "bf16", "--teacher-forcing", "on"),
+        ("--loss", "mse", "--optimizer", "adamw", "--weight-decay", "0.1", "--backend", "manual"),
+    ],
+    ids=" ".join,
+)
+def test_static_and_eager_steps_train_alike(flags: tuple[str, ...]) -> None:
+    eager, static = two_runs(*flags)
+    wanted, got = epoch_of(eager, EagerStep(eager)), epoch_of(static, StaticStep(static, quiet))
+    assert len(wanted) == len(got) == math.ceil(39 / (8 * eager.config.training.accumulate))
+    precise = eager.config.training.precision == "fp32"
+    for one, other in zip(wanted, got, strict=True):
+        assert (one.observed, one.finite) == (other.observed, other.finite)
+        assert other.loss == pytest.approx(one.loss, rel=1e-5 if precise else 1e-2)
+        assert other.norm == pytest.approx(one.norm, rel=1e-4 if precise else 0.05)
+    if precise:
+        for one, other in zip(eager.model.parameters(), static.model.parameters(), strict=True):
+            torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_can_be_captured() -> None:
+    _, run = two_runs("--backend", "manual", "--accumulate", "2")
+    stepper = StaticStep(run, quiet)
+    with CaptureLint() as lint:
+        stepper.micro_batch()
+        stepper.update()
+    assert lint.calls > 500
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool((x > 0).any()),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: torch.tensor(1.0) + x,
+        lambda x: torch.repeat_interleave(x, torch.arange(3)),
+    ],
+)
+def test_the_lint_sees_what_cannot_be_captured(wait) -> None:
+    with pytest.raises(RuntimeError, match="cannot stand in a CUDA graph"), CaptureLint():
+        wait(torch.linspace(-1, 1, 3))
+
+
+def test_a_wait_inside_an_operator_of_ours_is_seen(monkeypatch) -> None:
+    from dcrnn_fast.kernels.dcrnn_seq2seq import manual
+
+    before = manual._decoder_input
+
+    def waits(t, prediction_FNBO, labels_FNBO, feed_label_F):
+        if t and feed_label_F[t - 1]:
+            return labels_FNBO[t - 1]
+        return before(t, prediction_FNBO, labels_FNBO, feed_label_F)
+
+    _, run = two_runs("--backend", "manual")
+    stepper = StaticStep(run, quiet)
+    monkeypatch.setattr(manual, "_decoder_input", waits)
+    with pytest.raises(RuntimeError, match="cannot stand in a CUDA graph"), CaptureLint():
+        stepper.micro_batch()
+
+
+def test_warming_up_changes_nothing() -> None:
+    _, run = two_runs()
+    before = copy.deepcopy(run.model.state_dict())
+    StaticStep(run, quiet)
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+    for state in run.optimizer.state.values():
+        assert not state["exp_avg"].any()
+        assert not state["exp_avg_sq"].any()
+        assert state["step"] == 0
+
+
+def test_a_bad_step_moves_neither_weights_nor_moments() -> None:
+    _, run = two_runs()
+    stepper = StaticStep(run, quiet)
+    batches = list(run.batches.epoch(0))
+    good = stepper.take(batches[0], 0, 0.01, StopRequest())
+    assert good is not None
+    assert good.finite
+    before = copy.deepcopy((run.model.state_dict(), run.optimizer.state_dict()["state"]))
+    stepper._windows._values_TNC.fill_(math.nan)  # only windows' inputs and targets; counting is the host's
+    bad = stepper.take(batches[1], 1, 0.01, StopRequest())
+    assert bad is not None
+    assert not bad.finite
+    assert all(torch.equal(value, before[0][name]) for name, value in run.model.state_dict().items())
+    for number, state in run.optimizer.state_dict()["state"].items():
+        assert all(torch.equal(value, before[1][number][name]) for name, value in state.items())
+
+
+def test_fit_says_that_a_cpu_has_no_graphs_and_resumes_either_way(tmp_path: Path, capsys) -> None:
+    flags = (*TINY, "--batch-size", "8", "--save-every-epochs", "1", "--results")
+    whole = fit(debug_config(*flags, str(tmp_path / "whole"), "--epochs", "3", "--cuda-graphs"))
+    assert capsys.readouterr().out.count("cuda graphs: the device is cpu; the same step runs launch by launch") == 1
+    fit(debug_config(*flags, str(tmp_path / "half"), "--epochs", "1", "--cuda-graphs"))
+    static = fit(debug_config(*flags, str(tmp_path / "half"), "--epochs", "3", "--cuda-graphs", "--resume", "auto"))
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, static.model.state_dict()[name])
+    eager = fit(
+        debug_config(
+            *flags, str(tmp_path / "eager"), "--epochs", "3", "--resume",
+            str(tmp_path / "half" / "checkpoints" / "epoch_0001.pt"),
+        )
+    )  # fmt: skip
+    assert "cuda_graphs: was True, now False" in capsys.readouterr().out
+    rows = [row["train_loss"] for row in whole.history], [row["train_loss"] for row in eager.history]
+    np.testing.assert_allclose(rows[0], rows[1], rtol=1e-4)
+
+
+def test_fp16_is_refused() -> None:
+    with pytest.raises(UserError, match="cuda_graphs must be off with fp16"):
+        Config(training=TrainingConfig(cuda_graphs=True, precision="fp16"))
