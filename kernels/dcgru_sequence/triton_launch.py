@@ -151,6 +151,10 @@ def _gates(
     *,
     precision: str,
 ) -> None:
+    if x_NBC is not None and x_source is not None and precision == "tf32x3":
+        # Three accumulators and three products of each do not fit into the registers of one kernel.
+        convolve(x_NBC[None], x_source, pack.input_MCG, pack.bias_G, pre_NBG[None], None, precision, 3)
+        x_NBC = x_source = None
     _launch_gates(x_NBC, x_source, h_NBH, h_source, pack, pre_NBG, h_NBH, r_NBH, u_NBH, reset_NBH, precision, True)
 
 

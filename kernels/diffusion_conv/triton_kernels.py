@@ -219,7 +219,7 @@ def add_columns(
     """Keeps one term if wanted, and adds its products to one or three blocks of columns."""
     if HAS_Q:
         # Every group of columns diffuses; the first one keeps the terms.
-        store_rows(Q + m * C, y, row, valid & (column == 0), M * C, C, BC, UP)
+        store_rows(Q + m * C, y, row, valid & (column + tl.zeros_like(row) == 0), M * C, C, BC, UP)
     if PARTS == 3:
         acc0 = dot(y, load_weight(W, m, column, C, BC, PART, BO, O), acc0, PREC, UP)
         acc1 = dot(y, load_weight(W, m, column + PART, C, BC, PART, BO, O), acc1, PREC, UP)
