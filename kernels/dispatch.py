@@ -26,8 +26,8 @@ class Implementation:
     name: str
     run: Callable[..., object]
     why_not: Callable[[Tensor], str | None]
-    device: str | None = None
     self_checked: bool = False
+    device: str | None = None
 
     def refusal(self, op: str, x: Tensor) -> str | None:
         """Why it cannot run ``op`` here, or None."""
