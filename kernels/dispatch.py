@@ -19,15 +19,15 @@ class Implementation:
     """One way to compute an operator.
 
     ``why_not`` takes the operator's first tensor and returns the reason it cannot run here, or None if it can.
-    ``device``: the only kind of device that "auto" takes it for (and says why not); None: any.
     ``self_checked``: it must first agree with PyTorch on this very device (``selfcheck.py``).
+    ``device``: the only kind of device that "auto" takes it for, or says why not; None: any.
     """
 
     name: str
     run: Callable[..., object]
     why_not: Callable[[Tensor], str | None]
-    device: str | None = None
     self_checked: bool = False
+    device: str | None = None
 
     def refusal(self, op: str, x: Tensor) -> str | None:
         """Why it cannot run ``op`` here, or None."""

@@ -101,9 +101,12 @@ _CASES: dict[str, tuple[Run, list[tuple[int, ...]]]] = {
 def failure(operator: str, backend: str, x: Tensor) -> str | None:
     """Why ``operator`` of ``backend`` may not be used on x's device in its dtype, or None; checks on the first use.
 
-    A failure is warned of once. While the check itself runs, and while a program is only traced, nothing is refused.
+    A failure is warned of once. While the check itself runs, and while a program is only traced, nothing is refused;
+    nor in Triton's interpreter, which is no GPU.
     """
     if _running or operator not in _CASES or torch.compiler.is_compiling() or type(x) is not Tensor:
+        return None
+    if x.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
         return None
     problem = _verdict(operator, backend, x.device, _dtype_of(x)).problem
     return f"its self-check failed on this GPU: {problem}" if problem else None

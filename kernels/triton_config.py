@@ -4,6 +4,8 @@ Every entry was compiled offline for its architecture and held to a budget (``do
 registers, tensor-core instructions, 16-byte loads. None was timed on a GPU yet.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +22,23 @@ class Config:
     columns: int = 64
 
 
+_assumed: list[int] = []
+
+
+@contextmanager
+def assumed_architecture(arch: int) -> Iterator[None]:
+    """Block sizes as for ``arch``, whatever the device: to compile for GPUs that are not here."""
+    _assumed.append(arch)
+    try:
+        yield
+    finally:
+        _assumed.pop()
+
+
 def architecture(x: Tensor) -> int:
     """80, 90 or 100: the newest one in the table that the tensor's device is not older than; 90 on a CPU."""
+    if _assumed:
+        return _assumed[-1]
     if not x.is_cuda:
         return 90
     major, minor = torch.cuda.get_device_capability(x.device)
@@ -33,6 +50,29 @@ def config(kernel: str, x: Tensor, precision: str, width: int) -> Config:
     return lookup(kernel, architecture(x), precision, width)
 
 
+# (batch rows, warps) of a block by (architecture, arithmetic), for channels up to 64 and up to 128. More rows read the
+# weights less often; what bounds them is registers: 255 a thread, and each row has an accumulator for every column.
+_TABLE: dict[tuple[int, str], tuple[tuple[int, int], tuple[int, int]]] = {
+    (80, "low"): ((2, 4), (1, 8)),
+    (90, "low"): ((4, 8), (1, 8)),
+    (100, "low"): ((4, 8), (1, 8)),
+    (80, "tf32"): ((2, 8), (1, 8)),
+    (90, "tf32"): ((2, 8), (1, 8)),
+    (100, "tf32"): ((2, 8), (1, 8)),
+    (80, "tf32x3"): ((1, 8), (1, 8)),
+    (90, "tf32x3"): ((1, 8), (1, 8)),
+    (100, "tf32x3"): ((1, 8), (1, 8)),
+    # Epilogues of a GEMM: nothing but loads, activations and stores.
+    (80, "strict"): ((2, 4), (1, 4)),
+    (90, "strict"): ((2, 4), (1, 4)),
+    (100, "strict"): ((2, 4), (1, 4)),
+}
+# The gates' kernel has three accumulators where x is not hoisted, and on sm_100 only 128 registers for eight warps.
+_EXCEPTIONS = {("gates", 100, "low", 64): (2, 4)}
+
+
 def lookup(kernel: str, arch: int, precision: str, width: int) -> Config:
-    """The table's entry."""
-    return Config(4, 8)
+    """The table's entry; ``precision`` is a plan's: low, tf32, tf32x3 or strict."""
+    column = 64 if width <= 64 else 128
+    rows, warps = _EXCEPTIONS.get((kernel, arch, precision, column)) or _TABLE[arch, precision][column > 64]
+    return Config(rows, warps)

@@ -5,8 +5,8 @@ The rules:
 - **diffusion**. ``tile`` (see ``tiles.py``) where a tile's union of neighbours has at most 128 nodes on average: a
   program then loads at most 8 rows for a node, mostly 2 to 5. Else ``dense`` where the stacked terms have at least one
   entry in 80 (a GEMM over all of them is then faster than gathering the few). Else ``gather``, entry by entry.
-- **product**. ``fused`` with diffusion and activations in one kernel while H, C <= 128, so that a weight's tile fits
-  beside the accumulators. Else ``gemm``: gather, the library's GEMM, and an epilogue kernel.
+- **product**. ``fused`` with diffusion and activations in one kernel while H and C are at most 128 (64 in float32), so
+  that a weight's tile fits beside the accumulators. Else ``gemm``: gather, the library's GEMM, and an epilogue kernel.
 - **float32**. ``tf32x3`` (three tf32 products, the error of float32) while PyTorch's float32 matmul precision is
   "highest"; ``tf32`` when it is "high" or "medium"; ``strict`` only by name, and always for float64 on a GPU: it means
   ``gemm``, because a float32 tile without tensor cores spills its registers.
@@ -41,7 +41,7 @@ LARGEST_MEAN_UNION = 128
 # Slots of a union that a kernel loads at once; larger unions go through in chunks.
 LARGEST_CHUNK = 128
 LARGEST_DENSE_SPARSITY = 80
-LARGEST_FUSED_WIDTH = 128
+LARGEST_FUSED_WIDTH = {"low": 128, "tf32": 64, "tf32x3": 64, "strict": 0}
 LARGEST_HOISTED_ROWS = 65536
 
 
@@ -105,9 +105,10 @@ def make_plan(terms: DiffusionTerms, dtype: torch.dtype, batch: int, channels: i
     """The plan of a call; the graph's part is made once and kept."""
     precision = _precision(dtype, words)
     widest = max(channels, units)
-    product = words.product or ("gemm" if widest > LARGEST_FUSED_WIDTH else "fused")
-    if precision == "strict":
-        product = "gemm"
+    fits = widest <= LARGEST_FUSED_WIDTH[precision]
+    if words.product == "fused" and not fits:
+        raise ValueError(f"DCRNN_FAST_TRITON: fused kernels take no {widest} channels or units in this precision")
+    product = words.product or ("fused" if fits else "gemm")
     diffusion = words.diffusion
     if product == "gemm":
         # Its gather writes the terms side by side, as one GEMM wants them.

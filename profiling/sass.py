@@ -23,7 +23,8 @@ _RESOURCES = re.compile(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) L
 _FUNCTION = re.compile(r"^\s*Function : (\S+)", re.MULTILINE)
 _OPCODE = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
 _TENSOR_CORE = re.compile(r"^(UTC)?[A-Z]*MMA")
-_ATOMICS = ("ATOM", "RED.", "RED ", "REDG", "REDUX.ATOM", "UBLKRED", "UTMAREDG")
+# Not ATOMS and UTCATOMSWS, with which a block gets its tensor memory, nor REDUX, which adds up a warp.
+_ATOMICS = {"ATOM", "ATOMG", "RED", "REDG", "UBLKRED", "UTMAREDG"}
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Sass:
 
     @property
     def atomics(self) -> int:
-        """Atomic operations on memory, with and without a result."""
-        return sum(n for name, n in self.opcodes.items() if name == "RED" or name.startswith(_ATOMICS))
+        """Atomic operations on global memory, with and without a result."""
+        return sum(n for name, n in self.opcodes.items() if name.split(".")[0] in _ATOMICS)
 
     @property
     def tensor_core(self) -> dict[str, int]:

@@ -22,9 +22,9 @@ from dcrnn_fast.kernels.triton_runtime import why_not_triton
 from dcrnn_fast.kernels.weights import CellWeights
 
 IMPLEMENTATIONS = (
-    Implementation("cpu", dcgru_sequence_cpu, why_not_cpu, "cpu"),
-    Implementation("triton", dcgru_sequence_triton, why_not_triton, "cuda"),
-    Implementation("cuda", dcgru_sequence_cuda, why_not_cuda, "cuda", self_checked=True),
+    Implementation("cpu", dcgru_sequence_cpu, why_not_cpu, device="cpu"),
+    Implementation("triton", dcgru_sequence_triton, why_not_triton, self_checked=True, device="cuda"),
+    Implementation("cuda", dcgru_sequence_cuda, why_not_cuda, self_checked=True, device="cuda"),
     Implementation("manual", dcgru_sequence_manual, always),
     Implementation("specification", dcgru_sequence_specification, always),
 )

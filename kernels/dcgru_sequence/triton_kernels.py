@@ -18,6 +18,7 @@ from dcrnn_fast.kernels.diffusion_conv.triton_kernels import (
     first_union,
     load_rows,
     load_weight,
+    narrow,
     program_rows,
     store_rows,
 )
@@ -27,6 +28,55 @@ from dcrnn_fast.kernels.diffusion_conv.triton_kernels import (
 def tanh(x):
     """libdevice has one, the interpreter does not."""
     return 2.0 * tl.sigmoid(2.0 * x) - 1.0
+
+
+@triton.jit
+def add_gates(
+    y,
+    W,
+    m,
+    K: tl.constexpr,
+    BK: tl.constexpr,
+    H: tl.constexpr,
+    BH: tl.constexpr,
+    acc_r,
+    acc_u,
+    PREC: tl.constexpr,
+    UP: tl.constexpr,
+):
+    """Adds one term's products to the gates' accumulators."""
+    acc_r = dot(y, load_weight(W, m, 0, K, BK, H, BH, 3 * H), acc_r, PREC, UP)
+    acc_u = dot(y, load_weight(W, m, H, K, BK, H, BH, 3 * H), acc_u, PREC, UP)
+    return acc_r, acc_u
+
+
+@triton.jit
+def add_back(
+    q,
+    m,
+    gate,
+    WX,
+    WH,
+    Q,
+    row,
+    valid,
+    M: tl.constexpr,
+    C: tl.constexpr,
+    BC: tl.constexpr,
+    H: tl.constexpr,
+    BH: tl.constexpr,
+    dh,
+    dx,
+    PREC: tl.constexpr,
+    UP: tl.constexpr,
+    HAS_DX: tl.constexpr,
+):
+    """Keeps one term's diffused gradient of a gate, and adds its products with transposed weights."""
+    store_rows(Q + (gate * M + m) * H, q, row, valid, 3 * M * H, H, BH, UP)
+    dh = dot(q, tl.trans(load_weight(WH, m, gate * H, H, BH, H, BH, 3 * H)), dh, PREC, UP)
+    if HAS_DX:
+        dx = dot(q, tl.trans(load_weight(WX, m, gate * H, C, BC, H, BH, 3 * H)), dx, PREC, UP)
+    return dh, dx
 
 
 @triton.jit
@@ -48,6 +98,7 @@ def gates_kernel(
     RESET,
     N,
     B,
+    terms,
     U: tl.constexpr,
     M: tl.constexpr,
     C: tl.constexpr,
@@ -83,42 +134,38 @@ def gates_kernel(
         acc_u = tl.zeros((rows, BH), dtype=ACC) + tl.load(BIAS + H + o, mask=o < H, other=0.0).to(ACC)[None, :]
         acc_c = tl.zeros((rows, BH), dtype=ACC) + tl.load(BIAS + 2 * H + o, mask=o < H, other=0.0).to(ACC)[None, :]
         first_x = first_union(X, INDEX, t, count, b0, B, U, C, BC, BB, UC, WIDE, FUSED)
-        for m in tl.static_range(M):
-            if m == 0:
-                y_x = load_rows(X, row, valid, C, C, BC)
-            else:
-                y_x = diffused_term(
-                    m, first_x, X, Y_X, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
-                    U, M, C, BC, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
-                )  # fmt: skip
-            acc_r = dot(y_x, load_weight(WX, m, 0, C, BC, H, BH, 3 * H), acc_r, PREC, UP)
-            acc_u = dot(y_x, load_weight(WX, m, H, C, BC, H, BH, 3 * H), acc_u, PREC, UP)
+        y_x = load_rows(X, row, valid, C, C, BC)
+        acc_r, acc_u = add_gates(y_x, WX, 0, C, BC, H, BH, acc_r, acc_u, PREC, UP)
+        acc_c = dot(y_x, load_weight(WX, 0, 2 * H, C, BC, H, BH, 3 * H), acc_c, PREC, UP)
+        for m in range(1, terms):
+            y_x = diffused_term(
+                m, first_x, X, Y_X, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
+                U, M, C, BC, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
+            )  # fmt: skip
+            acc_r, acc_u = add_gates(y_x, WX, m, C, BC, H, BH, acc_r, acc_u, PREC, UP)
             acc_c = dot(y_x, load_weight(WX, m, 2 * H, C, BC, H, BH, 3 * H), acc_c, PREC, UP)
-        store_rows(PRE + 2 * H, acc_c, row, valid, 3 * H, H, BH)
+        store_rows(PRE + 2 * H, acc_c, row, valid, 3 * H, H, BH, UP)
     else:
         acc_r = load_rows(PRE, row, valid, 3 * H, H, BH).to(ACC)
         acc_u = load_rows(PRE + H, row, valid, 3 * H, H, BH).to(ACC)
     h = load_rows(H_BEFORE, row, valid, H, H, BH)
     if STATE:
         first_h = first_union(H_BEFORE, INDEX, t, count, b0, B, U, H, BH, BB, UC, WIDE, FUSED)
-        for m in tl.static_range(M):
-            if m == 0:
-                y_h = h
-            else:
-                y_h = diffused_term(
-                    m, first_h, H_BEFORE, Y_H, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
-                    U, M, H, BH, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
-                )  # fmt: skip
-            acc_r = dot(y_h, load_weight(WH, m, 0, H, BH, H, BH, 3 * H), acc_r, PREC, UP)
-            acc_u = dot(y_h, load_weight(WH, m, H, H, BH, H, BH, 3 * H), acc_u, PREC, UP)
+        acc_r, acc_u = add_gates(h, WH, 0, H, BH, H, BH, acc_r, acc_u, PREC, UP)
+        for m in range(1, terms):
+            y_h = diffused_term(
+                m, first_h, H_BEFORE, Y_H, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
+                U, M, H, BH, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
+            )  # fmt: skip
+            acc_r, acc_u = add_gates(y_h, WH, m, H, BH, H, BH, acc_r, acc_u, PREC, UP)
     else:
         acc_r += load_rows(STATE_PRE, row, valid, 2 * H, H, BH).to(ACC)
         acc_u += load_rows(STATE_PRE + H, row, valid, 2 * H, H, BH).to(ACC)
     # What is saved is what is used: the backward pass recomputes r*h from the rounded r.
-    r = tl.sigmoid(acc_r).to(R.dtype.element_ty)
-    store_rows(R, r, row, valid, H, H, BH)
-    store_rows(UPDATE, tl.sigmoid(acc_u), row, valid, H, H, BH)
-    store_rows(RESET, r.to(ACC) * h.to(ACC), row, valid, H, H, BH)
+    r = narrow(tl.sigmoid(acc_r), R.dtype.element_ty, UP)
+    store_rows(R, r, row, valid, H, H, BH, UP)
+    store_rows(UPDATE, tl.sigmoid(acc_u), row, valid, H, H, BH, UP)
+    store_rows(RESET, r.to(ACC) * h.to(ACC), row, valid, H, H, BH, UP)
 
 
 @triton.jit
@@ -137,6 +184,7 @@ def candidate_kernel(
     H_AFTER,
     N,
     B,
+    terms,
     U: tl.constexpr,
     M: tl.constexpr,
     H: tl.constexpr,
@@ -164,22 +212,21 @@ def candidate_kernel(
         if FUSED:
             count = tl.load(COUNT + t)
         first = first_union(RESET, INDEX, t, count, b0, B, U, H, BH, BB, UC, WIDE, FUSED)
-        for m in tl.static_range(M):
-            if m == 0:
-                y = load_rows(RESET, row, valid, H, H, BH)
-            else:
-                y = diffused_term(
-                    m, first, RESET, Y, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
-                    U, M, H, BH, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
-                )  # fmt: skip
+        y = load_rows(RESET, row, valid, H, H, BH)
+        acc = dot(y, load_weight(WH, 0, 2 * H, H, BH, H, BH, 3 * H), acc, PREC, UP)
+        for m in range(1, terms):
+            y = diffused_term(
+                m, first, RESET, Y, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
+                U, M, H, BH, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
+            )  # fmt: skip
             acc = dot(y, load_weight(WH, m, 2 * H, H, BH, H, BH, 3 * H), acc, PREC, UP)
     else:
         acc += load_rows(STATE_PRE, row, valid, H, H, BH).to(ACC)
     c = tanh(acc)
     u = load_rows(UPDATE, row, valid, H, H, BH).to(ACC)
     h = load_rows(H_BEFORE, row, valid, H, H, BH).to(ACC)
-    store_rows(CANDIDATE, c, row, valid, H, H, BH)
-    store_rows(H_AFTER, u * h + (1.0 - u) * c, row, valid, H, H, BH)
+    store_rows(CANDIDATE, c, row, valid, H, H, BH, UP)
+    store_rows(H_AFTER, u * h + (1.0 - u) * c, row, valid, H, H, BH, UP)
 
 
 @triton.jit
@@ -192,6 +239,7 @@ def begin_gradient_kernel(
     size,
     BLOCK: tl.constexpr,
     ACC: tl.constexpr,
+    UP: tl.constexpr,
     WIDE: tl.constexpr,
     HAS_OUTSIDE: tl.constexpr,
 ):
@@ -207,7 +255,7 @@ def begin_gradient_kernel(
         tl.store(DH + at, dh, mask=valid)
     u = tl.load(UPDATE + at, mask=valid, other=0.0).to(ACC)
     c = tl.load(CANDIDATE + at, mask=valid, other=0.0).to(ACC)
-    tl.store(DPRE + at, (dh * (1.0 - u) * (1.0 - c * c)).to(DPRE.dtype.element_ty), mask=valid)
+    tl.store(DPRE + at, narrow(dh * (1.0 - u) * (1.0 - c * c), DPRE.dtype.element_ty, UP), mask=valid)
 
 
 @triton.jit
@@ -231,6 +279,7 @@ def candidate_gradient_kernel(
     Q,
     N,
     B,
+    terms,
     U: tl.constexpr,
     M: tl.constexpr,
     C: tl.constexpr,
@@ -264,32 +313,28 @@ def candidate_gradient_kernel(
         d_reset = tl.zeros((rows, BH), dtype=ACC)
         dx = tl.zeros((rows, BC), dtype=ACC)
         first = first_union(DPRE, INDEX, t, count, b0, B, U, H, BH, BB, UC, WIDE, FUSED)
-        for m in tl.static_range(M):
-            if m == 0:
-                q = load_rows(DPRE, row, valid, H, H, BH)
-            else:
-                q = diffused_term(
-                    m, first, DPRE, Y, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
-                    U, M, H, BH, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
-                )  # fmt: skip
-            store_rows(Q + (2 * M + m) * H, q, row, valid, 3 * M * H, H, BH)
-            d_reset = dot(q, tl.trans(load_weight(WH, m, 2 * H, H, BH, H, BH, 3 * H)), d_reset, PREC, UP)
-            if HAS_DX:
-                dx = dot(q, tl.trans(load_weight(WX, m, 2 * H, C, BC, H, BH, 3 * H)), dx, PREC, UP)
+        q = load_rows(DPRE, row, valid, H, H, BH)
+        d_reset, dx = add_back(q, 0, 2, WX, WH, Q, row, valid, M, C, BC, H, BH, d_reset, dx, PREC, UP, HAS_DX)
+        for m in range(1, terms):
+            q = diffused_term(
+                m, first, DPRE, Y, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
+                U, M, H, BH, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
+            )  # fmt: skip
+            d_reset, dx = add_back(q, m, 2, WX, WH, Q, row, valid, M, C, BC, H, BH, d_reset, dx, PREC, UP, HAS_DX)
     else:
         d_reset = load_rows(THROUGH + C, row, valid, C + H, H, BH).to(ACC)
         if HAS_DX:
             dx = load_rows(THROUGH, row, valid, C + H, C, BC).to(ACC)
     if HAS_DX:
-        store_rows(DX, dx, row, valid, C, C, BC)
+        store_rows(DX, dx, row, valid, C, C, BC, UP)
     h = load_rows(H_BEFORE, row, valid, H, H, BH).to(ACC)
     r = load_rows(R, row, valid, H, H, BH).to(ACC)
-    store_rows(DR_PRE, d_reset * h * r * (1.0 - r), row, valid, H, H, BH)
+    store_rows(DR_PRE, d_reset * h * r * (1.0 - r), row, valid, H, H, BH, UP)
     u = load_rows(UPDATE, row, valid, H, H, BH).to(ACC)
     c = load_rows(CANDIDATE, row, valid, H, H, BH).to(ACC)
     dh = load_rows(DH, row, valid, H, H, BH)
-    store_rows(DU_PRE, dh * (h - c) * u * (1.0 - u), row, valid, H, H, BH)
-    store_rows(DH, dh * u + d_reset * r, row, valid, H, H, BH)
+    store_rows(DU_PRE, dh * (h - c) * u * (1.0 - u), row, valid, H, H, BH, UP)
+    store_rows(DH, dh * u + d_reset * r, row, valid, H, H, BH, UP)
 
 
 @triton.jit
@@ -309,6 +354,7 @@ def gates_gradient_kernel(
     Q,
     N,
     B,
+    terms,
     U: tl.constexpr,
     M: tl.constexpr,
     C: tl.constexpr,
@@ -338,35 +384,27 @@ def gates_gradient_kernel(
         dh = tl.zeros((rows, BH), dtype=ACC)
         dx = tl.zeros((rows, BC), dtype=ACC)
         first_r = first_union(DR_PRE, INDEX, t, count, b0, B, U, H, BH, BB, UC, WIDE, FUSED)
-        for m in tl.static_range(M):
-            if m == 0:
-                q_r = load_rows(DR_PRE, row, valid, H, H, BH)
-            else:
-                q_r = diffused_term(
-                    m, first_r, DR_PRE, Y_R, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
-                    U, M, H, BH, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
-                )  # fmt: skip
-            store_rows(Q + m * H, q_r, row, valid, 3 * M * H, H, BH)
-            dh = dot(q_r, tl.trans(load_weight(WH, m, 0, H, BH, H, BH, 3 * H)), dh, PREC, UP)
-            if HAS_DX:
-                dx = dot(q_r, tl.trans(load_weight(WX, m, 0, C, BC, H, BH, 3 * H)), dx, PREC, UP)
+        q_r = load_rows(DR_PRE, row, valid, H, H, BH)
+        dh, dx = add_back(q_r, 0, 0, WX, WH, Q, row, valid, M, C, BC, H, BH, dh, dx, PREC, UP, HAS_DX)
+        for m in range(1, terms):
+            q_r = diffused_term(
+                m, first_r, DR_PRE, Y_R, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
+                U, M, H, BH, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
+            )  # fmt: skip
+            dh, dx = add_back(q_r, m, 0, WX, WH, Q, row, valid, M, C, BC, H, BH, dh, dx, PREC, UP, HAS_DX)
         first_u = first_union(DU_PRE, INDEX, t, count, b0, B, U, H, BH, BB, UC, WIDE, FUSED)
-        for m in tl.static_range(M):
-            if m == 0:
-                q_u = load_rows(DU_PRE, row, valid, H, H, BH)
-            else:
-                q_u = diffused_term(
-                    m, first_u, DU_PRE, Y_U, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
-                    U, M, H, BH, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
-                )  # fmt: skip
-            store_rows(Q + (M + m) * H, q_u, row, valid, 3 * M * H, H, BH)
-            dh = dot(q_u, tl.trans(load_weight(WH, m, H, H, BH, H, BH, 3 * H)), dh, PREC, UP)
-            if HAS_DX:
-                dx = dot(q_u, tl.trans(load_weight(WX, m, H, C, BC, H, BH, 3 * H)), dx, PREC, UP)
+        q_u = load_rows(DU_PRE, row, valid, H, H, BH)
+        dh, dx = add_back(q_u, 0, 1, WX, WH, Q, row, valid, M, C, BC, H, BH, dh, dx, PREC, UP, HAS_DX)
+        for m in range(1, terms):
+            q_u = diffused_term(
+                m, first_u, DU_PRE, Y_U, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
+                U, M, H, BH, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
+            )  # fmt: skip
+            dh, dx = add_back(q_u, m, 1, WX, WH, Q, row, valid, M, C, BC, H, BH, dh, dx, PREC, UP, HAS_DX)
     else:
         dh = load_rows(THROUGH + C, row, valid, C + H, H, BH).to(ACC)
         if HAS_DX:
             dx = load_rows(THROUGH, row, valid, C + H, C, BC).to(ACC)
-    store_rows(DH, dh + load_rows(DH, row, valid, H, H, BH), row, valid, H, H, BH)
+    store_rows(DH, dh + load_rows(DH, row, valid, H, H, BH), row, valid, H, H, BH, UP)
     if HAS_DX:
-        store_rows(DX, dx + load_rows(DX, row, valid, C, C, BC), row, valid, C, C, BC)
+        store_rows(DX, dx + load_rows(DX, row, valid, C, C, BC), row, valid, C, C, BC, UP)

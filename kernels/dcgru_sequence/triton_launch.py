@@ -151,6 +151,10 @@ def _gates(
     *,
     precision: str,
 ) -> None:
+    if x_NBC is not None and x_source is not None and precision == "tf32x3":
+        # Three accumulators and three products of each do not fit into the registers of one kernel.
+        convolve(x_NBC[None], x_source, pack.input_MCG, pack.bias_G, pre_NBG[None], None, precision, 3)
+        x_NBC = x_source = None
     _launch_gates(x_NBC, x_source, h_NBH, h_source, pack, pre_NBG, h_NBH, r_NBH, u_NBH, reset_NBH, precision, True)
 
 
@@ -193,6 +197,7 @@ def _launch_gates(
             "RESET": reset_NBH,
             "N": N,
             "B": B,
+            "terms": pack.state_MHG.shape[0],
         },
         {
             **constants,
@@ -256,6 +261,7 @@ def _launch_candidate(
             "H_AFTER": h_after_NBH,
             "N": N,
             "B": B,
+            "terms": pack.state_MHG.shape[0],
         },
         {**constants, **how, "WIDE": is_wide([pre_NBG, terms]), "STATE": state},
         warps=chosen.warps,
@@ -278,6 +284,7 @@ def _begin_gradient(dh_NBH: Tensor, outside_NBH: Tensor | None, u_NBH: Tensor, c
         {
             "BLOCK": ELEMENTS,
             "ACC": wide_type(dpre_NBH.dtype),
+            "UP": interpreted(),
             "WIDE": is_wide([dh_NBH]),
             "HAS_OUTSIDE": outside_NBH is not None,
         },
@@ -349,6 +356,7 @@ def _launch_candidate_gradient(
             "Q": q_NBJ,
             "N": N,
             "B": B,
+            "terms": pack.state_MHG.shape[0],
         },
         {
             **constants,
@@ -416,6 +424,7 @@ def _launch_gates_gradient(
             "Q": q_NBJ,
             "N": N,
             "B": B,
+            "terms": pack.state_MHG.shape[0],
         },
         {
             **constants,
@@ -542,6 +551,7 @@ def _head(
             "BH": block(H),
             "ROWS": size,
             "ACC": wide_type(h_NBH.dtype),
+            "UP": interpreted(),
             "WIDE": is_wide([h_NBH, label_NBO]),
         },
         warps=4,
@@ -579,6 +589,7 @@ def _head_gradient(
             "BH": block(H),
             "ROWS": size,
             "ACC": wide_type(weight_OH.dtype),
+            "UP": interpreted(),
             "WIDE": is_wide([dh_NBH, grad_NBO]),
             "HAS_DX": dx_NBO is not None,
             "HAS_DLABEL": dlabel_NBO is not None,

@@ -23,9 +23,9 @@ from dcrnn_fast.kernels.triton_runtime import why_not_triton
 from dcrnn_fast.kernels.weights import CellWeights
 
 IMPLEMENTATIONS = (
-    Implementation("cpu", dcrnn_seq2seq_cpu, why_not_cpu, "cpu"),
-    Implementation("triton", dcrnn_seq2seq_triton, why_not_triton, "cuda"),
-    Implementation("cuda", dcrnn_seq2seq_cuda, why_not_cuda, "cuda", self_checked=True),
+    Implementation("cpu", dcrnn_seq2seq_cpu, why_not_cpu, device="cpu"),
+    Implementation("triton", dcrnn_seq2seq_triton, why_not_triton, self_checked=True, device="cuda"),
+    Implementation("cuda", dcrnn_seq2seq_cuda, why_not_cuda, self_checked=True, device="cuda"),
     Implementation("manual", dcrnn_seq2seq_manual, always),
     Implementation("specification", dcrnn_seq2seq_specification, always),
 )

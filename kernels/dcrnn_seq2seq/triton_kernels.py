@@ -8,6 +8,8 @@ Shape legend: O output channels, H units, BH its block, ROWS (node, batch) rows 
 import triton
 import triton.language as tl
 
+from dcrnn_fast.kernels.diffusion_conv.triton_kernels import narrow
+
 
 @triton.jit
 def head_kernel(
@@ -24,6 +26,7 @@ def head_kernel(
     BH: tl.constexpr,
     ROWS: tl.constexpr,
     ACC: tl.constexpr,
+    UP: tl.constexpr,
     WIDE: tl.constexpr,
 ):
     """PREDICTION = H_NOW Wᵀ + BIAS; NEXT is it, or LABEL where FEED_LABEL says so."""
@@ -38,7 +41,7 @@ def head_kernel(
         w = tl.load(W + o * H + k, mask=k < H, other=0.0).to(ACC)
         y = tl.sum(h * w[None, :], axis=1) + tl.load(BIAS + o).to(ACC)
         # The rounded prediction is what is returned, and so what is fed back.
-        y = y.to(PREDICTION.dtype.element_ty)
+        y = narrow(y, PREDICTION.dtype.element_ty, UP)
         tl.store(PREDICTION + row * O + o, y, mask=valid)
         label = tl.load(LABEL + row * O + o, mask=valid, other=0.0)
         tl.store(NEXT + row * O + o, tl.where(feed, label, y), mask=valid)
@@ -59,6 +62,7 @@ def head_gradient_kernel(
     BH: tl.constexpr,
     ROWS: tl.constexpr,
     ACC: tl.constexpr,
+    UP: tl.constexpr,
     WIDE: tl.constexpr,
     HAS_DX: tl.constexpr,
     HAS_DLABEL: tl.constexpr,
@@ -79,8 +83,9 @@ def head_gradient_kernel(
             dx = tl.load(DX + row * O + o, mask=valid, other=0.0).to(ACC)
             total += tl.where(feed, 0.0, dx)
             if HAS_DLABEL:
-                tl.store(DLABEL + row * O + o, tl.where(feed, dx, 0.0).to(DLABEL.dtype.element_ty), mask=valid)
+                dlabel = narrow(tl.where(feed, dx, 0.0), DLABEL.dtype.element_ty, UP)
+                tl.store(DLABEL + row * O + o, dlabel, mask=valid)
         w = tl.load(W + o * H + k, mask=k < H, other=0.0).to(ACC)
         dh += total[:, None] * w[None, :]
-        tl.store(TOTAL + row * O + o, total.to(TOTAL.dtype.element_ty), mask=valid)
+        tl.store(TOTAL + row * O + o, narrow(total, TOTAL.dtype.element_ty, UP), mask=valid)
     tl.store(at, dh, mask=mask)

@@ -5,8 +5,9 @@ over all terms is loaded once; each term is then a small dense matrix times that
 terms were diffused before (``FUSED`` false), they are loaded instead. Rows of unions beyond one chunk are loaded again
 for each term: few tiles have them.
 
-``UP`` is true in the interpreter, whose arithmetic on bfloat16 works on bit patterns: there every operand is widened
-before it is computed with. Nothing here computes on low-precision values outside of ``dot``.
+``UP`` is true in the interpreter, whose arithmetic on bfloat16 works on bit patterns and whose casts to it truncate:
+there every operand is widened before it is computed with, and rounded to nearest before it is narrowed. Nothing here
+computes on low-precision values outside of ``dot``.
 
 Shape legend: N nodes, B batch, C input channels, K channels of a source, H units, O output channels, M terms, U slots
 of a union, UC slots of a chunk, BB, BK, BO: blocks of batch rows, channels, output columns (powers of two).
@@ -23,7 +24,18 @@ def dot(a, b, acc, PREC: tl.constexpr, UP: tl.constexpr):
     """acc + a b, summed in acc's dtype."""
     if UP:
         return tl.dot(a.to(acc.dtype), b.to(acc.dtype), acc, input_precision="ieee", out_dtype=acc.dtype)
-    return tl.dot(a, b, acc, input_precision=PREC)
+    else:
+        return tl.dot(a, b, acc, input_precision=PREC)
+
+
+@triton.jit
+def narrow(value, DTYPE: tl.constexpr, UP: tl.constexpr):
+    """``value`` (float32 or wider) rounded to nearest even in another dtype, as GPUs cast."""
+    if UP and tl.bfloat16 == DTYPE:
+        bits = value.to(tl.uint32, bitcast=True)
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        value = tl.where(value != value, value, rounded.to(tl.float32, bitcast=True))
+    return value.to(DTYPE)
 
 
 @triton.jit
@@ -44,18 +56,21 @@ def load_rows(S, row, valid, stride: tl.constexpr, K: tl.constexpr, BK: tl.const
     k = tl.arange(0, BK)
     if BK == K:
         return tl.load(S + row[:, None] * stride + k[None, :], mask=valid[:, None], other=0.0)
-    return tl.load(S + row[:, None] * stride + k[None, :], mask=valid[:, None] & (k < K)[None, :], other=0.0)
+    else:
+        return tl.load(S + row[:, None] * stride + k[None, :], mask=valid[:, None] & (k < K)[None, :], other=0.0)
 
 
 @triton.jit
-def store_rows(S, value, row, valid, stride: tl.constexpr, K: tl.constexpr, BK: tl.constexpr):
-    """The counterpart of ``load_rows``; rounds to the tensor's dtype."""
+def store_rows(S, value, row, valid, stride: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, UP: tl.constexpr):
+    """The counterpart of ``load_rows``; rounds to the tensor's dtype what is not of it."""
     k = tl.arange(0, BK)
     if BK == K:
         mask = valid[:, None]
     else:
         mask = valid[:, None] & (k < K)[None, :]
-    tl.store(S + row[:, None] * stride + k[None, :], value.to(S.dtype.element_ty), mask=mask)
+    if value.dtype != S.dtype.element_ty:
+        value = narrow(value, S.dtype.element_ty, UP)
+    tl.store(S + row[:, None] * stride + k[None, :], value, mask=mask)
 
 
 @triton.jit
@@ -68,7 +83,8 @@ def load_weight(
     at = W + (m * K + k)[:, None] * STRIDE + column + o[None, :]
     if BK == K and BO == PART:
         return tl.load(at)
-    return tl.load(at, mask=(k < K)[:, None] & (o < PART)[None, :], other=0.0)
+    else:
+        return tl.load(at, mask=(k < K)[:, None] & (o < PART)[None, :], other=0.0)
 
 
 @triton.jit
@@ -123,7 +139,8 @@ def first_union(
     """The chunk that all terms share; nothing where the terms were diffused before."""
     if FUSED:
         return load_union(S, INDEX, t, 0, count, b0, B, U, K, BK, BB, UC, WIDE)
-    return 0
+    else:
+        return 0
 
 
 @triton.jit
@@ -155,21 +172,64 @@ def diffused_term(
     MORE: tl.constexpr,
 ):
     """(SIDE*BB, BK): term m (1 .. M-1) of the program's rows, rounded to the source's dtype."""
-    if not FUSED:
+    if FUSED:
+        tile = t
+        if WIDE:
+            tile = tile.to(tl.int64)
+        side = (tile * (M - 1) + m - 1) * SIDE + tl.arange(0, SIDE)
+        slot = tl.arange(0, UC)
+        at = COEFFICIENT + side[:, None] * U + slot[None, :]
+        y = dot(tl.load(at), first, tl.zeros((SIDE, BB * BK), dtype=ACC), PREC, UP)
+        if MORE:
+            for start in range(UC, count, UC):
+                panel = load_union(S, INDEX, t, start, count, b0, B, U, K, BK, BB, UC, WIDE)
+                y = dot(tl.load(at + start), panel, y, PREC, UP)
+        return tl.reshape(narrow(y, S.dtype.element_ty, UP), (SIDE * BB, BK))
+    else:
         rows = N * B
         if WIDE:
             rows = rows.to(tl.int64)
         return load_rows(Y + (m - 1) * rows * K, row, valid, K, K, BK)
-    tile = t
-    if WIDE:
-        tile = tile.to(tl.int64)
-    at = COEFFICIENT + ((tile * (M - 1) + m - 1) * SIDE + tl.arange(0, SIDE))[:, None] * U + tl.arange(0, UC)[None, :]
-    y = dot(tl.load(at), first, tl.zeros((SIDE, BB * BK), dtype=ACC), PREC, UP)
-    if MORE:
-        for start in range(UC, count, UC):
-            panel = load_union(S, INDEX, t, start, count, b0, B, U, K, BK, BB, UC, WIDE)
-            y = dot(tl.load(at + start), panel, y, PREC, UP)
-    return tl.reshape(y.to(S.dtype.element_ty), (SIDE * BB, BK))
+
+
+@triton.jit
+def add_columns(
+    y,
+    m,
+    W,
+    Q,
+    column,
+    row,
+    valid,
+    width,
+    M: tl.constexpr,
+    C: tl.constexpr,
+    BC: tl.constexpr,
+    O: tl.constexpr,  # noqa: E741
+    PART: tl.constexpr,
+    BO: tl.constexpr,
+    PARTS: tl.constexpr,
+    acc0,
+    acc1,
+    acc2,
+    PREC: tl.constexpr,
+    UP: tl.constexpr,
+    HAS_Q: tl.constexpr,
+):
+    """Keeps one term if wanted, and adds its products to one or three blocks of columns."""
+    if HAS_Q:
+        # Every group of columns diffuses; the first one keeps the terms.
+        store_rows(Q + m * C, y, row, valid & (column + tl.zeros_like(row) == 0), M * C, C, BC, UP)
+    if PARTS == 3:
+        acc0 = dot(y, load_weight(W, m, column, C, BC, PART, BO, O), acc0, PREC, UP)
+        acc1 = dot(y, load_weight(W, m, column + PART, C, BC, PART, BO, O), acc1, PREC, UP)
+        acc2 = dot(y, load_weight(W, m, column + 2 * PART, C, BC, PART, BO, O), acc2, PREC, UP)
+    else:
+        k = tl.arange(0, BC)
+        o = tl.arange(0, BO)
+        at = W + (m * C + k)[:, None] * O + column + o[None, :]
+        acc0 = dot(y, tl.load(at, mask=(k < C)[:, None] & (o < width)[None, :], other=0.0), acc0, PREC, UP)
+    return acc0, acc1, acc2
 
 
 @triton.jit
@@ -185,6 +245,7 @@ def convolve_kernel(
     Q,
     N,
     B,
+    terms,
     U: tl.constexpr,
     M: tl.constexpr,
     C: tl.constexpr,
@@ -236,32 +297,25 @@ def convolve_kernel(
     if FUSED:
         count = tl.load(COUNT + t)
     first = first_union(X, INDEX, t, count, b0, B, U, C, BC, BB, UC, WIDE, FUSED)
-    k = tl.arange(0, BC)
-    for m in tl.static_range(M):
-        if m == 0:
-            y = load_rows(X, row, valid, C, C, BC)
-        else:
-            y = diffused_term(
-                m, first, X, Y, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
-                U, M, C, BC, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
-            )  # fmt: skip
-        if HAS_Q:
-            # Every group of columns diffuses; the first one keeps the terms.
-            store_rows(Q + m * C, y, row, valid & (column == 0), M * C, C, BC)
-        at = W + (m * C + k)[:, None] * O + column + o[None, :]
-        if PARTS == 3:
-            acc0 = dot(y, load_weight(W, m, column, C, BC, PART, BO, O), acc0, PREC, UP)
-            acc1 = dot(y, load_weight(W, m, column + PART, C, BC, PART, BO, O), acc1, PREC, UP)
-            acc2 = dot(y, load_weight(W, m, column + 2 * PART, C, BC, PART, BO, O), acc2, PREC, UP)
-        else:
-            acc0 = dot(y, tl.load(at, mask=(k < C)[:, None] & (o < width)[None, :], other=0.0), acc0, PREC, UP)
+    y = load_rows(X, row, valid, C, C, BC)
+    acc0, acc1, acc2 = add_columns(
+        y, 0, W, Q, column, row, valid, width, M, C, BC, O, PART, BO, PARTS, acc0, acc1, acc2, PREC, UP, HAS_Q
+    )
+    for m in range(1, terms):
+        y = diffused_term(
+            m, first, X, Y, INDEX, COEFFICIENT, t, count, b0, row, valid, N, B,
+            U, M, C, BC, BB, UC, ACC, PREC, UP, WIDE, FUSED, MORE,
+        )  # fmt: skip
+        acc0, acc1, acc2 = add_columns(
+            y, m, W, Q, column, row, valid, width, M, C, BC, O, PART, BO, PARTS, acc0, acc1, acc2, PREC, UP, HAS_Q
+        )
     if PARTS == 3:
-        store_rows(OUT + column, acc0, row, valid, O, PART, BO)
-        store_rows(OUT + column + PART, acc1, row, valid, O, PART, BO)
-        store_rows(OUT + column + 2 * PART, acc2, row, valid, O, PART, BO)
+        store_rows(OUT + column, acc0, row, valid, O, PART, BO, UP)
+        store_rows(OUT + column + PART, acc1, row, valid, O, PART, BO, UP)
+        store_rows(OUT + column + 2 * PART, acc2, row, valid, O, PART, BO, UP)
     else:
         at = OUT + row[:, None] * O + column + o[None, :]
-        tl.store(at, acc0.to(OUT.dtype.element_ty), mask=valid[:, None] & (o < width)[None, :])
+        tl.store(at, narrow(acc0, OUT.dtype.element_ty, UP), mask=valid[:, None] & (o < width)[None, :])
 
 
 @triton.jit
@@ -278,6 +332,7 @@ def gather_kernel(
     K: tl.constexpr,
     BLOCK: tl.constexpr,
     ACC: tl.constexpr,
+    UP: tl.constexpr,
     WIDE: tl.constexpr,
     IDENTITY: tl.constexpr,
 ):
@@ -308,4 +363,4 @@ def gather_kernel(
             value = tl.load(VALUE + j).to(ACC)
             total += value * tl.load(X + source * width + column, mask=valid, other=0.0).to(ACC)
     at = (wide_node * (width // K) + column // K) * y_row + wide_term * y_term + column % K
-    tl.store(Y + at, total.to(Y.dtype.element_ty), mask=valid)
+    tl.store(Y + at, narrow(total, Y.dtype.element_ty, UP), mask=valid)

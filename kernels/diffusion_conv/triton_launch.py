@@ -98,6 +98,7 @@ def gather(x_NBK: Tensor, csr: Csr, y: Tensor, *, y_row: int, y_term: int, ident
             "K": K,
             "BLOCK": size,
             "ACC": wide_type(x_NBK.dtype),
+            "UP": interpreted(),
             "WIDE": is_wide([x_NBK]) or (terms * x_NBK.numel() >= 2**31) or N * B * y_row >= 2**31,
             "IDENTITY": identity,
         },
@@ -136,6 +137,7 @@ def convolve(
             "Q": x_TNBC if q_TNBQ is None else q_TNBQ,
             "N": N,
             "B": B,
+            "terms": M,
         },
         {
             **constants,

@@ -1,0 +1,103 @@
+"""What the interpreter would get wrong in bfloat16 is not asked of it; red zones and rounding do what they say."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import triton
+import triton.language as tl
+from triton.runtime import interpreter
+
+from dcrnn_fast.kernels.diffusion_conv.triton_kernels import narrow
+from dcrnn_fast.kernels.triton_runtime import launch
+from tests.kernels.cases import Case
+from tests.kernels.interpreted.red_zones import red_zones
+from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients
+
+# Moving values about is right in the interpreter, and so are casts.
+MOVES = {
+    "create_fp_ext", "create_fp_trunc", "create_fp_to_fp", "create_bitcast", "create_load", "create_masked_load",
+    "create_store", "create_masked_store", "create_splat", "create_unsplat", "create_broadcast", "create_expand_dims",
+    "create_reshape", "create_trans", "create_select", "create_join", "create_split", "create_cat", "create_gather",
+    "create_addptr", "create_make_range", "create_get_program_id", "create_get_num_programs",
+}  # fmt: skip
+
+
+@pytest.fixture
+def no_bfloat16_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every operation of the interpreter but moves and casts refuses bfloat16 operands."""
+
+    def refusing(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(*operands: Any, **named: Any) -> Any:
+            for operand in operands:
+                kind = getattr(operand, "dtype", None)
+                if kind is not None and getattr(kind, "scalar", None) == tl.bfloat16:
+                    raise AssertionError(f"{name} on bfloat16")
+            return operation(*operands, **named)
+
+        return checked
+
+    builder = interpreter.interpreter_builder
+    for name in dir(builder):
+        if name.startswith("create_") and name not in MOVES:
+            monkeypatch.setattr(builder, name, refusing(name, getattr(builder, name)), raising=True)
+
+
+@triton.jit
+def adding_kernel(X, Y, SIZE: tl.constexpr):
+    at = tl.arange(0, SIZE)
+    tl.store(Y + at, tl.load(X + at) + tl.load(X + at))
+
+
+@triton.jit
+def overrunning_kernel(X, Y, size, SIZE: tl.constexpr):
+    at = tl.arange(0, SIZE)
+    tl.store(Y + at, tl.load(X + at, mask=at < size, other=0.0))
+
+
+@triton.jit
+def narrowing_kernel(X, Y, SIZE: tl.constexpr):
+    at = tl.arange(0, SIZE)
+    tl.store(Y + at, narrow(tl.load(X + at), Y.dtype.element_ty, True))
+
+
+@pytest.mark.parametrize("words", ["tile", "gemm"])
+def test_no_kernel_computes_on_bfloat16(
+    words: str, monkeypatch: pytest.MonkeyPatch, no_bfloat16_arithmetic: None
+) -> None:
+    monkeypatch.setenv("DCRNN_FAST_TRITON", words)
+    case = Case(B=2, P=1, F=2, N=4, C=1, O=1, H=3, L=1, M=2)
+    prediction, gradients = forward_and_gradients(case, torch.float32, "triton", True, autocast=True)
+    assert prediction.dtype == torch.bfloat16
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_arithmetic_on_bfloat16_is_found(no_bfloat16_arithmetic: None) -> None:
+    x = torch.ones(16, dtype=torch.bfloat16)
+    with pytest.raises(Exception, match="create_fadd on bfloat16"):
+        launch(adding_kernel, (1,), {"X": x, "Y": x.clone()}, {"SIZE": 16}, warps=1, stages=1)
+
+
+def test_a_store_beyond_the_end_is_found() -> None:
+    x, y = torch.ones(20), torch.zeros(20)
+    with pytest.raises(AssertionError, match="overrunning_kernel: written behind"), red_zones():
+        launch(overrunning_kernel, (1,), {"X": x, "Y": y, "size": 20}, {"SIZE": 32}, warps=1, stages=1)
+
+
+def test_what_is_read_beyond_the_end_is_nan() -> None:
+    x, y = torch.ones(20), torch.zeros(32)
+    with red_zones():
+        launch(overrunning_kernel, (1,), {"X": x, "Y": y, "size": 32}, {"SIZE": 32}, warps=1, stages=1)
+    assert y[:20].eq(1).all()
+    assert y[20:].isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrowing_rounds_as_pytorch_does(dtype: torch.dtype) -> None:
+    x = torch.randn(1024) * torch.logspace(-30, 30, 1024)
+    x[:7] = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 3.4e38, -65519.9])
+    x[7:9] = torch.tensor([1.00390625, 1.01171875])  # halfway between two bfloat16: to even, down and up
+    y = torch.empty(1024, dtype=dtype)
+    launch(narrowing_kernel, (1,), {"X": x, "Y": y}, {"SIZE": 1024}, warps=1, stages=1)
+    torch.testing.assert_close(y, x.to(dtype), rtol=0, atol=0, equal_nan=True)
