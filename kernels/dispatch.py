@@ -19,8 +19,8 @@ class Implementation:
     """One way to compute an operator.
 
     ``why_not`` takes the operator's first tensor and returns the reason it cannot run here, or None if it can.
-    ``device``: the only kind of device that "auto" takes it for (and says why not); None: any.
-    ``self_checked``: on a GPU it must first agree with PyTorch on that very device (``selfcheck.py``).
+    ``self_checked``: it must first agree with PyTorch on this very device (``selfcheck.py``).
+    ``device``: the only kind of device that "auto" takes it for, or says why not; None: any.
     """
 
     name: str

@@ -21,6 +21,7 @@
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <pthread.h>
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -155,6 +156,18 @@ inline void switch_context(Context& from, Context& to, bool forever = false) {
     __sanitizer_finish_switch_fiber(from.fake_stack, nullptr, nullptr);
 #endif
     (void)forever;
+}
+
+/// The address sanitizer wants to know the stack that it comes back to.
+inline void describe_outside([[maybe_unused]] Context& outside) {
+#if defined(__SANITIZE_ADDRESS__)
+    pthread_attr_t attributes;
+    void* stack = nullptr;
+    pthread_getattr_np(pthread_self(), &attributes);
+    pthread_attr_getstack(&attributes, &stack, &outside.stack_size);
+    pthread_attr_destroy(&attributes);
+    outside.stack = static_cast<char*>(stack);
+#endif
 }
 
 inline std::string describe(const Thread& thread) {
@@ -395,6 +408,7 @@ inline void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::functi
         throw Error("launch with " + std::to_string(shared_bytes) + " bytes of shared memory; " +
                     std::to_string(m.limits.shared_bytes) + " are allowed");
     m.grid = grid, m.block = block, m.body = &body;
+    describe_outside(m.outside);
     m.random.seed(1);
     m.threads.resize(threads);
     m.ready.assign((threads + 31) / 32, 0);

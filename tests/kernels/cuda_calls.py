@@ -4,6 +4,7 @@ Shape legend: T tiles, N = 16 T nodes, B batch, H units, C input channels, M dif
 tile, U slots of a tile's union of neighbours, J = 3*M*H joined columns.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -92,40 +93,62 @@ def make_call(sizes: CallSizes, low: torch.dtype, seed: int = 0) -> Call:
     )
 
 
-def diffuse(call: Call, wide: torch.dtype, low: torch.dtype) -> Tensor:
-    """(M, N, B, H): all terms of x, sums in ``wide``, rounded to ``low``, the first of them x itself."""
-    tiles, B, H = len(call.sizes.counts), call.sizes.B, call.sizes.H
-    terms = [call.x_NBH.to(wide)]
-    dense_QNN = torch.zeros(call.sizes.M - 1, call.sizes.N, call.sizes.N, dtype=wide)
-    for t in range(tiles):
-        index = call.index_TU[t, : call.count_T[t]].long()
-        part_QSU = call.coefficient_TQSU[t, :, :, : call.count_T[t]].to(wide)
-        dense_QNN[:, 16 * t : 16 * t + 16].index_add_(2, index, part_QSU)
-    for matrix_NN in dense_QNN:
-        terms.append((matrix_NN @ terms[0].reshape(call.sizes.N, B * H)).view_as(terms[0]).to(low).to(wide))
-    return torch.stack(terms)
+def round_tf32(x: Tensor) -> Tensor:
+    """float32 with the 10 bits of mantissa that tf32 has, ties away from zero."""
+    bits = x.float().view(torch.int32)
+    return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
 
 
-def candidate(call: Call, wide: torch.dtype, low: torch.dtype) -> list[Tensor]:
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a reference computes: sums in ``wide``, what is stored in ``low``, factors through ``operand``."""
+
+    wide: torch.dtype
+    low: torch.dtype
+    operand: Callable[[Tensor], Tensor]
+
+
+TRUTH = Arithmetic(torch.float64, torch.float64, lambda x: x)
+
+
+def plain(precision: str) -> Arithmetic:
+    """What PyTorch would do: float32 sums over operands of the precision."""
+    return Arithmetic(torch.float32, LOW[precision], round_tf32 if precision == "tf32" else lambda x: x)
+
+
+def diffuse(call: Call, how: Arithmetic) -> Tensor:
+    """(M, N, B, H): all terms of x, rounded to low, the first of them x itself."""
+    N, B, H = call.sizes.N, call.sizes.B, call.sizes.H
+    dense_QNN = torch.zeros(call.sizes.M - 1, N, N, dtype=how.wide)
+    for t, count in enumerate(call.sizes.counts):
+        index = call.index_TU[t, :count].long()
+        dense_QNN[:, 16 * t : 16 * t + 16].index_add_(2, index, call.coefficient_TQSU[t, :, :, :count].to(how.wide))
+    x_NR = call.x_NBH.to(how.wide).reshape(N, B * H)
+    terms = [how.operand(matrix_NN) @ how.operand(x_NR) for matrix_NN in dense_QNN]
+    return torch.stack([x_NR, *(y_NR.to(how.low).to(how.wide) for y_NR in terms)]).view(-1, N, B, H)
+
+
+def candidate(call: Call, how: Arithmetic) -> list[Tensor]:
     """c and the next state, by their definition."""
-    y_MNBH = diffuse(call, wide, low)
-    product_NBH = torch.einsum("mnbk,mko->nbo", y_MNBH, call.candidate_weight.to(wide))
-    c_NBH = torch.tanh(call.pre_NBG[..., 2 * call.sizes.H :].to(wide) + product_NBH)
-    u_NBH = call.u_NBH.to(wide)
-    return [c_NBH.to(low), (u_NBH * call.h_NBH.to(wide) + (1 - u_NBH) * c_NBH).to(low)]
+    y_MNBH = how.operand(diffuse(call, how))
+    product_NBH = torch.einsum("mnbk,mko->nbo", y_MNBH, how.operand(call.candidate_weight.to(how.wide)))
+    c_NBH = torch.tanh(call.pre_NBG[..., 2 * call.sizes.H :].to(how.wide) + product_NBH)
+    u_NBH = call.u_NBH.to(how.wide)
+    return [c_NBH.to(how.low), (u_NBH * call.h_NBH.to(how.wide) + (1 - u_NBH) * c_NBH).to(how.low)]
 
 
-def candidate_gradient(call: Call, wide: torch.dtype, low: torch.dtype) -> list[Tensor]:
+def candidate_gradient(call: Call, how: Arithmetic) -> list[Tensor]:
     """The candidate's third of q, dh, dr_pre, du_pre and dx, by their definition."""
-    q_MNBH = diffuse(call, wide, low)
-    d_reset = torch.einsum("mnbo,mko->nbk", q_MNBH, call.candidate_weight.to(wide))
-    dx_NBC = torch.einsum("mnbo,mco->nbc", q_MNBH, call.candidate_input_weight.to(wide))
+    wide = how.wide
+    q_MNBH = diffuse(call, how)
+    product = how.operand(q_MNBH)
+    d_reset = torch.einsum("mnbo,mko->nbk", product, how.operand(call.candidate_weight.to(wide)))
+    dx_NBC = torch.einsum("mnbo,mco->nbc", product, how.operand(call.candidate_input_weight.to(wide)))
     h, r, u, c, dh = (tensor.to(wide) for tensor in (call.h_NBH, call.r_NBH, call.u_NBH, call.c_NBH, call.dh_NBH))
-    keep = torch.float64 if wide == torch.float64 else torch.float32
     return [
-        q_MNBH.permute(1, 2, 0, 3).flatten(2).to(low),
-        (dh * u + d_reset * r).to(keep),
-        (d_reset * h * r * (1 - r)).to(low),
-        (dh * (h - c) * u * (1 - u)).to(low),
-        dx_NBC.to(keep),
+        q_MNBH.permute(1, 2, 0, 3).flatten(2).to(how.low),
+        dh * u + d_reset * r,
+        (d_reset * h * r * (1 - r)).to(how.low),
+        (dh * (h - c) * u * (1 - u)).to(how.low),
+        dx_NBC,
     ]

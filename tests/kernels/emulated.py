@@ -34,8 +34,8 @@ FLAGS = [
     "-Wextra",
     "-Wno-unknown-pragmas",
 ]
-LIBRARY = ["-O2", "-fPIC", "-shared", "-fvisibility=hidden"]
-PROGRAM = ["-O1", "-g1", "-DDCRNN_EMULATION_PROGRAM"]
+LIBRARY = ["-O1", "-fPIC", "-shared", "-fvisibility=hidden"]
+PROGRAM = ["-g1", "-DDCRNN_EMULATION_PROGRAM"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 
