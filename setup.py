@@ -33,7 +33,8 @@ X86_UNITS = {
     "unit_avx2.cpp": ["-mavx2", "-mfma"],
     "unit_avx512.cpp": _AVX512,
     "unit_avx512_bf16.cpp": [*_AVX512, "-mavx512bf16"],
-    "unit_amx.cpp": [*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
+    "unit_amx.cpp": (_AMX := [*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"]),
+    "unit_amx_bf16x3.cpp": _AMX,
 }
 
 

@@ -146,5 +146,9 @@ extern const Kernels<bf16> kAvx512DotBf16;
 #ifdef DCRNN_UNIT_AMX
 extern const Kernels<bf16> kAmxBf16;
 #endif
+#ifdef DCRNN_UNIT_AMX_BF16X3
+/// What it leaves null is another unit's.
+extern const Kernels<float> kAmxBf16x3Products;
+#endif
 
 }  // namespace dcrnn

@@ -86,6 +86,19 @@ struct Unit {
     bool compiled() const { return float32 || bfloat16 || split || float64; }
 };
 
+#if defined(DCRNN_UNIT_AMX_BF16X3) && defined(DCRNN_UNIT_AVX512)
+// The products of one unit, and of the other all the rest.
+Kernels<float> products_of(const Kernels<float>& products, Kernels<float> all) {
+    all.name = products.name;
+    all.block_columns = products.block_columns, all.depth_group = products.depth_group;
+    all.scratch_bytes = products.scratch_bytes, all.row_block = products.row_block;
+    all.enter = products.enter, all.leave = products.leave;
+    all.finish_packed = products.finish_packed;
+    all.gemm = products.gemm, all.weight_gradients = products.weight_gradients;
+    return all;
+}
+#endif
+
 const std::vector<Unit>& units() {
     static const std::vector<Unit> all = [] {
         const Missing missing = detect();
@@ -105,6 +118,10 @@ const std::vector<Unit>& units() {
 #endif
 #ifdef DCRNN_UNIT_AMX
         made[4].bfloat16 = &kAmxBf16;
+#endif
+#if defined(DCRNN_UNIT_AMX_BF16X3) && defined(DCRNN_UNIT_AVX512)
+        static const Kernels<float> split = products_of(kAmxBf16x3Products, kAvx512Float);
+        made[4].split = &split;
 #endif
         return made;
     }();

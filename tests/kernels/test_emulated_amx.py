@@ -1,0 +1,59 @@
+"""The AMX units on AMX in plain C++ (tests/emulation/amx.h), for a CPU without it: the tests of the operators must pass
+on a build of its own. Where the CPU has AMX the same tests run on it, without this detour."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcrnn_fast.kernels.native import library
+from tests.kernels.compiled import require_library
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def run(*command: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+    assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_operators_pass_on_emulated_amx(tmp_path: Path) -> None:
+    require_library()
+    module = library().module
+    assert module is not None
+    if reason := dict(module.cpu_units())["avx512_bf16"]:
+        pytest.skip(f"avx512_bf16, which AMX builds upon: {reason}")
+    build = ("setup.py", "build_ext", "--build-lib", str(tmp_path / "lib"), "--build-temp", str(tmp_path / "objects"))
+    run(*build, DCRNN_FAST_BUILD="emulated-amx")
+    tests = [str(path.relative_to(ROOT)) for path in sorted(Path(__file__).parent.glob("test_*_cpu.py"))]
+    # The new library comes before the one in the source tree.
+    said = run("-m", "pytest", "-o", f"pythonpath={tmp_path / 'lib'} .", "-m", "not slow", "-k", "amx or bf16x3", *tests)
+    assert "skipped" not in said, said
+    passed = re.search(r"(\d+) passed", said)
+    assert passed is not None, said
+    assert int(passed[1]) >= 30, said
+
+
+def test_the_emulating_build_stays_out_of_the_source_tree() -> None:
+    require_library()
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "DCRNN_FAST_BUILD": "emulated-amx"},
+    )
+    assert done.returncode != 0
+    assert "DCRNN_FAST_BUILD=emulated-amx: not into the source tree" in done.stderr
