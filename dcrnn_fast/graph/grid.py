@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
-import scipy.io
 import scipy.sparse
 
 from dcrnn_fast.errors import UserError
@@ -194,6 +192,8 @@ def _damage_told(path: Path, read: Callable[[Path], Any]) -> Any:
 
 
 def _classic_coordinates(path: Path) -> dict[str, tuple[np.ndarray, str]]:
+    import scipy.io
+
     with scipy.io.netcdf_file(path, mmap=False) as file:
         return {
             name: (np.array(variable[:], dtype=np.float64), _text(getattr(variable, "units", "")))
@@ -203,6 +203,8 @@ def _classic_coordinates(path: Path) -> dict[str, tuple[np.ndarray, str]]:
 
 
 def _hdf5_coordinates(path: Path) -> dict[str, tuple[np.ndarray, str]]:
+    import h5py  # 11 MB that only a graph of this kind needs
+
     with h5py.File(path, "r") as file:
         return {
             name: (item[:].astype(np.float64), _text(item.attrs.get("units", "")))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse
-import scipy.spatial
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.lists import gaussian_kernel
@@ -132,6 +131,8 @@ def _candidates(
     latitude_N, longitude_N = np.radians(positions_N2.T)
     flat_N = np.cos(latitude_N)
     points_N3 = np.stack([flat_N * np.cos(longitude_N), flat_N * np.sin(longitude_N), np.sin(latitude_N)], axis=1)
+    import scipy.spatial  # 9 MB that only a graph of this kind needs
+
     tree = scipy.spatial.cKDTree(points_N3)
     if nearest is not None:
         # The tree breaks ties as it likes: ask for all within the k-th distance (and a little, for rounding).

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-import scipy.sparse.linalg
 
 from dcrnn_fast.config.sections import EdgeOrder, Orientation, SupportKind
 from dcrnn_fast.errors import UserError
@@ -104,6 +103,8 @@ def _largest_eigenvalue(symmetric: Any) -> float:
     if num_nodes <= _DENSE_EIGENVALUES_UP_TO:
         return float(np.linalg.eigvalsh(symmetric.toarray())[-1])
     start_N = np.random.default_rng(0).standard_normal(num_nodes)
+    import scipy.sparse.linalg  # 11 MB that only the Laplacian needs
+
     values = scipy.sparse.linalg.eigsh(
         symmetric, k=1, which="LA", v0=start_N, ncv=64, tol=1e-10, return_eigenvectors=False
     )

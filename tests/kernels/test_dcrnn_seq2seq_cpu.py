@@ -31,9 +31,8 @@ def unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 @pytest.fixture
-def two_threads() -> Iterator[None]:
+def threads_restored() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
 
@@ -143,17 +142,42 @@ def test_inference_equals_training_to_the_bit(case: Case, unit: str) -> None:
     assert not without.requires_grad
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_bits_do_not_depend_on_threads_or_runs(dtype: torch.dtype, two_threads: None) -> None:
+# More tiles than threads; one tile and two, whose rows the threads divide, also where only some get a block of rows.
+THREAD_CASES = [
+    pytest.param(Case(B=70, P=2, F=2, N=71, H=20, density=0.05), id="many_tiles"),
+    pytest.param(Case(B=1, P=2, F=3, N=50, H=20, density=0.1), id="one_small_tile"),
+    pytest.param(Case(B=2, P=3, F=2, N=301, C=3, O=2, H=33, density=0.02), id="two_tiles"),
+    pytest.param(Case(B=1, P=1, F=1, N=7, H=70, M=1), id="rows_for_one"),
+]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "autocast"])
+@pytest.mark.parametrize("case", THREAD_CASES)
+def test_bits_do_not_depend_on_threads_or_runs(case: Case, precision: str, threads_restored: None) -> None:
     require_library()
-    case = Case(B=70, P=2, F=2, N=71, H=20, density=0.05)
-    both = [forward_and_gradients(case, dtype, "cpu", True)]
-    both.append(forward_and_gradients(case, dtype, "cpu", True))
-    torch.set_num_threads(1)
-    both.append(forward_and_gradients(case, dtype, "cpu", True))
-    for prediction, gradients in both[1:]:
-        assert torch.equal(prediction, both[0][0])
-        assert all(torch.equal(a, b) for a, b in zip(gradients, both[0][1], strict=True))
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    runs = []
+    for threads in (1, 2, 2, 3):
+        torch.set_num_threads(threads)
+        runs.append(forward_and_gradients(case, dtype, "cpu", True, autocast=precision == "autocast"))
+    for prediction, gradients in runs[1:]:
+        assert torch.equal(prediction, runs[0][0])
+        assert all(torch.equal(a, b) for a, b in zip(gradients, runs[0][1], strict=True))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_rows_that_threads_divide_have_the_same_bits_in_every_unit(
+    unit: str, monkeypatch: pytest.MonkeyPatch, threads_restored: None
+) -> None:
+    use_unit(unit, monkeypatch)
+    case = Case(B=1, P=2, F=2, N=203, C=2, O=1, H=34, L=2, M=3, density=0.05)
+    for autocast in (False, True):
+        torch.set_num_threads(1)
+        prediction, gradients = forward_and_gradients(case, torch.float32, "cpu", True, autocast=autocast)
+        torch.set_num_threads(3)
+        again, gradients_again = forward_and_gradients(case, torch.float32, "cpu", True, autocast=autocast)
+        assert torch.equal(prediction, again)
+        assert all(torch.equal(a, b) for a, b in zip(gradients, gradients_again, strict=True))
 
 
 def test_gradients_that_nobody_wants_are_not_computed() -> None:
@@ -234,7 +258,9 @@ def test_an_unknown_unit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     require_library()
     monkeypatch.setenv("DCRNN_FAST_CPU", "sse9")
     case = Case()
-    with pytest.raises(ValueError, match="DCRNN_FAST_CPU is 'sse9', wanted one of generic, avx2, avx512, avx512_bf16, amx"):
+    with pytest.raises(
+        ValueError, match="DCRNN_FAST_CPU is 'sse9', wanted one of generic, avx2, avx512, avx512_bf16, amx"
+    ):
         run(make_seq2seq(case).to(torch.float32), make_terms(case, torch.float32), "cpu")
 
 
