@@ -192,8 +192,9 @@ def _kernel_lines(kernels: dict[str, Any]) -> list[str]:
         lines.append(
             f"  built by {build['compiler']} against torch {build['torch']}, for {build['torch_target']} and newer"
         )
-        lines.append(f"  CPU unit for {kernels['dtype']}: {units['chosen']}")
-        lines += [f"    not {name}: {why_not}" for name, why_not in units["not"].items()]
+        for storage, unit in units.items():
+            lines.append(f"  CPU unit for {storage}: {unit['chosen']}")
+            lines += [f"    not {name}: {why_not}" for name, why_not in unit["not"].items()]
     else:
         lines.append(f"compiled kernels: not used: {compiled['reason']}")
     for operator, choice in kernels["operators"].items():

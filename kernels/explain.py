@@ -8,7 +8,7 @@ from dcrnn_fast.kernels.dcgru_sequence.function import IMPLEMENTATIONS as DCGRU_
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS as DCRNN_SEQ2SEQ
 from dcrnn_fast.kernels.diffusion_conv.function import IMPLEMENTATIONS as DIFFUSION_CONV
 from dcrnn_fast.kernels.gpu import gpu_facts
-from dcrnn_fast.kernels.native import CPU_DTYPES, library, library_file
+from dcrnn_fast.kernels.native import library, library_file
 
 OPERATORS = {"dcrnn_seq2seq": DCRNN_SEQ2SEQ, "dcgru_sequence": DCGRU_SEQUENCE, "diffusion_conv": DIFFUSION_CONV}
 
@@ -17,18 +17,23 @@ def facts(dtype: torch.dtype = torch.float32) -> dict[str, Any]:
     """What ``explain`` prints, as plain values.
 
     ``library``: its file, build facts, and the reason why it is not used, or None; ``broken`` where there is one that
-    is refused or cannot be opened. ``units`` and ``operators``: what is ``chosen`` for CPU tensors of ``dtype``, and
-    ``not``, by name, why. ``gpu``: see ``dcrnn_fast.kernels.gpu``.
+    is refused or cannot be opened. ``units`` (by storage type) and ``operators``: what is ``chosen`` for CPU tensors of
+    ``dtype``, and ``not``, by name, why. ``gpu``: see ``dcrnn_fast.kernels.gpu``.
 
     Raises:
         ValueError: DCRNN_FAST_CPU names no unit.
     """
     (module, build, reason), file = library(), library_file()
-    units: dict[str, Any] = {"chosen": None, "not": {}}
+    units: dict[str, Any] = {}
     if module is not None:
-        states = module.cpu_units()
-        chosen = module.chosen_unit(str(dtype).removeprefix("torch.")) if dtype in CPU_DTYPES else None
-        units = {"chosen": chosen, "not": {name: why_not for name, why_not in reversed(states) if why_not}}
+        # Both, because autocast makes bfloat16 of float32.
+        wanted = [torch.float32, torch.bfloat16] if dtype != torch.float64 else [dtype]
+        for storage in (str(one).removeprefix("torch.") for one in wanted):
+            chosen = module.chosen_unit(storage)
+            units[storage] = {
+                "chosen": chosen,
+                "not": _faster_units(module.cpu_units(), chosen, storage, build["units_left_out"]),
+            }
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -69,14 +74,30 @@ def explanation(dtype: torch.dtype = torch.float32) -> str:
         lines.append(
             f"compiled kernels: of dcrnn_fast {compiled['build']['package']}, by {compiled['build']['compiler']}"
         )
-        lines.append(f"CPU unit for {known['dtype']}: {units['chosen'] or 'none'}")
-        lines += [f"  not {name}: {why_not}" for name, why_not in units["not"].items()]
+        if compiled["build"]["amx_emulated"]:
+            lines.append("AMX is emulated in this build, which is for tests")
+        for storage, unit in units.items():
+            lines.append(f"CPU unit for {storage}: {unit['chosen']}")
+            lines += [f"  not {name}: {why_not}" for name, why_not in unit["not"].items()]
     for operator, choice in known["operators"].items():
         lines.append(f"{operator}: {choice['chosen']}")
         lines += [f"  not {name}: {why_not}" for name, why_not in choice["not"].items()]
     gpu = known["gpu"]
     lines.append(f"GPU: {'; '.join(gpu['devices']) or 'none, because ' + gpu['reason']}")
     return "\n".join(lines)
+
+
+def _faster_units(
+    units: list[tuple[str, str]], chosen: str, storage: str, left_out: dict[str, str]
+) -> dict[str, str]:
+    reasons = {}
+    for name, why_not in reversed(units):
+        if name == chosen:
+            break
+        reasons[name] = left_out.get(name, why_not) or f"it has nothing for {storage}" + (
+            ", only for precision bf16x3" if name == "amx" and storage == "float32" else ""
+        )
+    return reasons
 
 
 def explain(dtype: torch.dtype = torch.float32) -> None:
