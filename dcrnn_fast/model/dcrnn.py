@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dcrnn_fast.kernels import DiffusionTerms, dcrnn_seq2seq
+from dcrnn_fast.kernels.saving import SAVE_ALL, segment_length
 from dcrnn_fast.model.dcgru_cell import CellParameters
 from dcrnn_fast.model.graph_buffers import GraphBuffers
 
@@ -86,3 +87,8 @@ class DCRNN(nn.Module):
             save=self.save,
             precision=self.precision,
         )
+
+    def kept_panels(self, past_steps: int) -> int:
+        """Arrays of (L, B, N, H) that a forward keeps for its backward: h, r, u, c of all steps, or some steps' h."""
+        steps, segment = past_steps + self.future_steps, segment_length("save", self.save)
+        return 4 * steps if segment == SAVE_ALL else (steps - 1) // segment

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import torch
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.kernels.saving import SAVE_ALL, segment_length
 from dcrnn_fast.training.run import Run
 
 _HEADROOM = 0.8
@@ -23,9 +22,7 @@ def bytes_per_window(run: Run) -> int:
     """
     form, model = run.data.window_format, run.config.model
     width = 2 if run.config.training.precision in ("bf16", "fp16") else 4
-    segment = segment_length("save", model.save)
-    panels = 4 * form.window_steps if segment == SAVE_ALL else (form.window_steps - 1) // segment
-    return panels * model.num_layers * run.data.graph.num_nodes * model.hidden_units * width
+    return run.model.kept_panels(form.past_steps) * model.num_layers * run.data.graph.num_nodes * model.hidden_units * width
 
 
 def fitting_batch_size(needed_each: int, available: int, batch_size: int) -> int:
