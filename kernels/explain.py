@@ -87,9 +87,7 @@ def explanation(dtype: torch.dtype = torch.float32) -> str:
     return "\n".join(lines)
 
 
-def _faster_units(
-    units: list[tuple[str, str]], chosen: str, storage: str, left_out: dict[str, str]
-) -> dict[str, str]:
+def _faster_units(units: list[tuple[str, str]], chosen: str, storage: str, left_out: dict[str, str]) -> dict[str, str]:
     reasons = {}
     for name, why_not in reversed(units):
         if name == chosen:

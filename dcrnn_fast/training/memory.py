@@ -22,7 +22,8 @@ def bytes_per_window(run: Run) -> int:
     """
     form, model = run.data.window_format, run.config.model
     width = 2 if run.config.training.precision in ("bf16", "fp16") else 4
-    return run.model.kept_panels(form.past_steps) * model.num_layers * run.data.graph.num_nodes * model.hidden_units * width
+    panel = model.num_layers * run.data.graph.num_nodes * model.hidden_units
+    return run.model.kept_panels(form.past_steps) * panel * width
 
 
 def fitting_batch_size(needed_each: int, available: int, batch_size: int) -> int:

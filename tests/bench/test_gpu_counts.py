@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.slow
 def test_counts_are_within_their_limits(tmp_path: Path, real_data: Path) -> None:
     said = subprocess.run(
-        [sys.executable, "-m", "bench.gpu_counts", "--json", str(tmp_path / "c.json"), "--page", str(tmp_path / "c.md")],
+        [
+            sys.executable, "-m", "bench.gpu_counts",
+            "--json", str(tmp_path / "c.json"), "--page", str(tmp_path / "c.md"),
+        ],
         cwd=ROOT, env={**os.environ, "TRITON_INTERPRET": "1", "DCRNN_FAST_DATA": str(real_data)},
         capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
