@@ -177,7 +177,7 @@ def run_heat(
     times: dict[Contestant, Times],
     rates: dict[int, dict[str, float]],
     *,
-    kinds: dict[int, list[str]],
+    products: dict[tuple[int, str], Worker],
     gflop_of_product: float,
     rounds: int,
     warm_up: int,
@@ -189,9 +189,7 @@ def run_heat(
             started.get(contestant) or stack.enter_context(contestant_worker(contestant, workload))
             for contestant in group
         ]
-        products = [(threads, kind) for threads, of_threads in kinds.items() for kind in of_threads]
-        workers += [stack.enter_context(product_worker(kind, threads)) for threads, kind in products]
-        turns = take_turns(workers, rounds=rounds, warm_up=warm_up)
+        turns = take_turns([*workers, *products.values()], rounds=rounds, warm_up=warm_up)
     seconds = [[second for turn in of_one for second in turn["seconds"]] for of_one in turns]
     for contestant, of_one, all_seconds in zip(group, turns, seconds, strict=False):
         mine = times.setdefault(contestant, Times())
