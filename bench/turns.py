@@ -87,17 +87,25 @@ class Worker:
 
     def _run(self, count: int) -> dict[str, Any]:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{count}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"bench.compare: {self.name} ended with code {self.process.wait()}; see above")
+            raise self._ended()
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _ended(self) -> SystemExit:
+        code = self.process.wait()
+        why = "was killed, for memory perhaps" if code == -9 else f"ended with code {code}; see above"
+        return SystemExit(f"bench.compare: {self.name} {why}")
 
 
 @dataclass
