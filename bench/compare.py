@@ -25,7 +25,7 @@ from bench.chart import draw
 from bench.contestants import Contestant
 from bench.gemm import GFLOP, KINDS, roofline
 from bench.machine import circumstances
-from bench.turns import CannotRunError, Times, Worker, contestant_worker, heats, run_heat
+from bench.turns import CannotRunError, Times, Worker, contestant_worker, heats, product_worker, run_heat
 from bench.workload import HEADLINE, LARGE_NODES, QUICK, Workload, data_folder, large
 from dcrnn_fast.files import write_atomically
 
@@ -120,9 +120,12 @@ class Comparison:
         rates: dict[int, dict[str, float]] = {}
         with ExitStack() as stack:
             started = self.verify(None if fresh else stack)
-            kinds = {threads: list(KINDS) for threads in sorted({c.threads for c in self.contestants})}
-            if not torch.backends.mkldnn.is_available():
-                kinds = {threads: [kind for kind in KINDS if kind != "onednn_float32"] for threads in kinds}
+            kinds = [kind for kind in KINDS if kind != "onednn_float32" or torch.backends.mkldnn.is_available()]
+            products = {
+                (threads, kind): stack.enter_context(product_worker(kind, threads))
+                for threads in sorted({c.threads for c in self.contestants})
+                for kind in kinds
+            }
             peaks = {c: self.first[c]["peak_mib"] + self.first[c]["imported_mib"] for c in self.contestants}
             for group in heats(self.contestants, peaks):
                 run_heat(
@@ -130,7 +133,7 @@ class Comparison:
                     self.workload,
                     times,
                     rates,
-                    kinds=kinds,
+                    products=products,
                     gflop_of_product=GFLOP,
                     rounds=rounds,
                     warm_up=warm_up,

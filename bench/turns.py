@@ -87,17 +87,25 @@ class Worker:
 
     def _run(self, count: int) -> dict[str, Any]:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{count}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"bench.compare: {self.name} ended with code {self.process.wait()}; see above")
+            raise self._ended()
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _ended(self) -> SystemExit:
+        code = self.process.wait()
+        why = "was killed, for memory perhaps" if code == -9 else f"ended with code {code}; see above"
+        return SystemExit(f"bench.compare: {self.name} {why}")
 
 
 @dataclass
@@ -177,7 +185,7 @@ def run_heat(
     times: dict[Contestant, Times],
     rates: dict[int, dict[str, float]],
     *,
-    kinds: dict[int, list[str]],
+    products: dict[tuple[int, str], Worker],
     gflop_of_product: float,
     rounds: int,
     warm_up: int,
@@ -189,9 +197,7 @@ def run_heat(
             started.get(contestant) or stack.enter_context(contestant_worker(contestant, workload))
             for contestant in group
         ]
-        products = [(threads, kind) for threads, of_threads in kinds.items() for kind in of_threads]
-        workers += [stack.enter_context(product_worker(kind, threads)) for threads, kind in products]
-        turns = take_turns(workers, rounds=rounds, warm_up=warm_up)
+        turns = take_turns([*workers, *products.values()], rounds=rounds, warm_up=warm_up)
     seconds = [[second for turn in of_one for second in turn["seconds"]] for of_one in turns]
     for contestant, of_one, all_seconds in zip(group, turns, seconds, strict=False):
         mine = times.setdefault(contestant, Times())

@@ -1,5 +1,6 @@
 """The comparison: same work for everybody, nothing reported for a wrong result, a record that says what was done."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -130,6 +131,18 @@ def test_what_does_not_fit_in_memory_together_runs_in_heats(monkeypatch: pytest.
     assert turns.heats([REFERENCE, a, b, c], peaks) == [[REFERENCE, a, b], [REFERENCE, c]]
     with pytest.raises(SystemExit, match=r"cpu:threads=3 and the reference together need about 2\.5 GiB, 1\.3 are"):
         turns.heats([REFERENCE, a, b, c], {**peaks, c: 1500.0})
+
+
+def test_a_killed_contestant_is_named() -> None:
+    with turns.contestant_worker(Contestant("manual"), TINY, keep_heap=False) as worker:
+        worker.turn()
+        worker.process.kill()
+        worker.process.wait()
+        with pytest.raises(SystemExit, match="manual was killed, for memory perhaps"):
+            worker.turn()
+        assert worker.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            worker.process.stdin.close()
 
 
 def test_the_roofline_is_the_fastest_product_of_the_dtype() -> None:
