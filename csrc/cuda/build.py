@@ -52,8 +52,8 @@ def find_nvcc() -> str:
     return found
 
 
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
+def _run(command: list[str], cwd: Path | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
     if done.returncode:
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in said if "error" in line] or said or [f"it ended with {done.returncode}"]
@@ -61,8 +61,8 @@ def _run(command: list[str]) -> str:
     return done.stdout + done.stderr
 
 
-def compile_object(nvcc: str, compiler: str, folder: Path) -> Path:
-    """The kernels as one object, made anew only when their sources or the command have changed.
+def compile_object(nvcc: str, compiler: str, folder: Path, root: Path = Path()) -> Path:
+    """The kernels under ``root`` as one object, made anew only when their sources or the command have changed.
 
     Raises:
         NotBuiltError: nvcc's first error.
@@ -70,13 +70,13 @@ def compile_object(nvcc: str, compiler: str, folder: Path) -> Path:
     version = _run([nvcc, "--version"])
     command = [nvcc, f"-ccbin={shutil.which(compiler) or compiler}", *FLAGS, "-c", "csrc/cuda/candidate.cu"]
     digest = hashlib.sha256(" ".join([*command, version]).encode())
-    for path in sorted(Path("csrc/cuda").glob("*.*")):
+    for path in sorted((root / "csrc" / "cuda").glob("*.*")):
         digest.update(path.read_bytes())
     made = folder / f"candidate-{digest.hexdigest()[:16]}.o"
     if not made.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = made.with_suffix(f".{os.getpid()}.o")
-        _run([*command, "-o", str(unfinished)])
+        unfinished = made.with_suffix(f".{os.getpid()}.o").absolute()
+        _run([*command, "-o", str(unfinished)], root)
         unfinished.replace(made)
     return made
 
