@@ -67,9 +67,7 @@ def _why_not(device_type: str, index: int) -> str | None:
     if not torch._C._dispatch_has_kernel_for_dispatch_key(CANDIDATE, device_type.upper()):
         if device_type != "cuda":
             return f"x is on the {device_type.upper()}"
-        return (
-            reason or f"the CUDA kernels are not compiled: {facts.get('no_cuda', 'the build did not look for nvcc')}"
-        )
+        return reason or f"the CUDA kernels are not compiled: {facts.get('no_cuda', 'the build did not look for nvcc')}"
     if device_type == "cuda" and torch.cuda.get_device_capability(index) < OLDEST_CAPABILITY:
         return f"{torch.cuda.get_device_name(index)} is older than sm_{OLDEST_CAPABILITY[0]}{OLDEST_CAPABILITY[1]}"
     return None

@@ -22,6 +22,13 @@ def explanation(dtype: torch.dtype = torch.float32) -> str:
         lines.append(f"compiled kernels: none, because {reason}")
     else:
         lines.append(f"compiled kernels: of dcrnn_fast {facts['package']}, by {facts['compiler']}")
+        cuda = facts.get("cuda")
+        made = (
+            f"by nvcc {cuda['nvcc']} for {', '.join(cuda['architectures'])}"
+            if cuda
+            else f"none ({facts.get('no_cuda')})"
+        )
+        lines.append(f"CUDA kernels: {made}")
         units = module.cpu_units()
         able = "generic" if dtype == torch.float64 else [name for name, why_not in units if not why_not][-1]
         lines.append(f"CPU unit for {str(dtype).removeprefix('torch.')}: {able}")
