@@ -2,9 +2,9 @@
 
 The rules:
 
-- **diffusion**. ``tile`` (see ``tiles.py``) where a tile's union of neighbours has at most 128 nodes on average: a
-  program then loads at most 8 rows for a node, mostly 2 to 5. Else ``dense`` where the stacked terms have at least one
-  entry in 80 (a GEMM over all of them is then faster than gathering the few). Else ``gather``, entry by entry.
+- **diffusion**. ``tile`` (see ``tiles.py``) where it loads at most a quarter of the rows that the stored entries would,
+  and at most 16 rows for a node: on road networks it loads 4 to 8. Else ``dense`` where the stacked terms have at least
+  one entry in 80 (a GEMM over all of them is then faster than gathering the few). Else ``gather``, entry by entry.
 - **product**. ``fused`` with diffusion and activations in one kernel while H and C are at most 128 (64 in float32), so
   that a weight's tile fits beside the accumulators. Else ``gemm``: gather, the library's GEMM, and an epilogue kernel.
 - **float32**. ``tf32x3`` (three tf32 products, the error of float32) while PyTorch's float32 matmul precision is
@@ -29,7 +29,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from dcrnn_fast.kernels.primitives import Csr, Direction
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.tiles import SIDE, TileGraph, build, cluster, union_counts
+from dcrnn_fast.kernels.tiles import SIDE, TileGraph, build, cluster
 from dcrnn_fast.kernels.triton_runtime import interpreted
 
 DIFFUSIONS = ("tile", "dense", "gather")
@@ -37,7 +37,8 @@ PRODUCTS = ("fused", "gemm")
 FLOAT32 = ("strict", "tf32x3", "tf32")
 INPUTS = ("hoist", "inline")
 
-LARGEST_MEAN_UNION = 128
+LEAST_TILE_SAVING = 4
+MOST_TILE_ROWS = 16
 # Slots of a union that a kernel loads at once; larger unions go through in chunks.
 LARGEST_CHUNK = 128
 LARGEST_DENSE_SPARSITY = 80
@@ -123,7 +124,7 @@ def _precision(dtype: torch.dtype, words: Words) -> str:
         return "low"
     if dtype == torch.float64:
         # The interpreter multiplies float64 exactly, which is how gradients are checked; GPUs have no such product.
-        return words.float32 or ("tf32x3" if interpreted() else "strict")
+        return "low" if interpreted() and words.float32 != "strict" else "strict"
     if words.float32:
         return words.float32
     return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
@@ -167,25 +168,25 @@ def graph_hash(terms: DiffusionTerms) -> str:
 def _make_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None) -> GpuGraph:
     device, N, M = terms.value.device, terms.num_nodes, terms.num_terms
     host = [tensor.detach().cpu() for tensor in terms.tensors]
-    order = cluster(host[0], host[1], N) if diffusion in (None, "tile") and M > 1 else list(range(N))
+    order = list(range(N))
+    built: list[TileGraph] = []
+    if diffusion in (None, "tile"):
+        order = cluster(host, N, M)
+        built = [build(host[at], host[at + 1], host[at + 2], order, M, dtype, LARGEST_CHUNK) for at in (0, 3)]
     if diffusion is None:
-        diffusion = _diffusion_rule(host, order, N, M)
-    if diffusion != "tile":
-        order = list(range(N))
+        rows, entries = max(tiles.gathered_rows for tiles in built), host[2].shape[0]
+        diffusion = _diffusion_rule(rows, entries, N, M)
+        if diffusion != "tile":
+            order, built = list(range(N)), []
     padded = padded_nodes(N)
     order_N = torch.tensor(order + [0] * (padded - N), dtype=torch.int64)
     position_N = torch.empty(N, dtype=torch.int64)
     position_N[order_N[:N]] = torch.arange(N)
     directions = []
-    for at in (0, 3):
+    for side, at in enumerate((0, 3)):
         csr = Csr(_pad_rows(host[at], N, padded, M).to(device), *terms.tensors[at + 1 : at + 3])
-        tiles = dense = None
-        if diffusion == "tile":
-            built = build(host[at], host[at + 1], host[at + 2], order, M, dtype, LARGEST_CHUNK)
-            moved = [tensor.to(device) for tensor in (built.index_TU, built.count_T, built.coefficient_TQSU)]
-            tiles = TileGraph(*moved, built.chunk, built.gathered_rows)
-        elif diffusion == "dense":
-            dense = _dense(csr, padded, M, dtype)
+        tiles = _to(built[side], device) if built else None
+        dense = _dense(csr, padded, M, dtype) if diffusion == "dense" else None
         directions.append(Direction(csr, tiles, dense))
     return GpuGraph(diffusion, N, padded, M, order_N.to(device), position_N.to(device), *directions)
 
@@ -211,18 +212,17 @@ def _dense(csr: Csr, padded: int, num_terms: int, dtype: torch.dtype) -> Tensor:
     return dense
 
 
-def _diffusion_rule(host: list[Tensor], order: list[int], num_nodes: int, num_terms: int) -> str:
-    if num_terms == 1:
+def _diffusion_rule(tile_rows: int, entries: int, num_nodes: int, num_terms: int) -> str:
+    few = tile_rows <= MOST_TILE_ROWS * num_nodes and LEAST_TILE_SAVING * tile_rows <= entries
+    if num_terms == 1 or few or tile_rows <= num_nodes:
         return "tile"
-    position = torch.empty(num_nodes, dtype=torch.int64)
-    position[torch.tensor(order)] = torch.arange(num_nodes)
-    largest_mean = max(
-        float(union_counts(host[at], host[at + 1], position, num_nodes, num_terms)[1].float().mean()) for at in (0, 3)
-    )
-    if largest_mean <= LARGEST_MEAN_UNION:
-        return "tile"
-    entries = (num_terms - 1) * num_nodes**2
-    return "dense" if entries <= LARGEST_DENSE_SPARSITY * host[2].shape[0] else "gather"
+    dense_entries = (num_terms - 1) * num_nodes**2
+    return "dense" if dense_entries <= LARGEST_DENSE_SPARSITY * entries else "gather"
+
+
+def _to(tiles: TileGraph, device: torch.device) -> TileGraph:
+    moved = [tensor.to(device) for tensor in (tiles.index_TU, tiles.count_T, tiles.coefficient_TQSU)]
+    return TileGraph(*moved, tiles.chunk, tiles.gathered_rows)
 
 
 def to_tiles(x_BTNC: Tensor, graph: GpuGraph) -> Tensor:

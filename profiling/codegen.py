@@ -6,10 +6,12 @@ compiled with the compiler and assembler of the triton wheel, and the machine co
 Shape legend: N nodes, B batch, C input channels, H units, M diffusion terms, U slots of a union.
 """
 
+import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +20,14 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from dcrnn_fast.files import write_atomically
+from dcrnn_fast.kernels.dcgru_sequence.triton_launch import fused_primitives
+from dcrnn_fast.kernels.diffusion_conv.triton_launch import gather
+from dcrnn_fast.kernels.primitives import CellPack, Csr, Direction, Source
+from dcrnn_fast.kernels.tiles import SIDE, TileGraph
+from dcrnn_fast.kernels.triton_config import assumed_architecture
 from dcrnn_fast.kernels.triton_runtime import Launch, observed
-from profiling.sass import Sass, inspect_cubin
+from profiling.sass import BLOCK_BYTES, Sass, blocks_per_multiprocessor, inspect_cubin
 
 POINTERS = {
     torch.float32: "*fp32",
@@ -81,3 +89,241 @@ def compile_launch(launch: Launch, arch: int) -> Compiled:
     options = {"num_warps": launch.warps, "num_stages": launch.stages}
     made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
     return Compiled(inspect_cubin(made.asm["cubin"]), made.metadata.shared, launch.warps)
+
+
+# What a block of each kernel may use, and how many must fit on a multiprocessor. Most kernels take what one block can
+# have: a block's rows share every weight that it loads.
+MOST_REGISTERS = 255
+LEAST_BLOCKS = 1
+# The configurations of sm_80 serve sm_86 and sm_89 too, whose blocks have 99 KiB.
+MOST_SHARED = BLOCK_BYTES | {80: 99 * 1024}
+TENSOR_CORE = {
+    (80, "bf16"): "HMMA.16816.F32.BF16",
+    (80, "fp16"): "HMMA.16816.F32",
+    (80, "tf32"): "HMMA.1688.F32.TF32",
+    (90, "bf16"): "HGMMA",
+    (90, "fp16"): "HGMMA",
+    (90, "tf32"): "HMMA.1688.F32.TF32",
+    (100, "bf16"): "UTCHMMA",
+    (100, "fp16"): "UTCHMMA",
+    (100, "tf32"): "HMMA.1688.F32.TF32",
+}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32, "tf32x3": torch.float32}
+ARCHITECTURES = (80, 90, 100)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the constants of a kernel depend on besides architecture and arithmetic."""
+
+    units: int = 64
+    channels: int = 64
+    terms: int = 5
+    slots: int = 128
+    chunk: int = 128
+    diffusion: str = "tile"
+
+
+METR_LA = Shape()
+# Unions larger than a chunk, as on PEMS-BAY and large graphs.
+CHUNKED = Shape(slots=256)
+FIRST_LAYER = Shape(channels=2)
+WIDE = Shape(units=128, channels=128)
+NARROW = Shape(units=32, channels=32, slots=64, chunk=64)
+DENSE = Shape(diffusion="dense")
+SHAPES = {
+    "64 units": METR_LA,
+    "64 units, union in chunks": CHUNKED,
+    "64 units, 2 channels": FIRST_LAYER,
+    "128 units": WIDE,
+    "32 units": NARROW,
+    "64 units, dense": DENSE,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One shipped configuration."""
+
+    arch: int
+    arithmetic: str
+    shape: str
+    kernel: str
+
+    def __str__(self) -> str:
+        return f"sm_{self.arch}-{self.arithmetic}-{self.shape}-{self.kernel}".replace(", ", "-").replace(" ", "_")
+
+
+MULTIPLYING = ("gates", "hoisted_gates", "candidate", "candidate_gradient", "gates_gradient", "convolve")
+OTHERS = ("begin_gradient", "gather", "head", "head_gradient")
+# Which kernels a shape says something new about.
+_TOLD_BY = {
+    "64 units, union in chunks": MULTIPLYING,
+    "64 units, 2 channels": ("gates", "candidate_gradient", "gates_gradient", "convolve"),
+    "128 units": MULTIPLYING,
+    "32 units": ("gates", "gates_gradient"),
+    "64 units, dense": ("gates", "candidate", "gates_gradient"),
+}
+
+
+def shipped() -> list[Case]:
+    """Every configuration that is compiled: all arithmetics at 64 units, bf16 at the other shapes."""
+    cases = []
+    for arch in ARCHITECTURES:
+        for arithmetic in ("bf16", "tf32") if arch == 100 else DTYPES:
+            cases += [Case(arch, arithmetic, "64 units", kernel) for kernel in MULTIPLYING]
+        if arch != 100:
+            cases += [Case(arch, "bf16", "64 units", kernel) for kernel in OTHERS]
+            cases += [Case(arch, "bf16", shape, kernel) for shape, told in _TOLD_BY.items() for kernel in told]
+    # In tf32x3 the gates' input is a launch of its own.
+    return [case for case in cases if (case.kernel, case.arithmetic) != ("gates", "tf32x3")]
+
+
+def launch_of(case: Case) -> Launch:
+    """The launch that a driver would make, recorded."""
+    with assumed_architecture(case.arch), recorded() as launches:
+        _calls(case.arithmetic, SHAPES[case.shape])[case.kernel]()
+    return launches[-1]
+
+
+def _calls(arithmetic: str, shape: Shape) -> dict[str, Callable[[], None]]:
+    """Each primitive of the fused table, called on tensors of two tiles."""
+    N, B, C, H, M = 2 * SIDE, 64, shape.channels, shape.units, shape.terms
+    dtype = DTYPES[arithmetic]
+    precision = arithmetic if dtype == torch.float32 else "low"
+    primitives = fused_primitives(precision)
+
+    def make(*size: int, of: torch.dtype = dtype) -> Tensor:
+        return torch.zeros(*size, dtype=of)
+
+    def wide(*size: int) -> Tensor:
+        return make(*size, of=torch.float32)
+
+    none = torch.zeros(1, dtype=torch.int32)
+    csr = Csr(make((M - 1) * N + 1, of=torch.int32), none, wide(1))
+    tiles = TileGraph(
+        make(2, shape.slots, of=torch.int32),
+        make(2, of=torch.int32),
+        make(2, M - 1, SIDE, shape.slots),
+        shape.chunk,
+        0,
+    )
+    if shape.diffusion == "tile":
+        direction = Direction(csr, tiles, None)
+        spread: Callable[[int], Source] = lambda K: tiles  # noqa: E731
+    else:
+        direction = Direction(csr, None, make((M - 1) * N, N))
+        spread = lambda K: make(M - 1, N, B, K)  # noqa: E731
+    pack = CellPack(make(M, C, 3 * H), make(M, H, 3 * H), make(3 * H), None)
+    x, h, pre, q = make(N, B, C), make(N, B, H), wide(N, B, 3 * H), make(N, B, 3 * M * H)
+    dh, dx = wide(N, B, H), wide(N, B, C)
+    y = make(N, B, 1)
+    return {
+        "gates": lambda: primitives.gates(x, spread(C), h, spread(H), pack, pre, h, h, h),
+        "hoisted_gates": lambda: primitives.gates(None, None, h, spread(H), pack, pre, h, h, h),
+        "candidate": lambda: primitives.candidate(h, spread(H), h, h, pre, pack, h, h),
+        "candidate_gradient": lambda: primitives.candidate_gradient(h, spread(H), h, h, h, h, dh, pack, h, h, dx, q),
+        "gates_gradient": lambda: primitives.gates_gradient(h, spread(H), h, spread(H), dh, pack, dx, q),
+        "convolve": lambda: primitives.convolve(
+            x[None], direction, pack.input_MCG, pack.bias_G, wide(1, N, B, 3 * H), None
+        ),
+        "begin_gradient": lambda: primitives.begin_gradient(dh, dh, h, h, h),
+        "gather": lambda: gather(h, csr, make(M - 1, N, B, H), y_row=H, y_term=N * B * H, identity=False),
+        "head": lambda: primitives.head(h, make(1, H), make(1), y, none, y, y),
+        "head_gradient": lambda: primitives.head_gradient(y, wide(N, B, 1), none, make(1, H), dh, y, y),
+    }
+
+
+def problems(case: Case, made: Compiled) -> list[str]:
+    """Where a compiled kernel breaks its budget."""
+    found = []
+    sass = made.sass
+    if sass.spills != (0, 0) or sass.local or sass.stack:
+        found.append(f"spills: {sass.spills} loads and stores of local memory, {sass.stack} bytes of stack")
+    if sass.registers > MOST_REGISTERS:
+        found.append(f"{sass.registers} registers")
+    if made.shared > MOST_SHARED[case.arch]:
+        found.append(f"{made.shared} bytes of shared memory")
+    if sass.atomics:
+        found.append(f"{sass.atomics} atomic operations: results would not repeat")
+    if not sass.loads_16_bytes:
+        found.append("no 16-byte loads")
+    wanted = TENSOR_CORE[case.arch, case.arithmetic.removesuffix("x3")]
+    # Narrow or few rows stay below the 64 rows of a warp group's instruction.
+    names = (wanted, TENSOR_CORE[80, case.arithmetic.removesuffix("x3")])
+    if case.kernel in MULTIPLYING and not any(name.startswith(names) for name in sass.tensor_core):
+        found.append(f"no tensor-core instruction {' or '.join(names)}, but {sass.tensor_core}")
+    if blocks_per_multiprocessor(case.arch, sass.registers, made.shared, made.warps) < LEAST_BLOCKS:
+        found.append("not one block fits on a multiprocessor")
+    return found
+
+
+def row(case: Case, launch: Launch, made: Compiled) -> list[str]:
+    """One line of the table."""
+    sass = made.sass
+    blocks = blocks_per_multiprocessor(case.arch, sass.registers, made.shared, made.warps)
+    cores = ", ".join(f"{number} {name}" for name, number in sorted(sass.tensor_core.items())) or "-"
+    return [
+        f"sm_{case.arch}",
+        case.arithmetic,
+        case.shape,
+        case.kernel,
+        str(launch.constants.get("BB", "-")),
+        str(made.warps),
+        str(sass.registers),
+        str(made.shared),
+        "/".join(map(str, sass.spills)),
+        str(blocks),
+        cores,
+        str(sass.loads_16_bytes),
+        str(sass.atomics),
+    ]
+
+
+HEADER = [
+    "architecture", "arithmetic", "shape", "kernel", "batch rows", "warps", "registers", "shared bytes", "spills",
+    "blocks", "tensor-core instructions", "16-byte loads", "atomics",
+]  # fmt: skip
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = [HEADER, ["---"] * len(HEADER), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+INTRODUCTION = """# Machine code of the GPU kernels
+
+Every shipped configuration, compiled offline by {compiler}; none was run on a GPU yet. Written by
+`python -m profiling.codegen --write docs/gpu-codegen.md`; `tests/kernels/test_triton_codegen.py` compiles them again
+and holds them to the budget: no spilled registers, shared memory that a block may have, tensor-core instructions,
+16-byte loads, no atomics on global memory.
+
+A block owns 16 nodes times *batch rows*; *spills* are loads/stores of local memory; *blocks* is how many fit on a
+multiprocessor at once. *gates* also multiplies its input; *hoisted_gates* reads that product. In tf32x3 the two are
+separate launches (*convolve*, *hoisted_gates*). sm_100 is compiled for, not tuned.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compiles everything, prints or writes the table; exits with 1 if a budget is broken."""
+    parser = argparse.ArgumentParser(prog="python -m profiling.codegen", description=__doc__.splitlines()[0])
+    parser.add_argument("--write", type=Path, help="file to write; left out: print")
+    options = parser.parse_args(argv)
+    rows, broken = [], []
+    for case in shipped():
+        launch = launch_of(case)
+        made = compile_launch(launch, case.arch)
+        rows.append(row(case, launch, made))
+        broken += [f"{case}: {problem}" for problem in problems(case, made)]
+    text = INTRODUCTION.format(compiler=f"triton {triton.__version__}") + "\n" + table(rows) + "\n"
+    if options.write is None:
+        print(text)
+    else:
+        write_atomically(options.write, lambda stream: stream.write(text.encode()) and None)
+    print("\n".join(broken) or f"{len(rows)} configurations within their budgets")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

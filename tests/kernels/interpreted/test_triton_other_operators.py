@@ -14,7 +14,7 @@ from tests.kernels.test_diffusion_conv_cpu import leaves as convolution_leaves
 from tests.kernels.test_diffusion_conv_cpu import results as convolution_results
 
 SMALL = Case(B=2, P=2, N=5, C=2, H=4, L=1, M=3)
-RAGGED = Case(B=5, P=3, N=19, C=3, H=17, L=2, M=4, density=0.3)
+RAGGED = Case(B=5, P=2, N=19, C=3, H=17, L=2, M=3, density=0.3)
 
 
 @pytest.mark.parametrize("case", [SMALL, pytest.param(RAGGED, marks=pytest.mark.slow)])

@@ -1,0 +1,98 @@
+"""Every shipped configuration of the Triton kernels, compiled for GPUs that are not here and held to its budget."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import triton
+import triton.language as tl
+
+from dcrnn_fast.kernels.triton_runtime import Launch
+from profiling.codegen import Case, Compiled, compile_launch, launch_of, problems, shipped
+from profiling.sass import Sass, parse
+
+TABLE = Path(__file__).resolve().parents[2] / "docs" / "gpu-codegen.md"
+QUICK = {("candidate", 80), ("hoisted_gates", 90)}
+
+
+def marked(case: Case) -> object:
+    if (case.kernel, case.arch) in QUICK and (case.arithmetic, case.shape) == ("bf16", "64 units"):
+        return pytest.param(case, id=str(case))
+    told = case.arch != 100 and case.arithmetic != "fp16" and case.shape in ("64 units", "64 units, union in chunks")
+    return pytest.param(case, id=str(case), marks=pytest.mark.slow if told else pytest.mark.prove)
+
+
+@pytest.mark.parametrize("case", [marked(case) for case in shipped()])
+def test_within_its_budget(case: Case) -> None:
+    launch = launch_of(case)
+    assert problems(case, compile_launch(launch, case.arch)) == []
+
+
+def test_the_table_that_users_read_has_a_row_for_each() -> None:
+    rows = [line.split(" | ")[:4] for line in TABLE.read_text().splitlines() if line.startswith("| sm_")]
+    got = Counter((arch.removeprefix("| "), arithmetic, shape, kernel) for arch, arithmetic, shape, kernel in rows)
+    assert got == Counter((f"sm_{case.arch}", case.arithmetic, case.shape, case.kernel) for case in shipped())
+
+
+def compiled(spilling: str = "", shared: int = 1000, registers: int = 100, **opcodes: int) -> Compiled:
+    counts = Counter({"LDG.E.128": 4, "HMMA.16816.F32.BF16": 8} | opcodes)
+    if spilling:
+        counts[spilling] += 1
+    return Compiled(Sass(registers, 0, 0, 0, counts), shared, 8)
+
+
+@pytest.mark.parametrize(
+    ("made", "problem"),
+    [
+        (compiled(spilling="LDL.LU"), "spills"),
+        (compiled(spilling="STL.64"), "spills"),
+        (compiled(shared=200_000), "shared memory"),
+        (compiled(spilling="RED.E.ADD.F32.FTZ.RN.STRONG.GPU"), "atomic"),
+        (compiled(spilling="ATOMG.E.ADD"), "atomic"),
+        (compiled(**{"LDG.E.128": 0}), "16-byte"),
+        (compiled(**{"HMMA.16816.F32.BF16": 0, "FFMA": 100}), "tensor-core"),
+    ],
+)
+def test_a_broken_budget_is_named(made: Compiled, problem: str) -> None:
+    case = Case(80, "bf16", "64 units", "candidate")
+    assert problems(case, compiled()) == []
+    (found,) = problems(case, made)
+    assert problem in found
+
+
+@triton.jit
+def spilling_kernel(X, W, Y, ROWS: tl.constexpr, K: tl.constexpr):
+    row, k = tl.arange(0, ROWS)[:, None], tl.arange(0, K)
+    x = tl.load(X + row * K + k[None, :])
+    w = tl.load(W + k[:, None] * K + k[None, :])
+    tl.store(Y + row * K + k[None, :], tl.dot(x, w, input_precision="ieee"))
+
+
+def test_a_float32_product_without_tensor_cores_spills_and_is_seen() -> None:
+    from torch import zeros
+
+    arguments = {"X": zeros(64, 128), "W": zeros(128, 128), "Y": zeros(64, 128)}
+    launch = Launch(spilling_kernel, (1,), arguments, {"ROWS": 64, "K": 128}, warps=1, stages=1)
+    sass = compile_launch(launch, 80).sass
+    assert min(sass.spills) > 0
+    assert sass.tensor_core == {}
+
+
+def test_reads_the_texts_of_the_tools() -> None:
+    resources = """
+ Function kernel_a:
+  REG:40 STACK:16 SHARED:1024 LOCAL:8 TEXTURE:0
+"""
+    listing = """
+		Function : kernel_a
+        /*0000*/                   LDC R1, c[0x0][0x28] ;    /* 0x00000a00ff017b82 */
+        /*0010*/              @!P0 LDG.E.128 R4, desc[UR4][R2.64] ;
+        /*0020*/                   LDGSTS.E.BYPASS.128 [R5], [R2.64] ;
+        /*0030*/                   HGMMA.64x64x16.F32.BF16 R24, R24, gdesc[UR8], R24 ;
+        /*0040*/             @UP0  ATOMS.OR R1, [R2], R3 ;
+        /*0050*/                   RED.E.ADD.F32.FTZ.RN.STRONG.GPU [R2.64], R5 ;
+"""
+    (sass,) = parse(resources.replace(":\n  REG", ": REG"), listing).values()
+    assert (sass.registers, sass.stack, sass.static_shared, sass.local) == (40, 16, 1024, 8)
+    assert (sass.loads_16_bytes, sass.atomics) == (2, 1)
+    assert sass.tensor_core == {"HGMMA.64x64x16.F32.BF16": 1}

@@ -1,0 +1,38 @@
+"""Runs ``tests/kernels/interpreted`` in a process of its own: Triton reads TRITON_INTERPRET when it is imported."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def interpreted(marker: str) -> None:
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", marker]
+    done = subprocess.run(
+        [*command, "--timeout", "1200", "tests/kernels/interpreted"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    print(done.stdout[-20_000:], done.stderr[-5_000:])
+    assert done.returncode == 0
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed
+    assert int(passed[1]) > 10
+
+
+def test_a_part_of_all() -> None:
+    interpreted("not slow")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_others() -> None:
+    interpreted("slow")

@@ -1,0 +1,231 @@
+"""Plans of the GPU kernels: which rule takes what, clustering, tiles, the cache; counts of launches and bytes."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.data.city_roads import build_roads, kernel_graph
+from dcrnn_fast.graph import graph_operators, read_pickle
+from dcrnn_fast.kernels import CellWeights, DiffusionTerms, triton_plan
+from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS
+from dcrnn_fast.kernels.dispatch import choose
+from dcrnn_fast.kernels.triton_plan import Words, gpu_graph, make_plan, read_words
+from dcrnn_fast.kernels.triton_runtime import observed
+from tests.kernels.cases import Case, make_cell, make_operators, make_terms
+
+LOW = torch.bfloat16
+
+
+def plan(terms: DiffusionTerms, dtype: torch.dtype = LOW, words: str = "", **sizes: int) -> triton_plan.Plan:
+    wanted = {"batch": 64, "channels": 2, "units": 64} | sizes
+    return make_plan(terms, dtype, **wanted, words=read_words(words))
+
+
+def test_words_overrule_and_mistakes_are_named() -> None:
+    assert read_words("") == Words()
+    assert read_words(" dense, tf32x3,inline") == Words(diffusion="dense", float32="tf32x3", input="inline")
+    with pytest.raises(ValueError, match="unknown word 'dens'; known: tile, dense"):
+        read_words("dens")
+    with pytest.raises(ValueError, match="tile and gather exclude each other"):
+        read_words("tile,gather")
+
+
+def test_the_rule_for_diffusion() -> None:
+    ring = sp.csr_array(sp.eye_array(400, k=1) + sp.eye_array(400, k=-1))
+    near = DiffusionTerms.from_operators([sp.csr_array(sp.eye_array(400)), ring, ring @ ring])
+    assert plan(near).graph.diffusion == "tile"
+    dense = make_terms(Case(N=600, M=3, density=0.9), torch.float32)
+    assert plan(dense).graph.diffusion == "dense"
+    scattered = make_terms(Case(N=900, M=3, density=0.004), torch.float32)
+    assert plan(scattered).graph.diffusion == "gather"
+    alone = make_terms(Case(N=40, M=1), torch.float32)
+    assert plan(alone).graph.diffusion == "tile"
+    assert plan(near, words="dense").graph.diffusion == "dense"
+
+
+def test_the_rules_for_products_precision_and_input() -> None:
+    terms, exact = make_terms(Case(), torch.float32), make_terms(Case(), torch.float64)
+    assert (plan(terms).product, plan(terms).precision, plan(terms).hoist) == ("fused", "low", True)
+    assert plan(terms, units=200).product == "gemm"
+    assert plan(terms, torch.float32).precision == "tf32x3"
+    assert plan(terms, torch.float32, units=100).product == "gemm"
+    assert plan(terms, batch=10_000).hoist is False
+    assert plan(terms, batch=10_000, words="hoist").hoist is True
+    strict = plan(exact, torch.float64)
+    assert (strict.precision, strict.product, strict.graph.diffusion) == ("strict", "gemm", "gather")
+    with pytest.raises(ValueError, match="fused kernels take no 200 channels"):
+        plan(terms, units=200, words="fused")
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        assert plan(terms, torch.float32).precision == "tf32"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("largest_chunk", [16, 128])
+@pytest.mark.parametrize("case", [Case(N=1, M=2), Case(N=16), Case(N=53, density=0.1), Case(N=70, M=4, density=0.9)])
+def test_tiles_are_the_terms(case: Case, largest_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_plan, "LARGEST_CHUNK", largest_chunk)
+    terms = DiffusionTerms.from_operators(make_operators(case), torch.float64)
+    graph = gpu_graph(terms, torch.float64, "tile")
+    assert sorted(graph.order_N[: case.N].tolist()) == list(range(case.N))
+    assert torch.equal(graph.order_N[graph.position_N], torch.arange(case.N))
+    for direction, transposed in ((graph.forward, False), (graph.transposed, True)):
+        tiles = direction.tiles
+        assert tiles is not None
+        T, U = tiles.index_TU.shape
+        assert U % tiles.chunk == 0
+        rebuilt = torch.zeros(case.M - 1, 16 * T, 16 * T, dtype=torch.float64)
+        for tile in range(T):
+            count = int(tiles.count_T[tile])
+            columns = tiles.index_TU[tile, :count].long()
+            assert len(set(columns.tolist())) == count
+            assert tiles.coefficient_TQSU[tile, :, :, count:].count_nonzero() == 0
+            rebuilt[:, 16 * tile : 16 * tile + 16, columns] = tiles.coefficient_TQSU[tile, :, :, :count]
+        for m, operator in enumerate(make_operators(case)[1:]):
+            wanted = torch.from_numpy((operator.T if transposed else operator).toarray())
+            at = graph.position_N
+            assert torch.equal(rebuilt[m][at][:, at], wanted)
+
+
+def test_a_graph_is_clustered_once_whatever_tensors_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Counter[str]()
+    real = triton_plan.cluster
+    monkeypatch.setattr(triton_plan, "cluster", lambda *a: (calls.update(["cluster"]), real(*a))[1])
+    case = Case(N=45, density=0.07)
+    terms = make_terms(case, torch.float32)
+    first = gpu_graph(terms, LOW, None)
+    assert gpu_graph(DiffusionTerms.from_tensors(terms.tensors, case.N, case.M), LOW, None) is first
+    copied = DiffusionTerms.from_tensors([tensor.clone() for tensor in terms.tensors], case.N, case.M)
+    assert gpu_graph(copied, LOW, None) is first
+    assert calls["cluster"] == 1
+    copied.value.mul_(2)
+    assert gpu_graph(copied, LOW, None) is not first
+    assert calls["cluster"] == 2
+
+
+@pytest.mark.parametrize(
+    ("pickle", "most"), [("metr_la_graph/adj_mx.pkl", 5.0), ("pems_bay_graph/adj_mx_bay.pkl", 5.5)]
+)
+def test_rows_gathered_for_a_node_of_a_real_graph(real_data: Path, pickle: str, most: float) -> None:
+    terms = DiffusionTerms.from_operators(graph_operators(read_pickle(real_data / pickle), GraphConfig()))
+    graph = plan(terms).graph
+    assert graph.diffusion == "tile"
+    for direction in (graph.forward, graph.transposed):
+        assert direction.tiles is not None
+        assert direction.tiles.gathered_rows / terms.num_nodes <= most
+
+
+class _Operators(TorchDispatchMode):
+    """Counts PyTorch's operators that are no views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if func.namespace == "dcrnn_fast":
+            with self:
+                return func.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CPU), *args, **(kwargs or {}))
+        silent = func.is_view or func.overloadpacket in (torch.ops.aten.empty, torch.ops.aten.new_empty)
+        if not silent and "empty" not in func.name() and "_unsafe_view" not in func.name():
+            self.counts[func.name()] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_launches_of_a_training_step_and_bytes_that_it_keeps(real_data: Path) -> None:
+    terms = DiffusionTerms.from_operators(
+        graph_operators(read_pickle(real_data / "metr_la_graph" / "adj_mx.pkl"), GraphConfig())
+    )
+    case = Case(B=2, P=12, F=12, N=terms.num_nodes, C=2, O=1, H=64, L=2, M=terms.num_terms)
+    generator = torch.Generator().manual_seed(0)
+
+    def cells(channels: int) -> list[torch.Tensor]:
+        made = [make_cell(generator, channels if layer == 0 else case.H, case) for layer in range(case.L)]
+        return [tensor.to(LOW).requires_grad_() for cell in made for tensor in cell]
+
+    encoder, decoder = cells(case.C), cells(case.O)
+    assert len(encoder) == len(CellWeights._fields) * case.L
+    weight, bias = (torch.randn(*s, generator=generator).to(LOW).requires_grad_() for s in ((1, 64), (1,)))
+    x, labels = torch.zeros(2, 12, case.N, 2, dtype=LOW), torch.zeros(2, 12, case.N, 1, dtype=LOW)
+    coins = torch.zeros(12, dtype=torch.bool)
+    kernels: Counter[str] = Counter()
+    kept: list[torch.Tensor] = []
+
+    def count(launch) -> bool:  # type: ignore[no-untyped-def]
+        kernels[launch.kernel.__name__] += 1
+        return False
+
+    def step() -> None:
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
+            prediction, *_ = torch.ops.dcrnn_fast.seq2seq_triton(
+                x, terms.tensors, terms.num_terms, encoder, decoder, weight, bias, labels, coins, "", True
+            )
+        torch.autograd.grad(prediction, [*encoder, *decoder, weight, bias], torch.ones_like(prediction))
+
+    with observed(count):
+        step()  # clusters the graph
+        kernels.clear()
+        kept.clear()
+        with _Operators() as operators:
+            step()
+    launches = kernels.total() + operators.counts.total()
+    print(launches, dict(kernels), dict(operators.counts))
+    assert kernels.total() == 48 * 5 + 2 + 12 + 12
+    assert launches <= 400
+    parameters = {tensor.data_ptr() for tensor in [*encoder, *decoder, weight, bias, *terms.tensors]}
+    activations = {t.data_ptr(): t.nbytes for t in kept if t.data_ptr() not in parameters}
+    assert sum(activations.values()) / (case.N * case.B) <= 25_000
+
+
+def test_without_an_interpreter_a_cpu_tensor_is_refused_with_the_reason_and_auto_says_nothing_of_gpus(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    x = torch.zeros(1)
+    with pytest.raises(NotImplementedError, match=r"triton: x is on the CPU \(TRITON_INTERPRET=1"):
+        choose("dcrnn_seq2seq", IMPLEMENTATIONS, "triton", x)
+    choose("dcrnn_seq2seq", IMPLEMENTATIONS, "auto", x)
+    assert "triton" not in caplog.text
+
+
+def test_why_triton_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dcrnn_fast.kernels import triton_runtime as runtime
+
+    assert runtime.why_not_triton(torch.zeros(1, dtype=torch.int32)) == "no kernels for torch.int32"
+    runtime.why_not_triton_at_all.cache_clear()
+    monkeypatch.setattr(runtime, "find_spec", lambda name: None)
+    try:
+        assert runtime.why_not_triton(torch.zeros(1)) == "triton is not installed (pip install triton)"
+    finally:
+        runtime.why_not_triton_at_all.cache_clear()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Tesla T4")
+    reason = runtime._why_not_device.__wrapped__(0)
+    assert reason == "Tesla T4 is sm_75; sm_80 or newer is needed"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
+    reason = runtime._why_not_device.__wrapped__(0)
+    assert reason is not None
+    assert "no usable driver" in reason
+
+
+def test_offsets_beyond_31_bits_are_noticed() -> None:
+    from dcrnn_fast.kernels.triton_runtime import is_wide
+
+    assert not is_wide([torch.empty(2**31 - 1, device="meta")])
+    assert is_wide([torch.empty(1), torch.empty(2**31, device="meta")])
+
+
+@pytest.mark.slow
+def test_a_large_city_is_clustered_and_gathers_a_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    graph = kernel_graph(build_roads(11_160, np.random.default_rng(0)))
+    terms = DiffusionTerms.from_operators(graph_operators(graph, GraphConfig()))
+    tiles = plan(terms).graph.forward.tiles
+    assert tiles is not None
+    assert tiles.gathered_rows * 10 <= terms.value.shape[0]
