@@ -81,6 +81,12 @@ def compile_object(nvcc: str, compiler: str, folder: Path, root: Path = Path()) 
     return made
 
 
+def nvcc_version(nvcc: str) -> str:
+    """As nvcc says it: "13.0"."""
+    release = re.search(r"release ([\d.]+)", _run([nvcc, "--version"]))
+    return release[1] if release else "unknown"
+
+
 def library_dirs(nvcc: str) -> list[str]:
     """Where this nvcc would link from: it knows, wherever its toolkit lies."""
     said = _run([nvcc, "--dryrun", "-o", "nothing", "-x", "cu", os.devnull])
@@ -107,7 +113,6 @@ def build(compiler: str, folder: Path) -> Built:
         if wanted == "1":
             raise SystemExit(f"DCRNN_FAST_CUDA=1, but the CUDA kernels cannot be built: {reason}") from None
         return Built([], [], [], [], {"no_cuda": str(reason)})
-    release = re.search(r"release ([\d.]+)", _run([nvcc, "--version"]))
-    facts = {"nvcc": release[1] if release else "unknown", "architectures": [*ARCHITECTURES, PTX]}
+    facts = {"nvcc": nvcc_version(nvcc), "architectures": [*ARCHITECTURES, PTX]}
     wrappers = sorted(path.as_posix() for path in Path("csrc/torch").glob("cuda_*.cpp"))
     return Built(wrappers, [str(made)], LIBRARIES, folders, {"cuda": facts})

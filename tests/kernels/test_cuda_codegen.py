@@ -10,6 +10,7 @@ from profiling.codegen_cuda import ARCHITECTURES, BUDGETS, TASKS, compile_kernel
 from profiling.sass import tool
 
 ROOT = Path(__file__).resolve().parents[2]
+TABLE = ROOT / "docs" / "gpu-codegen.md"
 PROBE = """
 #include <cstdio>
 #include "csrc/cuda/candidate.h"
@@ -48,6 +49,12 @@ def test_every_kernel_is_within_its_budget(made: Path) -> None:
     wanted = {(arch, name, task) for arch in ARCHITECTURES for name in BUDGETS for task in TASKS.values()}
     assert {(one.arch, one.precision, one.kernel) for one in kernels} == wanted
     assert {str(one.row()): one.problems() for one in kernels if one.problems()} == {}
+
+
+def test_the_table_that_users_read_has_these_rows(made: Path) -> None:
+    _require_tools()
+    rows = {line for line in TABLE.read_text().splitlines() if "_cuda |" in line}
+    assert rows == {"| " + " | ".join(one.row()) + " |" for one in compiled(made)}
 
 
 def test_a_kernel_that_spills_is_found(tmp_path: Path) -> None:
