@@ -109,9 +109,9 @@ def compile_kernels(compiler: str = "g++", root: Path = ROOT) -> Path:
 HEADING = "## CUDA C++\n"
 INTRODUCTION = """
 Compiled offline by nvcc {version}, as the package's build does; none was run on a GPU yet.
-`python -m profiling.codegen_cuda --write docs/gpu-codegen.md` writes this part; `tests/kernels/test_cuda_codegen.py` compiles
-the kernels again and holds them to the budget: two blocks on a multiprocessor in bf16 and fp16, one in float32. They take any
-shape with units in multiples of 8.
+`python -m profiling.codegen_cuda --write docs/gpu-codegen.md` writes this part; `tests/kernels/test_cuda_codegen.py`
+compiles the kernels again and holds them to the budget: two blocks on a multiprocessor in bf16 and fp16, one in
+float32. They take any shape with units in multiples of 8.
 """
 COLUMNS = [
     "architecture", "arithmetic", "shape", "kernel", "batch rows", "warps", "registers", "shared bytes", "spills",
