@@ -74,6 +74,11 @@ def explanation(dtype: torch.dtype = torch.float32) -> str:
         lines.append(
             f"compiled kernels: of dcrnn_fast {compiled['build']['package']}, by {compiled['build']['compiler']}"
         )
+        cuda = compiled["build"].get("cuda")
+        made = f"none ({compiled['build'].get('no_cuda')})"
+        if cuda:
+            made = f"by nvcc {cuda['nvcc']} for {', '.join(cuda['architectures'])}"
+        lines.append(f"CUDA kernels: {made}")
         if compiled["build"]["amx_emulated"]:
             lines.append("AMX is emulated in this build, which is for tests")
         for storage, unit in units.items():

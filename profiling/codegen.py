@@ -27,6 +27,7 @@ from dcrnn_fast.kernels.primitives import CellPack, Csr, Direction, Source
 from dcrnn_fast.kernels.tiles import SIDE, TileGraph
 from dcrnn_fast.kernels.triton_config import assumed_architecture
 from dcrnn_fast.kernels.triton_runtime import Launch, observed
+from profiling.codegen_cuda import cuda_section
 from profiling.sass import BLOCK_BYTES, Sass, blocks_per_multiprocessor, inspect_cubin
 
 POINTERS = {
@@ -320,6 +321,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.write is None:
         print(text)
     else:
+        # The other part of the file is nvcc's (codegen_cuda.py).
+        text += cuda_section(options.write)
         write_atomically(options.write, lambda stream: stream.write(text.encode()) and None)
     print("\n".join(broken) or f"{len(rows)} configurations within their budgets")
     return 1 if broken else 0

@@ -52,8 +52,8 @@ def find_nvcc() -> str:
     return found
 
 
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
+def _run(command: list[str], cwd: Path | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
     if done.returncode:
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in said if "error" in line] or said or [f"it ended with {done.returncode}"]
@@ -61,8 +61,8 @@ def _run(command: list[str]) -> str:
     return done.stdout + done.stderr
 
 
-def compile_object(nvcc: str, compiler: str, folder: Path) -> Path:
-    """The kernels as one object, made anew only when their sources or the command have changed.
+def compile_object(nvcc: str, compiler: str, folder: Path, root: Path = Path()) -> Path:
+    """The kernels under ``root`` as one object, made anew only when their sources or the command have changed.
 
     Raises:
         NotBuiltError: nvcc's first error.
@@ -70,15 +70,21 @@ def compile_object(nvcc: str, compiler: str, folder: Path) -> Path:
     version = _run([nvcc, "--version"])
     command = [nvcc, f"-ccbin={shutil.which(compiler) or compiler}", *FLAGS, "-c", "csrc/cuda/candidate.cu"]
     digest = hashlib.sha256(" ".join([*command, version]).encode())
-    for path in sorted(Path("csrc/cuda").glob("*.*")):
+    for path in sorted((root / "csrc" / "cuda").glob("*.*")):
         digest.update(path.read_bytes())
     made = folder / f"candidate-{digest.hexdigest()[:16]}.o"
     if not made.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = made.with_suffix(f".{os.getpid()}.o")
-        _run([*command, "-o", str(unfinished)])
+        unfinished = made.with_suffix(f".{os.getpid()}.o").absolute()
+        _run([*command, "-o", str(unfinished)], root)
         unfinished.replace(made)
     return made
+
+
+def nvcc_version(nvcc: str) -> str:
+    """As nvcc says it: "13.0"."""
+    release = re.search(r"release ([\d.]+)", _run([nvcc, "--version"]))
+    return release[1] if release else "unknown"
 
 
 def library_dirs(nvcc: str) -> list[str]:
@@ -107,7 +113,6 @@ def build(compiler: str, folder: Path) -> Built:
         if wanted == "1":
             raise SystemExit(f"DCRNN_FAST_CUDA=1, but the CUDA kernels cannot be built: {reason}") from None
         return Built([], [], [], [], {"no_cuda": str(reason)})
-    release = re.search(r"release ([\d.]+)", _run([nvcc, "--version"]))
-    facts = {"nvcc": release[1] if release else "unknown", "architectures": [*ARCHITECTURES, PTX]}
+    facts = {"nvcc": nvcc_version(nvcc), "architectures": [*ARCHITECTURES, PTX]}
     wrappers = sorted(path.as_posix() for path in Path("csrc/torch").glob("cuda_*.cpp"))
     return Built(wrappers, [str(made)], LIBRARIES, folders, {"cuda": facts})

@@ -34,18 +34,19 @@ FLAGS = [
     "-Wextra",
     "-Wno-unknown-pragmas",
 ]
+KERNELS = "tests/emulation/candidate_emulation.cpp"
 LIBRARY = ["-O1", "-fPIC", "-shared", "-fvisibility=hidden"]
 PROGRAM = ["-g1", "-DDCRNN_EMULATION_PROGRAM"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 
-def compile_emulation(flags: list[str], root: Path = ROOT) -> Path:
-    """What g++ makes of the kernels under ``root`` and the emulator."""
+def compile_emulation(flags: list[str], root: Path = ROOT, source: str = KERNELS) -> Path:
+    """What g++ makes of a source under ``root`` with the emulator."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
         reason = "no C++ compiler for the emulator: install g++ or set CXX"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    command = [*FLAGS, *flags, "-x", "c++", "tests/emulation/candidate_emulation.cpp"]
+    command = [*FLAGS, *flags, "-x", "c++", source]
     digest = hashlib.sha256(" ".join([compiler, *command]).encode())
     for pattern in SOURCES:
         for path in sorted(root.glob(pattern)):

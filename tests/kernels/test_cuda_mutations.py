@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.kernels.cases import assert_within_budget
-from tests.kernels.cuda_calls import TRUTH, CallSizes, candidate, candidate_gradient, make_call, plain
+from tests.kernels.cuda_calls import LOW, TRUTH, CallSizes, candidate, candidate_gradient, make_call, plain
 from tests.kernels.emulated import PROGRAM, ROOT, SANITIZERS, compile_emulation, run_program
 
 SIZES = CallSizes(counts=(16, 37), U=48, B=3, H=24, C=3, M=3)
@@ -25,6 +24,15 @@ ISSUE = """        Step next = now;
 """
 
 
+PARTS = """            float part[4] = {0.f, 0.f, 0.f, 0.f};
+            multiply_tf32(part, a.low, b.high);
+            multiply_tf32(part, a.high, b.low);
+            multiply_tf32(part, a.high, b.high);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) d[i] += part[i];
+"""
+
+
 @dataclass(frozen=True)
 class Mutation:
     """``found``: a part of what the program says, or of the failed comparison with float64."""
@@ -35,6 +43,7 @@ class Mutation:
     found: str
     gradient: bool = False
     sizes: CallSizes = SIZES
+    precision: str = "bf16"
 
 
 MUTATIONS = {
@@ -102,13 +111,25 @@ MUTATIONS = {
     "terms of one slab kept for all": Mutation(
         "diffuse.cuh", "groups == 1 && slabs == 1", "groups == 1", "max error", gradient=True, sizes=WIDE
     ),
+    "long sums of split products left to the tensor core": Mutation(
+        "arithmetic.cuh",
+        PARTS,
+        PARTS.replace("{0.f, 0.f, 0.f, 0.f}", "{d[0], d[1], d[2], d[3]}").replace("+=", "="),
+        "max error",
+        precision="tf32x3",
+    ),
 }
 
-# The other precisions would only cost time.
-ONLY_BFLOAT16 = [
-    (f"        case Precision::{name}:\n            return enqueue<{math}>(Task<{math}>(call), stream);\n", "")
-    for name, math in (("fp16", "Half<false>"), ("tf32", "Single<false>"), ("tf32x3", "Single<true>"))
-]
+# Every instance costs time.
+INSTANCES = {"bf16": "Half<true>", "fp16": "Half<false>", "tf32": "Single<false>", "tf32x3": "Single<true>"}
+
+
+def _only(precision: str) -> list[tuple[str, str]]:
+    return [
+        (f"        case Precision::{name}:\n            return enqueue<{math}>(Task<{math}>(call), stream);\n", "")
+        for name, math in INSTANCES.items()
+        if name != precision
+    ]
 
 
 def _sources(folder: Path, edits: dict[str, list[tuple[str, str]]]) -> Path:
@@ -125,34 +146,39 @@ def _sources(folder: Path, edits: dict[str, list[tuple[str, str]]]) -> Path:
     return folder
 
 
-def _complaint(mutation: Mutation | None, folder: Path, gradient: bool, sizes: CallSizes) -> str:
-    edits = {"candidate.cu": ONLY_BFLOAT16}
+def _complaint(folder: Path, gradient: bool, sizes: CallSizes, precision: str, mutation: Mutation | None) -> str:
+    edits = {"candidate.cu": _only(precision)}
     if mutation is not None:
         edits[mutation.file] = [(mutation.old, mutation.new)]
     program = compile_emulation([*PROGRAM, *SANITIZERS], _sources(folder / "sources", edits))
-    call = make_call(sizes, torch.bfloat16)
-    complaint, got = run_program(program, call, "bf16", folder, gradient=gradient)
+    call = make_call(sizes, LOW[precision])
+    complaint, got = run_program(program, call, precision, folder, gradient=gradient)
     if complaint:
         return complaint
     define = candidate_gradient if gradient else candidate
     try:
-        assert_within_budget(got, define(call, plain("bf16")), define(call, TRUTH))
+        assert_within_budget(got, define(call, plain(precision)), define(call, TRUTH))
     except AssertionError as error:
         return str(error)
     return ""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("gradient", "sizes"), [(False, SIZES), (True, SIZES), (True, WIDE)])
-def test_nothing_is_found_in_the_sources_as_they_are(gradient: bool, sizes: CallSizes, tmp_path: Path) -> None:
-    assert _complaint(None, tmp_path, gradient, sizes) == ""
+@pytest.mark.parametrize(
+    ("gradient", "sizes", "precision"),
+    [(False, SIZES, "bf16"), (True, SIZES, "bf16"), (True, WIDE, "bf16"), (False, SIZES, "tf32x3")],
+)
+def test_nothing_is_found_in_the_sources_as_they_are(
+    gradient: bool, sizes: CallSizes, precision: str, tmp_path: Path
+) -> None:
+    assert _complaint(tmp_path, gradient, sizes, precision, None) == ""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_planted_bug_is_found(name: str, tmp_path: Path) -> None:
     mutation = MUTATIONS[name]
-    complaint = _complaint(mutation, tmp_path, mutation.gradient, mutation.sizes)
+    complaint = _complaint(tmp_path, mutation.gradient, mutation.sizes, mutation.precision, mutation)
     assert any(part in complaint for part in mutation.found.split("|")), complaint or "nothing was found"
 
 
@@ -160,4 +186,5 @@ def test_every_mutation_still_fits_the_sources(tmp_path: Path) -> None:
     for mutation in MUTATIONS.values():
         text = (ROOT / "csrc" / "cuda" / mutation.file).read_text()
         assert text.count(mutation.old) == 1, f"{mutation.file} has {mutation.old!r} {text.count(mutation.old)} times"
-    _sources(tmp_path, {"candidate.cu": ONLY_BFLOAT16})
+    for precision in ("bf16", "tf32x3"):
+        _sources(tmp_path / precision, {"candidate.cu": _only(precision)})

@@ -1,0 +1,151 @@
+"""What nvcc made of the CUDA C++ kernels, and its budget: the part of ``docs/gpu-codegen.md`` that is not Triton's.
+
+``python -m profiling.codegen_cuda --write docs/gpu-codegen.md`` replaces that part, from its heading to the end.
+"""
+
+import argparse
+import re
+import runpy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcrnn_fast.files import write_atomically
+from profiling.sass import Sass, blocks_per_multiprocessor, inspect
+
+ROOT = Path(__file__).resolve().parent.parent
+ARCHITECTURES = (80, 90)
+WARPS, BATCH_ROWS = 8, 4
+# By the last template argument of a kernel's mangled name.
+PRECISIONS = {"4HalfILb1E": "bf16", "4HalfILb0E": "fp16", "6SingleILb0E": "tf32", "6SingleILb1E": "tf32x3"}
+TASKS = {"CandidateTask": "candidate_cuda", "GradientTask": "candidate_gradient_cuda"}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a block may use, how many fit on a multiprocessor at least, and what it multiplies with.
+
+    ``shared`` is what the launch asks for (``csrc/cuda/candidate.cu`` asserts it).
+    """
+
+    registers: int
+    shared: int
+    blocks: int
+    tensor_core: str
+
+
+BUDGETS = {
+    "bf16": Budget(128, 77824, 2, "HMMA.16816.F32.BF16"),
+    "fp16": Budget(128, 77824, 2, "HMMA.16816.F32"),
+    "tf32": Budget(255, 138240, 1, "HMMA.1688.F32.TF32"),
+    "tf32x3": Budget(255, 138240, 1, "HMMA.1688.F32.TF32"),
+}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One kernel for one architecture."""
+
+    arch: int
+    precision: str
+    kernel: str
+    sass: Sass
+
+    @property
+    def blocks(self) -> int:
+        """How many fit on a multiprocessor."""
+        return blocks_per_multiprocessor(self.arch, self.sass.registers, BUDGETS[self.precision].shared, WARPS)
+
+    def problems(self) -> list[str]:
+        """Where it breaks its budget."""
+        sass, budget = self.sass, BUDGETS[self.precision]
+        found = []
+        if sass.spills != (0, 0) or sass.stack or sass.local:
+            found.append(f"spills: {sass.spills} loads and stores of local memory, {sass.stack} bytes of stack")
+        if sass.registers > budget.registers:
+            found.append(f"{sass.registers} registers, {budget.registers} are planned")
+        if not any(name.startswith(budget.tensor_core) for name in sass.tensor_core):
+            found.append(f"no {budget.tensor_core}, but {sass.tensor_core}")
+        if sass.count("LDGSTS.E.BYPASS.128") == 0 or sass.count("LDG.E.128") == 0 or sass.count("STG.E.128") == 0:
+            found.append("no 16-byte copies, loads or stores of global memory")
+        if sass.atomics:
+            found.append(f"{sass.atomics} atomic operations: results would not repeat")
+        if self.blocks < budget.blocks:
+            found.append(f"{self.blocks} blocks on a multiprocessor, {budget.blocks} are planned")
+        return found
+
+    def row(self) -> list[str]:
+        """Its line in the table."""
+        cores = ", ".join(f"{number} {name}" for name, number in sorted(self.sass.tensor_core.items()))
+        return [
+            f"sm_{self.arch}", self.precision, "any", self.kernel, str(BATCH_ROWS), str(WARPS),
+            str(self.sass.registers), str(BUDGETS[self.precision].shared), "/".join(map(str, self.sass.spills)),
+            str(self.blocks), cores, str(self.sass.loads_16_bytes), str(self.sass.atomics),
+        ]  # fmt: skip
+
+
+def compiled(made: Path) -> Iterator[Compiled]:
+    """Every kernel in an object or shared object that nvcc made."""
+    for arch in ARCHITECTURES:
+        for name, sass in sorted(inspect(made, arch).items()):
+            task = next((kernel for part, kernel in TASKS.items() if part in name), None)
+            if task is not None:
+                found = re.search("|".join(PRECISIONS), name)
+                assert found is not None, name
+                yield Compiled(arch, PRECISIONS[found[0]], task, sass)
+
+
+def compile_kernels(compiler: str = "g++", root: Path = ROOT) -> Path:
+    """The object that the package's build would make from the sources under ``root``.
+
+    Raises:
+        Exception: ``NotBuiltError`` of csrc/cuda/build.py, where there is no nvcc or it fails.
+    """
+    build = runpy.run_path(str(root / "csrc" / "cuda" / "build.py"))
+    made: Path = build["compile_object"](build["find_nvcc"](), compiler, ROOT / "build" / "cuda", root)
+    return made
+
+
+HEADING = "## CUDA C++\n"
+INTRODUCTION = """
+Compiled offline by nvcc {version}, as the package's build does; none was run on a GPU yet.
+`python -m profiling.codegen_cuda --write docs/gpu-codegen.md` writes this part; `tests/kernels/test_cuda_codegen.py`
+compiles the kernels again and holds them to the budget: two blocks on a multiprocessor in bf16 and fp16, one in
+float32. They take any shape with units in multiples of 8.
+"""
+COLUMNS = [
+    "architecture", "arithmetic", "shape", "kernel", "batch rows", "warps", "registers", "shared bytes", "spills",
+    "blocks", "tensor-core instructions", "16-byte loads", "atomics",
+]  # fmt: skip
+
+
+def cuda_section(path: Path) -> str:
+    """The part of the table file that this module wrote, or nothing."""
+    _, heading, text = path.read_text().partition(HEADING) if path.exists() else ("", "", "")
+    return "\n" + heading + text if heading else ""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compiles for every architecture, prints or writes the table; exits with 1 if a budget is broken."""
+    parser = argparse.ArgumentParser(
+        prog="python -m profiling.codegen_cuda", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--write", type=Path, help="file to write; left out: print")
+    options = parser.parse_args(argv)
+    build = runpy.run_path(str(ROOT / "csrc" / "cuda" / "build.py"))
+    kernels = sorted(compiled(compile_kernels()), key=lambda one: (one.arch, list(BUDGETS).index(one.precision)))
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *(one.row() for one in kernels)]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    text = HEADING + INTRODUCTION.format(version=build["nvcc_version"](build["find_nvcc"]())) + "\n" + table + "\n"
+    if options.write is None:
+        print(text)
+    else:
+        before = options.write.read_text().partition(HEADING)[0] if options.write.exists() else ""
+        write_atomically(options.write, lambda stream: stream.write((before + text).encode()) and None)
+    broken = [f"{one.row()[:4]}: {problem}" for one in kernels for problem in one.problems()]
+    print("\n".join(broken) or f"{len(kernels)} kernels within their budgets")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
