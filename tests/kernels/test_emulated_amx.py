@@ -39,7 +39,9 @@ def test_the_operators_pass_on_emulated_amx(tmp_path: Path) -> None:
     run(*build, DCRNN_FAST_BUILD="emulated-amx")
     tests = [str(path.relative_to(ROOT)) for path in sorted(Path(__file__).parent.glob("test_*_cpu.py"))]
     # The new library comes before the one in the source tree.
-    said = run("-m", "pytest", "-o", f"pythonpath={tmp_path / 'lib'} .", "-m", "not slow", "-k", "amx or bf16x3", *tests)
+    said = run(
+        "-m", "pytest", "-o", f"pythonpath={tmp_path / 'lib'} .", "-m", "not slow", "-k", "amx or bf16x3", *tests
+    )
     assert "skipped" not in said, said
     passed = re.search(r"(\d+) passed", said)
     assert passed is not None, said
