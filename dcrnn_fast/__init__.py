@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from dcrnn_fast.forecaster import load
     from dcrnn_fast.graph import SensorGraph
     from dcrnn_fast.kernels.explain import explain
+    from dcrnn_fast.kernels.selfcheck import selfcheck
     from dcrnn_fast.model import DCRNN, DCGRUCell
 
 __version__ = "0.1.0"
-__all__ = ["DCRNN", "DCGRUCell", "SensorGraph", "__version__", "explain", "load"]
+__all__ = ["DCRNN", "DCGRUCell", "SensorGraph", "__version__", "explain", "load", "selfcheck"]
 
 _HOME_OF = {
     "DCRNN": "dcrnn_fast.model",
@@ -23,6 +24,7 @@ _HOME_OF = {
     "SensorGraph": "dcrnn_fast.graph",
     "explain": "dcrnn_fast.kernels.explain",
     "load": "dcrnn_fast.forecaster",
+    "selfcheck": "dcrnn_fast.kernels.selfcheck",
 }
 
 mount_kernels()

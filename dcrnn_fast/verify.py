@@ -43,6 +43,7 @@ class VerifyOptions:
     """folder of golden vectors (*.npz)"""
     backend: Backend = "auto"
     dtype: Precision = "float32"
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 @dataclass(frozen=True)
@@ -57,24 +58,29 @@ class CaseErrors:
         return [column for column in COLUMNS if not self.errors[column] <= bounds[column]]
 
 
-def verify(golden: str | Path, *, backend: Backend = "auto", dtype: Precision = "float32") -> list[CaseErrors]:
+def verify(
+    golden: str | Path, *, backend: Backend = "auto", dtype: Precision = "float32", device: str = "cpu"
+) -> list[CaseErrors]:
     """Runs every ``*.npz`` of the folder through a backend and returns its errors, in the order of the names.
 
     Raises:
-        UserError: no such folder, no file in it, a file of another format, or a backend that cannot run here.
+        UserError: no such folder, no file in it, a file of another format, no GPU where one is asked for, or a backend
+            that cannot run here.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda: there is no GPU here, or this PyTorch was built without CUDA; use --device cpu")
     files = sorted(Path(golden).glob("*.npz"))
     if not files:
         raise UserError(f"no golden vectors (*.npz) in {golden}; give the folder that holds them with --golden")
-    return [_verify_file(path, backend, dtype) for path in files]
+    return [_verify_file(path, backend, dtype, device) for path in files]
 
 
-def _verify_file(path: Path, backend: Backend, precision: Precision) -> CaseErrors:
+def _verify_file(path: Path, backend: Backend, precision: Precision, device: str) -> CaseErrors:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         config = json.loads(str(arrays["config"]))
-        return CaseErrors(path.name, _errors(arrays, config, backend, precision, str(path)))
+        return CaseErrors(path.name, _errors(arrays, config, backend, precision, device, str(path)))
     except (KeyError, OSError, ValueError, EOFError) as error:
         if isinstance(error, UserError):
             raise
@@ -85,7 +91,7 @@ def _verify_file(path: Path, backend: Backend, precision: Precision) -> CaseErro
 
 
 def _errors(
-    arrays: dict[str, Any], config: dict[str, Any], backend: Backend, precision: Precision, source: str
+    arrays: dict[str, Any], config: dict[str, Any], backend: Backend, precision: Precision, device: str, source: str
 ) -> dict[str, float]:
     dtype = torch.float64 if precision == "float64" else torch.float32
     if config["filter_type"] not in FILTERS:
@@ -106,17 +112,18 @@ def _errors(
         dtype=dtype,
     )
     model.load_state_dict({name: tensor.to(dtype) for name, tensor in _named(arrays, "param/", source).items()})
+    model.to(device)
 
     def batch_first(name: str) -> Tensor:
-        steps_first = torch.from_numpy(arrays[name]).to(dtype)
+        steps_first = torch.from_numpy(arrays[name]).to(device, dtype)
         return steps_first.view(*steps_first.shape[:2], len(arrays["adjacency"]), -1).transpose(0, 1)
 
     x_BPNC, y_BFNO = batch_first("x"), batch_first("y")
     mean, std = float(arrays["scaler_mean"]), float(arrays["scaler_std"])
     draws_F = arrays["teacher_forcing_draws"]
-    coins_F = torch.from_numpy(draws_F < arrays["teacher_forcing_threshold"]) if len(draws_F) else None
+    coins_F = torch.from_numpy(draws_F < arrays["teacher_forcing_threshold"]).to(device) if len(draws_F) else None
     labels_BFNO = (y_BFNO - mean) / std if coins_F is not None else None
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
         training_BFNO = model(x_BPNC, labels_BFNO, coins_F).to(dtype)
         with torch.inference_mode():
             evaluation_BFNO = model(x_BPNC)
@@ -156,6 +163,7 @@ def _named(arrays: dict[str, Any], prefix: str, source: str) -> dict[str, Tensor
 def _error(got: Tensor | None, wanted: Tensor) -> float:
     """max|a-b| / max|b|; where b is all zeros, max|a|."""
     assert got is not None
+    wanted = wanted.to(got.device)
     difference = (got.detach().double() - wanted.double()).abs().max().item()
     scale = wanted.double().abs().max().item()
     return difference / scale if scale > 0 else difference
@@ -180,7 +188,7 @@ def _run(argv: list[str]) -> int:
         prog="dcrnn-fast verify",
         description="Run golden vectors of the reference DCRNN through a backend; exits with 1 on a miss.",
     )
-    cases = verify(options.golden, backend=options.backend, dtype=options.dtype)
+    cases = verify(options.golden, backend=options.backend, dtype=options.dtype, device=options.device)
     bounds = BOUNDS[options.dtype]
     print(table(cases, bounds))
     missed = [case.name for case in cases if case.misses(bounds)]

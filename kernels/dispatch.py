@@ -19,11 +19,22 @@ class Implementation:
     """One way to compute an operator.
 
     ``why_not`` takes the operator's first tensor and returns the reason it cannot run here, or None if it can.
+    ``self_checked``: it must first agree with PyTorch on this very device (``selfcheck.py``).
     """
 
     name: str
     run: Callable[..., object]
     why_not: Callable[[Tensor], str | None]
+    self_checked: bool = False
+
+    def refusal(self, op: str, x: Tensor) -> str | None:
+        """Why it cannot run ``op`` here, or None."""
+        reason = self.why_not(x)
+        if reason is None and self.self_checked:
+            from dcrnn_fast.kernels.selfcheck import failure  # it calls the operators, which import this module
+
+            reason = failure(op, self.name, x)
+        return reason
 
 
 def always(_: Tensor) -> str | None:
@@ -44,7 +55,7 @@ def choose(op: str, implementations: Sequence[Implementation], backend: str, x: 
     for implementation in implementations:
         if backend not in ("auto", implementation.name):
             continue
-        reason = implementation.why_not(x)
+        reason = implementation.refusal(op, x)
         if reason is None:
             if reasons:
                 _say_once(f"{op}: using {implementation.name} because {'; '.join(reasons)}")

@@ -85,3 +85,9 @@ def test_bad_folders_get_one_line_and_exit_code_2(
 def test_a_backend_that_cannot_run_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--golden", str(GOLDEN), "--backend", "triton"]) == 2
     assert "triton: no kernels of this backend in this version" in capsys.readouterr().err
+
+
+def test_a_missing_gpu_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["--golden", str(GOLDEN), "--device", "cuda"]) == 2
+    assert "device cuda: there is no GPU here" in capsys.readouterr().err
