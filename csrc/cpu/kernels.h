@@ -79,7 +79,8 @@ struct Kernels {
     void (*weight_gradients)(const Panel<S>* left, int64_t lefts, const Panel<S>* right, int64_t rights, int64_t rows,
                              A* const* c, void* scratch);
 
-    /// Applies every operator to rows [first, last) of x (nodes x width); operator m writes `out + m * out_panel`.
+    /// Applies every operator to x (nodes x width); operator m writes `out + m * out_panel`. One call writes about the
+    /// rows [first, last): calls whose ranges are a partition of the nodes write every row once.
     void (*diffuse)(const SparseStack<S>& stack, const S* x, int64_t width, S* out, int64_t out_panel, int64_t first,
                     int64_t last, void* scratch);
 

@@ -180,6 +180,9 @@ void weight_gradients_in_tiles(const Panel<bf16>* left, int64_t lefts, const Pan
     }
 }
 
+#include "csrc/cpu/unit_bf16_diffuse.h"
+
+// This one needs the one above.
 #include "csrc/cpu/unit_amx_diffuse.h"
 
 }  // namespace

@@ -8,24 +8,26 @@ constexpr int64_t kEntriesWorthATile = 16;
 // Columns that are marked while blocks are counted: 32 * 8 bits * 4 KiB.
 constexpr int64_t kMostNodes = int64_t{1} << 20;
 
-// What prepare_stack leaves: tiles, or the blocks of unit_bf16_pairs.h.
+// What prepare_stack leaves: tiles of rows and columns in the order, or the blocks of unit_bf16_diffuse.h.
 struct alignas(64) TiledStack {
+    Order order;
     const int64_t* start;   // of block row r of operator m: m * block_rows + r; null: sparse blocks follow
     const int32_t* column;  // of each tile, in tiles
     const bf16* values;     // 16 x 32 of each tile
 };
 
-// Visits the block columns that block row r of operator m has, in order; returns how many.
+// Visits the block columns that block row r of operator m has, from left to right; returns how many.
 template <class Visit>
-int64_t visit_tiles(const SparseStack<bf16>& stack, int64_t m, int64_t r, const Visit& visit) {
+int64_t visit_tiles(const SparseStack<bf16>& stack, const Order& order, int64_t m, int64_t r, const Visit& visit) {
     uint64_t present[kMostNodes / kTileDepth / 64];
     const int64_t words = up(up(stack.nodes, kTileDepth) / kTileDepth, 64) / 64;
     for (int64_t word = 0; word < words; ++word) present[word] = 0;
-    const int64_t last = smaller((r + 1) * kTileRows, stack.nodes);
-    const int32_t* row_start = stack.row_start + m * stack.nodes;
-    for (int64_t e = row_start[r * kTileRows]; e < row_start[last]; ++e) {
-        const int64_t column = stack.column[e] / kTileDepth;
-        present[column / 64] |= uint64_t{1} << column % 64;
+    for (int64_t i = r * kTileRows; i < smaller((r + 1) * kTileRows, stack.nodes); ++i) {
+        const int32_t* row_start = stack.row_start + m * stack.nodes + order.node[i];
+        for (int64_t e = row_start[0]; e < row_start[1]; ++e) {
+            const int64_t column = order.place[stack.column[e]] / kTileDepth;
+            present[column / 64] |= uint64_t{1} << column % 64;
+        }
     }
     int64_t count = 0;
     for (int64_t word = 0; word < words; ++word)
@@ -34,62 +36,64 @@ int64_t visit_tiles(const SparseStack<bf16>& stack, int64_t m, int64_t r, const 
     return count;
 }
 
-int64_t count_tiles(const SparseStack<bf16>& stack) {
+int64_t count_tiles(const SparseStack<bf16>& stack, const Order& order) {
     int64_t count = 0;
     for (int64_t m = 0; m < stack.operators; ++m)
         for (int64_t r = 0; r < up(stack.nodes, kTileRows) / kTileRows; ++r)
-            count += visit_tiles(stack, m, r, [](int64_t, int64_t) {});
+            count += visit_tiles(stack, order, m, r, [](int64_t, int64_t) {});
     return count;
 }
 
-// How many tiles the stack takes, or -1 where entries are too thin on them.
-int64_t tiles_worth_it(const SparseStack<bf16>& stack) {
-    if (stack.nodes > kMostNodes) return -1;
-    const int64_t tiles = count_tiles(stack);
-    return stack.row_start[stack.operators * stack.nodes] >= kEntriesWorthATile * tiles ? tiles : -1;
+// Whether a stack that takes so many tiles has entries enough on them.
+bool worth_it(const SparseStack<bf16>& stack, int64_t tiles) {
+    return stack.row_start[stack.operators * stack.nodes] >= kEntriesWorthATile * tiles;
 }
 
 int64_t start_bytes(const SparseStack<bf16>& stack) {
     return up((stack.operators * (up(stack.nodes, kTileRows) / kTileRows) + 1) * 8, 64);
 }
 
+// Enough for either; as many tiles as are worth it for these entries.
 int64_t prepared_bytes(const SparseStack<bf16>& stack) {
-    const int64_t tiles = tiles_worth_it(stack);
-    if (tiles < 0) return sizeof(TiledStack) + blocks_bytes(stack);
-    return sizeof(TiledStack) + start_bytes(stack) + up(tiles * 4, 64) + tiles * kTileRows * kTileDepth * 2;
+    const int64_t tiles = stack.row_start[stack.operators * stack.nodes] / kEntriesWorthATile;
+    const int64_t tiled = start_bytes(stack) + up(tiles * 4, 64) + tiles * kTileRows * kTileDepth * 2;
+    const int64_t blocks = blocks_bytes(stack);
+    return sizeof(TiledStack) + order_bytes(stack.nodes) + (tiled > blocks ? tiled : blocks);
 }
 
 void prepare_stack(const SparseStack<bf16>& stack, void* memory) {
     auto* prepared = static_cast<TiledStack*>(memory);
     auto* rest = reinterpret_cast<char*>(prepared + 1);
-    const int64_t tiles = tiles_worth_it(stack);
-    if (tiles < 0) {
-        *prepared = {nullptr, nullptr, nullptr};
+    const Order order = find_order(stack, rest);
+    rest += order_bytes(stack.nodes);
+    const int64_t tiles = stack.nodes > kMostNodes ? -1 : count_tiles(stack, order);
+    if (tiles < 0 || !worth_it(stack, tiles)) {
+        *prepared = {order, nullptr, nullptr, nullptr};
         return prepare_blocks(stack, rest);
     }
     auto* start = reinterpret_cast<int64_t*>(rest);
     auto* columns = reinterpret_cast<int32_t*>(rest + start_bytes(stack));
     auto* values = reinterpret_cast<bf16*>(rest + start_bytes(stack) + up(tiles * 4, 64));
-    *prepared = {start, columns, values};
+    *prepared = {order, start, columns, values};
     const int64_t block_rows = up(stack.nodes, kTileRows) / kTileRows;
     start[0] = 0;
     for (int64_t m = 0; m < stack.operators; ++m)
         for (int64_t r = 0; r < block_rows; ++r, ++start) {
             int32_t* here = columns + start[0];
             const int64_t count = visit_tiles(
-                stack, m, r, [here](int64_t at, int64_t column) { here[at] = static_cast<int32_t>(column); });
+                stack, order, m, r, [here](int64_t at, int64_t column) { here[at] = static_cast<int32_t>(column); });
             start[1] = start[0] + count;
             bf16* tile = values + start[0] * kTileRows * kTileDepth;
             for (int64_t i = 0; i < count * kTileRows * kTileDepth; i += 32)
                 _mm512_storeu_si512(tile + i, _mm512_setzero_si512());
-            for (int64_t row = r * kTileRows; row < smaller((r + 1) * kTileRows, stack.nodes); ++row) {
-                const int32_t* row_start = stack.row_start + m * stack.nodes + row;
+            for (int64_t i = r * kTileRows; i < smaller((r + 1) * kTileRows, stack.nodes); ++i) {
+                const int32_t* row_start = stack.row_start + m * stack.nodes + order.node[i];
                 int64_t at = 0;
                 for (int64_t e = row_start[0]; e < row_start[1]; ++e) {
-                    const int32_t column = stack.column[e] / kTileDepth;
+                    const int32_t place = order.place[stack.column[e]], column = place / kTileDepth;
                     while (here[at] > column) --at;
                     while (here[at] < column) ++at;
-                    bf16& value = tile[(at * kTileRows + row % kTileRows) * kTileDepth + stack.column[e] % kTileDepth];
+                    bf16& value = tile[(at * kTileRows + i % kTileRows) * kTileDepth + place % kTileDepth];
                     value.bits = static_cast<uint16_t>(rounded(widened(value.bits) + stack.value[e]));
                 }
             }
@@ -137,16 +141,23 @@ void diffuse_in_tiles(const SparseStack<bf16>& stack, const bf16* x, int64_t wid
                       int64_t first, int64_t last, void* scratch) {
     const auto& tiled = *static_cast<const TiledStack*>(stack.prepared);
     auto* paired = static_cast<bf16*>(scratch);
+    gather_pairs(x, width, tiled.order, stack.nodes, paired);
     if (tiled.start == nullptr) {
-        interleave_rows(x, width, stack.nodes, width, paired, 2 * width);
-        const auto& blocks = *reinterpret_cast<const BlockStack*>(&tiled + 1);
-        return diffuse_by_blocks(stack, blocks, paired, width, out, out_panel, first, last);
+        const auto* rest = reinterpret_cast<const char*>(&tiled + 1) + order_bytes(stack.nodes);
+        return diffuse_by_blocks(*reinterpret_cast<const BlockStack*>(rest), paired, width, out, out_panel, first,
+                                 last);
     }
+    const int64_t numbers = up(stack.nodes, 2) * width;
+    for (int64_t i = numbers; i < up(stack.nodes, kTileDepth) * width; i += 32)
+        _mm512_storeu_si512(paired + i, _mm512_setzero_si512());
     auto* sums = reinterpret_cast<float*>(static_cast<char*>(scratch) + interleaved_bytes(stack.nodes, width));
-    interleave_for_tiles(x, width, stack.nodes, width, paired);
     const int64_t block_rows = up(stack.nodes, kTileRows) / kTileRows;
-    // Term after term of the same nodes: their neighbours are much the same.
-    for (int64_t r = first / kTileRows; r * kTileRows < last; ++r)
+    // Term after term of the same nodes: their neighbours are much the same. A block row belongs to the range that its
+    // first node is in.
+    for (int64_t r = 0; r < block_rows; ++r) {
+        const int32_t* node = tiled.order.node + r * kTileRows;
+        if (node[0] < first || node[0] >= last) continue;
+        const int64_t rows = smaller(kTileRows, stack.nodes - r * kTileRows);
         for (int64_t m = 0; m < stack.operators; ++m)
             for (int64_t j = 0; j < width; j += 64) {
                 const int64_t columns = smaller(64, width - j);
@@ -154,12 +165,12 @@ void diffuse_in_tiles(const SparseStack<bf16>& stack, const bf16* x, int64_t wid
                     diffuse_block_row<4>(tiled, m * block_rows + r, paired + 2 * j, width, sums);
                 else
                     diffuse_block_row<2>(tiled, m * block_rows + r, paired + 2 * j, width, sums);
-                const int64_t begin = r * kTileRows > first ? r * kTileRows : first;
-                for (int64_t n = begin; n < smaller((r + 1) * kTileRows, last); ++n)
+                for (int64_t i = 0; i < rows; ++i)
                     for (int64_t k = 0; k < columns; k += 32) {
-                        const float* from = sums + n % kTileRows * 64 + k;
-                        store_two(out + m * out_panel + n * width + j + k, _mm512_loadu_ps(from),
+                        const float* from = sums + i * 64 + k;
+                        store_two(out + m * out_panel + node[i] * width + j + k, _mm512_loadu_ps(from),
                                   _mm512_loadu_ps(from + 16));
                     }
             }
+    }
 }

@@ -16,6 +16,9 @@ namespace {
 #include "csrc/cpu/unit_bf16_vector.h"
 #include "csrc/cpu/unit_body.h"
 
+// clang-format keeps blocks of includes apart; this one needs those above.
+#include "csrc/cpu/unit_bf16_diffuse.h"
+
 // A register tile is kRows rows of four vectors: 24 sums hide the latency of the dot product, and 6 broadcasts and 4
 // loads for 24 of them leave the load ports half idle.
 constexpr int64_t kBlock = 64;
@@ -142,10 +145,10 @@ void weight_gradients_of_pairs(const Panel<bf16>* left, int64_t lefts, const Pan
 
 void diffuse_of_pairs(const SparseStack<bf16>& stack, const bf16* x, int64_t width, bf16* out, int64_t out_panel,
                       int64_t first, int64_t last, void* scratch) {
-    auto* paired = static_cast<bf16*>(scratch);
-    interleave_rows(x, width, stack.nodes, width, paired, 2 * width);
-    diffuse_by_blocks(stack, *static_cast<const BlockStack*>(stack.prepared), paired, width, out, out_panel, first,
-                      last);
+    const auto& prepared = *static_cast<const BlockStack*>(stack.prepared);
+    auto* pairs = static_cast<bf16*>(scratch);
+    gather_pairs(x, width, prepared.order, stack.nodes, pairs);
+    diffuse_by_blocks(prepared, pairs, width, out, out_panel, first, last);
 }
 
 int64_t diffuse_scratch_bytes(int64_t nodes, int64_t width) { return (nodes + 1) / 2 * 2 * width * 2; }

@@ -1,4 +1,7 @@
-"""What the tests of compiled kernels share: the library, or a skip that CI does not accept; the units of this CPU."""
+"""What the tests of compiled kernels share: the library, or a skip that CI does not accept; the units of this CPU.
+
+``python -m tests.kernels.compiled`` prints which units the tests execute here and which this CPU lacks.
+"""
 
 import os
 
@@ -27,3 +30,18 @@ def use_unit(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = dict(module.cpu_units())[unit]
     if reason:
         pytest.skip(f"{unit}: {reason}")
+
+
+def main() -> None:
+    """One line for each unit."""
+    module, _, reason = library()
+    if module is None:
+        raise SystemExit(reason)
+    for name, why_not in module.cpu_units():
+        print(f"{name}: lacking, {why_not}" if why_not else f"{name}: executed")
+        if why_not and name == "amx":
+            print("  (executed on emulated AMX by the slow tests, not on hardware)")
+
+
+if __name__ == "__main__":
+    main()
