@@ -8,8 +8,8 @@ Shape legend: N nodes, M diffusion terms, S = (M-1) N stacked rows, E stored ent
 """
 
 import warnings
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,29 @@ DENSE_BELOW_SPARSITY = {torch.bfloat16: 64, torch.float16: 64}
 DENSE_BELOW_SPARSITY_DEFAULT = 16
 
 
+class RecursionStep(Protocol):
+    """panel[target] = scale * S_support panel[source] - panel[minus]; minus -1: nothing."""
+
+    @property
+    def support(self) -> int: ...
+    @property
+    def minus(self) -> int: ...
+    def __iter__(self) -> Iterator[int]:
+        """support, source, minus, scale, target."""
+        ...
+
+
+class Recursion(Protocol):
+    """Supports (N, N), scipy sparse, and the steps over them (over their transposes) that make all terms."""
+
+    @property
+    def supports(self) -> Sequence[Any]: ...
+    @property
+    def steps(self) -> Sequence[RecursionStep]: ...
+    @property
+    def transposed_steps(self) -> Sequence[RecursionStep]: ...
+
+
 class DiffusionTerms(NamedTuple):
     """P_1 .. P_{M-1}, stacked, as CSR; and P_1ᵀ .. P_{M-1}ᵀ, stacked, as CSR. P_0 is the identity and is not stored.
 
@@ -31,6 +54,8 @@ class DiffusionTerms(NamedTuple):
         row_start, column, value: (S+1) int32, (E) int32, (E) floating; row m*N + i is row i of P_{m+1}.
         row_start_t, column_t, value_t: the same of the transposes.
         num_nodes, num_terms: N and M.
+        recursion: nothing, or the steps over the supports that make the terms with fewer entries, for kernels that take
+            them: steps (R, 5) int32, the supports as CSR, and both of the transposes. No steps: no gain.
     """
 
     row_start: Tensor
@@ -41,10 +66,16 @@ class DiffusionTerms(NamedTuple):
     value_t: Tensor
     num_nodes: int
     num_terms: int
+    recursion: tuple[Tensor, ...] = ()
 
     @classmethod
-    def from_operators(cls, operators: Sequence[Any], dtype: torch.dtype = torch.float32) -> "DiffusionTerms":
+    def from_operators(
+        cls, operators: Sequence[Any], dtype: torch.dtype = torch.float32, *, recursion: Recursion | None = None
+    ) -> "DiffusionTerms":
         """Builds the terms from M scipy sparse matrices (N, N), float64, the first of which is the identity.
+
+        Args:
+            recursion: how the operators come about from supports, where that is known.
 
         Raises:
             ValueError: no operator, shapes that differ, a first operator that is not the identity, or more than
@@ -61,24 +92,51 @@ class DiffusionTerms(NamedTuple):
             raise ValueError("DiffusionTerms: the first operator must be the identity")
         forward = _stack([operator.tocsr() for operator in operators[1:]], num_nodes, dtype)
         backward = _stack([operator.T.tocsr() for operator in operators[1:]], num_nodes, dtype)
-        return cls(*forward, *backward, num_nodes=num_nodes, num_terms=len(operators))
+        terms = cls(*forward, *backward, num_nodes=num_nodes, num_terms=len(operators))
+        return terms if recursion is None else terms._replace(recursion=_recursion_tensors(terms, recursion))
 
     @classmethod
     def from_tensors(cls, tensors: Sequence[Tensor], num_nodes: int, num_terms: int) -> "DiffusionTerms":
-        """The terms again, from what ``tensors`` gave to an operator's schema."""
-        row_start, column, value, row_start_t, column_t, value_t = tensors
-        return cls(row_start, column, value, row_start_t, column_t, value_t, num_nodes, num_terms)
+        """The terms again, from what ``tensors`` or ``tensors_with_recursion`` gave to an operator's schema."""
+        row_start, column, value, row_start_t, column_t, value_t, *recursion = tensors
+        return cls(row_start, column, value, row_start_t, column_t, value_t, num_nodes, num_terms, tuple(recursion))
 
     @property
     def tensors(self) -> list[Tensor]:
         """The six tensors, in order: what an operator's schema carries."""
         return [self.row_start, self.column, self.value, self.row_start_t, self.column_t, self.value_t]
 
+    @property
+    def tensors_with_recursion(self) -> list[Tensor]:
+        """The same and the recursion's tensors, if there are any."""
+        return [*self.tensors, *self.recursion]
+
     def prefers_dense(self, dtype: torch.dtype) -> bool:
         """Whether plain PyTorch applies the terms faster as a dense matrix, by counting entries."""
         dense_entries = (self.num_terms - 1) * self.num_nodes**2
         limit = DENSE_BELOW_SPARSITY.get(dtype, DENSE_BELOW_SPARSITY_DEFAULT)
         return dense_entries <= limit * self.value.shape[0]
+
+
+def _recursion_tensors(terms: DiffusionTerms, recursion: Recursion) -> tuple[Tensor, ...]:
+    """Steps, row_start, column and value of the supports, then of their transposes; without steps where the operators
+    have no more entries than the steps visit.
+    """
+    if not recursion.steps:
+        return ()
+    num_nodes, dtype = terms.num_nodes, terms.value.dtype
+    entries = [int(support.nnz) for support in recursion.supports]
+    # Rows of N numbers that are written or subtracted count like entries.
+    at_once = terms.value.shape[0] + (terms.num_terms - 1) * num_nodes
+    made: list[Tensor] = []
+    for steps, supports in (
+        (recursion.steps, [support.tocsr() for support in recursion.supports]),
+        (recursion.transposed_steps, [support.T.tocsr() for support in recursion.supports]),
+    ):
+        by_steps = sum(entries[step.support] + num_nodes * (2 if step.minus >= 0 else 1) for step in steps)
+        rows = [tuple(step) for step in steps] if by_steps < at_once else []
+        made += [torch.tensor(rows, dtype=torch.int32).view(-1, 5), *_stack(supports, num_nodes, dtype)]
+    return tuple(made) if made[0].shape[0] or made[4].shape[0] else ()
 
 
 def _stack(matrices: Sequence[Any], num_nodes: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

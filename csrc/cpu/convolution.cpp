@@ -20,15 +20,15 @@ struct ConvolutionTile {
     S* panels;
 
     ConvolutionTile(Arena& arena, const Kernels<S>& kernels, const Sizes& s, int64_t elements, int64_t widest,
-                    const Threads* threads)
-        : tile(arena, kernels, s, elements, widest, threads), panels(arena.take<S>(s.M * tile.pitch)) {}
+                    int64_t temporaries, const Threads* threads)
+        : tile(arena, kernels, s, elements, widest, temporaries, threads), panels(arena.take<S>(s.M * tile.pitch)) {}
 
     // Loads rows of a tensor, diffuses them and makes all terms the operands of the next product.
-    void load(const SparseStack<S>& stack, const S* from, int64_t elements) {
+    void load(const Diffusion<S>& how, const S* from, int64_t elements) {
         const Sizes& s = tile.sizes;
         tile.elements = elements;
         copy_rows(from, s.H, tile.rows(), s.H, panels, tile.width);
-        tile.diffuse(stack, panels, panels + tile.pitch);
+        tile.diffuse(how, panels, panels + tile.pitch);
         tile.panels.clear();
         tile.append(panels, panels + tile.pitch);
     }
@@ -48,7 +48,7 @@ void convolve(const Convolution<S>& op, const Kernels<S>& kernels, const S* x, S
     const Sizes s = panel_sizes(op, op.C);
     const int64_t W = padded<S>(op.C), columns = padded<S>(op.O);
     Arena stack_memory;
-    const SparseStack<S> terms = prepared(kernels, op.terms, stack_memory);
+    const Diffusion<S> terms = prepared(kernels, op.terms, stack_memory);
     Packed<S> weight;
     Accumulator<S>* bias = nullptr;
     const Arena packed = laid_out([&](Arena& arena) {
@@ -63,7 +63,8 @@ void convolve(const Convolution<S>& op, const Kernels<S>& kernels, const S* x, S
     const Range run_tiles = [&](int64_t first, int64_t last) {
         with_memory(
             [&](Arena& arena) {
-                return ConvolutionTile<S>(arena, kernels, s, elements, columns, together ? &threads : nullptr);
+                return ConvolutionTile<S>(arena, kernels, s, elements, columns, terms.temporaries,
+                                          together ? &threads : nullptr);
             },
             [&](ConvolutionTile<S>& run) {
                 for (int64_t tile = first; tile < last; ++tile) {
@@ -87,7 +88,7 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
     const Sizes s = panel_sizes(op, op.O);
     const int64_t W = padded<S>(op.O), columns = padded<S>(op.C);
     Arena stack_memory;
-    const SparseStack<S> transposed = prepared(kernels, op.transposed, stack_memory);
+    const Diffusion<S> transposed = prepared(kernels, op.transposed, stack_memory);
     Packed<S> weight;
     const Arena packed = laid_out([&](Arena& arena) {
         pack(arena, kernels, op.M * W, columns, weight, [&](int64_t k, S* row) {
@@ -108,7 +109,8 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
     const Range run_partitions = [&](int64_t first, int64_t last) {
         with_memory(
             [&](Arena& arena) {
-                return Run{ConvolutionTile<S>(arena, kernels, s, elements, columns, together ? &threads : nullptr),
+                return Run{ConvolutionTile<S>(arena, kernels, s, elements, columns, transposed.temporaries,
+                                              together ? &threads : nullptr),
                            arena.take<S>(elements * op.N * columns)};
             },
             [&](Run& run) {

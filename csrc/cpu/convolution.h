@@ -8,7 +8,7 @@ namespace dcrnn {
 template <class S>
 struct Convolution {
     int64_t B, N, C, O, M;
-    SparseStack<S> terms, transposed;
+    Diffusion<S> terms, transposed;
     const S* weight;  // (C * M, O), row = channel * M + m
     const S* bias;    // (O)
 };

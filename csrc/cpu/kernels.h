@@ -126,6 +126,11 @@ struct Kernels {
     int64_t (*prepared_bytes)(const SparseStack<S>& stack) = nullptr;
     void (*prepare_stack)(const SparseStack<S>& stack, void* memory) = nullptr;
 
+    /// out = scale * (operator `which` of the stack applied to x) - minus (null: nothing), rows [first, last) of panels
+    /// (nodes x width). A unit without it diffuses by the precomputed operators.
+    void (*diffuse_step)(const SparseStack<S>& stack, int64_t which, A scale, const S* x, const S* minus, int64_t width,
+                         S* out, int64_t first, int64_t last) = nullptr;
+
     /// Bytes of the scratch that diffuse needs for panels (nodes x width).
     int64_t (*diffuse_scratch_bytes)(int64_t nodes, int64_t width) = nullptr;
 };

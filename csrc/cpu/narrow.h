@@ -40,12 +40,12 @@ class NarrowInput {
     /// to) are that fit beside it: [step, ...) on the way forward, [..., step + 1) on the way back. source(step,
     /// element) gives (N, channels).
     template <class Source>
-    Panel<S> panel(Tile<S>& tile, const SparseStack<S>& stack, int64_t step, int64_t from, int64_t to,
+    Panel<S> panel(Tile<S>& tile, const Diffusion<S>& terms, int64_t step, int64_t from, int64_t to,
                    const Source& source) {
         if (step < first_ || step >= last_) {
             first_ = std::max(from, std::min(step, to - chunk_));
             last_ = std::min(to, first_ + chunk_);
-            load(tile, stack, source);
+            load(tile, terms, source);
         }
         join(tile, step - first_);
         const int64_t width = joined_width<S>(sizes_, channels_);
@@ -54,7 +54,7 @@ class NarrowInput {
 
   private:
     template <class Source>
-    void load(Tile<S>& tile, const SparseStack<S>& stack, const Source& source) {
+    void load(Tile<S>& tile, const Diffusion<S>& terms, const Source& source) {
         const int64_t elements = tile.elements, steps = last_ - first_;
         width_ = padded<S>(steps * elements * channels_);
         for (int64_t n = 0; n < sizes_.N; ++n)
@@ -68,9 +68,19 @@ class NarrowInput {
                     for (int64_t c = 0; c < channels_; ++c) to[n * width_ + c] = from[n * channels_ + c];
             }
         if (sizes_.M == 1) return;
-        tile.crew.divide(sizes_.N, kRowBlock, [&](auto& member, int64_t first, int64_t last) {
-            tile.kernels.diffuse(stack, interleaved_, width_, terms_, sizes_.N * width_, first, last, member.scratch);
-        });
+        const int64_t panel = sizes_.N * width_;
+        if (terms.count == 0)
+            return tile.crew.divide(sizes_.N, kRowBlock, [&](auto& member, int64_t first, int64_t last) {
+                tile.kernels.diffuse(terms.operators, interleaved_, width_, terms_, panel, first, last, member.scratch);
+            });
+        const auto at = [&](int64_t i) { return i == 0 ? interleaved_ : terms_ + (i - 1) * panel; };
+        for (int64_t i = 0; i < terms.count; ++i) {
+            const DiffusionStep& s = terms.steps[i];
+            tile.crew.divide(sizes_.N, kRowBlock, [&](auto&, int64_t first, int64_t last) {
+                tile.kernels.diffuse_step(terms.supports, s.support, Accumulator<S>(s.scale), at(s.source),
+                                          s.minus < 0 ? nullptr : at(s.minus), width_, at(s.target), first, last);
+            });
+        }
     }
 
     void join(Tile<S>& tile, int64_t step) {

@@ -42,11 +42,27 @@ struct CellGradients {
     A* candidate_bias;
 };
 
+/// panel[target] = scale * (support applied to panel[source]) - panel[minus]; minus < 0: nothing is subtracted.
+struct DiffusionStep {
+    int32_t support, source, minus, scale, target;
+};
+
+/// How a panel gets its M-1 diffusions: by the operators P_1 .. P_{M-1}; or, if there are steps, by recursion over the
+/// supports, which have fewer entries. Panel 0 is the one that is diffused, m < M its m-th term; the rest are
+/// temporary.
+template <class S>
+struct Diffusion {
+    SparseStack<S> operators;
+    SparseStack<S> supports{};
+    const DiffusionStep* steps = nullptr;
+    int64_t count = 0, temporaries = 0;
+};
+
 template <class S>
 struct Model {
     Sizes sizes;
-    SparseStack<S> terms;                          // P_1 .. P_{M-1}
-    SparseStack<S> transposed;                     // their transposes
+    Diffusion<S> terms;                            // P_1 .. P_{M-1}
+    Diffusion<S> transposed;                       // their transposes
     std::vector<CellWeights<S>> encoder, decoder;  // L cells each; no decoder where F = 0
     const S* projection_weight = nullptr;          // (O, H)
     const S* projection_bias = nullptr;            // (O)

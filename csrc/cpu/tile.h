@@ -28,6 +28,14 @@ SparseStack<S> prepared(const Kernels<S>& kernels, SparseStack<S> stack, Arena& 
     return stack;
 }
 
+/// The same for whichever of a diffusion's ways the unit takes.
+template <class S>
+Diffusion<S> prepared(const Kernels<S>& kernels, Diffusion<S> diffusion, Arena& memory) {
+    if (kernels.diffuse_step == nullptr) diffusion.count = diffusion.temporaries = 0;
+    if (diffusion.count == 0) diffusion.operators = prepared(kernels, diffusion.operators, memory);
+    return diffusion;
+}
+
 /// Elements of a tile, from the shapes alone: the bits of the weights' gradients depend on it.
 inline int64_t tile_elements(const Sizes& s) {
     constexpr int64_t kRowsWanted = 448;
@@ -59,6 +67,8 @@ class Crew {
             members_.push_back(
                 {arena.take<A>((kRowBlock + kRowSlack) * widest), arena.take<char>(scratch_bytes), {}, {}});
     }
+
+    bool alone() const { return members_.size() == 1; }
 
     /// Calls phase(member, first, last) on pieces of [0, count) that start at multiples of `grain`, and waits.
     template <class Phase>
@@ -92,14 +102,17 @@ class Tile {
   public:
     using A = Accumulator<S>;
 
-    /// For up to `most` elements. `widest` is the widest result of a product.
-    Tile(Arena& arena, const Kernels<S>& kernels_, const Sizes& s, int64_t most, int64_t widest, const Threads* threads)
+    /// For up to `most` elements. `widest` is the widest result of a product, `temporaries` the most that a diffusion
+    /// needs.
+    Tile(Arena& arena, const Kernels<S>& kernels_, const Sizes& s, int64_t most, int64_t widest, int64_t temporaries,
+         const Threads* threads)
         : kernels(kernels_),
           sizes(s),
           width(padded<S>(s.H)),
           pitch((most * s.N + kRowSlack) * width + 5 * kLine),
           elements(most),
-          crew(arena, kernels_, widest, scratch_bytes(kernels_, s, most), threads) {}
+          crew(arena, kernels_, widest, scratch_bytes(kernels_, s, most), threads),
+          temporary_(arena.take<S>(temporaries * pitch)) {}
 
     const Kernels<S>& kernels;
     const Sizes& sizes;
@@ -119,14 +132,31 @@ class Tile {
     }
 
     /// Diffuses a panel of width W into the M-1 others.
-    void diffuse(const SparseStack<S>& stack, const S* self, S* others) {
+    void diffuse(const Diffusion<S>& how, const S* self, S* others) {
         if (sizes.M == 1) return;
-        const int64_t N = sizes.N;
-        divide_rows([&](auto& member, int64_t first, int64_t last) {
-            for (int64_t e = first / N; e * N < last; ++e)
-                kernels.diffuse(stack, self + e * N * width, width, others + e * N * width, pitch,
-                                std::max<int64_t>(first - e * N, 0), std::min(last - e * N, N), member.scratch);
-        });
+        if (how.count == 0)
+            return divide_rows([&](auto& member, int64_t first, int64_t last) {
+                each_element(first, last, [&](int64_t at, int64_t from, int64_t to) {
+                    kernels.diffuse(how.operators, self + at, width, others + at, pitch, from, to, member.scratch);
+                });
+            });
+        const auto step = [&](int64_t i, int64_t at, int64_t from, int64_t to) {
+            const DiffusionStep& s = how.steps[i];
+            const S* minus = s.minus < 0 ? nullptr : panel(s.minus, self, others) + at;
+            kernels.diffuse_step(how.supports, s.support, A(s.scale), panel(s.source, self, others) + at, minus, width,
+                                 panel(s.target, nullptr, others) + at, from, to);
+        };
+        // Alone: an element takes all steps while it is in cache. Together: a step reads rows of every member.
+        if (crew.alone())
+            return divide_rows([&](auto&, int64_t first, int64_t last) {
+                each_element(first, last, [&](int64_t at, int64_t from, int64_t to) {
+                    for (int64_t i = 0; i < how.count; ++i) step(i, at, from, to);
+                });
+            });
+        for (int64_t i = 0; i < how.count; ++i)
+            divide_rows([&](auto&, int64_t first, int64_t last) {
+                each_element(first, last, [&](int64_t at, int64_t from, int64_t to) { step(i, at, from, to); });
+            });
     }
 
     /// Adds a panel and its M-1 others to the operands of the next product.
@@ -168,11 +198,26 @@ class Tile {
     }
 
   private:
+    // run(offset in panels, first, last) for the elements of rows [first, last), with their rows.
+    template <class Run>
+    void each_element(int64_t first, int64_t last, const Run& run) const {
+        const int64_t N = sizes.N;
+        for (int64_t e = first / N; e * N < last; ++e)
+            run(e * N * width, std::max<int64_t>(first - e * N, 0), std::min(last - e * N, N));
+    }
+
+    S* panel(int64_t i, const S* self, S* others) const {
+        if (i == 0) return const_cast<S*>(self);  // never a target
+        return i < sizes.M ? others + (i - 1) * pitch : temporary_ + (i - sizes.M) * pitch;
+    }
+
     static int64_t scratch_bytes(const Kernels<S>& kernels, const Sizes& s, int64_t most) {
         if (kernels.diffuse_scratch_bytes == nullptr) return kernels.scratch_bytes;
         const int64_t widest = std::max(padded<S>(s.H), narrow_width<S>(s, most));
         return std::max(kernels.scratch_bytes, kernels.diffuse_scratch_bytes(s.N, widest));
     }
+
+    S* temporary_;
 
     // Panels of equal size must not start at the same offset of a page: see Arena.
     static constexpr int64_t kLine = 64 / sizeof(S);

@@ -238,6 +238,38 @@ void diffuse(const SparseStack<S>& stack, const S* x, int64_t width, S* out, int
         }
 }
 
+// The same of one operator, with the scale and the subtraction of a recursion.
+template <class V, int NV, class S>
+DCRNN_INLINE void step_row(const int32_t* column, const typename V::Scalar* value, int64_t entries,
+                           typename V::Scalar scale, const S* x, const S* minus, int64_t width, S* out) {
+    diffuse_row<V, NV>(column, value, entries, x, width, out);
+    const auto by = V::broadcast(scale);
+    for (int j = 0; j < NV; ++j) {
+        const auto all = V::mul(by, V::load(out + j * V::kWidth));
+        V::store(out + j * V::kWidth, minus ? V::sub(all, V::load(minus + j * V::kWidth)) : all);
+    }
+}
+
+template <class V, class S>
+void diffuse_step(const SparseStack<S>& stack, int64_t which, typename V::Scalar scale, const S* x, const S* minus,
+                  int64_t width, S* out, int64_t first_row, int64_t last_row) {
+    constexpr int kVectors = 4;
+    constexpr int kLast = kLanes<S> / V::kWidth < kVectors ? kLanes<S> / V::kWidth : kVectors;
+    const int32_t* row_start = stack.row_start + which * stack.nodes;
+    for (int64_t n = first_row; n < last_row; ++n) {
+        const int64_t first = row_start[n], entries = row_start[n + 1] - first;
+        const int32_t* column = stack.column + first;
+        const auto* value = stack.value + first;
+        int64_t j = 0;
+        for (; j + kVectors * V::kWidth <= width; j += kVectors * V::kWidth)
+            step_row<V, kVectors>(column, value, entries, scale, x + j, minus ? minus + n * width + j : nullptr, width,
+                                  out + n * width + j);
+        for (; j < width; j += kLast * V::kWidth)
+            step_row<V, kLast>(column, value, entries, scale, x + j, minus ? minus + n * width + j : nullptr, width,
+                               out + n * width + j);
+    }
+}
+
 template <class V, class S>
 void gates(const typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t width, const S* h, S* r, S* u,
            S* reset) {
@@ -331,6 +363,8 @@ constexpr Kernels<S> table(const char* name) {
     kernels.backward_reset = backward_reset<V, S>;
     kernels.add = add<V>;
     kernels.add_column_sums = add_column_sums<V, S>;
+    // Between two hops bfloat16 would round once more.
+    if constexpr (!kNarrow<S>) kernels.diffuse_step = diffuse_step<V, S>;
     if constexpr (kNarrow<S>) {
         kernels.narrow = narrow<V>;
         kernels.widen = widen<V>;

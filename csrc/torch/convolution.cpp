@@ -26,7 +26,14 @@ Sizes check(const Tensor& x, const Tensors& terms, int64_t num_terms, const Tens
 
 template <class S>
 Convolution<S> read(Views<S>& views, const Sizes& s, const Tensors& terms, const Tensor& weight, const S* bias) {
-    return {s.B, s.N, s.C, s.O, s.M, read_stack(views, terms, 0, s), read_stack(views, terms, 3, s), views.read(weight),
+    return {s.B,
+            s.N,
+            s.C,
+            s.O,
+            s.M,
+            read_diffusion(views, terms, false, s),
+            read_diffusion(views, terms, true, s),
+            views.read(weight),
             bias};
 }
 

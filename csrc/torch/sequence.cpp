@@ -39,8 +39,8 @@ struct Arguments {
 template <class S>
 Model<S> make_model(Views<S>& views, const Arguments& a, const Sizes& s) {
     return {s,
-            read_stack(views, a.terms, 0, s),
-            read_stack(views, a.terms, 3, s),
+            read_diffusion(views, a.terms, false, s),
+            read_diffusion(views, a.terms, true, s),
             read_cells(views, a.layers, s.C, s.H),
             {},
             nullptr,

@@ -41,6 +41,27 @@ void require_stack(const char* op, const std::string& which, const Tensor& row_s
     STD_TORCH_CHECK(inside, op, ": ", which, " column has an index outside of [0, ", nodes, ")");
 }
 
+// Every step must read panels that there are already, and all terms must come about.
+void require_steps(const char* op, const std::string& which, const Tensor& steps, int64_t supports, int64_t num_terms,
+                   bool temporaries) {
+    const Tensor whole = torch::stable::contiguous(steps);
+    const auto* all = static_cast<const DiffusionStep*>(whole.const_data_ptr());
+    const int64_t count = steps.size(0);
+    if (count == 0) return;
+    std::vector<bool> there(num_terms + (temporaries ? count : 0), false);
+    there[0] = true;
+    const auto readable = [&](int64_t i) { return i >= 0 && i < static_cast<int64_t>(there.size()) && there[i]; };
+    for (int64_t i = 0; i < count; ++i) {
+        const DiffusionStep& s = all[i];
+        const bool good = s.support >= 0 && s.support < supports && readable(s.source) &&
+                          (s.minus < 0 || readable(s.minus)) && s.target > 0 &&
+                          s.target < static_cast<int64_t>(there.size()) && !there[s.target];
+        STD_TORCH_CHECK(good, op, ": ", which, " step ", i, " names a support or a panel that is not there");
+        there[s.target] = true;
+    }
+    for (int64_t m = 0; m < num_terms; ++m) STD_TORCH_CHECK(there[m], op, ": ", which, " no step makes term ", m);
+}
+
 }  // namespace
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -62,15 +83,24 @@ void require(const char* op, const std::string& name, const Tensor& tensor, Scal
 void require_terms(const char* op, const std::vector<Tensor>& terms, int64_t num_terms, int64_t nodes,
                    ScalarType dtype) {
     STD_TORCH_CHECK(num_terms >= 1, op, ": num_terms must be at least 1, got ", num_terms);
-    STD_TORCH_CHECK(terms.size() == 6, op, ": terms must be six tensors, got ", terms.size());
-    const int64_t rows = (num_terms - 1) * nodes;
-    for (int i = 0; i < 2; ++i) {
-        const std::string which = i == 0 ? "terms:" : "transposed terms:";
-        const Tensor &row_start = terms[3 * i], &column = terms[3 * i + 1], &value = terms[3 * i + 2];
+    STD_TORCH_CHECK(terms.size() == kTermTensors || terms.size() == kTermTensors + 8, op,
+                    ": terms must be six tensors, or fourteen with a recursion, got ", terms.size());
+    const auto stack = [&](const std::string& which, size_t first, int64_t rows) {
+        const Tensor &row_start = terms[first], &column = terms[first + 1], &value = terms[first + 2];
         require(op, which + " row_start", row_start, ScalarType::Int, {rows + 1});
         require(op, which + " column", column, ScalarType::Int, {column.numel()});
         require(op, which + " value", value, dtype, {column.numel()});
         require_stack(op, which, row_start, column, rows, nodes);
+    };
+    stack("terms:", 0, (num_terms - 1) * nodes);
+    stack("transposed terms:", 3, (num_terms - 1) * nodes);
+    for (size_t first = kTermTensors; first < terms.size(); first += 4) {
+        const bool transposed = first > kTermTensors;
+        const std::string which = transposed ? "transposed recursion:" : "recursion:";
+        const int64_t supports = (terms[first + 1].numel() - 1) / nodes;
+        stack(which, first + 1, supports * nodes);
+        require(op, which + " steps", terms[first], ScalarType::Int, {terms[first].numel() / 5, 5});
+        require_steps(op, which, terms[first], supports, num_terms, transposed);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <deque>
 #include <string>
 #include <type_traits>
@@ -26,7 +27,12 @@ std::string shape_text(const std::vector<int64_t>& shape);
 void require(const char* op, const std::string& name, const Tensor& tensor, ScalarType dtype,
              const std::vector<int64_t>& shape);
 
-/// Throws unless the six tensors are two stacks of (terms - 1) sparse operators over `nodes` nodes, values of `dtype`.
+/// Of an operator's `terms`, those that hold the operators; eight more hold the recursion that makes them, if any.
+constexpr size_t kTermTensors = 6;
+
+/// Throws unless the tensors are two stacks of (terms - 1) sparse operators over `nodes` nodes, values of `dtype`:
+/// their row_start, column and value, those of their transposes; and, if there are more, DiffusionStep rows and the
+/// stack of supports that they name, of either.
 void require_terms(const char* op, const std::vector<Tensor>& terms, int64_t num_terms, int64_t nodes,
                    ScalarType dtype);
 
@@ -109,6 +115,21 @@ template <class S>
 SparseStack<S> read_stack(Views<S>& views, const std::vector<Tensor>& terms, int first, const Sizes& s) {
     return {views.template read<int32_t>(terms[first]), views.template read<int32_t>(terms[first + 1]),
             views.template read<Accumulator<S>>(terms[first + 2]), s.N, s.M - 1};
+}
+
+/// The diffusion by `terms`, or by their transposes; checked by require_terms.
+template <class S>
+Diffusion<S> read_diffusion(Views<S>& views, const std::vector<Tensor>& terms, bool transposed, const Sizes& s) {
+    Diffusion<S> read{read_stack(views, terms, transposed ? 3 : 0, s)};
+    if (terms.size() == kTermTensors) return read;
+    const int first = kTermTensors + (transposed ? 4 : 0);
+    read.supports = read_stack(views, terms, first + 1, s);
+    read.supports.operators = terms[first + 1].numel() / s.N;
+    read.steps = views.template read<DiffusionStep>(terms[first]);
+    read.count = terms[first].size(0);
+    for (int64_t i = 0; i < read.count; ++i)
+        read.temporaries = std::max<int64_t>(read.temporaries, read.steps[i].target + 1 - s.M);
+    return read;
 }
 
 template <class S>

@@ -14,18 +14,28 @@ import scipy.sparse
 from dcrnn_fast.config.sections import GraphConfig, Recursion
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.csr import canonical_csr
+from dcrnn_fast.graph.recursion import DiffusionRecursion, diffusion_recursion
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.graph.supports import build_supports
 
 
 def graph_operators(graph: SensorGraph, config: GraphConfig) -> list[Any]:
     """The M operators that a configuration asks for: self loops, supports, recursion."""
+    return diffusion_operators(_supports(graph, config), hops=config.hops, recursion=config.recursion)
+
+
+def graph_recursion(graph: SensorGraph, config: GraphConfig) -> DiffusionRecursion:
+    """The recursion that makes them, for kernels that apply the supports one after another."""
+    supports = [canonical_csr(support) for support in _supports(graph, config)]
+    return diffusion_recursion(supports, hops=config.hops, recursion=config.recursion)
+
+
+def _supports(graph: SensorGraph, config: GraphConfig) -> Sequence[Any]:
     if config.self_loops == "add":
         graph = graph.with_self_loops()
-    supports = build_supports(
+    return build_supports(
         graph.adjacency, kind=config.supports, orientation=config.orientation, edge_order=config.edge_order
     )
-    return diffusion_operators(supports, hops=config.hops, recursion=config.recursion)
 
 
 def diffusion_operators(supports: Sequence[Any], *, hops: int, recursion: Recursion = "released") -> list[Any]:

@@ -3,7 +3,7 @@
 import torch
 
 from dcrnn_fast.config.sections import Config
-from dcrnn_fast.graph.operators import graph_operators
+from dcrnn_fast.graph.operators import graph_operators, graph_recursion
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.kernels import DiffusionTerms
 from dcrnn_fast.model.dcrnn import DCRNN
@@ -25,7 +25,7 @@ def build_model(
     operators = graph_operators(graph, config.graph)
     terms_dtype = torch.float64 if dtype == torch.float64 else torch.float32
     return DCRNN(
-        DiffusionTerms.from_operators(operators, terms_dtype),
+        DiffusionTerms.from_operators(operators, terms_dtype, recursion=graph_recursion(graph, config.graph)),
         input_channels=input_channels,
         output_channels=output_channels,
         future_steps=config.data.future_steps,

@@ -18,12 +18,13 @@ class GraphBuffers(nn.Module):
         super().__init__()
         self.num_nodes = terms.num_nodes
         self.num_terms = terms.num_terms
-        for name, tensor in zip(_TENSOR_FIELDS, terms.tensors, strict=True):
+        self._names = [*_TENSOR_FIELDS, *(f"recursion_{index}" for index in range(len(terms.recursion)))]
+        for name, tensor in zip(self._names, terms.tensors_with_recursion, strict=True):
             self.register_buffer(name, tensor, persistent=False)
 
     def terms(self) -> DiffusionTerms:
         """The terms, as the operators take them."""
-        tensors = [self.get_buffer(name) for name in _TENSOR_FIELDS]
+        tensors = [self.get_buffer(name) for name in self._names]
         return DiffusionTerms.from_tensors(tensors, self.num_nodes, self.num_terms)
 
     def extra_repr(self) -> str:

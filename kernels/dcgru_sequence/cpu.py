@@ -68,6 +68,7 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     x_BTNC, initial_LBNH, terms, ctx.num_terms, layers, ctx.save, ctx.bf16x3 = inputs
     if ctx.save == SAVE_NOTHING:
         raise RuntimeError(f"{OP}: a backward needs save other than {SAVE_NOTHING}")
+    ctx.num_graph = len(terms)
     ctx.mark_non_differentiable(output[2])
     # Or autograd makes a gradient for `saved`: as large as all activations, of zeros.
     ctx.set_materialize_grads(False)
@@ -76,7 +77,7 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 def _gradient(ctx, grad_BTNH, grad_LBNH, _):  # type: ignore[no-untyped-def]
     x_BTNC, initial_LBNH, saved, *rest = ctx.saved_tensors
-    terms, layers = rest[:6], rest[6:]
+    terms, layers = rest[: ctx.num_graph], rest[ctx.num_graph :]
     x_wanted = ctx.needs_input_grad[0]
     if grad_BTNH is None:
         grad_BTNH = x_BTNC.new_zeros(*x_BTNC.shape[:3], initial_LBNH.shape[3])
@@ -119,6 +120,12 @@ def dcgru_sequence_cpu(
     flat = [tensor for weights in layers for tensor in weights]
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x_BTNC, initial_LBNH, *flat))
     states_BTNH, last_LBNH, _ = torch.ops.dcrnn_fast.dcgru_sequence_cpu(
-        x_BTNC, initial_LBNH, terms.tensors, terms.num_terms, flat, segment if wanted else SAVE_NOTHING, bf16x3
+        x_BTNC,
+        initial_LBNH,
+        terms.tensors_with_recursion,
+        terms.num_terms,
+        flat,
+        segment if wanted else SAVE_NOTHING,
+        bf16x3,
     )
     return states_BTNH, last_LBNH

@@ -86,6 +86,7 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     if ctx.save == SAVE_NOTHING:
         raise RuntimeError(f"{OP}: a backward needs save other than {SAVE_NOTHING}")
     ctx.num_encoder = len(encoder)
+    ctx.num_graph = len(terms)
     ctx.mark_non_differentiable(output[1])
     # Or autograd makes a gradient for `saved`: as large as all activations, of zeros.
     ctx.set_materialize_grads(False)
@@ -94,7 +95,7 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 def _gradient(ctx, grad_BFNO, _):  # type: ignore[no-untyped-def]
     x_BPNC, projection_weight_OH, labels_BFNO, feed_label_F, prediction_BFNO, saved, *rest = ctx.saved_tensors
-    terms, cells = rest[:6], rest[6:]
+    terms, cells = rest[: ctx.num_graph], rest[ctx.num_graph :]
     if grad_BFNO is None:
         grad_BFNO = prediction_BFNO.new_zeros(prediction_BFNO.shape)
     x_wanted, labels_wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[7]
@@ -158,7 +159,7 @@ def dcrnn_seq2seq_cpu(
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
     prediction_BFNO, _ = torch.ops.dcrnn_fast.seq2seq_cpu(
         x_BPNC,
-        terms.tensors,
+        terms.tensors_with_recursion,
         terms.num_terms,
         encoder_flat,
         decoder_flat,

@@ -66,6 +66,6 @@ def diffusion_conv_cpu(
         bf16x3: float32 products may be made of three bfloat16 ones.
     """
     y_BNO: Tensor = torch.ops.dcrnn_fast.diffusion_conv_cpu(
-        x_BNC, terms.tensors, terms.num_terms, weight_IO, bias_O, bf16x3
+        x_BNC, terms.tensors_with_recursion, terms.num_terms, weight_IO, bias_O, bf16x3
     )
     return y_BNO
