@@ -29,7 +29,7 @@ _ATOMICS = {"ATOM", "ATOMG", "RED", "REDG", "UBLKRED", "UTMAREDG"}
 
 @dataclass(frozen=True)
 class Sass:
-    """One kernel's machine code; ``opcodes`` counts full names, as HMMA.16816.F32.BF16."""
+    """One kernel's machine code; ``opcodes`` counts names as HMMA.16816.F32.BF16; HGMMA.64 without its other sizes."""
 
     registers: int
     stack: int
@@ -59,7 +59,7 @@ class Sass:
     @property
     def tensor_core(self) -> dict[str, int]:
         """Matrix instructions by name."""
-        return {name: n for name, n in self.opcodes.items() if _TENSOR_CORE.match(name)}
+        return {name: n for name, n in self.opcodes.items() if n and _TENSOR_CORE.match(name)}
 
 
 def tool(name: str) -> str:
