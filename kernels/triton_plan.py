@@ -153,7 +153,7 @@ def gpu_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None) 
             while len(_by_content) > _KEPT:
                 _by_content.popitem(last=False)
         known[key] = _by_content[content]
-    return known[key]  # type: ignore[no-any-return]
+    return known[key]
 
 
 def graph_hash(terms: DiffusionTerms) -> str:
@@ -221,8 +221,11 @@ def _diffusion_rule(tile_rows: int, entries: int, num_nodes: int, num_terms: int
 
 
 def _to(tiles: TileGraph, device: torch.device) -> TileGraph:
-    moved = [tensor.to(device) for tensor in (tiles.index_TU, tiles.count_T, tiles.coefficient_TQSU)]
-    return TileGraph(*moved, tiles.chunk, tiles.gathered_rows)
+    return tiles._replace(
+        index_TU=tiles.index_TU.to(device),
+        count_T=tiles.count_T.to(device),
+        coefficient_TQSU=tiles.coefficient_TQSU.to(device),
+    )
 
 
 def to_tiles(x_BTNC: Tensor, graph: GpuGraph) -> Tensor:

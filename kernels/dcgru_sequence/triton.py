@@ -143,6 +143,8 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         )
 
     def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        # Else autograd fills zeros as large as everything that is saved.
+        ctx.set_materialize_grads(False)
         x_BTNC, initial_LBNH, terms, ctx.num_terms, flat, ctx.plan_words, save = inputs
         if not save:
             raise RuntimeError(f"dcrnn_fast::dcgru_sequence_{backend}: a backward needs save=True")
@@ -153,6 +155,10 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         x_BTNC, initial_LBNH, *rest = ctx.saved_tensors
         saved, terms, flat = rest[:4], rest[4:10], rest[10:]
         x_wanted = ctx.needs_input_grad[0]
+        if grad_BTNH is None:
+            grad_BTNH = x_BTNC.new_zeros(*x_BTNC.shape[:3], initial_LBNH.shape[3])
+        if grad_LBNH is None:
+            grad_LBNH = torch.zeros_like(initial_LBNH)
         dx_BTNC, dinitial_LBNH, dflat = backward(
             grad_BTNH, grad_LBNH, x_BTNC, initial_LBNH, terms, ctx.num_terms, flat, saved, ctx.plan_words, x_wanted
         )

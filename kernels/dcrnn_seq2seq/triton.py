@@ -226,6 +226,8 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         )
 
     def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        # Else autograd fills zeros as large as everything that is saved.
+        ctx.set_materialize_grads(False)
         x_BPNC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, _, feed_label_F = inputs[:9]
         ctx.plan_words, save = inputs[9:]
         if not save:

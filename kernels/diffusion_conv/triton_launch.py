@@ -16,6 +16,7 @@ from dcrnn_fast.kernels.tiles import SIDE, TileGraph
 from dcrnn_fast.kernels.triton_config import config
 from dcrnn_fast.kernels.triton_runtime import interpreted, is_wide, launch
 
+# Columns of one warp: 16 bytes a thread in bfloat16.
 GATHER_BLOCK = 256
 
 
@@ -102,7 +103,7 @@ def gather(x_NBK: Tensor, csr: Csr, y: Tensor, *, y_row: int, y_term: int, ident
             "WIDE": is_wide([x_NBK]) or (terms * x_NBK.numel() >= 2**31) or N * B * y_row >= 2**31,
             "IDENTITY": identity,
         },
-        warps=4,
+        warps=1,
         stages=1,
     )
 

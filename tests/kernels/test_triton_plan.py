@@ -17,6 +17,7 @@ from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS
 from dcrnn_fast.kernels.dispatch import choose
 from dcrnn_fast.kernels.triton_plan import Words, gpu_graph, make_plan, read_words
 from dcrnn_fast.kernels.triton_runtime import observed
+from tests.capture_lint import CaptureLint
 from tests.kernels.cases import Case, make_cell, make_operators, make_terms
 
 LOW = torch.bfloat16
@@ -183,6 +184,9 @@ def test_launches_of_a_training_step_and_bytes_that_it_keeps(real_data: Path) ->
     parameters = {tensor.data_ptr() for tensor in [*encoder, *decoder, weight, bias, *terms.tensors]}
     activations = {t.data_ptr(): t.nbytes for t in kept if t.data_ptr() not in parameters}
     assert sum(activations.values()) / (case.N * case.B) <= 25_000
+    with observed(lambda launch: False), CaptureLint() as lint:
+        step()  # nothing that a CUDA graph cannot hold
+    assert lint.calls > 100
 
 
 def test_without_an_interpreter_a_cpu_tensor_is_refused_with_the_reason_and_auto_says_nothing_of_gpus(

@@ -62,6 +62,20 @@ def test_a_cell_is_a_sequence_of_one_step() -> None:
     torch.testing.assert_close(got, wanted)
 
 
+@pytest.mark.parametrize("output", [0, 1])
+def test_gradients_where_one_output_is_not_used(output: int) -> None:
+    case = Case(B=2, P=2, N=4, C=1, H=3, L=1, M=2)
+    results = []
+    for backend in ("triton", "specification"):
+        x_BTNC, initial_LBNH, layers = sequence_leaves(case, torch.float64)
+        dcgru_sequence(x_BTNC, make_terms(case, torch.float64), layers, initial_LBNH, backend=backend)[
+            output
+        ].sum().backward()
+        results.append([x_BTNC.grad, initial_LBNH.grad, *(tensor.grad for tensor in layers[0])])
+    for ours, true in zip(*results, strict=True):
+        torch.testing.assert_close(ours, true)
+
+
 # 70 columns are two blocks of 64; 66 are three blocks of 22.
 @pytest.mark.parametrize(
     "case",
