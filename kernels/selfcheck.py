@@ -156,7 +156,11 @@ def _check(operator: str, backend: str, device: torch.device, dtype: torch.dtype
     with _checking():
         truth = _results(run, made, dense_SN, device, torch.float64, "specification")
         plain = _results(run, made, dense_SN, device, dtype, "specification")
-        got = _results(run, made, dense_SN, device, dtype, backend)
+        try:
+            got = _results(run, made, dense_SN, device, dtype, backend)
+        except _kernel_errors() as error:
+            why = f"its kernels cannot be compiled or launched ({str(error).splitlines()[0]})"
+            return Verdict(backend, operator, str(dtype).removeprefix("torch."), why)
     problem = ""
     for index, (true, one, other) in enumerate(zip(truth, plain, got, strict=True)):
         size = float(true.abs().max())
@@ -168,6 +172,15 @@ def _check(operator: str, backend: str, device: torch.device, dtype: torch.dtype
             problem = f"{what} is off by {distance:.2g}, PyTorch by {own:.2g}, at most {bound:.2g} is rounding"
             break
     return Verdict(backend, operator, str(dtype).removeprefix("torch."), problem)
+
+
+def _kernel_errors() -> tuple[type[BaseException], ...]:
+    """What Triton raises for a kernel that its compiler, the assembler or the device refuses."""
+    try:
+        from triton.errors import TritonError
+    except ImportError:
+        return ()
+    return (TritonError,)
 
 
 def _results(

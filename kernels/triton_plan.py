@@ -153,7 +153,8 @@ def gpu_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None) 
             while len(_by_content) > _KEPT:
                 _by_content.popitem(last=False)
         known[key] = _by_content[content]
-    return known[key]
+    graph: GpuGraph = known[key]
+    return graph
 
 
 def graph_hash(terms: DiffusionTerms) -> str:

@@ -134,3 +134,15 @@ def test_the_verdict_is_of_one_dtype_and_version(install, monkeypatch) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_right_backends_pass(operator: str, backend: str, dtype: torch.dtype) -> None:
     assert selfcheck._check(operator, backend, CPU, dtype).problem == ""
+
+
+def test_a_kernel_that_the_device_refuses_is_passed_over(install, caplog) -> None:
+    from triton.runtime.errors import OutOfResources
+
+    def refused(*arguments: object) -> object:
+        raise OutOfResources(232448, 101376, "shared memory")
+
+    install(refused)
+    y = diffusion_conv(*problem_of(torch.float32), backend="auto")
+    assert y.isfinite().all()
+    assert "cannot be compiled or launched (out of resource: shared memory, Required: 232448" in caplog.text
