@@ -12,6 +12,7 @@ from dcrnn_fast.training.memory import fitting_batch_size
 ROOT = Path(__file__).resolve().parents[2]
 LIMITED = """
 import resource, sys, torch
+import torch._dynamo  # the first custom operator that runs would import it: 140 MB of what a step may take
 from dcrnn_fast import train
 torch.set_num_threads(1)
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
