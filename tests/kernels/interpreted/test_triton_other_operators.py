@@ -1,9 +1,11 @@
 """``dcgru_sequence``, ``dcgru_cell`` and ``diffusion_conv`` through interpreted Triton kernels; the golden vectors."""
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
-from dcrnn_fast.kernels import dcgru_cell, dcgru_sequence, diffusion_conv
+from dcrnn_fast.kernels import DiffusionTerms, dcgru_cell, dcgru_sequence, diffusion_conv
 from dcrnn_fast.verify import BOUNDS, verify
 from tests.conftest import GOLDEN
 from tests.kernels.cases import Case, assert_within_budget, make_terms
@@ -93,6 +95,21 @@ def test_convolution(case: Case) -> None:
         torch.testing.assert_close(ours, true, rtol=1e-11, atol=1e-11)
     got = [tensor.bfloat16() for tensor in convolution_results(case, torch.float32, "triton", autocast=True)]
     assert_within_budget(got, convolution_results(case, torch.float32, "specification", autocast=True), truth)
+
+
+@pytest.mark.parametrize("ill", [slice(0, 16), slice(16, 32)])
+def test_a_nan_stays_in_its_part_of_the_graph(ill: slice) -> None:
+    one = sp.csr_array(sp.eye_array(16, k=1) + sp.eye_array(16, k=-1))
+    # All of the second part read its first node: the rest of that tile's list is not to be read.
+    two = sp.csr_array(np.outer(np.ones(16), np.arange(16) == 0))
+    operators = [sp.csr_array(sp.eye_array(32)), sp.csr_array(sp.block_diag([one, two]))]
+    terms = DiffusionTerms.from_operators(operators)
+    x_BNC = torch.ones(1, 32, 2)
+    x_BNC[:, ill] = float("nan")
+    y_BNO = diffusion_conv(x_BNC, terms, torch.ones(4, 3), backend="triton")
+    ill_N = torch.zeros(32, dtype=torch.bool)
+    ill_N[ill] = True
+    assert torch.equal(y_BNO.isnan().all(2)[0], ill_N)
 
 
 @pytest.mark.slow
