@@ -160,7 +160,7 @@ def refused(error: type[Exception], match: str, **changes: object) -> None:
 def test_refuses_what_does_not_fit() -> None:
     inputs = make_seq2seq(Case())
     refused(ValueError, "unknown backend 'fast'; known: auto, specification", backend="fast")
-    refused(NotImplementedError, "cuda: no kernels of this backend in this version", backend="cuda")
+    refused(NotImplementedError, "cuda: no CUDA kernels for torch.float64", backend="cuda")
     refused(ValueError, "x must have 4 dimensions with N=5 nodes", x_BPNC=inputs.x_BPNC[:, :, :4])
     refused(ValueError, r"encoder\[0\] takes 2 channels", x_BPNC=torch.cat([inputs.x_BPNC] * 2, dim=-1))
     refused(ValueError, "labels and feed_label go together", labels_BFNO=inputs.labels_BFNO)
