@@ -1,13 +1,19 @@
 """``backend=cuda`` as a whole on the CPU: its CUDA kernels in the emulator, the others in Triton's interpreter."""
 
+import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels import dcgru_sequence, dcrnn_seq2seq, diffusion_conv
 from dcrnn_fast.kernels.triton_runtime import Launch, observed
+from dcrnn_fast.verify import BOUNDS, verify
+from tests.conftest import GOLDEN
 from tests.kernels.cases import Case, assert_within_budget, make_cell, make_seq2seq, make_terms
 from tests.kernels.cuda_calls import CallSizes, make_call
 from tests.kernels.emulated import SCHEDULES, emulated_operators, tensors_of
@@ -152,3 +158,16 @@ def test_auto_does_not_take_it_on_a_cpu() -> None:
             inputs.projection_bias_O, future_steps=1,
         )  # fmt: skip
     assert names == []
+
+
+@pytest.mark.slow
+def test_golden_files_pass(tmp_path: Path) -> None:
+    """Those with a multiple of 8 units, which is what the CUDA kernels take."""
+    for path in GOLDEN.glob("*.npz"):
+        with np.load(path) as archive:
+            if json.loads(str(archive["config"]))["rnn_units"] % 8 == 0:
+                shutil.copy(path, tmp_path)
+    cases = verify(tmp_path, backend="cuda")
+    assert len(cases) == 7
+    for case in cases:
+        assert not case.misses(BOUNDS["float32"]), f"{case.name}: {case.errors}"
