@@ -38,7 +38,7 @@ class Hop(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """Hops over the stacked supports that make all terms: panel 0 is x, m < M term m, the ``spare`` others are between."""
+    """Hops over the stacked supports that make all terms: panel 0 is x, m < M term m; ``spare`` others lie between."""
 
     supports: Csr
     hops: tuple[Hop, ...]

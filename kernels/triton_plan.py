@@ -4,8 +4,8 @@ The rules:
 
 - **diffusion**. ``tile`` (see ``tiles.py``) where it loads at most a quarter of the rows that the stored entries would,
   and at most 16 rows for a node: on road networks it loads 4 to 8. Else ``dense`` where the stacked terms have at least
-  one entry in 80 (a GEMM over all of them is then faster than gathering the few). Else ``chain``, hop after hop over the
-  supports, where the graph brings its recursion and that visits fewer entries than the ready-made terms. Else
+  one entry in 80 (a GEMM over all of them is then faster than gathering the few). Else ``chain``, hop after hop over
+  the supports, where the graph brings its recursion and that visits fewer entries than the ready-made terms. Else
   ``gather``, entry by entry.
 - **product**. ``fused`` with diffusion and activations in one kernel while H and C are at most 128 (64 in float32), so
   that a weight's tile fits beside the accumulators. Else ``gemm``: gather, the library's GEMM, and an epilogue kernel.
@@ -15,8 +15,8 @@ The rules:
 - **input**. ``hoist`` (one product for all steps before the encoder's recurrence) up to 65,536 rows (nodes times
   batch), where launches count; beyond, its memory traffic costs more than diffusing x inside: ``inline``.
 
-``DCRNN_FAST_TRITON`` overrules them with any of these words, separated by commas: tile, dense, chain, gather; fused, gemm;
-strict, tf32x3, tf32; hoist, inline.
+``DCRNN_FAST_TRITON`` overrules them with any of these words, separated by commas: tile, dense, chain, gather; fused,
+gemm; strict, tf32x3, tf32; hoist, inline.
 
 Shape legend: N nodes, B batch, C input channels, H units, M terms.
 """

@@ -308,7 +308,8 @@ and holds them to the budget: no spilled registers, shared memory that a block m
 
 A block owns 16 nodes times *batch rows*; *spills* are loads/stores of local memory; *blocks* is how many fit on a
 multiprocessor at once. *gates* also multiplies its input; *hoisted_gates* reads that product. In tf32x3 the two are
-separate launches (*convolve*, *hoisted_gates*). *hop* is one hop of a chained plan, *subtracting_hop* one of the Chebyshev recursion. sm_100 is compiled for, not tuned.
+separate launches (*convolve*, *hoisted_gates*). *hop* is one hop of a chained plan, *subtracting_hop* one that
+also subtracts an earlier panel. sm_100 is compiled for, not tuned.
 """
 
 
