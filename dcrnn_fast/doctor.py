@@ -98,7 +98,7 @@ def examine() -> dict[str, Any]:
 
 
 def _self_check(kernels: dict[str, Any] | None) -> dict[str, Any]:
-    """On a GPU, each operator of its backends beside PyTorch, made anew: the verdicts, or why the backend cannot run."""
+    """On a GPU, each operator of its backends beside PyTorch, made anew: the verdicts, or why it cannot run."""
     found: dict[str, Any] = {}
     if kernels is not None and kernels["gpu"]["devices"]:
         for backend in GPU_BACKENDS:
