@@ -2,7 +2,7 @@
 
 A contestant is written NAME[:PART...], in any order of the parts:
 
-    NAME           reference | plain | compile | specification | manual | cpu
+    NAME           reference | plain | compile | specification | manual | cpu | triton | cuda
     bf16 | bf16x3  dtype: autocast to bfloat16 | float32 products split into three of bfloat16 (an option of the op)
     save=MODE      what the operator keeps for its backward: all, h, segments-4 (for "segments:4")
     unit=NAME      cap of the CPU's instruction set (DCRNN_FAST_CPU)
@@ -33,10 +33,11 @@ from dcrnn_fast.interop import export_pytorch_port, import_state
 from dcrnn_fast.kernels import DiffusionTerms, dcrnn_seq2seq
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.model import DCRNN
+from dcrnn_fast.model.graph_buffers import GraphBuffers
 from dcrnn_fast.system import usable_cores
 
 MODULES = ("reference", "plain", "compile")
-OPERATORS = ("specification", "manual", "cpu")
+OPERATORS = ("specification", "manual", "cpu", "triton", "cuda")
 DTYPES = ("float32", "bf16", "bf16x3", "float64")
 OPTIONS = ("save",)
 """arguments of ``dcrnn_seq2seq`` that a contestant can set; ``precision`` is set by the dtype bf16x3"""
@@ -112,9 +113,9 @@ class Contestant:
             return _why_not_compiled(self.unit)
         return None
 
-    def autocast(self) -> AbstractContextManager[object]:
+    def autocast(self, device: str = "cpu") -> AbstractContextManager[object]:
         """The region in which the forward runs."""
-        return torch.autocast("cpu", dtype=torch.bfloat16) if self.dtype == "bf16" else nullcontext()
+        return torch.autocast(device, dtype=torch.bfloat16) if self.dtype == "bf16" else nullcontext()
 
 
 def _why_not_compiled(unit: str | None) -> str | None:
@@ -134,10 +135,13 @@ class Step:
         NotImplementedError: from ``run``, where an operator cannot do what is asked; the message says why.
     """
 
-    def __init__(self, contestant: Contestant, workload: Workload) -> None:
-        self.contestant, self.training = contestant, workload.training
-        reference = workload.reference()
-        self.x, self.y = workload.batch()
+    def __init__(self, contestant: Contestant, workload: Workload, device: str = "cpu") -> None:
+        self.contestant, self.training, self.device = contestant, workload.training, device
+        reference = workload.reference().to(device)
+        for module in reference.modules():
+            if hasattr(module, "supports"):
+                module.supports = [support.to(device) for support in module.supports]
+        self.x, self.y = (tensor.to(device) for tensor in workload.batch())
         self.time_first = contestant.backend == "reference"
         self.model: nn.Module = reference
         self.forward: Callable[[Tensor], Tensor] = reference
@@ -145,7 +149,7 @@ class Step:
             # The port has time first; it gets its batch that way, and its permutation is not timed.
             self.x, self.y = self.x.transpose(0, 1).contiguous(), self.y.transpose(0, 1).contiguous()
         else:
-            self.model, self.forward = _ours(contestant, workload, reference)
+            self.model, self.forward = _ours(contestant, workload, reference, device)
             if contestant.dtype == "float64":
                 self.x, self.y = self.x.double(), self.y.double()
         self.prediction: Tensor | None = None
@@ -153,11 +157,11 @@ class Step:
     def run(self) -> None:
         """A training step: zero the gradients, forward, masked MAE in original units, backward. Or a forecast."""
         if not self.training:
-            with torch.inference_mode(), self.contestant.autocast():
+            with torch.inference_mode(), self.contestant.autocast(self.device):
                 self.prediction = self.forward(self.x)
             return
         self.model.zero_grad(set_to_none=True)
-        with self.contestant.autocast():
+        with self.contestant.autocast(self.device):
             prediction = self.forward(self.x)
         self.prediction = prediction.detach()
         if prediction.dtype != torch.float64:
@@ -175,18 +179,18 @@ class Step:
 
 
 def _ours(
-    contestant: Contestant, workload: Workload, reference: ReferenceDCRNN
+    contestant: Contestant, workload: Workload, reference: ReferenceDCRNN, device: str
 ) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     weights = import_state(reference.state_dict())
     graph = SensorGraph(workload.adjacency(), tuple(map(str, range(workload.nodes))))
-    model = weights.build(graph, GraphConfig(hops=workload.hops), future_steps=workload.future_steps)
+    model = weights.build(graph, GraphConfig(hops=workload.hops), future_steps=workload.future_steps).to(device)
     if contestant.backend in ("plain", "compile"):
         plain = PlainDCRNN(model)
         return plain, plain if contestant.backend == "plain" else torch.compile(plain, dynamic=False)
     terms = model.graph.terms()
     if contestant.dtype == "float64":
         model.double()
-        terms = _exact_terms(graph, workload)
+        terms = _exact_terms(graph, workload, device)
 
     def forward(x_BPNC: Tensor) -> Tensor:
         return _operator(model, terms, x_BPNC, contestant)
@@ -210,5 +214,6 @@ def _operator(model: DCRNN, terms: DiffusionTerms, x_BPNC: Tensor, contestant: C
     )
 
 
-def _exact_terms(graph: SensorGraph, workload: Workload) -> DiffusionTerms:
-    return DiffusionTerms.from_operators(graph_operators(graph, GraphConfig(hops=workload.hops)), torch.float64)
+def _exact_terms(graph: SensorGraph, workload: Workload, device: str) -> DiffusionTerms:
+    operators = graph_operators(graph, GraphConfig(hops=workload.hops))
+    return GraphBuffers(DiffusionTerms.from_operators(operators, torch.float64)).to(device).terms()

@@ -23,6 +23,7 @@ from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.explain import facts
+from dcrnn_fast.kernels.selfcheck import check_backend
 from dcrnn_fast.system import Limits, limits, machine, memory_mib, usable_cores
 
 NEEDED = {
@@ -46,6 +47,7 @@ OPTIONAL = {
     "pooch": "downloads",
     "rich": "progress on a terminal",
 }
+GPU_BACKENDS = ("triton", "cuda")
 VARIABLES = ("DCRNN_FAST_CPU", "DCRNN_FAST_DATA", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "RANK")
 
 
@@ -86,8 +88,25 @@ def examine() -> dict[str, Any]:
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "data_folders": _data_folders(),
         "kernels": kernels,
+        "self_check": _self_check(kernels),
     }
+    for backend, verdicts in found["self_check"].items():
+        if not isinstance(verdicts, str):
+            wrong = [f"{one['operator']} in {one['dtype']}: {one['problem']}" for one in verdicts if one["problem"]]
+            broken += [f"{backend} is passed over: {sentence}" for sentence in wrong]
     return {**found, "broken": broken, "notes": _notes(found, limit)}
+
+
+def _self_check(kernels: dict[str, Any] | None) -> dict[str, Any]:
+    """On a GPU, each operator of its backends beside PyTorch, made anew: the verdicts, or why it cannot run."""
+    found: dict[str, Any] = {}
+    if kernels is not None and kernels["gpu"]["devices"]:
+        for backend in GPU_BACKENDS:
+            try:
+                found[backend] = [one._asdict() for one in check_backend(backend, torch.device("cuda"))]
+            except NotImplementedError as error:
+                found[backend] = str(error)
+    return found
 
 
 def _version(name: str) -> str | None:
@@ -171,6 +190,12 @@ def text(found: dict[str, Any]) -> str:
     ]
     if kernels is not None:
         lines += _kernel_lines(kernels)
+    for backend, verdicts in found["self_check"].items():
+        if isinstance(verdicts, str):
+            lines.append(f"{backend}: cannot run: {verdicts}")
+        else:
+            right = sum(not one["problem"] for one in verdicts)
+            lines.append(f"{backend}: self-check of {len(verdicts)} operators and dtypes: {right} agree with PyTorch")
     lines += ["", "packages: " + ", ".join(f"{name} {found_ or '–'}" for name, found_ in found["packages"].items())]
     lines.append(
         "variables: " + (", ".join(f"{name}={value}" for name, value in found["variables"].items()) or "none set")

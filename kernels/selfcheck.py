@@ -140,14 +140,24 @@ def selfcheck(
     chosen = torch.device("cuda" if device is None else device)
     verdicts = []
     for backend in backends:
-        for dtype in DTYPES:
-            for operator in _CASES:
-                verdict = _check(operator, backend, chosen, dtype)
-                _keep(_key(operator, backend, chosen, dtype), verdict)
-                print(verdict, flush=True)
-                verdicts.append(verdict)
-    _verdict.cache_clear()
+        for verdict in check_backend(backend, chosen):
+            print(verdict, flush=True)
+            verdicts.append(verdict)
     return verdicts
+
+
+def check_backend(backend: str, device: torch.device) -> Iterator[Verdict]:
+    """Checks every operator of one backend anew, and keeps the verdicts.
+
+    Raises:
+        NotImplementedError: it cannot run there; the message says why.
+    """
+    for dtype in DTYPES:
+        for operator in _CASES:
+            verdict = _check(operator, backend, device, dtype)
+            _keep(_key(operator, backend, device, dtype), verdict)
+            yield verdict
+    _verdict.cache_clear()
 
 
 @cache

@@ -5,12 +5,15 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from dcrnn_fast import __version__, doctor
 from dcrnn_fast.kernels.native import MODULE
+from dcrnn_fast.kernels.selfcheck import Verdict
 from dcrnn_fast.system import Limits, limits, machine
 from tests.kernels.compiled import require_library
 
@@ -38,6 +41,27 @@ def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["kernels"]["library"]["build"]["package"] == __version__
     assert found["broken"] == []
     assert found["packages"]["torch"]
+
+
+def test_a_gpu_is_checked_and_a_wrong_kernel_is_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, wrong = Verdict("triton", "dcrnn_seq2seq", "float32", ""), Verdict("triton", "x", "bfloat16", "off by 3")
+
+    def verdicts(backend: str, device: torch.device) -> Iterator[Verdict]:
+        if backend == "cuda":
+            raise NotImplementedError("it was not built")
+        return iter([right, wrong])
+
+    known = doctor.facts()
+    known["gpu"] |= {"devices": ["A100, sm_80, 80 GiB"], "reason": None}
+    monkeypatch.setattr(doctor, "facts", lambda: known)
+    monkeypatch.setattr(doctor, "check_backend", verdicts)
+    assert doctor.main([]) == 1
+    said = capsys.readouterr().out
+    assert "triton: self-check of 2 operators and dtypes: 1 agree with PyTorch\n" in said
+    assert "cuda: cannot run: it was not built\n" in said
+    assert "BROKEN: triton is passed over: x in bfloat16: off by 3" in said
 
 
 def test_an_unknown_unit_is_broken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,12 +124,20 @@ MUTATIONS = {
 INSTANCES = {"bf16": "Half<true>", "fp16": "Half<false>", "tf32": "Single<false>", "tf32x3": "Single<true>"}
 
 
+# The layouts' sizes are asserted: the compiler would find a planted one before the emulator does.
+ASSERTED = (
+    "static_assert(Layout<Half<true>>::kBytes == 77824 && Layout<Half<false>>::kBytes == 77824);\n",
+    "static_assert(Layout<Single<true>>::kBytes == 138240 && Layout<Single<false>>::kBytes == 138240);\n",
+)
+
+
 def _only(precision: str) -> list[tuple[str, str]]:
-    return [
+    instances = [
         (f"        case Precision::{name}:\n            return enqueue<{math}>(Task<{math}>(call), stream);\n", "")
         for name, math in INSTANCES.items()
         if name != precision
     ]
+    return instances + [(line, "") for line in ASSERTED]
 
 
 def _sources(folder: Path, edits: dict[str, list[tuple[str, str]]]) -> Path:
