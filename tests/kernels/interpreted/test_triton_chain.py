@@ -137,11 +137,11 @@ def test_every_plan_with_it_equals_the_specification(words: str, monkeypatch: py
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_encoder_decoder_within_the_error_budget(kind: str) -> None:
-    case = Case(B=3, P=1, F=2, N=N, C=2, O=1, H=17, L=1, M=7)
-    truth = seq2seq(case, 3, kind, torch.float64, "specification")
+    case = Case(B=4, P=1, F=2, N=N, C=2, O=1, H=17, L=1, M=5)
+    truth = seq2seq(case, 2, kind, torch.float64, "specification")
     for autocast in (False, True):
         got, plain = (
-            seq2seq(case, 3, kind, torch.float32, backend, autocast=autocast) for backend in ("triton", "specification")
+            seq2seq(case, 2, kind, torch.float32, backend, autocast=autocast) for backend in ("triton", "specification")
         )
         if autocast:
             got = [tensor.bfloat16() for tensor in got]
@@ -173,10 +173,15 @@ def test_the_same_bits_every_time_and_an_empty_batch() -> None:
 
 @pytest.mark.slow
 def test_opcheck_and_gradcheck_with_the_tensors_of_a_recursion() -> None:
-    case = Case(B=1, P=1, F=2, N=4, C=1, O=1, H=2, L=1, M=5)
+    case = Case(B=1, P=1, F=1, N=4, C=1, O=1, H=2, L=1, M=5)
     inputs, terms = make_seq2seq(case).to(torch.float64), make_chained(case.N, 2, "released", torch.float64)
-    leaves = tuple(inputs.differentiable)
-    assert torch.autograd.gradcheck(lambda *tensors: run(inputs, terms, "triton"), leaves, fast_mode=True)
+    generator = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((2, 4, 3), (15, 2), (2,))]
+    assert torch.autograd.gradcheck(
+        lambda *t: diffusion_conv(t[0], terms, t[1], t[2], backend="triton"),
+        [leaf.requires_grad_() for leaf in leaves],
+        fast_mode=True,
+    )
     torch.use_deterministic_algorithms(False)  # opcheck compares memory that nobody wrote
     arguments = (
         inputs.x_BPNC, terms.tensors_with_recursion, case.M, list(inputs.encoder[0]), list(inputs.decoder[0]),
