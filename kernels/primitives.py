@@ -27,12 +27,31 @@ class Csr(NamedTuple):
     value: Tensor
 
 
+class Hop(NamedTuple):
+    """panel[target] = scale * S_support panel[source] - panel[minus]; minus -1: nothing is subtracted."""
+
+    support: int
+    source: int
+    minus: int
+    scale: int
+    target: int
+
+
+class Chain(NamedTuple):
+    """Hops over the stacked supports that make all terms: panel 0 is x, m < M term m; ``spare`` others lie between."""
+
+    supports: Csr
+    hops: tuple[Hop, ...]
+    spare: int
+
+
 class Direction(NamedTuple):
-    """The terms of one direction, as the plan wants them: by tiles, as a dense matrix, or neither."""
+    """The terms of one direction, as the plan wants them: by tiles, as a dense matrix, by a chain of hops, or none."""
 
     csr: Csr
     tiles: TileGraph | None
     dense_SN: Tensor | None
+    chain: Chain | None = None
 
 
 # Where a kernel finds the diffused terms: it makes them itself from tiles, or they were made before.

@@ -1,9 +1,10 @@
 """Compares a GPU backend's operators with plain PyTorch on this machine, before their first use on it.
 
 Kernels that were executed in an interpreter and compiled without spilling can still be wrong on a GPU: compilers have
-miscompiled correct sources. So the first use of a backend on a (device, driver, Triton, PyTorch, dtype) runs its
-operator, forward and backward, on small shapes beside the specification in float64. A verdict is kept in a file of the
-user's cache folder; an operator that differs is passed over by ``auto``, and refused by name, with what was found.
+miscompiled correct sources. So the first use of a backend on a (device, driver, Triton, PyTorch, dtype, words of
+DCRNN_FAST_TRITON) runs its operator, forward and backward, on small shapes beside the specification in float64. A
+verdict is kept in a file of the user's cache folder; an operator that differs is passed over by ``auto``, and refused
+by name, with what was found.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units,
 M diffusion terms, S = (M-1) N stacked rows.
@@ -14,7 +15,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +29,7 @@ from dcrnn_fast.kernels.dcgru_sequence import dcgru_sequence
 from dcrnn_fast.kernels.dcrnn_seq2seq import dcrnn_seq2seq
 from dcrnn_fast.kernels.diffusion_conv import diffusion_conv
 from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.triton_runtime import override, overruled
 from dcrnn_fast.kernels.weights import CellWeights
 
 CACHE_VARIABLE = "DCRNN_FAST_CACHE"
@@ -38,6 +40,8 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _TIMES_OWN_DISTANCE = 8
 _ROUNDINGS = 32
 _N, _B, _C, _O, _H, _M, _P, _F = 37, 5, 2, 1, 64, 5, 3, 2
+# How the terms come about from two supports, over their transposes too (``DiffusionTerms.recursion``).
+_STEPS = [(0, 0, -1, 1, 1), (0, 1, 0, 2, 2), (1, 0, -1, 1, 3), (1, 3, 0, 2, 4)]
 
 _log = logging.getLogger("dcrnn_fast.kernels")
 _running = False
@@ -59,7 +63,10 @@ Run = Callable[[Sequence[Tensor], DiffusionTerms, str], list[Tensor]]
 
 
 def _run_diffusion_conv(t: Sequence[Tensor], terms: DiffusionTerms, backend: str) -> list[Tensor]:
-    return [diffusion_conv(t[0], terms, t[1], t[2], backend=backend)]
+    """By the rule's plan, and hop after hop, which no rule takes for a graph so small."""
+    by_rule = diffusion_conv(t[0], terms, t[1], t[2], backend=backend)
+    with overruled("chain") if backend == "triton" else nullcontext():
+        return [by_rule, diffusion_conv(t[0], terms, t[1], t[2], backend=backend)]
 
 
 def _run_dcgru_sequence(t: Sequence[Tensor], terms: DiffusionTerms, backend: str) -> list[Tensor]:
@@ -115,7 +122,7 @@ def failure(operator: str, backend: str, x: Tensor) -> str | None:
         return None
     if x.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
         return None
-    problem = _verdict(operator, backend, x.device, _dtype_of(x)).problem
+    problem = _verdict(operator, backend, x.device, _dtype_of(x), override()).problem
     return f"its self-check failed on this GPU: {problem}" if problem else None
 
 
@@ -154,7 +161,8 @@ def check_backend(backend: str, device: torch.device) -> Iterator[Verdict]:
 
 
 @cache
-def _verdict(operator: str, backend: str, device: torch.device, dtype: torch.dtype) -> Verdict:
+def _verdict(operator: str, backend: str, device: torch.device, dtype: torch.dtype, words: str) -> Verdict:
+    """Kept by ``words`` too, which are those of ``override`` now."""
     key = _key(operator, backend, device, dtype)
     verdict = _kept(key)
     if verdict is None:
@@ -222,21 +230,32 @@ def _made(shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
 
 
 def _made_operators() -> Tensor:
-    """Sparse P_1 .. P_{M-1} on top of each other, with an empty row and a node that nobody reads."""
+    """P_1 .. P_{M-1} on top of each other: S and 2 S² - I of two sparse supports.
+
+    In both there is an empty row and a node that nobody reads.
+    """
     generator = torch.Generator().manual_seed(1)
-    dense_MNN = torch.rand(_M - 1, _N, _N, generator=generator, dtype=torch.float64)
-    dense_MNN = torch.where(dense_MNN > 0.8, dense_MNN / 4, 0.0)
-    dense_MNN[:, 3] = 0
-    dense_MNN[:, :, 5] = 0
-    return dense_MNN.reshape(-1, _N)
+    support_2NN = torch.rand(2, _N, _N, generator=generator, dtype=torch.float64)
+    # Few bits, so that float32 holds the squares exactly.
+    support_2NN = torch.where(support_2NN > 0.9, (support_2NN * 64).round() / 256, 0.0)
+    support_2NN[:, 3] = 0
+    support_2NN[:, :, 5] = 0
+    squared_2NN = 2 * support_2NN @ support_2NN - torch.eye(_N, dtype=torch.float64)
+    return torch.stack([support_2NN, squared_2NN], dim=1).reshape(-1, _N)
 
 
 def _terms(dense_SN: Tensor) -> DiffusionTerms:
-    stacks = []
-    for matrix in (dense_SN, dense_SN.view(_M - 1, _N, _N).mT.reshape(-1, _N)):
-        sparse = matrix.to_sparse_csr()
-        stacks += [sparse.crow_indices().int(), sparse.col_indices().int(), sparse.values()]
-    return DiffusionTerms.from_tensors(stacks, _N, _M)
+    tensors, recursion = [], []
+    steps = torch.tensor(_STEPS, dtype=torch.int32, device=dense_SN.device)
+    for dense_MNN in (dense_SN.view(_M - 1, _N, _N), dense_SN.view(_M - 1, _N, _N).mT):
+        tensors += _csr(dense_MNN)
+        recursion += [steps, *_csr(dense_MNN[::2])]
+    return DiffusionTerms.from_tensors([*tensors, *recursion], _N, _M)
+
+
+def _csr(dense_MNN: Tensor) -> list[Tensor]:
+    sparse = dense_MNN.reshape(-1, _N).to_sparse_csr()
+    return [sparse.crow_indices().int(), sparse.col_indices().int(), sparse.values()]
 
 
 @contextmanager
@@ -265,6 +284,7 @@ def _key(operator: str, backend: str, device: torch.device, dtype: torch.dtype) 
         "operator": operator,
         "backend": backend,
         "dtype": str(dtype),
+        "words": override(),
         "device": "cpu",
     }
     if device.type == "cuda":

@@ -4,7 +4,9 @@ The rules:
 
 - **diffusion**. ``tile`` (see ``tiles.py``) where it loads at most a quarter of the rows that the stored entries would,
   and at most 16 rows for a node: on road networks it loads 4 to 8. Else ``dense`` where the stacked terms have at least
-  one entry in 80 (a GEMM over all of them is then faster than gathering the few). Else ``gather``, entry by entry.
+  one entry in 80 (a GEMM over all of them is then faster than gathering the few). Else ``chain``, hop after hop over
+  the supports, where the graph brings its recursion and that visits fewer entries than the ready-made terms. Else
+  ``gather``, entry by entry.
 - **product**. ``fused`` with diffusion and activations in one kernel while H and C are at most 128 (64 in float32), so
   that a weight's tile fits beside the accumulators. Else ``gemm``: gather, the library's GEMM, and an epilogue kernel.
 - **float32**. ``tf32x3`` (three tf32 products, the error of float32) while PyTorch's float32 matmul precision is
@@ -13,8 +15,8 @@ The rules:
 - **input**. ``hoist`` (one product for all steps before the encoder's recurrence) up to 65,536 rows (nodes times
   batch), where launches count; beyond, its memory traffic costs more than diffusing x inside: ``inline``.
 
-``DCRNN_FAST_TRITON`` overrules them with any of these words, separated by commas: tile, dense, gather; fused, gemm;
-strict, tf32x3, tf32; hoist, inline.
+``DCRNN_FAST_TRITON`` overrules them with any of these words, separated by commas: tile, dense, chain, gather; fused,
+gemm; strict, tf32x3, tf32; hoist, inline.
 
 Shape legend: N nodes, B batch, C input channels, H units, M terms.
 """
@@ -27,12 +29,15 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from dcrnn_fast.kernels.primitives import Csr, Direction
+from dcrnn_fast.kernels.chain import read_hops, visits_fewer
+from dcrnn_fast.kernels.primitives import Chain, Csr, Direction
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.tiles import SIDE, TileGraph, build, cluster
 from dcrnn_fast.kernels.triton_runtime import interpreted
 
-DIFFUSIONS = ("tile", "dense", "gather")
+DIFFUSIONS = ("tile", "dense", "chain", "gather")
+# No word of a user: chain or gather, by their rule.
+_SPARSE = "sparse"
 PRODUCTS = ("fused", "gemm")
 FLOAT32 = ("strict", "tf32x3", "tf32")
 INPUTS = ("hoist", "inline")
@@ -103,7 +108,11 @@ class Plan:
 
 
 def make_plan(terms: DiffusionTerms, dtype: torch.dtype, batch: int, channels: int, units: int, words: Words) -> Plan:
-    """The plan of a call; the graph's part is made once and kept."""
+    """The plan of a call; the graph's part is made once and kept.
+
+    Raises:
+        ValueError: ``words`` ask for what the sizes or the graph do not allow.
+    """
     precision = _precision(dtype, words)
     widest = max(channels, units)
     fits = widest <= LARGEST_FUSED_WIDTH[precision]
@@ -111,9 +120,9 @@ def make_plan(terms: DiffusionTerms, dtype: torch.dtype, batch: int, channels: i
         raise ValueError(f"DCRNN_FAST_TRITON: fused kernels take no {widest} channels or units in this precision")
     product = words.product or ("fused" if fits else "gemm")
     diffusion = words.diffusion
-    if product == "gemm":
-        # Its gather writes the terms side by side, as one GEMM wants them.
-        diffusion = "gather"
+    if product == "gemm" and diffusion not in ("chain", "gather"):
+        # One GEMM wants all terms, made before and side by side.
+        diffusion = _SPARSE
     graph = gpu_graph(terms, dtype, diffusion)
     hoist = words.input == "hoist" if words.input else graph.padded_nodes * batch <= LARGEST_HOISTED_ROWS
     return Plan(graph, product, precision, hoist)
@@ -138,12 +147,16 @@ _KEPT = 16
 
 
 def gpu_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None) -> GpuGraph:
-    """The graph for one dtype and way to diffuse (None: by rule), from the cache or made now."""
+    """The graph for one dtype and way to diffuse (None: by rule), from the cache or made now.
+
+    Raises:
+        ValueError: "chain" for a graph without a recursion, or a recursion that makes no sense.
+    """
     known = _by_tensor.get(terms.value)
     if known is None:
         known = {}
         _by_tensor[terms.value] = known
-    key = (dtype, diffusion, terms.value._version, terms.column.data_ptr())
+    key = (dtype, diffusion, terms.column.data_ptr(), *_identity(terms.value, *terms.recursion))
     if key not in known:
         content = (graph_hash(terms), str(terms.value.device), dtype, diffusion or "")
         if content in _by_content:
@@ -157,11 +170,15 @@ def gpu_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None) 
     return graph
 
 
+def _identity(*tensors: Tensor) -> tuple[int, ...]:
+    return tuple(number for tensor in tensors for number in (tensor.data_ptr(), tensor._version))
+
+
 def graph_hash(terms: DiffusionTerms) -> str:
-    """A digest of the graph's terms."""
+    """A digest of the graph's terms and recursion."""
     digest = sha256(f"{terms.num_nodes} {terms.num_terms}".encode())
-    for tensor in terms.tensors:
-        digest.update(str(tensor.dtype).encode())
+    for tensor in terms.tensors_with_recursion:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
@@ -171,6 +188,11 @@ def _make_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None
     host = [tensor.detach().cpu() for tensor in terms.tensors]
     order = list(range(N))
     built: list[TileGraph] = []
+    if diffusion == "chain" and not terms.recursion:
+        raise ValueError(
+            "DCRNN_FAST_TRITON: chain diffuses by the recursion over the supports, and this graph brings none "
+            "(DiffusionTerms.from_operators takes it, and leaves it out where the terms have no more entries)"
+        )
     if diffusion in (None, "tile"):
         order = cluster(host, N, M)
         built = [build(host[at], host[at + 1], host[at + 2], order, M, dtype, LARGEST_CHUNK) for at in (0, 3)]
@@ -179,6 +201,8 @@ def _make_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None
         diffusion = _diffusion_rule(rows, entries, N, M)
         if diffusion != "tile":
             order, built = list(range(N)), []
+    if diffusion == _SPARSE:
+        diffusion = "chain" if visits_fewer(terms) else "gather"
     padded = padded_nodes(N)
     order_N = torch.tensor(order + [0] * (padded - N), dtype=torch.int64)
     position_N = torch.empty(N, dtype=torch.int64)
@@ -188,7 +212,8 @@ def _make_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None
         csr = Csr(_pad_rows(host[at], N, padded, M).to(device), *terms.tensors[at + 1 : at + 3])
         tiles = _to(built[side], device) if built else None
         dense = _dense(csr, padded, M, dtype) if diffusion == "dense" else None
-        directions.append(Direction(csr, tiles, dense))
+        chain = _chain(terms, padded, transposed=side == 1) if diffusion == "chain" else None
+        directions.append(Direction(csr, tiles, dense, chain))
     return GpuGraph(diffusion, N, padded, M, order_N.to(device), position_N.to(device), *directions)
 
 
@@ -202,6 +227,17 @@ def _pad_rows(row_start: Tensor, num_nodes: int, padded: int, num_terms: int) ->
     first = row_start[:-1].view(num_terms - 1, num_nodes)
     last = row_start[num_nodes::num_nodes, None].expand(-1, padded - num_nodes)
     return torch.cat([torch.cat([first, last], dim=1).reshape(-1), row_start[-1:]]).contiguous()
+
+
+def _chain(terms: DiffusionTerms, padded: int, *, transposed: bool) -> Chain | None:
+    hops = read_hops(terms, transposed=transposed)
+    if not hops:
+        return None
+    row_start = terms.recursion[5 if transposed else 1]
+    supports = (row_start.shape[0] - 1) // terms.num_nodes
+    row_start = _pad_rows(row_start, terms.num_nodes, padded, supports + 1).to(terms.value.device)
+    spare = max(0, max(hop.target for hop in hops) + 1 - terms.num_terms)
+    return Chain(Csr(row_start, *terms.recursion[6 if transposed else 2 :][:2]), hops, spare)
 
 
 def _dense(csr: Csr, padded: int, num_terms: int, dtype: torch.dtype) -> Tensor:
@@ -218,7 +254,7 @@ def _diffusion_rule(tile_rows: int, entries: int, num_nodes: int, num_terms: int
     if num_terms == 1 or few or tile_rows <= num_nodes:
         return "tile"
     dense_entries = (num_terms - 1) * num_nodes**2
-    return "dense" if dense_entries <= LARGEST_DENSE_SPARSITY * entries else "gather"
+    return "dense" if dense_entries <= LARGEST_DENSE_SPARSITY * entries else _SPARSE
 
 
 def _to(tiles: TileGraph, device: torch.device) -> TileGraph:

@@ -140,7 +140,20 @@ def why_not_triton(x: Tensor) -> str | None:
     return _why_not(x.device.type, x.device.index or 0)
 
 
+_overruling: list[str] = []
+
+
+@contextmanager
+def overruled(words: str) -> Iterator[None]:
+    """Within, ``words`` stand for those of the environment."""
+    _overruling.append(words)
+    try:
+        yield
+    finally:
+        _overruling.pop()
+
+
 @torch.compiler.assume_constant_result
 def override() -> str:
     """The words of ``DCRNN_FAST_TRITON``, which overrule the rules of ``triton_plan``."""
-    return os.environ.get("DCRNN_FAST_TRITON", "")
+    return _overruling[-1] if _overruling else os.environ.get("DCRNN_FAST_TRITON", "")

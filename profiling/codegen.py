@@ -22,8 +22,8 @@ from triton.compiler import ASTSource
 
 from dcrnn_fast.files import write_atomically
 from dcrnn_fast.kernels.dcgru_sequence.triton_launch import fused_primitives
-from dcrnn_fast.kernels.diffusion_conv.triton_launch import gather
-from dcrnn_fast.kernels.primitives import CellPack, Csr, Direction, Source
+from dcrnn_fast.kernels.diffusion_conv.triton_launch import chained, gather
+from dcrnn_fast.kernels.primitives import CellPack, Chain, Csr, Direction, Hop, Source
 from dcrnn_fast.kernels.tiles import SIDE, TileGraph
 from dcrnn_fast.kernels.triton_config import assumed_architecture
 from dcrnn_fast.kernels.triton_runtime import Launch, observed
@@ -156,7 +156,7 @@ class Case:
 
 
 MULTIPLYING = ("gates", "hoisted_gates", "candidate", "candidate_gradient", "gates_gradient", "convolve")
-OTHERS = ("begin_gradient", "gather", "head", "head_gradient")
+OTHERS = ("begin_gradient", "gather", "hop", "subtracting_hop", "head", "head_gradient")
 # Which kernels a shape says something new about.
 _TOLD_BY = {
     "64 units, union in chunks": MULTIPLYING,
@@ -218,6 +218,10 @@ def _calls(arithmetic: str, shape: Shape) -> dict[str, Callable[[], None]]:
     pack = CellPack(make(M, C, 3 * H), make(M, H, 3 * H), make(3 * H), None)
     x, h, pre, q = make(N, B, C), make(N, B, H), wide(N, B, 3 * H), make(N, B, 3 * M * H)
     dh, dx = wide(N, B, H), wide(N, B, C)
+
+    def hops(hop: Hop) -> None:
+        chained(h, Chain(Csr(make(N + 1, of=torch.int32), none, wide(1)), (hop,), 0), M - 1)
+
     y = make(N, B, 1)
     return {
         "gates": lambda: primitives.gates(x, spread(C), h, spread(H), pack, pre, h, h, h),
@@ -230,6 +234,8 @@ def _calls(arithmetic: str, shape: Shape) -> dict[str, Callable[[], None]]:
         ),
         "begin_gradient": lambda: primitives.begin_gradient(dh, dh, h, h, h),
         "gather": lambda: gather(h, csr, make(M - 1, N, B, H), y_row=H, y_term=N * B * H, identity=False),
+        "hop": lambda: hops(Hop(0, 0, -1, 1, 1)),
+        "subtracting_hop": lambda: hops(Hop(0, 1, 0, 2, 2)),
         "head": lambda: primitives.head(h, make(1, H), make(1), y, none, y, y),
         "head_gradient": lambda: primitives.head_gradient(y, wide(N, B, 1), none, make(1, H), dh, y, y),
     }
@@ -302,7 +308,8 @@ and holds them to the budget: no spilled registers, shared memory that a block m
 
 A block owns 16 nodes times *batch rows*; *spills* are loads/stores of local memory; *blocks* is how many fit on a
 multiprocessor at once. *gates* also multiplies its input; *hoisted_gates* reads that product. In tf32x3 the two are
-separate launches (*convolve*, *hoisted_gates*). sm_100 is compiled for, not tuned.
+separate launches (*convolve*, *hoisted_gates*). *hop* is one hop of a chained plan, *subtracting_hop* one that
+also subtracts an earlier panel. sm_100 is compiled for, not tuned.
 """
 
 

@@ -148,12 +148,13 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         x_BTNC, initial_LBNH, terms, ctx.num_terms, flat, ctx.plan_words, save = inputs
         if not save:
             raise RuntimeError(f"dcrnn_fast::dcgru_sequence_{backend}: a backward needs save=True")
+        ctx.num_graph = len(terms)
         ctx.mark_non_differentiable(*output[2:])
         ctx.save_for_backward(x_BTNC, initial_LBNH, *output[2:], *terms, *flat)
 
     def gradient(ctx, grad_BTNH, grad_LBNH, *_):  # type: ignore[no-untyped-def]
         x_BTNC, initial_LBNH, *rest = ctx.saved_tensors
-        saved, terms, flat = rest[:4], rest[4:10], rest[10:]
+        saved, terms, flat = rest[:4], rest[4 : 4 + ctx.num_graph], rest[4 + ctx.num_graph :]
         x_wanted = ctx.needs_input_grad[0]
         if grad_BTNH is None:
             grad_BTNH = x_BTNC.new_zeros(*x_BTNC.shape[:3], initial_LBNH.shape[3])
@@ -172,7 +173,7 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         flat = [tensor for weights in layers for tensor in weights]
         save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x_BTNC, initial_LBNH, *flat))
         states_BTNH, last_LBNH, *_ = forward(
-            x_BTNC, initial_LBNH, terms.tensors, terms.num_terms, flat, override(), save
+            x_BTNC, initial_LBNH, terms.tensors_with_recursion, terms.num_terms, flat, override(), save
         )
         return states_BTNH, last_LBNH
 

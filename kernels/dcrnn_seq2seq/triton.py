@@ -232,13 +232,13 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         ctx.plan_words, save = inputs[9:]
         if not save:
             raise RuntimeError(f"dcrnn_fast::seq2seq_{backend}: a backward needs save=True")
-        ctx.num_encoder = len(encoder)
+        ctx.num_graph, ctx.num_encoder = len(terms), len(encoder)
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(x_BPNC, projection_weight_OH, feed_label_F, *output[1:], *terms, *encoder, *decoder)
 
     def gradient(ctx, grad_BFNO, *_):  # type: ignore[no-untyped-def]
         x_BPNC, projection_weight_OH, feed_label_F, *rest = ctx.saved_tensors
-        kept, terms, cells = rest[:5], rest[5:11], rest[11:]
+        kept, terms, cells = rest[:5], rest[5 : 5 + ctx.num_graph], rest[5 + ctx.num_graph :]
         x_wanted, labels_wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[7]
         dx, dencoder, ddecoder, dweight, dbias, dlabels = backward(
             grad_BFNO,
@@ -286,7 +286,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
         prediction_BFNO, *_ = forward(
             x_BPNC,
-            terms.tensors,
+            terms.tensors_with_recursion,
             terms.num_terms,
             encoder_flat,
             decoder_flat,

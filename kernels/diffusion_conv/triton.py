@@ -98,7 +98,7 @@ def define_diffusion_conv(backend: str, table: Table) -> Callable[..., Tensor]:
     forward.register_autograd(gradient, setup_context=setup)
 
     def diffusion_conv_on_gpu(x_BNC: Tensor, terms: DiffusionTerms, weight_IO: Tensor, bias_O: Tensor) -> Tensor:
-        return forward(x_BNC, terms.tensors, terms.num_terms, weight_IO, bias_O, override())
+        return forward(x_BNC, terms.tensors_with_recursion, terms.num_terms, weight_IO, bias_O, override())
 
     return diffusion_conv_on_gpu
 

@@ -364,3 +364,53 @@ def gather_kernel(
             total += value * tl.load(X + source * width + column, mask=valid, other=0.0).to(ACC)
     at = (wide_node * (width // K) + column // K) * y_row + wide_term * y_term + column % K
     tl.store(Y + at, narrow(total, Y.dtype.element_ty, UP), mask=valid)
+
+
+@triton.jit
+def hop_kernel(
+    X,
+    ROW_START,
+    COLUMN,
+    VALUE,
+    Z,
+    Y,
+    first_row,
+    width,
+    x_at,
+    x_step,
+    z_at,
+    z_step,
+    y_at,
+    y_step,
+    SCALE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ACC: tl.constexpr,
+    UP: tl.constexpr,
+    WIDE: tl.constexpr,
+    HAS_Z: tl.constexpr,
+):
+    """One hop: Y = SCALE * S X - Z by the CSR of one support, whose rows begin at ``first_row`` of the stack.
+
+    Each of the three is a panel (N, B*K = width) per step, from element ``*_at`` on, ``*_step`` from step to step.
+    """
+    node = tl.program_id(0)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    step = tl.program_id(2)
+    valid = column < width
+    begin = tl.load(ROW_START + first_row + node)
+    end = tl.load(ROW_START + first_row + node + 1)
+    if WIDE:
+        node = node.to(tl.int64)
+        step = step.to(tl.int64)
+    X += x_at + step * x_step
+    total = tl.zeros((BLOCK,), dtype=ACC)
+    for j in range(begin, end):
+        source = tl.load(COLUMN + j)
+        if WIDE:
+            source = source.to(tl.int64)
+        value = tl.load(VALUE + j).to(ACC)
+        total += value * tl.load(X + source * width + column, mask=valid, other=0.0).to(ACC)
+    total *= SCALE
+    if HAS_Z:
+        total -= tl.load(Z + z_at + step * z_step + node * width + column, mask=valid, other=0.0).to(ACC)
+    tl.store(Y + y_at + step * y_step + node * width + column, narrow(total, Y.dtype.element_ty, UP), mask=valid)

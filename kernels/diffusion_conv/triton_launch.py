@@ -3,6 +3,7 @@
 Shape legend: T steps, N nodes, B batch, C input channels, O output columns, K channels, M terms, S = (M-1) N.
 """
 
+from math import prod
 from typing import Any
 
 import torch
@@ -10,8 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dcrnn_fast.kernels.diffusion_conv.triton_kernels import convolve_kernel, gather_kernel
-from dcrnn_fast.kernels.primitives import Csr, Direction, Source
+from dcrnn_fast.kernels.diffusion_conv.triton_kernels import convolve_kernel, gather_kernel, hop_kernel
+from dcrnn_fast.kernels.primitives import Chain, Csr, Direction, Source
 from dcrnn_fast.kernels.tiles import SIDE, TileGraph
 from dcrnn_fast.kernels.triton_config import config
 from dcrnn_fast.kernels.triton_runtime import interpreted, is_wide, launch
@@ -57,6 +58,8 @@ def spread(x: Tensor, direction: Direction) -> Source:
         return direction.tiles
     N, B, K = x.shape[-3:]
     Q = (direction.csr.row_start.shape[0] - 1) // N
+    if direction.chain is not None:
+        return chained(x, direction.chain, Q)
     if direction.dense_SN is not None:
         return torch.matmul(direction.dense_SN, x.reshape(*x.shape[:-3], N, B * K)).view(*x.shape[:-3], Q, N, B, K)
     y = x.new_empty(*x.shape[:-3], Q, N, B, K)
@@ -69,9 +72,66 @@ def spread_joined(x: Tensor, direction: Direction) -> Tensor:
     """All M terms of x (..., N, B, K) side by side: (..., N, B, M*K), as one GEMM wants them."""
     N, B, K = x.shape[-3:]
     M = (direction.csr.row_start.shape[0] - 1) // N + 1
+    if direction.chain is not None:
+        terms = chained(x, direction.chain, M - 1)
+        return torch.stack([x, *terms.unbind(-4)], dim=-2).view(*x.shape[:-1], M * K)
     y = x.new_empty(*x.shape[:-1], M * K)
     for step, out in zip(x.reshape(-1, N, B, K).unbind(0), y.view(-1, N, B, M * K).unbind(0), strict=True):
         gather(step, direction.csr, out, y_row=M * K, y_term=K, identity=True)
+    return y
+
+
+def chained(x: Tensor, chain: Chain, terms: int) -> Tensor:
+    """Terms 1 .. ``terms`` of x (..., N, B, K), hop after hop, each rounded as it is stored: (..., terms, N, B, K)."""
+    leading, (N, B, K) = x.shape[:-3], x.shape[-3:]
+    x = x.contiguous()
+    y = x.new_empty(*leading, terms, N, B, K)
+    spare = x.new_empty(*leading, chain.spare, N, B, K)
+    width = B * K
+    size = min(GATHER_BLOCK, block(width))
+    wide = is_wide([x, y, spare])
+
+    def panel(number: int) -> tuple[Tensor, int, int]:
+        """Where it lies: the tensor, its first element there, elements from one step to the next."""
+        if number == 0:
+            return x, 0, N * width
+        if number <= terms:
+            return y, (number - 1) * N * width, terms * N * width
+        return spare, (number - 1 - terms) * N * width, chain.spare * N * width
+
+    for hop in chain.hops:
+        (source, x_at, x_step), (out, y_at, y_step) = panel(hop.source), panel(hop.target)
+        minus, z_at, z_step = panel(max(hop.minus, 0))
+        launch(
+            hop_kernel,
+            (N, triton.cdiv(width, size), prod(leading)),
+            {
+                "X": source,
+                "ROW_START": chain.supports.row_start,
+                "COLUMN": chain.supports.column,
+                "VALUE": chain.supports.value,
+                "Z": minus,
+                "Y": out,
+                "first_row": hop.support * N,
+                "width": width,
+                "x_at": x_at,
+                "x_step": x_step,
+                "z_at": z_at,
+                "z_step": z_step,
+                "y_at": y_at,
+                "y_step": y_step,
+            },
+            {
+                "SCALE": hop.scale,
+                "BLOCK": size,
+                "ACC": wide_type(x.dtype),
+                "UP": interpreted(),
+                "WIDE": wide,
+                "HAS_Z": hop.minus >= 0,
+            },
+            warps=1,
+            stages=1,
+        )
     return y
 
 

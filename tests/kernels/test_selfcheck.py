@@ -63,11 +63,11 @@ def wrong_in_one_row(x, terms, weight, bias):
 def test_a_right_kernel_is_checked_once_and_used(install, dtype, caplog) -> None:
     calls = install(diffusion_conv_manual)
     diffusion_conv(*problem_of(dtype), backend="auto")
-    assert len(calls) == 2, "one for the check"
+    assert len(calls) == 3, "two for the check"
     diffusion_conv(*problem_of(dtype), backend="triton")
     selfcheck._verdict.cache_clear()  # as a new process
     diffusion_conv(*problem_of(dtype), backend="triton")
-    assert len(calls) == 4, "the verdict was kept on disk"
+    assert len(calls) == 5, "the verdict was kept on disk"
     assert not caplog.records
 
 
@@ -80,13 +80,13 @@ def test_a_wrong_kernel_is_disabled_with_one_warning(install, run, dtype, caplog
     for _ in range(3):
         got = diffusion_conv(x, terms, weight, bias)
         torch.testing.assert_close(got, diffusion_conv_specification(x, terms, weight, bias), rtol=0.05, atol=0.05)
-    assert len(calls) == 1
+    assert len(calls) == 2
     assert sum("it is not used" in record.message for record in caplog.records) == 1
     with pytest.raises(NotImplementedError, match=r"triton: its self-check failed on this GPU: .* is off by"):
         diffusion_conv(x, terms, weight, bias, backend="triton")
     selfcheck._verdict.cache_clear()
     diffusion_conv(x, terms, weight, bias)
-    assert len(calls) == 1, "the verdict was kept on disk"
+    assert len(calls) == 2, "the verdict was kept on disk"
 
 
 def test_nan_is_no_agreement(install) -> None:
@@ -102,7 +102,7 @@ def test_a_damaged_verdict_is_made_again(install, cache_folder: Path, caplog) ->
     file.write_text("{")
     selfcheck._verdict.cache_clear()
     diffusion_conv(*problem_of(torch.float32))
-    assert len(calls) == 4
+    assert len(calls) == 6
     assert json.loads(file.read_text())["problem"] == ""
     assert "is made again" in caplog.text
 
@@ -115,7 +115,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_does_not_stop_anything(
     monkeypatch.setenv(selfcheck.CACHE_VARIABLE, str(tmp_path / "file" / "inside"))
     calls = install(diffusion_conv_manual)
     diffusion_conv(*problem_of(torch.float32))
-    assert len(calls) == 2
+    assert len(calls) == 3
     assert "cannot be kept" in caplog.text
 
 
@@ -123,11 +123,14 @@ def test_the_verdict_is_of_one_dtype_and_version(install, monkeypatch) -> None:
     calls = install(diffusion_conv_manual)
     diffusion_conv(*problem_of(torch.float32))
     diffusion_conv(*problem_of(torch.bfloat16))
-    assert len(calls) == 4
+    assert len(calls) == 6
     monkeypatch.setattr(selfcheck, "__version__", "9")
     selfcheck._verdict.cache_clear()
     diffusion_conv(*problem_of(torch.float32))
-    assert len(calls) == 6
+    assert len(calls) == 9
+    monkeypatch.setenv("DCRNN_FAST_TRITON", "gather")
+    diffusion_conv(*problem_of(torch.float32))
+    assert len(calls) == 12
 
 
 @pytest.mark.parametrize("backend", ["manual", "cpu"])

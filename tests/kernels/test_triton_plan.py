@@ -1,6 +1,7 @@
 """Plans of the GPU kernels: which rule takes what, clustering, tiles, the cache; counts of launches and bytes."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.data.city_roads import build_roads, kernel_graph
-from dcrnn_fast.graph import graph_operators, read_pickle
+from dcrnn_fast.graph import diffusion_operators, graph_operators, read_pickle
+from dcrnn_fast.graph.recursion import diffusion_recursion
 from dcrnn_fast.kernels import CellWeights, DiffusionTerms, triton_plan
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS
 from dcrnn_fast.kernels.dispatch import choose
@@ -31,7 +33,8 @@ def plan(terms: DiffusionTerms, dtype: torch.dtype = LOW, words: str = "", **siz
 def test_words_overrule_and_mistakes_are_named() -> None:
     assert read_words("") == Words()
     assert read_words(" dense, tf32x3,inline") == Words(diffusion="dense", float32="tf32x3", input="inline")
-    with pytest.raises(ValueError, match="unknown word 'dens'; known: tile, dense"):
+    assert read_words("chain") == Words(diffusion="chain")
+    with pytest.raises(ValueError, match="unknown word 'dens'; known: tile, dense, chain, gather"):
         read_words("dens")
     with pytest.raises(ValueError, match="tile and gather exclude each other"):
         read_words("tile,gather")
@@ -48,6 +51,89 @@ def test_the_rule_for_diffusion() -> None:
     alone = make_terms(Case(N=40, M=1), torch.float32)
     assert plan(alone).graph.diffusion == "tile"
     assert plan(near, words="dense").graph.diffusion == "dense"
+
+
+def chained_terms(nodes: int, hops: int = 2, seed: int = 0) -> DiffusionTerms:
+    """Two random supports with three entries a row, whose products fill in."""
+    generator = np.random.default_rng(seed)
+    supports = [sp.csr_array(sp.random_array((nodes, nodes), density=3 / nodes, rng=generator)) for _ in range(2)]
+    operators = diffusion_operators(supports, hops=hops, recursion="released")
+    recursion = diffusion_recursion(supports, hops=hops, recursion="released")
+    return DiffusionTerms.from_operators(operators, recursion=recursion)
+
+
+def test_a_chain_of_hops_is_taken_where_it_visits_fewer_entries_than_the_terms() -> None:
+    terms = chained_terms(1500)
+    assert terms.recursion
+    taken = plan(terms).graph
+    assert taken.diffusion == "chain"
+    assert taken.forward.tiles is None
+    assert taken.forward.dense_SN is None
+    assert taken.forward.chain is not None
+    assert taken.transposed.chain is not None
+    assert (len(taken.forward.chain.hops), taken.forward.chain.spare) == (4, 0)
+    assert (len(taken.transposed.chain.hops), taken.transposed.chain.spare) == (6, 2)
+    assert plan(terms, words="gather").graph.diffusion == "gather"
+    assert plan(terms, units=200).graph.diffusion == "chain", "one GEMM takes its terms from either"
+    assert plan(terms, units=200, words="gather").graph.diffusion == "gather"
+    # The same terms, and nothing known of where they come from; one hop, which visits what the terms have.
+    for other in (terms._replace(recursion=()), chained_terms(1500, hops=1)):
+        assert plan(other).graph.diffusion == "gather"
+        assert plan(other, units=200).graph.diffusion == "gather"
+        with pytest.raises(ValueError, match="DCRNN_FAST_TRITON: chain diffuses by the recursion over the supports"):
+            plan(other, words="chain")
+    # Hops that visit more than the terms have are for those who ask by name.
+    repeated = list(terms.recursion)
+    repeated[3] = repeated[3].repeat(100)
+    repeated[2], repeated[1] = repeated[2].repeat(100), repeated[1] * 100
+    longer = terms._replace(recursion=tuple(repeated))
+    assert plan(longer).graph.diffusion == "gather"
+    assert plan(longer, words="chain").graph.diffusion == "chain"
+
+
+def test_small_and_near_graphs_keep_their_plans_with_a_recursion() -> None:
+    assert plan(chained_terms(60)).graph.diffusion == "tile"
+    assert plan(chained_terms(300)).graph.diffusion == "dense"
+    assert plan(chained_terms(60), words="chain").graph.diffusion == "chain"
+
+
+def test_a_direction_without_hops_gathers_its_terms() -> None:
+    terms = chained_terms(1500)
+    steps = list(terms.recursion)
+    steps[4] = steps[4][:0]
+    graph = plan(terms._replace(recursion=tuple(steps))).graph
+    assert graph.diffusion == "chain"
+    assert graph.forward.chain is not None
+    assert graph.transposed.chain is None
+
+
+def test_another_recursion_over_the_same_terms_is_another_graph() -> None:
+    terms = chained_terms(40)
+    one = plan(terms, words="chain").graph
+    assert plan(terms, words="chain").graph is one
+    other = terms._replace(recursion=tuple(tensor.clone() for tensor in terms.recursion))
+    assert plan(other, words="chain").graph is one, "equal content"
+    other.recursion[3].mul_(2)
+    assert plan(other, words="chain").graph is not one
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda steps: steps.index_fill(1, torch.tensor([0]), 2), r"recursion: step 0 names a support or a panel"),
+        (lambda steps: steps.index_fill(1, torch.tensor([1]), 3), r"recursion: step 0 names a support or a panel"),
+        (lambda steps: steps.index_fill(1, torch.tensor([4]), 1), r"recursion: step 1 names a support or a panel"),
+        (lambda steps: steps[:3], r"recursion: no step makes term 4"),
+        (lambda steps: steps.t().contiguous(), r"recursion: steps must be \(R, 5\), got \(5, 4\)"),
+    ],
+)
+def test_wrong_hops_are_refused(change: Callable[[torch.Tensor], torch.Tensor], problem: str) -> None:
+    terms = chained_terms(40)
+    wrong = (change(terms.recursion[0]), *terms.recursion[1:])
+    with pytest.raises(ValueError, match=problem):
+        plan(terms._replace(recursion=wrong), words="chain")
+    with pytest.raises(ValueError, match="terms must be six tensors, or fourteen, got 9"):
+        plan(terms._replace(recursion=terms.recursion[:3]), words="chain")
 
 
 def test_the_rules_for_products_precision_and_input() -> None:
