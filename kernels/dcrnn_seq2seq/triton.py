@@ -239,6 +239,9 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
     def gradient(ctx, grad_BFNO, *_):  # type: ignore[no-untyped-def]
         x_BPNC, projection_weight_OH, feed_label_F, *rest = ctx.saved_tensors
         kept, terms, cells = rest[:5], rest[5 : 5 + ctx.num_graph], rest[5 + ctx.num_graph :]
+        if grad_BFNO is None:
+            B, _, N, _ = x_BPNC.shape
+            grad_BFNO = x_BPNC.new_zeros(B, feed_label_F.shape[0], N, projection_weight_OH.shape[0])
         x_wanted, labels_wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[7]
         dx, dencoder, ddecoder, dweight, dbias, dlabels = backward(
             grad_BFNO,
