@@ -32,7 +32,7 @@ def test_a_part_of_all() -> None:
     interpreted("not slow")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.prove
+@pytest.mark.timeout(3600)
 def test_the_others() -> None:
     interpreted("slow")
