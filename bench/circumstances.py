@@ -15,7 +15,7 @@ def gemm_rates() -> dict[str, float]:
     for kind in sorted({kind for kinds in PRODUCTS_OF.values() for kind in kinds}):
         try:
             product = Product(kind)
-        except NotImplementedError:
+        except NotImplementedError:  # PyTorch without oneDNN: the record's gemm_gflops lacks that kind
             continue
         product.run()
         seconds = []
