@@ -42,6 +42,8 @@ def architecture(x: Tensor) -> int:
     if not x.is_cuda:
         return 90
     major, minor = torch.cuda.get_device_capability(x.device)
+    if major == 12:
+        return 80  # GPUs for workstations: sm_80's matrix instructions, 99 KiB of shared memory
     return max(arch for arch in (80, 90, 100) if arch <= 10 * major + minor)
 
 

@@ -94,6 +94,11 @@ def _grid(N: int, B: int, batch_rows: int) -> tuple[int, int]:
     return triton.cdiv(N, SIDE), triton.cdiv(B, batch_rows)
 
 
+def _input_block(channels: int, precision: str) -> int:
+    """``block`` of the input's gradient: narrower than 32 columns, three tf32 products spill their registers."""
+    return max(block(channels), 32) if precision == "tf32x3" else block(channels)
+
+
 def _constants(kernel: str, like: Tensor, C: int, H: int, M: int, precision: str) -> tuple[dict[str, Any], Any]:
     chosen = config(kernel, like, precision, max(C, H))
     return {
@@ -204,7 +209,7 @@ def _launch_gates(
             **how,
             "C": C,
             "BC": block(C),
-            "WIDE": is_wide([pre_NBG, x, x_terms, h_terms]),
+            "WIDE": is_wide([pre_NBG, x, x_terms, h_terms, arguments["COEFFICIENT"]]),
             "INPUT": x_NBC is not None,
             "STATE": state,
         },
@@ -263,7 +268,7 @@ def _launch_candidate(
             "B": B,
             "terms": pack.state_MHG.shape[0],
         },
-        {**constants, **how, "WIDE": is_wide([pre_NBG, terms]), "STATE": state},
+        {**constants, **how, "WIDE": is_wide([pre_NBG, terms, arguments["COEFFICIENT"]]), "STATE": state},
         warps=chosen.warps,
         stages=chosen.stages,
     )
@@ -362,8 +367,8 @@ def _launch_candidate_gradient(
             **constants,
             **how,
             "C": C,
-            "BC": block(C),
-            "WIDE": is_wide([q_NBJ, terms]),
+            "BC": _input_block(C, precision),
+            "WIDE": is_wide([q_NBJ, terms, arguments["COEFFICIENT"]]),
             "STATE": state,
             "HAS_DX": dx_NBC is not None,
         },
@@ -430,8 +435,8 @@ def _launch_gates_gradient(
             **constants,
             **how,
             "C": C,
-            "BC": block(C),
-            "WIDE": is_wide([q_NBJ, *terms]),
+            "BC": _input_block(C, precision),
+            "WIDE": is_wide([q_NBJ, *terms, arguments["COEFFICIENT"]]),
             "STATE": state,
             "HAS_DX": dx_NBC is not None,
         },
