@@ -95,8 +95,8 @@ def _grid(N: int, B: int, batch_rows: int) -> tuple[int, int]:
 
 
 def _input_block(channels: int, precision: str) -> int:
-    """``block`` of the input's gradient: narrower than 32 columns, three tf32 products spill their registers."""
-    return max(block(channels), 32) if precision == "tf32x3" else block(channels)
+    """``block`` of the input's gradient: narrower than 32 columns, tf32 products spill their registers."""
+    return max(block(channels), 32) if precision in ("tf32", "tf32x3") else block(channels)
 
 
 def _constants(kernel: str, like: Tensor, C: int, H: int, M: int, precision: str) -> tuple[dict[str, Any], Any]:
