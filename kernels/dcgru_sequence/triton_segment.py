@@ -128,8 +128,8 @@ class _Sums:
         self.gates_HJ = _sum(self.gates_HJ, h_RH.t() @ q_RJ[:, :split], wide)
         self.candidate_HJ = _sum(self.candidate_HJ, (r_RH * h_RH).t() @ q_RJ[:, split:], wide)
 
-    def gradients(self, dtype: torch.dtype) -> list[Tensor]:
-        """In the released layout and the order of ``CellWeights``."""
+    def gradients(self, dtype: torch.dtype) -> CellWeights:
+        """In the released layout."""
         assert self.x_CJ is not None
         assert self.bias_G is not None
         H, M = self.units, self.num_terms
@@ -140,12 +140,12 @@ class _Sums:
         by_gate = torch.cat([self.x_CJ, state_HJ]).view(-1, 3, M, H).transpose(1, 2).to(dtype)
         bias_G = self.bias_G.to(dtype)
         # An operator's outputs may not share memory.
-        return [
+        return CellWeights(
             by_gate[:, :, :2].clone(memory_format=torch.contiguous_format).view(-1, 2 * H),
             bias_G[: 2 * H].clone(),
             by_gate[:, :, 2].clone(memory_format=torch.contiguous_format).view(-1, H),
             bias_G[2 * H :].clone(),
-        ]
+        )
 
 
 def _sum(total: Tensor | None, part: Tensor, wide: torch.dtype) -> Tensor:
@@ -162,8 +162,8 @@ def run_backward(
     dh: Sequence[Tensor],
     outside: Callable[[int, Tensor | None], Tensor | None],
     after_step: Callable[[int, Tensor], None] | None,
-) -> list[list[Tensor]]:
-    """Runs all saved steps backwards; returns each cell's gradients in the order of ``CellWeights``.
+) -> list[CellWeights]:
+    """Runs all saved steps backwards; returns each cell's gradients.
 
     ``start`` is each layer's state before the first step, None: zeros. ``dh``, each layer's (N, B, H), wide, moves in
     place. ``outside(t, dx)`` gives what is added to the last layer's dh at step t (None: nothing, or added already),
