@@ -151,7 +151,7 @@ def dcrnn_seq2seq_cpu(
 
     Args:
         segment: what is kept for the backward, as ``saving.segment_length`` has it.
-        bf16x3: float32 products may be made of three bfloat16 ones.
+        bf16x3: float32 products may be made of three to six bfloat16 ones.
     """
     encoder_flat = [tensor for weights in encoder for tensor in weights]
     decoder_flat = [tensor for weights in decoder for tensor in weights]
