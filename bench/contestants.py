@@ -3,7 +3,7 @@
 A contestant is written NAME[:PART...], in any order of the parts:
 
     NAME           reference | plain | compile | specification | manual | cpu | triton | cuda
-    bf16 | bf16x3  dtype: autocast to bfloat16 | float32 products split into three of bfloat16 (an option of the op)
+    bf16 | bf16x3  dtype: autocast to bfloat16 | float32 products made of several of bfloat16 (an option of the op)
     save=MODE      what the operator keeps for its backward: all, h, segments-4 (for "segments:4")
     unit=NAME      cap of the CPU's instruction set (DCRNN_FAST_CPU)
     threads=2      how many, each on a core of its own

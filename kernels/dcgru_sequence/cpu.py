@@ -115,7 +115,7 @@ def dcgru_sequence_cpu(
 
     Args:
         segment: what is kept for the backward, as ``saving.segment_length`` has it.
-        bf16x3: float32 products may be made of three bfloat16 ones.
+        bf16x3: float32 products may be made of three to six bfloat16 ones.
     """
     flat = flatten_cells(layers)
     states_BTNH, last_LBNH, _ = torch.ops.dcrnn_fast.dcgru_sequence_cpu(

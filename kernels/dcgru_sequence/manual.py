@@ -103,12 +103,16 @@ def _(
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     x_TNBC, initial_LNBH, terms, ctx.num_terms, flat = inputs
     ctx.mark_non_differentiable(*output[1:])
+    # Or autograd makes gradients for the gates and c, of zeros.
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x_TNBC, initial_LNBH, *terms, *output, *flat)
 
 
 def _gradient(ctx, grad_TLNBH, *_):  # type: ignore[no-untyped-def]
     x_TNBC, initial_LNBH, *rest = ctx.saved_tensors
     terms, saved, flat = rest[:6], rest[6:9], rest[9:]
+    if grad_TLNBH is None:
+        grad_TLNBH = torch.zeros_like(saved[0])
     dx_TNBC, dinitial_LNBH, dflat = _backward(
         grad_TLNBH.contiguous(), x_TNBC, initial_LNBH, terms, ctx.num_terms, flat, saved
     )

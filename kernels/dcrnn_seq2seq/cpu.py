@@ -133,7 +133,7 @@ def dcrnn_seq2seq_cpu(
 
     Args:
         segment: what is kept for the backward, as ``saving.segment_length`` has it.
-        bf16x3: float32 products may be made of three bfloat16 ones.
+        bf16x3: float32 products may be made of three to six bfloat16 ones.
     """
     encoder_flat, decoder_flat = flatten_cells(encoder), flatten_cells(decoder)
     wanted = gradient_wanted(x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat)

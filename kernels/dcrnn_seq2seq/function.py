@@ -70,8 +70,8 @@ def dcrnn_seq2seq(
         save: what the forward keeps for the backward. "all": h, r, u and c of every step; "h": the states alone, a
             quarter of that; "segments:K": the states after every K-th step. The rest is computed again, to the same
             bits. Others than "all" need the ``cpu`` backend.
-        precision: "exact", or "bf16x3": float32 products may be made of three bfloat16 ones where the CPU has the unit
-            for it (relative error about 1e-5; elsewhere exact).
+        precision: "exact", or "bf16x3": float32 products are made of three to six bfloat16 ones where the CPU has AMX
+            (max error at most 1e-5 of max value; elsewhere exact, and ``dcrnn_fast.explain`` says so).
 
     Returns:
         Scaled prediction_BFNO in x's dtype (under autocast: in autocast's).

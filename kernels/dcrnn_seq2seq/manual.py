@@ -204,6 +204,8 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
         raise RuntimeError("dcrnn_fast::seq2seq_manual: a backward needs save=True")
     ctx.num_encoder = len(encoder)
     ctx.mark_non_differentiable(*output[1:])
+    # Or autograd makes gradients for what is saved: as large as all activations, of zeros.
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x_PNBC, projection_weight_OH, labels_FNBO, feed_label_F, *output, *terms, *encoder, *decoder)
 
 
@@ -211,6 +213,8 @@ def _gradient(ctx, grad_FNBO, *_):  # type: ignore[no-untyped-def]
     x_PNBC, projection_weight_OH, labels_FNBO, feed_label_F, prediction_FNBO, *rest = ctx.saved_tensors
     saved, terms, cells = rest[:3], rest[3:9], rest[9:]
     encoder, decoder = cells[: ctx.num_encoder], cells[ctx.num_encoder :]
+    if grad_FNBO is None:
+        grad_FNBO = torch.zeros_like(prediction_FNBO)
     dx, dencoder, ddecoder, dweight, dbias, dlabels = _backward(
         grad_FNBO.contiguous(),
         x_PNBC,
