@@ -331,7 +331,7 @@ def test_offsets_beyond_31_bits_are_noticed() -> None:
 def test_coefficients_beyond_31_bits_are_read_by_64_bit_offsets() -> None:
     """A large graph with one node of very many neighbours, small activations."""
     from dcrnn_fast.kernels.dcgru_sequence.triton_launch import fused_primitives
-    from dcrnn_fast.kernels.primitives import CellPack, Direction
+    from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Direction
     from dcrnn_fast.kernels.tiles import SIDE, TileGraph
     from profiling.codegen import recorded
 
@@ -341,11 +341,12 @@ def test_coefficients_beyond_31_bits_are_read_by_64_bit_offsets() -> None:
     primitives, h, x, wide = fused_primitives("low"), torch.zeros(N, B, H), torch.zeros(N, B, C), torch.zeros(N, B, H)
     pack = CellPack(torch.zeros(M, C, 3 * H), torch.zeros(M, H, 3 * H), torch.zeros(3 * H), None)
     pre, q = torch.zeros(N, B, 3 * H), torch.zeros(N, B, 3 * M * H)
+    step, gradient = CellStep(h, pre, h, h, h, h, h), CellGradient(h, h, h, h, wide, h, h, h, None, q)
     with recorded() as launches:
-        primitives.gates(x, tiles, h, tiles, pack, pre, h, h, h)
-        primitives.candidate(h, tiles, h, h, pre, pack, h, h)
-        primitives.candidate_gradient(h, tiles, h, h, h, h, wide, pack, h, h, None, q)
-        primitives.gates_gradient(h, tiles, h, tiles, wide, pack, None, q)
+        primitives.gates((x, tiles), tiles, step, pack)
+        primitives.candidate(tiles, step, pack)
+        primitives.candidate_gradient(tiles, gradient, pack)
+        primitives.gates_gradient(tiles, tiles, gradient, pack)
         primitives.convolve(x[None], Direction(None, tiles, None), pack.input_MCG, None, pre[None], None)  # type: ignore[arg-type]
     assert [launch.constants["WIDE"] for launch in launches] == [True] * 5
 
