@@ -110,7 +110,7 @@ class Contestant:
             if gib > DENSE_LIMIT_GIB:
                 return f"its dense diffusion terms of {workload.nodes} nodes are {gib:.1f} GiB"
         if self.backend == "cpu":
-            return _why_not_compiled(self.unit)
+            return why_not_compiled(self.unit)
         return None
 
     def autocast(self, device: str = "cpu") -> AbstractContextManager[object]:
@@ -118,7 +118,8 @@ class Contestant:
         return torch.autocast(device, dtype=torch.bfloat16) if self.dtype == "bf16" else nullcontext()
 
 
-def _why_not_compiled(unit: str | None) -> str | None:
+def why_not_compiled(unit: str | None) -> str | None:
+    """The reason why the compiled kernels cannot run here, or not in that unit, or None."""
     module, _, reason = library()
     if module is None or unit is None:
         return reason

@@ -26,7 +26,7 @@ from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, 
 from dcrnn_fast.kernels.native import why_not_cpu
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.triton_runtime import why_not_triton
-from dcrnn_fast.kernels.weights import CellWeights
+from dcrnn_fast.kernels.weights import CellWeights, cells_to
 
 IMPLEMENTATIONS = (
     Implementation("cpu", dcgru_sequence_cpu, why_not_cpu, device="cpu"),
@@ -93,5 +93,5 @@ def dcgru_sequence(
         require_dtypes("dcgru_sequence", terms, x=x_BTNC, initial=initial_LBNH, **named)
         return chosen.run(x_BTNC, terms, layers, initial_LBNH, **options)  # type: ignore[return-value]
     with torch.autocast(x_BTNC.device.type, enabled=False):
-        lowered = [CellWeights(*(tensor.to(low) for tensor in layer)) for layer in layers]
-        return chosen.run(x_BTNC.to(low), terms, lowered, initial_LBNH.to(low), **options)  # type: ignore[return-value]
+        lower = x_BTNC.to(low), terms, cells_to(layers, low), initial_LBNH.to(low)
+        return chosen.run(*lower, **options)  # type: ignore[return-value]
