@@ -78,7 +78,8 @@ def _why_not_device(index: int, dtype: torch.dtype) -> str | None:
     name = torch.cuda.get_device_name(index)
     if torch.cuda.get_device_capability(index) < OLDEST_CAPABILITY:
         return f"{name} is older than sm_{OLDEST_CAPABILITY[0]}{OLDEST_CAPABILITY[1]}"
-    there = torch.cuda.get_device_properties(index).shared_memory_per_block_optin
+    properties: Any = torch.cuda.get_device_properties(index)  # torch's stub lacks the field
+    there = properties.shared_memory_per_block_optin
     needed = SHARED_BYTES.get(dtype, 0)
     if there < needed:
         return f"{name} has {there} bytes of shared memory for a block, the kernels need {needed} for {dtype}"

@@ -205,8 +205,8 @@ def _make_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None
         order = cluster(host, N, M)
         built = [build(host[at], host[at + 1], host[at + 2], order, M, dtype, LARGEST_CHUNK) for at in (0, 3)]
     if diffusion is None:
-        rows, entries = max(tiles.gathered_rows for tiles in built), host[2].shape[0]
-        diffusion = _diffusion_rule(rows, entries, N, M)
+        rows, entry_count = max(tiles.gathered_rows for tiles in built), host[2].shape[0]
+        diffusion = _diffusion_rule(rows, entry_count, N, M)
         if diffusion != "tile":
             order, built = list(range(N)), []
     if diffusion == _SPARSE:
