@@ -7,7 +7,23 @@
 #include <memory>
 #include <new>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 namespace dcrnn {
+
+/// Asks Linux for pages of 2 MiB in [start, start + bytes). A step's memory is new in every call: a fault for each
+/// 4 KiB of it, and their misses in the address cache, took a tenth of a step of 11,160 nodes.
+inline void prefer_large_pages([[maybe_unused]] void* start, [[maybe_unused]] int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+    constexpr uintptr_t kPage = uintptr_t{1} << 21;
+    const auto address = reinterpret_cast<uintptr_t>(start);
+    const uintptr_t first = (address + kPage - 1) / kPage * kPage, last = (address + bytes) / kPage * kPage;
+    // A kernel that knows no such pages refuses: the memory is as good.
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
 
 /// Hands out pieces of a block. Made without memory first, it only counts, so that one function describes the pieces:
 ///     Arena count; lay_out(count); Arena arena(count.used()); lay_out(arena);
@@ -16,6 +32,7 @@ class Arena {
     Arena() = default;
     explicit Arena(int64_t bytes) : block_(std::calloc(1, bytes + kLine), std::free) {
         if (!block_) throw std::bad_alloc();
+        prefer_large_pages(block_.get(), bytes);
         const auto address = reinterpret_cast<uintptr_t>(block_.get());
         start_ = static_cast<char*>(block_.get()) + (kLine - address % kLine) % kLine;
     }

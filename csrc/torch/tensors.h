@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "csrc/cpu/memory.h"
 #include "csrc/cpu/saved.h"
 #include "csrc/cpu/scalar.h"
 #include "csrc/cpu/select.h"
@@ -153,9 +154,14 @@ std::vector<CellGradients<Accumulator<S>>> write_cells(Views<S>& views, std::vec
 
 /// What a forward saves, not initialised: see Saved.
 inline Tensor fresh_saved(const Tensor& x, const Sizes& s, int64_t save) {
-    int64_t numbers = 0;
-    with_storage(x.scalar_type(), [&](auto storage) { numbers = Saved<decltype(storage)>::numbers(s, save); });
-    return torch::stable::new_empty(x, {numbers});
+    int64_t numbers = 0, bytes = 0;
+    with_storage(x.scalar_type(), [&](auto storage) {
+        numbers = Saved<decltype(storage)>::numbers(s, save);
+        bytes = numbers * static_cast<int64_t>(sizeof(storage));
+    });
+    Tensor kept = torch::stable::new_empty(x, {numbers});
+    prefer_large_pages(kept.mutable_data_ptr(), bytes);
+    return kept;
 }
 
 /// Throws unless `save` is one of Saved's, and, where `kept` is given, kept is what a forward saved by it.
