@@ -160,7 +160,7 @@ def test_auto_does_not_take_it_on_a_cpu() -> None:
     assert names == []
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 def test_golden_files_pass(tmp_path: Path) -> None:
     """Those with a multiple of 8 units, which is what the CUDA kernels take."""
     for path in GOLDEN.glob("*.npz"):

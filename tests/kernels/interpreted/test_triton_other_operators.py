@@ -38,7 +38,7 @@ def test_sequence_within_the_error_budget(words: str, monkeypatch: pytest.Monkey
     assert_within_budget(got, sequence_results(RAGGED, torch.float32, "specification", autocast=True), truth)
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 def test_sequence_gradcheck_opcheck_and_inference() -> None:
     case = Case(B=1, P=2, N=3, C=1, H=2, L=2, M=3)
     x_BTNC, initial_LBNH, layers = sequence_leaves(case, torch.float64)
@@ -124,7 +124,7 @@ def test_convolution_gradcheck_and_opcheck() -> None:
     torch.library.opcheck(torch.ops.dcrnn_fast.diffusion_conv_triton.default, arguments)
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 @pytest.mark.parametrize("dtype", ["float32", "bf16"])
 def test_every_golden_file_passes(dtype: str) -> None:
     cases = verify(GOLDEN, backend="triton", dtype=dtype)  # type: ignore[arg-type]

@@ -116,7 +116,7 @@ def test_float16_within_the_error_budget() -> None:
     assert_within_budget(gradients, plain_gradients, true_gradients)
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 def test_gradcheck_through_the_kernels() -> None:
     case = Case(B=1, P=1, F=2, N=3, C=1, O=1, H=2, L=2, M=2)
     inputs, terms = make_seq2seq(case).to(torch.float64), make_terms(case, torch.float64)
