@@ -5,12 +5,15 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: tests/emulation/boot_amx.sh --bochs FOLDER --packages FOLDER [options] -- COMMAND...
+usage: tests/emulation/boot_amx.sh --bochs FOLDER --packages FOLDER [options] --program FILE
+       tests/emulation/boot_amx.sh --bochs FOLDER --packages FOLDER [options] -- COMMAND...
 
-Copies the checkout, Python and its packages into a disk image, boots Linux from it in Bochs, runs COMMAND (one shell
-line, or words) in the checkout, prints the guest's console and exits with COMMAND's status; 125 if the guest gave none.
+Boots Linux in Bochs, prints the guest's console and exits with the status of what ran there, 125 if there was none:
+FILE, which is linked statically (tests/emulation/amx_driver.cpp); or COMMAND (one shell line, or words) in the checkout,
+which goes into a disk image with Python and its packages, and takes far longer.
 
-  --bochs FOLDER      where Bochs is installed (make install): bin/bochs, share/bochs. Built from github.com/bochs-emu/Bochs by
+  --bochs FOLDER      where Bochs is installed: bin/bochs, share/bochs. github.com/bochs-emu/Bochs, mended where
+                      bench/results/amx_emulated_processor.txt says, built by
                       ./configure --prefix=FOLDER --with-nogui --enable-cpu-level=6 --enable-x86-64 --enable-evex
                         --enable-amx --enable-avx --enable-all-optimizations --enable-handlers-chaining
   --packages FOLDER   Debian packages, unpacked and not installed:
@@ -18,7 +21,6 @@ line, or words) in the checkout, prints the guest's console and exits with COMMA
                         xorriso libisoburn1 libburn4 libisofs6 libjte2
                       for deb in *.deb; do dpkg -x "$deb" FOLDER; done
   --python PROGRAM    its packages and its standard library go along (.venv/bin/python)
-  --with FILE         one more file, to /with in the guest; may be repeated
   --without FLAGS     names of /proc/cpuinfo, with commas, that the kernel shall not use, as amx_tile
   --memory MIB        of the guest (3072)
   --hours NUMBER      Bochs ends after them (6)
@@ -35,15 +37,15 @@ fail() {
 }
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
-bochs='' packages='' python=$root/.venv/bin/python without='' memory=3072 hours=6 work='' with=()
+bochs='' packages='' python=$root/.venv/bin/python without='' memory=3072 hours=6 work='' program=''
 while (($#)); do
     case $1 in
     --help) usage && exit 0 ;;
     --) shift && break ;;
-    --bochs | --packages | --python | --with | --without | --memory | --hours | --work)
+    --bochs | --packages | --python | --program | --without | --memory | --hours | --work)
         (($# > 1)) || fail "$1 needs a value"
         case $1 in
-        --bochs) bochs=$2 ;; --packages) packages=$2 ;; --python) python=$2 ;; --with) with+=("$2") ;;
+        --bochs) bochs=$2 ;; --packages) packages=$2 ;; --python) python=$2 ;; --program) program=$2 ;;
         --without) without=$2 ;; --memory) memory=$2 ;; --hours) hours=$2 ;; --work) work=$2 ;;
         esac
         shift 2
@@ -51,7 +53,8 @@ while (($#)); do
     *) fail "unknown argument '$1'; see --help" ;;
     esac
 done
-(($#)) || fail 'no COMMAND after --; see --help'
+[[ $# -gt 0 || -n $program ]] || fail 'neither --program nor COMMAND after --; see --help'
+[[ $# -eq 0 || -z $program ]] || fail 'both --program and COMMAND; see --help'
 [[ -n $bochs && -n $packages ]] || fail '--bochs and --packages are needed; see --help'
 bochs=$(realpath "$bochs") packages=$(realpath "$packages")
 
@@ -61,8 +64,9 @@ firmware=$bochs/share/bochs
 kernel=$(find "$packages/boot" -name 'vmlinuz-*cloud*' | sort -V | tail -1)
 [[ -n $kernel ]] || fail "no boot/vmlinuz-*cloud* in $packages"
 modules=$packages/lib/modules/${kernel##*/vmlinuz-}/kernel/drivers
-for needed in "$bochs/bin/bochs" "$firmware/BIOS-bochs-latest" "$packages/bin/busybox" "$python" \
-    "$packages/usr/lib/ISOLINUX/isolinux.bin" "$root"/_dcrnn_fast_C.*.so; do
+wanted=("$bochs/bin/bochs" "$firmware/BIOS-bochs-latest" "$packages/bin/busybox" "$packages/usr/lib/ISOLINUX/isolinux.bin")
+if [[ -n $program ]]; then wanted+=("$program"); else wanted+=("$python" "$root"/_dcrnn_fast_C.*.so); fi
+for needed in "${wanted[@]}"; do
     [[ -e $needed ]] || fail "there is no $needed"
 done
 for tool in xorriso cpio mke2fs ldd; do
@@ -79,7 +83,7 @@ rm -rf "$work"/{disk,cd,initrd,disk.img.lock} && mkdir -p "$work"/{disk,cd,initr
 # The disk: Python where it finds itself, the checkout, and the libraries that both were linked with.
 make_disk() {
     disk=$work/disk
-    mkdir -p "$disk"/{bin,dev,proc,sys,tmp,root,etc,lib64,python/bin,checkout,with}
+    mkdir -p "$disk"/{bin,dev,proc,sys,tmp,root,etc,lib64,python/bin,checkout}
     cp "$packages/bin/busybox" "$disk/bin/busybox"
     ln -s busybox "$disk/bin/sh"
     echo 'root:x:0:0:root:/root:/bin/sh' >"$disk/etc/passwd"
@@ -95,7 +99,6 @@ make_disk() {
         tar -C "$library/site-packages" -x
     git -C "$root" ls-files -z | tar -C "$root" --null -T - -c | tar -C "$disk/checkout" -x
     cp -p "$root"/_dcrnn_fast_C.* "$disk/checkout"
-    ((${#with[@]} == 0)) || cp -p "${with[@]}" "$disk/with"
     mapfile -t outside < <(find "$disk" -type f \( -name '*.so' -o -name '*.so.*' -o -name python3 \) -print0 |
         xargs -0 -n 100 ldd 2>/dev/null | grep -oE '(=> )?/[^ ]+ \(0x' | grep -oE '/[^ ]+' | grep -v "^$disk" | sort -u)
     for file in "${outside[@]}"; do
@@ -104,16 +107,25 @@ make_disk() {
     size=$(($(du -sm "$disk" | cut -f1) * 5 / 4 + 256))
     mke2fs -q -t ext4 -E root_owner=0:0 -O ^has_journal -d "$disk" "$work/disk.img" "${size}M"
 }
-[[ -e $work/disk.img ]] || make_disk
+[[ -n $program || -e $work/disk.img ]] || make_disk
 
 # The CD: what starts the kernel, and the drivers that the disk needs.
-mkdir -p "$work"/initrd/{bin,dev,new}
+mkdir -p "$work"/initrd/{bin,dev,new,proc}
+[[ -z $program ]] || cp "$program" "$work/initrd/program"
 cp "$packages/bin/busybox" "$work/initrd/bin"
 cp "$modules"/scsi/{scsi_common,scsi_mod,sd_mod}.ko "$modules"/ata/{libata,ata_piix}.ko "$work/initrd"
 cat >"$work/initrd/init" <<'TEXT'
 #!/bin/busybox sh
 bb=/bin/busybox
 $bb mount -t devtmpfs dev /dev
+if [ -e /program ]; then
+    $bb mount -t proc proc /proc
+    $bb uname -srm
+    $bb grep -m 1 'model name' /proc/cpuinfo
+    /program
+    echo "guest-status: $?"
+    $bb poweroff -f
+fi
 for name in scsi_common scsi_mod libata ata_piix sd_mod; do $bb insmod /$name.ko; done
 for try in 1 2 3 4 5 6 7 8 9; do [ -b /dev/sda ] || $bb sleep 1; done
 if $bb mount -t ext4 /dev/sda /new; then
@@ -156,7 +168,7 @@ romimage: file=$firmware/BIOS-bochs-latest
 vgaromimage: file=$firmware/VGABIOS-lgpl-latest.bin
 display_library: nogui
 boot: cdrom
-ata0-master: type=disk, path=$work/disk.img, mode=flat
+${program:+# }ata0-master: type=disk, path=$work/disk.img, mode=flat
 ata1-master: type=cdrom, path=$work/cd.iso, status=inserted
 com1: enabled=1, mode=file, dev=$work/console
 clock: sync=none, time0=utc
