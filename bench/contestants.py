@@ -3,7 +3,7 @@
 A contestant is written NAME[:PART...], in any order of the parts:
 
     NAME           reference | plain | compile | specification | manual | cpu | triton | cuda
-    bf16 | bf16x3  dtype: autocast to bfloat16 | float32 products split into three of bfloat16 (an option of the op)
+    bf16 | bf16x3  dtype: autocast to bfloat16 | float32 products made of several of bfloat16 (an option of the op)
     save=MODE      what the operator keeps for its backward: all, h, segments-4 (for "segments:4")
     unit=NAME      cap of the CPU's instruction set (DCRNN_FAST_CPU)
     threads=2      how many, each on a core of its own
@@ -110,7 +110,7 @@ class Contestant:
             if gib > DENSE_LIMIT_GIB:
                 return f"its dense diffusion terms of {workload.nodes} nodes are {gib:.1f} GiB"
         if self.backend == "cpu":
-            return _why_not_compiled(self.unit)
+            return why_not_compiled(self.unit)
         return None
 
     def autocast(self, device: str = "cpu") -> AbstractContextManager[object]:
@@ -118,7 +118,8 @@ class Contestant:
         return torch.autocast(device, dtype=torch.bfloat16) if self.dtype == "bf16" else nullcontext()
 
 
-def _why_not_compiled(unit: str | None) -> str | None:
+def why_not_compiled(unit: str | None) -> str | None:
+    """The reason why the compiled kernels cannot run here, or not in that unit, or None."""
     module, _, reason = library()
     if module is None or unit is None:
         return reason

@@ -10,8 +10,6 @@ import torch
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.system import machine
 
-__all__ = ["circumstances", "commit", "machine", "peak_resident_mib", "resident_mib", "versions"]
-
 
 def circumstances() -> dict[str, object]:
     """What every record carries."""

@@ -1,7 +1,7 @@
 """pytest-benchmark: every public operator, forward and forward with backward, in every backend and CPU unit.
 
 Run with ``pytest bench``; ``-k diffusion_conv`` for one operator. Shapes are those of ``bench.shapes``, inputs those of
-the tests. A unit is capped through DCRNN_FAST_CPU, which the compiled kernels read at every call.
+the tests.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units, L layers,
 M diffusion terms.
@@ -14,14 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.circumstances import extra_info
+from bench.benchmark import UNITS, extra_info, skip_or_cap
+from bench.contestants import why_not_compiled
 from bench.shapes import TIMED, Case
 from dcrnn_fast.kernels import CellWeights, DiffusionTerms, dcgru_cell, dcgru_sequence, dcrnn_seq2seq, diffusion_conv
-from dcrnn_fast.kernels.native import library, why_not_cpu
 from tests.kernels.cases import assert_within_budget, make_cell, make_seq2seq, make_terms
 
 Call = Callable[[str], Tensor]
-UNITS = ("generic", "avx2", "avx512", "amx")
 WAYS = ["specification", "compile", "manual", *(f"cpu:{unit}" for unit in UNITS)]
 
 
@@ -98,7 +97,12 @@ def test_bench_operator(
     benchmark: Any, operator: str, shape: str, backward: bool, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case, (backend, _, unit) = TIMED[shape], way.partition(":")
-    _skip_what_cannot_run(operator, backend, unit, monkeypatch)
+    skip_or_cap(
+        monkeypatch,
+        reason=why_not_compiled(unit) if backend == "cpu" else None,
+        compiles_for_minutes=backend == "compile" and operator in ("dcgru_sequence", "dcrnn_seq2seq"),
+        unit=unit or None,
+    )
     call, leaves, products = OPERATORS[operator](case, make_terms(case, torch.float32), torch.float32)
     run = torch.compile(lambda: call("specification")) if backend == "compile" else lambda: call(backend)
 
@@ -115,19 +119,6 @@ def test_bench_operator(
     gflop = (3 if backward else 1) * 2 * case.B * case.N * products / 1e9
     moved = sum(t.numel() * t.element_size() for t in (*leaves, *once())) / 1e9
     benchmark.extra_info.update(extra_info(benchmark, gflop, "float32", moved), dtype="float32", shape=vars(case))
-
-
-def _skip_what_cannot_run(operator: str, backend: str, unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if backend == "compile" and operator in ("dcgru_sequence", "dcrnn_seq2seq"):
-        pytest.skip("compiles for minutes: python -m bench.compare --contestants compile")
-    if backend == "cpu":
-        if reason := why_not_cpu(torch.empty(0)):
-            pytest.skip(reason)
-        monkeypatch.setenv("DCRNN_FAST_CPU", unit)
-        module = library().module
-        assert module is not None
-        if reason := dict(module.cpu_units())[unit]:
-            pytest.skip(f"{unit}: {reason}")
 
 
 def _require_right(operator: str, case: Case, got: list[Tensor], backward: bool) -> None:

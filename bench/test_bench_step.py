@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from bench.benchmark import UNITS, extra_info, skip_or_cap
 from bench.budget import TRUTH, budget, errors, plain_for, require_equal
-from bench.circumstances import extra_info
 from bench.contestants import Contestant, Step
 from bench.workload import QUICK, Workload, metr_la
 
 NAMES = [
     *("reference", "plain", "compile", "specification", "manual"),
     *("plain:bf16", "manual:bf16", "cpu:bf16"),
-    *(f"cpu:unit={unit}" for unit in ("generic", "avx2", "avx512", "amx")),
+    *(f"cpu:unit={unit}" for unit in UNITS),
 ]
 WORKLOADS = {
     "tiny": QUICK["metr-la"],
@@ -29,14 +29,13 @@ WORKLOADS = {
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=list(WORKLOADS))
 def test_bench_step(benchmark: Any, workload: Workload, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A unit is capped through DCRNN_FAST_CPU, which the compiled kernels read at every call."""
     contestant = Contestant.parse(name)
-    if reason := contestant.why_not(workload):
-        pytest.skip(reason)
-    if contestant.backend == "compile" and workload.future_steps > 3:
-        pytest.skip("compiles for minutes: python -m bench.compare --contestants compile")
-    if contestant.unit is not None:
-        monkeypatch.setenv("DCRNN_FAST_CPU", contestant.unit)
+    skip_or_cap(
+        monkeypatch,
+        reason=contestant.why_not(workload),
+        compiles_for_minutes=contestant.backend == "compile" and workload.future_steps > 3,
+        unit=contestant.unit,
+    )
     step = Step(contestant, workload)
     step.run()
     plain = plain_for(contestant)

@@ -26,12 +26,12 @@ def facts(dtype: torch.dtype = torch.float32) -> dict[str, Any]:
     (module, build, reason), file = library(), library_file()
     units: dict[str, Any] = {}
     if module is not None:
-        # Both, because autocast makes bfloat16 of float32.
-        wanted = [torch.float32, torch.bfloat16] if dtype != torch.float64 else [dtype]
-        for storage in (str(one).removeprefix("torch.") for one in wanted):
+        # All, because autocast makes bfloat16 of float32, and precision bf16x3 is float32 too.
+        for storage in ("float32", "bfloat16", "bf16x3") if dtype != torch.float64 else ("float64",):
             chosen = module.chosen_unit(storage)
+            exact = storage == "bf16x3" and chosen == module.chosen_unit("float32")
             units[storage] = {
-                "chosen": chosen,
+                "chosen": f"{chosen}, exact" if exact else chosen,
                 "not": _faster_units(module.cpu_units(), chosen, storage, build["units_left_out"]),
             }
     return {
@@ -57,6 +57,22 @@ def _choice(implementations: Any, dtype: torch.dtype) -> dict[str, Any]:
         "chosen": next(name for name, why_not in reasons.items() if why_not is None),
         "not": {name: why_not for name, why_not in reasons.items() if why_not is not None},
     }
+
+
+def why_exact(backend: str = "auto") -> str | None:
+    """Why precision bf16x3 means exact float32 products on this CPU with ``backend``; None: it splits them.
+
+    Raises:
+        ValueError: DCRNN_FAST_CPU names no unit.
+    """
+    if backend not in ("auto", "cpu"):
+        return f"backend {backend} has no split products"
+    module, build, reason = library()
+    if module is None:
+        return reason
+    if module.chosen_unit("bf16x3") != module.chosen_unit("float32"):
+        return None
+    return str(build["units_left_out"].get("amx_bf16x3") or dict(module.cpu_units())["amx"])
 
 
 def explanation(dtype: torch.dtype = torch.float32) -> str:
@@ -95,7 +111,7 @@ def explanation(dtype: torch.dtype = torch.float32) -> str:
 def _faster_units(units: list[tuple[str, str]], chosen: str, storage: str, left_out: dict[str, str]) -> dict[str, str]:
     reasons = {}
     for name, why_not in reversed(units):
-        if name == chosen:
+        if name == chosen.split()[0]:
             break
         reasons[name] = left_out.get(name, why_not) or f"it has nothing for {storage}" + (
             ", only for precision bf16x3" if name == "amx" and storage == "float32" else ""

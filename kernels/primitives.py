@@ -7,7 +7,8 @@ Inside, nodes come first, padded to whole tiles; a step's activation is (N, B, K
 finite values whose gradients are zero. ``low`` is the dtype of activations and weights, ``wide`` float32 (float64 for
 float64). Primitives write into the tensors they are given, on the current stream, and never wait for the device.
 
-Shape legend: T steps, N nodes, B batch, C input channels, O output columns, H units, M terms, K = C or H.
+Shape legend: T steps, N nodes, B batch, C input channels, O output columns, H units, M terms, K = C or H, G = 3H,
+J = 3*M*H.
 """
 
 from collections.abc import Callable
@@ -70,23 +71,53 @@ class CellPack(NamedTuple):
     back: tuple[Tensor, Tensor] | None
 
 
+class CellStep(NamedTuple):
+    """One step of a cell forward: h and ``pre`` (wide, columns r, u, c) are read, the others written."""
+
+    h_NBH: Tensor
+    pre_NBG: Tensor
+    r_NBH: Tensor
+    u_NBH: Tensor
+    reset_NBH: Tensor
+    c_NBH: Tensor
+    h_after_NBH: Tensor
+
+
+class CellGradient(NamedTuple):
+    """One step of a cell backward: what was saved, the state's gradient (wide), and what is written.
+
+    ``dpre`` is the candidate's pre-activation gradient, ``dr_pre`` and ``du_pre`` those of the gates; ``dx`` (wide) is
+    None where nobody wants it; ``q`` gets the diffused gradients.
+    """
+
+    h_NBH: Tensor
+    r_NBH: Tensor
+    u_NBH: Tensor
+    c_NBH: Tensor
+    dh_NBH: Tensor
+    dpre_NBH: Tensor
+    dr_pre_NBH: Tensor
+    du_pre_NBH: Tensor
+    dx_NBC: Tensor | None
+    q_NBJ: Tensor
+
+
 class Primitives(NamedTuple):
-    """One step, by parts.
+    """One step, by parts; a ``source`` is that of the tensor which is diffused.
 
     Attributes:
         pack: (weights, M, for the backward?) -> CellPack.
         spread: (x_NBK, direction) -> Source of x's terms.
         convolve: (x_TNBC, direction, weight_MCO, bias_O or None, out_TNBO, q_TNBMC or None): diffusion and product of
             many steps at once.
-        gates: (x_NBC or None, its source, h_NBH, its source, pack, pre_NBG, r, u, reset): r, u = sigmoid(...), reset =
-            r*h. With x, its product is made here and the c columns of pre written; without, pre holds all of it.
-        candidate: (reset, its source, h, u, pre_NBG, pack, c, h_after): c = tanh(...), h_after = u h + (1-u) c.
-        begin_gradient: (dh wide, outside or None, u, c, dpre): dh += outside; dpre = dh (1-u) (1-c²).
-        candidate_gradient: (dpre, its transposed source, h, r, u, c, dh, pack, dr_pre, du_pre, dx or None, q_NBJ):
-            diffused gradients into the last M*H columns of q; pre-activation gradients of the gates;
-            dh <- dh u + d(r*h) r.
-        gates_gradient: (dr_pre, its source, du_pre, its source, dh, pack, dx or None, q_NBJ): diffused gradients into
-            the first 2*M*H columns; adds to dh and dx.
+        gates: ((x_NBC, source) or None, h's source, CellStep, pack): r, u = sigmoid(...), reset = r*h. With x, its
+            product is made here and the c columns of pre written; without, pre holds all of it.
+        candidate: (reset's source, CellStep, pack): c = tanh(...), h_after = u h + (1-u) c.
+        begin_gradient: (outside or None, CellGradient): dh += outside; dpre = dh (1-u) (1-c²).
+        candidate_gradient: (dpre's source, CellGradient, pack): diffused gradients into the last M*H columns of q; dx;
+            dr_pre and du_pre; dh <- dh u + d(r*h) r.
+        gates_gradient: (dr_pre's source, du_pre's source, CellGradient, pack): diffused gradients into the first 2*M*H
+            columns of q; adds to dh and dx.
         head: (h_NBH, weight_OH, bias_O, label_NBO, feed_label, prediction_NBO, next_NBO): the prediction, and what the
             decoder reads next.
         head_gradient: (grad_NBO, dx_NBO or None, feed_label, weight_OH, dh, total_NBO, dlabel_NBO or None): dx goes to

@@ -4,8 +4,14 @@ Shape legend: B batch, N nodes, H units, L layers, W = H padded to a multiple of
 """
 
 import torch
+from torch import Tensor
 
 SAVE_NOTHING, SAVE_ALL = 0, -1
+
+
+def gradient_wanted(*differentiable: Tensor) -> bool:
+    """Whether a backward can follow, which must find what the forward kept."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
 
 
 def segment_length(op: str, save: str) -> int:

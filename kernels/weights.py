@@ -1,7 +1,9 @@
 """The parameters of one DCGRU cell, in the layout that published checkpoints have."""
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -19,6 +21,21 @@ class CellWeights(NamedTuple):
     gate_bias: Tensor
     candidate_weight: Tensor
     candidate_bias: Tensor
+
+
+def flatten_cells(cells: Iterable[CellWeights]) -> list[Tensor]:
+    """The flat list of tensors that an operator's schema carries."""
+    return [tensor for cell in cells for tensor in cell]
+
+
+def group_cells(flat: Sequence[Tensor]) -> list[CellWeights]:
+    """Cells from ``flatten_cells``."""
+    return [CellWeights(*flat[start : start + 4]) for start in range(0, len(flat), 4)]
+
+
+def cells_to(cells: Iterable[CellWeights], dtype: torch.dtype) -> list[CellWeights]:
+    """The cells in another dtype."""
+    return [CellWeights(*(tensor.to(dtype) for tensor in cell)) for cell in cells]
 
 
 def cell_shape(weights: CellWeights, num_terms: int, op: str) -> tuple[int, int]:

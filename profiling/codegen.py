@@ -23,7 +23,7 @@ from triton.compiler import ASTSource
 from dcrnn_fast.files import write_atomically
 from dcrnn_fast.kernels.dcgru_sequence.triton_launch import fused_primitives
 from dcrnn_fast.kernels.diffusion_conv.triton_launch import chained, gather
-from dcrnn_fast.kernels.primitives import CellPack, Chain, Csr, Direction, Hop, Source
+from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Chain, Csr, Direction, Hop, Source
 from dcrnn_fast.kernels.tiles import SIDE, TileGraph
 from dcrnn_fast.kernels.triton_config import assumed_architecture
 from dcrnn_fast.kernels.triton_runtime import Launch, observed
@@ -218,21 +218,23 @@ def _calls(arithmetic: str, shape: Shape) -> dict[str, Callable[[], None]]:
     pack = CellPack(make(M, C, 3 * H), make(M, H, 3 * H), make(3 * H), None)
     x, h, pre, q = make(N, B, C), make(N, B, H), wide(N, B, 3 * H), make(N, B, 3 * M * H)
     dh, dx = wide(N, B, H), wide(N, B, C)
+    step = CellStep(h, pre, r_NBH=h, u_NBH=h, reset_NBH=h, c_NBH=h, h_after_NBH=h)
+    gradient = CellGradient(h, h, h, h, dh, dpre_NBH=h, dr_pre_NBH=h, du_pre_NBH=h, dx_NBC=dx, q_NBJ=q)
 
     def hops(hop: Hop) -> None:
         chained(h, Chain(Csr(make(N + 1, of=torch.int32), none, wide(1)), (hop,), 0), M - 1)
 
     y = make(N, B, 1)
     return {
-        "gates": lambda: primitives.gates(x, spread(C), h, spread(H), pack, pre, h, h, h),
-        "hoisted_gates": lambda: primitives.gates(None, None, h, spread(H), pack, pre, h, h, h),
-        "candidate": lambda: primitives.candidate(h, spread(H), h, h, pre, pack, h, h),
-        "candidate_gradient": lambda: primitives.candidate_gradient(h, spread(H), h, h, h, h, dh, pack, h, h, dx, q),
-        "gates_gradient": lambda: primitives.gates_gradient(h, spread(H), h, spread(H), dh, pack, dx, q),
+        "gates": lambda: primitives.gates((x, spread(C)), spread(H), step, pack),
+        "hoisted_gates": lambda: primitives.gates(None, spread(H), step, pack),
+        "candidate": lambda: primitives.candidate(spread(H), step, pack),
+        "candidate_gradient": lambda: primitives.candidate_gradient(spread(H), gradient, pack),
+        "gates_gradient": lambda: primitives.gates_gradient(spread(H), spread(H), gradient, pack),
         "convolve": lambda: primitives.convolve(
             x[None], direction, pack.input_MCG, pack.bias_G, wide(1, N, B, 3 * H), None
         ),
-        "begin_gradient": lambda: primitives.begin_gradient(dh, dh, h, h, h),
+        "begin_gradient": lambda: primitives.begin_gradient(dh, gradient),
         "gather": lambda: gather(h, csr, make(M - 1, N, B, H), y_row=H, y_term=N * B * H, identity=False),
         "hop": lambda: hops(Hop(0, 0, -1, 1, 1)),
         "subtracting_hop": lambda: hops(Hop(0, 1, 0, 2, 2)),

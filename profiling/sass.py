@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-# Shared memory of a multiprocessor that blocks may use, bytes; registers and warps are the same on all of these.
+# Of a multiprocessor: the shared memory that blocks may use, bytes. Registers, warps and blocks are the same on all.
 SHARED_BYTES = {80: 164 * 1024, 90: 228 * 1024, 100: 228 * 1024}
 # What a block's shared memory costs beyond its own, and the most one block may have.
 RESERVED_BYTES = 1024
 BLOCK_BYTES = {arch: size - RESERVED_BYTES for arch, size in SHARED_BYTES.items()}
-REGISTERS, WARPS = 65536, 64
+REGISTERS, WARPS, BLOCKS = 65536, 64, 32
 
 _RESOURCES = re.compile(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 _FUNCTION = re.compile(r"^\s*Function : (\S+)", re.MULTILINE)
@@ -117,4 +117,4 @@ def inspect_cubin(cubin: bytes) -> Sass:
 def blocks_per_multiprocessor(arch: int, registers: int, shared: int, warps: int) -> int:
     """How many blocks of ``warps`` warps fit at once; registers are handed out in steps of 8 a thread."""
     by_registers = REGISTERS // ((registers + 7) // 8 * 8 * 32 * warps)
-    return min(by_registers, SHARED_BYTES[arch] // (shared + RESERVED_BYTES), WARPS // warps)
+    return min(by_registers, SHARED_BYTES[arch] // (shared + RESERVED_BYTES), WARPS // warps, BLOCKS)

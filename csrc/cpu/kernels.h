@@ -113,13 +113,16 @@ struct Kernels {
     /// Rows of one product that suit the unit; any number is allowed.
     int64_t row_block = 48;
 
+    /// What a number of a packed matrix takes up, in halves of an S: see finish_packed.
+    int64_t packed_halves = 2;
+
     /// What follows is null where a unit does without.
 
     /// A thread calls enter before its first product or diffusion and leave after its last one; the pairs do not nest.
     void (*enter)() = nullptr;
     void (*leave)() = nullptr;
 
-    /// Turns a packed matrix, in place, into what gemm reads.
+    /// Turns a packed matrix, in place, into what gemm reads; it has packed_halves / 2 times its room.
     void (*finish_packed)(S* packed, int64_t depth, int64_t columns) = nullptr;
 
     /// Makes `prepared` of a stack, in prepared_bytes(stack) bytes, which are 64-byte aligned.
@@ -153,8 +156,8 @@ extern const Kernels<bf16> kAvx512DotBf16;
 extern const Kernels<bf16> kAmxBf16;
 #endif
 #ifdef DCRNN_UNIT_AMX_BF16X3
-/// What it leaves null is another unit's.
-extern const Kernels<float> kAmxBf16x3Products;
+/// What they leave null is another unit's. Six products for each are as good as float32; three are for many rows.
+extern const Kernels<float> kAmxBf16x6Products, kAmxBf16x3Products;
 #endif
 
 }  // namespace dcrnn

@@ -55,7 +55,7 @@ struct BackwardWeights {
 template <class S, class Fill>
 void pack(Arena& arena, const Kernels<S>& kernels, int64_t depth, int64_t columns, Packed<S>& packed,
           const Fill& fill) {
-    packed = {arena.take<S>(depth * columns), depth, columns};
+    packed = {arena.take<S>(depth * columns * kernels.packed_halves / 2), depth, columns};
     if (packed.data == nullptr) return;
     const int64_t block = kernels.block_columns, group = kernels.depth_group;
     std::vector<S> row(columns);

@@ -80,7 +80,8 @@ struct Unit {
     std::string missing;
     const Kernels<float>* float32 = nullptr;
     const Kernels<bf16>* bfloat16 = nullptr;
-    const Kernels<float>* split = nullptr;  // bf16x3
+    const Kernels<float>* split = nullptr;      // bf16x3
+    const Kernels<float>* split_few = nullptr;  // the same for few rows
     const Kernels<double>* float64 = nullptr;
 
     bool compiled() const { return float32 || bfloat16 || split || float64; }
@@ -93,7 +94,7 @@ Kernels<float> products_of(const Kernels<float>& products, Kernels<float> all) {
     all.block_columns = products.block_columns, all.depth_group = products.depth_group;
     all.scratch_bytes = products.scratch_bytes, all.row_block = products.row_block;
     all.enter = products.enter, all.leave = products.leave;
-    all.finish_packed = products.finish_packed;
+    all.finish_packed = products.finish_packed, all.packed_halves = products.packed_halves;
     all.gemm = products.gemm, all.weight_gradients = products.weight_gradients;
     return all;
 }
@@ -102,7 +103,7 @@ Kernels<float> products_of(const Kernels<float>& products, Kernels<float> all) {
 const std::vector<Unit>& units() {
     static const std::vector<Unit> all = [] {
         const Missing missing = detect();
-        std::vector<Unit> made = {{"generic", "", &kGenericFloat, &kGenericBf16, nullptr, &kGenericDouble},
+        std::vector<Unit> made = {{"generic", "", &kGenericFloat, &kGenericBf16, nullptr, nullptr, &kGenericDouble},
                                   {"avx2", missing.avx2},
                                   {"avx512", missing.avx512},
                                   {"avx512_bf16", missing.avx512_bf16},
@@ -121,7 +122,8 @@ const std::vector<Unit>& units() {
 #endif
 #if defined(DCRNN_UNIT_AMX_BF16X3) && defined(DCRNN_UNIT_AVX512)
         static const Kernels<float> split = products_of(kAmxBf16x3Products, kAvx512Float);
-        made[4].split = &split;
+        static const Kernels<float> split_few = products_of(kAmxBf16x6Products, kAvx512Float);
+        made[4].split = &split, made[4].split_few = &split_few;
 #endif
         return made;
     }();
@@ -180,8 +182,8 @@ const Kernels<bf16>& choose_kernels<bf16>() {
     return *fastest(&Unit::bfloat16);
 }
 
-const Kernels<float>& choose_split_kernels() {
-    const Kernels<float>* split = fastest(&Unit::split);
+const Kernels<float>& choose_split_kernels(int64_t rows) {
+    const Kernels<float>* split = fastest(rows < kFewRows ? &Unit::split_few : &Unit::split);
     return split ? *split : choose_kernels<float>();
 }
 

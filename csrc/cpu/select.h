@@ -22,8 +22,11 @@ std::vector<UnitState> unit_states();
 template <class S>
 const Kernels<S>& choose_kernels();
 
-/// For float32 whose products may be made of three bf16 products each: the unit that does so, or the exact one where
-/// this CPU has none.
-const Kernels<float>& choose_split_kernels();
+/// Fewer rows of a problem than this are few: errors of their sums do not average.
+inline constexpr int64_t kFewRows = 4096;
+
+/// For float32 whose products may be made of bf16 ones: the unit that does so for a problem of `rows` rows (elements,
+/// steps and nodes), or the exact one where this CPU has none.
+const Kernels<float>& choose_split_kernels(int64_t rows);
 
 }  // namespace dcrnn

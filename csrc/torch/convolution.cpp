@@ -46,7 +46,7 @@ Tensor forward_op(const Tensor& x, const Tensors& terms, int64_t num_terms, cons
         using S = decltype(storage);
         Views<S> views;
         const Convolution<S> op = read(views, s, terms, weight, views.read(bias));
-        convolve(op, kernels_for<S>(bf16x3), views.read(x), views.write(y), torch_threads());
+        convolve(op, kernels_for<S>(bf16x3, s.B * s.N), views.read(x), views.write(y), torch_threads());
     });
     return y;
 }
@@ -61,7 +61,7 @@ std::tuple<Tensor, Tensor, Tensor> backward_op(const Tensor& grad, const Tensor&
         using S = decltype(storage);
         Views<S> views;
         const Convolution<S> op = read(views, s, terms, weight, static_cast<const S*>(nullptr));
-        convolve_backward(op, kernels_for<S>(bf16x3), views.read(grad), views.read(x),
+        convolve_backward(op, kernels_for<S>(bf16x3, s.B * s.N), views.read(grad), views.read(x),
                           x_wanted ? views.write(dx) : nullptr, views.write_wide(d_weight), views.write_wide(d_bias),
                           torch_threads());
         views.finish();

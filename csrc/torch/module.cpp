@@ -21,7 +21,7 @@ PYBIND11_MODULE(_dcrnn_fast_C, module) {
             if (storage == "float32") return dcrnn::choose_kernels<float>().name;
             if (storage == "float64") return dcrnn::choose_kernels<double>().name;
             if (storage == "bfloat16") return dcrnn::choose_kernels<dcrnn::bf16>().name;
-            if (storage == "bf16x3") return dcrnn::choose_split_kernels().name;
+            if (storage == "bf16x3") return dcrnn::choose_split_kernels(0).name;
             throw std::invalid_argument("storage is '" + storage + "', wanted float32, float64, bfloat16 or bf16x3");
         },
         "The unit that runs for float32, float64, bfloat16, or for float32 as bf16x3.\n\n"

@@ -86,8 +86,9 @@ std::tuple<Tensor, Tensor> forward_op(const Tensor& x, const Tensors& terms, int
         Views<S> views;
         Model<S> model = make_model(views, a, s);
         model.projection_bias = views.read(projection_bias);
-        forward(model, kernels_for<S>(bf16x3), make_batch(views, a), Outputs<S>{views.write(prediction)},
-                Saved<S>{static_cast<S*>(kept.mutable_data_ptr()), save}, torch_threads());
+        forward(model, kernels_for<S>(bf16x3, s.B * s.steps() * s.N), make_batch(views, a),
+                Outputs<S>{views.write(prediction)}, Saved<S>{static_cast<S*>(kept.mutable_data_ptr()), save},
+                torch_threads());
     });
     return {prediction, kept};
 }
@@ -121,8 +122,8 @@ std::tuple<Tensor, Tensors, Tensors, Tensor, Tensor, Tensor> backward_op(
         const Tensor whole = torch::stable::contiguous(kept);
         // Only read; Saved serves forward too.
         const Saved<S> saved{static_cast<S*>(const_cast<void*>(whole.const_data_ptr())), save};
-        backward(model, kernels_for<S>(bf16x3), make_batch(views, a), views.read(prediction), saved, gradients,
-                 torch_threads());
+        backward(model, kernels_for<S>(bf16x3, s.B * s.steps() * s.N), make_batch(views, a), views.read(prediction),
+                 saved, gradients, torch_threads());
         views.finish();
     });
     return {dx, d_encoder, d_decoder, d_weight, d_bias, d_labels};

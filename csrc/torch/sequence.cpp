@@ -60,7 +60,7 @@ std::tuple<Tensor, Tensor, Tensor> forward_op(const Tensor& x, const Tensor& ini
         Views<S> views;
         const Batch<S> batch{views.read(a.x), views.read(a.initial)};
         const Outputs<S> outputs{nullptr, views.write(states), views.write(last)};
-        forward(make_model(views, a, s), kernels_for<S>(bf16x3), batch, outputs,
+        forward(make_model(views, a, s), kernels_for<S>(bf16x3, s.B * s.steps() * s.N), batch, outputs,
                 Saved<S>{static_cast<S*>(kept.mutable_data_ptr()), save}, torch_threads());
     });
     return {states, last, kept};
@@ -91,8 +91,8 @@ std::tuple<Tensor, Tensor, Tensors> backward_op(const Tensor& grad_states, const
         const Tensor whole = torch::stable::contiguous(kept);
         // Only read; Saved serves forward too.
         const Saved<S> saved{static_cast<S*>(const_cast<void*>(whole.const_data_ptr())), save};
-        backward(make_model(views, a, s), kernels_for<S>(bf16x3), batch, static_cast<const S*>(nullptr), saved,
-                 gradients, torch_threads());
+        backward(make_model(views, a, s), kernels_for<S>(bf16x3, s.B * s.steps() * s.N), batch,
+                 static_cast<const S*>(nullptr), saved, gradients, torch_threads());
         views.finish();
     });
     return {dx, d_initial, d_layers};

@@ -62,11 +62,11 @@ void with_storage(ScalarType dtype, const Use& use) {
         use(float{});
 }
 
-/// The unit for S; `bf16x3` allows float32 products made of bf16 ones.
+/// The unit for S and a problem of `rows` rows; `bf16x3` allows float32 products made of bf16 ones.
 template <class S>
-const Kernels<S>& kernels_for([[maybe_unused]] bool bf16x3) {
+const Kernels<S>& kernels_for([[maybe_unused]] bool bf16x3, [[maybe_unused]] int64_t rows) {
     if constexpr (std::is_same_v<S, float>)
-        if (bf16x3) return choose_split_kernels();
+        if (bf16x3) return choose_split_kernels(rows);
     return choose_kernels<S>();
 }
 

@@ -68,8 +68,8 @@ def config_flag(argv: Sequence[str]) -> str | None:
 
 def _unknown(word: str, known: list[str], prog: str) -> str:
     flag = word.split("=")[0].replace("_", "-")
-    like = nearest(flag, known) if flag.startswith("--") else None
-    hint = f"; did you mean {like}?" if like else ";"
+    like = nearest(flag.removeprefix("--"), known) if flag.startswith("--") else None
+    hint = f"; did you mean --{like}?" if like else ";"
     what = "flag" if word.startswith("-") else "argument"
     return f"unknown {what} {word}{hint} {prog} --help lists them all"
 
@@ -81,7 +81,7 @@ def _flags(cls: type) -> list[str]:
         if dataclasses.is_dataclass(hints[f.name]):
             flags += _flags(hints[f.name])
         else:
-            flags.append("--" + f.name.replace("_", "-"))
+            flags.append(f.name.replace("_", "-"))
     return flags
 
 

@@ -178,7 +178,7 @@ class TrainingConfig:
     accumulate: int = 1
     """micro-batches of one optimiser step"""
     precision: Literal["fp32", "bf16", "fp16", "bf16x3"] = "fp32"
-    """bf16x3: fp32 whose products may be made of three bf16 ones, on CPUs that have a unit for it"""
+    """bf16x3: fp32 whose products are made of three to six bf16 ones on CPUs with AMX; exact elsewhere"""
     device: str = "auto"
     """auto: the GPU of this rank where there is one, else the CPU"""
     cuda_graphs: bool = False

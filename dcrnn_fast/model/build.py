@@ -6,6 +6,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.graph.operators import graph_operators, graph_recursion
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.kernels import DiffusionTerms
+from dcrnn_fast.kernels.explain import why_exact
 from dcrnn_fast.model.dcrnn import DCRNN
 
 
@@ -36,3 +37,9 @@ def build_model(
         precision="bf16x3" if config.training.precision == "bf16x3" else "exact",
         dtype=dtype,
     )
+
+
+def precision_notes(config: Config) -> list[str]:
+    """What the configured precision does not do on this machine, a line each."""
+    why = why_exact(config.model.backend) if config.training.precision == "bf16x3" else None
+    return [] if why is None else [f"precision bf16x3: products are exact float32 ones here, not split: {why}"]

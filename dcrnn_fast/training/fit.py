@@ -15,6 +15,7 @@ from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.files import require_writable_folder
+from dcrnn_fast.model.build import precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.scheduled_sampling import label_probability
 from dcrnn_fast.training.checkpoint import (
@@ -121,7 +122,7 @@ def check(config: Config, ranks: Ranks | None = None) -> list[str]:
         lines.append("the graph links no two sensors: each is forecast from its own readings alone")
     if found is not None:
         lines.append(f"resume: {found.path}, epoch {found.state['training']['epoch']}")
-    return [*lines, *data.notes]
+    return [*lines, *data.notes, *precision_notes(config)]
 
 
 def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
@@ -218,7 +219,7 @@ def _begin(run: Run, found: Checkpoint | None, display: Display) -> Progress:
         for torn in folder.glob("*.tmp-*"):  # of a run that was killed while it wrote
             torn.unlink()
     display.say(to_yaml(config).rstrip())
-    for note in run.data.notes:
+    for note in (*run.data.notes, *precision_notes(config)):
         display.say(note)
     progress = Progress()
     if found is None:

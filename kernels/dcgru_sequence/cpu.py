@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, saved_numbers
+from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, saved_numbers
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.weights import CellWeights
+from dcrnn_fast.kernels.weights import CellWeights, flatten_cells
 
 OP = "dcrnn_fast::dcgru_sequence_cpu"
 BACKWARD = "dcrnn_fast::dcgru_sequence_cpu_backward"
@@ -115,17 +115,16 @@ def dcgru_sequence_cpu(
 
     Args:
         segment: what is kept for the backward, as ``saving.segment_length`` has it.
-        bf16x3: float32 products may be made of three bfloat16 ones.
+        bf16x3: float32 products may be made of three to six bfloat16 ones.
     """
-    flat = [tensor for weights in layers for tensor in weights]
-    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x_BTNC, initial_LBNH, *flat))
+    flat = flatten_cells(layers)
     states_BTNH, last_LBNH, _ = torch.ops.dcrnn_fast.dcgru_sequence_cpu(
         x_BTNC,
         initial_LBNH,
         terms.tensors_with_recursion,
         terms.num_terms,
         flat,
-        segment if wanted else SAVE_NOTHING,
+        segment if gradient_wanted(x_BTNC, initial_LBNH, *flat) else SAVE_NOTHING,
         bf16x3,
     )
     return states_BTNH, last_LBNH

@@ -1,6 +1,6 @@
 """Stacked DCGRU cells with the candidate in CUDA C++: Triton's table of primitives, two of them replaced.
 
-Shape legend: N nodes, B batch, H units, C input channels, M diffusion terms, G = 3H, J = 3*M*H.
+Shape legend: N nodes, B batch, H units, C input channels, M diffusion terms.
 """
 
 from functools import partial
@@ -12,7 +12,7 @@ from torch import Tensor
 from dcrnn_fast.kernels.cuda_runtime import CANDIDATE, CANDIDATE_GRADIENT, CudaKernel
 from dcrnn_fast.kernels.dcgru_sequence.triton import define_dcgru_sequence
 from dcrnn_fast.kernels.diffusion_conv.triton import triton_table
-from dcrnn_fast.kernels.primitives import CellPack, Primitives, Source
+from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Primitives, Source
 from dcrnn_fast.kernels.tiles import TileGraph
 from dcrnn_fast.kernels.triton_plan import Plan
 from dcrnn_fast.kernels.triton_runtime import launch
@@ -63,65 +63,22 @@ def _run(kernel: CudaKernel, like_NBH: Tensor, source: Source, arguments: dict[s
     launch(kernel, grid, {**arguments, **graph}, {}, warps=_WARPS, stages=_STAGES)
 
 
-def candidate(
-    reset_NBH: Tensor,
-    source: Source,
-    h_NBH: Tensor,
-    u_NBH: Tensor,
-    pre_NBG: Tensor,
-    pack: CellPack,
-    c_NBH: Tensor,
-    h_after_NBH: Tensor,
-    *,
-    precision: str,
-) -> None:
+def candidate(source: Source, step: CellStep, pack: CellPack, *, precision: str) -> None:
     """``Primitives.candidate`` in CUDA C++."""
-    H = h_NBH.shape[2]
-    arguments = {
-        "reset_NBH": reset_NBH,
-        "h_NBH": h_NBH,
-        "u_NBH": u_NBH,
-        "pre_NBG": pre_NBG,
-        "weight_MHH": pack.state_MHG[..., 2 * H :],
-        "c_NBH": c_NBH,
-        "h_after_NBH": h_after_NBH,
-    }
-    _run(_candidate_kernel, h_NBH, source, arguments, precision)
+    H = step.h_NBH.shape[2]
+    arguments = step._asdict() | {"weight_MHH": pack.state_MHG[..., 2 * H :]}
+    del arguments["r_NBH"]
+    _run(_candidate_kernel, step.h_NBH, source, arguments, precision)
 
 
-def candidate_gradient(
-    dpre_NBH: Tensor,
-    source: Source,
-    h_NBH: Tensor,
-    r_NBH: Tensor,
-    u_NBH: Tensor,
-    c_NBH: Tensor,
-    dh_NBH: Tensor,
-    pack: CellPack,
-    dr_pre_NBH: Tensor,
-    du_pre_NBH: Tensor,
-    dx_NBC: Tensor | None,
-    q_NBJ: Tensor,
-    *,
-    precision: str,
-) -> None:
+def candidate_gradient(source: Source, gradient: CellGradient, pack: CellPack, *, precision: str) -> None:
     """``Primitives.candidate_gradient`` in CUDA C++."""
-    H = h_NBH.shape[2]
-    arguments = {
-        "dpre_NBH": dpre_NBH,
-        "h_NBH": h_NBH,
-        "r_NBH": r_NBH,
-        "u_NBH": u_NBH,
-        "c_NBH": c_NBH,
+    H = gradient.h_NBH.shape[2]
+    arguments = gradient._asdict() | {
         "input_weight_MCH": pack.input_MCG[..., 2 * H :],
         "state_weight_MHH": pack.state_MHG[..., 2 * H :],
-        "q_NBJ": q_NBJ,
-        "dh_NBH": dh_NBH,
-        "dr_pre_NBH": dr_pre_NBH,
-        "du_pre_NBH": du_pre_NBH,
-        "dx_NBC": dx_NBC,
     }
-    _run(_candidate_gradient_kernel, h_NBH, source, arguments, precision)
+    _run(_candidate_gradient_kernel, gradient.h_NBH, source, arguments, precision)
 
 
 dcgru_sequence_cuda = define_dcgru_sequence("cuda", cuda_table)

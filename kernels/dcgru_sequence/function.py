@@ -26,7 +26,7 @@ from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, 
 from dcrnn_fast.kernels.native import why_not_cpu
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.triton_runtime import why_not_triton
-from dcrnn_fast.kernels.weights import CellWeights
+from dcrnn_fast.kernels.weights import CellWeights, cells_to
 
 IMPLEMENTATIONS = (
     Implementation("cpu", dcgru_sequence_cpu, why_not_cpu, device="cpu"),
@@ -59,8 +59,8 @@ def dcgru_sequence(
         save: what the forward keeps for the backward. "all": h, r, u and c of every step; "h": the states alone, a
             quarter of that; "segments:K": the states after every K-th step. The rest is computed again, to the same
             bits. Others than "all" need the ``cpu`` backend.
-        precision: "exact", or "bf16x3": float32 products may be made of three bfloat16 ones where the CPU has the unit
-            for it (relative error about 1e-5; elsewhere exact).
+        precision: "exact", or "bf16x3": float32 products are made of three to six bfloat16 ones where the CPU has AMX
+            (max error at most 1e-5 of max value; elsewhere exact, and ``dcrnn_fast.explain`` says so).
 
     Returns:
         (states_BTNH of the last layer at every step, states_LBNH of every layer after the last step), in x's dtype
@@ -93,5 +93,5 @@ def dcgru_sequence(
         require_dtypes("dcgru_sequence", terms, x=x_BTNC, initial=initial_LBNH, **named)
         return chosen.run(x_BTNC, terms, layers, initial_LBNH, **options)  # type: ignore[return-value]
     with torch.autocast(x_BTNC.device.type, enabled=False):
-        lowered = [CellWeights(*(tensor.to(low) for tensor in layer)) for layer in layers]
-        return chosen.run(x_BTNC.to(low), terms, lowered, initial_LBNH.to(low), **options)  # type: ignore[return-value]
+        lower = x_BTNC.to(low), terms, cells_to(layers, low), initial_LBNH.to(low)
+        return chosen.run(*lower, **options)  # type: ignore[return-value]

@@ -11,19 +11,14 @@ from torch import Tensor
 from dcrnn_fast.kernels.dcgru_sequence.segment import CellGradients, Saved, State, run_backward, run_forward
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype, diffuse
 from dcrnn_fast.kernels.terms import DiffusionTerms, stacked_operator
-from dcrnn_fast.kernels.weights import CellWeights
-
-
-def group_layers(flat: Sequence[Tensor]) -> list[CellWeights]:
-    """Cells from the flat list of tensors that an operator's schema carries."""
-    return [CellWeights(*flat[start : start + 4]) for start in range(0, len(flat), 4)]
+from dcrnn_fast.kernels.weights import CellWeights, flatten_cells, group_cells
 
 
 @torch.library.custom_op("dcrnn_fast::dcgru_sequence_manual", mutates_args=())
 def _forward(
     x_TNBC: Tensor, initial_LNBH: Tensor, terms: list[Tensor], num_terms: int, flat: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    layers = group_layers(flat)
+    layers = group_cells(flat)
     operator = stacked_operator(
         DiffusionTerms.from_tensors(terms, x_TNBC.shape[1], num_terms), x_TNBC.dtype, transposed=False
     )
@@ -60,7 +55,7 @@ def _backward(
     flat: list[Tensor],
     saved: list[Tensor],
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    layers = group_layers(flat)
+    layers = group_cells(flat)
     transposed = stacked_operator(
         DiffusionTerms.from_tensors(terms, x_TNBC.shape[1], num_terms), x_TNBC.dtype, transposed=True
     )
@@ -108,12 +103,16 @@ def _(
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     x_TNBC, initial_LNBH, terms, ctx.num_terms, flat = inputs
     ctx.mark_non_differentiable(*output[1:])
+    # Or autograd makes gradients for the gates and c, of zeros.
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x_TNBC, initial_LNBH, *terms, *output, *flat)
 
 
 def _gradient(ctx, grad_TLNBH, *_):  # type: ignore[no-untyped-def]
     x_TNBC, initial_LNBH, *rest = ctx.saved_tensors
     terms, saved, flat = rest[:6], rest[6:9], rest[9:]
+    if grad_TLNBH is None:
+        grad_TLNBH = torch.zeros_like(saved[0])
     dx_TNBC, dinitial_LNBH, dflat = _backward(
         grad_TLNBH.contiguous(), x_TNBC, initial_LNBH, terms, ctx.num_terms, flat, saved
     )
@@ -127,12 +126,11 @@ def dcgru_sequence_manual(
     x_BTNC: Tensor, terms: DiffusionTerms, layers: Sequence[CellWeights], initial_LBNH: Tensor
 ) -> tuple[Tensor, Tensor]:
     """``dcgru_sequence`` with the hand-written backward; same contract."""
-    flat = [tensor for weights in layers for tensor in weights]
     h_TLNBH, _, _ = _forward(
         x_BTNC.permute(1, 2, 0, 3).contiguous(),
         initial_LBNH.transpose(1, 2).contiguous(),
         terms.tensors,
         terms.num_terms,
-        flat,
+        flatten_cells(layers),
     )
     return h_TLNBH[:, -1].permute(2, 0, 1, 3), h_TLNBH[-1].transpose(1, 2)

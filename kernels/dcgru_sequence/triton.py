@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.dcgru_sequence.manual import group_layers
 from dcrnn_fast.kernels.dcgru_sequence.triton_segment import (
     Saved,
     pack_cells,
@@ -18,6 +17,7 @@ from dcrnn_fast.kernels.dcgru_sequence.triton_segment import (
 )
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
 from dcrnn_fast.kernels.diffusion_conv.triton import Table, triton_table
+from dcrnn_fast.kernels.saving import gradient_wanted
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.triton_plan import (
     Plan,
@@ -29,7 +29,7 @@ from dcrnn_fast.kernels.triton_plan import (
     to_tiles,
 )
 from dcrnn_fast.kernels.triton_runtime import on_device, override
-from dcrnn_fast.kernels.weights import CellWeights
+from dcrnn_fast.kernels.weights import CellWeights, flatten_cells, group_cells
 
 
 def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -51,7 +51,7 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         with on_device(x_BTNC):
             x_TNBC = to_tiles(x_BTNC, graph)
             state = list(to_tiles(initial_LBNH.transpose(0, 1), graph).unbind(0))
-            packs = pack_cells(primitives, group_layers(flat), num_terms, backward=False)
+            packs = pack_cells(primitives, group_cells(flat), num_terms, backward=False)
             saved = Saved.empty(x_TNBC, L, (T, T if save else 1), H)
             if plan.hoist:
                 run_forward_hoisted(primitives, graph.forward, packs, state, x_TNBC, saved)
@@ -101,7 +101,7 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
             start = to_tiles(initial_LBNH.transpose(0, 1), graph).unbind(0)
             grad_TNBH = gradient_to_tiles(grad_BTNH, graph)
             dh = list(gradient_to_tiles(grad_LBNH.transpose(0, 1), graph).to(wide).clone().unbind(0))
-            packs = pack_cells(primitives, group_layers(flat), num_terms, backward=True)
+            packs = pack_cells(primitives, group_cells(flat), num_terms, backward=True)
             dx_TNBC = torch.empty_like(x_TNBC) if x_wanted else None
 
             def store(t: int, dx_NBC: Tensor) -> None:
@@ -121,7 +121,7 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
             )
             dx_BTNC = x_BTNC.new_empty(0) if dx_TNBC is None else from_tiles(dx_TNBC, graph)
             dinitial_LBNH = from_tiles(torch.stack(dh).to(x_BTNC.dtype), graph).transpose(0, 1).contiguous()
-        return dx_BTNC, dinitial_LBNH, [tensor for cell in gradients for tensor in cell]
+        return dx_BTNC, dinitial_LBNH, flatten_cells(gradients)
 
     @backward.register_fake
     def _(
@@ -170,8 +170,8 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
     def dcgru_sequence_on_gpu(
         x_BTNC: Tensor, terms: DiffusionTerms, layers: Sequence[CellWeights], initial_LBNH: Tensor
     ) -> tuple[Tensor, Tensor]:
-        flat = [tensor for weights in layers for tensor in weights]
-        save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x_BTNC, initial_LBNH, *flat))
+        flat = flatten_cells(layers)
+        save = gradient_wanted(x_BTNC, initial_LBNH, *flat)
         states_BTNH, last_LBNH, *_ = forward(
             x_BTNC, initial_LBNH, terms.tensors_with_recursion, terms.num_terms, flat, override(), save
         )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
-from dcrnn_fast.kernels.primitives import CellPack, Direction, Primitives, Source
+from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Direction, Primitives, Source
 from dcrnn_fast.kernels.weights import CellWeights
 
 # Bytes of diffused gradients that wait for their product: all of a METR-LA step, one step of a graph of 10,000 nodes.
@@ -66,16 +66,15 @@ def run_forward(
     reset = torch.empty_like(state[0])
     sources = [primitives.spread(h, direction) for h in state]
     for t in range(steps):
-        below = x_at(t)
-        below_source = primitives.spread(below, direction)
+        x = x_at(t)
+        below = x, primitives.spread(x, direction)
         for layer, pack in enumerate(packs):
             h_after, r, u, c = saved.slot(layer, t)
-            h = state[layer]
-            primitives.gates(below, below_source, h, sources[layer], pack, pre_NBG, r, u, reset)
-            primitives.candidate(reset, primitives.spread(reset, direction), h, u, pre_NBG, pack, c, h_after)
-            state[layer] = below = h_after
+            step = CellStep(state[layer], pre_NBG, r, u, reset, c, h_after)
+            primitives.gates(below, sources[layer], step, pack)
+            primitives.candidate(primitives.spread(reset, direction), step, pack)
             # The layer above reads the same terms now as this layer does at the next step.
-            sources[layer] = below_source = primitives.spread(h_after, direction)
+            state[layer], sources[layer] = below = h_after, primitives.spread(h_after, direction)
         after_step(t, state[-1])
 
 
@@ -99,9 +98,9 @@ def run_forward_hoisted(
         primitives.convolve(x_TNBC, direction, pack.input_MCG, pack.bias_G, pre_TNBG, None)
         for t in range(T):
             h_after, r, u, c = saved.slot(layer, t)
-            h = state[layer]
-            primitives.gates(None, None, h, primitives.spread(h, direction), pack, pre_TNBG[t], r, u, reset)
-            primitives.candidate(reset, primitives.spread(reset, direction), h, u, pre_TNBG[t], pack, c, h_after)
+            step = CellStep(state[layer], pre_TNBG[t], r, u, reset, c, h_after)
+            primitives.gates(None, primitives.spread(step.h_NBH, direction), step, pack)
+            primitives.candidate(primitives.spread(reset, direction), step, pack)
             state[layer] = h_after
         x_TNBC = saved.h[layer]
 
@@ -129,8 +128,8 @@ class _Sums:
         self.gates_HJ = _sum(self.gates_HJ, h_RH.t() @ q_RJ[:, :split], wide)
         self.candidate_HJ = _sum(self.candidate_HJ, (r_RH * h_RH).t() @ q_RJ[:, split:], wide)
 
-    def gradients(self, dtype: torch.dtype) -> list[Tensor]:
-        """In the released layout and the order of ``CellWeights``."""
+    def gradients(self, dtype: torch.dtype) -> CellWeights:
+        """In the released layout."""
         assert self.x_CJ is not None
         assert self.bias_G is not None
         H, M = self.units, self.num_terms
@@ -141,12 +140,12 @@ class _Sums:
         by_gate = torch.cat([self.x_CJ, state_HJ]).view(-1, 3, M, H).transpose(1, 2).to(dtype)
         bias_G = self.bias_G.to(dtype)
         # An operator's outputs may not share memory.
-        return [
+        return CellWeights(
             by_gate[:, :, :2].clone(memory_format=torch.contiguous_format).view(-1, 2 * H),
             bias_G[: 2 * H].clone(),
             by_gate[:, :, 2].clone(memory_format=torch.contiguous_format).view(-1, H),
             bias_G[2 * H :].clone(),
-        ]
+        )
 
 
 def _sum(total: Tensor | None, part: Tensor, wide: torch.dtype) -> Tensor:
@@ -163,8 +162,8 @@ def run_backward(
     dh: Sequence[Tensor],
     outside: Callable[[int, Tensor | None], Tensor | None],
     after_step: Callable[[int, Tensor], None] | None,
-) -> list[list[Tensor]]:
-    """Runs all saved steps backwards; returns each cell's gradients in the order of ``CellWeights``.
+) -> list[CellWeights]:
+    """Runs all saved steps backwards; returns each cell's gradients.
 
     ``start`` is each layer's state before the first step, None: zeros. ``dh``, each layer's (N, B, H), wide, moves in
     place. ``outside(t, dx)`` gives what is added to the last layer's dh at step t (None: nothing, or added already),
@@ -177,7 +176,7 @@ def run_backward(
     chunk = max(1, min(T, WORKSPACE_BYTES // max(1, bytes_a_step)))
     q_LTNBJ = saved.h.new_empty(L, chunk, N, B, 3 * M * H)
     dpre, dr_pre, du_pre = (saved.h.new_empty(N, B, H) for _ in range(3))
-    zeros = saved.h.new_zeros(N, B, H) if start is None else None
+    h_start = [saved.h.new_zeros(N, B, H)] * L if start is None else start
     dx_of: list[Tensor | None] = [saved.h.new_empty(N, B, pack.input_MCG.shape[1], dtype=wide) for pack in packs]
     if after_step is None:
         dx_of[0] = None
@@ -191,11 +190,12 @@ def run_backward(
         for layer in reversed(range(L)):
             pack, dx = packs[layer], dx_of[layer]
             _, r, u, c = saved.slot(layer, t)
-            h = saved.h[layer, t - 1] if t else (start[layer] if start is not None else zeros)
+            h = saved.h[layer, t - 1] if t else h_start[layer]
             q = q_LTNBJ[layer, t % chunk]
-            primitives.begin_gradient(dh[layer], extra, u, c, dpre)
-            primitives.candidate_gradient(dpre, spread(dpre), h, r, u, c, dh[layer], pack, dr_pre, du_pre, dx, q)
-            primitives.gates_gradient(dr_pre, spread(dr_pre), du_pre, spread(du_pre), dh[layer], pack, dx, q)
+            gradient = CellGradient(h, r, u, c, dh[layer], dpre, dr_pre, du_pre, dx, q)
+            primitives.begin_gradient(extra, gradient)
+            primitives.candidate_gradient(spread(dpre), gradient, pack)
+            primitives.gates_gradient(spread(dr_pre), spread(du_pre), gradient, pack)
             extra = dx
         if after_step is not None:
             assert dx_of[0] is not None

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, saved_numbers
+from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients
+from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, saved_numbers
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.weights import CellWeights
+from dcrnn_fast.kernels.weights import CellWeights, flatten_cells
 
 OP = "dcrnn_fast::seq2seq_cpu"
 BACKWARD = "dcrnn_fast::seq2seq_cpu_backward"
@@ -70,14 +71,7 @@ def _(
     labels_wanted: bool,
     bf16x3: bool,
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-    return (
-        x_BPNC.new_empty(x_BPNC.shape if x_wanted else (0,)),
-        [tensor.new_empty(tensor.shape) for tensor in encoder],
-        [tensor.new_empty(tensor.shape) for tensor in decoder],
-        projection_weight_OH.new_empty(projection_weight_OH.shape),
-        projection_weight_OH.new_empty(projection_weight_OH.shape[0]),
-        labels_BFNO.new_empty(labels_BFNO.shape if labels_wanted else (0,)),
-    )
+    return empty_gradients(x_BPNC, encoder, decoder, projection_weight_OH, labels_BFNO, x_wanted, labels_wanted)
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -99,7 +93,7 @@ def _gradient(ctx, grad_BFNO, _):  # type: ignore[no-untyped-def]
     if grad_BFNO is None:
         grad_BFNO = prediction_BFNO.new_zeros(prediction_BFNO.shape)
     x_wanted, labels_wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[7]
-    dx, dencoder, ddecoder, dweight, dbias, dlabels = torch.ops.dcrnn_fast.seq2seq_cpu_backward(
+    gradients = torch.ops.dcrnn_fast.seq2seq_cpu_backward(
         grad_BFNO,
         x_BPNC,
         terms,
@@ -116,19 +110,7 @@ def _gradient(ctx, grad_BFNO, _):  # type: ignore[no-untyped-def]
         labels_wanted,
         ctx.bf16x3,
     )
-    return (
-        dx if x_wanted else None,
-        [None] * len(terms),
-        None,
-        dencoder,
-        ddecoder,
-        dweight,
-        dbias,
-        dlabels if labels_wanted else None,
-        None,
-        None,
-        None,
-    )
+    return input_gradients(gradients, len(terms), x_wanted, labels_wanted)
 
 
 torch.library.register_autograd(OP, _gradient, setup_context=_setup)
@@ -151,12 +133,10 @@ def dcrnn_seq2seq_cpu(
 
     Args:
         segment: what is kept for the backward, as ``saving.segment_length`` has it.
-        bf16x3: float32 products may be made of three bfloat16 ones.
+        bf16x3: float32 products may be made of three to six bfloat16 ones.
     """
-    encoder_flat = [tensor for weights in encoder for tensor in weights]
-    decoder_flat = [tensor for weights in decoder for tensor in weights]
-    differentiable = [x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat]
-    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
+    encoder_flat, decoder_flat = flatten_cells(encoder), flatten_cells(decoder)
+    wanted = gradient_wanted(x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat)
     prediction_BFNO, _ = torch.ops.dcrnn_fast.seq2seq_cpu(
         x_BPNC,
         terms.tensors_with_recursion,

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.dcgru_sequence.manual import group_layers
 from dcrnn_fast.kernels.dcgru_sequence.segment import CellGradients, Saved, State, run_backward, run_forward
+from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype, diffuse
+from dcrnn_fast.kernels.saving import gradient_wanted
 from dcrnn_fast.kernels.terms import DiffusionTerms, stacked_operator
-from dcrnn_fast.kernels.weights import CellWeights
+from dcrnn_fast.kernels.weights import CellWeights, flatten_cells, group_cells
 
 
 @torch.library.custom_op("dcrnn_fast::seq2seq_manual", mutates_args=())
@@ -39,7 +40,7 @@ def _forward(
     L, H = saved.h.shape[1], saved.h.shape[-1]
     state = State.begin([x_PNBC.new_zeros(N, B, H)] * L, operator)
     run_forward(
-        group_layers(encoder),
+        group_cells(encoder),
         num_terms,
         operator,
         state,
@@ -57,7 +58,7 @@ def _forward(
         prediction_FNBO[t] = h_NBH @ projection_weight_OH.t() + projection_bias_O
 
     run_forward(
-        group_layers(decoder),
+        group_cells(decoder),
         num_terms,
         operator,
         state,
@@ -137,7 +138,7 @@ def _backward(
         return [*[None] * (L - 1), total_NBO @ projection_weight_OH.to(wide)]
 
     dh = [torch.zeros_like(h_NBH, dtype=wide) for h_NBH in saved.h[0].unbind(0)]
-    decoder_cells, encoder_cells = group_layers(decoder), group_layers(encoder)
+    decoder_cells, encoder_cells = group_cells(decoder), group_cells(encoder)
     decoder_gradients = [CellGradients.zeros(weights) for weights in decoder_cells]
     run_backward(
         decoder_cells,
@@ -194,14 +195,7 @@ def _(
     prediction_FNBO: Tensor,
     saved_tensors: list[Tensor],
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-    return (
-        x_PNBC.new_empty(x_PNBC.shape),
-        [tensor.new_empty(tensor.shape) for tensor in encoder],
-        [tensor.new_empty(tensor.shape) for tensor in decoder],
-        projection_weight_OH.new_empty(projection_weight_OH.shape),
-        projection_weight_OH.new_empty(projection_weight_OH.shape[0]),
-        prediction_FNBO.new_empty(prediction_FNBO.shape),
-    )
+    return empty_gradients(x_PNBC, encoder, decoder, projection_weight_OH, prediction_FNBO, True, True)
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -210,6 +204,8 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
         raise RuntimeError("dcrnn_fast::seq2seq_manual: a backward needs save=True")
     ctx.num_encoder = len(encoder)
     ctx.mark_non_differentiable(*output[1:])
+    # Or autograd makes gradients for what is saved: as large as all activations, of zeros.
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x_PNBC, projection_weight_OH, labels_FNBO, feed_label_F, *output, *terms, *encoder, *decoder)
 
 
@@ -217,6 +213,8 @@ def _gradient(ctx, grad_FNBO, *_):  # type: ignore[no-untyped-def]
     x_PNBC, projection_weight_OH, labels_FNBO, feed_label_F, prediction_FNBO, *rest = ctx.saved_tensors
     saved, terms, cells = rest[:3], rest[3:9], rest[9:]
     encoder, decoder = cells[: ctx.num_encoder], cells[ctx.num_encoder :]
+    if grad_FNBO is None:
+        grad_FNBO = torch.zeros_like(prediction_FNBO)
     dx, dencoder, ddecoder, dweight, dbias, dlabels = _backward(
         grad_FNBO.contiguous(),
         x_PNBC,
@@ -247,10 +245,8 @@ def dcrnn_seq2seq_manual(
     feed_label_F: Tensor,
 ) -> Tensor:
     """``dcrnn_seq2seq`` with the hand-written backward; same contract, with labels and coins given."""
-    encoder_flat = [tensor for weights in encoder for tensor in weights]
-    decoder_flat = [tensor for weights in decoder for tensor in weights]
-    differentiable = [x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat]
-    save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
+    encoder_flat, decoder_flat = flatten_cells(encoder), flatten_cells(decoder)
+    save = gradient_wanted(x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat)
     prediction_FNBO, _, _, _ = _forward(
         x_BPNC.permute(1, 2, 0, 3).contiguous(),
         terms.tensors,

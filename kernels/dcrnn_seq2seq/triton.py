@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.dcgru_sequence.manual import group_layers
 from dcrnn_fast.kernels.dcgru_sequence.triton_segment import (
     Saved,
     pack_cells,
@@ -17,8 +16,10 @@ from dcrnn_fast.kernels.dcgru_sequence.triton_segment import (
     run_forward,
     run_forward_hoisted,
 )
+from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
 from dcrnn_fast.kernels.diffusion_conv.triton import Table, triton_table
+from dcrnn_fast.kernels.saving import gradient_wanted
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.triton_plan import (
     Plan,
@@ -30,7 +31,7 @@ from dcrnn_fast.kernels.triton_plan import (
     to_tiles,
 )
 from dcrnn_fast.kernels.triton_runtime import on_device, override
-from dcrnn_fast.kernels.weights import CellWeights
+from dcrnn_fast.kernels.weights import CellWeights, flatten_cells, group_cells
 
 
 def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
@@ -66,7 +67,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
                 encoder_saved = Saved.empty(x_PNBC, L, (P if plan.hoist else 2, 1), H)
                 decoder_saved = Saved.empty(x_PNBC, L, (2, 1), H)
             state = [x_PNBC.new_zeros(N, B, H)] * L
-            packs = pack_cells(primitives, group_layers(encoder), num_terms, backward=False)
+            packs = pack_cells(primitives, group_cells(encoder), num_terms, backward=False)
             if plan.hoist:
                 run_forward_hoisted(primitives, graph.forward, packs, state, x_PNBC, encoder_saved)
             else:
@@ -89,7 +90,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
                     read_FNBO[t + 1],
                 )
 
-            packs = pack_cells(primitives, group_layers(decoder), num_terms, backward=False)
+            packs = pack_cells(primitives, group_cells(decoder), num_terms, backward=False)
             run_forward(primitives, graph.forward, packs, state, F, lambda t: read_FNBO[t], decoder_saved, project)
             prediction_BFNO = from_tiles(prediction_FNBO, graph)
         if not save:
@@ -162,7 +163,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
             decoder_gradients = run_backward(
                 primitives,
                 graph.transposed,
-                pack_cells(primitives, group_layers(decoder), num_terms, backward=True),
+                pack_cells(primitives, group_cells(decoder), num_terms, backward=True),
                 encoder_saved.h[:, -1].unbind(0),
                 decoder_saved,
                 read_FNBO[:F],
@@ -182,7 +183,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
             encoder_gradients = run_backward(
                 primitives,
                 graph.transposed,
-                pack_cells(primitives, group_layers(encoder), num_terms, backward=True),
+                pack_cells(primitives, group_cells(encoder), num_terms, backward=True),
                 None,
                 encoder_saved,
                 x_PNBC,
@@ -194,8 +195,8 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
             dlabels_BFNO = x_BPNC.new_empty(0) if dlabels_FNBO is None else from_tiles(dlabels_FNBO, graph)
         return (
             dx_BPNC,
-            [tensor for cell in encoder_gradients for tensor in cell],
-            [tensor for cell in decoder_gradients for tensor in cell],
+            flatten_cells(encoder_gradients),
+            flatten_cells(decoder_gradients),
             dweight_OH,
             dbias_O,
             dlabels_BFNO,
@@ -216,14 +217,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         x_wanted: bool,
         labels_wanted: bool,
     ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-        return (
-            x_BPNC.new_empty(x_BPNC.shape if x_wanted else (0,)),
-            [tensor.new_empty(tensor.shape) for tensor in encoder],
-            [tensor.new_empty(tensor.shape) for tensor in decoder],
-            projection_weight_OH.new_empty(projection_weight_OH.shape),
-            projection_weight_OH.new_empty(projection_weight_OH.shape[0]),
-            grad_BFNO.new_empty(grad_BFNO.shape if labels_wanted else (0,)),
-        )
+        return empty_gradients(x_BPNC, encoder, decoder, projection_weight_OH, grad_BFNO, x_wanted, labels_wanted)
 
     def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
         # Else autograd fills zeros as large as everything that is saved.
@@ -243,7 +237,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
             B, _, N, _ = x_BPNC.shape
             grad_BFNO = x_BPNC.new_zeros(B, feed_label_F.shape[0], N, projection_weight_OH.shape[0])
         x_wanted, labels_wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[7]
-        dx, dencoder, ddecoder, dweight, dbias, dlabels = backward(
+        gradients = backward(
             grad_BFNO,
             x_BPNC,
             terms,
@@ -257,19 +251,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
             x_wanted,
             labels_wanted,
         )
-        return (
-            dx if x_wanted else None,
-            [None] * len(terms),
-            None,
-            dencoder,
-            ddecoder,
-            dweight,
-            dbias,
-            dlabels if labels_wanted else None,
-            None,
-            None,
-            None,
-        )
+        return input_gradients(gradients, len(terms), x_wanted, labels_wanted)
 
     forward.register_autograd(gradient, setup_context=setup)
 
@@ -283,10 +265,10 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         labels_BFNO: Tensor,
         feed_label_F: Tensor,
     ) -> Tensor:
-        encoder_flat = [tensor for weights in encoder for tensor in weights]
-        decoder_flat = [tensor for weights in decoder for tensor in weights]
-        differentiable = [x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat]
-        save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
+        encoder_flat, decoder_flat = flatten_cells(encoder), flatten_cells(decoder)
+        save = gradient_wanted(
+            x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat
+        )
         prediction_BFNO, *_ = forward(
             x_BPNC,
             terms.tensors_with_recursion,

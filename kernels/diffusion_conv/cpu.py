@@ -63,7 +63,7 @@ def diffusion_conv_cpu(
     """``diffusion_conv`` in the compiled kernels; same contract.
 
     Args:
-        bf16x3: float32 products may be made of three bfloat16 ones.
+        bf16x3: float32 products may be made of three to six bfloat16 ones.
     """
     y_BNO: Tensor = torch.ops.dcrnn_fast.diffusion_conv_cpu(
         x_BNC, terms.tensors_with_recursion, terms.num_terms, weight_IO, bias_O, bf16x3

@@ -20,7 +20,8 @@ Table = Callable[[Plan], Primitives]
 
 def triton_table(plan: Plan) -> Primitives:
     """Everything by Triton."""
-    from dcrnn_fast.kernels.dcgru_sequence.triton_launch import fused_primitives, gemm_primitives
+    from dcrnn_fast.kernels.dcgru_sequence.triton_gemm import gemm_primitives
+    from dcrnn_fast.kernels.dcgru_sequence.triton_launch import fused_primitives
 
     return gemm_primitives() if plan.product == "gemm" else fused_primitives(plan.precision)
 

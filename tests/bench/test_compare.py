@@ -149,7 +149,7 @@ def test_the_roofline_is_the_fastest_product_of_the_dtype() -> None:
     rates = {"mm_float32": 90.0, "onednn_float32": 210.0, "bf16": 420.0}
     assert roofline("float32", rates) == 210
     assert roofline("bf16", rates) == 420
-    assert roofline("bf16x3", rates) == 140
+    assert roofline("bf16x3", rates) == 84
 
 
 def test_work_is_counted_as_published() -> None:

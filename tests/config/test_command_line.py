@@ -119,6 +119,19 @@ def test_positional_arguments_and_nested_configuration() -> None:
         made("best.pt", "--chekc")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """One flag that has little but its hyphens in common with --results."""
+
+    split: str = "test"
+    targets: str = ""
+
+
+def test_hyphens_alone_are_no_likeness() -> None:
+    with pytest.raises(UserError, match=r"^unknown flag --results; dcrnn-fast evaluate --help lists them all$"):
+        parse(Split, ["--results", "there"], prog="dcrnn-fast evaluate", description="Measures.")
+
+
 def test_config_flag_is_found_before_the_rest() -> None:
     assert config_flag(["--epochs", "3"]) is None
     assert config_flag(["--epochs", "3", "--config", "debug"]) == "debug"

@@ -142,9 +142,11 @@ def test_inference_equals_training_to_the_bit(case: Case, unit: str) -> None:
     assert not without.requires_grad
 
 
-# More tiles than threads; one tile and two, whose rows the threads divide, also where only some get a block of rows.
+# More tiles than threads, also where these do not divide them; one tile and two, whose rows the threads divide, also
+# where only some get a block of rows.
 THREAD_CASES = [
     pytest.param(Case(B=70, P=2, F=2, N=71, H=20, density=0.05), id="many_tiles"),
+    pytest.param(Case(B=5, P=2, F=3, N=301, C=1, O=2, H=18, M=3, density=0.02), id="tiles_left_over"),
     pytest.param(Case(B=1, P=2, F=3, N=50, H=20, density=0.1), id="one_small_tile"),
     pytest.param(Case(B=2, P=3, F=2, N=301, C=3, O=2, H=33, density=0.02), id="two_tiles"),
     pytest.param(Case(B=1, P=1, F=1, N=7, H=70, M=1), id="rows_for_one"),

@@ -9,7 +9,7 @@ import triton.language as tl
 
 from dcrnn_fast.kernels.triton_runtime import Launch
 from profiling.codegen import Case, Compiled, compile_launch, launch_of, problems, shipped
-from profiling.sass import Sass, parse
+from profiling.sass import Sass, blocks_per_multiprocessor, parse
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "gpu-codegen.md"
 QUICK = {("candidate", 80), ("hoisted_gates", 90)}
@@ -36,6 +36,22 @@ def test_the_table_that_users_read_has_a_row_for_each() -> None:
         if not kernel.endswith("_cuda")
     )
     assert got == Counter((f"sm_{case.arch}", case.arithmetic, case.shape, case.kernel) for case in shipped())
+
+
+@pytest.mark.parametrize(
+    ("registers", "shared", "warps", "blocks"), [(46, 0, 1, 32), (128, 0, 4, 4), (32, 90_000, 4, 1), (16, 0, 8, 8)]
+)
+def test_registers_shared_memory_warps_and_their_own_number_bound_blocks(
+    registers: int, shared: int, warps: int, blocks: int
+) -> None:
+    assert blocks_per_multiprocessor(80, registers, shared, warps) == blocks
+
+
+def test_the_table_has_as_many_blocks_as_fit() -> None:
+    rows = [line.strip("| ").split(" | ") for line in TABLE.read_text().splitlines() if line.startswith("| sm_")]
+    for arch, _, shape, kernel, _, warps, registers, shared, _, blocks, *_ in rows:
+        fit = blocks_per_multiprocessor(int(arch.removeprefix("sm_")), int(registers), int(shared), int(warps))
+        assert int(blocks) == fit, (arch, shape, kernel)
 
 
 def compiled(spilling: str = "", shared: int = 1000, registers: int = 100, **opcodes: int) -> Compiled:

@@ -210,3 +210,14 @@ def test_under_torchrun_a_mistake_is_one_line_and_a_run_ends_with_0(tmp_path):
     bad = subprocess.run([*launch, "--hops", "-1"], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert bad.returncode == 1
     assert bad.stderr.count("dcrnn-fast train: error: hops must be at least 0, got -1") == 1
+
+
+def test_split_products_that_are_exact_here_are_said_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DCRNN_FAST_CPU", "generic")
+    sentence = "precision bf16x3: products are exact float32 ones here, not split: "
+    for precision, times in (("bf16x3", 1), ("fp32", 0)):
+        results = str(tmp_path / precision)
+        config = debug_config(*TINY, "--results", results, "--epochs", "1", "--precision", precision)
+        assert sum(line.startswith(sentence) for line in check(config)) == times
+        fit(config)
+        assert capsys.readouterr().out.count(sentence) == times

@@ -7,6 +7,7 @@ from torch import Tensor
 from dcrnn_fast.kernels import dcrnn_seq2seq
 from dcrnn_fast.kernels.dcgru_sequence import triton_launch as cell_launches
 from dcrnn_fast.kernels.dcgru_sequence import triton_segment
+from dcrnn_fast.kernels.dcrnn_seq2seq import triton_launch as head_launches
 from dcrnn_fast.kernels.diffusion_conv import triton_launch as convolution_launches
 from tests.kernels.cases import SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from tests.kernels.interpreted.red_zones import red_zones
@@ -74,7 +75,7 @@ def test_weight_gradients_in_several_products(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.slow
 def test_64_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (cell_launches, convolution_launches):
+    for module in (cell_launches, head_launches, convolution_launches):
         monkeypatch.setattr(module, "is_wide", lambda tensors: True)
     assert_equals_specification(SMALL)
 

@@ -1,11 +1,30 @@
-"""What a pytest-benchmark record says beside the times: rates, fraction of the roofline, memory, machine, versions."""
+"""What the pytest-benchmark files share: what they skip, and what a record says beside the times.
+
+That is rates, the fraction of the roofline, memory, and the circumstances (``bench.machine``).
+"""
 
 import time
 from functools import cache
 from typing import Any
 
+import pytest
+
 from bench.gemm import GFLOP, PRODUCTS_OF, Product, roofline
 from bench.machine import circumstances, peak_resident_mib
+
+UNITS = ("generic", "avx2", "avx512", "amx")
+
+
+def skip_or_cap(
+    monkeypatch: pytest.MonkeyPatch, *, reason: str | None, compiles_for_minutes: bool, unit: str | None
+) -> None:
+    """Skips what cannot run or compiles for too long; caps the unit by DCRNN_FAST_CPU, which every call reads."""
+    if reason:
+        pytest.skip(reason)
+    if compiles_for_minutes:
+        pytest.skip("compiles for minutes: python -m bench.compare --contestants compile")
+    if unit is not None:
+        monkeypatch.setenv("DCRNN_FAST_CPU", unit)
 
 
 @cache

@@ -1,0 +1,51 @@
+"""The encoder-decoder's gradients, whatever computes them: what a backward operator returns, and what autograd wants.
+
+Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+# Of x, the encoder's and the decoder's flat weights, the projection's weight and bias, and the labels.
+Gradients = tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]
+
+
+def empty_gradients(
+    x: Tensor,
+    encoder: Sequence[Tensor],
+    decoder: Sequence[Tensor],
+    projection_weight_OH: Tensor,
+    labels: Tensor,
+    x_wanted: bool,
+    labels_wanted: bool,
+) -> Gradients:
+    """What a backward operator returns, as a fake has it; ``labels`` or their like. Unwanted ones have no elements."""
+    return (
+        x.new_empty(x.shape if x_wanted else (0,)),
+        [tensor.new_empty(tensor.shape) for tensor in encoder],
+        [tensor.new_empty(tensor.shape) for tensor in decoder],
+        projection_weight_OH.new_empty(projection_weight_OH.shape),
+        projection_weight_OH.new_empty(projection_weight_OH.shape[0]),
+        labels.new_empty(labels.shape if labels_wanted else (0,)),
+    )
+
+
+def input_gradients(
+    gradients: Gradients, graph_tensors: int, x_wanted: bool, labels_wanted: bool
+) -> tuple[object, ...]:
+    """One for each input of a forward operator: x, graph, M, cells, projection, labels, coins and two options."""
+    dx, dencoder, ddecoder, dweight_OH, dbias_O, dlabels = gradients
+    return (
+        dx if x_wanted else None,
+        [None] * graph_tensors,
+        None,
+        dencoder,
+        ddecoder,
+        dweight_OH,
+        dbias_O,
+        dlabels if labels_wanted else None,
+        None,
+        None,
+        None,
+    )

@@ -1,0 +1,92 @@
+"""One series as the usual libraries write it, in every format that is read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.sources import read_series
+
+TIMES = pd.date_range("2024-03-04", periods=40, freq="5min")
+IDS = ["773869", "767541", "a b"]
+READINGS = np.random.default_rng(0).uniform(1, 70, (40, 3)).round(3)
+READINGS[3, 1] = 0
+READINGS[5, 2] = np.nan
+
+
+def make_frame() -> pd.DataFrame:
+    return pd.DataFrame(READINGS, index=TIMES, columns=IDS)
+
+
+def read(path: Path, **settings: Any) -> SensorSeries:
+    return read_series(DataConfig(data=str(path), **settings))
+
+
+def write_csv(path: Path) -> None:
+    make_frame().to_csv(path, index_label="time")
+
+
+def write_parquet(path: Path) -> None:
+    make_frame().to_parquet(path)
+
+
+def write_parquet_texts(path: Path) -> None:
+    frame = make_frame()
+    frame.insert(0, "when", [str(time) for time in TIMES])
+    frame.to_parquet(path, index=False)
+
+
+def write_hdf5(path: Path) -> None:
+    make_frame().to_hdf(path, key="df")
+
+
+def write_hdf5_table(path: Path) -> None:
+    make_frame().to_hdf(path, key="speed/table", format="table", complevel=4, complib="zlib")
+
+
+def write_hdf5_nanoseconds(path: Path) -> None:
+    """As METR-LA's own file has it."""
+    frame = make_frame()
+    frame.index = frame.index.astype("datetime64[ns]")
+    frame.to_hdf(path, key="df")
+
+
+def write_hdf5_two_blocks(path: Path) -> None:
+    frame = make_frame()
+    frame["773869"] = frame["773869"].astype("float32")
+    frame.to_hdf(path, key="df")
+
+
+def write_npz(path: Path) -> None:
+    np.savez(path, data=READINGS[:, :, None], ids=np.array(IDS), times=TIMES.to_numpy())
+
+
+def write_stations(path: Path, engine: str) -> None:
+    xr.Dataset(
+        {"value": (("time", "station"), READINGS, {"_FillValue": -1.0})},
+        coords={
+            "time": TIMES,
+            "station": ("station", IDS),
+            "lat": ("station", [1.0, 2, 3]),
+            "lon": ("station", [4.0, 5, 6]),
+        },
+    ).to_netcdf(path, engine=engine)  # type: ignore[call-overload]
+
+
+WRITERS: list[Any] = [
+    pytest.param("x.csv", write_csv, id="csv"),
+    pytest.param("x.parquet", write_parquet, id="parquet"),
+    pytest.param("t.parquet", write_parquet_texts, id="parquet-texts"),
+    pytest.param("x.h5", write_hdf5, id="hdf5-fixed"),
+    pytest.param("t.h5", write_hdf5_table, id="hdf5-table"),
+    pytest.param("n.h5", write_hdf5_nanoseconds, id="hdf5-nanoseconds"),
+    pytest.param("b.h5", write_hdf5_two_blocks, id="hdf5-two-blocks"),
+    pytest.param("x.npz", write_npz, id="npz"),
+    pytest.param("c.nc", lambda path: write_stations(path, "scipy"), id="netcdf-classic"),
+    pytest.param("x.nc", lambda path: write_stations(path, "h5netcdf"), id="netcdf-4"),
+]
