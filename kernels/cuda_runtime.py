@@ -17,6 +17,9 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # The first whose tensor cores know bfloat16 and tf32; compiled for it, for sm_90, and as PTX for newer ones.
 OLDEST_CAPABILITY = (8, 0)
 
+# Shared memory of a block; csrc/cuda/candidate.cu asserts the same numbers. sm_86, sm_89 and sm_120 have 99 KiB.
+SHARED_BYTES = {torch.float32: 138240, torch.bfloat16: 77824, torch.float16: 77824}
+
 CANDIDATE = "dcrnn_fast::candidate_cuda"
 CANDIDATE_GRADIENT = "dcrnn_fast::candidate_gradient_cuda"
 
@@ -62,14 +65,24 @@ class CudaKernel:
 
 # torch.compile would trace the search for the library and device queries.
 @torch.compiler.assume_constant_result
-def _why_not(device_type: str, index: int) -> str | None:
+def _why_not(device_type: str, index: int, dtype: torch.dtype) -> str | None:
     _, facts, reason = library()
     if not torch._C._dispatch_has_kernel_for_dispatch_key(CANDIDATE, device_type.upper()):
         if device_type != "cuda":
             return f"x is on the {device_type.upper()}"
         return reason or f"the CUDA kernels are not compiled: {facts.get('no_cuda', 'the build did not look for nvcc')}"
-    if device_type == "cuda" and torch.cuda.get_device_capability(index) < OLDEST_CAPABILITY:
-        return f"{torch.cuda.get_device_name(index)} is older than sm_{OLDEST_CAPABILITY[0]}{OLDEST_CAPABILITY[1]}"
+    return _why_not_device(index, dtype) if device_type == "cuda" else None
+
+
+def _why_not_device(index: int, dtype: torch.dtype) -> str | None:
+    name = torch.cuda.get_device_name(index)
+    if torch.cuda.get_device_capability(index) < OLDEST_CAPABILITY:
+        return f"{name} is older than sm_{OLDEST_CAPABILITY[0]}{OLDEST_CAPABILITY[1]}"
+    properties: Any = torch.cuda.get_device_properties(index)  # torch's stub lacks the field
+    there = properties.shared_memory_per_block_optin
+    needed = SHARED_BYTES.get(dtype, 0)
+    if there < needed:
+        return f"{name} has {there} bytes of shared memory for a block, the kernels need {needed} for {dtype}"
     return None
 
 
@@ -77,7 +90,7 @@ def why_not_cuda(x: Tensor) -> str | None:
     """The reasons why ``backend=cuda`` cannot take ``x``, or None."""
     dtype = autocast_dtype(x) or x.dtype
     reasons = [] if dtype in DTYPES else [f"no CUDA kernels for {dtype}"]
-    own, rest = _why_not(x.device.type, x.device.index or 0), why_not_triton(x)
+    own, rest = _why_not(x.device.type, x.device.index or 0, dtype), why_not_triton(x)
     if own is not None:
         reasons.append(own)
     if rest is not None and x.is_cuda:

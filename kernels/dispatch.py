@@ -21,6 +21,7 @@ class Implementation:
     ``why_not`` takes the operator's first tensor and returns the reason it cannot run here, or None if it can.
     ``self_checked``: it must first agree with PyTorch on this very device (``selfcheck.py``).
     ``device``: the only kind of device that "auto" takes it for, or says why not; None: any.
+    ``by_name_only``: "auto" never takes it.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Implementation:
     why_not: Callable[[Tensor], str | None]
     self_checked: bool = False
     device: str | None = None
+    by_name_only: bool = False
 
     def refusal(self, op: str, x: Tensor) -> str | None:
         """Why it cannot run ``op`` here, or None."""
@@ -57,7 +59,7 @@ def choose(op: str, implementations: Sequence[Implementation], backend: str, x: 
     for implementation in implementations:
         if backend not in ("auto", implementation.name):
             continue
-        if backend == "auto" and implementation.device not in (None, x.device.type):
+        if backend == "auto" and (implementation.by_name_only or implementation.device not in (None, x.device.type)):
             continue
         reason = implementation.refusal(op, x)
         if reason is None:
@@ -71,8 +73,14 @@ def choose(op: str, implementations: Sequence[Implementation], backend: str, x: 
     raise NotImplementedError(f"{op}: no backend can run here ({'; '.join(reasons)})")
 
 
-@cache
+# torch.compile refuses to trace a logger.
+@torch.compiler.assume_constant_result
 def _say_once(message: str) -> None:
+    _say(message)
+
+
+@cache
+def _say(message: str) -> None:
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, the first speaks for all
         _log.warning(message)
 

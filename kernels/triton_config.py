@@ -42,6 +42,8 @@ def architecture(x: Tensor) -> int:
     if not x.is_cuda:
         return 90
     major, minor = torch.cuda.get_device_capability(x.device)
+    if major == 12:
+        return 80  # GPUs for workstations: sm_80's matrix instructions, 99 KiB of shared memory
     return max(arch for arch in (80, 90, 100) if arch <= 10 * major + minor)
 
 
@@ -56,7 +58,8 @@ _TABLE: dict[tuple[int, str], tuple[tuple[int, int], tuple[int, int]]] = {
     (80, "low"): ((2, 4), (1, 8)),
     (90, "low"): ((4, 8), (1, 8)),
     (100, "low"): ((4, 8), (1, 8)),
-    (80, "tf32"): ((2, 8), (1, 8)),
+    # With two rows, a union in chunks needs 136 KiB of shared memory; sm_86, sm_89 and sm_120 have 99.
+    (80, "tf32"): ((1, 8), (1, 8)),
     (90, "tf32"): ((2, 8), (1, 8)),
     (100, "tf32"): ((2, 8), (1, 8)),
     (80, "tf32x3"): ((1, 8), (1, 8)),
@@ -68,7 +71,14 @@ _TABLE: dict[tuple[int, str], tuple[tuple[int, int], tuple[int, int]]] = {
     (100, "strict"): ((2, 4), (1, 4)),
 }
 # The gates' kernel has three accumulators where x is not hoisted, and on sm_100 only 128 registers for eight warps.
-_EXCEPTIONS = {("gates", 100, "low", 64): (2, 4)}
+_EXCEPTIONS = {
+    ("gates", 100, "low", 64): (2, 4),
+    # One row spills three registers.
+    ("gates", 80, "tf32", 64): (2, 8),
+    # Two rows spill where the layer below has few channels.
+    ("candidate_gradient", 90, "tf32", 64): (1, 8),
+    ("gates_gradient", 90, "tf32", 64): (1, 8),
+}
 
 
 def lookup(kernel: str, arch: int, precision: str, width: int) -> Config:

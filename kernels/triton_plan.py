@@ -9,9 +9,10 @@ The rules:
   ``gather``, entry by entry.
 - **product**. ``fused`` with diffusion and activations in one kernel while H and C are at most 128 (64 in float32), so
   that a weight's tile fits beside the accumulators. Else ``gemm``: gather, the library's GEMM, and an epilogue kernel.
-- **float32**. ``tf32x3`` (three tf32 products, the error of float32) while PyTorch's float32 matmul precision is
-  "highest"; ``tf32`` when it is "high" or "medium"; ``strict`` only by name, and always for float64 on a GPU: it means
-  ``gemm``, because a float32 tile without tensor cores spills its registers.
+- **float32**. ``tf32x3`` (three tf32 products, the error of float32) while PyTorch multiplies float32 exactly; ``tf32``
+  where it may use tf32 (``torch.set_float32_matmul_precision("high")``, or ``fp32_precision`` of
+  ``torch.backends.cuda.matmul``); ``strict`` only by name, and always for float64 on a GPU: it means ``gemm``, because
+  a float32 tile without tensor cores spills its registers.
 - **input**. ``hoist`` (one product for all steps before the encoder's recurrence) up to 65,536 rows (nodes times
   batch), where launches count; beyond, its memory traffic costs more than diffusing x inside: ``inline``.
 
@@ -134,9 +135,13 @@ def _precision(dtype: torch.dtype, words: Words) -> str:
     if dtype == torch.float64:
         # The interpreter multiplies float64 exactly, which is how gradients are checked; GPUs have no such product.
         return "low" if interpreted() and words.float32 != "strict" else "strict"
-    if words.float32:
-        return words.float32
-    return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    return float32_word(words)
+
+
+def float32_word(words: Words) -> str:
+    """How float32 is multiplied: as asked, or as PyTorch multiplies it."""
+    # torch.get_float32_matmul_precision() raises for whoever has set fp32_precision; this knows both ways to say it.
+    return words.float32 or ("tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3")
 
 
 # By tensor first: inside a captured step nothing may be copied to the host. By content second: a copy of a graph, or
@@ -171,7 +176,10 @@ def gpu_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None) 
 
 
 def _identity(*tensors: Tensor) -> tuple[int, ...]:
-    return tuple(number for tensor in tensors for number in (tensor.data_ptr(), tensor._version))
+    # A tensor made under inference_mode counts no versions.
+    return tuple(
+        number for tensor in tensors for number in (tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version)
+    )
 
 
 def graph_hash(terms: DiffusionTerms) -> str:
@@ -197,8 +205,8 @@ def _make_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None
         order = cluster(host, N, M)
         built = [build(host[at], host[at + 1], host[at + 2], order, M, dtype, LARGEST_CHUNK) for at in (0, 3)]
     if diffusion is None:
-        rows, entries = max(tiles.gathered_rows for tiles in built), host[2].shape[0]
-        diffusion = _diffusion_rule(rows, entries, N, M)
+        rows, entry_count = max(tiles.gathered_rows for tiles in built), host[2].shape[0]
+        diffusion = _diffusion_rule(rows, entry_count, N, M)
         if diffusion != "tile":
             order, built = list(range(N)), []
     if diffusion == _SPARSE:
@@ -209,7 +217,8 @@ def _make_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None
     position_N[order_N[:N]] = torch.arange(N)
     directions = []
     for side, at in enumerate((0, 3)):
-        csr = Csr(_pad_rows(host[at], N, padded, M).to(device), *terms.tensors[at + 1 : at + 3])
+        entries = [tensor.contiguous() for tensor in terms.tensors[at + 1 : at + 3]]
+        csr = Csr(_pad_rows(host[at], N, padded, M).to(device), *entries)
         tiles = _to(built[side], device) if built else None
         dense = _dense(csr, padded, M, dtype) if diffusion == "dense" else None
         chain = _chain(terms, padded, transposed=side == 1) if diffusion == "chain" else None
@@ -237,7 +246,8 @@ def _chain(terms: DiffusionTerms, padded: int, *, transposed: bool) -> Chain | N
     supports = (row_start.shape[0] - 1) // terms.num_nodes
     row_start = _pad_rows(row_start, terms.num_nodes, padded, supports + 1).to(terms.value.device)
     spare = max(0, max(hop.target for hop in hops) + 1 - terms.num_terms)
-    return Chain(Csr(row_start, *terms.recursion[6 if transposed else 2 :][:2]), hops, spare)
+    entries = [tensor.contiguous() for tensor in terms.recursion[6 if transposed else 2 :][:2]]
+    return Chain(Csr(row_start, *entries), hops, spare)
 
 
 def _dense(csr: Csr, padded: int, num_terms: int, dtype: torch.dtype) -> Tensor:

@@ -5,6 +5,7 @@ and the proof of their arithmetic on machines without a GPU.
 """
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -61,7 +62,7 @@ def launch(
     """
     if 0 in grid:
         return
-    if len(grid) == 3 and max(grid[1:]) > 65535:
+    if max(grid[1:], default=0) > 65535:
         raise ValueError(f"a grid of {grid} blocks is more than the 65535 that CUDA allows; use a smaller batch")
     one = Launch(kernel, grid, arguments, constants, warps, stages)
     if sum(not observer(one) for observer in _observers) == 0:
@@ -110,11 +111,23 @@ def _why_not_device(index: int) -> str | None:
         return f"{torch.cuda.get_device_name(index)} is sm_{capability[0]}{capability[1]}; sm_80 or newer is needed"
     from triton.runtime import driver
 
+    honour_assembler()
     try:
         driver.active.get_current_target()
-    except RuntimeError as error:
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        # It compiles a small C library for the driver: no driver, no C compiler, or no Python.h.
         return f"triton finds no usable driver ({str(error).splitlines()[0]})"
     return None
+
+
+def honour_assembler() -> None:
+    """Lets ``TRITON_PTXAS_PATH`` name the assembler for every GPU.
+
+    Triton has a second one for newer GPUs (from 3.9 on for sm_90 too), which another variable names.
+    """
+    path = os.environ.get("TRITON_PTXAS_PATH")
+    if path:
+        os.environ.setdefault("TRITON_PTXAS_BLACKWELL_PATH", path)
 
 
 # torch.compile would trace imports and device queries.

@@ -31,7 +31,7 @@ from dcrnn_fast.kernels.weights import CellWeights, cells_to
 IMPLEMENTATIONS = (
     Implementation("cpu", dcgru_sequence_cpu, why_not_cpu, device="cpu"),
     Implementation("triton", dcgru_sequence_triton, why_not_triton, self_checked=True, device="cuda"),
-    Implementation("cuda", dcgru_sequence_cuda, why_not_cuda, self_checked=True, device="cuda"),
+    Implementation("cuda", dcgru_sequence_cuda, why_not_cuda, self_checked=True, device="cuda", by_name_only=True),
     Implementation("manual", dcgru_sequence_manual, always),
     Implementation("specification", dcgru_sequence_specification, always),
 )

@@ -247,7 +247,12 @@ def _launch(
     N, B, H = like_NBH.shape
     M = arguments["WH"].shape[0]
     input_MCG = arguments.get("WX")
-    of_input = {} if input_MCG is None else {"C": input_MCG.shape[1], "BC": block(input_MCG.shape[1])}
+    of_input = {}
+    if input_MCG is not None:
+        of_input = {"C": input_MCG.shape[1], "BC": block(input_MCG.shape[1])}
+        if rule.endswith("gradient") and precision in ("tf32", "tf32x3"):
+            # Narrower than 32 columns, the input's gradient in tf32 products spills registers.
+            of_input["BC"] = max(of_input["BC"], 32)
     chosen = config(rule, like_NBH, precision, max(of_input.get("C", 1), H))
     graph, how = source_arguments(source, like_NBH)
     launch(
@@ -265,7 +270,7 @@ def _launch(
             "ACC": wide_type(like_NBH.dtype),
             "PREC": dot_precision(precision),
             "UP": interpreted(),
-            "WIDE": is_wide(list(arguments.values())),
+            "WIDE": is_wide([*arguments.values(), graph["COEFFICIENT"]]),
         },
         warps=chosen.warps,
         stages=chosen.stages,

@@ -55,6 +55,8 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         primitives, graph = table(plan), plan.graph
         P, F, L = x_BPNC.shape[1], feed_label_F.shape[0], len(encoder) // 4
         O, H = projection_weight_OH.shape  # noqa: E741
+        # The heads' kernels look at no strides.
+        projection_weight_OH, projection_bias_O = projection_weight_OH.contiguous(), projection_bias_O.contiguous()
         with on_device(x_BPNC):
             x_PNBC, labels_FNBO = to_tiles(x_BPNC, graph), to_tiles(labels_BFNO, graph)
             N, B = x_PNBC.shape[1:3]
@@ -141,6 +143,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         encoder_saved, decoder_saved = saved.steps(0, P), saved.steps(P, P + F)
         L, H = saved.h.shape[0], saved.h.shape[4]
         wide = accumulator_dtype(dtype)
+        projection_weight_OH = projection_weight_OH.contiguous()
         with on_device(x_BPNC):
             x_PNBC, grad_FNBO = to_tiles(x_BPNC, graph), gradient_to_tiles(grad_BFNO, graph)
             coins = _coins(feed_label_F)

@@ -21,7 +21,7 @@ from dcrnn_fast.kernels.triton_runtime import why_not_triton
 IMPLEMENTATIONS = (
     Implementation("cpu", diffusion_conv_cpu, why_not_cpu, device="cpu"),
     Implementation("triton", diffusion_conv_triton, why_not_triton, self_checked=True, device="cuda"),
-    Implementation("cuda", diffusion_conv_cuda, why_not_cuda, self_checked=True, device="cuda"),
+    Implementation("cuda", diffusion_conv_cuda, why_not_cuda, self_checked=True, device="cuda", by_name_only=True),
     Implementation("manual", diffusion_conv_manual, always),
     Implementation("specification", diffusion_conv_specification, always),
 )

@@ -213,7 +213,15 @@ def convolve(
             "ACC": wide_type(x_TNBC.dtype),
             "PREC": dot_precision(precision),
             "UP": interpreted(),
-            "WIDE": is_wide([x_TNBC, out_TNBO, *([] if q_TNBQ is None else [q_TNBQ]), terms_of(source, x_TNBC)]),
+            "WIDE": is_wide(
+                [
+                    x_TNBC,
+                    out_TNBO,
+                    *([] if q_TNBQ is None else [q_TNBQ]),
+                    terms_of(source, x_TNBC),
+                    arguments["COEFFICIENT"],
+                ]
+            ),
             "HAS_BIAS": bias_O is not None,
             "HAS_Q": q_TNBQ is not None,
             "GROUPS": groups,

@@ -2,11 +2,13 @@
 
 import json
 import logging
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from triton.runtime.errors import OutOfResources
 
 from dcrnn_fast.kernels import diffusion_conv, selfcheck
 from dcrnn_fast.kernels.diffusion_conv import function
@@ -15,14 +17,17 @@ from dcrnn_fast.kernels.diffusion_conv.specification import diffusion_conv_speci
 from dcrnn_fast.kernels.dispatch import Implementation, always
 
 CPU = torch.device("cpu")
+# Calls of one check of the convolution: by the rule's plan and by the others.
+CHECK = 1 + len(selfcheck._OTHER_PLANS)
 
 
 @pytest.fixture(autouse=True)
-def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv(selfcheck.CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(selfcheck, "CHECKED_DEVICES", ("cpu",))
     selfcheck._verdict.cache_clear()
-    return tmp_path / "cache"
+    yield tmp_path / "cache"
+    torch.backends.cuda.matmul.fp32_precision = "none"
 
 
 @pytest.fixture
@@ -63,11 +68,11 @@ def wrong_in_one_row(x, terms, weight, bias):
 def test_a_right_kernel_is_checked_once_and_used(install, dtype, caplog) -> None:
     calls = install(diffusion_conv_manual)
     diffusion_conv(*problem_of(dtype), backend="auto")
-    assert len(calls) == 3, "two for the check"
+    assert len(calls) == CHECK + 1
     diffusion_conv(*problem_of(dtype), backend="triton")
     selfcheck._verdict.cache_clear()  # as a new process
     diffusion_conv(*problem_of(dtype), backend="triton")
-    assert len(calls) == 5, "the verdict was kept on disk"
+    assert len(calls) == CHECK + 3, "the verdict was kept on disk"
     assert not caplog.records
 
 
@@ -80,13 +85,13 @@ def test_a_wrong_kernel_is_disabled_with_one_warning(install, run, dtype, caplog
     for _ in range(3):
         got = diffusion_conv(x, terms, weight, bias)
         torch.testing.assert_close(got, diffusion_conv_specification(x, terms, weight, bias), rtol=0.05, atol=0.05)
-    assert len(calls) == 2
+    assert len(calls) == CHECK
     assert sum("it is not used" in record.message for record in caplog.records) == 1
     with pytest.raises(NotImplementedError, match=r"triton: its self-check failed on this GPU: .* is off by"):
         diffusion_conv(x, terms, weight, bias, backend="triton")
     selfcheck._verdict.cache_clear()
     diffusion_conv(x, terms, weight, bias)
-    assert len(calls) == 2, "the verdict was kept on disk"
+    assert len(calls) == CHECK, "the verdict was kept on disk"
 
 
 def test_nan_is_no_agreement(install) -> None:
@@ -102,7 +107,7 @@ def test_a_damaged_verdict_is_made_again(install, cache_folder: Path, caplog) ->
     file.write_text("{")
     selfcheck._verdict.cache_clear()
     diffusion_conv(*problem_of(torch.float32))
-    assert len(calls) == 6
+    assert len(calls) == 2 * (CHECK + 1)
     assert json.loads(file.read_text())["problem"] == ""
     assert "is made again" in caplog.text
 
@@ -115,22 +120,88 @@ def test_a_cache_that_cannot_be_written_is_said_and_does_not_stop_anything(
     monkeypatch.setenv(selfcheck.CACHE_VARIABLE, str(tmp_path / "file" / "inside"))
     calls = install(diffusion_conv_manual)
     diffusion_conv(*problem_of(torch.float32))
-    assert len(calls) == 3
+    assert len(calls) == CHECK + 1
     assert "cannot be kept" in caplog.text
 
 
-def test_the_verdict_is_of_one_dtype_and_version(install, monkeypatch) -> None:
+def test_the_verdict_holds_for_what_it_was_made_with(install, monkeypatch) -> None:
     calls = install(diffusion_conv_manual)
+
+    def checked_anew(dtype: torch.dtype = torch.float32) -> bool:
+        before = len(calls)
+        selfcheck._verdict.cache_clear()  # as a new process
+        diffusion_conv(*problem_of(dtype))
+        return len(calls) > before + 1
+
+    assert checked_anew()
+    assert not checked_anew()
+    assert checked_anew(torch.bfloat16)
+    for name, value in (("__version__", "9"), ("_sources", lambda: "other")):
+        monkeypatch.setattr(selfcheck, name, value)
+        assert checked_anew()
+    for variable, text in (("DCRNN_FAST_TRITON", "gather"), ("TRITON_PTXAS_PATH", "/opt/other/ptxas")):
+        monkeypatch.setenv(variable, text)
+        assert checked_anew()
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    assert checked_anew(), "tf32 is other arithmetic than tf32x3"
+    assert not checked_anew()
+
+
+def test_it_runs_where_no_gradient_is_recorded(install, caplog) -> None:
+    """``dcrnn-fast evaluate`` calls the model first under inference_mode."""
+    calls = install(diffusion_conv_manual)
+    with torch.inference_mode():
+        diffusion_conv(*problem_of(torch.float32))
+    assert len(calls) == CHECK + 1
+    assert not caplog.records
+
+
+def test_a_compiled_program_passes_over_a_wrong_kernel(install) -> None:
+    calls = install(wrong_in_one_row)
+    x, terms, weight, bias = problem_of(torch.float32)
+    got = torch.compile(diffusion_conv, fullgraph=True, backend="eager")(x, terms, weight, bias)
+    torch.testing.assert_close(got, diffusion_conv_specification(x, terms, weight, bias))
+    assert len(calls) == CHECK
+
+
+def test_a_capture_is_not_the_place_for_it(install, monkeypatch) -> None:
+    calls = install(diffusion_conv_manual)
+    monkeypatch.setattr(selfcheck, "_capturing", lambda device: True)
+    with pytest.raises(RuntimeError, match=r"triton must be checked on this GPU first.* before it is captured"):
+        diffusion_conv(*problem_of(torch.float32))
+    assert not calls
+    monkeypatch.setattr(selfcheck, "_capturing", lambda device: False)
     diffusion_conv(*problem_of(torch.float32))
-    diffusion_conv(*problem_of(torch.bfloat16))
-    assert len(calls) == 6
-    monkeypatch.setattr(selfcheck, "__version__", "9")
-    selfcheck._verdict.cache_clear()
+    monkeypatch.setattr(selfcheck, "_capturing", lambda device: True)
     diffusion_conv(*problem_of(torch.float32))
-    assert len(calls) == 9
-    monkeypatch.setenv("DCRNN_FAST_TRITON", "gather")
-    diffusion_conv(*problem_of(torch.float32))
-    assert len(calls) == 12
+    assert len(calls) == CHECK + 2
+
+
+@pytest.mark.parametrize("how", ["word", "PyTorch"])
+def test_tf32_is_held_to_its_own_rounding(install, monkeypatch, how: str) -> None:
+    """A GPU's tf32 rounds factors to 10 bits, which plain PyTorch may not do."""
+    if how == "word":
+        monkeypatch.setenv("DCRNN_FAST_TRITON", "tf32")
+    else:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+    def to_10_bits(tensor: torch.Tensor) -> torch.Tensor:
+        rounded = ((tensor.detach().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+        return tensor + (rounded - tensor).detach()
+
+    install(lambda x, terms, weight, bias: diffusion_conv_manual(to_10_bits(x), terms, to_10_bits(weight), bias))
+    assert selfcheck._check("diffusion_conv", "triton", CPU, torch.float32).problem == ""
+    install(wrong_in_one_row)
+    assert "is off by" in selfcheck._check("diffusion_conv", "triton", CPU, torch.float32).problem
+
+
+def test_without_a_gpu_it_says_so_in_a_line() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(NotImplementedError, match=r"^there is no GPU to check on: "):
+        selfcheck.selfcheck()
+    with pytest.raises(NotImplementedError, match=r"x is on the CPU"):
+        selfcheck.selfcheck("cpu", backends=["triton"])
 
 
 @pytest.mark.parametrize("backend", ["manual", "cpu"])
@@ -140,13 +211,35 @@ def test_right_backends_pass(operator: str, backend: str, dtype: torch.dtype) ->
     assert selfcheck._check(operator, backend, CPU, dtype).problem == ""
 
 
-def test_a_kernel_that_the_device_refuses_is_passed_over(install, caplog) -> None:
-    from triton.runtime.errors import OutOfResources
+REFUSALS = [
+    pytest.param(
+        OutOfResources(232448, 101376, "shared memory"), "out of resource: shared memory, Required: 232448", id="memory"
+    ),
+    pytest.param(RuntimeError("Triton Error [CUDA]: device kernel image is invalid"), "image is invalid", id="driver"),
+    pytest.param(RuntimeError("the launch failed: driver version is insufficient"), "is insufficient", id="runtime"),
+    pytest.param(RuntimeError("Failed to find C compiler."), "Failed to find C compiler", id="no_compiler"),
+    pytest.param(subprocess.CalledProcessError(1, ["gcc"]), "returned non-zero exit status 1", id="no_python_h"),
+    pytest.param(FileNotFoundError("ptxas"), "ptxas", id="no_assembler"),
+]
 
+
+@pytest.mark.parametrize(("error", "said"), REFUSALS)
+def test_a_kernel_that_is_refused_is_passed_over(install, caplog, error: Exception, said: str) -> None:
     def refused(*arguments: object) -> object:
-        raise OutOfResources(232448, 101376, "shared memory")
+        raise error
 
     install(refused)
     y = diffusion_conv(*problem_of(torch.float32), backend="auto")
     assert y.isfinite().all()
-    assert "cannot be compiled or launched (out of resource: shared memory, Required: 232448" in caplog.text
+    assert "cannot be compiled or launched (" in caplog.text
+    assert said in caplog.text
+
+
+def test_no_memory_is_no_verdict(install, cache_folder: Path) -> None:
+    def full(*arguments: object) -> object:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    install(full)
+    with pytest.raises(torch.OutOfMemoryError):
+        diffusion_conv(*problem_of(torch.float32), backend="auto")
+    assert not cache_folder.exists()

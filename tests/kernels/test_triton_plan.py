@@ -1,8 +1,11 @@
 """Plans of the GPU kernels: which rule takes what, clustering, tiles, the cache; counts of launches and bytes."""
 
+import os
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,7 +155,11 @@ def test_the_rules_for_products_precision_and_input() -> None:
     try:
         torch.set_float32_matmul_precision("high")
         assert plan(terms, torch.float32).precision == "tf32"
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cuda.matmul.fp32_precision = "tf32"  # PyTorch's newer way to say "high"
+        assert plan(terms, torch.float32).precision == "tf32"
     finally:
+        torch.backends.cuda.matmul.fp32_precision = "none"
         torch.set_float32_matmul_precision(before)
 
 
@@ -304,12 +311,81 @@ def test_why_triton_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason is not None
     assert "no usable driver" in reason
 
+    def without_python_h() -> None:
+        raise subprocess.CalledProcessError(1, ["gcc"])
+
+    from triton.runtime import driver
+
+    monkeypatch.setattr(driver, "_active", SimpleNamespace(get_current_target=without_python_h))
+    reason = runtime._why_not_device.__wrapped__(0)
+    assert reason == "triton finds no usable driver (Command '['gcc']' returned non-zero exit status 1.)"
+
 
 def test_offsets_beyond_31_bits_are_noticed() -> None:
     from dcrnn_fast.kernels.triton_runtime import is_wide
 
     assert not is_wide([torch.empty(2**31 - 1, device="meta")])
     assert is_wide([torch.empty(1), torch.empty(2**31, device="meta")])
+
+
+def test_coefficients_beyond_31_bits_are_read_by_64_bit_offsets() -> None:
+    """A large graph with one node of very many neighbours, small activations."""
+    from dcrnn_fast.kernels.dcgru_sequence.triton_launch import fused_primitives
+    from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Direction
+    from dcrnn_fast.kernels.tiles import SIDE, TileGraph
+    from profiling.codegen import recorded
+
+    N, B, C, H, M, U = 2 * SIDE, 1, 2, 16, 3, 2**26
+    index_TU = torch.zeros(1, dtype=torch.int32).expand(2, U)
+    tiles = TileGraph(index_TU, index_TU[:, 0], torch.zeros(1).expand(2, M - 1, SIDE, U), 128, 0)
+    primitives, h, x, wide = fused_primitives("low"), torch.zeros(N, B, H), torch.zeros(N, B, C), torch.zeros(N, B, H)
+    pack = CellPack(torch.zeros(M, C, 3 * H), torch.zeros(M, H, 3 * H), torch.zeros(3 * H), None)
+    pre, q = torch.zeros(N, B, 3 * H), torch.zeros(N, B, 3 * M * H)
+    step, gradient = CellStep(h, pre, h, h, h, h, h), CellGradient(h, h, h, h, wide, h, h, h, None, q)
+    with recorded() as launches:
+        primitives.gates((x, tiles), tiles, step, pack)
+        primitives.candidate(tiles, step, pack)
+        primitives.candidate_gradient(tiles, gradient, pack)
+        primitives.gates_gradient(tiles, tiles, gradient, pack)
+        primitives.convolve(x[None], Direction(None, tiles, None), pack.input_MCG, None, pre[None], None)  # type: ignore[arg-type]
+    assert [launch.constants["WIDE"] for launch in launches] == [True] * 5
+
+
+def test_more_blocks_than_cuda_allows_are_refused() -> None:
+    from dcrnn_fast.kernels.triton_runtime import launch
+
+    for grid in ((1, 65536), (1, 1, 65536)):
+        with pytest.raises(ValueError, match="more than the 65535 that CUDA allows"):
+            launch(None, grid, {}, {}, warps=1, stages=1)
+
+
+def test_terms_made_under_inference_mode_have_a_plan() -> None:
+    """``torch.inference_mode`` around loading and moving a model; its tensors count no versions."""
+    with torch.inference_mode():
+        terms = make_terms(Case(N=21), torch.float32)
+        first = gpu_graph(terms, LOW, None)
+    assert gpu_graph(terms, LOW, None) is first
+
+
+@pytest.mark.parametrize("arch", [80, 90])
+def test_another_assembler_is_used(arch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton alone reads TRITON_PTXAS_PATH for some architectures only."""
+    from triton.knobs import nvidia
+
+    from profiling.codegen import Case as Configuration
+    from profiling.codegen import compile_launch, launch_of
+
+    monkeypatch.delenv("TRITON_PTXAS_BLACKWELL_PATH", raising=False)
+    real, said, mine = nvidia.ptxas_blackwell.path, tmp_path / "said", tmp_path / "ptxas"
+    mine.write_text(f'#!/bin/sh\necho "$@" >> {said}\nexec {real} "$@"\n')
+    mine.chmod(0o755)
+    monkeypatch.setenv("TRITON_PTXAS_PATH", str(mine))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    try:
+        compile_launch(launch_of(Configuration(arch, "bf16", "64 units", "hop")), arch)
+    finally:
+        os.environ.pop("TRITON_PTXAS_BLACKWELL_PATH", None)
+    assert f"--gpu-name=sm_{arch}" in said.read_text()
 
 
 @pytest.mark.slow

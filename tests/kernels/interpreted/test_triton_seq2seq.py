@@ -1,5 +1,7 @@
 """The encoder-decoder through interpreted Triton kernels, against the specification in float64."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -155,6 +157,19 @@ def test_inference_equals_training_to_the_bit_and_takes_any_strides() -> None:
         without = run(inputs, terms, "triton")
     assert torch.equal(with_gradients, without)
     assert not without.requires_grad
+
+
+def test_heads_whose_weights_have_strides() -> None:
+    inputs, terms = make_seq2seq(RAGGED).to(torch.float32), make_terms(RAGGED, torch.float32)
+    apart = inputs.projection_weight_OH.detach().t().contiguous().t().requires_grad_()
+    every_second = torch.stack([inputs.projection_bias_O.detach(), torch.ones(RAGGED.O)], 1)[:, 0].requires_grad_()
+    assert not apart.is_contiguous()
+    made = []
+    for weight, bias in ((inputs.projection_weight_OH, inputs.projection_bias_O), (apart, every_second)):
+        prediction = run(replace(inputs, projection_weight_OH=weight, projection_bias_O=bias), terms, "triton")
+        gradients = torch.autograd.grad(prediction.square().sum(), [inputs.x_BPNC, weight, bias])
+        made.append([prediction, *gradients])
+    assert all(torch.equal(one, other) for one, other in zip(*made, strict=True))
 
 
 def test_an_empty_batch_is_a_batch_and_a_reading_that_is_nan_stays_in_its_batch_row() -> None:
