@@ -124,6 +124,8 @@ if [ -e /program ]; then
     $bb grep -m 1 'model name' /proc/cpuinfo
     /program
     echo "guest-status: $?"
+    # The console is still being written.
+    $bb sleep 1
     $bb poweroff -f
 fi
 for name in scsi_common scsi_mod libata ata_piix sd_mod; do $bb insmod /$name.ko; done
