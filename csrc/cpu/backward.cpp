@@ -137,15 +137,18 @@ class BackwardTiles {
     // The projection's gradients at step f, and the last layer's dh.
     void predict_backward(int64_t f, Sums<S>& sums) {
         const int64_t O = s_.O, wide = padded<S>(O), W = tile_.width;
-        for (int64_t i = 0; i < tile_.rows(); ++i) {
-            const S* from = gradients_.of.prediction + ((first_ + i / s_.N) * s_.F + f) * s_.N * O + i % s_.N * O;
+        for (int64_t start = 0; start < tile_.rows(); start += kSumRows)
             for (int64_t o = 0; o < O; ++o) {
-                A d = widened(from[o]);
-                if (feeds_prediction_) d += d_input_[i * wide + o];
-                sums.projection_bias[o] += d;
-                d_prediction_[i * wide + o] = narrowed<S>(d);
+                A sum = 0;
+                for (int64_t i = start; i < std::min(start + kSumRows, tile_.rows()); ++i) {
+                    const int64_t window = (first_ + i / s_.N) * s_.F + f;
+                    A d = widened(gradients_.of.prediction[(window * s_.N + i % s_.N) * O + o]);
+                    if (feeds_prediction_) d += d_input_[i * wide + o];
+                    sum += d;
+                    d_prediction_[i * wide + o] = narrowed<S>(d);
+                }
+                sums.projection_bias[o] += sum;
             }
-        }
         const Panel<S> d_prediction{d_prediction_, wide, wide};
         tile_.add_weight_gradients({d_prediction}, {{slot(s_.P + f, s_.L - 1).h, W, W}}, {sums.projection_weight});
         tile_.panels.assign(1, d_prediction);

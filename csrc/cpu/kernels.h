@@ -36,6 +36,10 @@ inline constexpr int64_t kLanes<bf16> = 32;
 /// Rows that a product may read and write past the last one: its tiles' rows. Panels and `c` have them allocated.
 constexpr int64_t kRowSlack = 32;
 
+/// Rows that a bias's gradient adds one after the other. Sums of so many are added in turn: one float32 sum over all
+/// rows of a large graph would lose a digit.
+constexpr int64_t kSumRows = 64;
+
 /// A (rows x depth) operand of a product: one diffusion term, say.
 template <class S>
 struct Panel {

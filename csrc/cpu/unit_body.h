@@ -332,7 +332,12 @@ template <class V, class S>
 void add_column_sums(const S* from, int64_t rows, int64_t width, typename V::Scalar* sum) {
     for (int64_t j = 0; j < width; j += V::kWidth) {
         auto total = V::zero();
-        for (int64_t i = 0; i < rows; ++i) total = V::add(total, V::load(from + i * width + j));
+        for (int64_t start = 0; start < rows; start += kSumRows) {
+            const int64_t end = rows - start < kSumRows ? rows : start + kSumRows;
+            auto part = V::zero();
+            for (int64_t i = start; i < end; ++i) part = V::add(part, V::load(from + i * width + j));
+            total = V::add(total, part);
+        }
         V::store(sum + j, V::add(V::load(sum + j), total));
     }
 }

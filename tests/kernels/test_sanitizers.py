@@ -100,7 +100,7 @@ def test_a_planted_bug_is_reported(tmp_path: Path) -> None:
     copy_checkout(tmp_path)
     source = tmp_path / "csrc" / "torch" / "tensors.h"
     text = source.read_text()
-    planted = text.replace("for (size_t i = 0; i < copy.size(); ++i) {", "for (size_t i = 0; i <= copy.size(); ++i) {")
+    planted = text.replace("for (size_t i = 0; i < values.size(); ++i)", "for (size_t i = 0; i <= values.size(); ++i)")
     assert planted != text
     source.write_text(planted)
     build_kernels(tmp_path, CXX="g++", DCRNN_FAST_SANITIZE=SANITIZERS)
