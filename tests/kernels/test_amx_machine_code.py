@@ -3,6 +3,7 @@ tests/emulation/amx.h (amx_traps.cpp). The units compiled against amx.h cannot s
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,9 @@ def test_the_machine_code_computes_what_the_emulated_units_do(tmp_path: Path) ->
         said.append(run(str(program)))
     assert said[0].count(" ok\n") == 8, said[0]
     assert said[1] == said[0]
+
+
+def test_tiles_are_loaded_only_where_the_compiler_is_told_of_it() -> None:
+    bare = re.compile(r"\b_tile_(loadd|stream_loadd|loadconfig)\b")
+    found = {path.name for path in (ROOT / "csrc").rglob("*") if path.is_file() and bare.search(path.read_text())}
+    assert found == {"unit_amx_tiles.h"}
