@@ -34,11 +34,11 @@ DCRNN_INLINE void gemm_tiles(const Panel<bf16>* panels, int64_t count, int64_t r
                              float* c, int64_t c_stride) {
     if (bias != nullptr) {
         // Without a stride every row of the tile is the bias.
-        _tile_loadd(0, bias, 0);
-        _tile_loadd(1, bias + kTileColumns, 0);
+        DCRNN_LOAD_TILE(0, bias, 0);
+        DCRNN_LOAD_TILE(1, bias + kTileColumns, 0);
         if (Rows == 32) {
-            _tile_loadd(2, bias, 0);
-            _tile_loadd(3, bias + kTileColumns, 0);
+            DCRNN_LOAD_TILE(2, bias, 0);
+            DCRNN_LOAD_TILE(3, bias + kTileColumns, 0);
         }
     } else {
         _tile_zero(0);
@@ -52,13 +52,13 @@ DCRNN_INLINE void gemm_tiles(const Panel<bf16>* panels, int64_t count, int64_t r
         const int64_t stride = panels[p].stride;
         const bf16* a = panels[p].data + row * stride;
         for (int64_t k = 0; k < panels[p].depth; k += kTileDepth, b += kTileDepth * kBlock) {
-            _tile_loadd(6, b, 4 * kBlock);
-            _tile_loadd(7, b + 2 * kTileColumns, 4 * kBlock);
-            _tile_loadd(4, a + k, 2 * stride);
+            DCRNN_LOAD_TILE(6, b, 4 * kBlock);
+            DCRNN_LOAD_TILE(7, b + 2 * kTileColumns, 4 * kBlock);
+            DCRNN_LOAD_TILE(4, a + k, 2 * stride);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             if (Rows == 32) {
-                _tile_loadd(5, a + kTileRows * stride + k, 2 * stride);
+                DCRNN_LOAD_TILE(5, a + kTileRows * stride + k, 2 * stride);
                 _tile_dpbf16ps(2, 5, 6);
                 _tile_dpbf16ps(3, 5, 7);
             }
@@ -123,19 +123,19 @@ void gradient_block(const bf16* left, int64_t left_columns, const bf16* right, i
     for (int64_t i = 0; i < left_columns; i += 2 * kTileRows)
         for (int64_t j = 0; j < right_columns; j += 2 * kTileColumns) {
             float *top = c + i * c_stride + j, *bottom = top + kTileRows * c_stride;
-            _tile_loadd(0, top, 4 * c_stride);
-            _tile_loadd(1, top + kTileColumns, 4 * c_stride);
-            _tile_loadd(2, bottom, 4 * c_stride);
-            _tile_loadd(3, bottom + kTileColumns, 4 * c_stride);
+            DCRNN_LOAD_TILE(0, top, 4 * c_stride);
+            DCRNN_LOAD_TILE(1, top + kTileColumns, 4 * c_stride);
+            DCRNN_LOAD_TILE(2, bottom, 4 * c_stride);
+            DCRNN_LOAD_TILE(3, bottom + kTileColumns, 4 * c_stride);
             for (int64_t k = 0; k < depth; k += kTileDepth) {
                 const bf16* a = left + k * kColumns + i / kTileRows * 512;
                 const bf16* b = right + k * right_columns + 2 * j;
-                _tile_loadd(4, a, 64);
-                _tile_loadd(6, b, 4 * right_columns);
+                DCRNN_LOAD_TILE(4, a, 64);
+                DCRNN_LOAD_TILE(6, b, 4 * right_columns);
                 _tile_dpbf16ps(0, 4, 6);
-                _tile_loadd(7, b + 2 * kTileColumns, 4 * right_columns);
+                DCRNN_LOAD_TILE(7, b + 2 * kTileColumns, 4 * right_columns);
                 _tile_dpbf16ps(1, 4, 7);
-                _tile_loadd(5, a + 512, 64);
+                DCRNN_LOAD_TILE(5, a + 512, 64);
                 _tile_dpbf16ps(2, 5, 6);
                 _tile_dpbf16ps(3, 5, 7);
             }

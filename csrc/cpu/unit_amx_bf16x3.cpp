@@ -116,12 +116,12 @@ DCRNN_INLINE void add_products(const bf16* a, const bf16* b) {
     Product before{-1, -1};
     for (const Product now : Of::kProducts) {
         if (now.left != before.left) {
-            _tile_loadd(4, a + 2 * now.left * kTile, 64);
-            if (R == 2) _tile_loadd(5, a + (2 * now.left + 1) * kTile, 64);
+            DCRNN_LOAD_TILE(4, a + 2 * now.left * kTile, 64);
+            if (R == 2) DCRNN_LOAD_TILE(5, a + (2 * now.left + 1) * kTile, 64);
         }
         if (now.right != before.right) {
-            _tile_loadd(6, b + now.right * kPart, kStride);
-            if (C == 2) _tile_loadd(7, b + now.right * kPart + 2 * kTileColumns, kStride);
+            DCRNN_LOAD_TILE(6, b + now.right * kPart, kStride);
+            if (C == 2) DCRNN_LOAD_TILE(7, b + now.right * kPart + 2 * kTileColumns, kStride);
         }
         _tile_dpbf16ps(0, 4, 6);
         if (C == 2) _tile_dpbf16ps(1, 4, 7);
@@ -133,10 +133,10 @@ DCRNN_INLINE void add_products(const bf16* a, const bf16* b) {
 
 template <int R, int C>
 DCRNN_INLINE void load_sums(const float* c, int64_t stride_bytes, int64_t below) {
-    _tile_loadd(0, c, stride_bytes);
-    if (C == 2) _tile_loadd(1, c + kTileColumns, stride_bytes);
-    if (R == 2) _tile_loadd(2, c + below, stride_bytes);
-    if (R == 2 && C == 2) _tile_loadd(3, c + below + kTileColumns, stride_bytes);
+    DCRNN_LOAD_TILE(0, c, stride_bytes);
+    if (C == 2) DCRNN_LOAD_TILE(1, c + kTileColumns, stride_bytes);
+    if (R == 2) DCRNN_LOAD_TILE(2, c + below, stride_bytes);
+    if (R == 2 && C == 2) DCRNN_LOAD_TILE(3, c + below + kTileColumns, stride_bytes);
 }
 
 template <int R, int C>

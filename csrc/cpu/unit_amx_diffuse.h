@@ -117,15 +117,15 @@ void diffuse_block_row(const TiledStack& stack, int64_t block_row, const bf16* x
     }
     for (int64_t t = stack.start[block_row]; t < stack.start[block_row + 1]; ++t) {
         const bf16* b = x + stack.column[t] * kTileDepth * width;
-        _tile_loadd(4, stack.values + t * kTileRows * kTileDepth, 64);
-        _tile_loadd(5, b, 4 * width);
+        DCRNN_LOAD_TILE(4, stack.values + t * kTileRows * kTileDepth, 64);
+        DCRNN_LOAD_TILE(5, b, 4 * width);
         _tile_dpbf16ps(0, 4, 5);
-        _tile_loadd(6, b + 2 * kTileColumns, 4 * width);
+        DCRNN_LOAD_TILE(6, b + 2 * kTileColumns, 4 * width);
         _tile_dpbf16ps(1, 4, 6);
         if (Tiles == 4) {
-            _tile_loadd(7, b + 4 * kTileColumns, 4 * width);
+            DCRNN_LOAD_TILE(7, b + 4 * kTileColumns, 4 * width);
             _tile_dpbf16ps(2, 4, 7);
-            _tile_loadd(5, b + 6 * kTileColumns, 4 * width);
+            DCRNN_LOAD_TILE(5, b + 6 * kTileColumns, 4 * width);
             _tile_dpbf16ps(3, 4, 5);
         }
     }

@@ -13,6 +13,15 @@ struct alignas(64) TileConfig {
     uint8_t rows[16];
 };
 
+// GCC's intrinsics do not tell it what they read: of the configuration 8 of 64 bytes, of a tile nothing (12.2; it left
+// out all stores of the sizes below). So whatever was written must be in memory before.
+#define DCRNN_WRITTEN(memory) __asm__ volatile("" : : "r"(memory) : "memory")
+#define DCRNN_LOAD_TILE(tile, base, stride) \
+    do {                                    \
+        DCRNN_WRITTEN(base);                \
+        _tile_loadd(tile, base, stride);    \
+    } while (false)
+
 inline void enter() {
     TileConfig config{};
     config.palette = 1;
@@ -20,6 +29,7 @@ inline void enter() {
         config.row_bytes[i] = 64;
         config.rows[i] = kTileRows;
     }
+    DCRNN_WRITTEN(&config);
     _tile_loadconfig(&config);
 }
 
