@@ -24,7 +24,7 @@ sys.exit(train.main(sys.argv[2:]))
 def run(megabytes: int, results: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     words = ("--config", "debug", "--backend", "manual", "--threads", "1", "--epochs", "1", "--hidden-units", "64",
              "--city-nodes", "40", "--past-steps", "12", "--future-steps", "12",
-             "--max-train-windows", "64", "--max-validation-windows", "2", "--device", "cpu")  # fmt: skip
+             "--max-train-windows", "128", "--max-validation-windows", "2", "--device", "cpu")  # fmt: skip
     return subprocess.run(
         [sys.executable, "-c", LIMITED, str(megabytes), *words, "--results", str(results), *flags],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
@@ -33,19 +33,19 @@ def run(megabytes: int, results: Path, *flags: str) -> subprocess.CompletedProce
 
 @pytest.mark.slow
 def test_too_large_a_batch_is_answered_with_one_that_fits(tmp_path: Path) -> None:
-    failed = run(150, tmp_path / "r", "--batch-size", "64")
+    failed = run(150, tmp_path / "r", "--batch-size", "128")
     assert failed.returncode == 2, failed.stderr
     assert "Traceback" not in failed.stderr
     found = re.search(r"out of memory \(.*GiB available\): .*--batch-size (\d+) --accumulate (\d+)", failed.stderr)
     assert found, failed.stderr
     size, accumulate = map(int, found.groups())
-    assert size * accumulate == 64
+    assert size * accumulate == 128
     while (again := run(150, tmp_path / "r", "--batch-size", str(size), "--accumulate", str(accumulate))).returncode:
         found = re.search(r"--batch-size (\d+) --accumulate (\d+)", again.stderr)
         assert found, again.stderr
         assert int(found[1]) < size
         size, accumulate = map(int, found.groups())
-    assert size < 64
+    assert size < 128
 
 
 def test_fitting_batch_sizes() -> None:
