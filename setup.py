@@ -16,6 +16,7 @@ import platform
 import runpy
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -164,9 +165,9 @@ class BuildKernels(build_ext):
             compiler_so=[compiler, "-fPIC"], compiler_so_cxx=[compiler, "-fPIC"],
             linker_so=[compiler, "-shared"], linker_so_cxx=[compiler, "-shared"],
         )  # fmt: skip
-        objects = []
-        for source in extension.sources:
-            objects += self.compiler.compile(
+
+        def compiled(source: str) -> list[str]:
+            return self.compiler.compile(
                 [source],
                 output_dir=self.build_temp,
                 macros=extension.define_macros,
@@ -174,6 +175,9 @@ class BuildKernels(build_ext):
                 extra_postargs=[*FLAGS, *extension.extra_compile_args, *flags_of(source)],
                 depends=extension.depends,
             )
+
+        with ThreadPoolExecutor(os.cpu_count()) as compilers:
+            objects = [made for one in compilers.map(compiled, extension.sources) for made in one]
         self.compiler.link_shared_object(
             [*objects, *extension.extra_objects],
             self.get_ext_fullpath(extension.name),

@@ -39,8 +39,9 @@ def errors(got: dict[str, Tensor], truth: dict[str, Tensor]) -> Errors:
     if got.keys() != truth.keys():
         raise ValueError(f"not the same tensors: {sorted(got.keys() ^ truth.keys())}")
     distances = {}
-    for name, b in truth.items():
-        distance = ((got[name].double() - b.double()).abs().max() / b.double().abs().max()).item()
+    for name, exact in truth.items():
+        a, b = got[name].cpu().double(), exact.cpu().double()
+        distance = ((a - b).abs().max() / b.abs().max()).item()
         # NaN compares as smaller than any bound.
         distances[name] = distance if distance == distance else float("inf")
     return Errors(distances.pop("prediction"), max(distances.values(), default=0.0))

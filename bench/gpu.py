@@ -1,6 +1,6 @@
 """``python -m bench.gpu``: the METR-LA training step on a GPU, every contestant beside the reference.
 
-Nobody has run it on a GPU yet. All contestants have the same weights and batch; first each one's results are held
+All contestants have the same weights and batch; first each one's results are held
 against float64, within the error budget of ``bench.budget``, then they take turns. A contestant with ``graph`` replays
 its step from a CUDA graph. ``--device cpu`` runs the program itself, small, where there is no GPU.
 """
@@ -10,7 +10,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,8 @@ def capture(step: Step) -> Callable[[], None]:
     return graph.replay
 
 
-def rows_of(workload: Workload, device: str, left_out: dict[str, str]) -> list[Row]:
-    """Everybody who can run here and is right.
+def rows_of(workload: Workload, device: str, names: Sequence[str], left_out: dict[str, str]) -> list[Row]:
+    """Those of ``names``, and those whose errors are the others' budget, who can run here and are right.
 
     Raises:
         SystemExit: a contestant is over its error budget.
@@ -68,9 +68,8 @@ def rows_of(workload: Workload, device: str, left_out: dict[str, str]) -> list[R
     truth = truth_step.results()
     found: dict[Contestant, Errors] = {}
     rows = []
-    backends = CONTESTANTS if device == "cuda" else tuple(name for name in CONTESTANTS if name != "compile")
     for dtype in DTYPES:
-        for backend in backends:
+        for backend in (name for name in CONTESTANTS if name in ("reference", "plain", *names)):
             contestant = Contestant(backend, dtype)
             if backend == "reference" and dtype != "float32":
                 continue
@@ -157,13 +156,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: only to see that it works")
     parser.add_argument("--rounds", type=int, default=20, help="timed steps of each contestant")
     parser.add_argument("--json", type=Path, help="write the record here")
+    parser.add_argument(
+        "--contestants",
+        nargs="+",
+        choices=CONTESTANTS,
+        metavar="NAME",
+        help=f"of {', '.join(CONTESTANTS)} (default: all; on a CPU without compile)",
+    )
     options = parser.parse_args(argv)
     if options.device == "cuda" and not torch.cuda.is_available():
         print(NO_GPU, file=sys.stderr)
         return 1
     workload = metr_la(data_folder()) if options.device == "cuda" else QUICK["metr-la"]
     left_out: dict[str, str] = {}
-    rows = rows_of(workload, options.device, left_out)
+    names = options.contestants or [name for name in CONTESTANTS if name != "compile" or options.device == "cuda"]
+    rows = rows_of(workload, options.device, names, left_out)
     for _ in range(options.rounds):
         for row in rows:
             row.seconds.append(_timed(row.run, options.device))

@@ -7,12 +7,19 @@ from typing import Any
 
 import torch
 
+DRIVER = Path("/proc/driver/nvidia/version")
 
-def gpu_facts(driver_version: Path = Path("/proc/driver/nvidia/version")) -> dict[str, Any]:
+
+def driver_version(file: Path = DRIVER) -> str | None:
+    """What the kernel's NVIDIA driver says of itself; None where it says nothing (no driver, or not Linux's own)."""
+    return file.read_text().splitlines()[0].strip() if file.is_file() else None
+
+
+def gpu_facts(driver_file: Path = DRIVER) -> dict[str, Any]:
     """``build``, ``driver``, ``devices``, ``triton``; ``reason`` says why no device can be used, None if one can."""
     platform = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}"
     built = bool(torch.version.cuda or torch.version.hip)
-    driver = driver_version.read_text().splitlines()[0].strip() if driver_version.is_file() else None
+    driver = driver_version(driver_file)
     devices = [_device(index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     return {
         "build": f"PyTorch for {platform}" if built else "PyTorch for the CPU only",

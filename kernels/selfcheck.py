@@ -29,7 +29,7 @@ from dcrnn_fast import __version__
 from dcrnn_fast.kernels.dcgru_sequence import dcgru_sequence
 from dcrnn_fast.kernels.dcrnn_seq2seq import dcrnn_seq2seq
 from dcrnn_fast.kernels.diffusion_conv import diffusion_conv
-from dcrnn_fast.kernels.gpu import gpu_facts
+from dcrnn_fast.kernels.gpu import driver_version, gpu_facts
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.triton_plan import float32_word, read_words
@@ -346,7 +346,7 @@ def _key(operator: str, backend: str, device: torch.device, dtype: torch.dtype) 
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         facts["device"] = [properties.name, properties.major, properties.minor]
-        facts["driver"] = torch._C._cuda_getDriverVersion()  # type: ignore[attr-defined]
+        facts["driver"] = driver_version()
         facts["cuda"] = torch.version.cuda
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -253,8 +253,8 @@ def _launch(
         if rule.endswith("gradient") and precision in ("tf32", "tf32x3"):
             # Narrower than 32 columns, the input's gradient in tf32 products spills registers.
             of_input["BC"] = max(of_input["BC"], 32)
-    chosen = config(rule, like_NBH, precision, max(of_input.get("C", 1), H))
     graph, how = source_arguments(source, like_NBH)
+    chosen = config(rule, like_NBH, precision, max(of_input.get("C", 1), H), chunked=how["MORE"])
     launch(
         kernel,
         (triton.cdiv(N, SIDE), triton.cdiv(B, chosen.batch_rows)),

@@ -181,10 +181,10 @@ def convolve(
     """Diffusion and product of T steps; O = ``parts`` (1 or 3) blocks of columns, q (T, N, B, M*C) gets the terms."""
     T, N, B, C = x_TNBC.shape
     M, _, O = weight_MCO.shape  # noqa: E741
-    chosen = config("convolve", x_TNBC, precision, max(C, O // parts))
+    arguments, constants = source_arguments(source, x_TNBC)
+    chosen = config("convolve", x_TNBC, precision, max(C, O // parts), chunked=constants["MORE"])
     part = O // parts if parts == 3 else min(O, chosen.columns)
     groups = 1 if parts == 3 else triton.cdiv(O, part)
-    arguments, constants = source_arguments(source, x_TNBC)
     launch(
         convolve_kernel,
         (triton.cdiv(N, SIDE), triton.cdiv(B, chosen.batch_rows), T * groups),

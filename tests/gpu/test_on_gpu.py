@@ -1,4 +1,4 @@
-"""What only a GPU can show: ``python -m pytest -m gpu`` on a machine with one. None of it has been run on a GPU yet.
+"""What only a GPU can show: ``python -m pytest -m gpu`` on a machine with one.
 
 Shape legend: see ``tests/kernels/cases.py``.
 """
@@ -27,7 +27,7 @@ from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep
 from dcrnn_fast.training.stopping import StopRequest
-from tests.kernels.cases import SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
+from tests.kernels.cases import MANUAL, SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from tests.training.rank_programs import debug_config
 
 pytestmark = pytest.mark.gpu
@@ -74,7 +74,8 @@ def results(case: Case, dtype: torch.dtype, backend: str, device: torch.device) 
         x, on(device, make_terms(case, dtype)), cells[: case.L], cells[case.L :], weight, bias, future_steps=case.F,
         labels_BFNO=labels, feed_label_F=inputs.feed_label_F.to(device), backend=backend,
     )  # fmt: skip
-    gradients = torch.autograd.grad(prediction.double().square().sum(), leaves)
+    # No label is read where none is fed.
+    gradients = torch.autograd.grad(prediction.double().square().sum(), leaves, materialize_grads=True)
     return [tensor.detach().cpu() for tensor in (prediction, *gradients)]
 
 
@@ -85,7 +86,8 @@ def test_the_encoder_decoder_equals_float64(gpu, monkeypatch, case: Case, dtype:
     case = taken(backend, case, monkeypatch)
     truth = results(case, torch.float64, "specification", torch.device("cpu"))
     plain = results(case, dtype, "specification", gpu)
-    assert_within_budget(results(case, dtype, backend, gpu), plain, truth)
+    times = MANUAL if (backend, dtype) == ("manual", torch.float32) else 2
+    assert_within_budget(results(case, dtype, backend, gpu), plain, truth, times)
 
 
 @pytest.mark.parametrize("backend", ["manual", "triton", "cuda"])
@@ -148,7 +150,11 @@ def test_windows_are_gathered_on_the_gpu(gpu) -> None:
 def test_training_learns_and_resumes(gpu, tmp_path: Path, precision: str, graphs: tuple[str, ...]) -> None:
     if precision == "fp16" and graphs:
         pytest.skip("refused: the loss scale of fp16 moves")
-    flags = (*TINY, *graphs, "--precision", precision, "--device", "cuda", "--results", str(tmp_path), "--epochs")
+    # The first loss scales of fp16 overflow: with several steps an epoch, each has one that counts.
+    batches = ("--batch-size", "4") if precision == "fp16" else ()
+    flags = (
+        *TINY, *graphs, *batches, "--precision", precision, "--device", "cuda", "--results", str(tmp_path), "--epochs",
+    )  # fmt: skip
     first = fit(debug_config(*flags, "4"))
     assert first.history[-1]["train_loss"] < 0.8 * first.history[0]["train_loss"]
     second = fit(debug_config(*flags, "6", "--resume", "auto"))
