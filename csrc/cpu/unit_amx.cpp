@@ -19,9 +19,6 @@ namespace {
 
 // Columns of one block of a packed matrix: two tiles, whose rows lie side by side.
 constexpr int64_t kBlock = 32;
-// Depth of the left side that passes by all columns before the next: 32 rows of it are 20 KiB, which stay in L1 while
-// the packed matrix streams from L2. With the whole depth both sides stream, at half the speed (Emerald Rapids).
-constexpr int64_t kStretch = 320;
 // Rows of one chunk of the weights' gradients, and columns of each side that are rearranged at once: 28 KiB for every
 // 64 columns, read over and over while the right side's blocks pass by.
 constexpr int64_t kChunk = 224;
@@ -32,16 +29,16 @@ constexpr int64_t kPackedBlock = kChunk * kColumns;
 DCRNN_INLINE int64_t up(int64_t a, int64_t unit) { return (a + unit - 1) / unit * unit; }
 
 // 32 rows x 32 columns, or with Rows = 16 the first tile row only. Past the last row it computes as kRowSlack allows.
-// The sums begin with `start`, whose rows are `start_stride` numbers apart (0: every row is the same), or from zero.
 template <int Rows>
-DCRNN_INLINE void gemm_tiles(const Panel<bf16>* panels, int64_t count, int64_t row, const bf16* b, const float* start,
-                             int64_t start_stride, float* c, int64_t c_stride) {
-    if (start != nullptr) {
-        DCRNN_LOAD_TILE(0, start, 4 * start_stride);
-        DCRNN_LOAD_TILE(1, start + kTileColumns, 4 * start_stride);
+DCRNN_INLINE void gemm_tiles(const Panel<bf16>* panels, int64_t count, int64_t row, const bf16* b, const float* bias,
+                             float* c, int64_t c_stride) {
+    if (bias != nullptr) {
+        // Without a stride every row of the tile is the bias.
+        DCRNN_LOAD_TILE(0, bias, 0);
+        DCRNN_LOAD_TILE(1, bias + kTileColumns, 0);
         if (Rows == 32) {
-            DCRNN_LOAD_TILE(2, start + kTileRows * start_stride, 4 * start_stride);
-            DCRNN_LOAD_TILE(3, start + kTileRows * start_stride + kTileColumns, 4 * start_stride);
+            DCRNN_LOAD_TILE(2, bias, 0);
+            DCRNN_LOAD_TILE(3, bias + kTileColumns, 0);
         }
     } else {
         _tile_zero(0);
@@ -55,18 +52,16 @@ DCRNN_INLINE void gemm_tiles(const Panel<bf16>* panels, int64_t count, int64_t r
         const int64_t stride = panels[p].stride;
         const bf16* a = panels[p].data + row * stride;
         for (int64_t k = 0; k < panels[p].depth; k += kTileDepth, b += kTileDepth * kBlock) {
-            prefetch<32>(b + kTileDepth * kBlock);
-            // Each register is done with as early as can be: its next load must not wait.
             DCRNN_LOAD_TILE(6, b, 4 * kBlock);
+            DCRNN_LOAD_TILE(7, b + 2 * kTileColumns, 4 * kBlock);
             DCRNN_LOAD_TILE(4, a + k, 2 * stride);
             _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
             if (Rows == 32) {
                 DCRNN_LOAD_TILE(5, a + kTileRows * stride + k, 2 * stride);
                 _tile_dpbf16ps(2, 5, 6);
+                _tile_dpbf16ps(3, 5, 7);
             }
-            DCRNN_LOAD_TILE(7, b + 2 * kTileColumns, 4 * kBlock);
-            _tile_dpbf16ps(1, 4, 7);
-            if (Rows == 32) _tile_dpbf16ps(3, 5, 7);
         }
     }
     _tile_stored(0, c, 4 * c_stride);
@@ -79,27 +74,16 @@ DCRNN_INLINE void gemm_tiles(const Panel<bf16>* panels, int64_t count, int64_t r
 
 void gemm_in_tiles(const Panel<bf16>* panels, int64_t count, const bf16* packed, int64_t packed_depth,
                    const float* bias, float* c, int64_t c_stride, int64_t rows, int64_t columns, void*) {
-    for (int64_t row = 0; row < rows; row += 2 * kTileRows, c += 2 * kTileRows * c_stride) {
-        int64_t first = 0, done = 0;
-        do {
-            int64_t last = first, depth = 0;
-            for (; last < count; ++last) {
-                const int64_t more = up(panels[last].depth, kTileDepth);
-                if (last > first && depth + more > kStretch) break;
-                depth += more;
-            }
-            for (int64_t j = 0; j < columns; j += kBlock) {
-                const bf16* b = packed + j * packed_depth + done * kBlock;
-                const float* start = done > 0 ? c + j : bias ? bias + j : nullptr;
-                const int64_t start_stride = done > 0 ? c_stride : 0;
-                if (rows - row > kTileRows)
-                    gemm_tiles<32>(panels + first, last - first, row, b, start, start_stride, c + j, c_stride);
-                else
-                    gemm_tiles<16>(panels + first, last - first, row, b, start, start_stride, c + j, c_stride);
-            }
-            first = last, done += depth;
-        } while (first < count);
-    }
+    for (int64_t row = 0; row < rows; row += 2 * kTileRows)
+        for (int64_t j = 0; j < columns; j += kBlock) {
+            const bf16* b = packed + j * packed_depth;
+            const float* bias_here = bias ? bias + j : nullptr;
+            float* to = c + row * c_stride + j;
+            if (rows - row > kTileRows)
+                gemm_tiles<32>(panels, count, row, b, bias_here, to, c_stride);
+            else
+                gemm_tiles<16>(panels, count, row, b, bias_here, to, c_stride);
+        }
 }
 
 // Columns of `from` as tiles of a left side: tile (k, t) at (k * kColumns / 16 + t) * 512 has columns 16 t and on of 32
@@ -146,13 +130,13 @@ void gradient_block(const bf16* left, int64_t left_columns, const bf16* right, i
             for (int64_t k = 0; k < depth; k += kTileDepth) {
                 const bf16* a = left + k * kColumns + i / kTileRows * 512;
                 const bf16* b = right + k * right_columns + 2 * j;
-                DCRNN_LOAD_TILE(6, b, 4 * right_columns);
                 DCRNN_LOAD_TILE(4, a, 64);
+                DCRNN_LOAD_TILE(6, b, 4 * right_columns);
                 _tile_dpbf16ps(0, 4, 6);
-                DCRNN_LOAD_TILE(5, a + 512, 64);
-                _tile_dpbf16ps(2, 5, 6);
                 DCRNN_LOAD_TILE(7, b + 2 * kTileColumns, 4 * right_columns);
                 _tile_dpbf16ps(1, 4, 7);
+                DCRNN_LOAD_TILE(5, a + 512, 64);
+                _tile_dpbf16ps(2, 5, 6);
                 _tile_dpbf16ps(3, 5, 7);
             }
             _tile_stored(0, top, 4 * c_stride);

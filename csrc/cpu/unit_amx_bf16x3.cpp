@@ -34,9 +34,8 @@ namespace {
 
 // Columns of one block of a packed matrix: two tiles. A pair of its rows holds its parts one after the other.
 constexpr int64_t kBlock = 32;
-// Depth of the left side that is split at once, in steps of 32: two tiles (16 rows each) of each part for every step,
-// 30 KiB, which stay in L1 while they pass by all columns.
-constexpr int64_t kSteps = 5;
+// Depth of the left side that is split at once: two tiles (16 rows each) of each part for every 32 of it.
+constexpr int64_t kSteps = 32;
 constexpr int64_t kTile = kTileRows * kTileDepth;
 // Parts of a number, at most.
 constexpr int64_t kParts = 3;
@@ -124,15 +123,9 @@ DCRNN_INLINE void add_products(const bf16* a, const bf16* b) {
             DCRNN_LOAD_TILE(6, b + now.right * kPart, kStride);
             if (C == 2) DCRNN_LOAD_TILE(7, b + now.right * kPart + 2 * kTileColumns, kStride);
         }
-        // First what was loaded first, so that the other loads are done by then.
         _tile_dpbf16ps(0, 4, 6);
-        if (now.left == before.left) {
-            if (R == 2) _tile_dpbf16ps(2, 5, 6);
-            if (C == 2) _tile_dpbf16ps(1, 4, 7);
-        } else {
-            if (C == 2) _tile_dpbf16ps(1, 4, 7);
-            if (R == 2) _tile_dpbf16ps(2, 5, 6);
-        }
+        if (C == 2) _tile_dpbf16ps(1, 4, 7);
+        if (R == 2) _tile_dpbf16ps(2, 5, 6);
         if (R == 2 && C == 2) _tile_dpbf16ps(3, 5, 7);
         before = now;
     }

@@ -117,7 +117,6 @@ void diffuse_block_row(const TiledStack& stack, int64_t block_row, const bf16* x
     }
     for (int64_t t = stack.start[block_row]; t < stack.start[block_row + 1]; ++t) {
         const bf16* b = x + stack.column[t] * kTileDepth * width;
-        prefetch<16>(stack.values + (t + 1) * kTileRows * kTileDepth);
         DCRNN_LOAD_TILE(4, stack.values + t * kTileRows * kTileDepth, 64);
         DCRNN_LOAD_TILE(5, b, 4 * width);
         _tile_dpbf16ps(0, 4, 5);
@@ -142,31 +141,30 @@ void diffuse_in_tiles(const SparseStack<bf16>& stack, const bf16* x, int64_t wid
                       int64_t first, int64_t last, void* scratch) {
     const auto& tiled = *static_cast<const TiledStack*>(stack.prepared);
     auto* paired = static_cast<bf16*>(scratch);
+    gather_pairs(x, width, tiled.order, stack.nodes, paired);
     if (tiled.start == nullptr) {
-        gather_pairs(x, width, width, tiled.order, stack.nodes, paired);
         const auto* rest = reinterpret_cast<const char*>(&tiled + 1) + order_bytes(stack.nodes);
         return diffuse_by_blocks(*reinterpret_cast<const BlockStack*>(rest), paired, width, out, out_panel, first,
                                  last);
     }
+    const int64_t numbers = up(stack.nodes, 2) * width;
+    for (int64_t i = numbers; i < up(stack.nodes, kTileDepth) * width; i += 32)
+        _mm512_storeu_si512(paired + i, _mm512_setzero_si512());
     auto* sums = reinterpret_cast<float*>(static_cast<char*>(scratch) + interleaved_bytes(stack.nodes, width));
     const int64_t block_rows = up(stack.nodes, kTileRows) / kTileRows;
-    // 64 columns of all nodes after another: those of 350 nodes stay in L1, where every block of every term reads them.
-    for (int64_t j = 0; j < width; j += 64) {
-        const int64_t columns = smaller(64, width - j);
-        gather_pairs(x + j, width, columns, tiled.order, stack.nodes, paired);
-        for (int64_t i = up(stack.nodes, 2) * columns; i < up(stack.nodes, kTileDepth) * columns; i += 32)
-            _mm512_storeu_si512(paired + i, _mm512_setzero_si512());
-        // Term after term of the same nodes: their neighbours are much the same. A block row belongs to the range that
-        // its first node is in.
-        for (int64_t r = 0; r < block_rows; ++r) {
-            const int32_t* node = tiled.order.node + r * kTileRows;
-            if (node[0] < first || node[0] >= last) continue;
-            const int64_t rows = smaller(kTileRows, stack.nodes - r * kTileRows);
-            for (int64_t m = 0; m < stack.operators; ++m) {
+    // Term after term of the same nodes: their neighbours are much the same. A block row belongs to the range that its
+    // first node is in.
+    for (int64_t r = 0; r < block_rows; ++r) {
+        const int32_t* node = tiled.order.node + r * kTileRows;
+        if (node[0] < first || node[0] >= last) continue;
+        const int64_t rows = smaller(kTileRows, stack.nodes - r * kTileRows);
+        for (int64_t m = 0; m < stack.operators; ++m)
+            for (int64_t j = 0; j < width; j += 64) {
+                const int64_t columns = smaller(64, width - j);
                 if (columns == 64)
-                    diffuse_block_row<4>(tiled, m * block_rows + r, paired, columns, sums);
+                    diffuse_block_row<4>(tiled, m * block_rows + r, paired + 2 * j, width, sums);
                 else
-                    diffuse_block_row<2>(tiled, m * block_rows + r, paired, columns, sums);
+                    diffuse_block_row<2>(tiled, m * block_rows + r, paired + 2 * j, width, sums);
                 for (int64_t i = 0; i < rows; ++i)
                     for (int64_t k = 0; k < columns; k += 32) {
                         const float* from = sums + i * 64 + k;
@@ -174,6 +172,5 @@ void diffuse_in_tiles(const SparseStack<bf16>& stack, const bf16* x, int64_t wid
                                   _mm512_loadu_ps(from + 16));
                     }
             }
-        }
     }
 }

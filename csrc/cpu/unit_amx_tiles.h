@@ -22,12 +22,6 @@ struct alignas(64) TileConfig {
         _tile_loadd(tile, base, stride);    \
     } while (false)
 
-// Asks for what the next loads will take, while products are made. 64 bytes are a cache line, and a row of a tile.
-template <int Lines>
-DCRNN_INLINE void prefetch(const void* from) {
-    for (int i = 0; i < Lines; ++i) _mm_prefetch(static_cast<const char*>(from) + 64 * i, _MM_HINT_T0);
-}
-
 inline void enter() {
     TileConfig config{};
     config.palette = 1;

@@ -147,7 +147,7 @@ void diffuse_of_pairs(const SparseStack<bf16>& stack, const bf16* x, int64_t wid
                       int64_t first, int64_t last, void* scratch) {
     const auto& prepared = *static_cast<const BlockStack*>(stack.prepared);
     auto* pairs = static_cast<bf16*>(scratch);
-    gather_pairs(x, width, width, prepared.order, stack.nodes, pairs);
+    gather_pairs(x, width, prepared.order, stack.nodes, pairs);
     diffuse_by_blocks(prepared, pairs, width, out, out_panel, first, last);
 }
 

@@ -46,11 +46,11 @@ inline Order find_order(const SparseStack<bf16>& stack, void* memory) {
     return order;
 }
 
-// Rows of x, `stride` apart, in the order, as pairs: pair p is 2 * width numbers. A missing last row counts as zeros.
-inline void gather_pairs(const bf16* x, int64_t stride, int64_t width, const Order& order, int64_t nodes, bf16* to) {
+// Rows of x in the order, as pairs: pair p is 2 * width numbers. A missing last row counts as zeros.
+inline void gather_pairs(const bf16* x, int64_t width, const Order& order, int64_t nodes, bf16* to) {
     for (int64_t i = 0; i < nodes; i += 2, to += 2 * width) {
-        const bf16* first = x + order.node[i] * stride;
-        const bf16* second = i + 1 < nodes ? x + order.node[i + 1] * stride : nullptr;
+        const bf16* first = x + order.node[i] * width;
+        const bf16* second = i + 1 < nodes ? x + order.node[i + 1] * width : nullptr;
         for (int64_t j = 0; j < width; j += 32) {
             __m512i low, high;
             interleave(_mm512_loadu_si512(first + j), second ? _mm512_loadu_si512(second + j) : _mm512_setzero_si512(),
