@@ -84,13 +84,18 @@ def rows_of(workload: Workload, device: str, names: Sequence[str], left_out: dic
             row.peak_mib = _peak_mib(device)
             found[contestant] = errors(step.results(), truth)
             plain = plain_for(contestant)
-            require_equal(contestant, found[contestant], budget(contestant, None if plain is None else found[plain]))
+            allowed = budget(contestant, None if plain is None else found[plain])
+            require_equal(contestant, found[contestant], allowed)
             rows.append(row)
             if device == "cuda" and backend in CAPTURED:
                 try:
-                    rows.append(Row(step, capture(step), captured=True))
+                    replay = capture(step)
                 except RuntimeError as error:
                     left_out[f"{contestant.name} graph"] = " ".join(str(error).split())[:200]
+                    continue
+                replay()
+                require_equal(contestant, errors(step.results(), truth), allowed)
+                rows.append(Row(step, replay, captured=True))
     return rows
 
 

@@ -28,7 +28,7 @@ from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
 from dcrnn_fast.graph.messages import first_few
-from dcrnn_fast.model.build import build_model
+from dcrnn_fast.model.build import build_model, precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.training.checkpoint import Checkpoint, newest_good, read_good
 from dcrnn_fast.training.distributed import choose_device
@@ -274,7 +274,7 @@ def load(
         scaler=Scaler.from_state(state["scaler"]),
         precision=config.training.precision,
         about=about | {"backend": config.model.backend},
-        notes=found.notes,
+        notes=(*found.notes, *precision_notes(config)),
     )
 
 

@@ -9,7 +9,18 @@ import pytest
 import torch
 
 from bench import chart, compare, turns
-from bench.budget import OTHERS, PLAIN, SPLIT_LIMIT, TRUTH, Errors, budget, errors, plain_for, require_equal
+from bench.budget import (
+    OTHERS,
+    PLAIN,
+    SPLIT_LIMIT,
+    TF32X3_LIMIT,
+    TRUTH,
+    Errors,
+    budget,
+    errors,
+    plain_for,
+    require_equal,
+)
 from bench.contestants import Contestant, Step
 from bench.gemm import roofline
 from bench.reference import build_reference_supports, dual_random_walk_of_large_graph
@@ -85,6 +96,8 @@ def test_budgets() -> None:
     assert budget(Contestant("compile"), plain) == OTHERS["float32"]
     assert plain_for(Contestant("cpu", "bf16x3")) is None
     assert budget(Contestant("cpu", "bf16x3"), None) == Errors(SPLIT_LIMIT, SPLIT_LIMIT)
+    assert budget(Contestant("triton"), plain) == Errors(TF32X3_LIMIT, TF32X3_LIMIT)
+    assert budget(Contestant("cuda", "bf16"), plain).prediction < 1e-2
     assert set(PLAIN.values()) == {REFERENCE, Contestant("plain", "bf16")}
 
 

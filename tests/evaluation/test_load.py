@@ -32,6 +32,13 @@ def test_everything_is_in_the_checkpoint(city: SmallCity) -> None:
     assert weights_of(forecaster.model) == weights_of(city.model)
 
 
+def test_it_says_where_bf16x3_is_exact(city: SmallCity, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DCRNN_FAST_CPU", "generic")
+    assert dcrnn_fast.load(city.checkpoint, precision="fp32").notes == ()
+    (note,) = dcrnn_fast.load(city.checkpoint, precision="bf16x3").notes
+    assert note.startswith("precision bf16x3: products are exact float32 ones here, not split: ")
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
 def test_wrappers_names_are_stripped(tmp_path: Path, prefix: str) -> None:
     city = make_small_city(tmp_path, prefix=prefix)

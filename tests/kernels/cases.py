@@ -107,8 +107,8 @@ def make_seq2seq(case: Case, seed: int = 0) -> Seq2SeqInputs:
 
 
 MANUAL = 3
-"""``times`` for the hand-written PyTorch in float32: its weights' gradients are one product over all steps, and how that
-is summed is the BLAS's business (2.3 times PyTorch's error with MKL on an Intel processor, 2.6 with cuBLAS)"""
+"""``times`` for the hand-written PyTorch in float32: its weights' gradients are one product over all steps, summed as
+the BLAS likes (2.3 times PyTorch's error with MKL on an Intel processor, 2.6 with cuBLAS)"""
 
 
 def worst_error(got: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
