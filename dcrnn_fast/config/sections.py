@@ -182,7 +182,7 @@ class TrainingConfig:
     device: str = "auto"
     """auto: the GPU of this rank where there is one, else the CPU"""
     cuda_graphs: bool = False
-    """replay the step as CUDA graphs (fp32 or bf16); never captured on a GPU yet"""
+    """replay the step as CUDA graphs (fp32 or bf16)"""
     threads: int | None = None
     """CPU threads of one process; left out: cores / processes on this host"""
     seed: int = 0

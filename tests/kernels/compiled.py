@@ -40,7 +40,7 @@ def main() -> None:
     for name, why_not in module.cpu_units():
         print(f"{name}: lacking, {why_not}" if why_not else f"{name}: executed")
         if why_not and name == "amx":
-            print("  (executed on emulated AMX by the slow tests, not on hardware)")
+            print("  (here only emulated AMX, by the slow tests)")
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def test_the_shared_memory_is_what_the_sources_assert() -> None:
         assert int(asserted[1]) == cuda_runtime.SHARED_BYTES[dtype]
 
 
-def test_auto_never_takes_what_nobody_has_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_never_takes_what_is_taken_by_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for operator in (DCRNN_SEQ2SEQ, DCGRU_SEQUENCE, DIFFUSION_CONV):
         made = [replace(one, why_not=always, self_checked=False, device=None) for one in operator if one.name == "cuda"]
         assert choose("op", [*made, Implementation("manual", len, always)], "auto", torch.zeros(1)).name == "manual"
