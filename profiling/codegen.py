@@ -318,7 +318,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 INTRODUCTION = """# Machine code of the GPU kernels
 
-Every shipped configuration, compiled offline by {compiler}; none was run on a GPU yet. Written by
+Every shipped configuration, compiled offline by {compiler}. Run on a GPU: those of sm_90 that METR-LA's size
+takes in bf16, fp16 and tf32x3, on an H100 ([what was run](gpu.md#on-an-h100)); none of sm_80 and sm_100. Written by
 `python -m profiling.codegen --write docs/gpu-codegen.md`; `tests/kernels/test_triton_codegen.py` compiles them again
 and holds them to the budget: no spilled registers, shared memory that a block may have, tensor-core instructions,
 16-byte loads, no atomics on global memory.
@@ -326,7 +327,8 @@ and holds them to the budget: no spilled registers, shared memory that a block m
 A block owns 16 nodes times *batch rows*; *spills* are loads/stores of local memory; *blocks* is how many fit on a
 multiprocessor at once. *gates* also multiplies its input; *hoisted_gates* reads that product. In tf32x3 the two are
 separate launches (*convolve*, *hoisted_gates*). *hop* is one hop of a chained plan, *subtracting_hop* one that
-also subtracts an earlier panel. sm_100 is compiled for, not tuned.
+also subtracts an earlier panel. Block sizes were timed for sm_90 in bf16 and tf32x3, up to 64 units with a union in one
+chunk; the others are compiled for, not tuned.
 """
 
 
