@@ -56,14 +56,14 @@ def spread(x: Tensor, direction: Direction) -> Source:
     """Terms 1 .. M-1 of x (..., N, B, K): the tiles themselves, for kernels that diffuse, or (..., M-1, N, B, K)."""
     if direction.tiles is not None:
         return direction.tiles
-    N, B, K = x.shape[-3:]
+    T, (N, B, K) = prod(x.shape[:-3]), x.shape[-3:]
     Q = (direction.csr.row_start.shape[0] - 1) // N
     if direction.chain is not None:
         return chained(x, direction.chain, Q)
     if direction.dense_SN is not None:
         return torch.matmul(direction.dense_SN, x.reshape(*x.shape[:-3], N, B * K)).view(*x.shape[:-3], Q, N, B, K)
     y = x.new_empty(*x.shape[:-3], Q, N, B, K)
-    for step, out in zip(x.reshape(-1, N, B, K).unbind(0), y.view(-1, Q, N, B, K).unbind(0), strict=True):
+    for step, out in zip(x.reshape(T, N, B, K).unbind(0), y.view(T, Q, N, B, K).unbind(0), strict=True):
         gather(step, direction.csr, out, y_row=K, y_term=N * B * K, identity=False)
     return y
 

@@ -15,9 +15,12 @@ STEP = Case(B=2, P=1, F=2, N=6, C=1, O=1, H=3, L=1, M=3)
 CHUNKED = Case(B=1, P=1, F=1, N=19, C=1, O=1, H=2, L=1, M=3, density=0.9)
 # Blocks of columns that are full, as at 64 units, in all kernels; a second block of batch rows.
 FULL = Case(B=5, P=1, F=1, N=6, C=1, O=1, H=16, L=2, M=2)
+# No diffusion: no terms to gather.
+ALONE = Case(B=2, P=2, F=1, N=5, C=1, O=1, H=3, L=1, M=1)
 PLANS = {
     "dense": (STEP, "convolve_kernel"),
     "gather,inline": (STEP, "gather_kernel"),
+    "gather,hoist": (ALONE, "convolve_kernel"),
     "gemm": (STEP, "gather_kernel"),
     "tile,inline": (CHUNKED, "gates_kernel"),
     "tile,hoist": (FULL, "convolve_kernel"),
