@@ -5,12 +5,13 @@ import logging
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from triton.runtime.errors import OutOfResources
 
-from dcrnn_fast.kernels import diffusion_conv, selfcheck
+from dcrnn_fast.kernels import diffusion_conv, gpu, selfcheck
 from dcrnn_fast.kernels.diffusion_conv import function
 from dcrnn_fast.kernels.diffusion_conv.manual import diffusion_conv_manual
 from dcrnn_fast.kernels.diffusion_conv.specification import diffusion_conv_specification
@@ -145,6 +146,34 @@ def test_the_verdict_holds_for_what_it_was_made_with(install, monkeypatch) -> No
     torch.backends.cuda.matmul.fp32_precision = "tf32"
     assert checked_anew(), "tf32 is other arithmetic than tf32x3"
     assert not checked_anew()
+
+
+def test_on_a_gpu_it_holds_for_the_device_its_driver_and_torch(monkeypatch, tmp_path) -> None:
+    properties = SimpleNamespace(name="NVIDIA H100 80GB HBM3", major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+
+    def key() -> str:
+        return selfcheck._key("diffusion_conv", "triton", torch.device("cuda", 0), torch.bfloat16)
+
+    keys = [key()]
+    file = tmp_path / "version"
+    monkeypatch.setattr(selfcheck, "driver_version", lambda: gpu.driver_version(file))
+    for version in ("580.65.06", "580.82.07"):
+        file.write_text(f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}\nGCC version:  gcc\n")
+        keys.append(key())
+    properties.name = "NVIDIA H200"
+    keys.append(key())
+    monkeypatch.setattr(torch, "__version__", "9.9.9")
+    keys.append(key())
+    assert len(set(keys)) == 5
+    assert key() == keys[-1]
+
+
+def test_the_drivers_version_is_its_first_line(tmp_path: Path) -> None:
+    file = tmp_path / "version"
+    assert gpu.driver_version(file) is None
+    file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82.07 \nGCC version:  gcc\n")
+    assert gpu.driver_version(file) == "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82.07"
 
 
 def test_it_runs_where_no_gradient_is_recorded(install, caplog) -> None:
