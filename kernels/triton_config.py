@@ -71,8 +71,9 @@ _TABLE: dict[tuple[int, str], tuple[tuple[int, int], tuple[int, int]]] = {
     (90, "strict"): ((2, 4), (1, 4)),
     (100, "strict"): ((2, 4), (1, 4)),
 }
-# The gates' kernel has three accumulators where x is not hoisted, and on sm_100 only 128 registers for eight warps.
-_EXCEPTIONS = {
+# Instead of those, by kernel too; a third number: pipeline stages, where one stage spills.
+_EXCEPTIONS: dict[tuple[str, int, str, int], tuple[int, ...]] = {
+    # The kernel has three accumulators where x is not hoisted, and on sm_100 only 128 registers for eight warps.
     ("gates", 100, "low", 64): (2, 4),
     # Eight warps spill seven registers.
     ("gates_gradient", 100, "low", 64): (4, 4),
@@ -83,6 +84,18 @@ _EXCEPTIONS = {
     # Two rows spill where the layer below has few channels.
     ("candidate_gradient", 90, "tf32", 64): (1, 8),
     ("gates_gradient", 90, "tf32", 64): (1, 8),
+    ("candidate_gradient", 100, "tf32", 64): (1, 8),
+    # As above; and in one stage, one row spills ten registers where the union is in chunks.
+    ("gates_gradient", 100, "tf32", 64): (1, 8, 2),
+    # One stage spills two registers where the terms were diffused before.
+    ("convolve", 80, "low", 64): (2, 4, 2),
+    # Eight warps spill three registers.
+    ("hoisted_gates", 100, "low", 128): (1, 4),
+}
+# Instead of both where a union is in chunks.
+_IN_CHUNKS: dict[tuple[str, int, str, int], tuple[int, ...]] = {
+    # Two rows need 136 KiB of shared memory; one row of eight warps spills eight registers.
+    ("gates", 80, "tf32", 64): (1, 4),
 }
 
 
@@ -110,5 +123,6 @@ def lookup(kernel: str, arch: int, precision: str, width: int, chunked: bool = F
     timed = _TIMED.get((kernel, arch, precision))
     if timed is not None and column == 64 and not chunked:
         return timed
-    rows, warps = _EXCEPTIONS.get((kernel, arch, precision, column)) or _TABLE[arch, precision][column > 64]
-    return Config(rows, warps)
+    key = (kernel, arch, precision, column)
+    sizes = (_IN_CHUNKS if chunked else {}).get(key) or _EXCEPTIONS.get(key) or _TABLE[arch, precision][column > 64]
+    return Config(*sizes)
