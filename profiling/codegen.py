@@ -8,9 +8,10 @@ Shape legend: N nodes, B batch, C input channels, H units, M diffusion terms, U 
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from dcrnn_fast.kernels.diffusion_conv.triton_launch import chained, gather
 from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Chain, Csr, Direction, Hop, Source
 from dcrnn_fast.kernels.tiles import SIDE, TileGraph
 from dcrnn_fast.kernels.triton_config import assumed_architecture
+from dcrnn_fast.kernels.triton_plan import LARGEST_FUSED_WIDTH
 from dcrnn_fast.kernels.triton_runtime import Launch, honour_assembler, observed
 from profiling.codegen_cuda import cuda_section
 from profiling.sass import BLOCK_BYTES, Sass, blocks_per_multiprocessor, inspect_cubin
@@ -160,39 +162,32 @@ class Case:
 
 MULTIPLYING = ("gates", "hoisted_gates", "candidate", "candidate_gradient", "gates_gradient", "convolve")
 OTHERS = ("begin_gradient", "gather", "hop", "subtracting_hop", "head", "head_gradient")
-# Which kernels a shape says something new about.
-_TOLD_BY = {
-    "64 units, union in chunks": MULTIPLYING,
-    "64 units, 2 channels": ("gates", "candidate_gradient", "gates_gradient", "convolve"),
-    "128 units": MULTIPLYING,
-    "32 units": ("gates", "gates_gradient"),
-    "64 units, dense": ("gates", "candidate", "gates_gradient"),
-}
-# In float32 a layer of few channels is the hardest on registers; every model has two.
-_TOLD_IN_FLOAT32 = {
-    "64 units, 2 channels": ("candidate_gradient", "gates_gradient", "convolve"),
-    "64 units, 1 channel": ("candidate_gradient", "gates_gradient"),
-    "64 units, union in chunks": ("candidate", "gates_gradient"),
-}
+# The others depend on the width of a state alone, and run at any.
+WIDTHS = ("64 units", "128 units", "32 units")
 
 
 def shipped() -> list[Case]:
-    """Every configuration that is compiled: all arithmetics at 64 units, bf16 at the other shapes."""
-    cases = []
-    for arch in ARCHITECTURES:
-        for arithmetic in ("bf16", "tf32") if arch == 100 else DTYPES:
-            cases += [Case(arch, arithmetic, "64 units", kernel) for kernel in MULTIPLYING]
-        if arch != 100:
-            cases += [Case(arch, "bf16", "64 units", kernel) for kernel in OTHERS]
-            cases += [Case(arch, "bf16", shape, kernel) for shape, told in _TOLD_BY.items() for kernel in told]
-            cases += [
-                Case(arch, arithmetic, shape, kernel)
-                for arithmetic in ("tf32", "tf32x3")
-                for shape, told in _TOLD_IN_FLOAT32.items()
-                for kernel in told
-            ]
+    """Every configuration: the kernels that multiply in each shape that is fused, the others by width and dtype."""
+    return [
+        Case(arch, arithmetic, shape, kernel)
+        for arch, arithmetic, shape in product(ARCHITECTURES, DTYPES, SHAPES)
+        for kernel in (*MULTIPLYING, *OTHERS)
+        if _runs(arithmetic, shape, kernel)
+    ]
+
+
+def _runs(arithmetic: str, shape: str, kernel: str) -> bool:
+    if kernel in OTHERS:
+        # tf32 and tf32x3 have the same ones.
+        return shape in WIDTHS and arithmetic != "tf32x3"
     # In tf32x3 the gates' input is a launch of its own.
-    return [case for case in cases if (case.kernel, case.arithmetic) != ("gates", "tf32x3")]
+    fits = SHAPES[shape].units <= LARGEST_FUSED_WIDTH[precision_of(arithmetic)]
+    return fits and (kernel, arithmetic) != ("gates", "tf32x3")
+
+
+def precision_of(arithmetic: str) -> str:
+    """A plan's word for it."""
+    return arithmetic if DTYPES[arithmetic] == torch.float32 else "low"
 
 
 def launch_of(case: Case) -> Launch:
@@ -206,8 +201,7 @@ def _calls(arithmetic: str, shape: Shape) -> dict[str, Callable[[], None]]:
     """Each primitive of the fused table, called on tensors of two tiles."""
     N, B, C, H, M = 2 * SIDE, 64, shape.channels, shape.units, shape.terms
     dtype = DTYPES[arithmetic]
-    precision = arithmetic if dtype == torch.float32 else "low"
-    primitives = fused_primitives(precision)
+    primitives = fused_primitives(precision_of(arithmetic))
 
     def make(*size: int, of: torch.dtype = dtype) -> Tensor:
         return torch.zeros(*size, dtype=of)
@@ -310,6 +304,16 @@ HEADER = [
 ]  # fmt: skip
 
 
+def listed(rows: Mapping[Case, list[str]]) -> list[list[str]]:
+    """All rows, of fp16 those that differ from bf16 in more than the names."""
+    return [line for case, line in rows.items() if case.arithmetic != "fp16" or line != _in_fp16(rows, case)]
+
+
+def _in_fp16(rows: Mapping[Case, list[str]], case: Case) -> list[str]:
+    line = rows[replace(case, arithmetic="bf16")]
+    return [cell.replace("F32.BF16", "F32").replace("bf16", "fp16") for cell in line]
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Markdown."""
     lines = [HEADER, ["---"] * len(HEADER), *rows]
@@ -324,6 +328,10 @@ takes in bf16, fp16 and tf32x3, on an H100 ([what was run](gpu.md#on-an-h100)); 
 and holds them to the budget: no spilled registers, shared memory that a block may have, tensor-core instructions,
 16-byte loads, no atomics on global memory.
 
+{total} configurations were compiled: for sm_80, sm_90 and sm_100, in bf16, fp16, tf32 and tf32x3, every kernel that
+multiplies in each shape that is fused (128 units in bf16 and fp16 only), and the other kernels by width and dtype (tf32
+and tf32x3 have the same). {same} in fp16 have no row: they compile to all the numbers of their row in bf16.
+
 A block owns 16 nodes times *batch rows*; *spills* are loads/stores of local memory; *blocks* is how many fit on a
 multiprocessor at once. *gates* also multiplies its input; *hoisted_gates* reads that product. In tf32x3 the two are
 separate launches (*convolve*, *hoisted_gates*). *hop* is one hop of a chained plan, *subtracting_hop* one that
@@ -337,13 +345,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m profiling.codegen", description=__doc__.splitlines()[0])
     parser.add_argument("--write", type=Path, help="file to write; left out: print")
     options = parser.parse_args(argv)
-    rows, broken = [], []
+    rows, broken = {}, []
     for case in shipped():
         launch = launch_of(case)
         made = compile_launch(launch, case.arch)
-        rows.append(row(case, launch, made))
+        rows[case] = row(case, launch, made)
         broken += [f"{case}: {problem}" for problem in problems(case, made)]
-    text = INTRODUCTION.format(compiler=f"triton {triton.__version__}") + "\n" + table(rows) + "\n"
+    kept = listed(rows)
+    head = INTRODUCTION.format(compiler=f"triton {triton.__version__}", total=len(rows), same=len(rows) - len(kept))
+    text = head + "\n" + table(kept) + "\n"
     if options.write is None:
         print(text)
     else:
