@@ -99,8 +99,8 @@ _IN_CHUNKS: dict[tuple[str, int, str, int], tuple[int, ...]] = {
 }
 
 
-# Up to 64 channels where a union is one chunk: of 24 that were timed on an H100 (METR-LA's training step) the fastest
-# without spills. In chunks these spill.
+# Up to 64 channels where a union is one chunk: chosen by the times of 24 sizes on an H100 (METR-LA's training step,
+# bench/results/gpu_h100.txt), without spills. In chunks these spill.
 _TIMED = {
     ("gates", 90, "low"): Config(2, 4, 2),
     ("hoisted_gates", 90, "low"): Config(4, 4),

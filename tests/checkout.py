@@ -32,6 +32,13 @@ def run_python(folder: Path, *words: str, **variables: str) -> subprocess.Comple
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
 
 
+def run_here(*command: str, **variables: str) -> str:
+    """What a program prints, run in this checkout; fails with both of its outputs where it does."""
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
 def require_tool(name: str) -> None:
     """Skips where the program is not installed; fails there when CI=true."""
     if shutil.which(name) is None:

@@ -4,23 +4,16 @@ tests/emulation/amx.h (amx_traps.cpp). The units compiled against amx.h cannot s
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from dcrnn_fast.kernels.native import library
+from tests.checkout import ROOT, run_here
 from tests.kernels.compiled import require_library
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 FLAGS = ["-std=c++20", "-O1", "-mfma", "-Wall", "-Wextra", "-I."]
-
-
-def run(*command: str, **environment: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment})
-    assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-    return done.stdout
 
 
 @pytest.mark.slow
@@ -36,7 +29,7 @@ def test_the_machine_code_computes_what_the_emulated_units_do(tmp_path: Path) ->
         pytest.skip("this CPU has AMX: its instructions do not stop, and all tests run on them")
     for kind in ("", "emulated-amx"):
         folders = ("--build-lib", str(tmp_path / "lib" / kind), "--build-temp", str(tmp_path / (kind or "real")))
-        run(sys.executable, "setup.py", "build_ext", *folders, DCRNN_FAST_BUILD=kind, DCRNN_FAST_CUDA="0")
+        run_here(sys.executable, "setup.py", "build_ext", *folders, DCRNN_FAST_BUILD=kind, DCRNN_FAST_CUDA="0")
     real = sorted((tmp_path / "real" / "csrc" / "cpu").glob("*.o"))
     emulated = sorted((tmp_path / "emulated-amx" / "csrc" / "cpu").glob("*.o"))
     # Which of them this CPU runs is not asked.
@@ -48,8 +41,8 @@ def test_the_machine_code_computes_what_the_emulated_units_do(tmp_path: Path) ->
     ):
         program = tmp_path / name
         paths = [*(f"tests/emulation/{source}" for source in sources), *map(str, objects)]
-        run(os.environ.get("CXX", "c++"), *FLAGS, *paths, "-o", str(program))
-        said.append(run(str(program)))
+        run_here(os.environ.get("CXX", "c++"), *FLAGS, *paths, "-o", str(program))
+        said.append(run_here(str(program)))
     assert said[0].count(" ok\n") == 8, said[0]
     assert said[1] == said[0]
 

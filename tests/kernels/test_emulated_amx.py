@@ -10,21 +10,8 @@ from pathlib import Path
 import pytest
 
 from dcrnn_fast.kernels.native import library
+from tests.checkout import ROOT, run_here
 from tests.kernels.compiled import require_library
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-def run(*command: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *command],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )
-    assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-    return done.stdout
 
 
 @pytest.mark.slow
@@ -36,12 +23,11 @@ def test_the_operators_pass_on_emulated_amx(tmp_path: Path) -> None:
     if reason := dict(module.cpu_units())["avx512_bf16"]:
         pytest.skip(f"avx512_bf16, which AMX builds upon: {reason}")
     build = ("setup.py", "build_ext", "--build-lib", str(tmp_path / "lib"), "--build-temp", str(tmp_path / "objects"))
-    run(*build, DCRNN_FAST_BUILD="emulated-amx")
+    run_here(sys.executable, *build, DCRNN_FAST_BUILD="emulated-amx")
     tests = [str(path.relative_to(ROOT)) for path in sorted(Path(__file__).parent.glob("test_*_cpu.py"))]
     # The new library comes before the one in the source tree.
-    said = run(
-        "-m", "pytest", "-o", f"pythonpath={tmp_path / 'lib'} .", "-m", "not slow", "-k", "amx or bf16x3", *tests
-    )
+    words = ("-o", f"pythonpath={tmp_path / 'lib'} .", "-m", "not slow", "-k", "amx or bf16x3")
+    said = run_here(sys.executable, "-m", "pytest", *words, *tests, OMP_NUM_THREADS="1")
     assert "skipped" not in said, said
     passed = re.search(r"(\d+) passed", said)
     assert passed is not None, said
