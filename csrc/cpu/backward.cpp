@@ -279,9 +279,9 @@ template <class S>
 void backward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& batch, const S* prediction,
               Saved<S> saved, const Gradients<S>& gradients, const Threads& threads) {
     Model<S> model = given;
-    Arena terms_memory, transposed_memory;
-    model.terms = prepared(kernels, given.terms, terms_memory);
-    model.transposed = prepared(kernels, given.transposed, transposed_memory);
+    Prepared<S> held_terms, held_transposed;
+    model.terms = prepared(kernels, given.terms, held_terms);
+    model.transposed = prepared(kernels, given.transposed, held_transposed);
     const Sizes& s = model.sizes;
     const BackwardWeights<S> weights = pack_backward(model, kernels);
     const ForwardWeights<S> forward_weights =

@@ -47,8 +47,8 @@ void convolve(const Convolution<S>& op, const Kernels<S>& kernels, const S* x, S
     if (op.B == 0) return;
     const Sizes s = panel_sizes(op, op.C);
     const int64_t W = padded<S>(op.C), columns = padded<S>(op.O);
-    Arena stack_memory;
-    const Diffusion<S> terms = prepared(kernels, op.terms, stack_memory);
+    Prepared<S> held;
+    const Diffusion<S> terms = prepared(kernels, op.terms, held);
     Packed<S> weight;
     Accumulator<S>* bias = nullptr;
     const Arena packed = laid_out([&](Arena& arena) {
@@ -87,8 +87,8 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
     if (op.B == 0) return;
     const Sizes s = panel_sizes(op, op.O);
     const int64_t W = padded<S>(op.O), columns = padded<S>(op.C);
-    Arena stack_memory;
-    const Diffusion<S> transposed = prepared(kernels, op.transposed, stack_memory);
+    Prepared<S> held;
+    const Diffusion<S> transposed = prepared(kernels, op.transposed, held);
     Packed<S> weight;
     const Arena packed = laid_out([&](Arena& arena) {
         pack(arena, kernels, op.M * W, columns, weight, [&](int64_t k, S* row) {

@@ -74,8 +74,8 @@ template <class S>
 void forward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& batch, const Outputs<S>& outputs,
              Saved<S> saved, const Threads& threads) {
     Model<S> model = given;
-    Arena terms_memory;
-    model.terms = prepared(kernels, given.terms, terms_memory);
+    Prepared<S> held_terms;
+    model.terms = prepared(kernels, given.terms, held_terms);
     const Sizes& s = model.sizes;
     if (s.B == 0) return;
     const ForwardWeights<S> weights = pack_forward(model, kernels);

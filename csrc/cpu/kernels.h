@@ -74,9 +74,10 @@ struct Kernels {
     int64_t scratch_bytes;
 
     /// c = bias + sum over panels of panel * its rows of `packed`. `packed_depth` is the row count of `packed`, of
-    /// which the panels may use only the first. No bias: c starts from zero.
+    /// which the panels may use only the first. No bias: c starts from zero. `far`: panels lie beyond L2, so that rows
+    /// that come next are worth asking for.
     void (*gemm)(const Panel<S>* panels, int64_t count, const S* packed, int64_t packed_depth, const A* bias, A* c,
-                 int64_t c_stride, int64_t rows, int64_t columns, void* scratch);
+                 int64_t c_stride, int64_t rows, int64_t columns, bool far, void* scratch);
 
     /// c[l * rights + r] (left.depth x right.depth, dense rows of right.depth) += transpose(left[l]) * right[r], over
     /// `rows` rows (any number; nothing is read past them). Chunks of rows are fixed by the unit, so bits repeat.

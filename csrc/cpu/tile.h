@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "csrc/cpu/pack.h"
+#include "csrc/cpu/prepared.h"
 #include "csrc/cpu/scalar.h"
 
 namespace dcrnn {
@@ -15,26 +16,11 @@ namespace dcrnn {
 // Rows of one product before its epilogue, at most: 48 x 128 float32 results wait in L1.
 constexpr int64_t kRowBlock = 48;
 
+// Operands of a product that are larger lie beyond L2, which has 1 or 2 MiB.
+constexpr int64_t kFarBytes = int64_t{4} << 20;
+
 // Columns of a narrow input's panel, if steps enough are there.
 constexpr int64_t kNarrowWanted = 64;
-
-/// A stack with what the unit makes of it, which lies in `memory`.
-template <class S>
-SparseStack<S> prepared(const Kernels<S>& kernels, SparseStack<S> stack, Arena& memory) {
-    if (kernels.prepare_stack == nullptr || stack.operators == 0) return stack;
-    const int64_t bytes = kernels.prepared_bytes(stack);
-    memory = laid_out([&](Arena& arena) { stack.prepared = arena.take<char>(bytes); });
-    kernels.prepare_stack(stack, const_cast<void*>(stack.prepared));
-    return stack;
-}
-
-/// The same for whichever of a diffusion's ways the unit takes.
-template <class S>
-Diffusion<S> prepared(const Kernels<S>& kernels, Diffusion<S> diffusion, Arena& memory) {
-    if (kernels.diffuse_step == nullptr) diffusion.count = diffusion.temporaries = 0;
-    if (diffusion.count == 0) diffusion.operators = prepared(kernels, diffusion.operators, memory);
-    return diffusion;
-}
 
 /// Elements of a tile, from the shapes alone: the bits of the weights' gradients depend on it.
 inline int64_t tile_elements(const Sizes& s) {
@@ -169,6 +155,9 @@ class Tile {
     /// wide.
     template <class Epilogue>
     void multiply(const Packed<S>& b, const A* bias, const Epilogue& epilogue) {
+        int64_t depth = 0;
+        for (const Panel<S>& panel : panels) depth += panel.depth;
+        const bool far = rows() * depth * static_cast<int64_t>(sizeof(S)) > kFarBytes;
         divide_rows([&](auto& member, int64_t first, int64_t last) {
             auto& here = member.panels;
             here.resize(panels.size());
@@ -177,7 +166,7 @@ class Tile {
                 for (size_t p = 0; p < panels.size(); ++p)
                     here[p] = {panels[p].data + row * panels[p].stride, panels[p].stride, panels[p].depth};
                 kernels.gemm(here.data(), here.size(), b.data, b.depth, bias, member.product, b.columns, count,
-                             b.columns, member.scratch);
+                             b.columns, far, member.scratch);
                 epilogue(member.product, row, count);
             }
         });

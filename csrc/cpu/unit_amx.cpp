@@ -29,9 +29,10 @@ constexpr int64_t kPackedBlock = kChunk * kColumns;
 DCRNN_INLINE int64_t up(int64_t a, int64_t unit) { return (a + unit - 1) / unit * unit; }
 
 // 32 rows x 32 columns, or with Rows = 16 the first tile row only. Past the last row it computes as kRowSlack allows.
+// `ask`: for the 32 rows behind these, before they are read the first time.
 template <int Rows>
 DCRNN_INLINE void gemm_tiles(const Panel<bf16>* panels, int64_t count, int64_t row, const bf16* b, const float* bias,
-                             float* c, int64_t c_stride) {
+                             float* c, int64_t c_stride, bool ask) {
     if (bias != nullptr) {
         // Without a stride every row of the tile is the bias.
         DCRNN_LOAD_TILE(0, bias, 0);
@@ -52,6 +53,7 @@ DCRNN_INLINE void gemm_tiles(const Panel<bf16>* panels, int64_t count, int64_t r
         const int64_t stride = panels[p].stride;
         const bf16* a = panels[p].data + row * stride;
         for (int64_t k = 0; k < panels[p].depth; k += kTileDepth, b += kTileDepth * kBlock) {
+            if (ask) prefetch_block(a + 2 * kTileRows * stride + k, stride, 2 * kTileRows, kTileDepth);
             DCRNN_LOAD_TILE(6, b, 4 * kBlock);
             DCRNN_LOAD_TILE(7, b + 2 * kTileColumns, 4 * kBlock);
             DCRNN_LOAD_TILE(4, a + k, 2 * stride);
@@ -73,16 +75,16 @@ DCRNN_INLINE void gemm_tiles(const Panel<bf16>* panels, int64_t count, int64_t r
 }
 
 void gemm_in_tiles(const Panel<bf16>* panels, int64_t count, const bf16* packed, int64_t packed_depth,
-                   const float* bias, float* c, int64_t c_stride, int64_t rows, int64_t columns, void*) {
+                   const float* bias, float* c, int64_t c_stride, int64_t rows, int64_t columns, bool far, void*) {
     for (int64_t row = 0; row < rows; row += 2 * kTileRows)
         for (int64_t j = 0; j < columns; j += kBlock) {
             const bf16* b = packed + j * packed_depth;
             const float* bias_here = bias ? bias + j : nullptr;
             float* to = c + row * c_stride + j;
             if (rows - row > kTileRows)
-                gemm_tiles<32>(panels, count, row, b, bias_here, to, c_stride);
+                gemm_tiles<32>(panels, count, row, b, bias_here, to, c_stride, far && j == 0);
             else
-                gemm_tiles<16>(panels, count, row, b, bias_here, to, c_stride);
+                gemm_tiles<16>(panels, count, row, b, bias_here, to, c_stride, far && j == 0);
         }
 }
 

@@ -203,7 +203,7 @@ int64_t split_left(const Panel<float>* panels, int64_t count, int64_t row, int64
 
 template <class Of>
 void gemm(const Panel<float>* panels, int64_t count, const float* packed, int64_t packed_depth, const float* bias,
-          float* c, int64_t c_stride, int64_t rows, int64_t columns, void* scratch) {
+          float* c, int64_t c_stride, int64_t rows, int64_t columns, bool, void* scratch) {
     auto* left = static_cast<bf16*>(scratch);
     auto* tail = left + kLeftNumbers;
     const auto* made = reinterpret_cast<const bf16*>(packed);

@@ -1,122 +1,164 @@
-// Diffusion in tiles: the stacked operators cut into dense blocks of 16 x 32, those with only zeros left out. Included
-// by the AMX unit inside its anonymous namespace.
+// Diffusion in tiles: every 16 rows of the stacked operators as dense blocks of 32 of the columns that they have.
+// Included by the AMX unit inside its anonymous namespace.
 
 // A block costs its unit as much as this many entries of the sparse way: 16 cycles of each of four products and their
 // five loads, against some five cycles for an entry (64 columns; measured on Emerald Rapids). A graph in a good order
 // has 20 to 90 in a block.
 constexpr int64_t kEntriesWorthATile = 16;
-// Columns that are marked while blocks are counted: 32 * 8 bits * 4 KiB.
-constexpr int64_t kMostNodes = int64_t{1} << 20;
-
-// What prepare_stack leaves: tiles of rows and columns in the order, or the blocks of unit_bf16_diffuse.h.
+// What prepare_stack leaves: the nodes that each 16 rows in the order (a block row) read, and tiles whose columns are
+// these; or the blocks of unit_bf16_diffuse.h.
 struct alignas(64) TiledStack {
     Order order;
-    const int64_t* start;   // of block row r of operator m: m * block_rows + r; null: sparse blocks follow
-    const int32_t* column;  // of each tile, in tiles
-    const bf16* values;     // 16 x 32 of each tile
+    const int64_t* read_start;  // of block row r, a multiple of 32; null: sparse blocks follow
+    const int32_t* read;        // nodes; of the last 32 of a block row some may be missing: -1
+    const int64_t* start;       // of the tiles of block row r and operator m: r * operators + m
+    const int32_t* column;      // the first one of each tile, among its block row's reads
+    const bf16* values;         // 16 x 32 of each tile
 };
 
-// Visits the block columns that block row r of operator m has, from left to right; returns how many.
+int64_t block_rows(int64_t nodes) { return up(nodes, kTileRows) / kTileRows; }
+int64_t entries_of(const SparseStack<bf16>& stack) { return stack.row_start[stack.operators * stack.nodes]; }
+
+// How many tiles are worth it.
+int64_t most_tiles(const SparseStack<bf16>& stack) { return entries_of(stack) / kEntriesWorthATile; }
+
+// The arrays of a TiledStack in a piece of memory, and two more that are used while they are filled.
+struct TileArrays {
+    bf16* values = nullptr;
+    int64_t *read_start = nullptr, *start = nullptr;
+    int32_t *read = nullptr, *column = nullptr;
+    int32_t* place = nullptr;   // of a node among the reads; between block rows -1
+    int32_t* others = nullptr;  // room for nodes; between operators -1
+    int64_t bytes;
+
+    // No memory: only the bytes are counted.
+    TileArrays(const SparseStack<bf16>& stack, char* memory) : bytes(0) {
+        const int64_t rows = block_rows(stack.nodes), tiles = most_tiles(stack);
+        const auto take = [&](auto*& array, int64_t count) {
+            if (memory != nullptr) array = reinterpret_cast<decltype(array + 0)>(memory + bytes);
+            bytes += up(count * static_cast<int64_t>(sizeof *array), 64);
+        };
+        take(values, tiles * kTileRows * kTileDepth);
+        take(read_start, rows + 1);
+        take(start, rows * stack.operators + 1);
+        take(read, entries_of(stack) + rows * kTileDepth);
+        take(column, tiles);
+        take(place, stack.nodes);
+        take(others, stack.nodes);
+    }
+};
+
+// visit(row of the tile, node, value) for the entries that operator m has in block row r.
 template <class Visit>
-int64_t visit_tiles(const SparseStack<bf16>& stack, const Order& order, int64_t m, int64_t r, const Visit& visit) {
-    uint64_t present[kMostNodes / kTileDepth / 64];
-    const int64_t words = up(up(stack.nodes, kTileDepth) / kTileDepth, 64) / 64;
-    for (int64_t word = 0; word < words; ++word) present[word] = 0;
+DCRNN_INLINE void each_entry(const SparseStack<bf16>& stack, const Order& order, int64_t m, int64_t r,
+                             const Visit& visit) {
     for (int64_t i = r * kTileRows; i < smaller((r + 1) * kTileRows, stack.nodes); ++i) {
         const int32_t* row_start = stack.row_start + m * stack.nodes + order.node[i];
-        for (int64_t e = row_start[0]; e < row_start[1]; ++e) {
-            const int64_t column = order.place[stack.column[e]] / kTileDepth;
-            present[column / 64] |= uint64_t{1} << column % 64;
-        }
+        for (int64_t e = row_start[0]; e < row_start[1]; ++e) visit(i % kTileRows, stack.column[e], stack.value[e]);
     }
-    int64_t count = 0;
-    for (int64_t word = 0; word < words; ++word)
-        for (uint64_t left = present[word]; left != 0; left &= left - 1, ++count)
-            visit(count, word * 64 + __builtin_ctzll(left));
-    return count;
 }
 
-int64_t count_tiles(const SparseStack<bf16>& stack, const Order& order) {
+// The nodes that block row r reads; returns how many. What the first operator reads comes first, among it and behind it
+// what the second one reads, and so on: the columns of each lie in few tiles.
+int64_t find_reads(const SparseStack<bf16>& stack, const Order& order, int64_t r, const TileArrays& to, int32_t* read) {
     int64_t count = 0;
     for (int64_t m = 0; m < stack.operators; ++m)
-        for (int64_t r = 0; r < up(stack.nodes, kTileRows) / kTileRows; ++r)
-            count += visit_tiles(stack, order, m, r, [](int64_t, int64_t) {});
+        each_entry(stack, order, m, r, [&](int64_t, int32_t node, float) {
+            if (to.place[node] < 0) to.place[node] = 0, read[count++] = node;
+        });
+    for (int64_t m = stack.operators - 1; m >= 0; --m) {
+        each_entry(stack, order, m, r, [&](int64_t, int32_t node, float) { to.place[node] = 1; });
+        int64_t first = 0, rest = 0;
+        for (int64_t i = 0; i < count; ++i) {
+            const int32_t node = read[i];
+            (to.place[node] == 1 ? read[first++] : to.others[rest++]) = node;
+            to.place[node] = 0;
+        }
+        for (int64_t i = 0; i < rest; ++i) read[first + i] = to.others[i], to.others[i] = -1;
+    }
+    for (int64_t i = 0; i < count; ++i) to.place[read[i]] = static_cast<int32_t>(i);
     return count;
 }
 
-// Whether a stack that takes so many tiles has entries enough on them.
-bool worth_it(const SparseStack<bf16>& stack, int64_t tiles) {
-    return stack.row_start[stack.operators * stack.nodes] >= kEntriesWorthATile * tiles;
+// False: more tiles than are worth it.
+bool fill_tiles(const SparseStack<bf16>& stack, const Order& order, const TileArrays& to) {
+    const int64_t most = most_tiles(stack);
+    for (int64_t n = 0; n < stack.nodes; ++n) to.place[n] = to.others[n] = -1;
+    int64_t tiles = 0, reads = 0;
+    for (int64_t r = 0; r < block_rows(stack.nodes); ++r) {
+        to.read_start[r] = reads;
+        const int64_t count = find_reads(stack, order, r, to, to.read + reads);
+        int32_t* tile_of = to.others;  // of every 32 columns
+        for (int64_t m = 0; m < stack.operators; ++m) {
+            const int64_t first = to.start[r * stack.operators + m] = tiles;
+            bool room = true;
+            each_entry(stack, order, m, r, [&](int64_t i, int32_t node, float value) {
+                const int32_t column = to.place[node] % kTileDepth, block = to.place[node] / kTileDepth;
+                if (tile_of[block] < 0 && tiles == most) room = false;
+                if (!room) return;
+                if (tile_of[block] < 0) {
+                    bf16* empty = to.values + tiles * kTileRows * kTileDepth;
+                    for (int64_t k = 0; k < kTileRows * kTileDepth; k += 32)
+                        _mm512_storeu_si512(empty + k, _mm512_setzero_si512());
+                    to.column[tiles] = block * kTileDepth;
+                    tile_of[block] = static_cast<int32_t>(tiles++);
+                }
+                bf16& sum = to.values[(tile_of[block] * kTileRows + i) * kTileDepth + column];
+                sum.bits = static_cast<uint16_t>(rounded(widened(sum.bits) + value));
+            });
+            if (!room) return false;
+            for (int64_t t = first; t < tiles; ++t) tile_of[to.column[t] / kTileDepth] = -1;
+        }
+        for (int64_t i = 0; i < count; ++i) to.place[to.read[reads + i]] = -1;
+        for (int64_t i = count; i < up(count, kTileDepth); ++i) to.read[reads + i] = -1;
+        reads += up(count, kTileDepth);
+    }
+    to.read_start[block_rows(stack.nodes)] = reads;
+    to.start[block_rows(stack.nodes) * stack.operators] = tiles;
+    return true;
 }
 
-int64_t start_bytes(const SparseStack<bf16>& stack) {
-    return up((stack.operators * (up(stack.nodes, kTileRows) / kTileRows) + 1) * 8, 64);
+// Enough for either, before the order.
+int64_t body_bytes(const SparseStack<bf16>& stack) {
+    const int64_t tiles = TileArrays(stack, nullptr).bytes, blocks = blocks_bytes(stack);
+    return tiles > blocks ? tiles : blocks;
 }
 
-// Enough for either; as many tiles as are worth it for these entries.
 int64_t prepared_bytes(const SparseStack<bf16>& stack) {
-    const int64_t tiles = stack.row_start[stack.operators * stack.nodes] / kEntriesWorthATile;
-    const int64_t tiled = start_bytes(stack) + up(tiles * 4, 64) + tiles * kTileRows * kTileDepth * 2;
-    const int64_t blocks = blocks_bytes(stack);
-    return sizeof(TiledStack) + order_bytes(stack.nodes) + (tiled > blocks ? tiled : blocks);
+    return sizeof(TiledStack) + body_bytes(stack) + order_bytes(stack.nodes);
 }
 
 void prepare_stack(const SparseStack<bf16>& stack, void* memory) {
     auto* prepared = static_cast<TiledStack*>(memory);
-    auto* rest = reinterpret_cast<char*>(prepared + 1);
-    const Order order = find_order(stack, rest);
-    rest += order_bytes(stack.nodes);
-    const int64_t tiles = stack.nodes > kMostNodes ? -1 : count_tiles(stack, order);
-    if (tiles < 0 || !worth_it(stack, tiles)) {
-        *prepared = {order, nullptr, nullptr, nullptr};
-        return prepare_blocks(stack, rest);
+    auto* body = reinterpret_cast<char*>(prepared + 1);
+    const Order order = find_order(stack, body + body_bytes(stack), body);
+    const TileArrays arrays(stack, body);
+    if (fill_tiles(stack, order, arrays)) {
+        *prepared = {order, arrays.read_start, arrays.read, arrays.start, arrays.column, arrays.values};
+        return;
     }
-    auto* start = reinterpret_cast<int64_t*>(rest);
-    auto* columns = reinterpret_cast<int32_t*>(rest + start_bytes(stack));
-    auto* values = reinterpret_cast<bf16*>(rest + start_bytes(stack) + up(tiles * 4, 64));
-    *prepared = {order, start, columns, values};
-    const int64_t block_rows = up(stack.nodes, kTileRows) / kTileRows;
-    start[0] = 0;
-    for (int64_t m = 0; m < stack.operators; ++m)
-        for (int64_t r = 0; r < block_rows; ++r, ++start) {
-            int32_t* here = columns + start[0];
-            const int64_t count = visit_tiles(
-                stack, order, m, r, [here](int64_t at, int64_t column) { here[at] = static_cast<int32_t>(column); });
-            start[1] = start[0] + count;
-            bf16* tile = values + start[0] * kTileRows * kTileDepth;
-            for (int64_t i = 0; i < count * kTileRows * kTileDepth; i += 32)
-                _mm512_storeu_si512(tile + i, _mm512_setzero_si512());
-            for (int64_t i = r * kTileRows; i < smaller((r + 1) * kTileRows, stack.nodes); ++i) {
-                const int32_t* row_start = stack.row_start + m * stack.nodes + order.node[i];
-                int64_t at = 0;
-                for (int64_t e = row_start[0]; e < row_start[1]; ++e) {
-                    const int32_t place = order.place[stack.column[e]], column = place / kTileDepth;
-                    while (here[at] > column) --at;
-                    while (here[at] < column) ++at;
-                    bf16& value = tile[(at * kTileRows + i % kTileRows) * kTileDepth + place % kTileDepth];
-                    value.bits = static_cast<uint16_t>(rounded(widened(value.bits) + stack.value[e]));
-                }
-            }
-        }
+    *prepared = {order, nullptr, nullptr, nullptr, nullptr, nullptr};
+    prepare_blocks(stack, order, body);
 }
 
-// Interleaved rows, then one row of results in float32.
+// Interleaved rows, as many as a block row reads at most; then one row of results in float32.
 int64_t interleaved_bytes(int64_t nodes, int64_t width) { return up(nodes, kTileDepth) * width * 2; }
 int64_t diffuse_scratch_bytes(int64_t nodes, int64_t width) {
     return interleaved_bytes(nodes, width) + kTileRows * 64 * 4;
 }
 
-// Columns [0, 16 * Tiles) of one block row of one operator.
+// Columns [0, 16 * Tiles) of one block row of one operator, whose tiles are [first, last). x: what the block row reads.
 template <int Tiles>
-void diffuse_block_row(const TiledStack& stack, int64_t block_row, const bf16* x, int64_t width, float* sums) {
+void diffuse_block_row(const TiledStack& stack, int64_t first, int64_t last, const bf16* x, int64_t width,
+                       float* sums) {
     _tile_zero(0);
     _tile_zero(1);
     if (Tiles == 4) {
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (int64_t t = stack.start[block_row]; t < stack.start[block_row + 1]; ++t) {
-        const bf16* b = x + stack.column[t] * kTileDepth * width;
+    for (int64_t t = first; t < last; ++t) {
+        const bf16* b = x + stack.column[t] * width;
         DCRNN_LOAD_TILE(4, stack.values + t * kTileRows * kTileDepth, 64);
         DCRNN_LOAD_TILE(5, b, 4 * width);
         _tile_dpbf16ps(0, 4, 5);
@@ -141,30 +183,28 @@ void diffuse_in_tiles(const SparseStack<bf16>& stack, const bf16* x, int64_t wid
                       int64_t first, int64_t last, void* scratch) {
     const auto& tiled = *static_cast<const TiledStack*>(stack.prepared);
     auto* paired = static_cast<bf16*>(scratch);
-    gather_pairs(x, width, tiled.order, stack.nodes, paired);
-    if (tiled.start == nullptr) {
-        const auto* rest = reinterpret_cast<const char*>(&tiled + 1) + order_bytes(stack.nodes);
-        return diffuse_by_blocks(*reinterpret_cast<const BlockStack*>(rest), paired, width, out, out_panel, first,
-                                 last);
+    if (tiled.read_start == nullptr) {
+        gather_pairs(x, width, tiled.order.node, stack.nodes, paired);
+        const auto& blocks = *reinterpret_cast<const BlockStack*>(&tiled + 1);
+        return diffuse_by_blocks(blocks, paired, width, out, out_panel, first, last);
     }
-    const int64_t numbers = up(stack.nodes, 2) * width;
-    for (int64_t i = numbers; i < up(stack.nodes, kTileDepth) * width; i += 32)
-        _mm512_storeu_si512(paired + i, _mm512_setzero_si512());
     auto* sums = reinterpret_cast<float*>(static_cast<char*>(scratch) + interleaved_bytes(stack.nodes, width));
-    const int64_t block_rows = up(stack.nodes, kTileRows) / kTileRows;
-    // Term after term of the same nodes: their neighbours are much the same. A block row belongs to the range that its
-    // first node is in.
-    for (int64_t r = 0; r < block_rows; ++r) {
+    // Term after term of the same nodes: they read much the same. A block row belongs to the range that its first node
+    // is in.
+    for (int64_t r = 0; r < block_rows(stack.nodes); ++r) {
         const int32_t* node = tiled.order.node + r * kTileRows;
         if (node[0] < first || node[0] >= last) continue;
         const int64_t rows = smaller(kTileRows, stack.nodes - r * kTileRows);
-        for (int64_t m = 0; m < stack.operators; ++m)
+        const int64_t reads = tiled.read_start[r];
+        gather_pairs(x, width, tiled.read + reads, tiled.read_start[r + 1] - reads, paired);
+        for (int64_t m = 0; m < stack.operators; ++m) {
+            const int64_t* tiles = tiled.start + r * stack.operators + m;
             for (int64_t j = 0; j < width; j += 64) {
                 const int64_t columns = smaller(64, width - j);
                 if (columns == 64)
-                    diffuse_block_row<4>(tiled, m * block_rows + r, paired + 2 * j, width, sums);
+                    diffuse_block_row<4>(tiled, tiles[0], tiles[1], paired + 2 * j, width, sums);
                 else
-                    diffuse_block_row<2>(tiled, m * block_rows + r, paired + 2 * j, width, sums);
+                    diffuse_block_row<2>(tiled, tiles[0], tiles[1], paired + 2 * j, width, sums);
                 for (int64_t i = 0; i < rows; ++i)
                     for (int64_t k = 0; k < columns; k += 32) {
                         const float* from = sums + i * 64 + k;
@@ -172,5 +212,6 @@ void diffuse_in_tiles(const SparseStack<bf16>& stack, const bf16* x, int64_t wid
                                   _mm512_loadu_ps(from + 16));
                     }
             }
+        }
     }
 }

@@ -48,9 +48,10 @@ DCRNN_INLINE void add_products(__m512 (&sum)[R][NV], const bf16* a, int64_t a_ro
     }
 }
 
+// `ask`: for the rows of the next tile, before they are read the first time.
 template <int NV>
 void gemm_block(const Panel<bf16>* panels, int64_t count, const bf16* packed, const float* bias, float* c,
-                int64_t c_stride, int64_t rows) {
+                int64_t c_stride, int64_t rows, bool ask) {
     // The last tile reads and writes past the last row, as far as kRowSlack allows.
     for (int64_t row = 0; row < rows; row += kRows) {
         __m512 sum[kRows][NV];
@@ -59,6 +60,7 @@ void gemm_block(const Panel<bf16>* panels, int64_t count, const bf16* packed, co
         const bf16* b = packed;
         for (int64_t p = 0; p < count; ++p) {
             const Panel<bf16>& a = panels[p];
+            if (ask) prefetch_block(a.data + (row + kRows) * a.stride, a.stride, kRows, a.depth);
             add_products<kRows, NV>(sum, a.data + row * a.stride, a.stride, 2, a.depth, b);
             b += a.depth * NV * 16;
         }
@@ -68,14 +70,14 @@ void gemm_block(const Panel<bf16>* panels, int64_t count, const bf16* packed, co
 }
 
 void gemm_of_pairs(const Panel<bf16>* panels, int64_t count, const bf16* packed, int64_t packed_depth,
-                   const float* bias, float* c, int64_t c_stride, int64_t rows, int64_t columns, void*) {
+                   const float* bias, float* c, int64_t c_stride, int64_t rows, int64_t columns, bool far, void*) {
     for (int64_t j = 0; j < columns; j += kBlock) {
         const bf16* b = packed + j * packed_depth;
         const float* bias_here = bias ? bias + j : nullptr;
         if (columns - j >= kBlock)
-            gemm_block<4>(panels, count, b, bias_here, c + j, c_stride, rows);
+            gemm_block<4>(panels, count, b, bias_here, c + j, c_stride, rows, far && j == 0);
         else
-            gemm_block<2>(panels, count, b, bias_here, c + j, c_stride, rows);
+            gemm_block<2>(panels, count, b, bias_here, c + j, c_stride, rows, far && j == 0);
     }
 }
 
@@ -147,8 +149,15 @@ void diffuse_of_pairs(const SparseStack<bf16>& stack, const bf16* x, int64_t wid
                       int64_t first, int64_t last, void* scratch) {
     const auto& prepared = *static_cast<const BlockStack*>(stack.prepared);
     auto* pairs = static_cast<bf16*>(scratch);
-    gather_pairs(x, width, prepared.order, stack.nodes, pairs);
+    gather_pairs(x, width, prepared.order.node, stack.nodes, pairs);
     diffuse_by_blocks(prepared, pairs, width, out, out_panel, first, last);
+}
+
+int64_t prepared_bytes(const SparseStack<bf16>& stack) { return blocks_bytes(stack) + order_bytes(stack.nodes); }
+
+void prepare_stack(const SparseStack<bf16>& stack, void* memory) {
+    char* end = static_cast<char*>(memory) + blocks_bytes(stack);
+    prepare_blocks(stack, find_order(stack, end, memory), memory);
 }
 
 int64_t diffuse_scratch_bytes(int64_t nodes, int64_t width) { return (nodes + 1) / 2 * 2 * width * 2; }
@@ -163,8 +172,8 @@ constinit const Kernels<bf16> kAvx512DotBf16 = [] {
     kernels.gemm = gemm_of_pairs;
     kernels.weight_gradients = weight_gradients_of_pairs;
     kernels.diffuse = diffuse_of_pairs;
-    kernels.prepared_bytes = blocks_bytes;
-    kernels.prepare_stack = prepare_blocks;
+    kernels.prepared_bytes = prepared_bytes;
+    kernels.prepare_stack = prepare_stack;
     kernels.diffuse_scratch_bytes = diffuse_scratch_bytes;
     return kernels;
 }();

@@ -1,8 +1,8 @@
 // Diffusion by dot products. Each unit includes this file inside an anonymous namespace. No include guard: it is meant
 // to be included once by each unit.
 
-// Nodes in the order of a breadth-first walk over the first operator, neighbours of few entries first (Cuthill, McKee
-// 1969): nodes that stand side by side have much the same neighbours. place[n] is where node n stands.
+// Nodes in an order in which those that read much the same rows of x, over all operators, stand side by side. place[n]
+// is where node n stands.
 struct Order {
     int32_t* node;
     int32_t* place;
@@ -10,51 +10,85 @@ struct Order {
 
 inline int64_t order_bytes(int64_t nodes) { return (2 * nodes * 4 + 63) / 64 * 64; }
 
-inline Order find_order(const SparseStack<bf16>& stack, void* memory) {
+// Nodes of one group: the depth of an AMX tile.
+constexpr int32_t kGroup = 32;
+// What more nodes read than this brings none of them together; all nodes may read a hub, and each group would visit
+// all.
+constexpr int32_t kMostReaders = 256;
+
+inline int64_t order_scratch_bytes(const SparseStack<bf16>& stack) {
+    const int64_t columns = stack.operators * stack.nodes;
+    return 4 * (stack.row_start[columns] + 2 * columns + 1 + 3 * stack.nodes);
+}
+
+// Groups grow greedily: the next node is the one that adds the fewest reads to its group's. A new group begins with the
+// node that shares the most reads with the group before.
+inline Order find_order(const SparseStack<bf16>& stack, void* memory, void* scratch) {
     const auto nodes = static_cast<int32_t>(stack.nodes);
-    const int32_t* row = stack.row_start;
+    const int64_t columns = stack.operators * stack.nodes;
+    const int32_t entries = stack.row_start[columns];
     const Order order{static_cast<int32_t*>(memory), static_cast<int32_t*>(memory) + nodes};
-    int32_t first = 0;
-    for (int32_t n = 0; n < nodes; ++n) {
-        order.place[n] = -1;
-        if (row[n + 1] - row[n] < row[first + 1] - row[first]) first = n;
-    }
-    int32_t end = 0, seed = 0;
+    auto* readers = static_cast<int32_t*>(scratch);  // nodes that read column c of operator m: from m * nodes + c
+    int32_t* reader_start = readers + entries;
+    int32_t* group_of = reader_start + columns + 1;  // the last group that reads a column
+    int32_t* length = group_of + columns;            // a node's entries in all operators
+    int32_t* shared = length + nodes;                // of them, those that the group reads too
+    int32_t* near = shared + nodes;                  // nodes without a place that share something
+    for (int64_t c = 0; c < columns; ++c) reader_start[c] = 0, group_of[c] = -1;
+    for (int32_t n = 0; n < nodes; ++n) length[n] = shared[n] = 0, order.place[n] = -1;
+    const auto each_entry = [&](int32_t n, const auto& visit) __attribute__((always_inline)) {
+        for (int64_t m = 0; m < stack.operators; ++m)
+            for (int32_t e = stack.row_start[m * nodes + n]; e < stack.row_start[m * nodes + n + 1]; ++e)
+                visit(m * nodes + stack.column[e]);
+    };
+    for (int32_t n = 0; n < nodes; ++n) each_entry(n, [&](int64_t c) { ++length[n], ++reader_start[c]; });
+    for (int64_t c = 1; c < columns; ++c) reader_start[c] += reader_start[c - 1];
+    reader_start[columns] = entries;
+    // Until now each was the end of its column.
+    for (int32_t n = nodes - 1; n >= 0; --n) each_entry(n, [&](int64_t c) { readers[--reader_start[c]] = n; });
+    int32_t near_count = 0, unplaced = 0;
     for (int32_t at = 0; at < nodes; ++at) {
-        if (at == end) {
-            // Everything that can be reached has been: the next part of the graph begins.
-            while (end > 0 && order.place[seed] >= 0) ++seed;
-            order.node[end] = end > 0 ? seed : first;
-            order.place[order.node[end]] = end;
-            ++end;
+        const bool new_group = at % kGroup == 0;
+        int32_t best = -1, kept = 0;
+        for (int32_t i = 0; i < near_count; ++i) {
+            const int32_t n = near[i];
+            if (order.place[n] >= 0) continue;
+            near[kept++] = n;
+            const int32_t more = best < 0 ? 1 : shared[n] - shared[best];
+            const int32_t fewer_new = best < 0 ? 1 : (length[best] - shared[best]) - (length[n] - shared[n]);
+            if (new_group ? more > 0 : fewer_new > 0 || (fewer_new == 0 && more > 0)) best = n;
         }
-        const int32_t here = order.node[at], new_ones = end;
-        for (int32_t e = row[here]; e < row[here + 1]; ++e) {
-            const int32_t next = stack.column[e], length = row[next + 1] - row[next];
-            if (order.place[next] >= 0) continue;
-            order.place[next] = 0;
-            int32_t slot = end++;
-            for (; slot > new_ones; --slot) {
-                const int32_t before = order.node[slot - 1];
-                if (row[before + 1] - row[before] <= length) break;
-                order.node[slot] = before;
-            }
-            order.node[slot] = next;
+        near_count = kept;
+        if (best < 0) {
+            while (order.place[unplaced] >= 0) ++unplaced;
+            best = unplaced;
         }
-        for (int32_t i = new_ones; i < end; ++i) order.place[order.node[i]] = i;
+        if (new_group) {
+            for (int32_t i = 0; i < near_count; ++i) shared[near[i]] = 0;
+            near_count = 0;
+        }
+        order.node[at] = best;
+        order.place[best] = at;
+        each_entry(best, [&](int64_t c) {
+            if (group_of[c] == at / kGroup) return;
+            group_of[c] = at / kGroup;
+            if (reader_start[c + 1] - reader_start[c] > kMostReaders) return;
+            for (int32_t e = reader_start[c]; e < reader_start[c + 1]; ++e)
+                if (order.place[readers[e]] < 0 && shared[readers[e]]++ == 0) near[near_count++] = readers[e];
+        });
     }
     return order;
 }
 
-// Rows of x in the order, as pairs: pair p is 2 * width numbers. A missing last row counts as zeros.
-inline void gather_pairs(const bf16* x, int64_t width, const Order& order, int64_t nodes, bf16* to) {
-    for (int64_t i = 0; i < nodes; i += 2, to += 2 * width) {
-        const bf16* first = x + order.node[i] * width;
-        const bf16* second = i + 1 < nodes ? x + order.node[i + 1] * width : nullptr;
+// Rows of x as pairs: pair p is 2 * width numbers. What is missing (-1, or behind the last) counts as zeros.
+inline void gather_pairs(const bf16* x, int64_t width, const int32_t* node, int64_t count, bf16* to) {
+    for (int64_t i = 0; i < count; i += 2, to += 2 * width) {
+        const bf16* first = node[i] < 0 ? nullptr : x + node[i] * width;
+        const bf16* second = i + 1 == count || node[i + 1] < 0 ? nullptr : x + node[i + 1] * width;
         for (int64_t j = 0; j < width; j += 32) {
             __m512i low, high;
-            interleave(_mm512_loadu_si512(first + j), second ? _mm512_loadu_si512(second + j) : _mm512_setzero_si512(),
-                       low, high);
+            interleave(first ? _mm512_loadu_si512(first + j) : _mm512_setzero_si512(),
+                       second ? _mm512_loadu_si512(second + j) : _mm512_setzero_si512(), low, high);
             _mm512_storeu_si512(to + 2 * j, low);
             _mm512_storeu_si512(to + 2 * j + 32, high);
         }
@@ -83,11 +117,14 @@ struct BlockStack {
 // Pairs of rows of one window: those of 256 nodes of a graph with four operators.
 constexpr int64_t kWindow = 512;
 
+// The order is found in the same memory before.
 inline int64_t blocks_bytes(const SparseStack<bf16>& stack) {
     const int64_t pairs = (stack.nodes + 1) / 2, rows = stack.operators * pairs;
     const int64_t entries = stack.row_start[stack.operators * stack.nodes];
-    return sizeof(BlockStack) + order_bytes(stack.nodes) + pairs * 4 + (rows + kWindow) * sizeof(BlockRow) +
-           entries * sizeof(Block) + 64;
+    const int64_t blocks =
+        sizeof(BlockStack) + pairs * 4 + (rows + kWindow) * sizeof(BlockRow) + entries * sizeof(Block);
+    const int64_t order = order_scratch_bytes(stack);
+    return ((blocks > order ? blocks : order) + 63) / 64 * 64;
 }
 
 // The blocks of a pair of rows; returns how many. `slot` of every pair of columns is -1 before and after.
@@ -113,12 +150,10 @@ inline int32_t make_blocks(const SparseStack<bf16>& stack, const Order& order, c
     return count;
 }
 
-inline void prepare_blocks(const SparseStack<bf16>& stack, void* memory) {
+inline void prepare_blocks(const SparseStack<bf16>& stack, const Order& order, void* memory) {
     auto* prepared = static_cast<BlockStack*>(memory);
-    auto* rest = reinterpret_cast<char*>(prepared + 1);
-    const Order order = find_order(stack, rest);
     const int64_t pairs = (stack.nodes + 1) / 2, rows = stack.operators * pairs;
-    auto* row = reinterpret_cast<BlockRow*>(rest + order_bytes(stack.nodes));
+    auto* row = reinterpret_cast<BlockRow*>(prepared + 1);
     auto* window = row + rows;
     auto* blocks = reinterpret_cast<Block*>(window + kWindow);
     auto* slot = reinterpret_cast<int32_t*>(blocks + stack.row_start[stack.operators * stack.nodes]);

@@ -114,10 +114,18 @@ void widen_block(const bf16* from, int64_t stride, int64_t rows, int64_t width, 
         for (int64_t j = 0; j < width; j += V::kWidth) V::store(to + j, V::load(from + j));
 }
 
+// Asks for rows that are read next.
+template <class S>
+DCRNN_INLINE void prefetch_block(const S* from, int64_t stride, int64_t rows, int64_t columns) {
+    for (int64_t i = 0; i < rows; ++i, from += stride)
+        for (int64_t j = 0; j < columns; j += 64 / static_cast<int64_t>(sizeof(S))) __builtin_prefetch(from + j);
+}
+
 // c = bias + sum of panels * packed for all rows that are given.
 template <class V, class S>
 void gemm(const Panel<S>* panels, int64_t count, const S* packed, int64_t packed_depth, const typename V::Scalar* bias,
-          typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t columns, [[maybe_unused]] void* scratch) {
+          typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t columns, [[maybe_unused]] bool far,
+          [[maybe_unused]] void* scratch) {
     constexpr int64_t kBlock = V::kBlockVectors * V::kWidth;
     const int64_t rows_at_once = kNarrow<S> ? kWidenedRows : rows;
     for (int64_t i = 0; i < rows; i += rows_at_once, c += rows_at_once * c_stride) {
@@ -139,6 +147,14 @@ void gemm(const Panel<S>* panels, int64_t count, const S* packed, int64_t packed
                         block<V, false>(vectors, wide_a, depth, depth, wide_b, width, c + j, c_stride, height, onto,
                                         bias_here);
                     } else {
+                        if (far && j == 0) {
+                            // What the first block of columns brings, the others find in L2.
+                            if (k + kDepth < panels[p].depth)
+                                prefetch_block(a + kDepth, panels[p].stride, height, kDepth);
+                            else if (p + 1 < count)
+                                prefetch_block(panels[p + 1].data + i * panels[p + 1].stride, panels[p + 1].stride,
+                                               height, kDepth);
+                        }
                         block<V, false>(vectors, a, panels[p].stride, depth, b, width, c + j, c_stride, height, onto,
                                         bias_here);
                     }

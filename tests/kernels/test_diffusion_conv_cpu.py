@@ -1,10 +1,14 @@
 """The diffusion convolution in the compiled CPU kernels, against the specification and float64."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels import diffusion_conv
+from dcrnn_fast.kernels import DiffusionTerms, diffusion_conv
 from tests.kernels.cases import SHAPES, Case, assert_within_budget, make_terms
 from tests.kernels.compiled import UNITS, require_library, use_unit
 
@@ -44,6 +48,50 @@ def test_low_precision_within_the_error_budget(case: Case, unit: str, monkeypatc
     assert_within_budget(results(case, torch.float32, "cpu"), results(case, torch.float32, "specification"), truth)
     got = [tensor.bfloat16() for tensor in results(case, torch.float32, "cpu", autocast=True)]
     assert_within_budget(got, results(case, torch.float32, "specification", autocast=True), truth)
+
+
+GRAPHS = 6
+"""more than what is made of them is kept for"""
+
+
+def convolved(terms: DiffusionTerms, case: Case) -> list[Tensor]:
+    x_BNC, weight_IO, bias_O = tensors = leaves(case, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        y_BNO = diffusion_conv(x_BNC, terms, weight_IO, bias_O, backend="cpu")
+    y_BNO.float().square().sum().backward()
+    return [y_BNO.detach(), *(tensor.grad for tensor in tensors if tensor.grad is not None)]
+
+
+@pytest.mark.parametrize("unit", ["avx512_bf16", "amx"])
+def test_what_is_kept_of_a_graph_serves_that_graph_alone(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_unit(unit, monkeypatch)
+    case = Case(B=2, N=40, C=8, H=8, M=3, density=0.3)
+    graphs = [make_terms(case, torch.float32, seed) for seed in range(GRAPHS)]
+    first = [convolved(terms, case) for terms in graphs]
+    with ThreadPoolExecutor(4) as pool:
+        again = list(pool.map(lambda terms: convolved(terms, case), graphs * 8))
+    for got, expected in zip(again, first * 8, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+    # The same arrays with another number, forth and back.
+    terms = graphs[-1]
+    for values in (terms.value, terms.value_t):
+        number = values[0].item()
+        for change, same in ((1.0, False), (0.0, True)):
+            values[0] = number + change
+            now = convolved(terms, case)
+            assert all(torch.equal(a, b) for a, b in zip(now, first[-1], strict=True)) is same
+
+
+@pytest.mark.timeout(20)
+def test_a_hub_that_all_nodes_read_does_not_take_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_unit("avx512_bf16", monkeypatch)
+    N = 300_000
+    star = sp.csr_array((np.ones(N), (np.arange(N), np.zeros(N, int))), shape=(N, N))
+    terms = DiffusionTerms.from_operators([sp.csr_array(sp.eye_array(N)), star])
+    x_BNC = torch.arange(N).remainder(100).float()[None, :, None] + 3
+    with torch.autocast("cpu", torch.bfloat16):
+        y_BNO = diffusion_conv(x_BNC, terms, torch.tensor([[0.0], [1.0]]), torch.zeros(1), backend="cpu")
+    assert (y_BNO == 3).all()
 
 
 def test_gradcheck_and_opcheck() -> None:

@@ -1,0 +1,89 @@
+// What a unit makes of a graph's operators, kept from call to call.
+#pragma once
+
+#include <cstring>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "csrc/cpu/memory.h"
+#include "csrc/cpu/problem.h"
+
+namespace dcrnn {
+
+/// A stack and what kernels.prepare_stack made of it. It holds copies of the arrays, to know the stack again.
+template <class S>
+class PreparedStack {
+  public:
+    PreparedStack(const Kernels<S>& kernels, const SparseStack<S>& stack)
+        : kernels_(&kernels),
+          nodes_(stack.nodes),
+          operators_(stack.operators),
+          row_start_(stack.row_start, stack.row_start + stack.operators * stack.nodes + 1),
+          column_(stack.column, stack.column + row_start_.back()),
+          value_(stack.value, stack.value + row_start_.back()),
+          memory_(kernels.prepared_bytes(stack)),
+          start_(memory_.template take<char>(0)) {
+        kernels.prepare_stack(stack, start_);
+    }
+
+    const void* get() const { return start_; }
+
+    bool is_of(const Kernels<S>& kernels, const SparseStack<S>& stack) const {
+        return kernels_ == &kernels && nodes_ == stack.nodes && operators_ == stack.operators &&
+               same(row_start_, stack.row_start) && same(column_, stack.column) && same(value_, stack.value);
+    }
+
+  private:
+    template <class T>
+    static bool same(const std::vector<T>& mine, const T* theirs) {
+        return mine.empty() || std::memcmp(mine.data(), theirs, mine.size() * sizeof(T)) == 0;
+    }
+
+    const Kernels<S>* kernels_;
+    int64_t nodes_, operators_;
+    std::vector<int32_t> row_start_, column_;
+    std::vector<Accumulator<S>> value_;
+    Arena memory_;
+    char* start_;
+};
+
+template <class S>
+using Prepared = std::shared_ptr<const PreparedStack<S>>;
+
+/// The stack's own, or one that an earlier call made of the same numbers. Two graphs' operators and their transposes
+/// are kept, each up to kMostKeptBytes.
+template <class S>
+Prepared<S> prepare(const Kernels<S>& kernels, const SparseStack<S>& stack) {
+    constexpr size_t kKept = 4;
+    constexpr int64_t kMostKeptBytes = int64_t{256} << 20;
+    static std::mutex mutex;
+    static std::list<Prepared<S>> kept;  // the last used first
+    // Whoever does not get in at once does without: a child forked while another thread was inside never would.
+    if (std::unique_lock lock(mutex, std::try_to_lock); lock) {
+        for (auto it = kept.begin(); it != kept.end(); ++it)
+            if ((*it)->is_of(kernels, stack)) {
+                kept.splice(kept.begin(), kept, it);
+                return kept.front();
+            }
+    }
+    const auto made = std::make_shared<const PreparedStack<S>>(kernels, stack);
+    if (std::unique_lock lock(mutex, std::try_to_lock); lock && kernels.prepared_bytes(stack) <= kMostKeptBytes) {
+        kept.push_front(made);
+        if (kept.size() > kKept) kept.pop_back();
+    }
+    return made;
+}
+
+/// The same for whichever of a diffusion's ways the unit takes, which then reads it as long as `held` lives.
+template <class S>
+Diffusion<S> prepared(const Kernels<S>& kernels, Diffusion<S> diffusion, Prepared<S>& held) {
+    if (kernels.diffuse_step == nullptr) diffusion.count = diffusion.temporaries = 0;
+    if (diffusion.count > 0 || kernels.prepare_stack == nullptr || diffusion.operators.operators == 0) return diffusion;
+    held = prepare(kernels, diffusion.operators);
+    diffusion.operators.prepared = held->get();
+    return diffusion;
+}
+
+}  // namespace dcrnn
