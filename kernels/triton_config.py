@@ -14,12 +14,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Config:
-    """Batch rows of a tile, warps of a block, pipeline stages; ``columns``: most output columns of one block."""
+    """Batch rows of a tile, warps of a block, pipeline stages; ``columns``: most output columns of one block,
+    ``input_columns``: least columns of an input's gradient in tf32 products, where narrower ones spill registers."""
 
     batch_rows: int
     warps: int
     stages: int = 1
     columns: int = 64
+    input_columns: int = 32
 
 
 _assumed: list[int] = []
@@ -47,10 +49,12 @@ def architecture(x: Tensor) -> int:
     return max(arch for arch in (80, 90, 100) if arch <= 10 * major + minor)
 
 
-def config(kernel: str, x: Tensor, precision: str, width: int, chunked: bool = False) -> Config:
-    """Block sizes of ``kernel`` for tensors like ``x`` whose widest row has ``width`` channels; ``chunked``: a union of
-    neighbours is more than one chunk."""
-    return lookup(kernel, architecture(x), precision, width, chunked)
+def config(
+    kernel: str, x: Tensor, precision: str, channels: int, units: int, *, fused: bool = True, chunked: bool = False
+) -> Config:
+    """Block sizes of ``kernel`` for tensors like ``x``, ``channels`` of input and ``units`` of output; ``fused``: the
+    kernel diffuses; ``chunked``: a union of neighbours is more than one chunk."""
+    return lookup(kernel, architecture(x), precision, channels, units, fused=fused, chunked=chunked)
 
 
 # (batch rows, warps) of a block by (architecture, arithmetic), for channels up to 64 and up to 128. More rows read the
@@ -92,10 +96,24 @@ _EXCEPTIONS: dict[tuple[str, int, str, int], tuple[int, ...]] = {
     # Eight warps spill three registers.
     ("hoisted_gates", 100, "low", 128): (1, 4),
 }
-# Instead of both where a union is in chunks.
-_IN_CHUNKS: dict[tuple[str, int, str, int], tuple[int, ...]] = {
+# Instead of both where a union is in chunks; 16: up to 64 units, and up to 16 channels.
+_IN_CHUNKS = {
     # Two rows need 136 KiB of shared memory; one row of eight warps spills eight registers.
-    ("gates", 80, "tf32", 64): (1, 4),
+    ("gates", 80, "tf32", 64): Config(1, 4),
+    # Each of the next ones spills in the sizes above (up to 13 stores), most of them with few channels only.
+    ("convolve", 80, "tf32", 64): Config(1, 4),
+    ("convolve", 80, "tf32x3", 16): Config(2, 8),
+    ("gates_gradient", 80, "low", 64): Config(1, 8),
+    # No size holds 32 columns.
+    ("gates_gradient", 80, "tf32x3", 64): Config(1, 8, input_columns=64),
+    ("candidate_gradient", 100, "low", 64): Config(4, 4),
+    ("gates_gradient", 90, "low", 128): Config(1, 4),
+    ("gates_gradient", 100, "low", 128): Config(1, 4),
+}
+# Instead of all others where the terms were diffused before.
+_DIFFUSED_BEFORE = {
+    # Two stages spill a register with one channel.
+    ("gates", 90, "low", 16): Config(2, 4),
 }
 
 
@@ -117,12 +135,14 @@ _TIMED = {
 }
 
 
-def lookup(kernel: str, arch: int, precision: str, width: int, chunked: bool = False) -> Config:
+def lookup(
+    kernel: str, arch: int, precision: str, channels: int, units: int, *, fused: bool = True, chunked: bool = False
+) -> Config:
     """The table's entry; ``precision`` is a plan's: low, tf32, tf32x3 or strict."""
-    column = 64 if width <= 64 else 128
-    timed = _TIMED.get((kernel, arch, precision))
-    if timed is not None and column == 64 and not chunked:
-        return timed
-    key = (kernel, arch, precision, column)
-    sizes = (_IN_CHUNKS if chunked else {}).get(key) or _EXCEPTIONS.get(key) or _TABLE[arch, precision][column > 64]
-    return Config(*sizes)
+    width = 64 if max(channels, units) <= 64 else 128
+    key = (kernel, arch, precision)
+    special = _IN_CHUNKS if chunked else {} if fused else _DIFFUSED_BEFORE
+    few = special.get((*key, 16)) if width == 64 and channels <= 16 else None
+    timed = _TIMED.get(key) if width == 64 and not chunked else None
+    sizes = _EXCEPTIONS.get((*key, width)) or _TABLE[arch, precision][width > 64]
+    return few or special.get((*key, width)) or timed or Config(*sizes)

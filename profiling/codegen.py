@@ -144,6 +144,11 @@ SHAPES = {
     "128 units": WIDE,
     "32 units": NARROW,
     "64 units, dense": DENSE,
+    "64 units, 2 channels, union in chunks": replace(FIRST_LAYER, slots=CHUNKED.slots),
+    "64 units, 1 channel, union in chunks": replace(DECODER, slots=CHUNKED.slots),
+    "128 units, union in chunks": replace(WIDE, slots=CHUNKED.slots),
+    "64 units, 2 channels, dense": replace(FIRST_LAYER, diffusion=DENSE.diffusion),
+    "64 units, 1 channel, dense": replace(DECODER, diffusion=DENSE.diffusion),
 }
 
 
@@ -331,9 +336,10 @@ and holds them to the budget: no spilled registers, shared memory that a block m
 {total} configurations were compiled: for sm_80, sm_90 and sm_100, in bf16, fp16, tf32 and tf32x3, every kernel that
 multiplies in each shape that is fused (128 units in bf16 and fp16 only), and the other kernels by width and dtype (tf32
 and tf32x3 have the same). {same} in fp16 have no row: they compile to all the numbers of their row in bf16.
-Combinations of two shapes (few channels, 32 or 128 units, with chunks or dense) are not in the table. Of 155 that were
-tried, eleven spill, ten loads at most but for one with 12: the gradients with chunks and 1 or 2 channels or 128 units,
-*convolve* in float32 with chunks and 1 or 2 channels on sm_80, and on sm_90 the dense *gates* with 1 channel.
+Not in the table: 32 units with chunks, dense or with few channels, and 128 units dense or with few channels. Of 534 of
+those that were tried, 47 spill: 38 of 128 units with 1 or 2 channels (the gradients, by up to 390 loads, and *convolve*
+on sm_90 where dense), nine of 32 units with chunks (by 50 loads at most). 14 have no 16-byte loads: *convolve* of 32
+units with 1 or 2 channels where dense.
 
 A block owns 16 nodes times *batch rows*; *spills* are loads/stores of local memory; *blocks* is how many fit on a
 multiprocessor at once. *gates* also multiplies its input; *hoisted_gates* reads that product. In tf32x3 the two are

@@ -247,14 +247,14 @@ def _launch(
     N, B, H = like_NBH.shape
     M = arguments["WH"].shape[0]
     input_MCG = arguments.get("WX")
+    C = H if input_MCG is None else input_MCG.shape[1]
+    graph, how = source_arguments(source, like_NBH)
+    chosen = config(rule, like_NBH, precision, C, H, fused=how["FUSED"], chunked=how["MORE"])
     of_input = {}
     if input_MCG is not None:
-        of_input = {"C": input_MCG.shape[1], "BC": block(input_MCG.shape[1])}
+        of_input = {"C": C, "BC": block(C)}
         if rule.endswith("gradient") and precision in ("tf32", "tf32x3"):
-            # Narrower than 32 columns, the input's gradient in tf32 products spills registers.
-            of_input["BC"] = max(of_input["BC"], 32)
-    graph, how = source_arguments(source, like_NBH)
-    chosen = config(rule, like_NBH, precision, max(of_input.get("C", 1), H), chunked=how["MORE"])
+            of_input["BC"] = max(of_input["BC"], chosen.input_columns)
     launch(
         kernel,
         (triton.cdiv(N, SIDE), triton.cdiv(B, chosen.batch_rows)),

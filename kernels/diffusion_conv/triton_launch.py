@@ -182,7 +182,7 @@ def convolve(
     T, N, B, C = x_TNBC.shape
     M, _, O = weight_MCO.shape  # noqa: E741
     arguments, constants = source_arguments(source, x_TNBC)
-    chosen = config("convolve", x_TNBC, precision, max(C, O // parts), chunked=constants["MORE"])
+    chosen = config("convolve", x_TNBC, precision, C, O // parts, fused=constants["FUSED"], chunked=constants["MORE"])
     part = O // parts if parts == 3 else min(O, chosen.columns)
     groups = 1 if parts == 3 else triton.cdiv(O, part)
     launch(
