@@ -6,7 +6,7 @@ registers, tensor-core instructions, 16-byte loads. Only those of ``_TIMED`` wer
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,13 +15,13 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Config:
     """Batch rows of a tile, warps of a block, pipeline stages; ``columns``: most output columns of one block,
-    ``input_columns``: least columns of an input's gradient in tf32 products, where narrower ones spill registers."""
+    ``input_columns``: least columns of an input's gradient."""
 
     batch_rows: int
     warps: int
     stages: int = 1
     columns: int = 64
-    input_columns: int = 32
+    input_columns: int = 16
 
 
 _assumed: list[int] = []
@@ -93,6 +93,8 @@ _EXCEPTIONS: dict[tuple[str, int, str, int], tuple[int, ...]] = {
     ("gates_gradient", 100, "tf32", 64): (1, 8, 2),
     # One stage spills two registers where the terms were diffused before.
     ("convolve", 80, "low", 64): (2, 4, 2),
+    # Eight warps spill a register with one channel.
+    ("gates_gradient", 80, "low", 128): (1, 4),
     # Eight warps spill three registers.
     ("hoisted_gates", 100, "low", 128): (1, 4),
 }
@@ -104,7 +106,7 @@ _IN_CHUNKS = {
     ("convolve", 80, "tf32", 64): Config(1, 4),
     ("convolve", 80, "tf32x3", 16): Config(2, 8),
     ("gates_gradient", 80, "low", 64): Config(1, 8),
-    # No size holds 32 columns.
+    # No size holds fewer columns.
     ("gates_gradient", 80, "tf32x3", 64): Config(1, 8, input_columns=64),
     ("candidate_gradient", 100, "low", 64): Config(4, 4),
     ("gates_gradient", 90, "low", 128): Config(1, 4),
@@ -115,6 +117,8 @@ _DIFFUSED_BEFORE = {
     # Two stages spill a register with one channel.
     ("gates", 90, "low", 16): Config(2, 4),
 }
+# Least columns of an input's gradient by (arithmetic, width), else 16: narrower ones spill registers.
+_INPUT_COLUMNS = {("low", 128): 64, ("tf32", 64): 32, ("tf32x3", 64): 32}
 
 
 # Up to 64 channels where a union is one chunk: chosen by the times of 24 sizes on an H100 (METR-LA's training step,
@@ -145,4 +149,5 @@ def lookup(
     few = special.get((*key, 16)) if width == 64 and channels <= 16 else None
     timed = _TIMED.get(key) if width == 64 and not chunked else None
     sizes = _EXCEPTIONS.get((*key, width)) or _TABLE[arch, precision][width > 64]
-    return few or special.get((*key, width)) or timed or Config(*sizes)
+    found = few or special.get((*key, width)) or timed or Config(*sizes)
+    return replace(found, input_columns=max(found.input_columns, _INPUT_COLUMNS.get((precision, width), 16)))

@@ -147,6 +147,8 @@ SHAPES = {
     "64 units, 2 channels, union in chunks": replace(FIRST_LAYER, slots=CHUNKED.slots),
     "64 units, 1 channel, union in chunks": replace(DECODER, slots=CHUNKED.slots),
     "128 units, union in chunks": replace(WIDE, slots=CHUNKED.slots),
+    "128 units, 2 channels": replace(WIDE, channels=2),
+    "128 units, 1 channel": replace(WIDE, channels=1),
     "64 units, 2 channels, dense": replace(FIRST_LAYER, diffusion=DENSE.diffusion),
     "64 units, 1 channel, dense": replace(DECODER, diffusion=DENSE.diffusion),
 }
@@ -336,10 +338,10 @@ and holds them to the budget: no spilled registers, shared memory that a block m
 {total} configurations were compiled: for sm_80, sm_90 and sm_100, in bf16, fp16, tf32 and tf32x3, every kernel that
 multiplies in each shape that is fused (128 units in bf16 and fp16 only), and the other kernels by width and dtype (tf32
 and tf32x3 have the same). {same} in fp16 have no row: they compile to all the numbers of their row in bf16.
-Not in the table: 32 units with chunks, dense or with few channels, and 128 units dense or with few channels. Of 534 of
-those that were tried, 47 spill: 38 of 128 units with 1 or 2 channels (the gradients, by up to 390 loads, and *convolve*
-on sm_90 where dense), nine of 32 units with chunks (by 50 loads at most). 14 have no 16-byte loads: *convolve* of 32
-units with 1 or 2 channels where dense.
+Not in the table: 32 units with chunks, dense or with few channels, 128 units dense, and 128 units with few channels
+where in chunks or dense. Of 498 of those that were tried, eleven spill: nine of 32 units with chunks (by 50 loads at
+most), and by two loads *convolve* of 128 units with 1 or 2 channels on sm_90 where dense. 14 have no 16-byte loads:
+*convolve* of 32 units with 1 or 2 channels where dense.
 
 A block owns 16 nodes times *batch rows*; *spills* are loads/stores of local memory; *blocks* is how many fit on a
 multiprocessor at once. *gates* also multiplies its input; *hoisted_gates* reads that product. In tf32x3 the two are

@@ -253,7 +253,7 @@ def _launch(
     of_input = {}
     if input_MCG is not None:
         of_input = {"C": C, "BC": block(C)}
-        if rule.endswith("gradient") and precision in ("tf32", "tf32x3"):
+        if rule.endswith("gradient"):
             of_input["BC"] = max(of_input["BC"], chosen.input_columns)
     launch(
         kernel,
