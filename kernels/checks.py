@@ -52,15 +52,20 @@ def require_precision(op: str, precision: str, dtype: torch.dtype) -> bool:
     return precision == "bf16x3"
 
 
-def require_saving(op: str, backend: str, save: str) -> int:
-    """``segment_length`` of save; raises NotImplementedError where a backward may come and the backend keeps all."""
+def require_saving(op: str, backend: str, save: str) -> dict[str, int]:
+    """The backend's option ``segment``, for save; none for PyTorch's backends, which keep everything.
+
+    Raises NotImplementedError where a backward may come, and those are asked to keep less.
+    """
     segment = segment_length(op, save)
-    if segment != SAVE_ALL and backend != "cpu" and torch.is_grad_enabled():
+    if backend not in ("manual", "specification"):
+        return {"segment": segment}
+    if segment != SAVE_ALL and torch.is_grad_enabled():
         raise NotImplementedError(
-            f"{op}: save={save!r} needs the cpu backend, which can compute again what it did not keep; {backend} keeps "
-            'everything: use save="all"'
+            f"{op}: save={save!r} needs the cpu, triton or cuda backend, which can compute again what it did not keep; "
+            f'{backend} keeps everything: use save="all"'
         )
-    return segment
+    return {}
 
 
 def require_layers(op: str, name: str, layers: Sequence[CellWeights], channels: int, terms: DiffusionTerms) -> int:

@@ -1,5 +1,7 @@
 """What a forward of the recurrent operators keeps for its backward: all of h, r, u, c, or states to start again from.
 
+``save`` is SAVE_NOTHING, SAVE_ALL, or K: the steps of a segment.
+
 Shape legend: B batch, N nodes, H units, L layers, W = H padded to a multiple of 16 (of 32 in bfloat16).
 """
 
@@ -15,7 +17,7 @@ def gradient_wanted(*differentiable: Tensor) -> bool:
 
 
 def segment_length(op: str, save: str) -> int:
-    """The compiled kernels' number for ``save``: SAVE_ALL, or the steps after which states are kept.
+    """The kernels' number for ``save``: SAVE_ALL, or the steps after which states are kept.
 
     Raises:
         ValueError: neither "all", "h" nor "segments:K" with K of at least 1.
@@ -26,6 +28,28 @@ def segment_length(op: str, save: str) -> int:
     if length == save or not (length.isascii() and length.isdecimal()) or int(length) < 1:
         raise ValueError(f'{op}: save must be "all", "h" or "segments:K" with K of at least 1, got {save!r}')
     return int(length)
+
+
+def segment_steps(save: int, steps: int) -> int:
+    """Steps of a segment: all of them where none is computed again."""
+    return min(save, steps) if save > 0 else steps
+
+
+def segment_of(save: int, steps: int, t: int) -> tuple[int, int]:
+    """The segment that step t is in: its first step, and the one after its last."""
+    length = segment_steps(save, steps)
+    first = t // length * length
+    return first, min(first + length, steps)
+
+
+def kept_steps(save: int, *runs: int) -> list[int]:
+    """For each of the ``runs``, which follow each other, the number of its steps whose h is kept for the GPU backends.
+
+    Where segments are computed again, those are the last steps of all segments but the very last.
+    """
+    if save <= 0:
+        return [steps if save == SAVE_ALL else 0 for steps in runs]
+    return [(steps - 1) // save + (run < len(runs) - 1) for run, steps in enumerate(runs)]
 
 
 def saved_numbers(segment: int, steps: int, dtype: torch.dtype, batch: int, nodes: int, units: int, layers: int) -> int:

@@ -288,6 +288,7 @@ def gradient_to_tiles(grad_BTNC: Tensor, graph: GpuGraph) -> Tensor:
     return grad_TNBC
 
 
-def from_tiles(x_TNBC: Tensor, graph: GpuGraph) -> Tensor:
-    """(B, T, N, C), contiguous."""
-    return x_TNBC.index_select(1, graph.position_N).permute(2, 0, 1, 3).contiguous()
+def from_tiles(x_TNBC: Tensor, graph: GpuGraph, out: Tensor | None = None) -> Tensor:
+    """(B, T, N, C), contiguous, or written into ``out``."""
+    x_BTNC = x_TNBC.index_select(1, graph.position_N).permute(2, 0, 1, 3)
+    return x_BTNC.contiguous() if out is None else out.copy_(x_BTNC)

@@ -57,8 +57,9 @@ def dcgru_sequence(
         initial_LBNH: the states before the first step, in x's dtype; left out: zeros.
         backend: "auto", or one to insist on.
         save: what the forward keeps for the backward. "all": h, r, u and c of every step; "h": the states alone, a
-            quarter of that; "segments:K": the states after every K-th step. The rest is computed again, to the same
-            bits. Others than "all" need the ``cpu`` backend.
+            quarter of that; "segments:K": the states after every K-th step. The backward computes the rest again, to
+            the same bits; on a GPU, weights' gradients are summed in another order (and predictions are the same to
+            the bit but where PyTorch multiplies). ``manual`` and ``specification`` know "all" alone.
         precision: "exact", or "bf16x3": float32 products are made of three to six bfloat16 ones where the CPU has AMX
             (max error at most 1e-5 of max value; elsewhere exact, and ``dcrnn_fast.explain`` says so).
 
@@ -81,9 +82,10 @@ def dcgru_sequence(
     require_shape("dcgru_sequence", "initial", initial_LBNH, (len(layers), B, N, H))
     chosen = choose("dcgru_sequence", IMPLEMENTATIONS, backend, x_BTNC)
     low = autocast_dtype(x_BTNC)
-    segment = require_saving("dcgru_sequence", chosen.name, save)
+    options = require_saving("dcgru_sequence", chosen.name, save)
     bf16x3 = require_precision("dcgru_sequence", precision, low or x_BTNC.dtype)
-    options = {"segment": segment, "bf16x3": bf16x3} if chosen.name == "cpu" else {}
+    if chosen.name == "cpu":
+        options["bf16x3"] = bf16x3
     if low is None or chosen.name == "specification":
         named = {
             f"layer {index} {name}": tensor

@@ -8,16 +8,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.dcgru_sequence.triton_segment import (
-    Saved,
-    pack_cells,
-    run_backward,
-    run_forward,
-    run_forward_hoisted,
-)
+from dcrnn_fast.kernels.dcgru_sequence.triton_segment import Cells, Saved, pack_cells, run_backward, run_forward
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
 from dcrnn_fast.kernels.diffusion_conv.triton import Table, triton_table
-from dcrnn_fast.kernels.saving import gradient_wanted
+from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, segment_of, segment_steps
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.triton_plan import (
     Plan,
@@ -43,7 +37,7 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         num_terms: int,
         flat: list[Tensor],
         plan_words: str,
-        save: bool,
+        save: int,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         plan = _plan(x_BTNC, initial_LBNH, terms, num_terms, plan_words)
         primitives, graph = table(plan), plan.graph
@@ -52,16 +46,18 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
             x_TNBC = to_tiles(x_BTNC, graph)
             state = list(to_tiles(initial_LBNH.transpose(0, 1), graph).unbind(0))
             packs = pack_cells(primitives, group_cells(flat), num_terms, backward=False)
-            saved = Saved.empty(x_TNBC, L, (T, T if save else 1), H)
-            if plan.hoist:
-                run_forward_hoisted(primitives, graph.forward, packs, state, x_TNBC, saved)
-            else:
-                run_forward(
-                    primitives, graph.forward, packs, state, T, lambda t: x_TNBC[t], saved, lambda t, h_NBH: None
-                )
-            states_BTNH = from_tiles(saved.h[-1], graph)
+            kept = Saved.kept(x_TNBC, L, save, [T], H)
+            room = kept if save == SAVE_ALL else Saved.empty(x_TNBC, L, (segment_steps(save, T), 1), H)
+            states_BTNH = x_BTNC.new_empty(x_BTNC.shape[0], T, x_BTNC.shape[2], H)
+
+            def give(t: int, h_NBH: Tensor) -> None:
+                first, stop = segment_of(save, T, t)
+                if t + 1 == stop:
+                    from_tiles(room.h[-1, : stop - first], graph, out=states_BTNH[:, first:stop])
+
+            cells = Cells(primitives, graph.forward, packs, plan.hoist)
+            run_forward(cells, state, x_TNBC, room, save, kept, give)
             last_LBNH = from_tiles(torch.stack(state), graph).transpose(0, 1).contiguous()
-        kept = saved if save else (x_BTNC.new_empty(0) for _ in range(4))
         return states_BTNH, last_LBNH, *kept
 
     @forward.register_fake
@@ -72,13 +68,12 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         num_terms: int,
         flat: list[Tensor],
         plan_words: str,
-        save: bool,
+        save: int,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         B, T, N, _ = x_BTNC.shape
         L, H = initial_LBNH.shape[0], initial_LBNH.shape[3]
-        shape = (L, T, padded_nodes(N), B, H) if save else (0,)
-        kept = [x_BTNC.new_empty(shape) for _ in range(4)]
-        return x_BTNC.new_empty(B, T, N, H), x_BTNC.new_empty(L, B, N, H), kept[0], kept[1], kept[2], kept[3]
+        kept = Saved.kept(x_BTNC.new_empty(padded_nodes(N), B, 0), L, save, [T], H)
+        return x_BTNC.new_empty(B, T, N, H), x_BTNC.new_empty(L, B, N, H), *kept
 
     @torch.library.custom_op(f"dcrnn_fast::dcgru_sequence_{backend}_backward", mutates_args=())
     def backward(
@@ -91,32 +86,44 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         flat: list[Tensor],
         saved: list[Tensor],
         plan_words: str,
+        save: int,
         x_wanted: bool,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         plan = _plan(x_BTNC, initial_LBNH, terms, num_terms, plan_words)
         primitives, graph = table(plan), plan.graph
-        wide = accumulator_dtype(x_BTNC.dtype)
+        T, L, H = x_BTNC.shape[1], initial_LBNH.shape[0], initial_LBNH.shape[3]
+        kept, wide = Saved(*saved), accumulator_dtype(x_BTNC.dtype)
         with on_device(x_BTNC):
             x_TNBC = to_tiles(x_BTNC, graph)
             start = to_tiles(initial_LBNH.transpose(0, 1), graph).unbind(0)
-            grad_TNBH = gradient_to_tiles(grad_BTNH, graph)
             dh = list(gradient_to_tiles(grad_LBNH.transpose(0, 1), graph).to(wide).clone().unbind(0))
             packs = pack_cells(primitives, group_cells(flat), num_terms, backward=True)
+            longest = segment_steps(save, T)
+            room = kept if save == SAVE_ALL else Saved.empty(x_TNBC, L, (longest, longest), H)
+            grad_of_segment: list[Tensor] = []
+
+            def of_states(t: int, dx_NBC: Tensor | None) -> Tensor:
+                first, stop = segment_of(save, T, t)
+                if t + 1 == stop:
+                    grad_of_segment[:] = gradient_to_tiles(grad_BTNH[:, first:stop], graph).unbind(0)
+                return grad_of_segment[t - first]
+
             dx_TNBC = torch.empty_like(x_TNBC) if x_wanted else None
 
             def store(t: int, dx_NBC: Tensor) -> None:
                 assert dx_TNBC is not None
                 dx_TNBC[t] = dx_NBC
 
+            cells = Cells(primitives, graph.forward, packs, plan.hoist)
             gradients = run_backward(
                 primitives,
                 graph.transposed,
                 packs,
-                start,
-                Saved(*saved),
+                cells.segments_backwards(x_TNBC, start, kept, save, room),
+                save,
                 x_TNBC,
                 dh,
-                outside=lambda t, dx: grad_TNBH[t],
+                outside=of_states,
                 after_step=store if x_wanted else None,
             )
             dx_BTNC = x_BTNC.new_empty(0) if dx_TNBC is None else from_tiles(dx_TNBC, graph)
@@ -134,6 +141,7 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         flat: list[Tensor],
         saved: list[Tensor],
         plan_words: str,
+        save: int,
         x_wanted: bool,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         return (
@@ -145,9 +153,9 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
     def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
         # Else autograd fills zeros as large as everything that is saved.
         ctx.set_materialize_grads(False)
-        x_BTNC, initial_LBNH, terms, ctx.num_terms, flat, ctx.plan_words, save = inputs
-        if not save:
-            raise RuntimeError(f"dcrnn_fast::dcgru_sequence_{backend}: a backward needs save=True")
+        x_BTNC, initial_LBNH, terms, ctx.num_terms, flat, ctx.plan_words, ctx.save = inputs
+        if ctx.save == SAVE_NOTHING:
+            raise RuntimeError(f"dcrnn_fast::dcgru_sequence_{backend}: a backward needs save other than {SAVE_NOTHING}")
         ctx.num_graph = len(terms)
         ctx.mark_non_differentiable(*output[2:])
         ctx.save_for_backward(x_BTNC, initial_LBNH, *output[2:], *terms, *flat)
@@ -157,21 +165,36 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         saved, terms, flat = rest[:4], rest[4 : 4 + ctx.num_graph], rest[4 + ctx.num_graph :]
         x_wanted = ctx.needs_input_grad[0]
         if grad_BTNH is None:
-            grad_BTNH = x_BTNC.new_zeros(*x_BTNC.shape[:3], initial_LBNH.shape[3])
+            grad_BTNH = x_BTNC.new_zeros(()).expand(*x_BTNC.shape[:3], initial_LBNH.shape[3])
         if grad_LBNH is None:
             grad_LBNH = torch.zeros_like(initial_LBNH)
         dx_BTNC, dinitial_LBNH, dflat = backward(
-            grad_BTNH, grad_LBNH, x_BTNC, initial_LBNH, terms, ctx.num_terms, flat, saved, ctx.plan_words, x_wanted
+            grad_BTNH,
+            grad_LBNH,
+            x_BTNC,
+            initial_LBNH,
+            terms,
+            ctx.num_terms,
+            flat,
+            saved,
+            ctx.plan_words,
+            ctx.save,
+            x_wanted,
         )
         return dx_BTNC if x_wanted else None, dinitial_LBNH, [None] * len(terms), None, dflat, None, None
 
     forward.register_autograd(gradient, setup_context=setup)
 
     def dcgru_sequence_on_gpu(
-        x_BTNC: Tensor, terms: DiffusionTerms, layers: Sequence[CellWeights], initial_LBNH: Tensor
+        x_BTNC: Tensor,
+        terms: DiffusionTerms,
+        layers: Sequence[CellWeights],
+        initial_LBNH: Tensor,
+        *,
+        segment: int = SAVE_ALL,
     ) -> tuple[Tensor, Tensor]:
         flat = flatten_cells(layers)
-        save = gradient_wanted(x_BTNC, initial_LBNH, *flat)
+        save = segment if gradient_wanted(x_BTNC, initial_LBNH, *flat) else SAVE_NOTHING
         states_BTNH, last_LBNH, *_ = forward(
             x_BTNC, initial_LBNH, terms.tensors_with_recursion, terms.num_terms, flat, override(), save
         )

@@ -1,13 +1,16 @@
 """A run of steps through stacked cells on a GPU: the order of things, whatever primitives compute them.
 
-Two launches a cell forward, three backward; h, r, u and c are all that is saved. Weight gradients are products over as
-many steps at once as fit into a workspace of fixed size, so their sums come in the same order every time.
+Two launches a cell forward, three backward; h, r, u and c are all that is saved. Where only states between segments are
+kept, the backward computes each segment's h, r, u and c again, by the forward's launches, into one workspace. Weight
+gradients are products over as many steps of a segment at once as fit into a workspace of fixed size, so their sums come
+in the same order every time.
 
 Shape legend: B batch, T steps, N nodes (padded to whole tiles), C input channels, H units, L layers, M diffusion terms,
 G = 3H columns, J = 3*M*H columns of diffused gradients, R rows of a product.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
 from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Direction, Primitives, Source
+from dcrnn_fast.kernels.saving import SAVE_ALL, kept_steps, segment_of, segment_steps
 from dcrnn_fast.kernels.weights import CellWeights
 
 # Bytes of diffused gradients that wait for their product: all of a METR-LA step, one step of a graph of 10,000 nodes.
@@ -36,6 +40,17 @@ class Saved(NamedTuple):
         h = like_NB.new_empty(layers, steps[0], N, B, units)
         return cls(h, *(like_NB.new_empty(layers, steps[1], N, B, units) for _ in range(3)))
 
+    @classmethod
+    def kept(cls, like_NB: Tensor, layers: int, save: int, runs: Sequence[int], units: int) -> "Saved":
+        """Room for what ``runs`` of steps, one after the other, keep for the backward: all; some steps' h; nothing."""
+        steps = sum(kept_steps(save, *runs))
+        return cls.empty(like_NB, layers, (steps, steps if save == SAVE_ALL else 0), units)
+
+    def of_runs(self, save: int, runs: Sequence[int]) -> list["Saved"]:
+        """Each run's part of what they ``kept``."""
+        stops = list(accumulate(kept_steps(save, *runs)))
+        return [self.steps(start, stop) for start, stop in pairwise([0, *stops])]
+
     def steps(self, start: int, stop: int) -> "Saved":
         """A view of some of the steps."""
         return Saved(*(tensor[:, start:stop] for tensor in self))
@@ -46,27 +61,100 @@ class Saved(NamedTuple):
         return h, r, u, c
 
 
-def run_forward(
-    primitives: Primitives,
-    direction: Direction,
-    packs: Sequence[CellPack],
-    state: list[Tensor],
-    steps: int,
-    x_at: Callable[[int], Tensor],
-    saved: Saved,
-    after_step: Callable[[int, Tensor], None],
-) -> None:
-    """Runs ``steps`` steps; ``state``, each layer's h (N, B, H), is moved forward.
+class Segment(NamedTuple):
+    """Steps of a run with all that their backward needs.
 
-    ``x_at(t)`` is the first layer's input at step t, asked for after step t-1; ``after_step(t, h)`` sees the last
-    layer's state.
+    ``before`` is each layer's state before step ``first``; ``zero``: it is zeros, which add nothing to weights' sums.
     """
+
+    first: int
+    before: Sequence[Tensor]
+    zero: bool
+    saved: Saved
+
+
+class Cells(NamedTuple):
+    """A stack of cells as a plan runs it forward; ``hoist``: all inputs are known before the first step."""
+
+    primitives: Primitives
+    direction: Direction
+    packs: Sequence[CellPack]
+    hoist: bool
+
+    def run(
+        self,
+        state: list[Tensor],
+        x_TNBC: Tensor,
+        saved: Saved,
+        first: int = 0,
+        after_step: Callable[[int, Tensor], None] | None = None,
+    ) -> None:
+        """Runs a segment from step ``first`` on; ``state``, each layer's h (N, B, H), is moved forward.
+
+        ``after_step(t, h)`` sees the last layer's state; without ``hoist``, it may still write the next step's input.
+        """
+        run = _run_layer_by_layer if self.hoist else _run_step_by_step
+        run(self, state, x_TNBC, saved, first, after_step)
+
+    def segments_backwards(
+        self, x_TNBC: Tensor, start: Sequence[Tensor] | None, kept: Saved, save: int, room: Saved
+    ) -> Iterator[Segment]:
+        """From the last segment to the first; with segments, each is computed again into ``room`` when its turn comes.
+
+        ``start`` is each layer's state before the first step, None: zeros.
+        """
+        T = x_TNBC.shape[0]
+        L, _, N, B, H = kept.h.shape
+        for first in reversed(range(0, T, segment_steps(save, T))):
+            _, stop = segment_of(save, T, first)
+            zero, saved = first == 0 and start is None, kept
+            if first:
+                before: Sequence[Tensor] = kept.h[:, first // save - 1].unbind(0)
+            else:
+                before = [kept.h.new_zeros(N, B, H)] * L if start is None else start
+            if save != SAVE_ALL:
+                saved = room.steps(0, stop - first)
+                self.run(list(before), x_TNBC[first:stop], saved)
+            yield Segment(first, before, zero, saved)
+
+
+def run_forward(
+    cells: Cells,
+    state: list[Tensor],
+    x_TNBC: Tensor,
+    room: Saved,
+    save: int,
+    kept: Saved,
+    after_step: Callable[[int, Tensor], None] | None = None,
+) -> None:
+    """Runs all steps, segment after segment, with results in ``room``; the states between them go to ``kept``.
+
+    ``state`` and ``after_step`` are those of ``Cells.run``.
+    """
+    T = x_TNBC.shape[0]
+    for index, first in enumerate(range(0, T, segment_steps(save, T))):
+        _, stop = segment_of(save, T, first)
+        cells.run(state, x_TNBC[first:stop], room, first, after_step)
+        if save > 0 and index < kept.h.shape[1]:
+            kept.h[:, index].copy_(room.h[:, (stop - first - 1) % room.h.shape[1]])
+            state[:] = kept.h[:, index].unbind(0)
+
+
+def _run_step_by_step(
+    cells: Cells,
+    state: list[Tensor],
+    x_TNBC: Tensor,
+    saved: Saved,
+    first: int,
+    after_step: Callable[[int, Tensor], None] | None,
+) -> None:
+    """Step t's input is read after step t-1. Two slots of h do: a state is read until its successor is whole."""
+    primitives, direction, packs, _ = cells
     N, B, H = state[0].shape
     pre_NBG = state[0].new_empty(N, B, 3 * H, dtype=accumulator_dtype(state[0].dtype))
     reset = torch.empty_like(state[0])
     sources = [primitives.spread(h, direction) for h in state]
-    for t in range(steps):
-        x = x_at(t)
+    for t, x in enumerate(x_TNBC.unbind(0)):
         below = x, primitives.spread(x, direction)
         for layer, pack in enumerate(packs):
             h_after, r, u, c = saved.slot(layer, t)
@@ -75,21 +163,20 @@ def run_forward(
             primitives.candidate(primitives.spread(reset, direction), step, pack)
             # The layer above reads the same terms now as this layer does at the next step.
             state[layer], sources[layer] = below = h_after, primitives.spread(h_after, direction)
-        after_step(t, state[-1])
+        if after_step is not None:
+            after_step(first + t, state[-1])
 
 
-def run_forward_hoisted(
-    primitives: Primitives,
-    direction: Direction,
-    packs: Sequence[CellPack],
+def _run_layer_by_layer(
+    cells: Cells,
     state: list[Tensor],
     x_TNBC: Tensor,
     saved: Saved,
+    first: int,
+    after_step: Callable[[int, Tensor], None] | None,
 ) -> None:
-    """As ``run_forward`` where all inputs are known: layer by layer, the input's part of all steps in one product.
-
-    ``saved.h`` must have a slot for every step.
-    """
+    """The input's part of all steps in one product; ``saved.h`` must have a slot for every step."""
+    primitives, direction, packs, _ = cells
     T, N, B, _ = x_TNBC.shape
     H = state[0].shape[2]
     pre_TNBG = x_TNBC.new_empty(T, N, B, 3 * H, dtype=accumulator_dtype(x_TNBC.dtype))
@@ -102,7 +189,9 @@ def run_forward_hoisted(
             primitives.gates(None, primitives.spread(step.h_NBH, direction), step, pack)
             primitives.candidate(primitives.spread(reset, direction), step, pack)
             state[layer] = h_after
-        x_TNBC = saved.h[layer]
+            if after_step is not None and layer == len(packs) - 1:
+                after_step(first + t, h_after)
+        x_TNBC = saved.h[layer, :T]
 
 
 class _Sums:
@@ -156,28 +245,27 @@ def run_backward(
     primitives: Primitives,
     transposed: Direction,
     packs: Sequence[CellPack],
-    start: Sequence[Tensor] | None,
-    saved: Saved,
+    segments: Iterable[Segment],
+    save: int,
     x_TNBC: Tensor,
     dh: Sequence[Tensor],
     outside: Callable[[int, Tensor | None], Tensor | None],
     after_step: Callable[[int, Tensor], None] | None,
 ) -> list[CellWeights]:
-    """Runs all saved steps backwards; returns each cell's gradients.
+    """Runs all steps backwards, segment after segment; returns each cell's gradients.
 
-    ``start`` is each layer's state before the first step, None: zeros. ``dh``, each layer's (N, B, H), wide, moves in
-    place. ``outside(t, dx)`` gives what is added to the last layer's dh at step t (None: nothing, or added already),
-    where dx is the gradient of step t+1's input. ``after_step(t, dx)`` sees that of step t's; None: nobody wants it.
+    ``dh``, each layer's (N, B, H), wide, moves in place. ``outside(t, dx)`` gives what is added to the last layer's dh
+    at step t (None: nothing, or added already), where dx is the gradient of step t+1's input. ``after_step(t, dx)``
+    sees that of step t's; None: nobody wants it.
     """
-    L, T, N, B, H = saved.h.shape
+    T, (N, B, H), L = x_TNBC.shape[0], dh[0].shape, len(packs)
     M = packs[0].state_MHG.shape[0]
-    low, wide = saved.h.dtype, dh[0].dtype
-    bytes_a_step = L * N * B * 3 * M * H * saved.h.element_size()
-    chunk = max(1, min(T, WORKSPACE_BYTES // max(1, bytes_a_step)))
-    q_LTNBJ = saved.h.new_empty(L, chunk, N, B, 3 * M * H)
-    dpre, dr_pre, du_pre = (saved.h.new_empty(N, B, H) for _ in range(3))
-    h_start = [saved.h.new_zeros(N, B, H)] * L if start is None else start
-    dx_of: list[Tensor | None] = [saved.h.new_empty(N, B, pack.input_MCG.shape[1], dtype=wide) for pack in packs]
+    wide = dh[0].dtype
+    bytes_a_step = L * N * B * 3 * M * H * x_TNBC.element_size()
+    chunk = max(1, min(segment_steps(save, T), WORKSPACE_BYTES // max(1, bytes_a_step)))
+    q_LTNBJ = x_TNBC.new_empty(L, chunk, N, B, 3 * M * H)
+    dpre, dr_pre, du_pre = (x_TNBC.new_empty(N, B, H) for _ in range(3))
+    dx_of: list[Tensor | None] = [x_TNBC.new_empty(N, B, pack.input_MCG.shape[1], dtype=wide) for pack in packs]
     if after_step is None:
         dx_of[0] = None
     sums = [_Sums(H, M) for _ in packs]
@@ -185,34 +273,36 @@ def run_backward(
     def spread(x: Tensor) -> Source:
         return primitives.spread(x, transposed)
 
-    for t in reversed(range(T)):
-        extra = outside(t, None if t == T - 1 else dx_of[0])
-        for layer in reversed(range(L)):
-            pack, dx = packs[layer], dx_of[layer]
-            _, r, u, c = saved.slot(layer, t)
-            h = saved.h[layer, t - 1] if t else h_start[layer]
-            q = q_LTNBJ[layer, t % chunk]
-            gradient = CellGradient(h, r, u, c, dh[layer], dpre, dr_pre, du_pre, dx, q)
-            primitives.begin_gradient(extra, gradient)
-            primitives.candidate_gradient(spread(dpre), gradient, pack)
-            primitives.gates_gradient(spread(dr_pre), spread(du_pre), gradient, pack)
-            extra = dx
-        if after_step is not None:
-            assert dx_of[0] is not None
-            after_step(t, dx_of[0])
-        if t % chunk == 0:
-            stop = min(t + chunk, T)
-            for layer, total in enumerate(sums):
-                below = x_TNBC if layer == 0 else saved.h[layer - 1]
-                q = q_LTNBJ[layer, : stop - t]
-                total.add(_rows(below[t:stop]), _rows(q))
-                first = max(t, 1)
-                if stop > first:
-                    h_before, r = saved.h[layer, first - 1 : stop - 1], saved.r[layer, first:stop]
-                    total.add_state(_rows(h_before), _rows(r), _rows(q[first - t :]))
-                if t == 0 and start is not None:
-                    total.add_state(_rows(start[layer]), _rows(saved.r[layer, 0]), _rows(q[0]))
-    return [total.gradients(low) for total in sums]
+    for first, before, zero, saved in segments:
+        steps = saved.r.shape[1]
+        for t in reversed(range(steps)):
+            extra = outside(first + t, None if first + t == T - 1 else dx_of[0])
+            for layer in reversed(range(L)):
+                pack, dx = packs[layer], dx_of[layer]
+                _, r, u, c = saved.slot(layer, t)
+                h = saved.h[layer, t - 1] if t else before[layer]
+                q = q_LTNBJ[layer, t % chunk]
+                gradient = CellGradient(h, r, u, c, dh[layer], dpre, dr_pre, du_pre, dx, q)
+                primitives.begin_gradient(extra, gradient)
+                primitives.candidate_gradient(spread(dpre), gradient, pack)
+                primitives.gates_gradient(spread(dr_pre), spread(du_pre), gradient, pack)
+                extra = dx
+            if after_step is not None:
+                assert dx_of[0] is not None
+                after_step(first + t, dx_of[0])
+            if t % chunk == 0:
+                stop = min(t + chunk, steps)
+                for layer, total in enumerate(sums):
+                    below = x_TNBC[first : first + steps] if layer == 0 else saved.h[layer - 1]
+                    q = q_LTNBJ[layer, : stop - t]
+                    total.add(_rows(below[t:stop]), _rows(q))
+                    second = max(t, 1)
+                    if stop > second:
+                        h_before, r = saved.h[layer, second - 1 : stop - 1], saved.r[layer, second:stop]
+                        total.add_state(_rows(h_before), _rows(r), _rows(q[second - t :]))
+                    if t == 0 and not zero:
+                        total.add_state(_rows(before[layer]), _rows(saved.r[layer, 0]), _rows(q[0]))
+    return [total.gradients(x_TNBC.dtype) for total in sums]
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -68,8 +68,9 @@ def dcrnn_seq2seq(
         feed_label_F: bool, on x's device; where [t] is true, step t+1 reads label t, not prediction t. Left out: never.
         backend: "auto", or one to insist on.
         save: what the forward keeps for the backward. "all": h, r, u and c of every step; "h": the states alone, a
-            quarter of that; "segments:K": the states after every K-th step. The rest is computed again, to the same
-            bits. Others than "all" need the ``cpu`` backend.
+            quarter of that; "segments:K": the states after every K-th step. The backward computes the rest again, to
+            the same bits; on a GPU, weights' gradients are summed in another order (and predictions are the same to
+            the bit but where PyTorch multiplies). ``manual`` and ``specification`` know "all" alone.
         precision: "exact", or "bf16x3": float32 products are made of three to six bfloat16 ones where the CPU has AMX
             (max error at most 1e-5 of max value; elsewhere exact, and ``dcrnn_fast.explain`` says so).
 
@@ -104,8 +105,10 @@ def dcrnn_seq2seq(
         raise TypeError(f"{op}: feed_label must be torch.bool, got {feed_label_F.dtype}")
     chosen = choose(op, IMPLEMENTATIONS, backend, x_BPNC)
     low = autocast_dtype(x_BPNC)
-    segment, bf16x3 = require_saving(op, chosen.name, save), require_precision(op, precision, low or x_BPNC.dtype)
-    options = {"segment": segment, "bf16x3": bf16x3} if chosen.name == "cpu" else {}
+    options = require_saving(op, chosen.name, save)
+    bf16x3 = require_precision(op, precision, low or x_BPNC.dtype)
+    if chosen.name == "cpu":
+        options["bf16x3"] = bf16x3
     if low is None or chosen.name == "specification":
         named = {
             f"{part} {index} {name}": tensor

@@ -9,17 +9,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.dcgru_sequence.triton_segment import (
-    Saved,
-    pack_cells,
-    run_backward,
-    run_forward,
-    run_forward_hoisted,
-)
+from dcrnn_fast.kernels.dcgru_sequence.triton_segment import Cells, Saved, pack_cells, run_backward, run_forward
 from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
 from dcrnn_fast.kernels.diffusion_conv.triton import Table, triton_table
-from dcrnn_fast.kernels.saving import gradient_wanted
+from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, segment_of, segment_steps
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.triton_plan import (
     Plan,
@@ -49,7 +43,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         labels_BFNO: Tensor,
         feed_label_F: Tensor,
         plan_words: str,
-        save: bool,
+        save: int,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         plan = _plan(x_BPNC, terms, num_terms, projection_weight_OH, plan_words)
         primitives, graph = table(plan), plan.graph
@@ -61,21 +55,17 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
             x_PNBC, labels_FNBO = to_tiles(x_BPNC, graph), to_tiles(labels_BFNO, graph)
             N, B = x_PNBC.shape[1:3]
             coins = _coins(feed_label_F)
-            if save:
-                saved = Saved.empty(x_PNBC, L, (P + F, P + F), H)
-                encoder_saved, decoder_saved = saved.steps(0, P), saved.steps(P, P + F)
-            else:
+            kept = Saved.kept(x_PNBC, L, save, [P, F], H)
+            encoder_kept, decoder_kept = kept.of_runs(save, [P, F])
+            encoder_room, decoder_room = encoder_kept, decoder_kept
+            if save != SAVE_ALL:
                 # Two slots: a state is read until its successor is whole.
-                encoder_saved = Saved.empty(x_PNBC, L, (P if plan.hoist else 2, 1), H)
-                decoder_saved = Saved.empty(x_PNBC, L, (2, 1), H)
+                encoder_room = Saved.empty(x_PNBC, L, (segment_steps(save, P) if plan.hoist else 2, 1), H)
+                decoder_room = Saved.empty(x_PNBC, L, (2, 1), H)
             state = [x_PNBC.new_zeros(N, B, H)] * L
             packs = pack_cells(primitives, group_cells(encoder), num_terms, backward=False)
-            if plan.hoist:
-                run_forward_hoisted(primitives, graph.forward, packs, state, x_PNBC, encoder_saved)
-            else:
-                run_forward(
-                    primitives, graph.forward, packs, state, P, lambda t: x_PNBC[t], encoder_saved, lambda t, h: None
-                )
+            cells = Cells(primitives, graph.forward, packs, plan.hoist)
+            run_forward(cells, state, x_PNBC, encoder_room, save, encoder_kept)
             # What the decoder reads at each step; the last slot is what it would read next.
             read_FNBO = x_PNBC.new_empty(F + 1, N, B, O)
             read_FNBO[0].zero_()
@@ -93,12 +83,10 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
                 )
 
             packs = pack_cells(primitives, group_cells(decoder), num_terms, backward=False)
-            run_forward(primitives, graph.forward, packs, state, F, lambda t: read_FNBO[t], decoder_saved, project)
+            cells = Cells(primitives, graph.forward, packs, hoist=False)
+            run_forward(cells, state, read_FNBO[:F], decoder_room, save, decoder_kept, project)
             prediction_BFNO = from_tiles(prediction_FNBO, graph)
-        if not save:
-            nothing = [x_BPNC.new_empty(0) for _ in range(5)]
-            return prediction_BFNO, nothing[0], nothing[1], nothing[2], nothing[3], nothing[4]
-        return prediction_BFNO, *saved, read_FNBO
+        return prediction_BFNO, *kept, x_BPNC.new_empty(0) if save == SAVE_NOTHING else read_FNBO
 
     @forward.register_fake
     def _(
@@ -112,14 +100,13 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         labels_BFNO: Tensor,
         feed_label_F: Tensor,
         plan_words: str,
-        save: bool,
+        save: int,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         B, P, N, _ = x_BPNC.shape
         F, (O, H) = feed_label_F.shape[0], projection_weight_OH.shape  # noqa: E741
-        shape = (len(encoder) // 4, P + F, padded_nodes(N), B, H) if save else (0,)
-        kept = [x_BPNC.new_empty(shape) for _ in range(4)]
-        read = x_BPNC.new_empty((F + 1, padded_nodes(N), B, O) if save else (0,))
-        return x_BPNC.new_empty(B, F, N, O), kept[0], kept[1], kept[2], kept[3], read
+        kept = Saved.kept(x_BPNC.new_empty(padded_nodes(N), B, 0), len(encoder) // 4, save, [P, F], H)
+        read = x_BPNC.new_empty((0,) if save == SAVE_NOTHING else (F + 1, padded_nodes(N), B, O))
+        return x_BPNC.new_empty(B, F, N, O), *kept, read
 
     @torch.library.custom_op(f"dcrnn_fast::seq2seq_{backend}_backward", mutates_args=())
     def backward(
@@ -133,15 +120,15 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         feed_label_F: Tensor,
         kept: list[Tensor],
         plan_words: str,
+        save: int,
         x_wanted: bool,
         labels_wanted: bool,
     ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
         plan = _plan(x_BPNC, terms, num_terms, projection_weight_OH, plan_words)
         primitives, graph = table(plan), plan.graph
         P, F, dtype = x_BPNC.shape[1], feed_label_F.shape[0], x_BPNC.dtype
-        saved, read_FNBO = Saved(*kept[:4]), kept[4]
-        encoder_saved, decoder_saved = saved.steps(0, P), saved.steps(P, P + F)
-        L, H = saved.h.shape[0], saved.h.shape[4]
+        encoder_kept, decoder_kept = Saved(*kept[:4]).of_runs(save, [P, F])
+        L, _, N, B, H = kept[0].shape
         wide = accumulator_dtype(dtype)
         projection_weight_OH = projection_weight_OH.contiguous()
         with on_device(x_BPNC):
@@ -150,7 +137,11 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
             total_FNBO = torch.empty_like(grad_FNBO)
             # The last label is read by no step.
             dlabels_FNBO = torch.zeros_like(grad_FNBO) if labels_wanted else None
-            dh = list(x_PNBC.new_zeros(L, *saved.h.shape[2:], dtype=wide).unbind(0))
+            dh = list(x_PNBC.new_zeros(L, N, B, H, dtype=wide).unbind(0))
+            # What both runs' segments are computed again into.
+            longest = segment_steps(save, max(P, F))
+            room = decoder_kept if save == SAVE_ALL else Saved.empty(x_PNBC, L, (longest, longest), H)
+            dweights_OH: list[Tensor] = []
 
             def of_prediction(t: int, dx_NBO: Tensor | None) -> None:
                 primitives.head_gradient(
@@ -163,32 +154,43 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
                     None if dlabels_FNBO is None else dlabels_FNBO[t],
                 )
 
+            def of_weight(t: int, dx_NBO: Tensor) -> None:
+                first, stop = segment_of(save, F, t)
+                if t == first:
+                    total_RO = total_FNBO[first:stop].view(-1, total_FNBO.shape[3])
+                    dweights_OH.append(total_RO.t() @ room.h[-1, : stop - first].reshape(-1, H))
+
+            packs = pack_cells(primitives, group_cells(decoder), num_terms, backward=True)
+            cells, read_FNBO = Cells(primitives, graph.forward, packs, hoist=False), kept[4][:F]
             decoder_gradients = run_backward(
                 primitives,
                 graph.transposed,
-                pack_cells(primitives, group_cells(decoder), num_terms, backward=True),
-                encoder_saved.h[:, -1].unbind(0),
-                decoder_saved,
-                read_FNBO[:F],
+                packs,
+                cells.segments_backwards(read_FNBO, encoder_kept.h[:, -1].unbind(0), decoder_kept, save, room),
+                save,
+                read_FNBO,
                 dh,
                 outside=of_prediction,
-                after_step=lambda t, dx_NBO: None,
+                after_step=of_weight,
             )
-            total_RO = total_FNBO.view(-1, total_FNBO.shape[3])
-            dweight_OH = total_RO.t() @ decoder_saved.h[-1].reshape(-1, H)
-            dbias_O = total_RO.sum(0, dtype=wide).to(dtype)
+            dweight_OH = dweights_OH[0]
+            if len(dweights_OH) > 1:
+                dweight_OH = torch.stack(dweights_OH).sum(0, dtype=wide).to(dtype)
+            dbias_O = total_FNBO.view(-1, total_FNBO.shape[3]).sum(0, dtype=wide).to(dtype)
             dx_PNBC = torch.empty_like(x_PNBC) if x_wanted else None
 
             def store(t: int, dx_NBC: Tensor) -> None:
                 assert dx_PNBC is not None
                 dx_PNBC[t] = dx_NBC
 
+            packs = pack_cells(primitives, group_cells(encoder), num_terms, backward=True)
+            cells = Cells(primitives, graph.forward, packs, plan.hoist)
             encoder_gradients = run_backward(
                 primitives,
                 graph.transposed,
-                pack_cells(primitives, group_cells(encoder), num_terms, backward=True),
-                None,
-                encoder_saved,
+                packs,
+                cells.segments_backwards(x_PNBC, None, encoder_kept, save, room),
+                save,
                 x_PNBC,
                 dh,
                 outside=lambda t, dx: None,
@@ -217,6 +219,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         feed_label_F: Tensor,
         kept: list[Tensor],
         plan_words: str,
+        save: int,
         x_wanted: bool,
         labels_wanted: bool,
     ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
@@ -226,9 +229,9 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         # Else autograd fills zeros as large as everything that is saved.
         ctx.set_materialize_grads(False)
         x_BPNC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, _, feed_label_F = inputs[:9]
-        ctx.plan_words, save = inputs[9:]
-        if not save:
-            raise RuntimeError(f"dcrnn_fast::seq2seq_{backend}: a backward needs save=True")
+        ctx.plan_words, ctx.save = inputs[9:]
+        if ctx.save == SAVE_NOTHING:
+            raise RuntimeError(f"dcrnn_fast::seq2seq_{backend}: a backward needs save other than {SAVE_NOTHING}")
         ctx.num_graph, ctx.num_encoder = len(terms), len(encoder)
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(x_BPNC, projection_weight_OH, feed_label_F, *output[1:], *terms, *encoder, *decoder)
@@ -251,6 +254,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
             feed_label_F,
             kept,
             ctx.plan_words,
+            ctx.save,
             x_wanted,
             labels_wanted,
         )
@@ -267,9 +271,11 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         projection_bias_O: Tensor,
         labels_BFNO: Tensor,
         feed_label_F: Tensor,
+        *,
+        segment: int = SAVE_ALL,
     ) -> Tensor:
         encoder_flat, decoder_flat = flatten_cells(encoder), flatten_cells(decoder)
-        save = gradient_wanted(
+        wanted = gradient_wanted(
             x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat
         )
         prediction_BFNO, *_ = forward(
@@ -283,7 +289,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
             labels_BFNO,
             feed_label_F,
             override(),
-            save,
+            segment if wanted else SAVE_NOTHING,
         )
         return prediction_BFNO
 

@@ -23,11 +23,12 @@ def leaves(case: Case, dtype: torch.dtype) -> tuple[Tensor, Tensor, list[CellWei
     return x_BTNC, initial_LBNH, [CellWeights(*(t.to(dtype).requires_grad_() for t in cell)) for cell in cells]
 
 
-def results(case: Case, dtype: torch.dtype, backend: str, *, autocast: bool = False) -> list[Tensor]:
+def results(case: Case, dtype: torch.dtype, backend: str, *, autocast: bool = False, save: str = "all") -> list[Tensor]:
     """States, last states, and the gradients of a weighted sum of both."""
     x_BTNC, initial_LBNH, layers = leaves(case, dtype)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        states, last = dcgru_sequence(x_BTNC, make_terms(case, dtype), layers, initial_LBNH, backend=backend)
+        terms = make_terms(case, dtype)
+        states, last = dcgru_sequence(x_BTNC, terms, layers, initial_LBNH, backend=backend, save=save)
     generator = torch.Generator().manual_seed(3)
     total = sum(
         (out.double() * torch.randn(out.shape, generator=generator, dtype=torch.float64)).sum()

@@ -9,7 +9,7 @@ from dcrnn_fast.kernels.terms import DiffusionTerms
 from tests.kernels.cases import MANUAL, SHAPES, Case, Seq2SeqInputs, assert_within_budget, make_seq2seq, make_terms
 
 
-def run(inputs: Seq2SeqInputs, terms: DiffusionTerms, backend: str, coins: bool = True) -> Tensor:
+def run(inputs: Seq2SeqInputs, terms: DiffusionTerms, backend: str, coins: bool = True, save: str = "all") -> Tensor:
     labels = {"labels_BFNO": inputs.labels_BFNO, "feed_label_F": inputs.feed_label_F} if coins else {}
     return dcrnn_seq2seq(
         inputs.x_BPNC,
@@ -20,16 +20,17 @@ def run(inputs: Seq2SeqInputs, terms: DiffusionTerms, backend: str, coins: bool 
         inputs.projection_bias_O,
         future_steps=inputs.feed_label_F.shape[0],
         backend=backend,
+        save=save,
         **labels,
     )
 
 
 def forward_and_gradients(
-    case: Case, dtype: torch.dtype, backend: str, coins: bool, *, autocast: bool = False
+    case: Case, dtype: torch.dtype, backend: str, coins: bool, *, autocast: bool = False, save: str = "all"
 ) -> tuple[Tensor, list[Tensor]]:
     inputs = make_seq2seq(case).to(dtype)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        prediction = run(inputs, make_terms(case, dtype), backend, coins)
+        prediction = run(inputs, make_terms(case, dtype), backend, coins, save)
     weight = torch.randn(prediction.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     (prediction.double() * weight).sum().backward()
     return prediction, [torch.zeros_like(t) if t.grad is None else t.grad for t in inputs.differentiable]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels import CellWeights, dcgru_sequence, dcrnn_seq2seq
-from dcrnn_fast.kernels.saving import saved_numbers, segment_length
+from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, kept_steps, saved_numbers, segment_length, segment_of
 from tests.kernels.cases import Case, make_cell, make_seq2seq, make_terms
 from tests.kernels.compiled import require_library
 
@@ -86,7 +86,8 @@ def test_backends_that_keep_everything_say_so(backend: str) -> None:
     case = Case()
     inputs, terms = make_seq2seq(case).to(torch.float32), make_terms(case, torch.float32)
     arguments = (inputs.encoder, inputs.decoder, inputs.projection_weight_OH, inputs.projection_bias_O)
-    with pytest.raises(NotImplementedError, match=f"save='h' needs the cpu backend, .*; {backend} keeps everything"):
+    needed = "save='h' needs the cpu, triton or cuda backend, .*"
+    with pytest.raises(NotImplementedError, match=f"{needed}; {backend} keeps everything"):
         dcrnn_seq2seq(inputs.x_BPNC, terms, *arguments, future_steps=2, backend=backend, save="h")
     with torch.no_grad():  # no backward can come
         dcrnn_seq2seq(inputs.x_BPNC, terms, *arguments, future_steps=2, backend=backend, save="h")
@@ -98,6 +99,16 @@ def test_saved_numbers_of_each_way() -> None:
     panel = 3 * 7 * 32 * 2
     assert [of[save] // panel for save in of] == [40, 9, 4, 3, 0]
     assert saved_numbers(1, 10, torch.bfloat16, **(sizes | {"units": 33})) == 9 * 3 * 7 * 64 * 2
+
+
+def test_steps_that_a_gpu_keeps_and_their_segments() -> None:
+    """The last step of each run but the last starts the run after it."""
+    assert kept_steps(SAVE_ALL, 5, 4) == [5, 4]
+    assert kept_steps(SAVE_NOTHING, 5, 4) == [0, 0]
+    assert [kept_steps(save, 5, 4) for save in (1, 2, 4, 5, 100)] == [[5, 3], [3, 1], [2, 0], [1, 0], [1, 0]]
+    assert [kept_steps(save, 5) for save in (1, 2, 4, 5, 100)] == [[4], [2], [1], [0], [0]]
+    assert [segment_of(3, 7, t) for t in (0, 2, 3, 6)] == [(0, 3), (0, 3), (3, 6), (6, 7)]
+    assert [segment_of(save, 7, 6) for save in (SAVE_ALL, SAVE_NOTHING, 100)] == [(0, 7)] * 3
 
 
 PEAK_CASE = Case(B=8, P=12, F=12, N=200, C=2, O=1, H=64, L=2, M=2, density=0.02)

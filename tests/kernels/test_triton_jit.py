@@ -39,6 +39,10 @@ def test_a_step_is_specialised_compiled_and_launched(tmp_path: Path) -> None:
     assert launched(90, [Job("step", "bf16", "")], tmp_path) == FUSED
 
 
+def test_steps_that_are_computed_again(tmp_path: Path) -> None:
+    assert launched(90, [Job("step", "bf16", "", "h")], tmp_path) == FUSED
+
+
 # "tile,fused" is what the rules take for all but the sparse one.
 @pytest.mark.slow
 def test_every_shape_by_several_plans(tmp_path: Path) -> None:

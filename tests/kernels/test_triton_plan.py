@@ -20,10 +20,11 @@ from dcrnn_fast.graph.recursion import diffusion_recursion
 from dcrnn_fast.kernels import CellWeights, DiffusionTerms, triton_plan
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS
 from dcrnn_fast.kernels.dispatch import choose
+from dcrnn_fast.kernels.saving import SAVE_ALL
 from dcrnn_fast.kernels.triton_plan import Words, gpu_graph, make_plan, read_words
 from dcrnn_fast.kernels.triton_runtime import observed
 from tests.capture_lint import CaptureLint
-from tests.kernels.cases import Case, make_cell, make_operators, make_terms
+from tests.kernels.cases import Case, make_cell, make_operators, make_seq2seq, make_terms
 
 LOW = torch.bfloat16
 
@@ -234,7 +235,18 @@ class _Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_launches_of_a_training_step_and_bytes_that_it_keeps(real_data: Path) -> None:
+# By segments there are more launches: a copy of the states, the encoder's products of its inputs, weights' gradients.
+@pytest.mark.parametrize(
+    ("save", "own", "most", "kept"),
+    [
+        pytest.param(SAVE_ALL, 48 * 5 + 2 + 24, 400, 25_000, id="all"),
+        pytest.param(1, 48 * 7 + 2 * 24 + 24, 910, 6_050, id="h"),
+        pytest.param(5, 48 * 7 + 2 * 6 + 24, 580, 1_430, id="segments"),
+    ],
+)
+def test_launches_of_a_training_step_and_bytes_that_it_keeps(
+    real_data: Path, save: int, own: int, most: int, kept: int
+) -> None:
     terms = DiffusionTerms.from_operators(
         graph_operators(read_pickle(real_data / "metr_la_graph" / "adj_mx.pkl"), GraphConfig())
     )
@@ -251,35 +263,82 @@ def test_launches_of_a_training_step_and_bytes_that_it_keeps(real_data: Path) ->
     x, labels = torch.zeros(2, 12, case.N, 2, dtype=LOW), torch.zeros(2, 12, case.N, 1, dtype=LOW)
     coins = torch.zeros(12, dtype=torch.bool)
     kernels: Counter[str] = Counter()
-    kept: list[torch.Tensor] = []
+    found: list[torch.Tensor] = []
 
     def count(launch) -> bool:  # type: ignore[no-untyped-def]
         kernels[launch.kernel.__name__] += 1
         return False
 
     def step() -> None:
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: (found.append(t), t)[1], lambda t: t):
             prediction, *_ = torch.ops.dcrnn_fast.seq2seq_triton(
-                x, terms.tensors, terms.num_terms, encoder, decoder, weight, bias, labels, coins, "", True
+                x, terms.tensors, terms.num_terms, encoder, decoder, weight, bias, labels, coins, "", save
             )
         torch.autograd.grad(prediction, [*encoder, *decoder, weight, bias], torch.ones_like(prediction))
 
     with observed(count):
         step()  # clusters the graph
         kernels.clear()
-        kept.clear()
+        found.clear()
         with _Operators() as operators:
             step()
     launches = kernels.total() + operators.counts.total()
     print(launches, dict(kernels), dict(operators.counts))
-    assert kernels.total() == 48 * 5 + 2 + 12 + 12
-    assert launches <= 400
+    assert kernels.total() == own
+    assert launches <= most
     parameters = {tensor.data_ptr() for tensor in [*encoder, *decoder, weight, bias, *terms.tensors]}
-    activations = {t.data_ptr(): t.nbytes for t in kept if t.data_ptr() not in parameters}
-    assert sum(activations.values()) / (case.N * case.B) <= 25_000
+    activations = {t.data_ptr(): t.nbytes for t in found if t.data_ptr() not in parameters}
+    assert sum(activations.values()) / (case.N * case.B) <= kept
     with observed(lambda launch: False), CaptureLint() as lint:
         step()  # nothing that a CUDA graph cannot hold
     assert lint.calls > 100
+
+
+class _Storages(TorchDispatchMode):
+    """Holds whatever is made, inside this package's operators too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[int, int] = {}
+        self.held: list[torch.Tensor] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if func.namespace == "dcrnn_fast":
+            with self:
+                return func.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CPU), *args, **(kwargs or {}))
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and not func.is_view:
+            self.held.append(made)
+            self.sizes[made.untyped_storage().data_ptr()] = made.untyped_storage().nbytes()
+        return made
+
+    def of_at_least(self, size: int) -> list[int]:
+        return sorted(found for found in self.sizes.values() if found >= size)
+
+
+@pytest.mark.parametrize("words", ["tile,hoist", "tile,inline"])
+@pytest.mark.parametrize(("save", "states"), [(1, 29), (3, 9)])
+def test_nothing_but_kept_states_is_as_long_as_the_run(words: str, save: int, states: int) -> None:
+    case = Case(B=2, P=30, F=30, N=16, C=1, O=1, H=16, L=1, M=2)
+    inputs, terms = make_seq2seq(case).to(torch.float32), make_terms(case, torch.float32)
+    encoder, decoder = ([t for cell in cells for t in cell] for cells in (inputs.encoder, inputs.decoder))
+    initial = torch.zeros(case.L, case.B, case.N, case.H)
+    state = case.B * case.N * case.H * 4
+    grad_BTNH, grad_BFNO = torch.ones(case.B, case.P, case.N, case.H), torch.ones(case.B, case.F, case.N, case.O)
+    with observed(lambda launch: False), _Storages() as sequence:
+        states_BTNH, *_ = torch.ops.dcrnn_fast.dcgru_sequence_triton(
+            inputs.x_BPNC, initial, terms.tensors, case.M, encoder, words, save
+        )
+        torch.autograd.grad(states_BTNH, encoder, grad_BTNH)
+    # The result, and the states; the workspaces of a segment of three steps are 18 of them at most.
+    assert sequence.of_at_least(20 * state) == sorted(n * state for n in (30, states) if n >= 20)
+    with observed(lambda launch: False), _Storages() as seq2seq:
+        prediction, *_ = torch.ops.dcrnn_fast.seq2seq_triton(
+            inputs.x_BPNC, terms.tensors, case.M, encoder, decoder, inputs.projection_weight_OH,
+            inputs.projection_bias_O, inputs.labels_BFNO, inputs.feed_label_F, words, save,
+        )  # fmt: skip
+        torch.autograd.grad(prediction, [*encoder, *decoder], grad_BFNO)
+    assert seq2seq.of_at_least(19 * state) == [(2 * states + 1) * state]
 
 
 def test_without_an_interpreter_a_cpu_tensor_is_refused_with_the_reason_and_auto_says_nothing_of_gpus(

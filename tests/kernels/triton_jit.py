@@ -1,8 +1,8 @@
 """The Triton backend through Triton's own JIT without a GPU: kernels are specialised, compiled and assembled as on one,
 and launches do nothing.
 
-``python -m tests.kernels.triton_jit 90 small_dense:bf16:gather ...`` in a process of its own, whose driver is replaced;
-see ``Job``. It prints how often each kernel was launched, and how many binaries there were.
+``python -m tests.kernels.triton_jit 90 small_dense:bf16:gather:h ...`` in a process of its own, whose driver is
+replaced; see ``Job``. It prints how often each kernel was launched, and how many binaries there were.
 """
 
 import json
@@ -31,11 +31,13 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, 
 
 
 class Job(NamedTuple):
-    """A name of ``CASES`` or "selfcheck"; one of ``DTYPES`` (tf32: float32, as PyTorch may multiply it); words."""
+    """A name of ``CASES`` or "selfcheck"; one of ``DTYPES`` (tf32: float32, as PyTorch may multiply it); words; save,
+    which the self-check leaves at all."""
 
     case: str
     dtype: str
     words: str
+    save: str = "all"
 
 
 class Launched(NamedTuple):
@@ -88,8 +90,8 @@ def run(job: Job) -> None:
                 selfcheck._results(run_operator, *made, torch.device("cpu"), dtype, "triton")
             return
         case = CASES[job.case]
-        seq2seq.forward_and_gradients(case, dtype, "triton", True)
-        sequence.results(case, dtype, "triton")
+        seq2seq.forward_and_gradients(case, dtype, "triton", True, save=job.save)
+        sequence.results(case, dtype, "triton", save=job.save)
         convolution.results(case, dtype, "triton")
 
 

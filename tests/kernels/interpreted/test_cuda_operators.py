@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels import dcgru_sequence, dcrnn_seq2seq, diffusion_conv
+from dcrnn_fast.kernels.saving import SAVE_ALL
 from dcrnn_fast.kernels.triton_runtime import Launch, observed
 from dcrnn_fast.verify import BOUNDS, verify
 from tests.conftest import GOLDEN
@@ -113,7 +114,7 @@ def test_opcheck_of_the_step_and_of_both_kernels() -> None:
     cells = [[tensor for weights in layers for tensor in weights] for layers in (i.encoder, i.decoder)]
     arguments = (
         i.x_BPNC, terms.tensors, terms.num_terms, *cells, i.projection_weight_OH, i.projection_bias_O, i.labels_BFNO,
-        i.feed_label_F, "", True,
+        i.feed_label_F, "", SAVE_ALL,
     )  # fmt: skip
     torch.library.opcheck(torch.ops.dcrnn_fast.seq2seq_cuda.default, arguments, atol=1e-5, rtol=1e-5)
 

@@ -6,6 +6,7 @@ import scipy.sparse as sp
 import torch
 
 from dcrnn_fast.kernels import DiffusionTerms, dcgru_cell, dcgru_sequence, diffusion_conv
+from dcrnn_fast.kernels.saving import SAVE_ALL
 from dcrnn_fast.verify import BOUNDS, verify
 from tests.conftest import GOLDEN
 from tests.kernels.cases import Case, assert_within_budget, make_terms
@@ -51,8 +52,9 @@ def test_sequence_gradcheck_opcheck_and_inference() -> None:
     with torch.no_grad():
         assert all(torch.equal(a, b) for a, b in zip(of(), of(), strict=True))
     torch.use_deterministic_algorithms(False)
-    arguments = (x_BTNC, initial_LBNH, terms.tensors, terms.num_terms, flat, "", True)
-    torch.library.opcheck(torch.ops.dcrnn_fast.dcgru_sequence_triton.default, arguments)
+    for save in (SAVE_ALL, 1):
+        arguments = (x_BTNC, initial_LBNH, terms.tensors, terms.num_terms, flat, "", save)
+        torch.library.opcheck(torch.ops.dcrnn_fast.dcgru_sequence_triton.default, arguments)
 
 
 def test_a_cell_is_a_sequence_of_one_step() -> None:

@@ -11,6 +11,7 @@ from dcrnn_fast.kernels.dcgru_sequence import triton_launch as cell_launches
 from dcrnn_fast.kernels.dcgru_sequence import triton_segment
 from dcrnn_fast.kernels.dcrnn_seq2seq import triton_launch as head_launches
 from dcrnn_fast.kernels.diffusion_conv import triton_launch as convolution_launches
+from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING
 from tests.kernels.cases import SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from tests.kernels.interpreted.red_zones import red_zones
 from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients, run
@@ -128,20 +129,20 @@ def test_gradcheck_through_the_kernels() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("save", [True, False])
-def test_opcheck(save: bool) -> None:
+@pytest.mark.parametrize("save", [SAVE_ALL, SAVE_NOTHING, 1, 2])
+def test_opcheck(save: int) -> None:
     torch.use_deterministic_algorithms(False)  # opcheck compares memory that nobody wrote
     case = Case(B=2, P=1, F=2, N=4, H=3, L=1, M=3)
-    inputs = make_seq2seq(case).to(torch.float32)
-    flat = [[t.detach().requires_grad_(save) for t in layer] for layer in (inputs.encoder[0], inputs.decoder[0])]
+    inputs, wanted = make_seq2seq(case).to(torch.float32), save != SAVE_NOTHING
+    flat = [[t.detach().requires_grad_(wanted) for t in layer] for layer in (inputs.encoder[0], inputs.decoder[0])]
     arguments = (
-        inputs.x_BPNC.detach().requires_grad_(save),
+        inputs.x_BPNC.detach().requires_grad_(wanted),
         make_terms(case, torch.float32).tensors,
         case.M,
         *flat,
-        inputs.projection_weight_OH.detach().requires_grad_(save),
-        inputs.projection_bias_O.detach().requires_grad_(save),
-        inputs.labels_BFNO.detach().requires_grad_(save),
+        inputs.projection_weight_OH.detach().requires_grad_(wanted),
+        inputs.projection_bias_O.detach().requires_grad_(wanted),
+        inputs.labels_BFNO.detach().requires_grad_(wanted),
         inputs.feed_label_F,
         "",
         save,
