@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _aten = torch.ops.aten
 FORBIDDEN = {
     _aten._local_scalar_dense,  # item(), bool(), float(), int()
+    _aten.item,  # what an operator of this package sees of it
     _aten.is_nonzero,
     _aten.equal,
     _aten.allclose,

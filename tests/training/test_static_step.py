@@ -88,6 +88,13 @@ def test_the_lint_sees_what_cannot_be_captured(wait) -> None:
         wait(torch.linspace(-1, 1, 3))
 
 
+def test_the_lint_sees_an_item_inside_an_operator() -> None:
+    """There it is not yet the operator that it is made of."""
+    x, refused = torch.ones(()), pytest.raises(RuntimeError, match="cannot stand in a CUDA graph")
+    with refused, CaptureLint(), torch._C._AutoDispatchBelowAutograd():
+        x.item()
+
+
 def test_a_wait_inside_an_operator_of_ours_is_seen(monkeypatch) -> None:
     from dcrnn_fast.kernels.dcrnn_seq2seq import manual
 
