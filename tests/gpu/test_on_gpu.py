@@ -64,7 +64,7 @@ def require_compiled() -> None:
         pytest.skip(f"no CUDA kernels were compiled: {facts.get('no_cuda', library().reason)}")
 
 
-def results(case: Case, dtype: torch.dtype, backend: str, device: torch.device) -> list[Tensor]:
+def results(case: Case, dtype: torch.dtype, backend: str, device: torch.device, save: str = "all") -> list[Tensor]:
     """The prediction and all gradients of the encoder-decoder, on the host."""
     inputs = make_seq2seq(case)
     leaves = [tensor.detach().to(device, dtype).requires_grad_() for tensor in inputs.differentiable]
@@ -72,7 +72,7 @@ def results(case: Case, dtype: torch.dtype, backend: str, device: torch.device) 
     cells = [CellWeights(*flat[k : k + 4]) for k in range(0, len(flat), 4)]
     prediction = dcrnn_seq2seq(
         x, on(device, make_terms(case, dtype)), cells[: case.L], cells[case.L :], weight, bias, future_steps=case.F,
-        labels_BFNO=labels, feed_label_F=inputs.feed_label_F.to(device), backend=backend,
+        labels_BFNO=labels, feed_label_F=inputs.feed_label_F.to(device), backend=backend, save=save,
     )  # fmt: skip
     # No label is read where none is fed.
     gradients = torch.autograd.grad(prediction.double().square().sum(), leaves, materialize_grads=True)
@@ -95,6 +95,28 @@ def test_results_repeat_bit_for_bit(gpu, monkeypatch, backend: str) -> None:
     case = taken(backend, LARGE, monkeypatch)
     one, other = (results(case, torch.bfloat16, backend, gpu) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["triton", "cuda"])
+@pytest.mark.parametrize("save", ["h", "segments:5"])
+@pytest.mark.parametrize("case", [pytest.param(LARGE, id="metr_la_size")])
+def test_states_alone_give_the_same(gpu, monkeypatch, case: Case, save: str, backend: str) -> None:
+    """The prediction and the gradients of inputs and labels to the bit, the weights' within the error budget."""
+    case = taken(backend, case, monkeypatch)
+    truth = results(case, torch.float64, "specification", torch.device("cpu"))
+    plain = results(case, torch.bfloat16, "specification", gpu)
+    got, everything = (results(case, torch.bfloat16, backend, gpu, how) for how in (save, "all"))
+    assert all(torch.equal(a, b) for a, b in zip(got[:3], everything[:3], strict=True))
+    assert_within_budget(got, plain, truth)
+
+
+def test_states_alone_take_less_memory(gpu) -> None:
+    peaks = []
+    for save in ("all", "segments:3", "h"):
+        torch.cuda.reset_peak_memory_stats(gpu)
+        results(LARGE, torch.bfloat16, "triton", gpu, save)
+        peaks.append(torch.cuda.max_memory_allocated(gpu))
+    assert peaks[0] > 1.5 * max(peaks[1:])
 
 
 def test_every_kernel_passes_its_self_check(gpu, monkeypatch, tmp_path: Path) -> None:
@@ -126,10 +148,13 @@ def losses_of(run: Run, make: Callable[[Run], EagerStep | StaticStep]) -> list[f
 
 @pytest.mark.parametrize("backend", ["manual", "triton", "cuda"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_captured_step_trains_as_an_eager_one(gpu, monkeypatch, backend: str, precision: str) -> None:
+@pytest.mark.parametrize("save", ["all", "segments:2"])
+def test_a_captured_step_trains_as_an_eager_one(gpu, monkeypatch, backend: str, precision: str, save: str) -> None:
+    if backend == "manual" and save != "all":
+        pytest.skip("refused: manual keeps everything")
     taken(backend, LARGE, monkeypatch)
     said: list[str] = []
-    flags = ("--backend", backend, "--precision", precision)
+    flags = ("--backend", backend, "--precision", precision, "--save", save)
     eager = losses_of(open_run(gpu, *flags), EagerStep)
     static = losses_of(open_run(gpu, *flags), lambda run: StaticStep(run, said.append))
     assert said == ["cuda graphs: captured, one for a micro-batch and one for the update"]

@@ -28,6 +28,13 @@ def test_small_cases(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["triton", "cuda"])
+def test_states_alone(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(B=1, P=3, F=2, N=3, C=1, O=1, H=8, L=1, M=2)
+    program.test_states_alone_give_the_same(CPU, monkeypatch, case, "segments:2", backend)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", program.BACKENDS)
 @pytest.mark.parametrize("dtype", program.DTYPES, ids=str)
 @pytest.mark.parametrize("case", [shape for shape in program.SHAPES if shape.id in ("small_dense", "no_diffusion")])
