@@ -156,8 +156,9 @@ class ModelConfig:
     backend: Backend = "auto"
     """which implementation computes it; auto: the fastest that can run here"""
     save: str = "all"
-    """what the cpu backend keeps for the backward pass: all; h: the states, a quarter of the memory for a third more
-    time; segments:K: the states after every K-th step. The results are the same"""
+    """what the cpu, triton and cuda backends keep for the backward pass: all; h: the states, a quarter of the memory
+    (on a CPU for a third more time); segments:K: the states after every K-th step. The results are the same, on a GPU
+    but for the rounding of the weights' gradients"""
 
     def __post_init__(self) -> None:
         _require(self.hidden_units >= 1, "hidden_units", "at least 1", self.hidden_units)

@@ -6,8 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from dcrnn_fast.training.memory import fitting_batch_size
+from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.training.memory import bytes_per_window, fitting_batch_size
+from dcrnn_fast.training.run import make_run
+from tests.training.rank_programs import debug_config
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITED = """
@@ -46,6 +51,19 @@ def test_too_large_a_batch_is_answered_with_one_that_fits(tmp_path: Path) -> Non
         assert int(found[1]) < size
         size, accumulate = map(int, found.groups())
     assert size < 128
+
+
+@pytest.mark.parametrize(
+    ("save", "on_cpu", "on_gpu"), [("all", 4 * 20, 4 * 20), ("h", 19, 19 + 4), ("segments:5", 3, 3 + 4 * 5)]
+)
+def test_bytes_of_a_window(save: str, on_cpu: int, on_gpu: int) -> None:
+    """On a GPU a segment of all windows is computed again at once."""
+    config = debug_config("--city-nodes", "10", "--past-steps", "12", "--future-steps", "8", "--save", save)
+    run = make_run(config, open_data(config.data, config.graph), Ranks())
+    panel = run.config.model.num_layers * run.data.graph.num_nodes * run.config.model.hidden_units * 4
+    assert bytes_per_window(run) == on_cpu * panel
+    run.ranks = Ranks(device=torch.device("cuda"))
+    assert bytes_per_window(run) == on_gpu * panel
 
 
 def test_fitting_batch_sizes() -> None:
