@@ -69,8 +69,8 @@ def dcrnn_seq2seq(
         backend: "auto", or one to insist on.
         save: what the forward keeps for the backward. "all": h, r, u and c of every step; "h": the states alone, a
             quarter of that; "segments:K": the states after every K-th step. The backward computes the rest again, to
-            the same bits; on a GPU, weights' gradients are summed in another order (and predictions are the same to
-            the bit but where PyTorch multiplies). ``manual`` and ``specification`` know "all" alone.
+            the same bits, but where PyTorch multiplies many steps at once on a GPU; there, weights' gradients are
+            summed in another order. ``manual`` and ``specification`` know "all" alone.
         precision: "exact", or "bf16x3": float32 products are made of three to six bfloat16 ones where the CPU has AMX
             (max error at most 1e-5 of max value; elsewhere exact, and ``dcrnn_fast.explain`` says so).
 
