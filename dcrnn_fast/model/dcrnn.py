@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dcrnn_fast.kernels import DiffusionTerms, dcrnn_seq2seq
-from dcrnn_fast.kernels.saving import SAVE_ALL, segment_length
+from dcrnn_fast.kernels.saving import SAVE_ALL, kept_steps, segment_length, segment_steps
 from dcrnn_fast.model.dcgru_cell import CellParameters
 from dcrnn_fast.model.graph_buffers import GraphBuffers
 
@@ -88,7 +88,13 @@ class DCRNN(nn.Module):
             precision=self.precision,
         )
 
-    def kept_panels(self, past_steps: int) -> int:
-        """Arrays of (L, B, N, H) that a forward keeps for its backward: h, r, u, c of all steps, or some steps' h."""
+    def kept_panels(self, past_steps: int, *, on_gpu: bool) -> int:
+        """Arrays of (L, B, N, H) that a backward needs: h, r, u, c of all steps, or some steps' h. On a GPU then also
+        the segment that is computed again (on a CPU that is of a few windows at a time)."""
         steps, segment = past_steps + self.future_steps, segment_length("save", self.save)
-        return 4 * steps if segment == SAVE_ALL else (steps - 1) // segment
+        if segment == SAVE_ALL:
+            return 4 * steps
+        if not on_gpu:
+            return (steps - 1) // segment
+        again = segment_steps(segment, max(past_steps, self.future_steps))
+        return sum(kept_steps(segment, past_steps, self.future_steps)) + 4 * again

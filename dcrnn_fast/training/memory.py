@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import torch
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.kernels.saving import SAVE_ALL, segment_length
 from dcrnn_fast.training.run import Run
 
 _HEADROOM = 0.8
@@ -22,9 +21,7 @@ def bytes_per_window(run: Run) -> int:
     with ``--save`` h alone, of every step or every K-th; on a GPU then also the segment that is computed again.
     """
     form, model = run.data.window_format, run.config.model
-    panels, segment = run.model.kept_panels(form.past_steps), segment_length("save", model.save)
-    if run.ranks.device.type == "cuda" and segment != SAVE_ALL:
-        panels += 4 * min(segment, max(form.past_steps, run.model.future_steps))
+    panels = run.model.kept_panels(form.past_steps, on_gpu=run.ranks.device.type == "cuda")
     width = 2 if run.config.training.precision in ("bf16", "fp16") else 4
     panel = model.num_layers * run.data.graph.num_nodes * model.hidden_units
     return panels * panel * width

@@ -54,7 +54,7 @@ def test_too_large_a_batch_is_answered_with_one_that_fits(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("save", "on_cpu", "on_gpu"), [("all", 4 * 20, 4 * 20), ("h", 19, 19 + 4), ("segments:5", 3, 3 + 4 * 5)]
+    ("save", "on_cpu", "on_gpu"), [("all", 4 * 20, 4 * 20), ("h", 19, 19 + 4), ("segments:5", 3, 4 + 4 * 5)]
 )
 def test_bytes_of_a_window(save: str, on_cpu: int, on_gpu: int) -> None:
     """On a GPU a segment of all windows is computed again at once."""
