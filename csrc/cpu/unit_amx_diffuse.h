@@ -2,9 +2,10 @@
 // Included by the AMX unit inside its anonymous namespace.
 
 // A block costs its unit as much as this many entries of the sparse way: 16 cycles of each of four products and their
-// five loads, against some five cycles for an entry (64 columns; measured on Emerald Rapids). A graph in a good order
-// has 20 to 90 in a block.
+// five loads, against some five cycles for an entry (64 columns; measured on Emerald Rapids). METR-LA has 162 in a
+// block, a city of 11,160 nodes 146.
 constexpr int64_t kEntriesWorthATile = 16;
+
 // What prepare_stack leaves: the nodes that each 16 rows in the order (a block row) read, and tiles whose columns are
 // these; or the blocks of unit_bf16_diffuse.h.
 struct alignas(64) TiledStack {
