@@ -221,3 +221,24 @@ def test_split_products_that_are_exact_here_are_said_once(tmp_path, capsys, monk
         assert sum(line.startswith(sentence) for line in check(config)) == times
         fit(config)
         assert capsys.readouterr().out.count(sentence) == times
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--backend", "manual", "--save", "h"), "save='h' needs the cpu, triton or cuda backend"),
+        (("--backend", "cuda"), "no backend can run here (cuda: "),
+    ],
+)
+@pytest.mark.parametrize("check", [True, False])
+def test_a_backend_that_cannot_run_is_one_line(tmp_path, capsys, flags, said, check):
+    words = ("--config", "debug", "--device", "cpu", "--city-nodes", "5", "--results", str(tmp_path / "r"), *flags)
+    code = train.main([*words, "--check"] if check else list(words))
+    error = capsys.readouterr().err
+    if check and "--save" in flags:  # nothing is trained, so nothing is kept
+        assert code == 0
+        return
+    assert code == 2
+    assert error.startswith("dcrnn-fast train: error: ")
+    assert error.count("\n") == 1
+    assert said in error
