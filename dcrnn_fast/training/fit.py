@@ -106,7 +106,7 @@ def check(config: Config, ranks: Ranks | None = None) -> list[str]:
     with ranks.reporting_failure():
         run, found = open_run(config, ranks)
         with torch.no_grad():
-            run.predict(run.data.gather(run.data.train.starts_W[:1]).to(ranks.device), label_coins(run, 0))
+            run.predict(run.gather(run.data.train.starts_W[:1]), label_coins(run, 0))
     data, form = run.data, run.data.window_format
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     lines = [

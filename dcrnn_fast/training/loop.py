@@ -107,7 +107,7 @@ def validate(run: Run, stop: StopRequest) -> HorizonSums | None:
         (mine,) = global_batch.share(ranks.rank, ranks.world, 1)
         if len(mine):
             with nvtx_range("validation"):
-                batch = run.data.gather(windows.starts_W[mine]).to(ranks.device)
+                batch = run.gather(windows.starts_W[mine])
                 forecast_BFNO = original_units(run.predict(batch), run.mean_O, run.std_O)
                 sums.add(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO)
     ranks.sum_(sums.sums_SFNO, "adding up validation errors")

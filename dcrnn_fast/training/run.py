@@ -51,6 +51,12 @@ class Run:
         """Optimiser steps of all epochs."""
         return self.config.training.epochs * self.batches.num_batches()
 
+    def gather(self, starts: np.ndarray) -> Batch:
+        """The windows that begin at these rows, on the run's device."""
+        if self.device_windows is not None:
+            return self.device_windows.batch(starts)
+        return self.data.gather(starts).to(self.ranks.device)
+
     def predict(self, batch: Batch, feed_label_F: Tensor | None = None) -> Tensor:
         """The scaled forecast (B, F, N, O) in the configured precision; the coins None: no label is fed back."""
         dtype = self.gradients.buffer.dtype

@@ -82,7 +82,8 @@ def micro_batches_of(run: Run, global_batch: GlobalBatch) -> tuple[list[Batch], 
     shares = global_batch.share(run.ranks.rank, run.ranks.world, run.config.training.accumulate)
     starts = [run.data.train.starts_W[windows] for windows in shares if len(windows)]
     if run.device_windows is not None:
-        return [run.device_windows.batch(s) for s in starts], sum(run.device_windows.count_observed(s) for s in starts)
+        observed = sum(run.device_windows.count_observed(s) for s in starts)
+        return [run.gather(s) for s in starts], observed
     batches = [run.data.gather(s) for s in starts]
     observed = sum(int(batch.observed_BFNO.sum()) for batch in batches)
     return [batch.to(run.ranks.device) for batch in batches], observed

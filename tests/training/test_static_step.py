@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from dcrnn_fast.config.sections import Config, TrainingConfig
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.dataset import ForecastData, open_data
+from dcrnn_fast.data.device_windows import DeviceWindows
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.training.distributed import Ranks
 from dcrnn_fast.training.fit import fit
+from dcrnn_fast.training.loop import validate
 from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep, Outcome
@@ -61,6 +63,19 @@ def test_static_and_eager_steps_train_alike(flags: tuple[str, ...]) -> None:
     if precise:
         for one, other in zip(eager.model.parameters(), static.model.parameters(), strict=True):
             torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+
+
+def test_a_series_on_the_device_serves_training_and_validation(monkeypatch) -> None:
+    """The same bits as windows from the host, and none is gathered there."""
+    host, device = two_runs()
+    device.device_windows = DeviceWindows(device.data, torch.device("cpu"))
+    wanted = epoch_of(host, EagerStep(host)), validate(host, StopRequest())
+    monkeypatch.setattr(ForecastData, "gather", None)
+    got = epoch_of(device, EagerStep(device)), validate(device, StopRequest())
+    assert got[0] == wanted[0]
+    assert got[1] is not None
+    assert wanted[1] is not None
+    assert got[1].overall() == wanted[1].overall()
 
 
 def test_a_step_can_be_captured() -> None:
