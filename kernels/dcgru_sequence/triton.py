@@ -95,7 +95,7 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         kept, wide = Saved(*saved), accumulator_dtype(x_BTNC.dtype)
         with on_device(x_BTNC):
             x_TNBC = to_tiles(x_BTNC, graph)
-            start = to_tiles(initial_LBNH.transpose(0, 1), graph).unbind(0)
+            start = to_tiles(initial_LBNH.transpose(0, 1), graph)
             dh = list(gradient_to_tiles(grad_LBNH.transpose(0, 1), graph).to(wide).clone().unbind(0))
             packs = pack_cells(primitives, group_cells(flat), num_terms, backward=True)
             longest = segment_steps(save, T)

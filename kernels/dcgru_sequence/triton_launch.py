@@ -58,11 +58,14 @@ def fused_primitives(precision: str) -> Primitives:
 def pack_cell(weights: CellWeights, num_terms: int, backward: bool) -> CellPack:
     """``Primitives.pack``, the same for both directions."""
     H = weights.candidate_bias.shape[0]
-    both = torch.cat([weights.gate_weight, weights.candidate_weight], dim=1)
-    by_term_MIG = both.view(-1, num_terms, 3 * H).transpose(0, 1)
-    C = by_term_MIG.shape[1] - H
-    bias_G = torch.cat([weights.gate_bias, weights.candidate_bias])
-    return CellPack(by_term_MIG[:, :C].contiguous(), by_term_MIG[:, C:].contiguous(), bias_G, None)
+    by_gate = [
+        weight.view(-1, num_terms, weight.shape[1]).transpose(0, 1)
+        for weight in (weights.gate_weight, weights.candidate_weight)
+    ]
+    C = by_gate[0].shape[1] - H
+    input_MCG = torch.cat([weight_MIG[:, :C] for weight_MIG in by_gate], dim=2)
+    state_MHG = torch.cat([weight_MIG[:, C:] for weight_MIG in by_gate], dim=2)
+    return CellPack(input_MCG, state_MHG, torch.cat([weights.gate_bias, weights.candidate_bias]), None)
 
 
 def _convolve(

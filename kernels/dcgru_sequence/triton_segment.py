@@ -64,11 +64,12 @@ class Saved(NamedTuple):
 class Segment(NamedTuple):
     """Steps of a run with all that their backward needs.
 
-    ``before`` is each layer's state before step ``first``; ``zero``: it is zeros, which add nothing to weights' sums.
+    ``before`` (L, N, B, H) is each layer's state before step ``first``; ``zero``: it is zeros, which add nothing to
+    weights' sums.
     """
 
     first: int
-    before: Sequence[Tensor]
+    before: Tensor
     zero: bool
     saved: Saved
 
@@ -97,11 +98,11 @@ class Cells(NamedTuple):
         run(self, state, x_TNBC, saved, first, after_step)
 
     def segments_backwards(
-        self, x_TNBC: Tensor, start: Sequence[Tensor] | None, kept: Saved, save: int, room: Saved
+        self, x_TNBC: Tensor, start: Tensor | None, kept: Saved, save: int, room: Saved
     ) -> Iterator[Segment]:
         """From the last segment to the first; with segments, each is computed again into ``room`` when its turn comes.
 
-        ``start`` is each layer's state before the first step, None: zeros.
+        ``start`` (L, N, B, H) is each layer's state before the first step, None: zeros.
         """
         T = x_TNBC.shape[0]
         L, _, N, B, H = kept.h.shape
@@ -109,12 +110,12 @@ class Cells(NamedTuple):
             _, stop = segment_of(save, T, first)
             zero, saved = first == 0 and start is None, kept
             if first:
-                before: Sequence[Tensor] = kept.h[:, first // save - 1].unbind(0)
+                before = kept.h[:, first // save - 1]
             else:
-                before = [kept.h.new_zeros(N, B, H)] * L if start is None else start
+                before = kept.h.new_zeros(N, B, H).expand(L, N, B, H) if start is None else start
             if save != SAVE_ALL:
                 saved = room.steps(0, stop - first)
-                self.run(list(before), x_TNBC[first:stop], saved)
+                self.run(list(before.unbind(0)), x_TNBC[first:stop], saved)
             yield Segment(first, before, zero, saved)
 
 
@@ -195,46 +196,76 @@ def _run_layer_by_layer(
 
 
 class _Sums:
-    """The weight gradients of one cell, summed over chunks of steps."""
+    """The weight gradients of a stack of cells, summed over chunks of steps.
 
-    def __init__(self, units: int, num_terms: int) -> None:
-        self.units, self.num_terms = units, num_terms
-        self.x_CJ: Tensor | None = None
-        self.gates_HJ: Tensor | None = None
-        self.candidate_HJ: Tensor | None = None
-        self.bias_G: Tensor | None = None
+    I rows: of each layer those of its input's weights, then those of its state's. A chunk's products stand in one
+    tensor, so that one addition takes them all.
+    """
 
-    def add(self, x_RC: Tensor, q_RJ: Tensor) -> None:
-        """The input's rows, and the biases: term 0 of a diffused gradient is the gradient itself."""
-        wide = accumulator_dtype(q_RJ.dtype)
-        self.x_CJ = _sum(self.x_CJ, x_RC.t() @ q_RJ, wide)
-        own_R3H = q_RJ.view(-1, 3, self.num_terms, self.units)[:, :, 0]
-        self.bias_G = _sum(self.bias_G, own_R3H.sum(0, dtype=wide).view(-1), wide)
+    def __init__(self, packs: Sequence[CellPack]) -> None:
+        self.num_terms, self.units = packs[0].state_MHG.shape[:2]
+        self.channels = [pack.input_MCG.shape[1] for pack in packs]
+        self.total_IJ: Tensor | None = None
+        self.bias_L3H: Tensor | None = None
 
-    def add_state(self, h_RH: Tensor, r_RH: Tensor, q_RJ: Tensor) -> None:
-        """The state's rows; r*h is computed again."""
-        wide, split = accumulator_dtype(q_RJ.dtype), 2 * self.num_terms * self.units
-        self.gates_HJ = _sum(self.gates_HJ, h_RH.t() @ q_RJ[:, :split], wide)
-        self.candidate_HJ = _sum(self.candidate_HJ, (r_RH * h_RH).t() @ q_RJ[:, split:], wide)
+    def add(self, x_of: Sequence[Tensor], q_LTNBJ: Tensor, of_states: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """A chunk: each layer's input (T, N, B, C), and all diffused gradients.
 
-    def gradients(self, dtype: torch.dtype) -> CellWeights:
-        """In the released layout."""
-        assert self.x_CJ is not None
-        assert self.bias_G is not None
+        ``of_states``: the states (L, T, N, B, H) before some of the steps, and these steps' r and diffused gradients.
+        r*h is computed again.
+        """
+        wide, split = accumulator_dtype(q_LTNBJ.dtype), 2 * self.num_terms * self.units
+        q_LRJ = _rows(q_LTNBJ)
+        part_IJ = q_LTNBJ.new_empty(sum(self.channels) + len(self.channels) * self.units, q_LTNBJ.shape[-1])
+        for rows, x, q_RJ in zip(self._rows_of(part_IJ), x_of, q_LRJ, strict=True):
+            torch.mm(x.reshape(-1, x.shape[-1]).t(), q_RJ, out=rows[: x.shape[-1]])
+            if not of_states:
+                rows[x.shape[-1] :].zero_()
+        for index, (h, r, q) in enumerate(of_states):
+            h_LRH, reset_LRH, q_LRJ = _rows(h), _rows(r * h), _rows(q)
+            for layer, rows in enumerate(self._rows_of(part_IJ)):
+                state_HJ = rows[self.channels[layer] :]
+                for state, x_RH, q_RJ in (
+                    (state_HJ[:, :split], h_LRH[layer], q_LRJ[layer, :, :split]),
+                    (state_HJ[:, split:], reset_LRH[layer], q_LRJ[layer, :, split:]),
+                ):
+                    torch.addmm(state, x_RH.t(), q_RJ, beta=min(index, 1), out=state)
+        self.total_IJ = _sum(self.total_IJ, part_IJ, wide)
+        # Term 0 of a diffused gradient is the gradient itself.
+        own_LR3H = _rows(q_LTNBJ).view(len(self.channels), -1, 3, self.num_terms, self.units)[:, :, :, 0]
+        self.bias_L3H = _sum(self.bias_L3H, own_LR3H.sum(1, dtype=wide), wide)
+
+    def _rows_of(self, all_IJ: Tensor) -> tuple[Tensor, ...]:
+        """Each layer's rows."""
+        return all_IJ.split([channels + self.units for channels in self.channels])
+
+    def gradients(self, dtype: torch.dtype) -> list[CellWeights]:
+        """Of every cell, in the released layout."""
+        assert self.total_IJ is not None
+        assert self.bias_L3H is not None
         H, M = self.units, self.num_terms
-        if self.gates_HJ is None or self.candidate_HJ is None:
-            state_HJ = self.x_CJ.new_zeros(H, 3 * M * H)
-        else:
-            state_HJ = torch.cat([self.gates_HJ, self.candidate_HJ], dim=1)
-        by_gate = torch.cat([self.x_CJ, state_HJ]).view(-1, 3, M, H).transpose(1, 2).to(dtype)
-        bias_G = self.bias_G.to(dtype)
-        # An operator's outputs may not share memory.
-        return CellWeights(
-            by_gate[:, :, :2].clone(memory_format=torch.contiguous_format).view(-1, 2 * H),
-            bias_G[: 2 * H].clone(),
-            by_gate[:, :, 2].clone(memory_format=torch.contiguous_format).view(-1, H),
-            bias_G[2 * H :].clone(),
-        )
+
+        def own(x: Tensor) -> Tensor:
+            # An operator's outputs may not share memory.
+            return x.to(dtype, copy=True, memory_format=torch.contiguous_format)
+
+        found = []
+        for rows, bias_3H in zip(self._rows_of(self.total_IJ), self.bias_L3H, strict=True):
+            by_gate = rows.view(-1, 3, M, H).transpose(1, 2)
+            found.append(
+                CellWeights(
+                    own(by_gate[:, :, :2]).view(-1, 2 * H),
+                    own(bias_3H[:2]).view(-1),
+                    own(by_gate[:, :, 2]).view(-1, H),
+                    own(bias_3H[2]),
+                )
+            )
+        return found
+
+
+def _rows(x_LTNBC: Tensor) -> Tensor:
+    """(L, R, C)."""
+    return x_LTNBC.reshape(x_LTNBC.shape[0], -1, x_LTNBC.shape[-1])
 
 
 def _sum(total: Tensor | None, part: Tensor, wide: torch.dtype) -> Tensor:
@@ -268,7 +299,7 @@ def run_backward(
     dx_of: list[Tensor | None] = [x_TNBC.new_empty(N, B, pack.input_MCG.shape[1], dtype=wide) for pack in packs]
     if after_step is None:
         dx_of[0] = None
-    sums = [_Sums(H, M) for _ in packs]
+    sums = _Sums(packs)
 
     def spread(x: Tensor) -> Source:
         return primitives.spread(x, transposed)
@@ -291,22 +322,15 @@ def run_backward(
                 assert dx_of[0] is not None
                 after_step(first + t, dx_of[0])
             if t % chunk == 0:
-                stop = min(t + chunk, steps)
-                for layer, total in enumerate(sums):
-                    below = x_TNBC[first : first + steps] if layer == 0 else saved.h[layer - 1]
-                    q = q_LTNBJ[layer, : stop - t]
-                    total.add(_rows(below[t:stop]), _rows(q))
-                    second = max(t, 1)
-                    if stop > second:
-                        h_before, r = saved.h[layer, second - 1 : stop - 1], saved.r[layer, second:stop]
-                        total.add_state(_rows(h_before), _rows(r), _rows(q[second - t :]))
-                    if t == 0 and not zero:
-                        total.add_state(_rows(before[layer]), _rows(saved.r[layer, 0]), _rows(q[0]))
-    return [total.gradients(x_TNBC.dtype) for total in sums]
-
-
-def _rows(x: Tensor) -> Tensor:
-    return x.reshape(-1, x.shape[-1])
+                stop, second = min(t + chunk, steps), max(t, 1)
+                q = q_LTNBJ[:, : stop - t]
+                of_states = []
+                if stop > second:
+                    of_states.append((saved.h[:, second - 1 : stop - 1], saved.r[:, second:stop], q[:, second - t :]))
+                if t == 0 and not zero:
+                    of_states.append((before[:, None], saved.r[:, :1], q[:, :1]))
+                sums.add([x_TNBC[first + t : first + stop], *saved.h[:-1, t:stop]], q, of_states)
+    return sums.gradients(x_TNBC.dtype)
 
 
 def pack_cells(

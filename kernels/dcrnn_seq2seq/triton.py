@@ -166,7 +166,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
                 primitives,
                 graph.transposed,
                 packs,
-                cells.segments_backwards(read_FNBO, encoder_kept.h[:, -1].unbind(0), decoder_kept, save, room),
+                cells.segments_backwards(read_FNBO, encoder_kept.h[:, -1], decoder_kept, save, room),
                 save,
                 read_FNBO,
                 dh,

@@ -27,7 +27,7 @@ def test_counts_are_within_their_limits(tmp_path: Path, real_data: Path) -> None
     assert record["reference"]["saved_bytes_per_row"] > 200_000
     for one in record["fused"]:
         # 24 steps x 2 layers x (2 forward + 3 backward) of Triton's own are the least.
-        assert 240 < one["counts"]["launches"] < 500
+        assert 240 < one["counts"]["launches"] - one["counts"]["casts"] <= 400
     page = (tmp_path / "c.md").read_text()
     assert "Nothing here was run on a GPU" in page
     assert "not measured" in page

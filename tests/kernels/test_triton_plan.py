@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.gpu_counts import OperatorCounter
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.data.city_roads import build_roads, kernel_graph
 from dcrnn_fast.graph import diffusion_operators, graph_operators, read_pickle
@@ -218,30 +218,13 @@ def test_rows_gathered_for_a_node_of_a_real_graph(real_data: Path, pickle: str, 
         assert direction.tiles.gathered_rows / terms.num_nodes <= most
 
 
-class _Operators(TorchDispatchMode):
-    """Counts PyTorch's operators that are no views."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        if func.namespace == "dcrnn_fast":
-            with self:
-                return func.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CPU), *args, **(kwargs or {}))
-        silent = func.is_view or func.overloadpacket in (torch.ops.aten.empty, torch.ops.aten.new_empty)
-        if not silent and "empty" not in func.name() and "_unsafe_view" not in func.name():
-            self.counts[func.name()] += 1
-        return func(*args, **(kwargs or {}))
-
-
 # By segments there are more launches: a copy of the states, the encoder's products of its inputs, weights' gradients.
 @pytest.mark.parametrize(
     ("save", "own", "most", "kept"),
     [
-        pytest.param(SAVE_ALL, 48 * 5 + 2 + 24, 400, 25_000, id="all"),
-        pytest.param(1, 48 * 7 + 2 * 24 + 24, 910, 6_050, id="h"),
-        pytest.param(5, 48 * 7 + 2 * 6 + 24, 580, 1_430, id="segments"),
+        pytest.param(SAVE_ALL, 48 * 5 + 2 + 24, 350, 25_000, id="all"),
+        pytest.param(1, 48 * 7 + 2 * 24 + 24, 740, 6_050, id="h"),
+        pytest.param(5, 48 * 7 + 2 * 6 + 24, 525, 1_430, id="segments"),
     ],
 )
 def test_launches_of_a_training_step_and_bytes_that_it_keeps(
@@ -280,10 +263,10 @@ def test_launches_of_a_training_step_and_bytes_that_it_keeps(
         step()  # clusters the graph
         kernels.clear()
         found.clear()
-        with _Operators() as operators:
+        with OperatorCounter() as operators:
             step()
-    launches = kernels.total() + operators.counts.total()
-    print(launches, dict(kernels), dict(operators.counts))
+    launches = kernels.total() + operators.launches.total()
+    print(launches, dict(kernels), dict(operators.launches))
     assert kernels.total() == own
     assert launches <= most
     parameters = {tensor.data_ptr() for tensor in [*encoder, *decoder, weight, bias, *terms.tensors]}
