@@ -82,3 +82,12 @@ def require_layers(op: str, name: str, layers: Sequence[CellWeights], channels: 
                 f"wanted {wanted} channels into {hidden} units"
             )
     return hidden
+
+
+def refuse_second_derivatives(backward_op: str) -> None:
+    """Makes the gradient of a backward operator an error; autograd would take that of a compiled one for 0."""
+
+    def refuse(ctx, *gradients):  # type: ignore[no-untyped-def]
+        raise RuntimeError(f"{backward_op}: only backend='specification' has second derivatives")
+
+    torch.library.register_autograd(backward_op, refuse)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, saved_numbers
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, flatten_cells
@@ -100,6 +101,7 @@ def _gradient(ctx, grad_BTNH, grad_LBNH, _):  # type: ignore[no-untyped-def]
 
 
 torch.library.register_autograd(OP, _gradient, setup_context=_setup)
+refuse_second_derivatives(BACKWARD)
 
 
 def dcgru_sequence_cpu(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.dcgru_sequence.segment import CellGradients, Saved, State, run_backward, run_forward
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype, diffuse
 from dcrnn_fast.kernels.terms import DiffusionTerms, stacked_operator
@@ -120,6 +121,7 @@ def _gradient(ctx, grad_TLNBH, *_):  # type: ignore[no-untyped-def]
 
 
 _forward.register_autograd(_gradient, setup_context=_setup)
+refuse_second_derivatives("dcrnn_fast::dcgru_sequence_manual_backward")
 
 
 def dcgru_sequence_manual(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.dcgru_sequence.triton_segment import Cells, Saved, pack_cells, run_backward, run_forward
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
 from dcrnn_fast.kernels.diffusion_conv.triton import Table, triton_table
@@ -184,6 +185,7 @@ def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Ten
         return dx_BTNC if x_wanted else None, dinitial_LBNH, [None] * len(terms), None, dflat, None, None
 
     forward.register_autograd(gradient, setup_context=setup)
+    refuse_second_derivatives(f"dcrnn_fast::dcgru_sequence_{backend}_backward")
 
     def dcgru_sequence_on_gpu(
         x_BTNC: Tensor,

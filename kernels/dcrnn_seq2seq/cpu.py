@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, saved_numbers
 from dcrnn_fast.kernels.terms import DiffusionTerms
@@ -114,6 +115,7 @@ def _gradient(ctx, grad_BFNO, _):  # type: ignore[no-untyped-def]
 
 
 torch.library.register_autograd(OP, _gradient, setup_context=_setup)
+refuse_second_derivatives(BACKWARD)
 
 
 def dcrnn_seq2seq_cpu(

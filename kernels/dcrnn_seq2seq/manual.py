@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.dcgru_sequence.segment import CellGradients, Saved, State, run_backward, run_forward
 from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype, diffuse
@@ -232,6 +233,7 @@ def _gradient(ctx, grad_FNBO, *_):  # type: ignore[no-untyped-def]
 
 
 _forward.register_autograd(_gradient, setup_context=_setup)
+refuse_second_derivatives("dcrnn_fast::seq2seq_manual_backward")
 
 
 def dcrnn_seq2seq_manual(

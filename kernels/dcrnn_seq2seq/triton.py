@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.dcgru_sequence.triton_segment import Cells, Saved, pack_cells, run_backward, run_forward
 from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
@@ -261,6 +262,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         return input_gradients(gradients, len(terms), x_wanted, labels_wanted)
 
     forward.register_autograd(gradient, setup_context=setup)
+    refuse_second_derivatives(f"dcrnn_fast::seq2seq_{backend}_backward")
 
     def dcrnn_seq2seq_on_gpu(
         x_BPNC: Tensor,

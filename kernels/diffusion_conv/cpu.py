@@ -6,6 +6,7 @@ Shape legend: B batch, N nodes, C input channels, O output channels, M diffusion
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 OP = "dcrnn_fast::diffusion_conv_cpu"
@@ -55,6 +56,7 @@ def _gradient(ctx, grad_BNO):  # type: ignore[no-untyped-def]
 
 
 torch.library.register_autograd(OP, _gradient, setup_context=_setup)
+refuse_second_derivatives(BACKWARD)
 
 
 def diffusion_conv_cpu(

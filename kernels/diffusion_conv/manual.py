@@ -13,6 +13,7 @@ Shape legend: B batch, N nodes, C input channels, O output channels, M diffusion
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.terms import DiffusionTerms, StackedOperator, stacked_operator
 
 
@@ -93,6 +94,7 @@ def _gradient(ctx, grad_BNO):  # type: ignore[no-untyped-def]
 
 
 _forward.register_autograd(_gradient, setup_context=_setup)
+refuse_second_derivatives("dcrnn_fast::diffusion_conv_manual_backward")
 
 
 def diffusion_conv_manual(x_BNC: Tensor, terms: DiffusionTerms, weight_IO: Tensor, bias_O: Tensor) -> Tensor:

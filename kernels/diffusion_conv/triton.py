@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
 from dcrnn_fast.kernels.primitives import Primitives
 from dcrnn_fast.kernels.terms import DiffusionTerms
@@ -97,6 +98,7 @@ def define_diffusion_conv(backend: str, table: Table) -> Callable[..., Tensor]:
         return dx_BNC if x_wanted else None, [None] * len(terms), None, dweight_IO, dbias_O, None
 
     forward.register_autograd(gradient, setup_context=setup)
+    refuse_second_derivatives(f"dcrnn_fast::diffusion_conv_{backend}_backward")
 
     def diffusion_conv_on_gpu(x_BNC: Tensor, terms: DiffusionTerms, weight_IO: Tensor, bias_O: Tensor) -> Tensor:
         return forward(x_BNC, terms.tensors_with_recursion, terms.num_terms, weight_IO, bias_O, override())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dcrnn_fast.kernels import dcgru_sequence
+from dcrnn_fast.kernels import dcgru_sequence, diffusion_conv
 from tests.kernels.cases import Case, make_seq2seq, make_terms
 from tests.kernels.compiled import require_library
 from tests.kernels.test_dcrnn_seq2seq import run
@@ -80,3 +80,29 @@ def test_a_missing_gradient_is_zero(make: Callable[[str], tuple[Tensor, list[Ten
     result, inputs = make(backend)
     Nothing.apply(result).sum().backward()
     assert all(tensor.grad is None or not tensor.grad.any() for tensor in inputs)
+
+
+def convolution(backend: str) -> tuple[Tensor, list[Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    x_BNC = torch.randn(2, CASE.N, 3, generator=generator, requires_grad=True)
+    weight_IO = torch.randn(3 * CASE.M, 5, generator=generator, requires_grad=True)
+    terms = make_terms(CASE, torch.float32)
+    # Squared: else the gradient of its sum does not depend on x.
+    return diffusion_conv(x_BNC, terms, weight_IO, torch.zeros(5), backend=backend).square(), [x_BNC, weight_IO]
+
+
+@pytest.mark.parametrize("make", [seq2seq, sequence, convolution])
+@pytest.mark.parametrize("backend", ["specification", "manual", "cpu"])
+def test_second_derivatives_are_right_or_refused(
+    make: Callable[..., tuple[Tensor, list[Tensor]]], backend: str
+) -> None:
+    if backend == "cpu":
+        require_library()
+    y, (x, *_) = make(backend)
+    (dx,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    if backend == "specification":
+        (ddx,) = torch.autograd.grad(dx.square().sum(), x)
+        assert ddx.abs().max() > 0
+    else:
+        with pytest.raises(RuntimeError, match=f"{backend}_backward: only backend='specification' has second"):
+            dx.square().sum().backward()
