@@ -5,7 +5,7 @@ import select
 import sys
 from collections.abc import Callable
 
-from dcrnn_fast.errors import UserError
+from dcrnn_fast.errors import is_of_the_user
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -17,17 +17,19 @@ STDOUT = 1
 def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
     """Calls ``body(argv)`` and returns the command's exit code.
 
-    A ``UserError`` prints ``dcrnn-fast NAME: error: ...`` on stderr, without a traceback, and yields 2; Ctrl-C yields
-    130. Every rank of a distributed run sees the same mistake: only rank 0 (torchrun's RANK) prints it. Where whoever
-    read our output has gone (``dcrnn-fast --help | head -1``), the rest of it is dropped: 141. Any other exception is a
-    bug of ours and keeps its traceback.
+    A ``UserError``, and an error that a variable of ours brings about, prints ``dcrnn-fast NAME: error: ...`` on
+    stderr, without a traceback, and yields 2; Ctrl-C yields 130. Every rank of a distributed run sees the same mistake:
+    only rank 0 (torchrun's RANK) prints it. Where whoever read our output has gone (``dcrnn-fast --help | head -1``),
+    the rest of it is dropped: 141. Any other exception is a bug of ours and keeps its traceback.
     """
     try:
         try:
             return body(sys.argv[1:] if argv is None else list(argv))
         finally:
             sys.stdout.flush()
-    except UserError as error:
+    except ValueError as error:
+        if not is_of_the_user(error):
+            raise
         if os.environ.get("RANK", "0") == "0":
             line = " ".join(str(error).split())
             print(f"dcrnn-fast {name}: error: {line}", file=sys.stderr)

@@ -24,6 +24,8 @@ from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.explain import facts
 from dcrnn_fast.kernels.selfcheck import check_backend
+from dcrnn_fast.kernels.triton_plan import read_words
+from dcrnn_fast.kernels.triton_runtime import override, why_not_assembler
 from dcrnn_fast.system import Limits, limits, machine, memory_mib, usable_cores
 
 NEEDED = {
@@ -48,7 +50,18 @@ OPTIONAL = {
     "rich": "progress on a terminal",
 }
 GPU_BACKENDS = ("triton", "cuda")
-VARIABLES = ("DCRNN_FAST_CPU", "DCRNN_FAST_DATA", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "RANK")
+VARIABLES = (
+    "DCRNN_FAST_CPU",
+    "DCRNN_FAST_TRITON",
+    "DCRNN_FAST_CACHE",
+    "DCRNN_FAST_DATA",
+    "TRITON_INTERPRET",
+    "TRITON_PTXAS_PATH",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "RANK",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +80,12 @@ def examine() -> dict[str, Any]:
     except ValueError as error:
         broken.append(str(error))
         kernels = None
+    try:
+        read_words(override())
+    except ValueError as error:
+        broken.append(str(error))
+    if wrong_assembler := why_not_assembler():
+        broken.append(wrong_assembler)
     packages = {name: _version(name) for name in (*NEEDED, *OPTIONAL)}
     broken += _too_old(packages)
     if kernels is not None and kernels["library"]["broken"]:
@@ -88,7 +107,7 @@ def examine() -> dict[str, Any]:
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "data_folders": _data_folders(),
         "kernels": kernels,
-        "self_check": _self_check(kernels),
+        "self_check": _self_check(kernels, broken),
     }
     for backend, verdicts in found["self_check"].items():
         if not isinstance(verdicts, str):
@@ -97,8 +116,11 @@ def examine() -> dict[str, Any]:
     return {**found, "broken": broken, "notes": _notes(found, limit)}
 
 
-def _self_check(kernels: dict[str, Any] | None) -> dict[str, Any]:
-    """On a GPU, each operator of its backends beside PyTorch, made anew: the verdicts, or why it cannot run."""
+def _self_check(kernels: dict[str, Any] | None, broken: list[str]) -> dict[str, Any]:
+    """On a GPU, each operator of its backends beside PyTorch, made anew: the verdicts, or why it cannot run.
+
+    A check that itself fails (no memory, no disk, a wrong variable) is ``broken``.
+    """
     found: dict[str, Any] = {}
     if kernels is not None and kernels["gpu"]["devices"]:
         for backend in GPU_BACKENDS:
@@ -106,6 +128,9 @@ def _self_check(kernels: dict[str, Any] | None) -> dict[str, Any]:
                 found[backend] = [one._asdict() for one in check_backend(backend, torch.device("cuda"))]
             except NotImplementedError as error:
                 found[backend] = str(error)
+            except (RuntimeError, ValueError, OSError) as error:
+                found[backend] = f"its self-check failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                broken.append(f"{backend}: {found[backend]}")
     return found
 
 

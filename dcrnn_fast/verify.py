@@ -19,11 +19,12 @@ from torch import Tensor
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import Backend
-from dcrnn_fast.errors import UserError
+from dcrnn_fast.errors import UserError, is_of_the_user
 from dcrnn_fast.graph.operators import diffusion_operators
 from dcrnn_fast.graph.supports import build_supports
 from dcrnn_fast.interop.names import recognise
 from dcrnn_fast.kernels import DiffusionTerms
+from dcrnn_fast.kernels.gpu import why_no_gpu
 from dcrnn_fast.model import DCRNN
 
 Precision = Literal["float64", "float32", "bf16"]
@@ -68,7 +69,7 @@ def verify(
             that cannot run here.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda: there is no GPU here, or this PyTorch was built without CUDA; use --device cpu")
+        raise UserError(f"device cuda: there is no GPU here ({why_no_gpu()}); use --device cpu")
     files = sorted(Path(golden).glob("*.npz"))
     if not files:
         raise UserError(f"no golden vectors (*.npz) in {golden}; give the folder that holds them with --golden")
@@ -82,7 +83,7 @@ def _verify_file(path: Path, backend: Backend, precision: Precision, device: str
         config = json.loads(str(arrays["config"]))
         return CaseErrors(path.name, _errors(arrays, config, backend, precision, device, str(path)))
     except (KeyError, OSError, ValueError, EOFError) as error:
-        if isinstance(error, UserError):
+        if isinstance(error, ValueError) and is_of_the_user(error):
             raise
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise UserError(f"{path} is no golden file: {reason}") from error

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dcrnn_fast.kernels.dispatch import autocast_dtype
 from dcrnn_fast.kernels.native import library
-from dcrnn_fast.kernels.triton_runtime import why_not_triton
+from dcrnn_fast.kernels.triton_runtime import on_the_cpu, why_not_triton
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # The first whose tensor cores know bfloat16 and tf32; compiled for it, for sm_90, and as PTX for newer ones.
@@ -68,8 +68,10 @@ class CudaKernel:
 def _why_not(device_type: str, index: int, dtype: torch.dtype) -> str | None:
     _, facts, reason = library()
     if not torch._C._dispatch_has_kernel_for_dispatch_key(CANDIDATE, device_type.upper()):
+        if device_type == "cpu":
+            return on_the_cpu()
         if device_type != "cuda":
-            return f"x is on the {device_type.upper()}"
+            return f"x is on {device_type}"
         return reason or f"the CUDA kernels are not compiled: {facts.get('no_cuda', 'the build did not look for nvcc')}"
     return _why_not_device(index, dtype) if device_type == "cuda" else None
 

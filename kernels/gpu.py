@@ -26,12 +26,16 @@ def gpu_facts(driver_file: Path = DRIVER) -> dict[str, Any]:
         "driver": driver or "none found",
         "devices": devices,
         "triton": _triton(),
-        "reason": None if devices else _why_no_device(built, driver),
+        "reason": why_no_gpu(driver_file),
     }
 
 
-def _why_no_device(built: bool, driver: str | None) -> str:
-    if not built:
+def why_no_gpu(driver_file: Path = DRIVER) -> str | None:
+    """Why no GPU can be used, or None if one can."""
+    if torch.cuda.is_available():
+        return None
+    driver = driver_version(driver_file)
+    if not torch.version.cuda and not torch.version.hip:
         return "this PyTorch is built for the CPU only" + ("" if driver is None else ", though there is a GPU's driver")
     if driver is None and torch.version.cuda:
         return "no NVIDIA driver is loaded"
@@ -47,6 +51,13 @@ def _triton() -> str:
     if find_spec("triton") is None:
         return "not installed"
     try:
-        return version("triton")
+        installed = version("triton")
     except PackageNotFoundError:
-        return "installed, of unknown version"
+        installed = "installed, of unknown version"
+    try:
+        import triton
+
+        assembler = triton.knobs.nvidia.ptxas
+    except (ImportError, AttributeError, OSError, RuntimeError):
+        return installed
+    return f"{installed}, ptxas {assembler.version} in {assembler.path}"

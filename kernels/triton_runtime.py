@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.dispatch import autocast_dtype
+from dcrnn_fast.kernels.gpu import why_no_gpu
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # Tensor cores for bfloat16 and tf32 begin here; nothing older was ever compiled for.
@@ -109,6 +110,8 @@ def _why_not_device(index: int) -> str | None:
     capability = torch.cuda.get_device_capability(index)
     if capability < OLDEST_CAPABILITY:
         return f"{torch.cuda.get_device_name(index)} is sm_{capability[0]}{capability[1]}; sm_80 or newer is needed"
+    if wrong_assembler := why_not_assembler():
+        return wrong_assembler
     from triton.runtime import driver
 
     honour_assembler()
@@ -118,6 +121,12 @@ def _why_not_device(index: int) -> str | None:
         # It compiles a small C library for the driver: no driver, no C compiler, or no Python.h.
         return f"triton finds no usable driver ({str(error).splitlines()[0]})"
     return None
+
+
+def on_the_cpu() -> str:
+    """The reason why a GPU backend cannot take a CPU tensor, with the one why there is no GPU to put it on."""
+    why = why_no_gpu()
+    return "x is on the CPU" + ("" if why is None else f", and {why}")
 
 
 def honour_assembler() -> None:
@@ -130,6 +139,22 @@ def honour_assembler() -> None:
         os.environ.setdefault("TRITON_PTXAS_BLACKWELL_PATH", path)
 
 
+def why_not_assembler() -> str | None:
+    """Why ``TRITON_PTXAS_PATH`` names no assembler that runs, or None. Triton would take its own without a word."""
+    path = os.environ.get("TRITON_PTXAS_PATH")
+    if not path or why_not_triton_at_all() is not None:
+        return None
+    import triton
+
+    try:
+        if triton.knobs.nvidia.ptxas.path == path:
+            return None
+        reason = "ptxas --version says nothing there"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    return f"TRITON_PTXAS_PATH={path} is no assembler that runs ({reason}); correct it, or unset it for Triton's own"
+
+
 # torch.compile would trace imports and device queries.
 @torch.compiler.assume_constant_result
 def _why_not(device_type: str, index: int) -> str | None:
@@ -137,7 +162,7 @@ def _why_not(device_type: str, index: int) -> str | None:
     if reason is not None:
         return reason
     if device_type == "cpu":
-        return None if interpreted() else "x is on the CPU (TRITON_INTERPRET=1 interprets the kernels there)"
+        return None if interpreted() else f"{on_the_cpu()} (TRITON_INTERPRET=1 interprets the kernels there)"
     if device_type != "cuda":
         return f"x is on {device_type}"
     if interpreted():

@@ -71,6 +71,52 @@ def test_an_unknown_unit_is_broken(capsys: pytest.CaptureFixture[str], monkeypat
     assert "BROKEN: DCRNN_FAST_CPU is 'sse9', wanted one of generic" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("DCRNN_FAST_TRITON", "tile,foo", "DCRNN_FAST_TRITON: unknown word 'foo'; known: tile, "),
+        ("TRITON_PTXAS_PATH", "/bin/true", "TRITON_PTXAS_PATH=/bin/true is no assembler that runs (ptxas --version"),
+        ("TRITON_PTXAS_PATH", "/nowhere/ptxas", "TRITON_PTXAS_PATH=/nowhere/ptxas is no assembler that runs"),
+    ],
+)
+def test_a_variable_that_names_nothing_is_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert doctor.main([]) == 1
+    out = capsys.readouterr().out
+    assert f"BROKEN: {said}" in out
+    assert f"{name}={value}" in next(line for line in out.splitlines() if line.startswith("variables: "))
+
+
+def test_an_assembler_that_runs_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mine = tmp_path / "ptxas"
+    mine.write_text("#!/bin/sh\necho Cuda compilation tools, release 13.9, V13.9.1\n")
+    mine.chmod(0o755)
+    monkeypatch.setenv("TRITON_PTXAS_PATH", str(mine))
+    assert doctor.main([]) == 0
+    assert f"ptxas 13.9 in {mine}" in capsys.readouterr().out
+
+
+def test_a_self_check_that_fails_itself_is_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(backend: str, device: torch.device) -> list[Verdict]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to\nallocate 2 GiB")
+
+    monkeypatch.setattr(doctor, "check_backend", no_memory)
+    known = doctor.facts()
+    known["gpu"] |= {"devices": ["A100, sm_80, 80 GiB"], "reason": None}
+    monkeypatch.setattr(doctor, "facts", lambda: known)
+    assert doctor.main([]) == 1
+    said = capsys.readouterr().out
+    assert (
+        "BROKEN: triton: its self-check failed: OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB" in said
+    )
+
+
 def test_an_old_package_is_broken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(doctor.NEEDED, "scipy", (99, 1))
     monkeypatch.setitem(doctor.NEEDED, "no-such-package", ())

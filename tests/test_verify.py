@@ -84,7 +84,19 @@ def test_bad_folders_get_one_line_and_exit_code_2(
 
 def test_a_backend_that_cannot_run_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--golden", str(GOLDEN), "--backend", "triton"]) == 2
-    assert "triton: x is on the CPU (TRITON_INTERPRET=1 interprets the kernels there)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "triton: x is on the CPU" in said
+    assert "(TRITON_INTERPRET=1 interprets the kernels there)" in said
+
+
+def test_a_variable_that_names_nothing_is_no_fault_of_the_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_library()
+    monkeypatch.setenv("DCRNN_FAST_CPU", "sse9")
+    assert main(["--golden", str(GOLDEN), "--backend", "cpu"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dcrnn-fast verify: error: DCRNN_FAST_CPU is 'sse9', wanted one of generic")
 
 
 def test_a_missing_gpu_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

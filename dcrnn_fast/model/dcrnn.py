@@ -88,10 +88,11 @@ class DCRNN(nn.Module):
             precision=self.precision,
         )
 
-    def kept_panels(self, past_steps: int, *, on_gpu: bool) -> int:
-        """Arrays of (L, B, N, H) that a backward needs: h, r, u, c of all steps, or some steps' h. On a GPU then also
-        the segment that is computed again (on a CPU that is of a few windows at a time)."""
-        steps, segment = past_steps + self.future_steps, segment_length("save", self.save)
+    def kept_panels(self, past_steps: int, *, on_gpu: bool, save: str | None = None) -> int:
+        """Arrays of (L, B, N, H) that a backward needs with ``save`` (None: the model's own): h, r, u, c of all steps,
+        or some steps' h. On a GPU then also the segment that is computed again (on a CPU that is of a few windows at a
+        time)."""
+        steps, segment = past_steps + self.future_steps, segment_length("save", save or self.save)
         if segment == SAVE_ALL:
             return 4 * steps
         if not on_gpu:

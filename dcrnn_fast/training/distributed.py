@@ -25,6 +25,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.kernels.gpu import why_no_gpu
 
 T = TypeVar("T")
 _ERROR = "dcrnn_fast/error"
@@ -218,9 +219,10 @@ def choose_device(wanted: str, local_rank: int) -> torch.device:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     index = local_rank if device.index is None else device.index
     if index >= found:
+        why = why_no_gpu()
         raise UserError(
-            f"device {wanted}: local rank {local_rank} needs GPU {index}, this machine has {found}; "
-            "use --device cpu, or start as many processes as there are GPUs"
+            f"device {wanted}: local rank {local_rank} needs GPU {index}, this machine has {found}"
+            f"{'' if why is None else f' ({why})'}; use --device cpu, or start as many processes as there are GPUs"
         )
     return torch.device("cuda", index)
 

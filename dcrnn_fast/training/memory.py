@@ -14,35 +14,54 @@ from dcrnn_fast.training.run import Run
 
 _HEADROOM = 0.8
 """of the memory there is that a step may plan with; the rest is for workspaces and fragments"""
+_SAVING = ("auto", "cpu", "triton", "cuda")
+"""backends that can compute states again"""
 
 
-def bytes_per_window(run: Run) -> int:
+def bytes_per_window(run: Run, save: str | None = None) -> int:
     """What one window of a micro-batch keeps for its backward, of every layer and node: h, r, u and c of every step, or
-    with ``--save`` h alone, of every step or every K-th; on a GPU then also the segment that is computed again.
+    with ``save`` (None: as configured) h alone, of every step or every K-th; on a GPU then also the segment that is
+    computed again.
     """
     form, model = run.data.window_format, run.config.model
-    panels = run.model.kept_panels(form.past_steps, on_gpu=run.ranks.device.type == "cuda")
+    panels = run.model.kept_panels(form.past_steps, on_gpu=run.ranks.device.type == "cuda", save=save)
     width = 2 if run.config.training.precision in ("bf16", "fp16") else 4
     panel = model.num_layers * run.data.graph.num_nodes * model.hidden_units
     return panels * panel * width
 
 
-def fitting_batch_size(needed_each: int, available: int, batch_size: int) -> int:
-    """The largest divisor of ``batch_size``, smaller than it, whose windows fit; 1 where none does."""
-    limit = min(int(_HEADROOM * available) // max(needed_each, 1), batch_size // 2)
-    return max((size for size in range(1, limit + 1) if batch_size % size == 0), default=1)
+def fitting_batch_size(needed_each: int, available: int, batch_size: int, most: int) -> int:
+    """The largest divisor of ``batch_size``, at most ``most``, whose windows fit; 0 where not even one does."""
+    limit = min(int(_HEADROOM * available) // max(needed_each, 1), most)
+    return max((size for size in range(1, limit + 1) if batch_size % size == 0), default=0)
 
 
 def advice(run: Run, available: int) -> str:
-    """The flags with which the same step, window for window, takes less memory."""
-    training = run.config.training
+    """The flags with which the same step, window for window, takes less memory: smaller parts; where no window fits,
+    fewer states kept as well.
+    """
+    training, model = run.config.training, run.config.model
     needed_each = bytes_per_window(run)
-    size = fitting_batch_size(needed_each, available, training.batch_size)
     needed = f"a micro-batch of {training.batch_size} windows keeps at least {_gib(needed_each * training.batch_size)}"
-    if size == training.batch_size:
-        return f"{needed}; use fewer hidden units or layers, or a device with more memory"
-    accumulate = training.accumulate * (training.batch_size // size)
-    return f"{needed}; the same step fits in parts: --batch-size {size} --accumulate {accumulate}"
+    size = fitting_batch_size(needed_each, available, training.batch_size, training.batch_size // 2)
+    if size:
+        return f"{needed}; the same step fits in parts: {_parts(run, size)}"
+    form = run.data.window_format
+    longest = max(form.past_steps, form.future_steps)
+    # Of equals the longest, which launches least.
+    saves = [f"segments:{length}" for length in range(longest, 1, -1)] if model.backend in _SAVING else []
+    save = min(saves, key=lambda save: bytes_per_window(run, save), default=model.save)
+    if (less := bytes_per_window(run, save)) < needed_each:
+        size = fitting_batch_size(less, available, training.batch_size, training.batch_size)
+        if size:
+            parts = "" if size == training.batch_size else f" {_parts(run, size)}"
+            return f"{needed}; the same step fits, and takes longer, with --save {save}{parts}"
+    return f"{needed}; use fewer hidden units or layers, or a device with more memory"
+
+
+def _parts(run: Run, size: int) -> str:
+    training = run.config.training
+    return f"--batch-size {size} --accumulate {training.accumulate * (training.batch_size // size)}"
 
 
 @contextmanager
@@ -54,8 +73,11 @@ def naming_what_fits(run: Run) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        total = torch.cuda.mem_get_info(run.ranks.device)[1]
-        raise UserError(f"GPU out of memory ({_gib(total)} in all): {advice(run, total)}") from error
+        free, total = torch.cuda.mem_get_info(run.ranks.device)
+        available = free + torch.cuda.memory_reserved(run.ranks.device)  # others may hold the rest
+        raise UserError(
+            f"GPU out of memory ({_gib(available)} of {_gib(total)} for this process): {advice(run, available)}"
+        ) from error
     except RuntimeError as error:
         # PyTorch's CPU allocator has no exception type of its own.
         if "DefaultCPUAllocator: can't allocate memory" not in str(error):

@@ -142,6 +142,6 @@ def test_auto_never_takes_what_is_taken_by_name_only(monkeypatch: pytest.MonkeyP
 def test_on_the_cpu_it_is_refused_with_the_reason() -> None:
     if os.environ.get("TRITON_INTERPRET") == "1":
         pytest.skip("the interpreter would take it")
-    assert cuda_runtime.why_not_cuda(torch.zeros(1)) == "x is on the CPU"
+    assert str(cuda_runtime.why_not_cuda(torch.zeros(1))).startswith("x is on the CPU")
     said = cuda_runtime.why_not_cuda(torch.zeros(1, dtype=torch.float64))
-    assert said == "no CUDA kernels for torch.float64; x is on the CPU"
+    assert str(said).startswith("no CUDA kernels for torch.float64; x is on the CPU")

@@ -20,6 +20,7 @@ ALLOWED = {
         "dcrnn_fast.data",
         "dcrnn_fast.graph",
         "dcrnn_fast.evaluation.metrics",
+        "dcrnn_fast.kernels.gpu",
         *LEAVES,
     ),
     "dcrnn_fast/evaluation": (

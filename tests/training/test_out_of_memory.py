@@ -1,4 +1,4 @@
-"""A run that needs more memory than there is ends in one line with values that fit, and those do."""
+"""A run that needs more memory than there is ends in one line with values that fit; the first of them does."""
 
 import re
 import subprocess
@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.errors import UserError
 from dcrnn_fast.training.distributed import Ranks
-from dcrnn_fast.training.memory import bytes_per_window, fitting_batch_size
-from dcrnn_fast.training.run import make_run
+from dcrnn_fast.training.loop import validate
+from dcrnn_fast.training.memory import _HEADROOM, advice, bytes_per_window, fitting_batch_size, naming_what_fits
+from dcrnn_fast.training.run import Run, make_run
+from dcrnn_fast.training.stopping import StopRequest
 from tests.training.rank_programs import debug_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,12 +48,52 @@ def test_too_large_a_batch_is_answered_with_one_that_fits(tmp_path: Path) -> Non
     assert found, failed.stderr
     size, accumulate = map(int, found.groups())
     assert size * accumulate == 128
-    while (again := run(150, tmp_path / "r", "--batch-size", str(size), "--accumulate", str(accumulate))).returncode:
-        found = re.search(r"--batch-size (\d+) --accumulate (\d+)", again.stderr)
-        assert found, again.stderr
-        assert int(found[1]) < size
-        size, accumulate = map(int, found.groups())
     assert size < 128
+    again = run(150, tmp_path / "r", "--batch-size", str(size), "--accumulate", str(accumulate))
+    assert again.returncode == 0, again.stderr
+
+
+def gpu_run(*flags: str) -> Run:
+    config = debug_config("--city-nodes", "10", "--past-steps", "12", "--future-steps", "12", *flags)
+    run = make_run(config, open_data(config.data, config.graph), Ranks())
+    run.ranks = Ranks(device=torch.device("cuda"))
+    return run
+
+
+def test_on_a_gpu_others_take_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = gpu_run("--batch-size", "8")
+    each = bytes_per_window(run)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (2 * each, 100 * each))
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda device: 4 * each)
+    wanted = r"for this process\): .* fits in parts: --batch-size 4 --accumulate 2$"
+    with pytest.raises(UserError, match=wanted), naming_what_fits(run):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_where_no_window_fits_fewer_states_may() -> None:
+    run = gpu_run("--batch-size", "6", "--accumulate", "5")
+    each = bytes_per_window(run)
+    # 4 * 24 panels; every third step's state and a segment are 7 + 4 * 3, every fourth 5 + 4 * 4.
+    said = advice(run, int(0.8 * each))
+    assert said.endswith("fits, and takes longer, with --save segments:3 --batch-size 3 --accumulate 10")
+    assert advice(run, int(1.2 * each / _HEADROOM)).endswith("fits in parts: --batch-size 1 --accumulate 30")
+    assert advice(run, each // 10).endswith("; use fewer hidden units or layers, or a device with more memory")
+    alone = gpu_run("--batch-size", "1")
+    assert advice(alone, each).endswith("fits, and takes longer, with --save segments:3")
+    plain = gpu_run("--batch-size", "6", "--backend", "manual")
+    assert "--save" not in advice(plain, int(0.8 * each))
+
+
+def test_a_validation_that_runs_out_is_answered_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = debug_config("--city-nodes", "10")
+    run = make_run(config, open_data(config.data, config.graph), Ranks())
+
+    def no_memory(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(Run, "predict", no_memory)
+    with pytest.raises(UserError, match="out of memory"):
+        validate(run, StopRequest())
 
 
 @pytest.mark.parametrize(
@@ -67,9 +110,9 @@ def test_bytes_of_a_window(save: str, on_cpu: int, on_gpu: int) -> None:
 
 
 def test_fitting_batch_sizes() -> None:
-    assert fitting_batch_size(10, 1000, 64) == 32
-    assert fitting_batch_size(10, 250, 64) == 16
-    assert fitting_batch_size(10, 100, 60) == 6
-    assert fitting_batch_size(10, 100, 7) == 1
-    assert fitting_batch_size(10, 5, 64) == 1
-    assert fitting_batch_size(10, 5, 1) == 1
+    assert fitting_batch_size(10, 1000, 64, 32) == 32
+    assert fitting_batch_size(10, 250, 64, 32) == 16
+    assert fitting_batch_size(10, 100, 60, 30) == 6
+    assert fitting_batch_size(10, 100, 7, 3) == 1
+    assert fitting_batch_size(10, 1000, 7, 7) == 7
+    assert fitting_batch_size(10, 5, 64, 32) == 0
