@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from dcrnn_fast.kernels.triton_runtime import Launch
-from profiling.codegen import Case, Compiled, compile_launch, launch_of, listed, problems, shipped
+from profiling.codegen import Case, Compiled, compile_launch, launch_of, listed, planned, problems, row, shipped
 from profiling.sass import Sass, blocks_per_multiprocessor, parse
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "gpu-codegen.md"
@@ -26,7 +26,9 @@ def marked(case: Case) -> object:
 @pytest.mark.parametrize("case", [marked(case) for case in shipped()])
 def test_within_its_budget(case: Case) -> None:
     launch = launch_of(case)
-    assert problems(case, compile_launch(launch, case.arch)) == []
+    made = compile_launch(launch, case.arch)
+    assert problems(case, made) == []
+    assert row(case, launch, made) == planned(TABLE.read_text(), case)
 
 
 def test_the_table_that_users_read_has_a_row_for_each() -> None:
@@ -43,6 +45,20 @@ def test_the_table_that_users_read_has_a_row_for_each() -> None:
     same = sum((every - got).values())
     assert f"{sum(every.values())} configurations were compiled" in TABLE.read_text()
     assert f"{same} in fp16 have no row" in TABLE.read_text()
+
+
+def test_a_row_that_differs_from_its_plan_is_seen() -> None:
+    case = Case(80, "bf16", "64 units", "gates")
+    launch = launch_of(case)
+    made = Compiled(Sass(255, 0, 0, 0, Counter({"LDG.E.128": 1, "HMMA.16816.F32.BF16": 1})), 99 * 1024, 4)
+    assert problems(case, made) == []
+    assert row(case, launch, made) != planned(TABLE.read_text(), case)
+
+
+def test_the_plan_in_fp16_is_that_of_bf16_where_it_has_no_row() -> None:
+    page = "| sm_80 | bf16 | 64 units | gates | 2 | 4 | 206 | 45056 | 0/0 | 2 | 224 HMMA.16816.F32.BF16 | 80 | 0 |"
+    half = planned(page, Case(80, "fp16", "64 units", "gates"))
+    assert (half[1], half[10]) == ("fp16", "224 HMMA.16816.F32")
 
 
 def test_a_row_in_fp16_is_left_out_only_where_bf16_has_the_same_numbers() -> None:
