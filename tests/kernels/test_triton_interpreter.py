@@ -11,11 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def interpreted(marker: str) -> None:
-    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", marker]
+def interpreted(marker: str, *, processes: str = "0") -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marker, "-n", processes]
     done = subprocess.run(
-        [*command, "--timeout", "1200", "tests/kernels/interpreted"],
+        [*command, "--maxprocesses", "8", "--dist", "worksteal", "--timeout", "1200", "tests/kernels/interpreted"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -35,10 +36,10 @@ def test_a_part_of_all() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_slower_ones() -> None:
-    interpreted("slow and not prove")
+    interpreted("slow and not prove", processes="logical")
 
 
 @pytest.mark.prove
 @pytest.mark.timeout(3600)
 def test_those_over_a_minute() -> None:
-    interpreted("prove")
+    interpreted("prove", processes="logical")
