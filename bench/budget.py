@@ -20,7 +20,7 @@ EPSILON = {"float32": torch.finfo(torch.float32).eps, "bf16": torch.finfo(torch.
 SPLIT_LIMIT = 1e-5
 """bf16x3 promises this, in the prediction and in each gradient"""
 TF32X3_LIMIT = 5e-6
-"""the same for float32 as three tf32 products on a GPU (not `strict`), whose tensor cores cut sums off: 1.0e-6 on an H100 (METR-LA)"""
+"""the same for float32 as three tf32 products on a GPU, whose tensor cores cut sums off: 1.0e-6 on an H100 (METR-LA)"""
 
 
 @dataclass(frozen=True)
