@@ -34,7 +34,11 @@ def _supports(graph: SensorGraph, config: GraphConfig) -> Sequence[Any]:
     if config.self_loops == "add":
         graph = graph.with_self_loops()
     return build_supports(
-        graph.adjacency, kind=config.supports, orientation=config.orientation, edge_order=config.edge_order
+        graph.adjacency,
+        kind=config.supports,
+        orientation=config.orientation,
+        edge_order=config.edge_order,
+        ids=graph.ids,
     )
 
 

@@ -3,6 +3,7 @@
 Shape legend: N nodes. A support S is (N, N) float64, applied as ``S @ x`` with nodes on rows.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def build_supports(
     kind: SupportKind,
     orientation: Orientation = "released",
     edge_order: EdgeOrder = "correct",
+    ids: Sequence[str] = (),
 ) -> list[Any]:
     """The supports of one graph.
 
@@ -38,11 +40,12 @@ def build_supports(
 
     Args:
         adjacency: (N, N) dense or sparse, row = from, column = to, finite and not negative.
+        ids: the nodes' names, for messages.
     Returns:
         One (dual: two) float64 ``csr_array`` with sorted columns and no explicit zeros.
     Raises:
         UserError: an unknown kind, orientation or edge order, or the port's edge order with the paper's orientation
-            (no such weights exist).
+            (no such weights exist), a node whose weights' sum is too large or too small to divide by.
     """
     if orientation not in ("released", "paper"):
         raise UserError(f"orientation must be one of released, paper, got {orientation!r}")
@@ -52,11 +55,11 @@ def build_supports(
         raise UserError("edge_order pytorch_port needs orientation released: the port knows no other")
     forward = scipy.sparse.csr_array(adjacency, dtype=np.float64)
     if kind == "laplacian":
-        return [canonical_csr(_scaled_laplacian(forward))]
+        return [canonical_csr(_scaled_laplacian(forward, ids))]
     if kind == "random_walk":
-        walks = [_random_walk(forward)]
+        walks = [_random_walk(forward, ids)]
     elif kind == "dual_random_walk":
-        walks = [_random_walk(forward), _random_walk(forward.T.tocsr())]
+        walks = [_random_walk(forward, ids), _random_walk(forward.T.tocsr(), ids)]
     else:
         raise UserError(f"supports must be one of dual_random_walk, random_walk, laplacian, got {kind!r}")
     if orientation == "paper":
@@ -66,14 +69,23 @@ def build_supports(
     return [canonical_csr(walk.T) for walk in walks]
 
 
-def _inverse_or_zero(degree_N: np.ndarray, power: float) -> np.ndarray:
-    return np.power(degree_N, power, out=np.zeros_like(degree_N), where=degree_N > 0)
+def _inverse_or_zero(adjacency: Any, power: float, ids: Sequence[str]) -> np.ndarray:
+    """(row sum)^power for each node, 0 where the sum is."""
+    with np.errstate(over="ignore"):
+        degree_N = np.asarray(adjacency.sum(axis=1)).ravel()
+        inverse_N = np.power(degree_N, power, out=np.zeros_like(degree_N), where=degree_N > 0)
+    if not (fine_N := np.isfinite(degree_N) & np.isfinite(inverse_N)).all():
+        node = int(np.argmin(fine_N))
+        raise UserError(
+            f"the weights of sensor {ids[node] if ids else node!r} sum to {degree_N[node]:g}, which cannot "
+            "be divided by in float64; multiply all weights of the graph by a factor that brings them near 1"
+        )
+    return inverse_N
 
 
-def _random_walk(adjacency: Any) -> Any:
+def _random_walk(adjacency: Any, ids: Sequence[str]) -> Any:
     """P(A) = D⁻¹ A, each row summing to 1, or to 0 where the node has no outgoing edge."""
-    out_degree_N = np.asarray(adjacency.sum(axis=1)).ravel()
-    return canonical_csr(scipy.sparse.diags_array(_inverse_or_zero(out_degree_N, -1.0)) @ adjacency)
+    return canonical_csr(scipy.sparse.diags_array(_inverse_or_zero(adjacency, -1.0, ids)) @ adjacency)
 
 
 def _with_reversed_rows(walk: Any) -> Any:
@@ -84,10 +96,10 @@ def _with_reversed_rows(walk: Any) -> Any:
     return misplaced
 
 
-def _scaled_laplacian(adjacency: Any) -> Any:
+def _scaled_laplacian(adjacency: Any, ids: Sequence[str]) -> Any:
     undirected = adjacency.maximum(adjacency.T.tocsr())
     num_nodes = undirected.shape[0]
-    root = scipy.sparse.diags_array(_inverse_or_zero(np.asarray(undirected.sum(axis=1)).ravel(), -0.5))
+    root = scipy.sparse.diags_array(_inverse_or_zero(undirected, -0.5, ids))
     identity = scipy.sparse.eye_array(num_nodes, format="csr")
     laplacian = scipy.sparse.csr_array(identity - root @ undirected @ root)
     largest = _largest_eigenvalue(laplacian)

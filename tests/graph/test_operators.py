@@ -98,6 +98,20 @@ def test_self_loops_are_added_where_configured() -> None:
     np.testing.assert_allclose(added[1].toarray(), [[0.5, 0], [0.5, 1]])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("weight", [1e-320, 1e308])
+@pytest.mark.parametrize("supports", ["random_walk", "dual_random_walk", "laplacian"])
+def test_operators_are_finite_or_the_sensor_is_named(weight: float, supports: str) -> None:
+    graph = SensorGraph(np.array([[1, 1, 0], [0, weight, weight], [0, 0, 1]]), ("a", "b", "c"))
+    config = GraphConfig(supports=supports)  # type: ignore[arg-type]
+    if (weight, supports) == (1e-320, "laplacian"):
+        assert all(np.isfinite(operator.data).all() for operator in graph_operators(graph, config))
+        return
+    total = "inf" if weight > 1 else "1.99998e-320"
+    with pytest.raises(UserError, match=f"^the weights of sensor 'b' sum to {total}, which cannot"):
+        graph_operators(graph, config)
+
+
 @pytest.mark.parametrize(
     ("supports", "options", "message"),
     [
