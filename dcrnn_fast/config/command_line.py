@@ -17,6 +17,10 @@ from dcrnn_fast.config.plain import nearest
 from dcrnn_fast.errors import UserError
 
 T = TypeVar("T")
+_NUMBERS = {
+    "invalid literal for int() with base 10": "a whole number",
+    "could not convert string to float": "a number",
+}
 
 
 def parse(cls: type[T], argv: Sequence[str], *, prog: str, description: str, default: T | None = None) -> T:
@@ -99,4 +103,7 @@ def _one_line(boxed: str) -> str:
             parts[-1].append(text)
     sentence = parts[0] if "╭" in boxed else parts[1]
     # Our own refusals come back as "Error parsing SECTION: ...", a flag's bad value as "Error parsing --FLAG: ...".
-    return re.sub(r"^Error parsing (--\S+: )?(?:[^-:]\S*: )?", r"\1", " ".join(sentence))
+    said = re.sub(r"^Error parsing (--\S+: )?(?:[^-:]\S*: )?", r"\1", " ".join(sentence))
+    for python_says, wanted in _NUMBERS.items():
+        said = re.sub(rf"^(--\S+): .*{re.escape(python_says)}: ", rf"\1 must be {wanted}, got ", said)
+    return said

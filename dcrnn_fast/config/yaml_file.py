@@ -67,7 +67,8 @@ def parse_yaml(text: str, *, source: str) -> Config:
     Args:
         source: where the text is from, for messages.
     Raises:
-        UserError: not YAML, a key twice, an unknown key, a value that does not fit; the message names the source.
+        UserError: not YAML, nothing in it, a key twice, an unknown key, a value that does not fit; the message names
+            the source.
     """
     try:
         raw = yaml.load(text, Loader=_Loader)
@@ -76,8 +77,10 @@ def parse_yaml(text: str, *, source: str) -> Config:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{source}{line}: not valid YAML: {problem}") from error
+    if raw is None:
+        raise UserError(f"{source} holds no setting; to take every default, leave --config out")
     try:
-        return from_dict(Config, {} if raw is None else raw)
+        return from_dict(Config, raw)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
 
