@@ -29,16 +29,21 @@ def error_sum(prediction_BFNO: Tensor, y_BFNO: Tensor, observed_BFNO: Tensor, co
     Args:
         prediction_BFNO, y_BFNO: original units, float32 or float64.
         observed_BFNO: bool; made from the raw targets. What stands in y elsewhere is never read, NaN included.
-    Without an observed target the sum is 0 and so are all gradients.
+    Without an observed target the sum is 0 and so are all gradients. It is the same bits for any number of CPU threads:
+    each step of each window is summed first, because torch divides a sum of everything among its threads.
     """
     error_BFNO = torch.where(observed_BFNO, prediction_BFNO - y_BFNO.to(prediction_BFNO.dtype), 0.0)
     if config.loss == "mae":
-        return error_BFNO.abs().sum()
+        return _total(error_BFNO.abs())
     if config.loss == "huber":
         delta = config.huber_delta
         size_BFNO = error_BFNO.abs()
-        return torch.where(size_BFNO <= delta, 0.5 * error_BFNO**2, delta * (size_BFNO - 0.5 * delta)).sum()
-    return (error_BFNO**2).sum()
+        return _total(torch.where(size_BFNO <= delta, 0.5 * error_BFNO**2, delta * (size_BFNO - 0.5 * delta)))
+    return _total(error_BFNO**2)
+
+
+def _total(term_BFNO: Tensor) -> Tensor:
+    return term_BFNO.sum((2, 3)).sum()
 
 
 def loss_value(total: Tensor, count: int, config: TrainingConfig) -> Tensor:

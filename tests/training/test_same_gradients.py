@@ -81,10 +81,23 @@ def test_nothing_observed_gives_loss_zero_and_zero_gradients(loss):
 
 
 def test_missing_targets_are_never_read_not_even_nan():
-    prediction = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
-    y = torch.tensor([2.0, float("nan"), 5.0])
-    observed = torch.tensor([True, False, True])
+    prediction = torch.tensor([[[[1.0], [2.0], [3.0]]]], requires_grad=True)
+    y = torch.tensor([[[[2.0], [float("nan")], [5.0]]]])
+    observed = torch.tensor([[[[True], [False], [True]]]])
     total = error_sum(prediction, y, observed, TrainingConfig())
     total.backward()
     assert total.item() == 3.0
-    assert prediction.grad.tolist() == [-1.0, 0.0, -1.0]
+    assert prediction.grad.flatten().tolist() == [-1.0, 0.0, -1.0]
+
+
+@pytest.mark.parametrize("loss", ["mae", "mse", "rmse", "huber"])
+@pytest.mark.parametrize("windows", [1, 7])
+def test_the_error_sum_is_the_same_bits_with_any_threads(loss, windows):
+    torch.manual_seed(0)
+    prediction, y = torch.randn(2, windows, 12, 12_345, 1)
+    before, totals = torch.get_num_threads(), set()
+    for threads in (1, 2, 3, 5):
+        torch.set_num_threads(threads)
+        totals.add(error_sum(prediction, y, torch.ones_like(y, dtype=torch.bool), TrainingConfig(loss=loss)).item())
+    torch.set_num_threads(before)
+    assert len(totals) == 1
