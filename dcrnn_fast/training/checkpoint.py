@@ -95,14 +95,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def read_good(path: str | Path) -> Checkpoint:
-    """``path`` when it is whole, else the newest good checkpoint beside it, and the notes say so."""
+    """``path`` when it is whole, else the newest good checkpoint beside it, and the notes say so.
+
+    Raises UserError when there is none either: what is wrong with ``path`` stands first.
+    """
     path = Path(path)
     if not path.is_file():
         return read_checkpoint(path)
     try:
         return read_checkpoint(path)
     except UserError as damaged:
-        other = newest_good(path.parent, skip=(path.name,))
+        try:
+            other = newest_good(path.parent, skip=(path.name,))
+        except UserError as others:
+            raise UserError(f"{damaged}; beside it, {others}") from damaged
         if other is None:
             raise
         return other._replace(notes=(f"skipped: {damaged}", *other.notes, f"using {other.path} instead"))
