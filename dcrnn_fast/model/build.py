@@ -6,7 +6,8 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.graph.operators import graph_operators, graph_recursion
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.kernels import DiffusionTerms
-from dcrnn_fast.kernels.explain import why_exact
+from dcrnn_fast.kernels.dispatch import choose
+from dcrnn_fast.kernels.explain import OPERATORS, why_exact
 from dcrnn_fast.model.dcrnn import DCRNN
 
 
@@ -37,6 +38,12 @@ def build_model(
         precision="bf16x3" if config.training.precision == "bf16x3" else "exact",
         dtype=dtype,
     )
+
+
+def same_bits_with_any_threads(model: DCRNN) -> bool:
+    """Whether the number of CPU threads is without effect: on a GPU, and on the compiled CPU kernels."""
+    x = next(model.parameters())
+    return x.device.type != "cpu" or choose("dcrnn_seq2seq", OPERATORS["dcrnn_seq2seq"], model.backend, x).name == "cpu"
 
 
 def precision_notes(config: Config) -> list[str]:

@@ -46,6 +46,7 @@ from dcrnn_fast.training.schedule import has_stalled
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep, label_coins
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
+    in_saved_order,
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +139,11 @@ def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
         scaler = None if found is None else Scaler.from_state(found.state["scaler"])
         data = open_data(config.data, config.graph, scaler=scaler)
         if found is not None:
-            require_fitting(config, found.state, data, str(found.path))
-        return make_run(config, data, ranks)
+            data = in_saved_order(data, config.data, found.state)
+        run = make_run(config, data, ranks)
+        if found is not None:
+            require_fitting(run, found.state, str(found.path))
+        return run
 
     run = ranks.together("opening data and model", open_data_and_model)
     ranks.require_same(start_digests(run))

@@ -1,7 +1,8 @@
 """From a running training to the state in a checkpoint, and back.
 
 Bit for bit: with the same backend, instruction set, number of ranks and threads, a resumed run computes what the
-uninterrupted one would have. Those four are recorded, and a difference is said.
+uninterrupted one would have; on the compiled CPU kernels with any number of threads. Those four are recorded, and a
+difference is said.
 """
 
 import io
@@ -14,21 +15,24 @@ import torch.distributed as dist
 
 from dcrnn_fast import __version__
 from dcrnn_fast.config.plain import to_dict
-from dcrnn_fast.config.sections import Config
-from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.model.build import same_bits_with_any_threads
 from dcrnn_fast.training.checkpoint import FORMAT, State
 from dcrnn_fast.training.distributed import Ranks
 from dcrnn_fast.training.optimizer import optimizer_state, restore_optimizer
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run
 
-# Without these in agreement the weights, the optimiser's moments or the order of windows mean something else.
+# Without these in agreement the weights, the optimiser's moments or the windows mean something else.
 _MUST_AGREE = {
     "graph": ("supports", "hops", "recursion", "orientation", "edge_order"),
+    "data": ("scaler",),
     "model": ("hidden_units", "num_layers"),
     "training": ("seed", "optimizer", "precision"),
 }
+_SAME_DATA = "resume with the data that the run was started with, or train anew on this with another --results folder"
 _WHERE_AND_HOW_LONG = {
     "graph": ("graph",),
     "data": ("data",),
@@ -53,6 +57,7 @@ def training_state(run: Run, progress: Progress) -> State:
             "optimizer": optimizer_state(run.optimizer),
             "loss_scale": run.loss_scale.to_state(),
             "train_windows": len(run.data.train),
+            "data": run.data_digests,
             "random": _random_states(run.ranks),
             "environment": environment(run),
         },
@@ -73,8 +78,17 @@ def environment(run: Run) -> dict[str, Any]:
     }
 
 
-def require_fitting(config: Config, state: State, data: ForecastData, where: str) -> None:
-    """Raises UserError, one line, when the checkpoint is not of this graph, shape and configuration."""
+def in_saved_order(data: ForecastData, config: DataConfig, state: State) -> ForecastData:
+    """``data`` with its sensors in the checkpoint's order, where they are the same ones."""
+    ids = tuple(state["graph"]["ids"])
+    if data.graph.ids == ids or set(data.graph.ids) != set(ids):
+        return data
+    return assemble_data(data.series.take_sensors(ids), data.graph.take(ids), config, scaler=data.scaler)
+
+
+def require_fitting(run: Run, state: State, where: str) -> None:
+    """Raises UserError, one line, when the checkpoint is not of this graph, shape, configuration and data."""
+    data = run.data
     if state["training"] is None:
         raise UserError(f"{where} holds a converted model without a training state; it can be evaluated, not resumed")
     saved_graph = state["graph"]
@@ -89,21 +103,26 @@ def require_fitting(config: Config, state: State, data: ForecastData, where: str
     for name in ours:
         if ours[name] != theirs.get(name):
             raise UserError(f"{where} was trained with {name} = {theirs.get(name)}, this run has {ours[name]}")
-    ours = to_dict(config)
+    ours = to_dict(run.config)
     for section, fields in _MUST_AGREE.items():
         for name in fields:
             if (got := state["config"][section].get(name)) != ours[section][name]:
                 raise UserError(f"{where} was trained with {name} = {got}, this run has {ours[section][name]}")
     if (windows := state["training"]["train_windows"]) != len(data.train):
-        raise UserError(f"{where} was trained on {windows} windows, this run has {len(data.train)}; give the same data")
+        raise UserError(f"{where} was trained on {windows} windows, this run has {len(data.train)}; {_SAME_DATA}")
+    saved = state["training"].get("data", run.data_digests)
+    if other := [name for name, digest in run.data_digests.items() if saved[name] != digest]:
+        raise UserError(f"{where} was trained on data with other {', '.join(other)}; {_SAME_DATA}")
 
 
 def differences(run: Run, state: State) -> list[str]:
     """One line for each thing in which this run differs from the one that saved ``state``."""
     lines = []
+    if "data" not in state["training"]:
+        lines.append("the checkpoint is an older one that does not say on which data it was trained; taken to be these")
     saved = state["training"]["environment"]
     for name, now in environment(run).items():
-        if saved.get(name) != now:
+        if saved.get(name) != now and not (name == "threads" and same_bits_with_any_threads(run.model)):
             lines.append(f"{name}: was {saved.get(name)}, now {now}; the run continues, but not bit for bit")
     for section, fields in to_dict(run.config).items():
         free = _WHERE_AND_HOW_LONG.get(section, ())

@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from dcrnn_fast.training.distributed import Ranks
 from dcrnn_fast.training.optimizer import FlatGradients, make_optimizer
 from dcrnn_fast.training.precision import LossScale, autocast, require_precision
 
-_DIGEST_ROWS = 4096
+_HASHED_AT_ONCE = 64 << 20
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Run:
     """Everything that a step needs; nothing here changes but weights, optimiser and loss scale.
 
     ``device_windows``: the series on the GPU where it fits; None: windows are gathered on the host.
+    ``data_digests``: what its windows are made of, as ``digests_of`` says.
     """
 
     config: Config
@@ -44,6 +46,7 @@ class Run:
     batches: GlobalBatches
     mean_O: Tensor
     std_O: Tensor
+    data_digests: dict[str, str]
     device_windows: DeviceWindows | None = None
 
     @property
@@ -100,6 +103,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         batches=GlobalBatches(len(data.train), training.batch_size * ranks.world * training.accumulate, training.seed),
         mean_O=torch.tensor(targets.mean, dtype=torch.float64, device=ranks.device),
         std_O=torch.tensor(targets.std, dtype=torch.float64, device=ranks.device),
+        data_digests=digests_of(data),
         device_windows=DeviceWindows(data, ranks.device)
         if ranks.device.type == "cuda" and fits(data, ranks.device)
         else None,
@@ -114,17 +118,40 @@ def seed_everything(seed: int) -> None:
 
 def start_digests(run: Run) -> dict[str, str]:
     """What all ranks must agree in before the first step: SHA-256 of configuration, graph, data and weights."""
-    data, series = run.data, run.data.series
-    rows = np.linspace(0, series.num_steps - 1, min(series.num_steps, _DIGEST_ROWS)).astype(np.int64)
     weights = hashlib.sha256()
     for parameter in run.model.parameters():
         weights.update(parameter.detach().cpu().numpy().tobytes())
-    readings = hashlib.sha256(json.dumps([data.scaler.to_state(), data.window_format.to_state()]).encode())
-    for array in (data.train.starts_W, data.validation.starts_W, np.ascontiguousarray(series.values_TNC[rows])):
-        readings.update(array.tobytes())
+    data = [run.data_digests, run.data.scaler.to_state(), run.data.window_format.to_state()]
     return {
-        "configuration": hashlib.sha256(json.dumps(to_dict(run.config)).encode()).hexdigest(),
-        "graph": data.graph.digest(),
-        "data": readings.hexdigest(),
+        "configuration": _sha256_of_json(to_dict(run.config)),
+        "graph": run.data.graph.digest(),
+        "data": _sha256_of_json(data),
         "weights": weights.hexdigest(),
     }
+
+
+def digests_of(data: ForecastData) -> dict[str, str]:
+    """SHA-256 (hex) of every reading, of which are missing, of the times, and of the windows to train and validate on.
+
+    0.02 s for METR-LA, 0.05 s for PEMS-BAY.
+    """
+    parts = {
+        "readings": data.series.values_TNC,
+        "missing readings": data.series.observed_TNC,
+        "times": data.series.times_T,
+        "training windows": data.train.starts_W,
+        "validation windows": data.validation.starts_W,
+    }
+    return {name: _sha256_of_array(array) for name, array in parts.items()}
+
+
+def _sha256_of_array(array: np.ndarray) -> str:
+    sha = hashlib.sha256(repr((array.shape, array.dtype.str)).encode())
+    rows = max(1, _HASHED_AT_ONCE // max(array[:1].nbytes, 1))  # a memory map is never held in memory as a whole
+    for start in range(0, len(array), rows):
+        sha.update(np.ascontiguousarray(array[start : start + rows]).view(np.uint8).data)
+    return sha.hexdigest()
+
+
+def _sha256_of_json(state: Any) -> str:
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()

@@ -8,12 +8,20 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from dcrnn_fast.training.checkpoint import load_checkpoint
+from dcrnn_fast.data.dataset import ForecastData, open_data
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.kernels.native import library
+from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
+from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.records import TIMING_COLUMNS
+from tests.training.rank_programs import debug_config
 
 FLAGS = (
     *("--epochs", "3", "--save-every-steps", "1", "--accumulate", "2", "--batch-size", "8", "--patience", "0"),
@@ -162,6 +170,11 @@ def trained(tmp_path_factory, rank_server) -> Path:
         (("--city-nodes", "9"), "is of another graph: its 8 sensors are not the data's 9"),
         (("--city-seed", "1"), "is of another graph: same sensors, other edges or weights"),
         (("--max-train-windows", "100"), "was trained on 256 windows, this run has 100"),
+        (
+            ("--max-validation-windows", "100"),
+            "was trained on data with other validation windows; resume with",
+        ),
+        (("--scaler", "observed"), "was trained with scaler = published, this run has observed"),
         (("--optimizer", "adamw"), "was trained with optimizer = adam, this run has adamw"),
     ],
 )
@@ -175,6 +188,70 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, rank_se
     assert message in job.errors(0)
     assert job.errors(0).count("\n") == 1
     assert (trained / "checkpoints" / "latest.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(("field", "what"), [("values_TNC", "readings"), ("observed_TNC", "missing readings")])
+def test_a_run_is_not_resumed_on_other_readings(tmp_path, monkeypatch, field, what):
+    """Also where a single one of them differs."""
+    flags = ("--results", str(tmp_path), "--epochs")
+    fit(debug_config(*flags, "1"))
+    before = (tmp_path / "checkpoints" / "latest.pt").read_bytes()
+
+    def changed(*args: Any, **kwargs: Any) -> ForecastData:
+        data = open_data(*args, **kwargs)
+        array = getattr(data.series, field)
+        array[1001, 3] = array[1001, 3] == 0
+        return data
+
+    monkeypatch.setattr("dcrnn_fast.training.fit.open_data", changed)
+    with pytest.raises(UserError, match=rf"latest\.pt was trained on data with other {what}; resume with the data"):
+        fit(debug_config(*flags, "2", "--resume", "auto"))
+    assert (tmp_path / "checkpoints" / "latest.pt").read_bytes() == before
+
+
+def test_a_checkpoint_that_does_not_know_its_data_is_resumed_with_a_note(tmp_path, capsys):
+    flags = ("--results", str(tmp_path), "--epochs")
+    fit(debug_config(*flags, "1"))
+    state = load_checkpoint(tmp_path / "checkpoints" / "latest.pt")
+    del state["training"]["data"]
+    save_checkpoint(tmp_path / "checkpoints", "latest.pt", state)
+    assert fit(debug_config(*flags, "2", "--resume", "auto")).epochs == 2
+    assert "does not say on which data it was trained" in capsys.readouterr().out
+
+
+def test_sensors_in_another_order_resume_to_the_same_bits(tmp_path):
+    table = pd.DataFrame(
+        50 + np.random.default_rng(0).normal(size=(300, 4)).cumsum(axis=0).round(2),
+        pd.date_range("2024-01-01", periods=300, freq="5min", name="time"),
+        ["a", "b", "c", "d"],
+    )
+    pairs = [f"{u},{v},{(i - j) ** 2 / 3}" for i, u in enumerate("abcd") for j, v in enumerate("abcd")]
+    (tmp_path / "g.csv").write_text("\n".join(["from,to,cost", *pairs]))
+    for folder, columns in (("whole", "abcd"), ("turned", "dbca")):
+        (tmp_path / folder).mkdir()
+        table.to_csv(tmp_path / "x.csv")
+        flags = ("--data", str(tmp_path / "x.csv"), "--graph", str(tmp_path / "g.csv"), "--results")
+        fit(debug_config(*flags, str(tmp_path / folder), "--epochs", "1"))
+        table[list(columns)].to_csv(tmp_path / "x.csv")
+        fit(debug_config(*flags, str(tmp_path / folder), "--epochs", "2", "--resume", "auto"))
+    assert_same_run(tmp_path / "whole", tmp_path / "turned")
+
+
+@pytest.mark.parametrize("backend", ["cpu", "manual"])
+def test_other_threads_are_said_only_where_they_change_bits(tmp_path, capsys, backend):
+    if backend == "cpu" and library()[0] is None:
+        pytest.skip(f"no compiled kernels here: {library()[2]}")
+    fit(debug_config("--results", str(tmp_path), "--epochs", "1", "--backend", backend))
+    threads = torch.get_num_threads()
+    try:
+        fit(debug_config(
+            "--results", str(tmp_path), "--epochs", "2", "--backend", backend, "--resume", "auto", "--threads", "2"
+        ))  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
+    assert ("threads: was 1, now 2; the run continues, but not bit for bit" in capsys.readouterr().out) == (
+        backend == "manual"
+    )
 
 
 def test_resume_in_another_folder_takes_the_best_along_and_says_what_differs(tmp_path, rank_server, trained):
