@@ -92,3 +92,8 @@ def span(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def speed(per_second: float) -> str:
+    """7.65 windows/s, 28,980 windows/s."""
+    return f"{per_second:{'.3g' if per_second < 100 else ',.0f'}} windows/s"

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,15 +28,25 @@ from dcrnn_fast.training.checkpoint import (
     read_good,
     save_checkpoint,
 )
-from dcrnn_fast.training.display import Display, span
+from dcrnn_fast.training.display import Display, span, speed
 from dcrnn_fast.training.distributed import Ranks, SharedError, choose_threads, join_ranks
 from dcrnn_fast.training.loop import epoch_loss, rate_of, train_epoch, validate
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress, Row
-from dcrnn_fast.training.records import EVENTS, METRICS, Events, set_aside, write_config, write_metrics
+from dcrnn_fast.training.records import (
+    CONFIG,
+    EVENTS,
+    METRICS,
+    REPORT,
+    Events,
+    set_aside,
+    write_config,
+    write_metrics,
+)
 from dcrnn_fast.training.resume import (
     broadcast_state,
     differences,
+    in_saved_order,
     require_fitting,
     restore,
     training_state,
@@ -44,9 +54,8 @@ from dcrnn_fast.training.resume import (
 from dcrnn_fast.training.run import Run, make_run, start_digests
 from dcrnn_fast.training.schedule import has_stalled
 from dcrnn_fast.training.static_step import StaticStep
-from dcrnn_fast.training.step import EagerStep, label_coins
+from dcrnn_fast.training.step import EagerStep, try_window
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
-    in_saved_order,
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +80,8 @@ class TrainingResult:
     history: tuple[Row, ...]
     checkpoint: Path
     results: Path
-    model: DCRNN
-    data: ForecastData
+    model: DCRNN = field(repr=False)
+    data: ForecastData = field(repr=False)
     rank: int
 
     @property
@@ -99,20 +108,18 @@ def fit(config: Config, ranks: Ranks | None = None, stop: StopRequest | None = N
 
 
 def check(config: Config, ranks: Ranks | None = None) -> list[str]:
-    """Opens everything, forecasts one window, changes nothing; what was found, line by line.
+    """Opens everything, tries one window, changes nothing; what was found, line by line.
 
     Raises UserError as ``fit`` does.
     """
     ranks = join_ranks() if ranks is None else ranks
     with ranks.reporting_failure():
         run, found = open_run(config, ranks)
-        with torch.no_grad():
-            run.predict(run.gather(run.data.train.starts_W[:1]), label_coins(run, 0))
     data, form = run.data, run.data.window_format
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     lines = [
         f"data: {data.series.num_steps} steps, {data.graph.num_nodes} sensors, {data.graph.num_edges} edges",
-        f"readings: {1 - data.series.observed_TNC.mean():.2%} missing (--missing {data.series.missing})",
+        _readings(data),
         f"windows: {len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test; "
         f"{form.past_steps} steps in, {form.future_steps} out",
         f"model: {parameters} parameters, forecasts {', '.join(form.target_names)}",
@@ -126,8 +133,13 @@ def check(config: Config, ranks: Ranks | None = None) -> list[str]:
     return [*lines, *data.notes, *precision_notes(config)]
 
 
+def _readings(data: ForecastData) -> str:
+    rule = {"zero": ": zeros and NaN are missing", "nan": ": only NaN is missing"}.get(data.series.missing, "")
+    return f"readings: {1 - data.series.observed_TNC.mean():.2%} missing (--missing {data.series.missing}{rule})"
+
+
 def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
-    """Device, checkpoint to resume, data and model, the same on all ranks; nothing is trained or written yet."""
+    """Device, checkpoint to resume, data and model, the same on all ranks; one window is tried, nothing trained."""
     ranks.connect(config.training.device, config.training.dist_timeout)
     torch.set_num_threads(choose_threads(config.training.threads, ranks.local_world))
     found = ranks.together("opening the results folder", lambda: _open_folders(config, ranks))
@@ -147,6 +159,7 @@ def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
 
     run = ranks.together("opening data and model", open_data_and_model)
     ranks.require_same(start_digests(run))
+    ranks.together("trying one window", lambda: try_window(run))
     return run, found
 
 
@@ -223,16 +236,19 @@ def _begin(run: Run, found: Checkpoint | None, display: Display) -> Progress:
         for torn in folder.glob("*.tmp-*"):  # of a run that was killed while it wrote
             torn.unlink()
     display.say(to_yaml(config).rstrip())
-    for note in (*run.data.notes, *precision_notes(config)):
+    for note in (_readings(run.data), *run.data.notes, *precision_notes(config)):
         display.say(note)
     progress = Progress()
     if found is None:
         if config.output.resume == "auto":
             display.say(f"resume auto: no checkpoint in {folder}, starting anew")
         if run.ranks.is_first:
-            moved = (set_aside(folder, ("*.pt", MANIFEST)), set_aside(results, (METRICS, EVENTS)))
-            for target in filter(None, moved):
-                display.say(f"what an earlier run left was moved to {target}; --resume auto would have continued it")
+            if target := set_aside(folder, ("*.pt", MANIFEST)):
+                hint = "; --resume auto would have continued it" if any(target.glob("*.pt")) else ""
+                display.say(f"what an earlier run left was moved to {target}{hint}")
+            # Only where a run has been: a file of the user's own may have one of these names.
+            if (results / EVENTS).exists() and (target := set_aside(results, (CONFIG, METRICS, EVENTS, *REPORT))):
+                display.say(f"the figures and pictures of an earlier run were moved to {target}")
     else:
         progress = restore(run, found.state)
         for line in (*found.notes, *differences(run, found.state)):
@@ -304,7 +320,7 @@ def _finish_epoch(
     display.say(
         f"epoch {progress.epoch}/{config.epochs}: train {config.loss} {row['train_loss']:.4f}, validation MAE {mae:.4f}"
         f"{f' {unit}' if unit else ''}{' (best)' if row['best'] else ''}, learning rate {row['learning_rate']:.3g}, "
-        f"{span(seconds + validation_seconds)}, {row['windows_per_second']:.4g} windows/s"
+        f"{span(seconds + validation_seconds)}, {speed(row['windows_per_second'])}"
     )
 
 

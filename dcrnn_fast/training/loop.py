@@ -135,7 +135,7 @@ def _tell_bad_step(
     limit = run.config.training.max_bad_steps
     if progress.bad_in_a_row > limit:
         raise SharedError(
-            f"{line}; {progress.bad_in_a_row} such step(s) in a row, max_bad_steps is {limit}: stopped, the last good "
+            f"{line}; {progress.bad_in_a_row} such step(s) in a row, max_bad_steps is {limit}: stopped, any earlier "
             "checkpoint is kept; look at these windows, or lower the learning rate"
         )
     display.say(line)

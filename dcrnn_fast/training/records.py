@@ -1,4 +1,4 @@
-"""What a run leaves behind beside its checkpoints: config.yaml, metrics.csv, events.jsonl."""
+"""What a run leaves behind beside its checkpoints: config.yaml, metrics.csv, events.jsonl, and the report after it."""
 
 import csv
 import io
@@ -19,6 +19,11 @@ from dcrnn_fast.training.progress import Row
 METRICS = "metrics.csv"
 EVENTS = "events.jsonl"
 CONFIG = "config.yaml"
+REPORT = (
+    *("report.txt", "report.json", "horizons.csv", "sensors.csv"),
+    *("horizons*.png", "worst_and_best*.png", "forecasts*.png", "map*.png"),
+)
+"""patterns of what ``dcrnn-fast train`` and ``evaluate`` write (a picture of one of several channels adds its name)"""
 TIMING_COLUMNS = ("train_seconds", "validation_seconds", "windows_per_second")
 COLUMNS = (
     "epoch",

@@ -7,13 +7,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import Batch
+from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.scheduled_sampling import feed_label_coins
 from dcrnn_fast.training.loss import error_sum, gradient_factor, loss_value, original_units
+from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import set_learning_rate
 from dcrnn_fast.training.run import Run
@@ -115,6 +118,35 @@ def finish_gradient(run: Run, loss: Tensor) -> None:
     factor = gradient_factor(loss, run.config.training)
     if factor is not None:
         run.gradients.gradient.mul_(factor)
+
+
+def try_window(run: Run) -> None:
+    """Forward, loss and backward of one training window, on this rank alone; no weight moves.
+
+    Raises:
+        UserError: the backend that was asked for cannot run here, or not with this ``save``; loss or gradient is not
+            finite, unless ``max_bad_steps`` or the loss scale is there for such steps.
+    """
+    starts = run.data.train.starts_W[len(run.data.train) // 2 :][:1]
+    batch = run.gather(starts)
+    observed = int(batch.observed_BFNO.sum())
+    run.model.train()
+    try:
+        with naming_what_fits(run):
+            accumulate_gradients(run, [batch], observed, label_coins(run, 0))
+    except NotImplementedError as error:
+        raise UserError(str(error)) from error
+    loss = float(loss_value(run.gradients.error_sum, observed, run.config.training))
+    norm = float(run.gradients.norm())
+    if (math.isfinite(loss) and math.isfinite(norm)) or run.config.training.max_bad_steps or run.loss_scale.moves:
+        return
+    series = run.data.series
+    t, n, c = np.unravel_index(np.abs(series.values_TNC).argmax(), series.values_TNC.shape)
+    raise UserError(
+        f"loss and gradient must be finite, the window of {run.data.target_times(starts)[0, 0]} gives {loss:.4g} and "
+        f"{norm:.4g}; the largest reading is {series.values_TNC[t, n, c]:.4g}, sensor {series.ids[n]!r} at "
+        f"{series.times_T[t]}: leave wrong readings empty, or give the data in a larger unit"
+    )
 
 
 def label_coins(run: Run, step: int) -> Tensor | None:

@@ -4,8 +4,10 @@ import csv
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,14 @@ import torch
 import yaml
 
 from dcrnn_fast import train
-from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.config.sections import DataConfig, GraphConfig, TrainingConfig
 from dcrnn_fast.config.yaml_file import load_yaml
+from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
+from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.training import step
 from dcrnn_fast.training.checkpoint import load_checkpoint, newest_good
+from dcrnn_fast.training.display import speed
 from dcrnn_fast.training.fit import check, fit
 from dcrnn_fast.training.records import COLUMNS, Events
 from tests.training.rank_programs import debug_config
@@ -100,7 +105,7 @@ def test_a_non_finite_gradient_stops_the_run_with_the_windows_named(tmp_path):
     message = str(stopped.value)
     assert "\n" not in message
     assert "gradient norm " in message
-    assert "max_bad_steps is 0" in message
+    assert "max_bad_steps is 0: stopped, any earlier checkpoint is kept" in message
     bad = next(event for event in events_of(tmp_path) if event["event"] == "bad_step")
     first = bad["windows"][0]
     assert f"{first} (20" in message
@@ -153,6 +158,92 @@ def test_a_full_disk_ends_training_in_one_line_and_keeps_the_old_checkpoint(tmp_
     assert not list(small_disk.glob("*.tmp-*"))
     (small_disk / "filler").unlink()
     assert fit(debug_config(*TINY, *flags, "3", "--resume", "auto")).epochs == 3
+
+
+def test_a_run_that_cannot_start_leaves_an_earlier_one_where_it_is(tmp_path, capsys):
+    flags = ("--config", "debug", "--threads", "1", *TINY, "--results", str(tmp_path), "--epochs", "1")
+    assert train.main([*flags]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert train.main([*flags, "--backend", "manual", "--save", "h"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "save='h' needs the cpu, triton or cuda backend" in captured.err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_new_run_sets_aside_all_that_the_one_before_wrote(tmp_path, capsys):
+    flags = ("--config", "debug", "--threads", "1", *TINY, "--results", str(tmp_path), "--epochs", "1")
+    assert train.main([*flags]) == 0
+    written = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert {"config.yaml", "report.txt", "horizons.csv", "forecasts.png", "map.png"} < written
+    (tmp_path / "mine.txt").write_text("the user's own")
+    shutil.move(tmp_path / "checkpoints", tmp_path / "elsewhere")
+    capsys.readouterr()
+    fit(debug_config(*TINY, "--results", str(tmp_path), "--epochs", "1", "--resume", "auto"))
+    assert {path.name for path in (tmp_path / "earlier-1").iterdir()} == written
+    left = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert left == {"config.yaml", "metrics.csv", "events.jsonl", "mine.txt"}
+    said = capsys.readouterr().out
+    assert f"moved to {tmp_path / 'earlier-1'}\n" in said
+    assert "would have continued" not in said, "there was no checkpoint to continue"
+
+
+def test_files_of_the_user_stay_where_no_run_has_been(tmp_path):
+    (tmp_path / "sensors.csv").write_text("id,latitude,longitude")
+    fit(debug_config(*TINY, "--results", str(tmp_path), "--epochs", "1"))
+    assert (tmp_path / "sensors.csv").read_text() == "id,latitude,longitude"
+
+
+@pytest.mark.parametrize("command", [check, fit])
+@pytest.mark.parametrize(("factor", "loss"), [(1e30, "mae"), (1e20, "mse")])
+def test_a_window_without_a_finite_gradient_is_refused_before_the_first_step(
+    tmp_path, monkeypatch, command, factor, loss
+):
+    def opened(config: DataConfig, graph: GraphConfig, scaler: Scaler | None = None) -> ForecastData:
+        data = open_data(config, graph)
+        return assemble_data(replace(data.series, values_TNC=data.series.values_TNC * factor), data.graph, config)
+
+    monkeypatch.setattr("dcrnn_fast.training.fit.open_data", opened)
+    flags = (*TINY, "--results", str(tmp_path), "--loss", loss)
+    with pytest.raises(UserError, match=r"gives \S+ and (inf|nan); the largest reading is \S+e\+\d\d, ") as refused:
+        command(debug_config(*flags))
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "events.jsonl").exists()
+    check(debug_config(*flags, "--max-bad-steps", "3"))  # such steps may be skipped
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("zero", "readings: 10.00% missing (--missing zero: zeros and NaN are missing)"),
+        ("nan", "readings: 0.00% missing (--missing nan: only NaN is missing)"),
+        ("none", "readings: 0.00% missing (--missing none)"),
+    ],
+)
+def test_a_run_says_how_many_readings_are_missing_and_by_which_rule(tmp_path, capsys, missing, said):
+    rows = [f"2024-01-01 {t // 60:02}:{t % 60:02},{t * 7 % 10},{t * 3 % 10}" for t in range(0, 600, 3)]
+    (tmp_path / "x.csv").write_text("\n".join(["time,a,b", *rows]))
+    (tmp_path / "g.csv").write_text("from,to,weight\na,b,1\nb,a,1\n")
+    config = debug_config(
+        "--data", str(tmp_path / "x.csv"), "--graph", str(tmp_path / "g.csv"), "--missing", missing, "--epochs", "1",
+        "--results", str(tmp_path / "r"),
+    )  # fmt: skip
+    assert said in check(config)
+    fit(config)
+    assert said in capsys.readouterr().out.splitlines()
+
+
+def test_a_result_is_shown_without_its_data(tmp_path):
+    shown = repr(fit(debug_config(*TINY, "--results", str(tmp_path), "--epochs", "1")))
+    assert "best_epoch=1" in shown
+    assert len(shown) < 2000
+
+
+def test_speeds_are_read_without_exponents():
+    assert [speed(rate) for rate in (0.01234, 7.654, 99.96, 289.8, 28980.4)] == [
+        *("0.0123 windows/s", "7.65 windows/s", "100 windows/s", "290 windows/s", "28,980 windows/s")
+    ]
 
 
 def test_no_window_for_a_part_is_named():
@@ -235,9 +326,6 @@ def test_a_backend_that_cannot_run_is_one_line(tmp_path, capsys, flags, said, ch
     words = ("--config", "debug", "--device", "cpu", "--city-nodes", "5", "--results", str(tmp_path / "r"), *flags)
     code = train.main([*words, "--check"] if check else list(words))
     error = capsys.readouterr().err
-    if check and "--save" in flags:  # nothing is trained, so nothing is kept
-        assert code == 0
-        return
     assert code == 2
     assert error.startswith("dcrnn-fast train: error: ")
     assert error.count("\n") == 1
