@@ -227,6 +227,12 @@ def choose_device(wanted: str, local_rank: int) -> torch.device:
     return torch.device("cuda", index)
 
 
+def device_notes(wanted: str) -> list[str]:
+    """Why ``auto`` is the CPU where PyTorch was built for GPUs; whoever installed such a build expects one."""
+    why = why_no_gpu() if wanted == "auto" and (torch.version.cuda or torch.version.hip) else None
+    return [] if why is None else [f"device auto: the CPU, because {why}"]
+
+
 def choose_threads(wanted: int | None, local_world: int) -> int:
     """CPU threads of this process: as configured, as OMP_NUM_THREADS says, else cores / processes on this host.
 

@@ -29,7 +29,7 @@ from dcrnn_fast.training.checkpoint import (
     save_checkpoint,
 )
 from dcrnn_fast.training.display import Display, span, speed
-from dcrnn_fast.training.distributed import Ranks, SharedError, choose_threads, join_ranks
+from dcrnn_fast.training.distributed import Ranks, SharedError, choose_threads, device_notes, join_ranks
 from dcrnn_fast.training.loop import epoch_loss, rate_of, train_epoch, validate
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress, Row
@@ -130,7 +130,7 @@ def check(config: Config, ranks: Ranks | None = None) -> list[str]:
         lines.append("the graph links no two sensors: each is forecast from its own readings alone")
     if found is not None:
         lines.append(f"resume: {found.path}, epoch {found.state['training']['epoch']}")
-    return [*lines, *data.notes, *precision_notes(config)]
+    return [*lines, *data.notes, *device_notes(config.training.device), *precision_notes(config)]
 
 
 def _readings(data: ForecastData) -> str:
@@ -236,7 +236,7 @@ def _begin(run: Run, found: Checkpoint | None, display: Display) -> Progress:
         for torn in folder.glob("*.tmp-*"):  # of a run that was killed while it wrote
             torn.unlink()
     display.say(to_yaml(config).rstrip())
-    for note in (_readings(run.data), *run.data.notes, *precision_notes(config)):
+    for note in (_readings(run.data), *run.data.notes, *device_notes(config.training.device), *precision_notes(config)):
         display.say(note)
     progress = Progress()
     if found is None:

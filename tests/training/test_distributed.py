@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.training.distributed import choose_device, choose_threads, join_ranks
+from dcrnn_fast.training.distributed import choose_device, choose_threads, device_notes, join_ranks
 
 
 def test_without_torchrun_there_is_one_process_and_no_group(monkeypatch):
@@ -62,6 +62,18 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
     for wanted in ("tpu", "mps"):
         with pytest.raises(UserError, match="must be auto, cpu, cuda"):
             choose_device(wanted, 0)
+
+
+def test_a_build_for_gpus_says_why_auto_takes_the_cpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("dcrnn_fast.kernels.gpu.driver_version", lambda file: None)
+    monkeypatch.setattr("torch.version.cuda", None)
+    assert device_notes("auto") == []
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    assert device_notes("auto") == ["device auto: the CPU, because no NVIDIA driver is loaded"]
+    assert device_notes("cpu") == []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert device_notes("auto") == []
 
 
 def one_line_from_rank_0(job, world):
