@@ -143,6 +143,7 @@ def window_format_of(series: SensorSeries, config: DataConfig) -> WindowFormat:
         missing=series.missing,
         missing_input=config.missing_input,
         freq=series.freq,
+        in_utc=series.in_utc,
     )
 
 
@@ -153,7 +154,8 @@ def open_data(data: DataConfig, graph: GraphConfig, *, scaler: Scaler | None = N
         scaler: use this one instead of fitting (a trained model's).
 
     Raises:
-        UserError: anything that the readers, the graph or the split refuse; no graph; a sensor without a reading.
+        UserError: anything that the readers, the graph or the split refuse; no graph; without a scaler, a sensor
+            without a reading.
     """
     series, own_graph = read_source(data, graph)
     if graph.graph is not None:
@@ -171,9 +173,9 @@ def assemble_data(
 ) -> ForecastData:
     """``open_data`` for a series and a graph that are in memory, the graph's nodes in the series' order."""
     window_format = window_format_of(series, config)
-    require_observed_sensors(series, window_format.target_channels, config.data)
     split = split_windows(series, config)
     if scaler is None:
+        require_observed_sensors(series, window_format.target_channels, config.data)
         scaler = fit_scaler(series, split.whole_train_W, config.past_steps, config.scaler)
     elif len(scaler.mean) != len(series.channels):
         raise UserError(f"the scaler has {len(scaler.mean)} channel(s), the series has {len(series.channels)}")

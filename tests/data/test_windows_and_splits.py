@@ -97,7 +97,7 @@ def test_no_window_spans_a_gap_unless_asked() -> None:
     assert starts_W.tolist() == [*range(7), *range(30, 37)]
     assert len(cut_windows(series.parts, 24)) == 37
     assert "1 gap" in series.notes[0]
-    assert "row 30" in series.notes[0]
+    assert "and 2024-03-04T03:30:00; no window" in series.notes[0]
 
 
 def test_limits_thin_evenly_and_leave_the_training_part_whole() -> None:
