@@ -43,13 +43,25 @@ def test_a_csv_without_times_needs_start_and_freq(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("time,a,b\n2024-01-01 00:00,1,2\n2024-01-01 00:05,1,x\n2024-01-01 00:10,1,2\n", "line 3, column 'b': 'x' is no number"),
-        ("time;a\n2024-01-01;1\n\n2024-01-02;1,5\n", "line 4, column 'a': '1,5' is no number; wanted numbers with a dec"),
-        ("time,a,\n2024-01-01,1,\n2024-01-02,1,\n", "x.csv: sensor id 2 of 2 is empty; name it, or take its column out"),
+        (
+            "time,a,b\n2024-01-01 00:00,1,2\n2024-01-01 00:05,1,x\n2024-01-01 00:10,1,2\n",
+            "line 3, column 'b': 'x' is no number",
+        ),
+        (
+            "time;a\n2024-01-01;1\n\n2024-01-02;1,5\n",
+            "line 4, column 'a': '1,5' is no number; wanted numbers with a dec",
+        ),
+        (
+            "time,a,\n2024-01-01,1,\n2024-01-02,1,\n",
+            "x.csv: sensor id 2 of 2 is empty; name it, or take its column out",
+        ),
         ("# by X\ntime,a\n2024-01-01,1\n", "line 1 must name the sensors, with commas"),
         ("time,a\n\n2024-01-01,1\n2024-01-02,1e300\n", "line 4, sensor a: the reading 1e+300 is too large for float32"),
         ("time,a\n2024-01-01,1\n\n2024-01-01,1\n", "line 4 repeats the time of line 2, 2024-01-01T00:00:00"),
-        ("time,a,b\n2024-01-01 00:00,1,2\n2024-01-01 00:05,1\n2024-01-01 00:10,1,2\n", "line 3 has 2 columns, the header has 3; is it truncated?"),
+        (
+            "time,a,b\n2024-01-01 00:00,1,2\n2024-01-01 00:05,1\n2024-01-01 00:10,1,2\n",
+            "line 3 has 2 columns, the header has 3; is it truncated?",
+        ),
         ("time,a,a\n2024-01-01 00:00,1,2\n2024-01-01 00:05,1,2\n", "'a' comes twice"),
         ("time,a,b\n2024-01-01 00:00,1,2\nsoon,1,2\n2024-01-01 00:10,1,2\n", "line 3: 'soon' is no ISO 8601 time"),
         ("time,a,b\n0,1,2\n1,1,2\n2,1,2\n", "its first column 'time' holds '0'"),

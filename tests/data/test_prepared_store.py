@@ -1,6 +1,8 @@
 """The prepared store and its command: what goes in comes out, memory-mapped, and damage is noticed."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,9 @@ from dcrnn_fast.data.store import open_store, verify_store, write_store
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.prepare import main
 from tests.data.made_series import TOY_CSV, random_series, ring
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -90,6 +95,75 @@ def test_large_files_are_hashed_by_verify_only(
     open_store(store[0])
     assert main(["--verify", str(store[0])]) == 2
     assert "values.npy: was changed since it was written" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_old_store_and_no_rest(small_disk: Path) -> None:
+    folder = small_disk / "store"
+    write_store(folder, random_series(1000), None)
+    with pytest.raises(UserError, match="No space left on device; nothing there was changed"):
+        write_store(folder, random_series(200_000, 4), None)
+    assert open_store(folder)[0].num_steps == 1000
+    assert {path.name for path in folder.iterdir()} == {"values.npy", "observed.npy", "times.npy", "manifest.json"}
+    write_store(folder, random_series(2000), None)
+    assert open_store(folder)[0].num_steps == 2000
+    with pytest.raises(UserError, match="No space left on device; nothing there was changed"):
+        write_store(small_disk / "first", random_series(200_000, 4), None)
+    assert list((small_disk / "first").iterdir()) == []
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from dcrnn_fast.data.store import open_store, write_store
+from tests.data.made_series import random_series, ring
+
+folder = Path(sys.argv[1])
+
+def write(steps):
+    write_store(folder, random_series(steps), ring(random_series(steps)))
+
+def kill_in(step):
+    left = [step]
+    def counted(call):
+        def instead(*arguments, **named):
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments, **named)
+        return instead
+    for name in ("fsync", "replace", "unlink"):
+        setattr(os, name, counted(getattr(os, name)))
+
+written, found = int(sys.argv[2]), []
+if written:
+    write(written)
+for step in range(100):
+    child = os.fork()
+    if child == 0:
+        kill_in(step)
+        write(50 + step)
+        os._exit(0)
+    finished = os.waitpid(child, 0)[1] == 0
+    if written or (folder / "manifest.json").exists():
+        found.append(open_store(folder)[0].num_steps)
+        assert found[-1] in (written, 50 + step), found
+        written = found[-1]
+    if finished:
+        assert found[-1] == 50 + step
+        break
+assert step > 10, step
+print("killed", step, "times;", len(list(folder.iterdir())), "files")
+"""
+
+
+@pytest.mark.parametrize("first", ["0", "40"], ids=["first-store", "replaced-store"])
+def test_a_kill_at_any_moment_leaves_the_old_store_or_the_new_one_and_blocks_no_repeat(
+    first: str, tmp_path: Path
+) -> None:
+    argv = [sys.executable, "-c", _KILLED, str(tmp_path / "store"), first]
+    run = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.endswith("5 files\n")
 
 
 def test_nothing_but_a_store_is_replaced(store: tuple[Path, SensorSeries], tmp_path: Path) -> None:
