@@ -11,7 +11,7 @@ import torch
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.inputs import readable, with_time_channels
 from dcrnn_fast.data.scaler import Scaler, fit_scaler
-from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
+from dcrnn_fast.data.series import SensorSeries, require_observed_sensors, silent_sensors
 from dcrnn_fast.data.sources import match_series, read_source
 from dcrnn_fast.data.times import advance
 from dcrnn_fast.data.window_format import WindowFormat
@@ -173,9 +173,13 @@ def assemble_data(
 ) -> ForecastData:
     """``open_data`` for a series and a graph that are in memory, the graph's nodes in the series' order."""
     window_format = window_format_of(series, config)
-    split = split_windows(series, config)
+    notes = series.notes
     if scaler is None:
         require_observed_sensors(series, window_format.target_channels, config.data)
+    elif silent := silent_sensors(series, window_format.target_channels):
+        notes = (*notes, f"{silent}; they are scored nowhere")
+    split = split_windows(series, config)
+    if scaler is None:
         scaler = fit_scaler(series, split.whole_train_W, config.past_steps, config.scaler)
     elif len(scaler.mean) != len(series.channels):
         raise UserError(f"the scaler has {len(scaler.mean)} channel(s), the series has {len(series.channels)}")
@@ -187,5 +191,5 @@ def assemble_data(
         train=split.train,
         validation=split.validation,
         test=split.test,
-        notes=series.notes,
+        notes=notes,
     )

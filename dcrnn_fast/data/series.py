@@ -195,24 +195,30 @@ def gap_notes(series: SensorSeries, where: str) -> tuple[str, ...]:
     )
 
 
+def silent_sensors(series: SensorSeries, channels: tuple[int, ...]) -> str:
+    """Which sensors have no observed reading in one of these channels, in words; "" where all have one in each."""
+    seen_NC = np.zeros((series.num_sensors, len(channels)), dtype=bool)
+    rows = max(1, (1 << 24) // (series.num_sensors * len(series.channels)))
+    for start in range(0, series.num_steps, rows):
+        seen_NC |= np.asarray(series.observed_TNC[start : start + rows].any(axis=0))[:, list(channels)]
+        if seen_NC.all():
+            return ""
+    k = int(np.flatnonzero(~seen_NC.all(axis=0))[0])
+    silent = [series.ids[n] for n in np.flatnonzero(~seen_NC[:, k])]
+    return (
+        f"{len(silent)} sensor(s) have no observed reading of {series.channels[channels[k]]!r} at all: "
+        f"{first_few(silent)}"
+    )
+
+
 def require_observed_sensors(series: SensorSeries, channels: tuple[int, ...], where: str) -> None:
     """Check that each sensor has at least one observed reading in each of these channels.
 
     Raises:
         UserError: it names the first few sensors that have none.
     """
-    seen_NC = np.zeros((series.num_sensors, len(channels)), dtype=bool)
-    rows = max(1, (1 << 24) // (series.num_sensors * len(series.channels)))
-    for start in range(0, series.num_steps, rows):
-        seen_NC |= np.asarray(series.observed_TNC[start : start + rows].any(axis=0))[:, list(channels)]
-        if seen_NC.all():
-            return
-    for k, channel in enumerate(channels):
-        if blind := [series.ids[n] for n in np.flatnonzero(~seen_NC[:, k])]:
-            raise UserError(
-                f"{where}: {len(blind)} sensor(s) have no observed reading of {series.channels[channel]!r} at all: "
-                f"{first_few(blind)}; take them out of the data, or say which readings are missing (--missing)"
-            )
+    if silent := silent_sensors(series, channels):
+        raise UserError(f"{where}: {silent}; take them out of the data, or say which readings are missing (--missing)")
 
 
 def join_parts(series: list[SensorSeries], names: list[str], where: str) -> SensorSeries:

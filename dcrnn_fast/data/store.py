@@ -42,9 +42,9 @@ def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -
         UserError: the folder cannot be written or holds other things, or the disk is full: it must hold both stores for
             a while. The old store is still there then.
     """
-    if folder.is_dir() and not (folder / MANIFEST).exists():
-        if strangers := sorted(path.name for path in folder.iterdir() if not _OURS.fullmatch(path.name)):
-            raise UserError(f"{folder} is not empty and no prepared store ({strangers[0]}): name another folder")
+    is_new = folder.is_dir() and not (folder / MANIFEST).exists()
+    if is_new and not all(_OURS.fullmatch(path.name) for path in folder.iterdir()):
+        raise UserError(f"{folder} is not empty and no prepared store: name another folder")
     require_writable_folder(folder, "store")
     old = _listed(folder)
     _remove_all_but(folder, old)  # what an interrupted run left

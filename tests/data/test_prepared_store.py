@@ -17,7 +17,6 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.prepare import main
 from tests.data.made_series import TOY_CSV, random_series, ring
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
