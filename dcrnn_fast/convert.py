@@ -27,6 +27,7 @@ from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import require_writable_folder
 from dcrnn_fast.graph import SensorGraph, read_graph
+from dcrnn_fast.graph.messages import counted
 from dcrnn_fast.interop import NUM_SUPPORTS, ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
 from dcrnn_fast.training.checkpoint import FORMAT, MANIFEST, load_checkpoint, save_checkpoint
 
@@ -250,10 +251,10 @@ def _summary(weights: ImportedWeights, graph: SensorGraph, form: WindowFormat, f
     if form.time_of_day or form.day_of_week:
         reads += f" with {_time_words(form.time_of_day, form.day_of_week, 7)}"
     return [
-        f"weights: {weights.layout}, {weights.num_layers} layers of {weights.hidden_units} units, "
+        f"weights: {weights.layout}, {counted(weights.num_layers, 'layer')} of {weights.hidden_units} units, "
         f"{sum(tensor.numel() for tensor in weights.state.values())} parameters",
-        f"graph: {graph.num_nodes} nodes, {graph.num_edges} edges; supports {ways.supports}, hops {ways.hops}, "
-        f"orientation {ways.orientation}, recursion {ways.recursion}, edge order {ways.edge_order}",
+        f"graph: {counted(graph.num_nodes, 'node')}, {counted(graph.num_edges, 'edge')}; supports {ways.supports}, "
+        f"hops {ways.hops}, orientation {ways.orientation}, recursion {ways.recursion}, edge order {ways.edge_order}",
         f"windows: {reads}, every {form.freq}, {form.past_steps} steps in, {form.future_steps} out, forecasts "
         f"{', '.join(form.target_names)}",
     ]

@@ -333,7 +333,7 @@ def _model(
 
 
 def _read_times(times: ArrayLike) -> tuple[NDArray[np.datetime64], bool | None]:
-    """``datetime64[s]`` in the shape of ``times``, and whether they had an offset; None: numpy's own cannot have one."""
+    """``datetime64[s]`` in the shape of ``times``, and whether they had an offset; None: numpy's cannot have one."""
     array = np.asarray(times)
     if array.dtype.kind == "M":
         return array.astype("datetime64[s]"), None if isinstance(times, (np.ndarray, np.datetime64)) else False

@@ -197,7 +197,7 @@ def test_offline_and_changed_downloads_are_one_line(
     _known(monkeypatch, "http://127.0.0.1:9/toy.csv", "0" * 64)
     assert main(["--download", "toy", "--data-folder", str(tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert "cannot download http://127.0.0.1:9/toy.csv" in said
+    assert "cannot download http://127.0.0.1:9/toy.csv (no connection; is there a network?): put toy.csv from" in said
     assert f"put toy.csv from the toy page into {tmp_path}/toy yourself" in said
     assert len([line for line in said.splitlines() if "error:" in line]) == 1
 

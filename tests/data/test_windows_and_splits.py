@@ -113,5 +113,5 @@ def test_limits_thin_evenly_and_leave_the_training_part_whole() -> None:
 
 
 def test_too_few_steps_for_one_window() -> None:
-    with pytest.raises(UserError, match=r"past_steps 12 \+ future_steps 12 = 24 rows .* longest stretch has 23"):
+    with pytest.raises(UserError, match=r"future_steps 12 = 24 rows .* 5min apart; the longest stretch has 23"):
         split_windows(random_series(23), DataConfig())
