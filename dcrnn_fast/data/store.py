@@ -7,7 +7,8 @@
     manifest.json everything else, and the name, size and SHA-256 of each file
 
 A store that is replaced stays whole until the new one is: the new one's files get the other of two names (values.npy,
-values.2.npy), and the manifest, which names them, is replaced last and at once.
+values.2.npy), and the manifest, which names them, is replaced last and at once. The first thing in a new folder is a
+manifest of format 0: what an interrupted run leaves is known as a store's, and no other file is ever removed.
 
 Shape legend: T time, N sensors, C channels.
 """
@@ -33,6 +34,7 @@ VERSION = 1
 _HASHED_AT_OPEN = 256 << 20
 """bytes; larger files are checked by size at opening, and wholly by ``verify_store``"""
 _OURS = re.compile(r"((values|observed|times)(\.2)?\.npy|graph(\.2)?\.npz|manifest\.json)(\.tmp-\d+)?|\.writable-\d+")
+_LEFT_OVER = re.compile(r"manifest\.json\.tmp-\d+|\.writable-\d+")
 
 
 def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -> None:
@@ -42,19 +44,33 @@ def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -
         UserError: the folder cannot be written or holds other things, or the disk is full: it must hold both stores for
             a while. The old store is still there then.
     """
-    is_new = folder.is_dir() and not (folder / MANIFEST).exists()
-    if is_new and not all(_OURS.fullmatch(path.name) for path in folder.iterdir()):
+    if not _holds_a_store(folder):
         raise UserError(f"{folder} is not empty and no prepared store: name another folder")
     require_writable_folder(folder, "store")
-    old = _listed(folder)
+    is_new, old = not (folder / MANIFEST).exists(), _listed(folder)
     _remove_all_but(folder, old)  # what an interrupted run left
     try:
+        if is_new:
+            write_atomically(folder / MANIFEST, lambda out: _write_bytes(out, b'{"format": 0}'))
         files = _write_files(folder, series, graph, ".2" if "values.npy" in old else "")
         _write_manifest(folder, series, files)
     except BaseException:
         _remove_all_but(folder, old)
+        if is_new:
+            (folder / MANIFEST).unlink(missing_ok=True)
         raise
     _remove_all_but(folder, set(files))
+
+
+def _holds_a_store(folder: Path) -> bool:
+    """Whether the folder holds a store, be it unfinished or damaged, or nothing yet."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return not folder.is_dir() or all(_LEFT_OVER.fullmatch(path.name) for path in folder.iterdir())
+    except ValueError:
+        return True
+    return isinstance(manifest, dict) and "format" in manifest
 
 
 def _listed(folder: Path) -> set[str]:
@@ -169,7 +185,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         except ValueError as error:
             raise UserError(f"not a readable manifest ({one_line(error)[:80]}): prepare the store again") from error
         if not isinstance(manifest, dict) or manifest.get("format") != VERSION:
-            raise UserError(f"a store of format {VERSION} is wanted: prepare it again with this version")
+            raise UserError(f"not a finished store of format {VERSION}: prepare it again with this version")
         if manifest.get("sha256") != _digest(manifest):
             raise UserError("was changed since it was written, its checksum differs: prepare the store again")
     return manifest

@@ -114,6 +114,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from dcrnn_fast.data.store import open_store, write_store
+from dcrnn_fast.errors import UserError
 from tests.data.made_series import random_series, ring
 
 folder = Path(sys.argv[1])
@@ -143,8 +144,11 @@ for step in range(100):
         write(50 + step)
         os._exit(0)
     finished = os.waitpid(child, 0)[1] == 0
-    if written or (folder / "manifest.json").exists():
+    try:
         found.append(open_store(folder)[0].num_steps)
+    except UserError:
+        assert not written
+    else:
         assert found[-1] in (written, 50 + step), found
         written = found[-1]
     if finished:
@@ -173,8 +177,19 @@ def test_nothing_but_a_store_is_replaced(store: tuple[Path, SensorSeries], tmp_p
     assert opened.num_steps == 50
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
-    with pytest.raises(UserError, match="is not empty and no prepared store"):
-        write_store(tmp_path / "mine", series, None)
+    # Arrays with the names of a store's, and a folder of checkpoints.
+    np.save(tmp_path / "values.npy", np.ones(3))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "manifest.json").write_text('{"latest.pt": ["0"]}')
+    (tmp_path / "file").touch()
+    for name, says in (
+        *(("mine", "is not empty and no"), (".", "is not empty and no"), ("checkpoints", "is not empty and no")),
+        ("file", "store .* cannot be written"),
+    ):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(UserError, match=says):
+            write_store(tmp_path / name, series, None)
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_command_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 """Masks and time axes: what is missing, where gaps are, which axes are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -127,6 +129,8 @@ def test_parts_are_never_joined_by_a_window() -> None:
     assert joined.segments == joined.parts == ((0, 30), (30, 50))
     assert joined.notes == ()
     assert np.array_equal(joined.values_TNC[30:], two.values_TNC)
+    with pytest.raises(UserError, match="folder: the times of one of a and b have an offset, the other's have none"):
+        join_parts([replace(one, in_utc=True), replace(two, in_utc=False)], ["a", "b"], "folder")
     with pytest.raises(UserError, match="folder: b has other ids than a"):
         join_parts([one, random_series(20, 4)], ["a", "b"], "folder")
 
