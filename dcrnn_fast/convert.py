@@ -6,6 +6,7 @@ The port's ``.tar`` or state dict is understood exactly. LibCity's, LargeST's an
 file tell (hops, channels, steps) is the default of its flag; what was taken is printed.
 """  # noqa: E501
 
+import json
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,8 +27,9 @@ from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import require_writable_folder
 from dcrnn_fast.graph import SensorGraph, read_graph
+from dcrnn_fast.graph.messages import counted
 from dcrnn_fast.interop import NUM_SUPPORTS, ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
-from dcrnn_fast.training.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+from dcrnn_fast.training.checkpoint import FORMAT, MANIFEST, load_checkpoint, save_checkpoint
 
 _DEFAULT_FREQ = "5min"
 
@@ -120,8 +122,13 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
     """Writes the checkpoint; returns what to tell the user.
 
     Raises:
-        UserError: scaler or graph is missing, or graph, channels or steps do not fit the weights.
+        UserError: scaler or graph is missing, or graph, channels or steps do not fit the weights; the output is the
+            weights' own file or a trained checkpoint.
     """
+    output = Path(flags.output or "model.pt")
+    _require_another_file(Path(flags.checkpoint), output)
+    if _is_listed(output) and load_checkpoint(output)["training"]:
+        raise UserError(f"--output {output} is a trained checkpoint, which would be lost: name another file")
     weights, num_values = _with_our_channels(weights, flags.data)
     if flags.data.data:
         graph, window_format, scaler, source = _from_data(weights, num_values, flags)
@@ -140,7 +147,6 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
         model=ModelConfig(hidden_units=weights.hidden_units, num_layers=weights.num_layers, backend=flags.backend),
     )
     model = weights.build(graph, flags.graph, future_steps=window_format.future_steps, backend=flags.backend)
-    output = Path(flags.output or "model.pt")
     folder = require_writable_folder(output.parent, "output folder")
     state = {
         "format": FORMAT,
@@ -245,10 +251,10 @@ def _summary(weights: ImportedWeights, graph: SensorGraph, form: WindowFormat, f
     if form.time_of_day or form.day_of_week:
         reads += f" with {_time_words(form.time_of_day, form.day_of_week, 7)}"
     return [
-        f"weights: {weights.layout}, {weights.num_layers} layers of {weights.hidden_units} units, "
+        f"weights: {weights.layout}, {counted(weights.num_layers, 'layer')} of {weights.hidden_units} units, "
         f"{sum(tensor.numel() for tensor in weights.state.values())} parameters",
-        f"graph: {graph.num_nodes} nodes, {graph.num_edges} edges; supports {ways.supports}, hops {ways.hops}, "
-        f"orientation {ways.orientation}, recursion {ways.recursion}, edge order {ways.edge_order}",
+        f"graph: {counted(graph.num_nodes, 'node')}, {counted(graph.num_edges, 'edge')}; supports {ways.supports}, "
+        f"hops {ways.hops}, orientation {ways.orientation}, recursion {ways.recursion}, edge order {ways.edge_order}",
         f"windows: {reads}, every {form.freq}, {form.past_steps} steps in, {form.future_steps} out, forecasts "
         f"{', '.join(form.target_names)}",
     ]
@@ -288,16 +294,19 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
     """Writes the port's ``.tar`` from a checkpoint of dcrnn_fast; returns what to tell the user.
 
     Raises:
-        UserError: the checkpoint cannot be read, or the port cannot compute such a model.
+        UserError: the checkpoint cannot be read, or the port cannot compute such a model; the output is a checkpoint.
     """
     state = load_checkpoint(checkpoint)
+    output = Path(output)
+    _require_another_file(Path(checkpoint), output)
+    if _is_listed(output):
+        raise UserError(f"--output {output} is a checkpoint of its folder, which would be lost: name another file")
     config = from_dict(Config, state["config"])
     ways = config.graph
     if ways.orientation != "released":
         raise UserError(f"the port has no orientation {ways.orientation!r}: this model cannot be exported to it")
     if ways.recursion != "released" and ways.hops > 1:
         raise UserError(f"the port has no recursion {ways.recursion!r}: this model cannot be exported to it")
-    output = Path(output)
     require_writable_folder(output.parent, "output folder")
     save_pytorch_port(output, state["model"], _port_settings(config, state), _epoch(state))
     lines = [f"written: {output} in the names of the public PyTorch port"]
@@ -308,6 +317,19 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
             "_build_sparse_matrix sorts the values together with the indices",
         )
     return lines
+
+
+def _require_another_file(source: Path, output: Path) -> None:
+    if output.exists() and output.samefile(source):
+        raise UserError(f"--output {output} is the file that is read, which would be lost: name another file")
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether the file is there, and the manifest of its folder lists it as a checkpoint."""
+    try:
+        return path.exists() and path.name in json.loads((path.parent / MANIFEST).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _epoch(state: dict[str, Any]) -> int:

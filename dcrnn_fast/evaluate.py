@@ -12,7 +12,7 @@ from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
-from dcrnn_fast.evaluation.plots import save_plots
+from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.files import require_writable_folder
 from dcrnn_fast.forecaster import Forecaster, load
 
@@ -68,7 +68,7 @@ def _run(argv: list[str]) -> int:
     except NotImplementedError as error:  # the backend that was asked for cannot run here
         raise UserError(str(error)) from error
     table = report.table(flags.horizons or None)
-    written = [*report.save(output), *save_plots(report, output)]
+    written = save_report(report, output)
     print(table)
     print(f"\nwritten to {output}: {', '.join(path.name for path in written)}")
     return 0

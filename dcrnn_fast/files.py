@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,6 +45,33 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], None]) -> str
             raise UserError(f"cannot write {path}: {cause.strerror or cause}; nothing there was changed") from error
         raise
     return digest
+
+
+def write_together(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Writes files of one folder: all of them are on the disk before the first one gets its name.
+
+    Returns:
+        Their paths.
+    Raises:
+        UserError: the disk is full or a file cannot be written; the message names the file.
+    """
+    beside = {folder / name: folder / f"{name}.tmp-{os.getpid()}" for name in contents}
+    path = folder
+    try:
+        for path, temporary in beside.items():
+            with open(temporary, "wb") as stream:
+                stream.write(contents[path.name])
+                stream.flush()
+                os.fsync(stream.fileno())
+        for path, temporary in beside.items():
+            os.replace(temporary, path)
+        _sync_folder(folder)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        for temporary in beside.values():
+            temporary.unlink(missing_ok=True)
+    return list(beside)
 
 
 def require_writable_folder(path: str | Path, what: str) -> Path:

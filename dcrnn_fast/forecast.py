@@ -17,6 +17,7 @@ from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.style import require_plot_format
 from dcrnn_fast.files import require_writable_folder
 from dcrnn_fast.forecaster import load
+from dcrnn_fast.graph.messages import counted
 
 _PURPOSE = "Forecasts from a checkpoint and the newest readings, and nothing else."
 
@@ -70,8 +71,8 @@ def _run(argv: list[str]) -> int:
         forecast.plot(flags.plot)
     steps, sensors, _ = forecast.values_FNO.shape
     print(
-        f"{', '.join(map(channel_label, forecast.channels))} of {sensors} sensors, {steps} steps from "
-        f"{forecast.times_F[0]} to {forecast.times_F[-1]}: {', '.join(map(str, targets))}"
+        f"{', '.join(map(channel_label, forecast.channels))} of {counted(sensors, 'sensor')}, "
+        f"{counted(steps, 'step')} from {forecast.times_F[0]} to {forecast.times_F[-1]}: {', '.join(map(str, targets))}"
     )
     return 0
 

@@ -20,7 +20,7 @@ from dcrnn_fast.data.inputs import assemble_inputs
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.sources import read_source
-from dcrnn_fast.data.times import count_from
+from dcrnn_fast.data.times import count_from, parse_times
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.evaluator import Precision, evaluate_model, predict
@@ -74,12 +74,13 @@ class Forecaster:
         Args:
             recent: a series, or readings (T, N) or (T, N, C) in original units with at least P rows, the newest last;
                 only the newest P are used. Missing readings are NaN, or 0 where the model was trained so.
-            times: of the rows of an array, or of its newest row alone; a series brings its own.
-            ids: the sensors of an array's columns, in any order; left out: the model's order. A series brings its own;
-                sensors that the model does not know are left out.
+            times: of the rows of an array, or of its newest row alone; with an offset or a zone where the model was
+                trained on such times. A series brings its own, and so does a table (pandas) with a ``DatetimeIndex``.
+            ids: the sensors of an array's columns, in any order; left out: the model's order. A series brings its own,
+                and a table its columns' names; sensors that the model does not know are left out.
         Raises:
             UserError: too few steps, a gap among the newest P, unknown or missing sensors, another interval or other
-                channels than the model was trained on.
+                channels than the model was trained on, times with an offset where that had none, or the reverse.
         """
         series = recent if isinstance(recent, SensorSeries) else self._series(recent, times, ids)
         series = self._fitting(series, "the recent data", spare_sensors=True)
@@ -171,14 +172,26 @@ class Forecaster:
     def _series(self, readings: ArrayLike, times: ArrayLike | None, ids: Sequence[str] | None) -> SensorSeries:
         form = self.window_format
         values = np.asarray(readings)
+        if ids is None and (columns := getattr(readings, "columns", None)) is not None:
+            ids = tuple(map(str, columns))
+            if not set(ids) & set(self.ids):
+                raise UserError(
+                    f"the table's columns are named {first_few(ids)}, the model's sensors {first_few(self.ids)}: name "
+                    "the columns so, or give ids"
+                )
+        index: Any = getattr(readings, "index", None)
+        if times is None and getattr(getattr(index, "dtype", None), "kind", None) == "M":
+            times = index
         if times is None:
             raise UserError("readings without times: give times, one a row or that of the newest row")
-        try:
-            times_T = np.asarray(times).astype("datetime64[s]")
-        except (TypeError, ValueError) as error:
-            raise UserError(f"times must be datetime64, datetimes or ISO texts, got {times!r:.60}") from error
         if values.ndim not in (2, 3):
             raise UserError(f"readings must be (time, sensors) or (time, sensors, channels), got {values.shape}")
+        if ids is None and values.shape[1] != len(self.ids):
+            raise UserError(
+                f"the readings are of {values.shape[1]} sensor(s), the model's are {len(self.ids)}: give all, in the "
+                "order of its ids, or say with ids which sensors the columns are"
+            )
+        times_T, in_utc = _read_times(times)
         if times_T.ndim == 0:
             times_T = count_from(np.datetime64(times_T.item(), "s"), -form.interval, len(values))[::-1]
         return make_series(
@@ -189,6 +202,7 @@ class Forecaster:
             where="the recent data",
             channels=tuple(map(str, range(values.shape[-1] if values.ndim == 3 else 1))),
             interval=form.interval,
+            in_utc=in_utc,
         )
 
     def _fitting(self, series: SensorSeries, where: str, *, spare_sensors: bool) -> SensorSeries:
@@ -196,6 +210,19 @@ class Forecaster:
         form = self.window_format
         if series.interval != form.interval:
             raise UserError(f"{where} has a row every {series.freq}, the model was trained on every {form.freq}")
+        if series.in_utc and form.in_utc is False:
+            raise UserError(
+                f"{where} has times with an offset, the model was trained on times without one: give times as those "
+                "of training, without an offset"
+            )
+        if form.in_utc and series.in_utc is False:
+            raise UserError(
+                f"{where} has times without an offset, the model was trained on times with one, read as UTC: add the "
+                "offset, as in 2024-02-01T00:05+01:00"
+            )
+        if form.in_utc and series.in_utc is None:
+            note = f"{where}: its times are taken for UTC, as the model was trained on times read as UTC"
+            series = series.with_notes((*series.notes, note))
         known, given = set(self.ids), set(series.ids)
         if lacking := [sensor for sensor in self.ids if sensor not in given]:
             spare = [sensor for sensor in series.ids if sensor not in known]
@@ -303,6 +330,18 @@ def _model(
         reason = " ".join(str(error).split()).partition(": ")[2]
         raise UserError(f"checkpoint {path}: its weights do not fit its own configuration: {reason[:300]}") from error
     return model
+
+
+def _read_times(times: ArrayLike) -> tuple[NDArray[np.datetime64], bool | None]:
+    """``datetime64[s]`` in the shape of ``times``, and whether they had an offset; None: numpy's cannot have one."""
+    array = np.asarray(times)
+    if array.dtype.kind == "M":
+        return array.astype("datetime64[s]"), None if isinstance(times, (np.ndarray, np.datetime64)) else False
+    try:
+        times_R, in_utc = parse_times([str(time) for time in array.ravel()])
+    except UserError as error:
+        raise UserError(f"times must be datetime64, datetimes or ISO texts; {error}") from error
+    return times_R.reshape(array.shape), in_utc
 
 
 def _unnamed(channels: tuple[str, ...]) -> bool:

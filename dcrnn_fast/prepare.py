@@ -16,6 +16,7 @@ from dcrnn_fast.data.sources import match_series, read_source
 from dcrnn_fast.data.store import verify_store, write_store
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, read_graph
+from dcrnn_fast.graph.messages import counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +75,10 @@ def _run(argv: list[str]) -> int:
 def describe(series: SensorSeries, graph: SensorGraph | None) -> str:
     """One line about a series and its graph."""
     edges = "no graph" if graph is None else f"{graph.num_edges:,} edges"
+    sensors = counted(series.num_sensors, "sensor")
     missing = 1 - series.observed_TNC.mean()
     return (
-        f"{series.num_steps:,} steps of {series.freq} from {series.times_T[0]}, {series.num_sensors:,} sensors, "
+        f"{series.num_steps:,} steps of {series.freq} from {series.times_T[0]}, {sensors}, "
         f"channels {', '.join(series.channels)}, {missing:.2%} missing, {edges}"
     )
 

@@ -9,7 +9,7 @@ from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.evaluation.evaluator import evaluate_model
-from dcrnn_fast.evaluation.plots import save_plots
+from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.training.distributed import join_ranks
 from dcrnn_fast.training.fit import TrainingResult, check, checkpoint_folder, fit
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
@@ -77,8 +77,7 @@ def _report(result: TrainingResult, config: Config) -> int:
         report = evaluate_model(
             result.model, result.data, "test", name=config.data.data, precision=config.training.precision
         )
-        written += report.save(result.results)
-        written += save_plots(report, result.results)
+        written += save_report(report, result.results)
         lines += ["", report.table(), ""]
     else:
         lines.append("there are no test windows: nothing was evaluated")

@@ -179,7 +179,7 @@ def table(cases: list[CaseErrors], bounds: dict[str, float]) -> str:
         cells = [f"{case.errors[column]:9.1e}{'!' if column in misses else ' '}" for column in COLUMNS]
         lines.append(f"{case.name:{width}}  " + "  ".join(cells))
     lines.append(f"{'bound':{width}}  " + "  ".join(f"{bounds[column]:9.1e} " for column in COLUMNS))
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _run(argv: list[str]) -> int:

@@ -38,8 +38,10 @@ def require_dtypes(op: str, terms: DiffusionTerms, **tensors: Tensor) -> None:
         raise ValueError(f"{op}: the graph's terms are on {terms.value.device}, {first_name} on {first.device}")
     wanted = torch.float64 if first.dtype == torch.float64 else torch.float32
     if terms.value.dtype != wanted:
+        got = terms.value.dtype
+        advice = "; leave the model in float32 and call it under torch.autocast" if got.itemsize == 2 else ""
         raise TypeError(
-            f"{op}: the graph's terms must be {wanted} for {first_name} in {first.dtype}, got {terms.value.dtype}"
+            f"{op}: the graph's terms must be {wanted} for {first_name} in {first.dtype}, got {got}{advice}"
         )
 
 

@@ -60,6 +60,7 @@ def test_prints_a_table_and_exits_with_0(capsys: pytest.CaptureFixture[str]) -> 
     said = capsys.readouterr().out
     assert all(column in said for column in COLUMNS)
     assert "laplacian_k2_l1.npz" in said
+    assert not any(line.endswith(" ") for line in said.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def synthetic_city(*, nodes: int, days: int, seed: int) -> tuple[SensorSeries, S
         channels=("speed",),
         units=("mph",),
         positions_N2=roads.position_N2,
+        in_utc=False,
     )
     return series, graph
 

@@ -11,7 +11,7 @@ import torch
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.inputs import readable, with_time_channels
 from dcrnn_fast.data.scaler import Scaler, fit_scaler
-from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
+from dcrnn_fast.data.series import SensorSeries, require_observed_sensors, silent_sensors
 from dcrnn_fast.data.sources import match_series, read_source
 from dcrnn_fast.data.times import advance
 from dcrnn_fast.data.window_format import WindowFormat
@@ -143,6 +143,7 @@ def window_format_of(series: SensorSeries, config: DataConfig) -> WindowFormat:
         missing=series.missing,
         missing_input=config.missing_input,
         freq=series.freq,
+        in_utc=series.in_utc,
     )
 
 
@@ -153,7 +154,8 @@ def open_data(data: DataConfig, graph: GraphConfig, *, scaler: Scaler | None = N
         scaler: use this one instead of fitting (a trained model's).
 
     Raises:
-        UserError: anything that the readers, the graph or the split refuse; no graph; a sensor without a reading.
+        UserError: anything that the readers, the graph or the split refuse; no graph; without a scaler, a sensor
+            without a reading.
     """
     series, own_graph = read_source(data, graph)
     if graph.graph is not None:
@@ -171,7 +173,11 @@ def assemble_data(
 ) -> ForecastData:
     """``open_data`` for a series and a graph that are in memory, the graph's nodes in the series' order."""
     window_format = window_format_of(series, config)
-    require_observed_sensors(series, window_format.target_channels, config.data)
+    notes = series.notes
+    if scaler is None:
+        require_observed_sensors(series, window_format.target_channels, config.data)
+    elif silent := silent_sensors(series, window_format.target_channels):
+        notes = (*notes, f"{silent}; they are scored nowhere")
     split = split_windows(series, config)
     if scaler is None:
         scaler = fit_scaler(series, split.whole_train_W, config.past_steps, config.scaler)
@@ -185,5 +191,5 @@ def assemble_data(
         train=split.train,
         validation=split.validation,
         test=split.test,
-        notes=series.notes,
+        notes=notes,
     )

@@ -173,6 +173,17 @@ def require_files(name: str, folder: Path) -> None:
             raise UserError(f"{name}: {path} is missing: {fetch}{file.place}")
 
 
+def _reason(error: OSError) -> str:
+    """Why a download failed, in a few words: those of requests hold the address and the objects around it."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answers {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection; is there a network?"
+    return error.strerror or one_line(error)[:120]
+
+
 def download(name: str, folder: Path) -> list[Path]:
     """Download what has a known address and checksum into ``folder``/``name``; files that are there and right stay.
 
@@ -192,8 +203,8 @@ def download(name: str, folder: Path) -> list[Path]:
             paths.append(Path(pooch.retrieve(file.address, f"sha256:{file.sha256}", fname=file.name, path=target)))
         except (OSError, requests.RequestException) as error:
             raise UserError(
-                f"cannot download {file.address} ({one_line(error)[:120]}): put {file.name} from {file.place} into "
-                f"{target} yourself"
+                f"cannot download {file.address} ({_reason(error)}): put {file.name} from {file.place} into {target} "
+                "yourself"
             ) from error
         except ValueError as error:
             raise UserError(

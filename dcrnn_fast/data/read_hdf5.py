@@ -83,7 +83,7 @@ def _read_fixed(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
     index = group["axis1"]
     times_T = _times(index[:], _text(index.attrs.get("kind")))
     zone = _text(index.attrs.get("tz"))
-    return make_from_file(readings_TN, times_T, ids, path, data, in_utc=zone not in ("", "UTC"))
+    return make_from_file(readings_TN, times_T, ids, path, data, in_utc=zone != "")
 
 
 def _read_table(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries:

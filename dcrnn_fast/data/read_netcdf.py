@@ -111,7 +111,7 @@ def _times(dataset: xr.Dataset) -> tuple[str, np.ndarray]:
         months = np.asarray(axis.values, dtype=np.float64)
         if (months != np.round(months)).any():
             raise UserError(f"times in {units!r} must be whole numbers")
-        first = parse_time(match[1].split()[0], "the time unit's date").astype("datetime64[M]")
+        first = parse_time(match[1].split()[0], "the time unit's date")[0].astype("datetime64[M]")
         return found[0], (first + months.astype(np.int64)).astype("datetime64[s]")
     try:
         times_T = xr.decode_cf(dataset[[found[0]]].load())[found[0]].values

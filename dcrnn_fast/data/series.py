@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dcrnn_fast.data.times import format_freq, regular_axis
+from dcrnn_fast.data.times import NameRow, format_freq, regular_axis, row_of_array
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.messages import first_few
 
@@ -28,6 +28,7 @@ class SensorSeries:
         parts: half-open row ranges that nothing ever crosses (the files of a scenario folder); each is a whole number
             of segments.
         missing: the rule that made the mask: zero, nan or none.
+        in_utc: whether the times had a zone or an offset, and are UTC now; None: not known.
         positions_N2: (latitude, longitude) in degrees, or None.
         notes: what a user should be told about the series, one line each.
     """
@@ -42,6 +43,7 @@ class SensorSeries:
     segments: tuple[tuple[int, int], ...]
     parts: tuple[tuple[int, int], ...]
     missing: str
+    in_utc: bool | None = None
     positions_N2: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
@@ -119,6 +121,8 @@ def make_series(
     units: tuple[str, ...] | None = None,
     interval: np.timedelta64 | None = None,
     positions_N2: np.ndarray | None = None,
+    in_utc: bool | None = None,
+    name_row: NameRow = row_of_array,
 ) -> SensorSeries:
     """A series from raw readings, whose missing ones become a mask at once.
 
@@ -128,9 +132,11 @@ def make_series(
         missing: "zero" (zeros and NaN are missing), "nan" (NaN is missing), "none" (a NaN is an error).
         where: the file, for messages.
         interval: when it is known better than from the times.
+        in_utc: see ``SensorSeries``.
+        name_row: what messages call a row.
 
     Raises:
-        UserError: shapes, ids or channels do not fit, readings are not numbers, an infinite reading, a NaN under
+        UserError: shapes, ids or channels do not fit, readings are not numbers or too large for float32, a NaN under
             "none", a time axis that is not regular (see ``regular_axis``).
     """
     if readings.ndim == 2:
@@ -146,15 +152,19 @@ def make_series(
     _require_names(channels, num_channels, "channel", where)
     units = ("",) * num_channels if units is None else units
 
-    observed_TNC = _observed(readings, missing, ids, where)
+    observed_TNC = _observed(readings, missing)
+    if missing == "none" and not observed_TNC.all():
+        t, n, _ = np.argwhere(~observed_TNC)[0]
+        raise UserError(f"{where}: {name_row(int(t))}, sensor {ids[n]} is NaN, but missing = none; use --missing nan")
     values_TNC = np.zeros(readings.shape, dtype=np.float32)
     with np.errstate(over="ignore"):
         np.copyto(values_TNC, readings, where=observed_TNC, casting="unsafe")
     if not np.isfinite(values_TNC).all():
-        t, n, _ = np.argwhere(~np.isfinite(values_TNC))[0]
-        raise UserError(f"{where}: row {t}, sensor {ids[n]}: the reading {readings[t, n].tolist()} is not finite")
+        t, n, c = np.argwhere(~np.isfinite(values_TNC))[0]
+        fault = "is too large for float32" if np.isfinite(readings[t, n, c]) else "is not finite"
+        raise UserError(f"{where}: {name_row(int(t))}, sensor {ids[n]}: the reading {readings[t, n, c]:g} {fault}")
     times_T = times_T.astype("datetime64[s]")
-    axis = regular_axis(times_T, where, interval=interval)
+    axis = regular_axis(times_T, where, interval=interval, name_row=name_row)
     series = SensorSeries(
         values_TNC=values_TNC,
         observed_TNC=observed_TNC,
@@ -166,6 +176,7 @@ def make_series(
         segments=axis.segments,
         parts=((0, num_steps),),
         missing=missing,
+        in_utc=in_utc,
         positions_N2=positions_N2,
     )
     return replace(series, notes=gap_notes(series, where))
@@ -180,7 +191,23 @@ def gap_notes(series: SensorSeries, where: str) -> tuple[str, ...]:
     row = gaps[0]
     return (
         f"{where}: {len(gaps)} gap(s) in the time axis, the first between {series.times_T[row - 1]} and "
-        f"{series.times_T[row]} (row {row}); no window spans a gap unless --cross-gaps",
+        f"{series.times_T[row]}; no window spans a gap unless --cross-gaps",
+    )
+
+
+def silent_sensors(series: SensorSeries, channels: tuple[int, ...]) -> str:
+    """Which sensors have no observed reading in one of these channels, in words; "" where all have one in each."""
+    seen_NC = np.zeros((series.num_sensors, len(channels)), dtype=bool)
+    rows = max(1, (1 << 24) // (series.num_sensors * len(series.channels)))
+    for start in range(0, series.num_steps, rows):
+        seen_NC |= np.asarray(series.observed_TNC[start : start + rows].any(axis=0))[:, list(channels)]
+        if seen_NC.all():
+            return ""
+    k = int(np.flatnonzero(~seen_NC.all(axis=0))[0])
+    silent = [series.ids[n] for n in np.flatnonzero(~seen_NC[:, k])]
+    return (
+        f"{len(silent)} sensor(s) have no observed reading of {series.channels[channels[k]]!r} at all: "
+        f"{first_few(silent)}"
     )
 
 
@@ -190,28 +217,23 @@ def require_observed_sensors(series: SensorSeries, channels: tuple[int, ...], wh
     Raises:
         UserError: it names the first few sensors that have none.
     """
-    seen_NC = np.zeros((series.num_sensors, len(channels)), dtype=bool)
-    rows = max(1, (1 << 24) // (series.num_sensors * len(series.channels)))
-    for start in range(0, series.num_steps, rows):
-        seen_NC |= np.asarray(series.observed_TNC[start : start + rows].any(axis=0))[:, list(channels)]
-        if seen_NC.all():
-            return
-    for k, channel in enumerate(channels):
-        if blind := [series.ids[n] for n in np.flatnonzero(~seen_NC[:, k])]:
-            raise UserError(
-                f"{where}: {len(blind)} sensor(s) have no observed reading of {series.channels[channel]!r} at all: "
-                f"{first_few(blind)}; take them out of the data, or say which readings are missing (--missing)"
-            )
+    if silent := silent_sensors(series, channels):
+        raise UserError(f"{where}: {silent}; take them out of the data, or say which readings are missing (--missing)")
 
 
 def join_parts(series: list[SensorSeries], names: list[str], where: str) -> SensorSeries:
     """Several series on the same sensors as one, each a part that no window leaves.
 
     Raises:
-        UserError: sensors, channels or interval differ; the file is named.
+        UserError: sensors, channels or interval differ, or only some have times with an offset; the file is named.
     """
     first = series[0]
     for other, name in zip(series[1:], names[1:], strict=True):
+        if other.in_utc != first.in_utc:
+            raise UserError(
+                f"{where}: the times of one of {names[0]} and {name} have an offset, the other's have none: make them "
+                "alike"
+            )
         for what in ("ids", "channels", "interval"):
             if getattr(other, what) != getattr(first, what):
                 got, wanted = getattr(other, what), getattr(first, what)
@@ -233,16 +255,12 @@ def join_parts(series: list[SensorSeries], names: list[str], where: str) -> Sens
     return replace(joined, notes=gap_notes(joined, where))
 
 
-def _observed(readings: np.ndarray, missing: str, ids: tuple[str, ...], where: str) -> np.ndarray:
+def _observed(readings: np.ndarray, missing: str) -> np.ndarray:
     not_zero = np.not_equal(readings, 0) if missing == "zero" else np.ones(readings.shape, dtype=bool)
     if readings.dtype.kind != "f":
         return not_zero
     # NaN is not equal to 0 either.
-    is_number: np.ndarray = np.logical_not(np.isnan(readings))
-    if missing == "none" and not is_number.all():
-        t, n, _ = np.argwhere(~is_number)[0]
-        raise UserError(f"{where}: row {t}, sensor {ids[n]} is NaN, but missing = none; use --missing nan")
-    return np.logical_and(not_zero, is_number)
+    return np.logical_and(not_zero, np.logical_not(np.isnan(readings)))
 
 
 def _require_names(names: tuple[str, ...], count: int, what: str, where: str) -> None:
@@ -251,6 +269,11 @@ def _require_names(names: tuple[str, ...], count: int, what: str, where: str) ->
     if len(set(names)) != count:
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise UserError(f"{where}: {what} {twice!r} comes twice")
+    if "" in names:
+        raise UserError(
+            f"{where}: {what} {names.index('') + 1} of {count} is empty; name it, or take its column out (a comma at "
+            "the end of each line makes one)"
+        )
 
 
 def _first_difference(got: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, str]:

@@ -4,14 +4,18 @@
     observed.npy  bool    (T, N, C)
     times.npy     datetime64[s] (T,)
     graph.npz     where the source brought a graph or one was given
-    manifest.json everything else, and the size and SHA-256 of each file; written last, so that a folder with a
-                  manifest is whole
+    manifest.json everything else, and the name, size and SHA-256 of each file
+
+A store that is replaced stays whole until the new one is: the new one's files get the other of two names (values.npy,
+values.2.npy), and the manifest, which names them, is replaced last and at once. The first thing in a new folder is a
+manifest of format 0: what an interrupted run leaves is known as a store's, and no other file is ever removed.
 
 Shape legend: T time, N sensors, C channels.
 """
 
 import hashlib
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,27 +33,78 @@ MANIFEST = "manifest.json"
 VERSION = 1
 _HASHED_AT_OPEN = 256 << 20
 """bytes; larger files are checked by size at opening, and wholly by ``verify_store``"""
+_OURS = re.compile(r"((values|observed|times)(\.2)?\.npy|graph(\.2)?\.npz|manifest\.json)(\.tmp-\d+)?|\.writable-\d+")
+_LEFT_OVER = re.compile(r"manifest\.json\.tmp-\d+|\.writable-\d+")
 
 
 def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -> None:
-    """Write a store; a store that was there is replaced.
+    """Write a store; a store that was there is replaced, and can be opened until the new one can.
 
     Raises:
-        UserError: the folder cannot be written or holds other things, the disk is full (no manifest is left then).
+        UserError: the folder cannot be written or holds other things, or the disk is full: it must hold both stores for
+            a while. The old store is still there then.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+    if not _holds_a_store(folder):
         raise UserError(f"{folder} is not empty and no prepared store: name another folder")
     require_writable_folder(folder, "store")
-    (folder / MANIFEST).unlink(missing_ok=True)
-    arrays = {"values.npy": series.values_TNC, "observed.npy": series.observed_TNC, "times.npy": series.times_T}
+    is_new, old = not (folder / MANIFEST).exists(), _listed(folder)
+    _remove_all_but(folder, old)  # what an interrupted run left
+    try:
+        if is_new:
+            write_atomically(folder / MANIFEST, lambda out: _write_bytes(out, b'{"format": 0}'))
+        files = _write_files(folder, series, graph, ".2" if "values.npy" in old else "")
+        _write_manifest(folder, series, files)
+    except BaseException:
+        _remove_all_but(folder, old)
+        if is_new:
+            (folder / MANIFEST).unlink(missing_ok=True)
+        raise
+    _remove_all_but(folder, set(files))
+
+
+def _holds_a_store(folder: Path) -> bool:
+    """Whether the folder holds a store, be it unfinished or damaged, or nothing yet."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return not folder.is_dir() or all(_LEFT_OVER.fullmatch(path.name) for path in folder.iterdir())
+    except ValueError:
+        return True
+    return isinstance(manifest, dict) and "format" in manifest
+
+
+def _listed(folder: Path) -> set[str]:
+    """The files that the folder's manifest names; none where it has none, or a damaged one."""
+    try:
+        return set(_read_manifest(folder)["files"])
+    except UserError:
+        return set()
+
+
+def _remove_all_but(folder: Path, names: set[str]) -> None:
+    """Removes the files of this module that are not among ``names``; the manifest stays."""
+    for path in folder.iterdir():
+        if path.name not in {*names, MANIFEST} and _OURS.fullmatch(path.name):
+            path.unlink()
+
+
+def _write_files(
+    folder: Path, series: SensorSeries, graph: SensorGraph | None, generation: str
+) -> dict[str, dict[str, Any]]:
+    """The files but the manifest; size and checksum of each."""
+    arrays = {"values": series.values_TNC, "observed": series.observed_TNC, "times": series.times_T}
     files = {}
-    for name, array in arrays.items():
+    for stem, array in arrays.items():
+        name = f"{stem}{generation}.npy"
         files[name] = _write(folder / name, lambda out, array=array: _write_array(out, array))
     if graph is not None:
         state = graph.to_state()
-        files["graph.npz"] = _write(folder / "graph.npz", lambda out: np.savez(out, **state))
-    else:
-        (folder / "graph.npz").unlink(missing_ok=True)
+        name = f"graph{generation}.npz"
+        files[name] = _write(folder / name, lambda out: np.savez(out, **state))
+    return files
+
+
+def _write_manifest(folder: Path, series: SensorSeries, files: dict[str, dict[str, Any]]) -> None:
     manifest: dict[str, Any] = {
         "format": VERSION,
         "shape": list(series.values_TNC.shape),
@@ -60,6 +115,7 @@ def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -
         "segments": [list(rows) for rows in series.segments],
         "parts": [list(rows) for rows in series.parts],
         "missing": series.missing,
+        "in_utc": series.in_utc,
         "positions": None if series.positions_N2 is None else series.positions_N2.tolist(),
         "files": files,
     }
@@ -78,14 +134,15 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
     """
     manifest = _read_manifest(folder)
     _check_files(folder, manifest, _HASHED_AT_OPEN)
+    paths = {name.split(".")[0]: folder / name for name in manifest["files"]}
     with about(folder):
         try:
-            values_TNC = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)
-            observed_TNC = np.load(folder / "observed.npy", mmap_mode="r", allow_pickle=False)
-            times_T = np.load(folder / "times.npy", allow_pickle=False)
+            values_TNC = np.load(paths["values"], mmap_mode="r", allow_pickle=False)
+            observed_TNC = np.load(paths["observed"], mmap_mode="r", allow_pickle=False)
+            times_T = np.load(paths["times"], allow_pickle=False)
             graph = None
-            if "graph.npz" in manifest["files"]:
-                with np.load(folder / "graph.npz", allow_pickle=False) as state:
+            if "graph" in paths:
+                with np.load(paths["graph"], allow_pickle=False) as state:
                     graph = SensorGraph.from_state(dict(state))
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"the store is damaged ({one_line(error)[:120]}): prepare it again") from error
@@ -103,6 +160,7 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
             segments=_ranges(manifest["segments"]),
             parts=_ranges(manifest["parts"]),
             missing=manifest["missing"],
+            in_utc=manifest.get("in_utc"),  # stores of older versions do not say
             positions_N2=None if positions is None else np.array(positions, dtype=np.float64),
         )
     return series.with_notes(gap_notes(series, str(folder))), graph
@@ -127,7 +185,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         except ValueError as error:
             raise UserError(f"not a readable manifest ({one_line(error)[:80]}): prepare the store again") from error
         if not isinstance(manifest, dict) or manifest.get("format") != VERSION:
-            raise UserError(f"a store of format {VERSION} is wanted: prepare it again with this version")
+            raise UserError(f"not a finished store of format {VERSION}: prepare it again with this version")
         if manifest.get("sha256") != _digest(manifest):
             raise UserError("was changed since it was written, its checksum differs: prepare the store again")
     return manifest

@@ -5,14 +5,26 @@ Shape legend: T time. Times are numpy ``datetime64[s]``; an interval is a ``time
 
 import itertools
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from dcrnn_fast.errors import UserError
 
 _SECONDS_OF = {"s": 1, "min": 60, "h": 3600, "D": 86400, "W": 7 * 86400}
 _DAY = 86400
+_YEAR_FIRST = re.compile(r"\d{4}")
+_OFFSET = re.compile(r"[T ]\d.*(Z|[+-]\d{2}(:?\d{2})?)$")
+
+NameRow = Callable[[int], str]
+"""what messages call a row that is counted from 0"""
+
+
+def row_of_array(row: int) -> str:
+    """ "row 7": counted from 0, as arrays and tables in memory are."""
+    return f"row {row}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +67,44 @@ def is_months(interval: np.timedelta64) -> bool:
     return bool(np.datetime_data(interval.dtype)[0] == "M")
 
 
-def parse_time(text: str, field: str) -> np.datetime64:
-    """An ISO time as ``datetime64[s]``.
+def parse_times(texts: Sequence[str], name_row: NameRow = row_of_array) -> tuple[np.ndarray, bool]:
+    """``datetime64[s]`` of ISO 8601 texts such as 2012-03-01 00:05:00, and whether they had an offset (they are UTC
+    then).
+
+    Raises:
+        UserError: a text is no ISO time (day and month would have to be guessed), or some have an offset and others
+            none; the row is named.
+    """
+    column = pd.Series([text or "" for text in texts], dtype="object")
+    parsed = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
+    # pandas knows words too: "today".
+    wrong = parsed.isna().to_numpy() | [_YEAR_FIRST.match(text) is None for text in column]
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise UserError(
+            f"{name_row(row)}: {column[row]!r} is no ISO 8601 time: write times as 2024-02-01T00:05, year before month "
+            "before day"
+        )
+    with_offset = [_OFFSET.search(text) is not None for text in column]
+    if any(with_offset) and not all(with_offset):
+        row = with_offset.index(not with_offset[0])
+        raise UserError(
+            f"{name_row(row)}: {column[row]!r} and {column[0]!r} of {name_row(0)}: give all times an offset, or none"
+        )
+    return parsed.dt.tz_convert(None).to_numpy().astype("datetime64[s]"), any(with_offset)
+
+
+def parse_time(text: str, field: str) -> tuple[np.datetime64, bool]:
+    """An ISO time as ``datetime64[s]``, and whether it had an offset (it is UTC then).
 
     Raises:
         UserError: it is none; ``field`` names where it came from.
     """
     try:
-        time = np.datetime64(text.strip().replace(" ", "T"), "s")
-    except ValueError:
+        times, in_utc = parse_times([text.strip()])
+    except UserError:
         raise UserError(f"{field} must be an ISO time such as 2012-03-01T00:00, got {text!r}") from None
-    if np.isnat(time):
-        raise UserError(f"{field} must be an ISO time such as 2012-03-01T00:00, got {text!r}")
-    return time
+    return times[0], in_utc
 
 
 def advance(times: np.ndarray | np.datetime64, steps: np.ndarray | int, interval: np.timedelta64) -> np.ndarray:
@@ -88,20 +125,23 @@ def count_from(start: np.datetime64, interval: np.timedelta64, num_steps: int) -
     return advance(start, np.arange(num_steps), interval)
 
 
-def regular_axis(times_T: np.ndarray, where: str, *, interval: np.timedelta64 | None = None) -> TimeAxis:
+def regular_axis(
+    times_T: np.ndarray, where: str, *, interval: np.timedelta64 | None = None, name_row: NameRow = row_of_array
+) -> TimeAxis:
     """The interval of a time axis and its stretches without a gap.
 
     Args:
         times_T: ``datetime64[s]``.
         where: the file, for the messages.
         interval: when it is known; else the most frequent difference between rows (calendar months are recognised).
+        name_row: for the messages.
 
     Raises:
-        UserError: fewer than two rows and no interval, a missing, duplicate, or backward time (the row is named,
-            counted from 0), or rows closer than the interval.
+        UserError: fewer than two rows and no interval, a missing, duplicate, or backward time (the row is named), or
+            rows closer than the interval.
     """
     if (blank := np.flatnonzero(np.isnat(times_T))).size:
-        raise UserError(f"{where}: row {blank[0]} has no time")
+        raise UserError(f"{where}: {name_row(int(blank[0]))} has no time")
     if len(times_T) < 2:
         if interval is None:
             raise UserError(f"{where}: {len(times_T)} row(s); at least two are needed to know the interval")
@@ -110,9 +150,9 @@ def regular_axis(times_T: np.ndarray, where: str, *, interval: np.timedelta64 | 
     if (wrong := np.flatnonzero(steps <= 0)).size:
         row = int(wrong[0]) + 1
         if steps[row - 1] == 0:
-            raise UserError(f"{where}: row {row} repeats the time of row {row - 1}, {times_T[row]}")
+            raise UserError(f"{where}: {name_row(row)} repeats the time of {name_row(row - 1)}, {times_T[row]}")
         raise UserError(
-            f"{where}: times must increase, but row {row} ({times_T[row]}) comes before row {row - 1} "
+            f"{where}: times must increase, but {name_row(row)} ({times_T[row]}) comes before {name_row(row - 1)} "
             f"({times_T[row - 1]}); sort the rows, or where clocks were set back give times in UTC"
         )
     if interval is None:
@@ -125,7 +165,7 @@ def regular_axis(times_T: np.ndarray, where: str, *, interval: np.timedelta64 | 
     if (close := np.flatnonzero(steps < wanted)).size:
         row = int(close[0]) + 1
         raise UserError(
-            f"{where}: the time axis is not regular: rows are {format_freq(interval)} apart, but row {row} "
+            f"{where}: the time axis is not regular: rows are {format_freq(interval)} apart, but {name_row(row)} "
             f"({times_T[row]}) follows {times_T[row - 1]}; resample the series first"
         )
     borders = [0, *(np.flatnonzero(steps > wanted) + 1).tolist(), len(times_T)]

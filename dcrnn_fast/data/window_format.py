@@ -24,6 +24,7 @@ class WindowFormat:
         time_of_day: one more input channel, the fraction of the day; day_of_week: seven more, one-hot from Monday.
         missing: zero, nan or none; missing_input: zero, last or mean (see ``DataConfig``).
         freq: time between rows, such as 5min or 1MS.
+        in_utc: whether the times had a zone or an offset, and were read as UTC; None: not known.
     """
 
     past_steps: int
@@ -36,6 +37,7 @@ class WindowFormat:
     missing: str
     missing_input: str
     freq: str
+    in_utc: bool | None = None
 
     @property
     def input_channels(self) -> int:
@@ -73,12 +75,12 @@ class WindowFormat:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "WindowFormat":
-        """The format of ``to_state``.
+        """The format of ``to_state``; ``in_utc`` is newer than the rest, and may be missing.
 
         Raises:
             UserError: a field is missing or unknown.
         """
-        if set(state) != (known := set(cls.__dataclass_fields__)):
+        if set(state) | {"in_utc"} != (known := set(cls.__dataclass_fields__)):
             raise UserError(f"the saved window format has fields {sorted(state)}, wanted {sorted(known)}")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in state.items()}
         return cls(**values)

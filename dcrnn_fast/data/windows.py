@@ -66,7 +66,8 @@ def split_windows(series: SensorSeries, config: DataConfig) -> Split:
         longest = max(stop - start for start, stop in segments)
         raise UserError(
             f"{config.data}: too few steps for one window: past_steps {config.past_steps} + future_steps "
-            f"{config.future_steps} = {window_steps} rows without a gap are needed, the longest stretch has {longest}"
+            f"{config.future_steps} = {window_steps} rows without a gap are needed, {series.freq} apart; the longest "
+            f"stretch has {longest}"
         )
     if config.split == "published":
         n = len(starts_W)

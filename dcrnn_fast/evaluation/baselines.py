@@ -2,9 +2,9 @@
 
 Shape legend: B windows, F future steps, T time, N nodes, O target channels, G slots.
 
-Each baseline is fitted on the rows that training windows touch, as the model is, and forecasts a window from the
-window's own past steps, so that all are scored over the same windows and the same targets. None ever has nothing to
-say: what it cannot know it fills with the sensor's mean.
+Each baseline is fitted on the rows that training windows touch, as the model is, but on no test target, and forecasts a
+window from the window's own past steps, so that all are scored over the same windows and the same targets. None ever
+has nothing to say: what it cannot know it fills with the sensor's mean.
 """
 
 from typing import Protocol

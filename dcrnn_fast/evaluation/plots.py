@@ -4,7 +4,9 @@ Shape legend: F horizons, N nodes, R rows.
 """
 
 import itertools
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,41 +26,61 @@ from dcrnn_fast.evaluation.style import (
     MODEL,
     NEAR,
     WORST,
+    drawn,
     look,
     new_figure,
-    save_figure,
     spread,
     time_axis,
     with_unit,
 )
-from dcrnn_fast.files import require_writable_folder
+from dcrnn_fast.files import require_writable_folder, write_together
+from dcrnn_fast.graph.messages import counted
 
 _LISTED_SENSORS = 10
 _MOST_EDGES = 20_000
 
 
-def save_plots(report: Report, folder: str | Path) -> list[Path]:
-    """Write every plot that the report has data for, one set for each channel; returns the paths.
+def save_report(report: Report, folder: str | Path) -> list[Path]:
+    """Write the files of ``report.save`` and every plot that the report has data for, one set for each channel.
 
     ``horizons.png``, ``worst_and_best.png``, ``forecasts.png`` and ``map.png``; with several channels the channel's
-    name is added. A map needs positions; forecasts need windows that follow each other.
+    name is added. A map needs positions; forecasts need windows that follow each other. All are whole on the disk
+    before the first one takes its place; the plots of a report that was there before go.
+
+    Raises:
+        UserError: the folder or a file cannot be written, the disk is full.
     """
     folder = require_writable_folder(Path(folder), "output folder")
-    paths = []
-    for channel, name in enumerate(report.channels):
-        ending = "" if len(report.channels) == 1 else "_" + re.sub(r"\W+", "_", name)
-        figures = {
-            "horizons": plot_horizons(report, channel),
-            "worst_and_best": plot_worst_and_best(report, channel),
-            "forecasts": plot_forecasts(report, channel),
-            "map": plot_map(report, channel),
-        }
-        paths += [
-            save_figure(figure, folder / f"{stem}{ending}.png")
-            for stem, figure in figures.items()
-            if figure is not None
-        ]
-    return paths
+    earlier = _channels_of(folder / "report.json")
+    plotters = {
+        "horizons": plot_horizons,
+        "worst_and_best": plot_worst_and_best,
+        "forecasts": plot_forecasts,
+        "map": plot_map,
+    }
+    plots = {
+        _file_name(stem, report.channels, channel): drawn(figure)
+        for channel in range(len(report.channels))
+        for stem, plot in plotters.items()
+        if (figure := plot(report, channel)) is not None
+    }
+    written = write_together(folder, report.files() | plots)
+    stale = {_file_name(stem, earlier, channel) for channel in range(len(earlier)) for stem in plotters} - plots.keys()
+    for name in stale:
+        (folder / name).unlink(missing_ok=True)
+    return written
+
+
+def _file_name(stem: str, channels: Sequence[str], channel: int) -> str:
+    return stem + ("" if len(channels) == 1 else "_" + re.sub(r"\W+", "_", channels[channel])) + ".png"
+
+
+def _channels_of(path: Path) -> list[str]:
+    """The channels of the report that was written there; none where there is no report."""
+    try:
+        return [str(channel["name"]) for channel in json.loads(path.read_bytes())["channels"]]
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        return []
 
 
 def plot_horizons(report: Report, channel: int = 0) -> Figure:
@@ -240,7 +262,8 @@ def _by_error(mae_N: NDArray[np.float64]) -> NDArray[np.int64]:
 def _subtitle(report: Report, channel: int) -> str:
     first, last = (np.datetime_as_string(time, unit="m").replace("T", " ") for time in report.times)
     name = with_unit(channel_label(report.channels[channel]), report.units[channel])
-    return f"{name}, {len(report.ids)} sensors, {report.num_windows} windows, {first} to {last}"
+    counts = f"{counted(len(report.ids), 'sensor')}, {counted(report.num_windows, 'window')}"
+    return f"{name}, {counts}, {first} to {last}"
 
 
 def _short(text: str, longest: int = 24) -> str:

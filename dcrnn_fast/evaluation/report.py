@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.metrics import KINDS, HorizonSums, Kind, Scores
 from dcrnn_fast.evaluation.trace import Trace
-from dcrnn_fast.files import require_writable_folder, write_atomically
+from dcrnn_fast.files import require_writable_folder, write_together
+from dcrnn_fast.graph.messages import counted
 
 _HEADING = {"at": "at the horizon", "cumulative": "mean of horizons 1..h"}
 _MISSING = "-"
@@ -71,15 +72,13 @@ class Report:
         Raises:
             UserError: a step that was not forecast.
         """
-        steps = self.chosen_horizons() if horizons is None else tuple(horizons)
+        steps = self.chosen_horizons() if horizons is None else tuple(dict.fromkeys(horizons))
         for step in steps:
             if not 1 <= step <= len(self.horizons):
                 raise UserError(f"horizons must lie in 1..{len(self.horizons)}, got {step}")
         first, last = (np.datetime_as_string(time, unit="m").replace("T", " ") for time in self.times)
-        lines = [
-            f"{self.data}, {self.split}: {self.num_windows} windows, {len(self.ids)} sensors, "
-            f"targets from {first} to {last}"
-        ]
+        counts = f"{counted(self.num_windows, 'window')}, {counted(len(self.ids), 'sensor')}"
+        lines = [f"{self.data}, {self.split}: {counts}, targets from {first} to {last}"]
         for channel, name in enumerate(self.channels):
             unit = f" in {self.units[channel]}" if self.units[channel] else ""
             lines += ["", f"{channel_label(name)}{unit}; only observed targets count"]
@@ -153,13 +152,8 @@ class Report:
             "about": dict(self.about),
         }
 
-    def to_json(self, path: str | Path) -> None:
-        """Write ``to_dict()``; MAPE as a fraction."""
-        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
-        write_atomically(path, lambda stream: _write_text(stream, text))
-
-    def to_csv(self, path: str | Path) -> None:
-        """Write one row for each method, channel, kind (at, cumulative) and horizon."""
+    def horizons_csv(self) -> bytes:
+        """One row for each method, channel, kind (at, cumulative) and horizon."""
         rows = [
             [method, name, self.units[channel], kind, step + 1, label, *_cells(scores, step)]
             for method, sums in self.methods.items()
@@ -168,10 +162,10 @@ class Report:
             for scores in [sums.by_horizon(kind, channel)]
             for step, label in enumerate(self.horizons)
         ]
-        _write_csv(path, ["method", "channel", "unit", "kind", "step", "horizon", *_FIGURES], rows)
+        return _csv(["method", "channel", "unit", "kind", "step", "horizon", *_FIGURES], rows)
 
-    def sensors_to_csv(self, path: str | Path) -> None:
-        """Write one row for each method, channel and sensor: scores over all horizons."""
+    def sensors_csv(self) -> bytes:
+        """One row for each method, channel and sensor: scores over all horizons."""
         rows = [
             [method, name, self.units[channel], sensor, *_cells(scores, node)]
             for method, sums in self.methods.items()
@@ -179,17 +173,20 @@ class Report:
             for scores in [sums.by_sensor(channel=channel)]
             for node, sensor in enumerate(self.ids)
         ]
-        _write_csv(path, ["method", "channel", "unit", "id", *_FIGURES], rows)
+        return _csv(["method", "channel", "unit", "id", *_FIGURES], rows)
+
+    def files(self) -> dict[str, bytes]:
+        """What ``save`` writes, by name; MAPE as a fraction but in the table."""
+        return {
+            "report.txt": (self.table() + "\n").encode(),
+            "report.json": (json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode(),
+            "horizons.csv": self.horizons_csv(),
+            "sensors.csv": self.sensors_csv(),
+        }
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write ``report.txt``, ``report.json``, ``horizons.csv`` and ``sensors.csv``; returns their paths."""
-        folder = require_writable_folder(Path(folder), "output folder")
-        text = self.table() + "\n"
-        write_atomically(folder / "report.txt", lambda stream: _write_text(stream, text))
-        self.to_json(folder / "report.json")
-        self.to_csv(folder / "horizons.csv")
-        self.sensors_to_csv(folder / "sensors.csv")
-        return [folder / name for name in ("report.txt", "report.json", "horizons.csv", "sensors.csv")]
+        """Write ``report.txt``, ``report.json``, ``horizons.csv`` and ``sensors.csv``, all or none; their paths."""
+        return write_together(require_writable_folder(Path(folder), "output folder"), self.files())
 
 
 _FIGURES = ("mae", "rmse", "mape", "count")
@@ -216,17 +213,9 @@ def _percent(fraction: float) -> str:
     return _MISSING if math.isnan(fraction) else f"{100 * fraction:.1f} %"
 
 
-def _write_csv(path: str | Path, header: list[str], rows: Iterable[Sequence[object]]) -> None:
-    def write(stream: BinaryIO) -> None:
-        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-        text.flush()
-        text.detach()
-
-    write_atomically(path, write)
-
-
-def _write_text(stream: BinaryIO, text: str) -> None:
-    stream.write(text.encode())
+def _csv(header: list[str], rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()

@@ -3,6 +3,7 @@
 Figures are made without pyplot: nothing global is touched, nothing stays in memory, no display is needed.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import write_atomically
+from dcrnn_fast.files import write_together
 
 INK = "#1f2328"
 FAINT = "#8b949e"
@@ -107,7 +108,14 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     Raises:
         UserError: an ending other than .png, .pdf, .svg; the file cannot be written.
     """
-    ending = require_plot_format(path)
-    with look():
-        write_atomically(path, lambda stream: figure.savefig(stream, format=ending, dpi=_DPI))
+    image = drawn(figure, require_plot_format(path))
+    write_together(Path(path).parent, {Path(path).name: image})
     return Path(path)
+
+
+def drawn(figure: Figure, ending: str = "png") -> bytes:
+    """The figure's file."""
+    image = io.BytesIO()
+    with look():
+        figure.savefig(image, format=ending, dpi=_DPI)
+    return image.getvalue()

@@ -39,8 +39,10 @@ class TargetRows:
         self._values_TNC = data.series.values_TNC
         self._observed_TNC = data.series.observed_TNC
         self._targets = list(window_format.target_channels)
+        # Where fewer windows validate than a forecast has steps, the last training windows reach into test targets.
+        stop = data.test.starts_W[0] + self.past_steps if len(data.test) else len(self.times_T)
         self._runs = _training_runs(
-            data.train.starts_W, self.past_steps + self.future_steps, len(self.times_T), data.series.segments
+            data.train.starts_W, self.past_steps + self.future_steps, int(stop), data.series.segments
         )
         self._rows_at_a_time = max(1, _CHUNK_READINGS // (self._values_TNC.shape[1] * len(self._targets)))
         self._fit_moments()
@@ -62,7 +64,9 @@ class TargetRows:
         return fill_forward(values.reshape(shape_BPNO), observed.reshape(shape_BPNO), self.mean_NO, axis=1)
 
     def training_runs(self) -> Iterator[Run]:
-        """The rows that training windows read or forecast, in order, in pieces that fit in memory; none spans a gap."""
+        """The rows that training windows read or forecast, up to the first test target, in order, in pieces that fit in
+        memory; none spans a gap.
+        """
         for start, stop in self._runs:
             for at in range(start, stop, self._rows_at_a_time):
                 yield Run(at, min(at + self._rows_at_a_time, stop), continues=at > start)
@@ -102,9 +106,10 @@ def fill_forward(values: Floats, observed: NDArray[np.bool_], before: Floats, *,
 def _training_runs(
     starts_W: NDArray[np.int64], steps: int, num_rows: int, segments: tuple[tuple[int, int], ...]
 ) -> list[tuple[int, int]]:
+    """Half-open runs among the first ``num_rows`` rows."""
     windows_touching_T = np.zeros(num_rows + 1, dtype=np.int64)
-    np.add.at(windows_touching_T, starts_W, 1)
-    np.add.at(windows_touching_T, starts_W + steps, -1)
+    np.add.at(windows_touching_T, np.minimum(starts_W, num_rows), 1)
+    np.add.at(windows_touching_T, np.minimum(starts_W + steps, num_rows), -1)
     touched_T = np.cumsum(windows_touching_T)[:-1] > 0
     runs = []
     for first, last in segments:

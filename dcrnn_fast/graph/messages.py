@@ -14,6 +14,11 @@ def first_few(items: Iterable[object], limit: int = 5) -> str:
     return (shown or "none") + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 sensor", "207 sensors"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def one_line(error: BaseException) -> str:
     """An exception's text on one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -6,6 +6,7 @@ Every cell stays text, so that a sensor called 00123 or 773869.0 keeps its name.
 import csv
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,38 +24,54 @@ class Row:
     cells: list[str]
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """The lines of a text table, one at a time.
+def table_form(path: Path) -> tuple[str, str | None]:
+    """Encoding (UTF-8, or UTF-16 by its byte order mark) and delimiter of a text table.
 
-    UTF-8 or UTF-16 (by its byte order mark), any line ends; cells separated by comma, semicolon or tab, whichever the
-    first line has most of, or by spaces where it has none of them; cells may stand in double quotes.
+    The delimiter is comma, semicolon or tab, whichever the first line has most of; None where it has none of them.
 
     Raises:
-        UserError: not text, or an open quote at the end. ``OSError`` passes.
+        UserError: not text. ``OSError`` passes.
     """
     with path.open("rb") as binary:
         start = binary.read(4)
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if start.startswith(mark)), "utf-8")
-    with path.open(encoding=encoding, newline="") as text:
-        try:
-            first = next((line for line in text if line.strip()), "")
-            text.seek(0)
-            # A tie goes to the rarer mark: commas also stand for decimal points.
-            delimiter = max(("\t", ";", ","), key=first.count)
-            if delimiter not in first:
-                for number, line in enumerate(text, start=1):
-                    if cells := line.split():
-                        yield Row(number, cells)
-                return
-            reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
-            for cells in reader:
-                stripped = [cell.strip() for cell in cells]
-                if any(stripped):
-                    yield Row(reader.line_num, stripped)
-        except UnicodeError as error:
-            raise UserError(f"not a text file in UTF-8 ({one_line(error)[:80]}); save it as CSV in UTF-8") from error
-        except csv.Error as error:
-            raise UserError(f"not a readable table: {one_line(error)}") from error
+    with path.open(encoding=encoding, newline="") as text, _readable():
+        first = next((line for line in text if line.strip()), "")
+    # A tie goes to the rarer mark: commas also stand for decimal points.
+    delimiter = max(("\t", ";", ","), key=first.count)
+    return encoding, delimiter if delimiter in first else None
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The lines of a text table in its ``table_form``, one at a time.
+
+    Any line ends; cells are separated by spaces where there is no delimiter, and may stand in double quotes.
+
+    Raises:
+        UserError: not text, or an open quote at the end. ``OSError`` passes.
+    """
+    encoding, delimiter = table_form(path)
+    with path.open(encoding=encoding, newline="") as text, _readable():
+        if delimiter is None:
+            for number, line in enumerate(text, start=1):
+                if cells := line.split():
+                    yield Row(number, cells)
+            return
+        reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
+        for cells in reader:
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                yield Row(reader.line_num, stripped)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except UnicodeError as error:
+        raise UserError(f"not a text file in UTF-8 ({one_line(error)[:80]}); save it as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise UserError(f"not a readable table: {one_line(error)}") from error
 
 
 def read_table(path: Path) -> list[Row]:

@@ -50,9 +50,14 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 content = content[key]
                 break
     if not isinstance(content, Mapping) or not content:
-        raise UserError(f"{path} holds no state dict but a {type(content).__name__}; save model.state_dict()")
+        raise UserError(
+            f"{path} holds no state dict but an object of type {type(content).__name__}; save model.state_dict()"
+        )
     if strangers := [key for key, value in content.items() if not isinstance(value, Tensor)]:
-        raise UserError(f"{path} holds no state dict: {strangers[0]!r} is a {type(content[strangers[0]]).__name__}")
+        kind = type(content[strangers[0]]).__name__
+        raise UserError(
+            f"{path} holds no state dict: {strangers[0]!r} is of type {kind}, not a tensor; save model.state_dict()"
+        )
     return _unwrapped({str(name): tensor for name, tensor in content.items()}), settings
 
 
@@ -94,8 +99,12 @@ def _load_torch(path: Path, payload: bytes) -> Any:
             ) from error
         raise UserError(f"weights {path} are no file of torch.save, or damaged; they begin {payload[:8]!r}") from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AssertionError, AttributeError) as error:
-        # All seen: torch's reader meets a truncated archive or a garbled pickle in many places.
-        raise UserError(f"weights {path} are truncated or no file of torch.save: {_first_line(error)}") from error
+        # All seen: torch's reader meets a truncated archive or a garbled pickle in many places; its words, such as
+        # "pop from empty list", help nobody.
+        raise UserError(
+            f"weights {path} are truncated or no file of torch.save; they begin {payload[:8]!r}: give a state dict "
+            "(.pt, .tar) or arrays (.npz)"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -43,15 +43,35 @@ def test_a_csv_without_times_needs_start_and_freq(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("time,a,b\n2024-01-01 00:00,1,2\n2024-01-01 00:05,1,x\n2024-01-01 00:10,1,2\n", "'x'"),
-        ("time,a,b\n2024-01-01 00:00,1,2\n2024-01-01 00:05,1\n2024-01-01 00:10,1,2\n", "Expected 3 columns, got 2"),
+        (
+            "time,a,b\n2024-01-01 00:00,1,2\n2024-01-01 00:05,1,x\n2024-01-01 00:10,1,2\n",
+            "line 3, column 'b': 'x' is no n",
+        ),
+        (
+            "time;a\n2024-01-01;1\n\n2024-01-02;1,5\n",
+            "line 4, column 'a': '1,5' is no number; wanted numbers with a",
+        ),
+        (
+            "time,a,\n2024-01-01,1,\n2024-01-02,1,\n",
+            "x.csv: sensor id 2 of 2 is empty; name it, or take",
+        ),
+        ("# by X\ntime,a\n2024-01-01,1\n", "line 1 must name the sensors, with commas"),
+        ("time,a\n\n2024-01-01,1\n2024-01-02,1e300\n", "line 4, sensor a: the reading 1e+300 is too large for float32"),
+        ("time,a\n2024-01-01,1\n\n2024-01-01,1\n", "line 4 repeats the time of line 2, 2024-01-01T00:00:00"),
+        (
+            "time,a,b\n2024-01-01 00:00,1,2\n2024-01-01 00:05,1\n2024-01-01 00:10,1,2\n",
+            "line 3 has 2 columns, the head",
+        ),
         ("time,a,a\n2024-01-01 00:00,1,2\n2024-01-01 00:05,1,2\n", "'a' comes twice"),
-        ("time,a,b\n2024-01-01 00:00,1,2\nsoon,1,2\n2024-01-01 00:10,1,2\n", "row 1: 'soon' is no time"),
+        ("time,a,b\n2024-01-01 00:00,1,2\nsoon,1,2\n2024-01-01 00:10,1,2\n", "line 3: 'soon' is no ISO 8601 time"),
         ("time,a,b\n0,1,2\n1,1,2\n2,1,2\n", "its first column 'time' holds '0'"),
         ("71.5,60.25\n70.0,61.0\n69.0,62.0\n", "add a header"),
         ("time,a,b\n", "at least one row"),
     ],
-    ids=["word", "short-row", "twice", "no-time", "counted", "no-header", "no-row"],
+    ids=[
+        *("word", "comma", "no-id", "comment", "too-large", "twice-a-time", "short-row", "twice", "no-time", "counted"),
+        *("no-header", "no-row"),
+    ],
 )
 def test_csv_mistakes_are_named(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(text)
@@ -59,6 +79,58 @@ def test_csv_mistakes_are_named(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.csv") as caught:
         read(tmp_path / "x.csv", **settings)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        *(["01/02/2024", "02/02/2024"], ["01.02.2024 00:00", "01.02.2024 00:05"], ["01/13/2024", "01/14/2024"]),
+        *(["00:05", "00:10"], ["01.01.24 00:00", "01.01.24 00:05"], ["01/01/2024 12:00 AM", "01/01/2024 12:05 AM"]),
+        ["today", "now"],
+    ],
+)
+def test_times_whose_day_would_be_guessed_are_refused(
+    times: list[str], tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "x.csv").write_text("time,a\n" + "".join(f"{time},1\n" for time in times))
+    with pytest.raises(UserError, match="is no ISO 8601 time: write times as 2024-02-01T00:05") as caught:
+        read(tmp_path / "x.csv")
+    assert f"x.csv: line 2: {times[0]!r}" in str(caught.value)
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        *(["2024-02-01", "2024-02-02"], ["2024-02-01T00:00", "2024-02-02T00:00"], ["2024/02/01", "2024/02/02"]),
+        *(["2024-02-01 00:00:00.000000", "2024-02-02 00:00:00.000000"], ["20240201T00", "20240202T00"]),
+    ],
+)
+def test_clear_times_are_read(times: list[str], tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("day,a\n" + "".join(f"{time},1\n" for time in times))
+    series = read(tmp_path / "x.csv")
+    assert series.times_T.astype(str).tolist() == ["2024-02-01T00:00:00", "2024-02-02T00:00:00"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_and_a_blank_first_line(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("\ntime;straße\n2024-02-01;1\n2024-02-02;2\n", encoding=encoding)
+    series = read(tmp_path / "x.csv")
+    assert series.ids == ("straße",)
+    assert series.values_TNC[:, 0, 0].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["time,straße\n2024-02-01,1\n", "time,a\n2024-02-01,1\n2024-02-02,ß\n"])
+def test_other_encodings_are_told_what_to_do(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=r"not a text file in UTF-8 .*; save it as CSV in UTF-8"):
+        read(tmp_path / "x.csv")
+
+
+def test_only_some_times_with_an_offset_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("time,a\n2024-02-01T00:00+01:00,1\n2024-02-01T00:05,1\n")
+    with pytest.raises(UserError, match=r"line 3: '2024-02-01T00:05' and .* of line 2: give all times an offset, or"):
+        read(tmp_path / "x.csv")
 
 
 def test_times_with_a_zone_become_utc_and_are_said(tmp_path: Path) -> None:
@@ -71,6 +143,12 @@ def test_times_with_a_zone_become_utc_and_are_said(tmp_path: Path) -> None:
         series = read(tmp_path / name)
         assert series.times_T[0] == np.datetime64("2024-03-03T23:00:00")
         assert "were read as UTC" in series.notes[0]
+        assert series.in_utc
+    write_csv(tmp_path / "local.csv")
+    assert read(tmp_path / "local.csv").in_utc is False
+    np.save(tmp_path / "x.npy", READINGS)
+    for start, in_utc in (("2024-03-04T00:00+01:00", True), ("2024-03-04", False)):
+        assert read(tmp_path / "x.npy", start=start, freq="5min", missing="nan").in_utc is in_utc
 
 
 def test_hdf5_keys_are_listed(tmp_path: Path) -> None:

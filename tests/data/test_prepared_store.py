@@ -1,6 +1,8 @@
 """The prepared store and its command: what goes in comes out, memory-mapped, and damage is noticed."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from dcrnn_fast.data.store import open_store, verify_store, write_store
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.prepare import main
 from tests.data.made_series import TOY_CSV, random_series, ring
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -92,6 +96,79 @@ def test_large_files_are_hashed_by_verify_only(
     assert "values.npy: was changed since it was written" in capsys.readouterr().err
 
 
+def test_a_full_disk_leaves_the_old_store_and_no_rest(small_disk: Path) -> None:
+    folder = small_disk / "store"
+    write_store(folder, random_series(1000), None)
+    with pytest.raises(UserError, match="No space left on device; nothing there was changed"):
+        write_store(folder, random_series(200_000, 4), None)
+    assert open_store(folder)[0].num_steps == 1000
+    assert {path.name for path in folder.iterdir()} == {"values.npy", "observed.npy", "times.npy", "manifest.json"}
+    write_store(folder, random_series(2000), None)
+    assert open_store(folder)[0].num_steps == 2000
+    with pytest.raises(UserError, match="No space left on device; nothing there was changed"):
+        write_store(small_disk / "first", random_series(200_000, 4), None)
+    assert list((small_disk / "first").iterdir()) == []
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from dcrnn_fast.data.store import open_store, write_store
+from dcrnn_fast.errors import UserError
+from tests.data.made_series import random_series, ring
+
+folder = Path(sys.argv[1])
+
+def write(steps):
+    write_store(folder, random_series(steps), ring(random_series(steps)))
+
+def kill_in(step):
+    left = [step]
+    def counted(call):
+        def instead(*arguments, **named):
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments, **named)
+        return instead
+    for name in ("fsync", "replace", "unlink"):
+        setattr(os, name, counted(getattr(os, name)))
+
+written, found = int(sys.argv[2]), []
+if written:
+    write(written)
+for step in range(100):
+    child = os.fork()
+    if child == 0:
+        kill_in(step)
+        write(50 + step)
+        os._exit(0)
+    finished = os.waitpid(child, 0)[1] == 0
+    try:
+        found.append(open_store(folder)[0].num_steps)
+    except UserError:
+        assert not written
+    else:
+        assert found[-1] in (written, 50 + step), found
+        written = found[-1]
+    if finished:
+        assert found[-1] == 50 + step
+        break
+assert step > 10, step
+print("killed", step, "times;", len(list(folder.iterdir())), "files")
+"""
+
+
+@pytest.mark.parametrize("first", ["0", "40"], ids=["first-store", "replaced-store"])
+def test_a_kill_at_any_moment_leaves_the_old_store_or_the_new_one_and_blocks_no_repeat(
+    first: str, tmp_path: Path
+) -> None:
+    argv = [sys.executable, "-c", _KILLED, str(tmp_path / "store"), first]
+    run = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.endswith("5 files\n")
+
+
 def test_nothing_but_a_store_is_replaced(store: tuple[Path, SensorSeries], tmp_path: Path) -> None:
     series = random_series(50)
     write_store(store[0], series, None)
@@ -100,8 +177,19 @@ def test_nothing_but_a_store_is_replaced(store: tuple[Path, SensorSeries], tmp_p
     assert opened.num_steps == 50
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
-    with pytest.raises(UserError, match="is not empty and no prepared store"):
-        write_store(tmp_path / "mine", series, None)
+    # Arrays with the names of a store's, and a folder of checkpoints.
+    np.save(tmp_path / "values.npy", np.ones(3))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "manifest.json").write_text('{"latest.pt": ["0"]}')
+    (tmp_path / "file").touch()
+    for name, says in (
+        *(("mine", "is not empty and no"), (".", "is not empty and no"), ("checkpoints", "is not empty and no")),
+        ("file", "store .* cannot be written"),
+    ):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(UserError, match=says):
+            write_store(tmp_path / name, series, None)
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_command_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +212,7 @@ def test_offline_and_changed_downloads_are_one_line(
     _known(monkeypatch, "http://127.0.0.1:9/toy.csv", "0" * 64)
     assert main(["--download", "toy", "--data-folder", str(tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert "cannot download http://127.0.0.1:9/toy.csv" in said
+    assert "cannot download http://127.0.0.1:9/toy.csv (no connection; is there a network?): put toy.csv from" in said
     assert f"put toy.csv from the toy page into {tmp_path}/toy yourself" in said
     assert len([line for line in said.splitlines() if "error:" in line]) == 1
 

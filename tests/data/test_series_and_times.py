@@ -1,5 +1,7 @@
 """Masks and time axes: what is missing, where gaps are, which axes are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,9 +40,12 @@ def test_missing_readings_become_a_mask_and_hold_zero() -> None:
     assert _series([[0.0, 1.0], [2.0, 0.0]], "none").observed_TNC.all()
 
 
-@pytest.mark.parametrize("reading", [np.inf, -np.inf, 1e300])
-def test_readings_that_are_not_finite_are_refused(reading: float) -> None:
-    with pytest.raises(UserError, match=r"row 1, sensor b: the reading .* is not finite"):
+@pytest.mark.parametrize(
+    ("reading", "fault"),
+    [(np.inf, "inf is not finite"), (-np.inf, "-inf is not finite"), (1e300, r"1e\+300 is too large for float32")],
+)
+def test_readings_that_are_not_finite_are_refused(reading: float, fault: str) -> None:
+    with pytest.raises(UserError, match=f"row 1, sensor b: the reading {fault}"):
         _series([[1.0, 2.0], [3.0, reading]], "zero")
 
 
@@ -124,6 +129,8 @@ def test_parts_are_never_joined_by_a_window() -> None:
     assert joined.segments == joined.parts == ((0, 30), (30, 50))
     assert joined.notes == ()
     assert np.array_equal(joined.values_TNC[30:], two.values_TNC)
+    with pytest.raises(UserError, match="folder: the times of one of a and b have an offset, the other's have none"):
+        join_parts([replace(one, in_utc=True), replace(two, in_utc=False)], ["a", "b"], "folder")
     with pytest.raises(UserError, match="folder: b has other ids than a"):
         join_parts([one, random_series(20, 4)], ["a", "b"], "folder")
 

@@ -91,6 +91,9 @@ def test_times_of_a_window_and_after_it() -> None:
 def test_the_format_survives_a_checkpoint() -> None:
     form = _data(day_of_week=True).window_format
     assert WindowFormat.from_state(form.to_state()) == form
+    assert WindowFormat.from_state({**form.to_state(), "in_utc": True}).in_utc
+    older = {name: value for name, value in form.to_state().items() if name != "in_utc"}
+    assert WindowFormat.from_state(older).in_utc is None
     assert (form.input_channels, form.output_channels, form.target_names, form.freq) == (10, 1, ("c1",), "5min")
     with pytest.raises(UserError, match="the saved window format"):
         WindowFormat.from_state({"past_steps": 3})

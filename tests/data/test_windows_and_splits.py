@@ -97,7 +97,7 @@ def test_no_window_spans_a_gap_unless_asked() -> None:
     assert starts_W.tolist() == [*range(7), *range(30, 37)]
     assert len(cut_windows(series.parts, 24)) == 37
     assert "1 gap" in series.notes[0]
-    assert "row 30" in series.notes[0]
+    assert "and 2024-03-04T03:30:00; no window" in series.notes[0]
 
 
 def test_limits_thin_evenly_and_leave_the_training_part_whole() -> None:
@@ -113,5 +113,5 @@ def test_limits_thin_evenly_and_leave_the_training_part_whole() -> None:
 
 
 def test_too_few_steps_for_one_window() -> None:
-    with pytest.raises(UserError, match=r"past_steps 12 \+ future_steps 12 = 24 rows .* longest stretch has 23"):
+    with pytest.raises(UserError, match=r"future_steps 12 = 24 rows .* 5min apart; the longest stretch has 23"):
         split_windows(random_series(23), DataConfig())

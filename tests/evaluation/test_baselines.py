@@ -163,6 +163,23 @@ def test_constant_and_copied_sensors_are_no_problem() -> None:
     np.testing.assert_allclose(forecast[:, :, 3], 7.0, atol=0.01)
 
 
+@pytest.mark.parametrize("rows", [30, 60])
+def test_no_test_target_is_known_to_a_baseline(rows: int) -> None:
+    # Of 30 rows the last training windows forecast what the test windows forecast.
+    readings = np.random.default_rng(0).uniform(1, 70, (rows, 3))
+    data = data_of(readings, past_steps=12, future_steps=12)
+    first_target = data.test.starts_W[0] + 12
+    other = readings.copy()
+    other[first_target:] += 100
+    changed = data_of(other, past_steps=12, future_steps=12)
+    starts_W = data.test.starts_W[:1]
+    for one, two in zip(fit_baselines(data)[0], fit_baselines(changed)[0], strict=True):
+        np.testing.assert_array_equal(one.predict(starts_W), two.predict(starts_W), err_msg=one.name)
+    assert [(run.start, run.stop) for run in TargetRows(data).training_runs()] == [
+        (0, min(first_target, data.train.starts_W[-1] + 24))
+    ]
+
+
 def test_too_many_series_leave_the_autoregression_out_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     readings, _ = known_process(100)
     monkeypatch.setattr("dcrnn_fast.evaluation.baselines.VAR_MAX_SERIES", 1)

@@ -85,6 +85,30 @@ def test_evaluate_refuses_other_data(
     assert "every 10min, the model was trained on every 5min" in mistake(capsys, evaluate.main(argv))
 
 
+def test_a_sensor_that_is_silent_in_new_data_is_scored_nowhere(
+    city: SmallCity, recent: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = recent.columns[2]
+    recent.assign(**{silent: np.nan}).to_csv(tmp_path / "data.csv")
+    argv = [str(city.checkpoint), "--data", str(tmp_path / "data.csv"), "-o", str(tmp_path / "out")]
+    assert evaluate.main(argv) == 0
+    assert f"1 sensor(s) have no observed reading of 'speed' at all: '{silent}'" in capsys.readouterr().out
+    sensors = pd.read_csv(tmp_path / "out" / "sensors.csv")
+    assert (sensors["count"] == 0).tolist() == (sensors["id"] == silent).tolist()
+
+
+def test_data_of_another_kind_of_times_is_refused(
+    city: SmallCity, recent: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recent.index = pd.DatetimeIndex(recent.index, name="time").tz_localize("Europe/Amsterdam")
+    recent.to_csv(tmp_path / "zoned.csv")
+    for command in (evaluate, forecast):
+        argv = [str(city.checkpoint), "--data", str(tmp_path / "zoned.csv"), "-o", str(tmp_path / "out.csv")]
+        line = mistake(capsys, command.main(argv))
+        assert "zoned.csv has times with an offset, the model was trained on" in line or command is forecast
+        assert "give times as those of training, without an offset" in line
+
+
 def test_evaluate_refuses_another_graph(city: SmallCity, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     matrix = city.data.graph.adjacency.toarray()
     argv = [str(city.checkpoint), "--graph", str(tmp_path / "graph.npy"), "-o", str(tmp_path / "out")]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -124,6 +125,59 @@ def test_arrays_with_times_and_ids(city: SmallCity, forecaster: Forecaster) -> N
         forecaster.forecast(readings[0], times=series.times_T[405])
     with pytest.raises(UserError, match="without times"):
         forecaster.forecast(readings)
+
+
+def test_a_table_brings_its_ids_and_times(city: SmallCity, forecaster: Forecaster) -> None:
+    series = city.data.series
+    wanted = evaluated(city, 400)
+    rows = slice(400, 400 + PAST)
+    table = pd.DataFrame(series.values_TNC[rows, :, 0], pd.DatetimeIndex(series.times_T[rows]), list(series.ids))
+    turned = table[table.columns[::-1]].assign(stranger=3.0)
+    for forecast in (
+        forecaster.forecast(table),
+        forecaster.forecast(turned),
+        forecaster.forecast(turned.reset_index(drop=True), times=series.times_T[400 + PAST - 1]),
+        forecaster.forecast(table.set_axis(range(8), axis=1), ids=series.ids),
+    ):
+        np.testing.assert_array_equal(forecast.values_FNO, wanted)
+        assert forecast.times_F[0] == series.times_T[400 + PAST]
+    with pytest.raises(
+        UserError, match=r"the table's columns are named '0', '1', .*, the model's sensors 'road000_out_00', "
+    ):
+        forecaster.forecast(table.set_axis(range(8), axis=1))
+    with pytest.raises(UserError, match="lacks 1 of the model's 8 sensors"):
+        forecaster.forecast(table.iloc[:, 1:])
+    with pytest.raises(UserError, match=r"the readings are of 5 sensor\(s\), the model's are 8: give all"):
+        forecaster.forecast(table.to_numpy()[:, :5], times=table.index)
+
+
+def zoned(forecaster: Forecaster, in_utc: bool | None) -> Forecaster:
+    """The same model, trained on times with an offset, without one, or before that was known."""
+    return replace(forecaster, window_format=replace(forecaster.window_format, in_utc=in_utc))
+
+
+def test_times_with_an_offset_go_with_a_model_of_such_times(
+    city: SmallCity, forecaster: Forecaster, recwarn: pytest.WarningsRecorder
+) -> None:
+    series = city.data.series
+    readings, newest = series.values_TNC[400 : 400 + PAST], series.times_T[400 + PAST - 1]
+    index = pd.DatetimeIndex(series.times_T[400 : 400 + PAST], tz="UTC").tz_convert("Europe/Amsterdam")
+    with_offset: list[Any] = [index, list(index), index[-1], index[-1].to_pydatetime(), index[-1].isoformat()]
+    local: list[Any] = [index.tz_localize(None), newest.item(), str(newest)]
+    for times in with_offset:
+        for in_utc in (True, None):
+            forecast = zoned(forecaster, in_utc).forecast(readings, times=times)
+            assert forecast.times_F[0] == series.times_T[400 + PAST]
+            assert not any("UTC" in note for note in forecast.notes)
+        with pytest.raises(UserError, match="has times with an offset, the model was trained on times without one"):
+            zoned(forecaster, False).forecast(readings, times=times)
+    for times in local:
+        with pytest.raises(UserError, match="without an offset, the model was trained on times with one, read as UTC"):
+            zoned(forecaster, True).forecast(readings, times=times)
+    # numpy's times cannot have an offset.
+    assert "its times are taken for UTC" in zoned(forecaster, True).forecast(readings, times=newest).notes[-1]
+    assert not any("UTC" in note for note in zoned(forecaster, False).forecast(readings, times=newest).notes)
+    assert not recwarn
 
 
 def test_the_caller_may_train_elsewhere_meanwhile(city: SmallCity, forecaster: Forecaster) -> None:

@@ -16,7 +16,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.labels import horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
-from dcrnn_fast.evaluation.plots import plot_horizons, save_plots
+from dcrnn_fast.evaluation.plots import plot_horizons, save_report
 from dcrnn_fast.evaluation.report import Report
 from tests.evaluation.small_city import SmallCity, make_small_city
 
@@ -148,12 +148,18 @@ def test_table_prints_a_horizon_without_targets_as_a_dash() -> None:
     assert report.to_dict()["channels"][0]["methods"]["DCRNN"]["at_horizon"]["mae"] == [1.0, None]
 
 
+def test_one_of_a_kind_is_called_so() -> None:
+    one = hand_made([1.0])
+    assert one.table().startswith("made, test: 1 window, 2 sensors, targets")
+
+
 def test_table_at_chosen_horizons(report: Report) -> None:
     assert report.chosen_horizons() == (1, 2, 4)
     assert hand_made([1.0] * 12).chosen_horizons() == (3, 6, 12)
     heading = report.table((3,)).split("\n\n")[2].splitlines()[0]
     assert heading.split("  ")[0] == "at the horizon"
     assert heading.endswith(" 15 min")
+    assert report.table((3, 3, 1)) == report.table((3, 1)) != report.table((1, 3))
     with pytest.raises(UserError, match=r"horizons must lie in 1\.\.4, got 5"):
         report.table((5,))
 
@@ -191,7 +197,7 @@ def test_json_and_csv_hold_the_figures(report: Report, tmp_path: Path) -> None:
 
 
 def test_plots_are_whole_images(report: Report, tmp_path: Path) -> None:
-    names = [path.name for path in save_plots(report, tmp_path)]
+    names = [path.name for path in save_report(report, tmp_path)][4:]
     assert names == ["horizons.png", "worst_and_best.png", "forecasts.png", "map.png"]
     for name in names:
         with Image.open(tmp_path / name) as image:
@@ -201,7 +207,7 @@ def test_plots_are_whole_images(report: Report, tmp_path: Path) -> None:
 
 
 def test_no_map_without_positions_and_no_forecasts_without_a_stretch(tmp_path: Path) -> None:
-    names = [path.name for path in save_plots(hand_made([1.0, math.nan]), tmp_path)]
+    names = [path.name for path in save_report(hand_made([1.0, math.nan]), tmp_path)][4:]
     assert names == ["horizons.png"]  # the NaN leaves no sensor with a finite error either
 
 
@@ -211,9 +217,25 @@ def test_each_channel_has_its_own_plots_and_table(report: Report, tmp_path: Path
         methods[name] = HorizonSums(4, len(report.ids), 2)
         methods[name].sums_SFNO = sums.sums_SFNO.repeat(1, 1, 1, 2)
     both = replace(report, channels=("speed", "flow / h"), units=("mph", ""), methods=methods, trace=None)
-    names = {path.name for path in save_plots(both, tmp_path)}
+    names = {path.name for path in save_report(both, tmp_path)}
     assert {"horizons_speed.png", "horizons_flow_h.png", "map_flow_h.png"} <= names
     assert "\nflow / h; only observed" in both.table()
+    # Plots of the report before it would be taken for this one's; others' files stay.
+    (tmp_path / "map_mine.png").touch()
+    save_report(hand_made([1.0, math.nan]), tmp_path)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"horizons.png", "map_mine.png"}
+
+
+def test_a_full_disk_leaves_the_report_that_was_there(report: Report, small_disk: Path) -> None:
+    save_report(report, small_disk)
+    before = {path: path.read_bytes() for path in small_disk.iterdir()}
+    with (small_disk / "ballast").open("wb") as ballast, pytest.raises(OSError, match="No space left"):
+        ballast.write(bytes(1 << 23))
+    with (small_disk / "ballast").open("r+b") as ballast:
+        ballast.truncate((small_disk / "ballast").stat().st_size - 100_000)
+    with pytest.raises(UserError, match=r"cannot write .*\.png: No space left on device"):
+        save_report(replace(report, data="other"), small_disk)
+    assert {path: path.read_bytes() for path in small_disk.iterdir() if path.name != "ballast"} == before
 
 
 def test_a_method_has_one_colour_whatever_stands_beside_it(report: Report) -> None:

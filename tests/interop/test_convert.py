@@ -19,7 +19,7 @@ from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.interop import export_pytorch_port, import_state
 from dcrnn_fast.model import DCRNN, build_model
-from dcrnn_fast.training.checkpoint import load_checkpoint
+from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -231,6 +231,36 @@ def test_mistakes_are_one_line_and_leave_nothing(
     assert said.startswith("dcrnn-fast convert: error: ")
     assert said.count("\n") == 1
     assert not (files.folder / "model.pt").exists()
+
+
+@pytest.mark.parametrize("link", ["itself", "hard", "soft"])
+@pytest.mark.parametrize("name", ["epo9.tar", "model.pt"])
+def test_the_file_that_is_read_is_not_overwritten(
+    files: Files, name: str, link: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert files.convert(*SCALER) == 0
+    source = output = files.folder / name
+    if link != "itself":
+        output = files.folder / link
+        (output.hardlink_to if link == "hard" else output.symlink_to)(source)
+    before = source.read_bytes()
+    ways = ["--export"] if name == "model.pt" else ["--graph", str(files.folder / "adjacency.npy"), *SCALER]
+    assert convert.main([str(source), "-o", str(output), *ways]) == 2
+    assert f"--output {output} is the file that is read, which would be lost" in capsys.readouterr().err
+    assert source.read_bytes() == before
+
+
+def test_checkpoints_of_a_run_are_not_overwritten(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    assert files.convert(*SCALER) == 0
+    assert files.convert(*SCALER) == 0, "a converted one may be made again"
+    state = load_checkpoint(files.folder / "model.pt") | {"training": {"step": 1, "epoch": 1}}
+    latest = save_checkpoint(files.folder, "latest.pt", state)
+    before = latest.read_bytes()
+    foreign = [str(files.folder / "epo9.tar"), "--graph", str(files.folder / "adjacency.npy"), *SCALER]
+    for argv in (foreign, [str(files.folder / "model.pt"), "--export"]):
+        assert convert.main([*argv, "-o", str(latest)]) == 2
+        assert "which would be lost: name another file" in capsys.readouterr().err
+        assert latest.read_bytes() == before
 
 
 def test_another_graph_is_refused(files: Files, capsys: pytest.CaptureFixture[str]) -> None:

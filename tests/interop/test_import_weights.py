@@ -300,11 +300,14 @@ def test_files_that_are_something_else(two_layers: GoldenCase, tmp_path: Path) -
     (tmp_path / "text.tar").write_text(json.dumps({"lr": 0.01}))
     with pytest.raises(UserError, match=r"text\.tar are no file of torch\.save"):
         read_weights(tmp_path / "text.tar")
+    (tmp_path / "series.csv").write_text("time,a\n2024-01-01,1\n")  # torch's reader pops from an empty list
+    with pytest.raises(UserError, match=r"series\.csv are .*; they begin b'time,a.*: give a state dict"):
+        read_weights(tmp_path / "series.csv")
     with pytest.raises(UserError, match="cannot be read: No such file"):
         read_weights(tmp_path / "absent.tar")
-    with pytest.raises(UserError, match="'epoch' is a int"):
+    with pytest.raises(UserError, match=r"'epoch' is of type int, not a tensor; save model\.state_dict\(\)"):
         read_weights(saved(tmp_path / "loose.tar", {**two_layers.state, "epoch": 3}))
-    with pytest.raises(UserError, match="holds no state dict but a Tensor"):
+    with pytest.raises(UserError, match="holds no state dict but an object of type Tensor"):
         read_weights(saved(tmp_path / "tensor.tar", torch.zeros(3)))
     with pytest.raises(UserError, match="is a checkpoint of dcrnn_fast already"):
         read_weights(saved(tmp_path / "ours.pt", {"window_format": {}, "scaler": {}}))

@@ -93,3 +93,11 @@ def test_compiled_model_trains_like_the_eager_one(backend: str) -> None:
     torch.compile(model, fullgraph=True)(x_BPNC, labels_BFNO, coins_F).square().sum().backward()
     for parameter, gradient in zip(model.parameters(), wanted, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("backend", ["specification", "manual", "auto"])
+def test_a_model_in_half_precision_says_what_to_do_instead(backend: str, dtype: torch.dtype) -> None:
+    model = make_model(backend=backend).to(dtype)
+    with pytest.raises(TypeError, match=r"leave the model in float32 and call it under torch\.autocast"):
+        model(torch.randn(2, 4, 6, 2).to(dtype))
