@@ -119,6 +119,7 @@ def test_states_alone_take_less_memory(gpu) -> None:
     assert peaks[0] > 1.5 * max(peaks[1:])
 
 
+@pytest.mark.timeout(1200)  # it compiles some 240 kernels
 def test_every_kernel_passes_its_self_check(gpu, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv(selfcheck.CACHE_VARIABLE, str(tmp_path))
     assert [verdict for verdict in dcrnn_fast.selfcheck(gpu) if verdict.problem] == []
