@@ -69,12 +69,17 @@ def budget(contestant: Contestant, plain: Errors | None) -> Errors:
     return Errors(2 * plain.prediction + rounding, 2 * plain.gradient + rounding)
 
 
-def require_equal(contestant: Contestant, got: Errors, allowed: Errors) -> None:
-    """Raises SystemExit where an error is over its budget."""
+def over_budget(got: Errors, allowed: Errors) -> str:
+    """Which error is over its budget, and by how much; empty: none."""
     for what in ("prediction", "gradient"):
         error, bound = getattr(got, what), getattr(allowed, what)
         if not error <= bound:
-            raise SystemExit(
-                f"bench.compare: {contestant.name} is wrong, so no speed is reported: error of the {what} {error:.1e}, "
-                f"budget {bound:.1e}"
-            )
+            return f"error of the {what} {error:.1e}, budget {bound:.1e}"
+    return ""
+
+
+def require_equal(contestant: Contestant, got: Errors, allowed: Errors) -> None:
+    """Raises SystemExit where an error is over its budget."""
+    over = over_budget(got, allowed)
+    if over:
+        raise SystemExit(f"bench.compare: {contestant.name} is wrong, so no speed is reported: {over}")

@@ -181,7 +181,7 @@ def _notes(found: dict[str, Any], limit: Limits) -> list[str]:
         compiled = kernels["library"]
         if compiled["reason"] is not None and not compiled["broken"]:
             notes.append(f"CPU tensors run on plain PyTorch: {compiled['reason']}")
-        if found["packages"]["triton"] is None and kernels["gpu"]["devices"]:
+        if kernels["gpu"]["triton"] == "not installed" and kernels["gpu"]["devices"]:
             notes.append("a GPU without triton: pip install triton")
     cores = found["usable_cores"] if limit.cores is None else min(found["usable_cores"], math.ceil(limit.cores))
     if threads > cores:

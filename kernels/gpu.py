@@ -11,8 +11,11 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def driver_version(file: Path = DRIVER) -> str | None:
-    """What the kernel's NVIDIA driver says of itself; None where it says nothing (no driver, or not Linux's own)."""
-    return file.read_text().splitlines()[0].strip() if file.is_file() else None
+    """What the kernel's NVIDIA driver says of itself; under WSL, which CUDA it knows; None where there is no driver."""
+    if file.is_file():
+        return file.read_text().splitlines()[0].strip()
+    version = getattr(torch._C, "_cuda_getDriverVersion", int)()  # a build for the CPU lacks it
+    return f"CUDA {version // 1000}.{version % 1000 // 10}" if version else None
 
 
 def gpu_facts(driver_file: Path = DRIVER) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def _triton() -> str:
     try:
         installed = version("triton")
     except PackageNotFoundError:
-        installed = "installed, of unknown version"
+        installed = "installed under another name"
     try:
         import triton
 

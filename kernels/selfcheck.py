@@ -3,8 +3,17 @@
 Kernels that were executed in an interpreter and compiled without spilling can still be wrong on a GPU: compilers have
 miscompiled correct sources. So the first use of a backend on a (device, driver, Triton, assembler, PyTorch, dtype,
 float32 arithmetic, words of DCRNN_FAST_TRITON, sources of these kernels) runs its operator, forward and backward, on
-small shapes beside the specification in float64. A verdict is kept in a file of the user's cache folder; an operator
-that differs is passed over by ``auto``, and refused by name, with what was found.
+small shapes beside the specification in float64.
+
+It is run in several ways (``WAYS``): by every plan that a rule takes for some graph, with the gradients of inputs and
+without, on unions of one chunk and of two. So each kernel is launched with every constant that changes its code, as a
+training step of two layers of 64 units and a forecast launch it, whatever the step keeps for its backward; other
+widths, other numbers of channels and offsets of 64 bits are not run.
+
+A verdict is kept in a file of the user's cache folder where the results differ, where the compiler refuses a kernel or
+the device faults in one; a full disk, a missing compiler or assembler and a lack of memory say nothing about the
+kernels, and the next process checks again. An operator that differs is passed over by ``auto``, and refused by name,
+with what was found.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units,
 M diffusion terms, S = (M-1) N stacked rows.
@@ -18,12 +27,13 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 
 from dcrnn_fast import __version__
 from dcrnn_fast.kernels.dcgru_sequence import dcgru_sequence
@@ -45,7 +55,9 @@ _TIMES_OWN_DISTANCE = 8
 _ROUNDINGS = 32
 # Of a factor's 10 bits, where plain PyTorch may have multiplied exactly.
 _TF32_ROUNDING = 2.0**-10
-_N, _B, _C, _O, _H, _M, _P, _F = 37, 5, 2, 1, 64, 5, 3, 2
+_N, _B, _C, _O, _H, _M, _P, _F = 75, 5, 2, 1, 64, 5, 2, 3
+# Nodes of a graph whose unions take two chunks; those of the other are METR-LA's size, one chunk of 128.
+_CHUNKED_N = 150
 # How the terms come about from two supports, over their transposes too (``DiffusionTerms.recursion``).
 _STEPS = [(0, 0, -1, 1, 1), (0, 1, 0, 2, 2), (1, 0, -1, 1, 3), (1, 3, 0, 2, 4)]
 
@@ -54,33 +66,72 @@ _running = False
 
 
 class Verdict(NamedTuple):
-    """What the check of one operator found; ``problem`` is empty where it agrees with PyTorch."""
+    """What the check of one operator found; ``problem`` is empty where it agrees with PyTorch.
+
+    ``lasting``: it holds for later processes; else they check again.
+    """
 
     backend: str
     operator: str
     dtype: str
     problem: str
+    lasting: bool = True
 
     def __str__(self) -> str:
         return f"{self.backend} {self.operator} in {self.dtype}: {self.problem or 'agrees with PyTorch'}"
 
 
-Run = Callable[[Sequence[Tensor], DiffusionTerms, str], list[Tensor]]
+class Way(NamedTuple):
+    """How an operator is run.
 
-# Plans that no rule takes for a graph so small; other graphs and sizes get them.
-_OTHER_PLANS = ("dense", "chain", "gather", "gemm")
+    Attributes:
+        words: as in DCRNN_FAST_TRITON, instead of the user's (but for the arithmetic of float32); empty: the user's.
+        inputs_wanted: inputs and labels get gradients, which in training nobody asks for.
+        nodes: of the graph.
+    """
+
+    words: str = ""
+    inputs_wanted: bool = True
+    nodes: int = _N
+
+    def __str__(self) -> str:
+        gradients = "all gradients" if self.inputs_wanted else "no gradients of inputs"
+        return f"{self.words or 'plan by rule'}, {gradients}, {self.nodes} nodes"
+
+
+# Inputs' gradients alternate with where the encoder's input is computed: a kernel knows of one of the two.
+_BY_TILES = (
+    Way(),
+    Way("tile,inline", inputs_wanted=False),
+    Way("tile,hoist", nodes=_CHUNKED_N),
+    Way("tile,inline", inputs_wanted=False, nodes=_CHUNKED_N),
+)
+WAYS = {
+    "triton": (
+        *_BY_TILES,
+        Way("dense,hoist"),
+        Way("gather,inline", inputs_wanted=False),
+        Way("chain,hoist"),
+        Way("gemm,gather,hoist"),
+        Way("gemm,chain,inline", inputs_wanted=False),
+    ),
+    "cuda": _BY_TILES,
+}
+
+Run = Callable[[Sequence[Tensor], DiffusionTerms, str], list[Tensor]]
+Shapes = list[tuple[int, ...]]
+
+
+class Case(NamedTuple):
+    """What an operator is run on: ``shapes(nodes)`` of its floating arguments; ``data``: inputs and labels of these."""
+
+    run: Run
+    shapes: Callable[[int], Shapes]
+    data: tuple[int, ...]
 
 
 def _run_diffusion_conv(t: Sequence[Tensor], terms: DiffusionTerms, backend: str) -> list[Tensor]:
-    """By the rule's plan; by Triton also by every other, in the arithmetic that is asked for."""
-    made = [diffusion_conv(t[0], terms, t[1], t[2], backend=backend)]
-    if backend != "triton":
-        return made * (1 + len(_OTHER_PLANS))
-    asked = read_words(override()).float32
-    for plan in _OTHER_PLANS:
-        with overruled(f"{plan},{asked}" if asked else plan):
-            made.append(diffusion_conv(t[0], terms, t[1], t[2], backend=backend))
-    return made
+    return [diffusion_conv(t[0], terms, t[1], t[2], backend=backend)]
 
 
 def _run_dcgru_sequence(t: Sequence[Tensor], terms: DiffusionTerms, backend: str) -> list[Tensor]:
@@ -98,24 +149,25 @@ def _run_dcrnn_seq2seq(t: Sequence[Tensor], terms: DiffusionTerms, backend: str)
     ]  # fmt: skip
 
 
-def _cell_shapes(channels: int) -> list[tuple[int, ...]]:
+def _cell_shapes(channels: int) -> Shapes:
     rows = (channels + _H) * _M
     return [(rows, 2 * _H), (2 * _H,), (rows, _H), (_H,)]
 
 
-# What each operator is run on: shapes of its floating arguments, the first batch-major.
-_CASES: dict[str, tuple[Run, list[tuple[int, ...]]]] = {
-    "diffusion_conv": (_run_diffusion_conv, [(_B, _N, _C), (_C * _M, _H), (_H,)]),
-    "dcgru_sequence": (
+_CASES = {
+    "diffusion_conv": Case(_run_diffusion_conv, lambda N: [(_B, N, _C), (_C * _M, _H), (_H,)], (0,)),
+    "dcgru_sequence": Case(
         _run_dcgru_sequence,
-        [(_B, _P, _N, _C), (2, _B, _N, _H), *_cell_shapes(_C), *_cell_shapes(_H)],
+        lambda N: [(_B, _P, N, _C), (2, _B, N, _H), *_cell_shapes(_C), *_cell_shapes(_H)],
+        (0,),
     ),
-    "dcrnn_seq2seq": (
+    "dcrnn_seq2seq": Case(
         _run_dcrnn_seq2seq,
-        [
-            (_B, _P, _N, _C), (_O, _H), (_O,), (_B, _F, _N, _O),
+        lambda N: [
+            (_B, _P, N, _C), (_O, _H), (_O,), (_B, _F, N, _O),
             *_cell_shapes(_C), *_cell_shapes(_H), *_cell_shapes(_O), *_cell_shapes(_H),
         ],
+        (0, 3),
     ),
 }  # fmt: skip
 
@@ -123,10 +175,10 @@ _CASES: dict[str, tuple[Run, list[tuple[int, ...]]]] = {
 def failure(operator: str, backend: str, x: Tensor) -> str | None:
     """Why ``operator`` of ``backend`` may not be used on x's device in its dtype, or None; checks on the first use.
 
-    A failure is warned of once. While the check itself runs, and of a fake tensor, nothing is refused; nor in Triton's
-    interpreter, which is no GPU.
+    A failure is warned of once. While the check itself runs, and of a tensor without memory, nothing is refused; nor in
+    Triton's interpreter, which is no GPU.
     """
-    if x.device.type not in CHECKED_DEVICES or operator not in _CASES or type(x) is not Tensor:
+    if x.device.type not in CHECKED_DEVICES or operator not in _CASES or isinstance(x, (FakeTensor, FunctionalTensor)):
         return None
     problem = _problem(operator, backend, x.device.type, x.device.index, _dtype_of(x))
     return f"its self-check failed on this GPU: {problem}" if problem else None
@@ -205,7 +257,8 @@ def _verdict(
         verdict = _check(operator, backend, device, dtype)
         _keep(key, verdict)
     if verdict.problem:
-        _log.warning("%s; it is not used", verdict)
+        again = f"kept in {_folder()}" if verdict.lasting else "this process does not try again"
+        _log.warning("%s; it is not used (%s; dcrnn_fast.selfcheck() checks anew)", verdict, again)
     return verdict
 
 
@@ -214,31 +267,47 @@ def _capturing(device: torch.device) -> bool:
 
 
 def _check(operator: str, backend: str, device: torch.device, dtype: torch.dtype) -> Verdict:
-    """Runs the operator in ``backend`` and in plain PyTorch, and holds both against float64."""
-    run, shapes = _CASES[operator]
-    with _checking():
-        made, dense_SN = _made(shapes), _made_operators()
-        truth = _results(run, made, dense_SN, device, torch.float64, "specification")
-        plain = _results(run, made, dense_SN, device, dtype, "specification")
-        try:
-            got = _results(run, made, dense_SN, device, dtype, backend)
-        except (NotImplementedError, torch.OutOfMemoryError):
-            raise  # says nothing about the kernels
-        except _kernel_errors() as error:
-            why = f"its kernels cannot be compiled or launched ({str(error).splitlines()[0]})"
-            return Verdict(backend, operator, str(dtype).removeprefix("torch."), why)
-    problem = ""
+    """Runs the operator in ``backend``, in every way, and in plain PyTorch, and holds both against float64."""
+    verdict = Verdict(backend, operator, str(dtype).removeprefix("torch."), "")
     rounding = _TF32_ROUNDING if _multiplied(dtype) == "tf32" else torch.finfo(dtype).eps
+    beside: dict[int, list[list[Tensor | None]]] = {}
+    with _checking():
+        for way in WAYS.get(backend, _BY_TILES):
+            if way.nodes not in beside:
+                beside[way.nodes] = [
+                    _results(operator, "specification", Way(nodes=way.nodes), device, one)
+                    for one in (torch.float64, dtype)
+                ]
+            try:
+                got = _results(operator, backend, way, device, dtype)
+            except (NotImplementedError, torch.OutOfMemoryError):
+                raise  # says nothing about the kernels
+            except _kernel_errors() as error:
+                said = (str(error) or type(error).__name__).splitlines()[0]
+                why = f"its kernels cannot be compiled or launched ({said}; {way})"
+                return verdict._replace(problem=why, lasting=_lasting(error))
+            truth, plain = beside[way.nodes]
+            problem = _difference(truth, plain, got, rounding)
+            if problem:
+                return verdict._replace(problem=f"{problem} ({way})")
+    return verdict
+
+
+def _difference(
+    truth: Sequence[Tensor | None], plain: Sequence[Tensor | None], got: Sequence[Tensor | None], rounding: float
+) -> str:
+    """What is further from the truth than rounding explains; empty: nothing. Results that are None are not compared."""
     for index, (true, one, other) in enumerate(zip(truth, plain, got, strict=True)):
+        if true is None or one is None or other is None:
+            continue
         size = float(true.abs().max())
         own = float((one - true).abs().max())
         distance = float((other - true).abs().max())
         bound = _TIMES_OWN_DISTANCE * own + _ROUNDINGS * rounding * size
         if not distance <= bound:
             what = "output" if index == 0 else f"result {index}"
-            problem = f"{what} is off by {distance:.2g}, PyTorch by {own:.2g}, at most {bound:.2g} is rounding"
-            break
-    return Verdict(backend, operator, str(dtype).removeprefix("torch."), problem)
+            return f"{what} is off by {distance:.2g}, PyTorch by {own:.2g}, at most {bound:.2g} is rounding"
+    return ""
 
 
 def _kernel_errors() -> tuple[type[BaseException], ...]:
@@ -248,22 +317,42 @@ def _kernel_errors() -> tuple[type[BaseException], ...]:
     others.
     """
     errors = (RuntimeError, OSError, subprocess.SubprocessError)
+    return (*errors, *_compiler_errors())
+
+
+def _compiler_errors() -> tuple[type[BaseException], ...]:
     try:
         from triton.errors import TritonError
     except ImportError:
-        return errors
-    return (*errors, TritonError)
+        return ()
+    return (TritonError,)
 
 
-def _results(
-    run: Run, made: Sequence[Tensor], dense_SN: Tensor, device: torch.device, dtype: torch.dtype, backend: str
-) -> list[Tensor]:
-    """Outputs, then the gradients of all arguments, in float64 on the host."""
-    arguments = [tensor.to(device, dtype).requires_grad_() for tensor in made]
-    terms_dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    outputs = run(arguments, _terms(dense_SN.to(device, terms_dtype)), backend)
-    gradients = torch.autograd.grad([output.double().square().sum() for output in outputs], arguments)
-    return [tensor.detach().double().cpu() for tensor in (*outputs, *gradients)]
+def _lasting(error: BaseException) -> bool:
+    """Whether the error is the kernel's (a compiler's word, a device's fault), not that of a machine to be mended."""
+    said = str(error)
+    of_device = isinstance(error, torch.AcceleratorError) or said.startswith("Triton Error [CUDA]")
+    return isinstance(error, _compiler_errors()) or (of_device and "out of memory" not in said)
+
+
+def _results(operator: str, backend: str, way: Way, device: torch.device, dtype: torch.dtype) -> list[Tensor | None]:
+    """Outputs, then the gradients of all arguments (None: not wanted), in float64 on the host."""
+    case = _CASES[operator]
+    arguments = [tensor.to(device, dtype) for tensor in _made(case.shapes(way.nodes))]
+    wanted = [way.inputs_wanted or index not in case.data for index in range(len(arguments))]
+    arguments = [tensor.requires_grad_(one) for tensor, one in zip(arguments, wanted, strict=True)]
+    dense_SN = _made_operators(way.nodes).to(device, torch.float64 if dtype == torch.float64 else torch.float32)
+    with overruled(_words(way)):
+        outputs = case.run(arguments, _terms(dense_SN), backend)
+        loss = torch.stack([output.double().square().sum() for output in outputs]).sum()
+        found = iter(torch.autograd.grad(loss, [t for t, one in zip(arguments, wanted, strict=True) if one]))
+    gradients = [next(found) if one else None for one in wanted]
+    return [None if tensor is None else tensor.detach().double().cpu() for tensor in (*outputs, *gradients)]
+
+
+def _words(way: Way) -> str:
+    asked = read_words(override()).float32
+    return ",".join(filter(None, (way.words, asked))) if way.words else override()
 
 
 def _made(shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -276,32 +365,33 @@ def _made(shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
     return made
 
 
-def _made_operators() -> Tensor:
+def _made_operators(nodes: int = _N) -> Tensor:
     """P_1 .. P_{M-1} on top of each other: S and 2 S² - I of two sparse supports.
 
     In both there is an empty row and a node that nobody reads.
     """
     generator = torch.Generator().manual_seed(1)
-    support_2NN = torch.rand(2, _N, _N, generator=generator, dtype=torch.float64)
-    # Few bits, so that float32 holds the squares exactly.
-    support_2NN = torch.where(support_2NN > 0.9, (support_2NN * 64).round() / 256, 0.0)
+    support_2NN = torch.rand(2, nodes, nodes, generator=generator, dtype=torch.float64)
+    # About four entries a row, of few bits, so that float32 holds the squares exactly.
+    support_2NN = torch.where(support_2NN > 1 - 3.7 / nodes, (support_2NN * 64).round() / 256, 0.0)
     support_2NN[:, 3] = 0
     support_2NN[:, :, 5] = 0
-    squared_2NN = 2 * support_2NN @ support_2NN - torch.eye(_N, dtype=torch.float64)
-    return torch.stack([support_2NN, squared_2NN], dim=1).reshape(-1, _N)
+    squared_2NN = 2 * support_2NN @ support_2NN - torch.eye(nodes, dtype=torch.float64)
+    return torch.stack([support_2NN, squared_2NN], dim=1).reshape(-1, nodes)
 
 
 def _terms(dense_SN: Tensor) -> DiffusionTerms:
     tensors, recursion = [], []
     steps = torch.tensor(_STEPS, dtype=torch.int32, device=dense_SN.device)
-    for dense_MNN in (dense_SN.view(_M - 1, _N, _N), dense_SN.view(_M - 1, _N, _N).mT):
+    nodes = dense_SN.shape[1]
+    for dense_MNN in (dense_SN.view(_M - 1, nodes, nodes), dense_SN.view(_M - 1, nodes, nodes).mT):
         tensors += _csr(dense_MNN)
         recursion += [steps, *_csr(dense_MNN[::2])]
-    return DiffusionTerms.from_tensors([*tensors, *recursion], _N, _M)
+    return DiffusionTerms.from_tensors([*tensors, *recursion], nodes, _M)
 
 
 def _csr(dense_MNN: Tensor) -> list[Tensor]:
-    sparse = dense_MNN.reshape(-1, _N).to_sparse_csr()
+    sparse = dense_MNN.flatten(0, 1).to_sparse_csr()
     return [sparse.crow_indices().int(), sparse.col_indices().int(), sparse.values().clone()]
 
 
@@ -329,17 +419,19 @@ def _dtype_of(x: Tensor) -> torch.dtype:
 
 def _key(operator: str, backend: str, device: torch.device, dtype: torch.dtype) -> str:
     """What a verdict holds for."""
+    import triton  # by its metadata it may have another name
+
     facts: dict[str, Any] = {
         "dcrnn_fast": __version__,
         "torch": torch.__version__,
-        "triton": metadata.version("triton"),
+        "triton": triton.__version__,
         "operator": operator,
         "backend": backend,
         "dtype": str(dtype),
         "words": override(),
         "multiplied": _multiplied(dtype),
         # Where a compiler was wrong, naming another is what one does about it.
-        "assemblers": [os.environ.get(name) for name in ("TRITON_PTXAS_PATH", "TRITON_PTXAS_BLACKWELL_PATH")],
+        "assemblers": [_assembler(name) for name in ("TRITON_PTXAS_PATH", "TRITON_PTXAS_BLACKWELL_PATH")],
         "sources": _sources(),
         "device": "cpu",
     }
@@ -349,6 +441,18 @@ def _key(operator: str, backend: str, device: torch.device, dtype: torch.dtype) 
         facts["driver"] = driver_version()
         facts["cuda"] = torch.version.cuda
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _assembler(variable: str) -> list[str | int]:
+    """The program that a variable names, with its size and time: another version may stand at the same place."""
+    path = os.environ.get(variable)
+    if path is None:
+        return []
+    try:
+        found = os.stat(path)
+    except OSError:
+        return [path]
+    return [path, found.st_size, found.st_mtime_ns]
 
 
 @cache
@@ -379,6 +483,8 @@ def _kept(key: str) -> Verdict | None:
 
 
 def _keep(key: str, verdict: Verdict) -> None:
+    if not verdict.lasting:
+        return
     folder = _folder()
     beside = folder / f"selfcheck-{key}.tmp-{os.getpid()}"
     try:

@@ -64,6 +64,16 @@ def test_a_gpu_is_checked_and_a_wrong_kernel_is_broken(
     assert "BROKEN: triton is passed over: x in bfloat16: off by 3" in said
 
 
+@pytest.mark.parametrize(("installed", "noted"), [("not installed", True), ("installed under another name", False)])
+def test_a_triton_of_another_name_is_not_missing(installed: str, noted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = doctor.facts()
+    known["gpu"] |= {"devices": ["A100, sm_80, 80 GiB"], "reason": None, "triton": installed}
+    monkeypatch.setattr(doctor, "facts", lambda: known)
+    monkeypatch.setattr(doctor, "check_backend", lambda backend, device: iter(()))
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "triton" else "99.0")
+    assert ("a GPU without triton: pip install triton" in doctor.examine()["notes"]) == noted
+
+
 def test_an_unknown_unit_is_broken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     require_library()
     monkeypatch.setenv("DCRNN_FAST_CPU", "sse9")

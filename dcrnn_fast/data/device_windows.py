@@ -1,6 +1,7 @@
 """The series on the training device, and windows gathered there: a GPU step of a few milliseconds waits for no loader.
 
-The values are those of ``ForecastData.gather``, bit for bit; only where the arithmetic runs differs.
+The values are those of ``ForecastData.gather``, bit for bit; only where the arithmetic runs differs. For a series that
+does not fit, ``HostWindows`` gathers on the host what a captured step reads.
 
 Shape legend: T time, W windows, B batch, P past steps, F future steps, S = P + F, N sensors, C value channels,
 K time channels, O target channels.
@@ -30,13 +31,49 @@ def fits(data: ForecastData, device: torch.device) -> bool:
     return series_bytes(data) <= SHARE_OF_MEMORY * free_bytes
 
 
-class DeviceWindows:
+class _Windows:
+    """Windows of ``data``, counted on the host."""
+
+    def __init__(self, data: ForecastData) -> None:
+        self._form = data.window_format
+        observed_T = data.series.observed_TNC[..., list(self._form.target_channels)].sum((1, 2), dtype=np.int64)
+        self._observed_before_T = np.concatenate([[0], np.cumsum(observed_T)])
+
+    def count_observed(self, starts: np.ndarray) -> int:
+        """Observed targets of these windows; counted on the host, without asking the device."""
+        first = starts + self._form.past_steps
+        return int((self._observed_before_T[first + self._form.future_steps] - self._observed_before_T[first]).sum())
+
+
+class HostWindows(_Windows):
+    """A batch of windows at fixed addresses on ``device``, gathered on the host."""
+
+    def __init__(self, data: ForecastData, device: torch.device, batch_size: int) -> None:
+        super().__init__(data)
+        self._data, self._pinned = data, device.type == "cuda"
+        self._batch = data.gather(np.full(batch_size, data.train.starts_W[0])).to(device)
+
+    def place(self, starts: np.ndarray) -> None:
+        """Puts these windows, as many as there is room for, where ``gather`` finds them; waits for nothing."""
+        for here, there in zip(_tensors(self._data.gather(starts)), _tensors(self._batch), strict=True):
+            there.copy_(here.pin_memory() if self._pinned else here, non_blocking=True)
+
+    def gather(self, starts_B: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The windows that were placed, as ``DeviceWindows.gather``; their starts are not read."""
+        return _tensors(self._batch)
+
+
+def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return batch.x_BPNC, batch.y_BFNO, batch.observed_BFNO, batch.labels_BFNO
+
+
+class DeviceWindows(_Windows):
     """One copy of the series as tensors of ``device``."""
 
     def __init__(self, data: ForecastData, device: torch.device) -> None:
+        super().__init__(data)
         series, form = data.series, data.window_format
         self.device = device
-        self._form = form
         self._values_TNC = torch.tensor(series.values_TNC, device=device)
         self._observed_TNC = torch.tensor(series.observed_TNC, device=device)
         self._time_TK = torch.from_numpy(time_channels(series.times_T, form)).to(device)
@@ -44,13 +81,6 @@ class DeviceWindows:
         self._std_C = torch.tensor(data.scaler.std, dtype=torch.float32, device=device)
         self._targets_O = torch.tensor(form.target_channels, device=device)
         self._step_S = torch.arange(form.window_steps, device=device)
-        observed_T = series.observed_TNC[..., list(form.target_channels)].sum((1, 2), dtype=np.int64)
-        self._observed_before_T = np.concatenate([[0], np.cumsum(observed_T)])
-
-    def count_observed(self, starts: np.ndarray) -> int:
-        """Observed targets of these windows; counted on the host, without asking the device."""
-        first = starts + self._form.past_steps
-        return int((self._observed_before_T[first + self._form.future_steps] - self._observed_before_T[first]).sum())
 
     def batch(self, starts: np.ndarray) -> Batch:
         """What ``ForecastData.gather(starts)`` gives, on the device."""

@@ -4,7 +4,8 @@ Everything that changes from step to step is a tensor at a fixed address: the wi
 the coins of scheduled sampling, the number of observed targets, the learning rate. Two graphs stand around the
 all-reduce: one for a micro-batch (gather, forward, backward), one for the update (norm, clipping, Adam). A batch that
 is not full, the last of an epoch, is filled up with windows whose targets do not count. An update with a non-finite
-gradient is masked, as a gradient scaler does it: neither weights nor moments move.
+gradient is masked, as a gradient scaler does it: neither weights nor moments move. Windows of a series that is not on
+the device are gathered on the host, and copied to where the graph reads them.
 
 Where a capture fails, or the device is a CPU, the same functions run launch by launch, and one line says so.
 
@@ -19,15 +20,14 @@ import torch
 
 from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import Batch
-from dcrnn_fast.data.device_windows import DeviceWindows
+from dcrnn_fast.data.device_windows import HostWindows
+from dcrnn_fast.training.cuda_graphs import capture, warm_up
 from dcrnn_fast.training.loss import error_sum, gradient_factor, loss_mean, original_units
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import make_static
 from dcrnn_fast.training.run import Run
 from dcrnn_fast.training.step import Outcome, label_coins
 from dcrnn_fast.training.stopping import StopRequest
-
-_WARM_UPS = 3
 
 
 class StaticStep:
@@ -39,7 +39,7 @@ class StaticStep:
     def __init__(self, run: Run, say: Callable[[str], None]) -> None:
         training, device = run.config.training, run.ranks.device
         self._run = run
-        self._windows = run.device_windows or DeviceWindows(run.data, device)
+        self._windows = run.device_windows or HostWindows(run.data, device, training.batch_size)
         pinned = device.type == "cuda"
         self._host_starts_KB = torch.zeros(
             training.accumulate, training.batch_size, dtype=torch.int64, pin_memory=pinned
@@ -79,6 +79,8 @@ class StaticStep:
         for k in range(micro_batches):
             self._starts_B.copy_(self._host_starts_KB[k], non_blocking=True)
             self._counts_B.copy_(self._host_counts_KB[k], non_blocking=True)
+            if isinstance(self._windows, HostWindows):
+                self._windows.place(self._host_starts_KB[k].numpy())
             self.micro_batch()
         with nvtx_range("all_reduce"):
             ranks.sum_(run.gradients.buffer, "adding up gradients")
@@ -139,18 +141,10 @@ class StaticStep:
             self._warm_up()
             say(f"cuda graphs: the device is {device.type}; the same step runs launch by launch")
             return
+        warm_up(self._warm_up, device)
         try:
-            beside = torch.cuda.Stream(device)
-            beside.wait_stream(torch.cuda.current_stream(device))
-            with torch.cuda.stream(beside):
-                for _ in range(_WARM_UPS):
-                    self._warm_up()
-            torch.cuda.current_stream(device).wait_stream(beside)
-            micro_batch, update = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-            with torch.cuda.graph(micro_batch):
-                self._micro_batch()
-            with torch.cuda.graph(update, pool=micro_batch.pool()):
-                self._update()
+            micro_batch = capture(self._micro_batch, device)
+            update = capture(self._update, device, micro_batch.pool())
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

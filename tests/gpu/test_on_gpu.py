@@ -16,7 +16,7 @@ from torch import Tensor
 
 import dcrnn_fast
 from dcrnn_fast import verify
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.dataset import Batch, open_data
 from dcrnn_fast.data.device_windows import DeviceWindows
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels import CellWeights, DiffusionTerms, dcrnn_seq2seq, selfcheck
@@ -119,6 +119,7 @@ def test_states_alone_take_less_memory(gpu) -> None:
     assert peaks[0] > 1.5 * max(peaks[1:])
 
 
+@pytest.mark.timeout(1200)  # it compiles some 240 kernels
 def test_every_kernel_passes_its_self_check(gpu, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv(selfcheck.CACHE_VARIABLE, str(tmp_path))
     assert [verdict for verdict in dcrnn_fast.selfcheck(gpu) if verdict.problem] == []
@@ -159,6 +160,37 @@ def test_a_captured_step_trains_as_an_eager_one(gpu, monkeypatch, backend: str, 
     static = losses_of(open_run(gpu, *flags), lambda run: StaticStep(run, said.append))
     assert said == ["cuda graphs: captured, one for a micro-batch and one for the update"]
     np.testing.assert_allclose(static, eager, rtol=1e-3 if precision == "fp32" else 2e-2)
+
+
+def test_a_failed_capture_trains_on_launch_by_launch(gpu, monkeypatch) -> None:
+    """A micro-batch that waits for the device cannot be captured; nothing of the attempt stays behind."""
+    eager = losses_of(open_run(gpu, "--backend", "manual"), EagerStep)
+    predict, said = Run.predict, list[str]()
+
+    def waits(run: Run, batch: Batch, feed_label_F: Tensor | None = None) -> Tensor:
+        forecast = predict(run, batch, feed_label_F)
+        forecast.detach().sum().item()
+        return forecast
+
+    monkeypatch.setattr(Run, "predict", waits)
+    static = losses_of(open_run(gpu, "--backend", "manual"), lambda run: StaticStep(run, said.append))
+    assert said[0].startswith("cuda graphs: the capture failed (")
+    assert torch.cuda.current_stream(gpu) == torch.cuda.default_stream(gpu)
+    np.testing.assert_allclose(static, eager, rtol=1e-3)
+
+
+def test_a_series_that_does_not_fit_is_captured_too(gpu) -> None:
+    """Each step's windows come from the host, to where the graph reads them."""
+    said: list[str] = []
+
+    def on_the_host(run: Run) -> StaticStep:
+        run.device_windows = None
+        return StaticStep(run, said.append)
+
+    eager = losses_of(open_run(gpu, "--backend", "manual"), EagerStep)
+    static = losses_of(open_run(gpu, "--backend", "manual"), on_the_host)
+    assert said == ["cuda graphs: captured, one for a micro-batch and one for the update"]
+    np.testing.assert_allclose(static, eager, rtol=1e-3)
 
 
 def test_windows_are_gathered_on_the_gpu(gpu) -> None:

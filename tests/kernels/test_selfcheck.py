@@ -4,11 +4,13 @@ import json
 import logging
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from triton.runtime.errors import OutOfResources
 
 from dcrnn_fast.kernels import diffusion_conv, gpu, selfcheck
@@ -16,10 +18,12 @@ from dcrnn_fast.kernels.diffusion_conv import function
 from dcrnn_fast.kernels.diffusion_conv.manual import diffusion_conv_manual
 from dcrnn_fast.kernels.diffusion_conv.specification import diffusion_conv_specification
 from dcrnn_fast.kernels.dispatch import Implementation, always
+from dcrnn_fast.kernels.triton_runtime import override
 
 CPU = torch.device("cpu")
-# Calls of one check of the convolution: by the rule's plan and by the others.
-CHECK = 1 + len(selfcheck._OTHER_PLANS)
+NODES = selfcheck._N
+# Calls of one check of an operator: one in each way.
+CHECK = len(selfcheck.WAYS["triton"])
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +56,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]]
 
 def problem_of(dtype: torch.dtype) -> tuple[torch.Tensor, object, torch.Tensor, torch.Tensor]:
     terms = selfcheck._terms(selfcheck._made_operators().float())
-    x, weight, bias = (tensor.to(dtype) for tensor in selfcheck._made(selfcheck._CASES["diffusion_conv"][1]))
+    x, weight, bias = (tensor.to(dtype) for tensor in selfcheck._made(selfcheck._CASES["diffusion_conv"].shapes(NODES)))
     return x, terms, weight, bias
 
 
@@ -86,13 +90,27 @@ def test_a_wrong_kernel_is_disabled_with_one_warning(install, run, dtype, caplog
     for _ in range(3):
         got = diffusion_conv(x, terms, weight, bias)
         torch.testing.assert_close(got, diffusion_conv_specification(x, terms, weight, bias), rtol=0.05, atol=0.05)
-    assert len(calls) == CHECK
+    assert len(calls) == 1, "the first way was enough"
     assert sum("it is not used" in record.message for record in caplog.records) == 1
     with pytest.raises(NotImplementedError, match=r"triton: its self-check failed on this GPU: .* is off by"):
         diffusion_conv(x, terms, weight, bias, backend="triton")
     selfcheck._verdict.cache_clear()
     diffusion_conv(x, terms, weight, bias)
-    assert len(calls) == CHECK, "the verdict was kept on disk"
+    assert len(calls) == 1, "the verdict was kept on disk"
+
+
+@pytest.mark.parametrize("way", selfcheck.WAYS["triton"], ids=str)
+def test_a_kernel_that_is_wrong_in_one_way_alone_is_found(install, way: selfcheck.Way) -> None:
+    """By its plan, the graph's size, and whether x wants a gradient."""
+
+    def run(x, terms, weight, bias):
+        here = selfcheck.Way(override(), x.requires_grad, terms.num_nodes)
+        return (wrong_in_one_row if here == way else diffusion_conv_manual)(x, terms, weight, bias)
+
+    install(run)
+    problem = selfcheck._check("diffusion_conv", "triton", CPU, torch.float32).problem
+    assert "is off by" in problem
+    assert problem.endswith(f"({way})")
 
 
 def test_nan_is_no_agreement(install) -> None:
@@ -125,7 +143,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_does_not_stop_anything(
     assert "cannot be kept" in caplog.text
 
 
-def test_the_verdict_holds_for_what_it_was_made_with(install, monkeypatch) -> None:
+def test_the_verdict_holds_for_what_it_was_made_with(install, monkeypatch, tmp_path: Path) -> None:
     calls = install(diffusion_conv_manual)
 
     def checked_anew(dtype: torch.dtype = torch.float32) -> bool:
@@ -140,9 +158,14 @@ def test_the_verdict_holds_for_what_it_was_made_with(install, monkeypatch) -> No
     for name, value in (("__version__", "9"), ("_sources", lambda: "other")):
         monkeypatch.setattr(selfcheck, name, value)
         assert checked_anew()
-    for variable, text in (("DCRNN_FAST_TRITON", "gather"), ("TRITON_PTXAS_PATH", "/opt/other/ptxas")):
+    assembler = tmp_path / "ptxas"
+    for variable, text in (("DCRNN_FAST_TRITON", "gather"), ("TRITON_PTXAS_PATH", str(assembler))):
         monkeypatch.setenv(variable, text)
         assert checked_anew()
+    for version in ("12.8", "13.1.1"):
+        assembler.write_text(version)
+        assert checked_anew()
+        assert not checked_anew()
     torch.backends.cuda.matmul.fp32_precision = "tf32"
     assert checked_anew(), "tf32 is other arithmetic than tf32x3"
     assert not checked_anew()
@@ -169,11 +192,34 @@ def test_on_a_gpu_it_holds_for_the_device_its_driver_and_torch(monkeypatch, tmp_
     assert key() == keys[-1]
 
 
-def test_the_drivers_version_is_its_first_line(tmp_path: Path) -> None:
+def test_the_drivers_version_is_its_first_line(tmp_path: Path, monkeypatch) -> None:
     file = tmp_path / "version"
     assert gpu.driver_version(file) is None
+    monkeypatch.setattr(torch._C, "_cuda_getDriverVersion", lambda: 13010, raising=False)
+    assert gpu.driver_version(file) == "CUDA 13.1", "as under WSL"
     file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82.07 \nGCC version:  gcc\n")
     assert gpu.driver_version(file) == "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82.07"
+
+
+def test_triton_may_be_installed_under_another_name(install, monkeypatch, caplog) -> None:
+    """As in images of GPU vendors: what is imported has no metadata."""
+
+    def hidden(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", hidden)
+    calls = install(diffusion_conv_manual)
+    diffusion_conv(*problem_of(torch.float32), backend="triton")
+    assert len(calls) == CHECK + 1
+
+
+def test_a_parameter_is_checked_like_any_tensor_and_a_fake_one_is_not(install) -> None:
+    install(wrong_in_one_row)
+    x, *rest = problem_of(torch.float32)
+    with FakeTensorMode() as mode:
+        assert selfcheck.failure("diffusion_conv", "triton", mode.from_tensor(x)) is None
+    with pytest.raises(NotImplementedError, match="its self-check failed"):
+        diffusion_conv(torch.nn.Parameter(x), *rest, backend="triton")
 
 
 def test_it_runs_where_no_gradient_is_recorded(install, caplog) -> None:
@@ -190,7 +236,7 @@ def test_a_compiled_program_passes_over_a_wrong_kernel(install) -> None:
     x, terms, weight, bias = problem_of(torch.float32)
     got = torch.compile(diffusion_conv, fullgraph=True, backend="eager")(x, terms, weight, bias)
     torch.testing.assert_close(got, diffusion_conv_specification(x, terms, weight, bias))
-    assert len(calls) == CHECK
+    assert len(calls) == 1
 
 
 def test_a_capture_is_not_the_place_for_it(install, monkeypatch) -> None:
@@ -240,28 +286,45 @@ def test_right_backends_pass(operator: str, backend: str, dtype: torch.dtype) ->
     assert selfcheck._check(operator, backend, CPU, dtype).problem == ""
 
 
+# What is raised, what is said of it, and whether it says something about the kernel.
 REFUSALS = [
     pytest.param(
-        OutOfResources(232448, 101376, "shared memory"), "out of resource: shared memory, Required: 232448", id="memory"
+        OutOfResources(232448, 101376, "shared memory"), "out of resource: shared memory, Required: 232448", True,
+        id="memory",
     ),
-    pytest.param(RuntimeError("Triton Error [CUDA]: device kernel image is invalid"), "image is invalid", id="driver"),
-    pytest.param(RuntimeError("the launch failed: driver version is insufficient"), "is insufficient", id="runtime"),
-    pytest.param(RuntimeError("Failed to find C compiler."), "Failed to find C compiler", id="no_compiler"),
-    pytest.param(subprocess.CalledProcessError(1, ["gcc"]), "returned non-zero exit status 1", id="no_python_h"),
-    pytest.param(FileNotFoundError("ptxas"), "ptxas", id="no_assembler"),
-]
+    pytest.param(RuntimeError("Triton Error [CUDA]: device kernel image is invalid"), "is invalid", True, id="driver"),
+    pytest.param(torch.AcceleratorError("CUDA error: misaligned address"), "misaligned address", True, id="fault"),
+    pytest.param(RuntimeError("Triton Error [CUDA]: out of memory"), "out of memory", False, id="no_memory"),
+    pytest.param(RuntimeError("the launch failed: driver version is insufficient"), "is insuff", False, id="runtime"),
+    pytest.param(RuntimeError("Failed to find C compiler."), "Failed to find C compiler", False, id="no_compiler"),
+    pytest.param(subprocess.CalledProcessError(1, ["gcc"]), "returned non-zero exit status 1", False, id="no_python_h"),
+    pytest.param(FileNotFoundError("ptxas"), "ptxas", False, id="no_assembler"),
+    pytest.param(OSError(28, "No space left on device"), "No space left on device", False, id="full_disk"),
+    pytest.param(RuntimeError(), "RuntimeError", False, id="no_words"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("error", "said"), REFUSALS)
-def test_a_kernel_that_is_refused_is_passed_over(install, caplog, error: Exception, said: str) -> None:
+@pytest.mark.parametrize(("error", "said", "lasting"), REFUSALS)
+def test_a_kernel_that_is_refused_is_passed_over(install, caplog, error: Exception, said: str, lasting: bool) -> None:
+    """In this process; in the next one only what its compiler or the device said of the kernel itself."""
+    failing = [True]
+
     def refused(*arguments: object) -> object:
-        raise error
+        if failing[0]:
+            raise error
+        return diffusion_conv_manual(*arguments)  # type: ignore[arg-type]
 
-    install(refused)
-    y = diffusion_conv(*problem_of(torch.float32), backend="auto")
-    assert y.isfinite().all()
+    calls = install(refused)
+    for _ in range(2):
+        assert diffusion_conv(*problem_of(torch.float32), backend="auto").isfinite().all()
+    assert len(calls) == 1
     assert "cannot be compiled or launched (" in caplog.text
     assert said in caplog.text
+    assert "dcrnn_fast.selfcheck() checks anew" in caplog.text
+    failing[0] = False
+    selfcheck._verdict.cache_clear()  # as a new process
+    diffusion_conv(*problem_of(torch.float32), backend="auto")
+    assert len(calls) == (1 if lasting else 1 + CHECK + 1)
 
 
 def test_no_memory_is_no_verdict(install, cache_folder: Path) -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,13 +79,118 @@ def test_a_series_on_the_device_serves_training_and_validation(monkeypatch) -> N
     assert got[1].overall() == wanted[1].overall()
 
 
-def test_a_step_can_be_captured() -> None:
+@pytest.mark.parametrize("there", [True, False], ids=["series_there", "series_on_the_host"])
+def test_a_step_can_be_captured(there: bool) -> None:
     _, run = two_runs("--backend", "manual", "--accumulate", "2")
+    if there:
+        run.device_windows = DeviceWindows(run.data, torch.device("cpu"))
     stepper = StaticStep(run, quiet)
     with CaptureLint() as lint:
         stepper.micro_batch()
         stepper.update()
     assert lint.calls > 500
+
+
+def test_a_series_that_does_not_fit_the_device_stays_on_the_host(monkeypatch) -> None:
+    """A captured step reads what the host gathered, at addresses that stay; the same bits as from the device."""
+    device, host = two_runs("--accumulate", "2")
+    device.device_windows = DeviceWindows(device.data, torch.device("cpu"))
+    wanted = epoch_of(device, StaticStep(device, quiet))
+    monkeypatch.setattr(DeviceWindows, "__init__", None)
+    stepper = StaticStep(host, quiet)
+    before = [tensor.data_ptr() for tensor in stepper._windows.gather(stepper._starts_B)]
+    assert epoch_of(host, stepper) == wanted
+    assert [tensor.data_ptr() for tensor in stepper._windows.gather(stepper._starts_B)] == before
+
+
+class Streams:
+    """``torch.cuda`` as far as a capture asks of it: what is the current stream, and a capture that cannot be ended."""
+
+    def __init__(self) -> None:
+        self.current, self.synchronized = "default", 0
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        streams = self
+
+        class Stream:
+            def __init__(self, *_: object) -> None:
+                self.name = "beside"
+
+            def wait_stream(self, other: object) -> None:
+                pass
+
+        class Entered:
+            def __init__(self, stream: Stream) -> None:
+                self.stream = stream
+
+            def __enter__(self) -> None:
+                self.before, streams.current = streams.current, self.stream.name
+
+            def __exit__(self, *_: object) -> None:
+                streams.current = self.before
+
+        class Graph:
+            def capture_begin(self, *_: object, **__: object) -> None:
+                pass
+
+            def capture_end(self) -> None:
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+        def current_stream(device: object = None) -> Stream:
+            stream = Stream()
+            stream.name = streams.current
+            return stream
+
+        def synchronize(device: object = None) -> None:
+            streams.synchronized += 1
+
+        fakes = {
+            "Stream": Stream, "stream": Entered, "CUDAGraph": Graph, "current_stream": current_stream,
+            "set_stream": lambda stream: setattr(streams, "current", stream.name), "synchronize": synchronize,
+            "empty_cache": lambda: None,
+        }  # fmt: skip
+        for name, fake in fakes.items():
+            monkeypatch.setattr(torch.cuda, name, fake)
+        monkeypatch.setattr(torch.cuda.graph, "default_capture_stream", None)
+        monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+
+
+def test_a_capture_that_fails_leaves_the_stream_as_it_was(monkeypatch) -> None:
+    _, run = two_runs()
+    said: list[str] = []
+    stepper = StaticStep(run, quiet)
+    run.ranks = Ranks(device=torch.device("cuda", 0))
+    streams = Streams()
+    streams.install(monkeypatch)
+
+    def waits() -> None:
+        if streams.current not in ("default", "beside"):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(stepper, "_micro_batch", waits)
+    monkeypatch.setattr(torch.cuda.graph, "default_capture_stream", SimpleNamespace(name="capture"))
+    stepper._capture(said.append)
+    assert streams.current == "default"
+    assert streams.synchronized
+    assert stepper.micro_batch == StaticStep._micro_batch.__get__(stepper)
+    assert said == [
+        "cuda graphs: the capture failed (operation not permitted when stream is capturing); "
+        "the same step runs launch by launch"
+    ]
+
+
+def test_an_error_of_the_warm_up_is_no_failed_capture(monkeypatch) -> None:
+    _, run = two_runs()
+    stepper = StaticStep(run, quiet)
+    run.ranks = Ranks(device=torch.device("cuda", 0))
+    Streams().install(monkeypatch)
+
+    def wrong() -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(stepper, "_micro_batch", wrong)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        stepper._capture(quiet)
 
 
 @pytest.mark.parametrize(
@@ -140,13 +246,14 @@ def test_warming_up_changes_nothing() -> None:
 
 def test_a_bad_step_moves_neither_weights_nor_moments() -> None:
     _, run = two_runs()
+    run.device_windows = DeviceWindows(run.data, torch.device("cpu"))
     stepper = StaticStep(run, quiet)
     batches = list(run.batches.epoch(0))
     good = stepper.take(batches[0], 0, 0.01, StopRequest())
     assert good is not None
     assert good.finite
     before = copy.deepcopy((run.model.state_dict(), run.optimizer.state_dict()["state"]))
-    stepper._windows._values_TNC.fill_(math.nan)  # only windows' inputs and targets; counting is the host's
+    run.device_windows._values_TNC.fill_(math.nan)  # only windows' inputs and targets; counting is the host's
     bad = stepper.take(batches[1], 1, 0.01, StopRequest())
     assert bad is not None
     assert not bad.finite

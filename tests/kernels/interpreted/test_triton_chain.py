@@ -8,9 +8,8 @@ from torch import Tensor
 
 from dcrnn_fast.graph import diffusion_operators
 from dcrnn_fast.graph.recursion import diffusion_recursion
-from dcrnn_fast.kernels import DiffusionTerms, diffusion_conv, selfcheck
+from dcrnn_fast.kernels import DiffusionTerms, diffusion_conv
 from dcrnn_fast.kernels.diffusion_conv import triton_launch
-from dcrnn_fast.kernels.triton_runtime import observed
 from tests.kernels.cases import Case, assert_within_budget, make_seq2seq
 from tests.kernels.interpreted.red_zones import red_zones
 from tests.kernels.interpreted.test_triton_arithmetic import no_bfloat16_arithmetic  # noqa: F401
@@ -190,16 +189,6 @@ def test_opcheck_and_gradcheck_with_the_tensors_of_a_recursion() -> None:
         inputs.projection_weight_OH, inputs.projection_bias_O, inputs.labels_BFNO, inputs.feed_label_F, "chain", True,
     )  # fmt: skip
     torch.library.opcheck(torch.ops.dcrnn_fast.seq2seq_triton.default, arguments)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)])
-def test_the_self_check_runs_it_whatever_the_words(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DCRNN_FAST_TRITON")
-    kernels: list[str] = []
-    with observed(lambda one: not kernels.append(one.kernel.__name__)):  # type: ignore[func-returns-value]
-        verdict = selfcheck._check("diffusion_conv", "triton", torch.device("cpu"), dtype)
-    assert verdict.problem == ""
-    assert "hop_kernel" in kernels
 
 
 def test_a_graph_without_a_recursion_is_refused_with_the_reason() -> None:

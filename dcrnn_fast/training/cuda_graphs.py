@@ -1,0 +1,37 @@
+"""A function as a CUDA graph; and what a failed capture leaves behind, put right."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_WARM_UPS = 3
+
+
+def warm_up(run: Callable[[], None], device: torch.device) -> None:
+    """Runs it beside the current stream, as it must be before a capture: what is made on first use is made then."""
+    beside = torch.cuda.Stream(device)
+    beside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(beside):
+        for _ in range(_WARM_UPS):
+            run()
+    torch.cuda.current_stream(device).wait_stream(beside)
+
+
+def capture(run: Callable[[], None], device: torch.device, pool: Any = None) -> torch.cuda.CUDAGraph:
+    """What ``run`` launches, as a graph; its memory is from ``pool``, or its own.
+
+    Raises:
+        RuntimeError: what cannot be captured; the current stream is the same as before, and idle.
+    """
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
+    try:
+        with torch.cuda.graph(graph, pool=pool):
+            run()
+    except RuntimeError as error:
+        # Where a capture cannot be ended either, torch.cuda.graph raises before it leaves the capture's stream.
+        torch.cuda.set_stream(stream)
+        torch.cuda.synchronize(device)
+        first = error.__context__
+        raise (first if isinstance(first, RuntimeError) else error) from None
+    return graph
