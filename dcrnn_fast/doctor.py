@@ -112,7 +112,7 @@ def examine() -> dict[str, Any]:
     for backend, verdicts in found["self_check"].items():
         if not isinstance(verdicts, str):
             wrong = [f"{one['operator']} in {one['dtype']}: {one['problem']}" for one in verdicts if one["problem"]]
-            broken += [f"{backend} is passed over: {sentence}" for sentence in wrong]
+            broken += [f"{backend} is passed over where it is wrong: {sentence}" for sentence in wrong]
     return {**found, "broken": broken, "notes": _notes(found, limit)}
 
 
@@ -125,7 +125,8 @@ def _self_check(kernels: dict[str, Any] | None, broken: list[str]) -> dict[str, 
     if kernels is not None and kernels["gpu"]["devices"]:
         for backend in GPU_BACKENDS:
             try:
-                found[backend] = [one._asdict() for one in check_backend(backend, torch.device("cuda"))]
+                checked = check_backend(backend, torch.device("cuda"))
+                found[backend] = [one._asdict() | {"problem": one.problem} for one in checked]
             except NotImplementedError as error:
                 found[backend] = str(error)
             except (RuntimeError, ValueError, OSError) as error:

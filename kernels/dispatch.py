@@ -31,13 +31,13 @@ class Implementation:
     device: str | None = None
     by_name_only: bool = False
 
-    def refusal(self, op: str, x: Tensor) -> str | None:
+    def refusal(self, op: str, x: Tensor, plan_of: "PlanOf") -> str | None:
         """Why it cannot run ``op`` here, or None."""
         reason = self.why_not(x)
         if reason is None and self.self_checked:
             from dcrnn_fast.kernels.selfcheck import failure  # it calls the operators, which import this module
 
-            reason = failure(op, self.name, x)
+            reason = failure(op, self.name, x, plan_of)
         return reason
 
 
@@ -46,8 +46,17 @@ def always(_: Tensor) -> str | None:
     return None
 
 
-def choose(op: str, implementations: Sequence[Implementation], backend: str, x: Tensor) -> Implementation:
+PlanOf = Callable[[torch.dtype], str]
+"""the name of a GPU plan for a call (``triton_plan.plan_name``), by the dtype that is computed with"""
+
+
+def choose(
+    op: str, implementations: Sequence[Implementation], backend: str, x: Tensor, plan_of: PlanOf = lambda dtype: ""
+) -> Implementation:
     """The first implementation that can run, or the named one.
+
+    Args:
+        plan_of: asked only where a GPU backend was found wrong in some plan; left out: it is then refused in all.
 
     Raises:
         ValueError: a name that no operator knows.
@@ -61,7 +70,7 @@ def choose(op: str, implementations: Sequence[Implementation], backend: str, x: 
             continue
         if backend == "auto" and (implementation.by_name_only or implementation.device not in (None, x.device.type)):
             continue
-        reason = implementation.refusal(op, x)
+        reason = implementation.refusal(op, x, plan_of)
         if reason is None:
             if reasons:
                 _say_once(f"{op}: using {implementation.name} because {'; '.join(reasons)}")

@@ -12,8 +12,8 @@ widths, other numbers of channels and offsets of 64 bits are not run.
 
 A verdict is kept in a file of the user's cache folder where the results differ, where the compiler refuses a kernel or
 the device faults in one; a full disk, a missing compiler or assembler and a lack of memory say nothing about the
-kernels, and the next process checks again. An operator that differs is passed over by ``auto``, and refused by name,
-with what was found.
+kernels, and the next process checks again. An operator is passed over by ``auto``, and refused by name, with what was
+found, for calls whose plan differs.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units,
 M diffusion terms, S = (M-1) N stacked rows.
@@ -39,10 +39,11 @@ from dcrnn_fast import __version__
 from dcrnn_fast.kernels.dcgru_sequence import dcgru_sequence
 from dcrnn_fast.kernels.dcrnn_seq2seq import dcrnn_seq2seq
 from dcrnn_fast.kernels.diffusion_conv import diffusion_conv
+from dcrnn_fast.kernels.dispatch import PlanOf
 from dcrnn_fast.kernels.gpu import driver_version, gpu_facts
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.triton_plan import float32_word, read_words
+from dcrnn_fast.kernels.triton_plan import INPUTS, float32_word, read_words
 from dcrnn_fast.kernels.triton_runtime import override, overruled
 from dcrnn_fast.kernels.weights import CellWeights
 
@@ -66,16 +67,22 @@ _running = False
 
 
 class Verdict(NamedTuple):
-    """What the check of one operator found; ``problem`` is empty where it agrees with PyTorch.
+    """What the check of one operator found.
 
+    ``problems``: by the name of the plan (``triton_plan.plan_name``) that does not agree with PyTorch; "": of any.
     ``lasting``: it holds for later processes; else they check again.
     """
 
     backend: str
     operator: str
     dtype: str
-    problem: str
+    problems: dict[str, str]
     lasting: bool = True
+
+    @property
+    def problem(self) -> str:
+        """All that was found, in one line; empty where everything agrees."""
+        return "; ".join(self.problems.values())
 
     def __str__(self) -> str:
         return f"{self.backend} {self.operator} in {self.dtype}: {self.problem or 'agrees with PyTorch'}"
@@ -93,6 +100,13 @@ class Way(NamedTuple):
     words: str = ""
     inputs_wanted: bool = True
     nodes: int = _N
+
+    @property
+    def plan(self) -> str:
+        """The name of the plan that it takes; empty: what the user's words say of any."""
+        if self.nodes == _CHUNKED_N:
+            return "tile,chunks"
+        return ",".join(word for word in self.words.split(",") if word not in INPUTS)
 
     def __str__(self) -> str:
         gradients = "all gradients" if self.inputs_wanted else "no gradients of inputs"
@@ -172,25 +186,33 @@ _CASES = {
 }  # fmt: skip
 
 
-def failure(operator: str, backend: str, x: Tensor) -> str | None:
-    """Why ``operator`` of ``backend`` may not be used on x's device in its dtype, or None; checks on the first use.
+def failure(operator: str, backend: str, x: Tensor, plan_of: PlanOf) -> str | None:
+    """Why ``operator`` of ``backend`` may not be used on x's device in its dtype by the plan of this call, or None;
+    checks on the first use.
 
     A failure is warned of once. While the check itself runs, and of a tensor without memory, nothing is refused; nor in
     Triton's interpreter, which is no GPU.
     """
     if x.device.type not in CHECKED_DEVICES or operator not in _CASES or isinstance(x, (FakeTensor, FunctionalTensor)):
         return None
-    problem = _problem(operator, backend, x.device.type, x.device.index, _dtype_of(x))
-    return f"its self-check failed on this GPU: {problem}" if problem else None
+    problems = _problems(operator, backend, x.device.type, x.device.index, _dtype_of(x))
+    if not problems:
+        return None
+    # A plan reads the graph, which a trace does not: then what is wrong in one is wrong in all.
+    plan = "" if torch.compiler.is_compiling() else plan_of(_dtype_of(x))
+    found = [text for name, text in problems if not (name and plan) or name == plan]
+    return f"its self-check failed on this GPU: {'; '.join(found)}" if found else None
 
 
 # torch.compile takes the verdict for a constant, instead of tracing the check.
 @torch.compiler.assume_constant_result
-def _problem(operator: str, backend: str, device_type: str, index: int | None, dtype: torch.dtype) -> str:
+def _problems(
+    operator: str, backend: str, device_type: str, index: int | None, dtype: torch.dtype
+) -> tuple[tuple[str, str], ...]:
     if _running or (device_type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"):
-        return ""
+        return ()
     device = torch.device(device_type) if index is None else torch.device(device_type, index)
-    return _verdict(operator, backend, device, dtype, override(), _multiplied(dtype)).problem
+    return tuple(_verdict(operator, backend, device, dtype, override(), _multiplied(dtype)).problems.items())
 
 
 def _multiplied(dtype: torch.dtype) -> str:
@@ -258,7 +280,8 @@ def _verdict(
         _keep(key, verdict)
     if verdict.problem:
         again = f"kept in {_folder()}" if verdict.lasting else "this process does not try again"
-        _log.warning("%s; it is not used (%s; dcrnn_fast.selfcheck() checks anew)", verdict, again)
+        plans = "it is" if "" in verdict.problems else f"plans {' and '.join(verdict.problems)} are"
+        _log.warning("%s; %s not used (%s; dcrnn_fast.selfcheck() checks anew)", verdict, plans, again)
     return verdict
 
 
@@ -267,12 +290,17 @@ def _capturing(device: torch.device) -> bool:
 
 
 def _check(operator: str, backend: str, device: torch.device, dtype: torch.dtype) -> Verdict:
-    """Runs the operator in ``backend``, in every way, and in plain PyTorch, and holds both against float64."""
-    verdict = Verdict(backend, operator, str(dtype).removeprefix("torch."), "")
+    """Runs the operator in ``backend``, in every way until its plan is wrong in one, and in plain PyTorch, and holds
+    both against float64.
+    """
+    problems: dict[str, str] = {}
+    lasting = True
     rounding = _TF32_ROUNDING if _multiplied(dtype) == "tf32" else torch.finfo(dtype).eps
     beside: dict[int, list[list[Tensor | None]]] = {}
     with _checking():
         for way in WAYS.get(backend, _BY_TILES):
+            if way.plan in problems:
+                continue
             if way.nodes not in beside:
                 beside[way.nodes] = [
                     _results(operator, "specification", Way(nodes=way.nodes), device, one)
@@ -284,13 +312,14 @@ def _check(operator: str, backend: str, device: torch.device, dtype: torch.dtype
                 raise  # says nothing about the kernels
             except _kernel_errors() as error:
                 said = (str(error) or type(error).__name__).splitlines()[0]
-                why = f"its kernels cannot be compiled or launched ({said}; {way})"
-                return verdict._replace(problem=why, lasting=_lasting(error))
+                problems[way.plan] = f"its kernels cannot be compiled or launched ({said}; {way})"
+                lasting = lasting and _lasting(error)
+                continue
             truth, plain = beside[way.nodes]
             problem = _difference(truth, plain, got, rounding)
             if problem:
-                return verdict._replace(problem=f"{problem} ({way})")
-    return verdict
+                problems[way.plan] = f"{problem} ({way})"
+    return Verdict(backend, operator, str(dtype).removeprefix("torch."), problems, lasting)
 
 
 def _difference(

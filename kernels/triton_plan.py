@@ -34,7 +34,7 @@ from dcrnn_fast.kernels.chain import read_hops, visits_fewer
 from dcrnn_fast.kernels.primitives import Chain, Csr, Direction
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.tiles import SIDE, TileGraph, build, cluster
-from dcrnn_fast.kernels.triton_runtime import interpreted
+from dcrnn_fast.kernels.triton_runtime import interpreted, override
 
 DIFFUSIONS = ("tile", "dense", "chain", "gather")
 # No word of a user: chain or gather, by their rule.
@@ -127,6 +127,17 @@ def make_plan(terms: DiffusionTerms, dtype: torch.dtype, batch: int, channels: i
     graph = gpu_graph(terms, dtype, diffusion)
     hoist = words.input == "hoist" if words.input else graph.padded_nodes * batch <= LARGEST_HOISTED_ROWS
     return Plan(graph, product, precision, hoist)
+
+
+def plan_name(terms: DiffusionTerms, dtype: torch.dtype, batch: int, channels: int, units: int) -> str:
+    """Which kernels a call takes, by the words of its plan: "tile", "tile,chunks" (a union is more than one chunk),
+    "dense", "chain", "gather", "gemm,chain" or "gemm,gather". Raises as ``make_plan``.
+    """
+    plan = make_plan(terms, dtype, batch, channels, units, read_words(override()))
+    sides = (plan.graph.forward.tiles, plan.graph.transposed.tiles)
+    if any(tiles is not None and tiles.index_TU.shape[1] > tiles.chunk for tiles in sides):
+        return "tile,chunks"
+    return plan.graph.diffusion if plan.product == "fused" else f"{plan.product},{plan.graph.diffusion}"
 
 
 def _precision(dtype: torch.dtype, words: Words) -> str:

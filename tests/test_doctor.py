@@ -46,7 +46,8 @@ def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_gpu_is_checked_and_a_wrong_kernel_is_broken(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right, wrong = Verdict("triton", "dcrnn_seq2seq", "float32", ""), Verdict("triton", "x", "bfloat16", "off by 3")
+    right = Verdict("triton", "dcrnn_seq2seq", "float32", {})
+    wrong = Verdict("triton", "x", "bfloat16", {"tile": "off by 3"})
 
     def verdicts(backend: str, device: torch.device) -> Iterator[Verdict]:
         if backend == "cuda":
@@ -61,7 +62,7 @@ def test_a_gpu_is_checked_and_a_wrong_kernel_is_broken(
     said = capsys.readouterr().out
     assert "triton: self-check of 2 operators and dtypes: 1 agree with PyTorch\n" in said
     assert "cuda: cannot run: it was not built\n" in said
-    assert "BROKEN: triton is passed over: x in bfloat16: off by 3" in said
+    assert "BROKEN: triton is passed over where it is wrong: x in bfloat16: off by 3" in said
 
 
 @pytest.mark.parametrize(("installed", "noted"), [("not installed", True), ("installed under another name", False)])

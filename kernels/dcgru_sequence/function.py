@@ -25,6 +25,7 @@ from dcrnn_fast.kernels.dcgru_sequence.triton import dcgru_sequence_triton
 from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
 from dcrnn_fast.kernels.native import why_not_cpu
 from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.triton_plan import plan_name
 from dcrnn_fast.kernels.triton_runtime import why_not_triton
 from dcrnn_fast.kernels.weights import CellWeights, cells_to
 
@@ -80,7 +81,8 @@ def dcgru_sequence(
     if initial_LBNH is None:
         initial_LBNH = x_BTNC.new_zeros(len(layers), B, N, H)
     require_shape("dcgru_sequence", "initial", initial_LBNH, (len(layers), B, N, H))
-    chosen = choose("dcgru_sequence", IMPLEMENTATIONS, backend, x_BTNC)
+    C = x_BTNC.shape[3]
+    chosen = choose("dcgru_sequence", IMPLEMENTATIONS, backend, x_BTNC, lambda dtype: plan_name(terms, dtype, B, C, H))
     low = autocast_dtype(x_BTNC)
     options = require_saving("dcgru_sequence", chosen.name, save)
     bf16x3 = require_precision("dcgru_sequence", precision, low or x_BTNC.dtype)

@@ -26,6 +26,7 @@ from dcrnn_fast.kernels.dcrnn_seq2seq.triton import dcrnn_seq2seq_triton
 from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
 from dcrnn_fast.kernels.native import why_not_cpu
 from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.triton_plan import plan_name
 from dcrnn_fast.kernels.triton_runtime import why_not_triton
 from dcrnn_fast.kernels.weights import CellWeights, cells_to
 
@@ -103,7 +104,8 @@ def dcrnn_seq2seq(
     require_shape(op, "feed_label", feed_label_F, (future_steps,))
     if feed_label_F.dtype != torch.bool:
         raise TypeError(f"{op}: feed_label must be torch.bool, got {feed_label_F.dtype}")
-    chosen = choose(op, IMPLEMENTATIONS, backend, x_BPNC)
+    widest = max(x_BPNC.shape[3], O)
+    chosen = choose(op, IMPLEMENTATIONS, backend, x_BPNC, lambda dtype: plan_name(terms, dtype, B, widest, H))
     low = autocast_dtype(x_BPNC)
     options = require_saving(op, chosen.name, save)
     bf16x3 = require_precision(op, precision, low or x_BPNC.dtype)

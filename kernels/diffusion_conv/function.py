@@ -16,6 +16,7 @@ from dcrnn_fast.kernels.diffusion_conv.triton import diffusion_conv_triton
 from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
 from dcrnn_fast.kernels.native import why_not_cpu
 from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.triton_plan import plan_name
 from dcrnn_fast.kernels.triton_runtime import why_not_triton
 
 IMPLEMENTATIONS = (
@@ -60,7 +61,14 @@ def diffusion_conv(
     require_shape("diffusion_conv", "weight", weight_IO, (rows, None))
     bias_O = weight_IO.new_zeros(weight_IO.shape[1]) if bias_O is None else bias_O
     require_shape("diffusion_conv", "bias", bias_O, (weight_IO.shape[1],))
-    chosen = choose("diffusion_conv", IMPLEMENTATIONS, backend, x_BNC)
+    B, _, C = x_BNC.shape
+    chosen = choose(
+        "diffusion_conv",
+        IMPLEMENTATIONS,
+        backend,
+        x_BNC,
+        lambda dtype: plan_name(terms, dtype, B, C, weight_IO.shape[1]),
+    )
     low = autocast_dtype(x_BNC)
     bf16x3 = require_precision("diffusion_conv", precision, low or x_BNC.dtype)
     options = {"bf16x3": bf16x3} if chosen.name == "cpu" else {}

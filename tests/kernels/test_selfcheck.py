@@ -17,13 +17,14 @@ from dcrnn_fast.kernels import diffusion_conv, gpu, selfcheck
 from dcrnn_fast.kernels.diffusion_conv import function
 from dcrnn_fast.kernels.diffusion_conv.manual import diffusion_conv_manual
 from dcrnn_fast.kernels.diffusion_conv.specification import diffusion_conv_specification
-from dcrnn_fast.kernels.dispatch import Implementation, always
+from dcrnn_fast.kernels.dispatch import Implementation, always, choose
 from dcrnn_fast.kernels.triton_runtime import override
 
 CPU = torch.device("cpu")
 NODES = selfcheck._N
 # Calls of one check of an operator: one in each way.
 CHECK = len(selfcheck.WAYS["triton"])
+PLANS = len({way.plan for way in selfcheck.WAYS["triton"]})
 
 
 @pytest.fixture(autouse=True)
@@ -90,13 +91,13 @@ def test_a_wrong_kernel_is_disabled_with_one_warning(install, run, dtype, caplog
     for _ in range(3):
         got = diffusion_conv(x, terms, weight, bias)
         torch.testing.assert_close(got, diffusion_conv_specification(x, terms, weight, bias), rtol=0.05, atol=0.05)
-    assert len(calls) == 1, "the first way was enough"
+    assert len(calls) == PLANS, "the first way of each plan was enough"
     assert sum("it is not used" in record.message for record in caplog.records) == 1
     with pytest.raises(NotImplementedError, match=r"triton: its self-check failed on this GPU: .* is off by"):
         diffusion_conv(x, terms, weight, bias, backend="triton")
     selfcheck._verdict.cache_clear()
     diffusion_conv(x, terms, weight, bias)
-    assert len(calls) == 1, "the verdict was kept on disk"
+    assert len(calls) == PLANS, "the verdict was kept on disk"
 
 
 @pytest.mark.parametrize("way", selfcheck.WAYS["triton"], ids=str)
@@ -113,6 +114,25 @@ def test_a_kernel_that_is_wrong_in_one_way_alone_is_found(install, way: selfchec
     assert problem.endswith(f"({way})")
 
 
+def test_a_plan_that_is_wrong_is_refused_and_the_others_run(install, monkeypatch, caplog) -> None:
+    caplog.set_level(logging.WARNING, "dcrnn_fast.kernels")
+    calls = install(lambda *a: (wrong_in_one_row if "dense" in override() else diffusion_conv_manual)(*a))
+    x, terms, weight, bias = problem_of(torch.float32)
+    right = diffusion_conv_specification(x, terms, weight, bias)
+    torch.testing.assert_close(diffusion_conv(x, terms, weight, bias, backend="triton"), right, rtol=1e-4, atol=1e-4)
+    assert "plans dense are not used" in caplog.text
+    # By rule, this larger graph is diffused by a dense matrix.
+    larger = selfcheck._terms(selfcheck._made_operators(selfcheck._CHUNKED_N).float())
+    x2 = x.repeat(1, 2, 1)
+    before = len(calls)
+    with pytest.raises(NotImplementedError, match=r"is off by .* \(dense,hoist, "):
+        diffusion_conv(x2, larger, weight, bias, backend="triton")
+    diffusion_conv(x2, larger, weight, bias)
+    assert len(calls) == before
+    with pytest.raises(NotImplementedError, match=r"is off by .* \(dense,hoist, "):
+        choose("diffusion_conv", function.IMPLEMENTATIONS, "triton", x)
+
+
 def test_nan_is_no_agreement(install) -> None:
     install(lambda x, terms, weight, bias: diffusion_conv_manual(x, terms, weight, bias) * float("nan"))
     assert "off by nan" in selfcheck._check("diffusion_conv", "triton", CPU, torch.float32).problem
@@ -127,7 +147,7 @@ def test_a_damaged_verdict_is_made_again(install, cache_folder: Path, caplog) ->
     selfcheck._verdict.cache_clear()
     diffusion_conv(*problem_of(torch.float32))
     assert len(calls) == 2 * (CHECK + 1)
-    assert json.loads(file.read_text())["problem"] == ""
+    assert json.loads(file.read_text())["problems"] == {}
     assert "is made again" in caplog.text
 
 
@@ -217,7 +237,7 @@ def test_a_parameter_is_checked_like_any_tensor_and_a_fake_one_is_not(install) -
     install(wrong_in_one_row)
     x, *rest = problem_of(torch.float32)
     with FakeTensorMode() as mode:
-        assert selfcheck.failure("diffusion_conv", "triton", mode.from_tensor(x)) is None
+        assert selfcheck.failure("diffusion_conv", "triton", mode.from_tensor(x), lambda dtype: "tile") is None
     with pytest.raises(NotImplementedError, match="its self-check failed"):
         diffusion_conv(torch.nn.Parameter(x), *rest, backend="triton")
 
@@ -236,7 +256,7 @@ def test_a_compiled_program_passes_over_a_wrong_kernel(install) -> None:
     x, terms, weight, bias = problem_of(torch.float32)
     got = torch.compile(diffusion_conv, fullgraph=True, backend="eager")(x, terms, weight, bias)
     torch.testing.assert_close(got, diffusion_conv_specification(x, terms, weight, bias))
-    assert len(calls) == 1
+    assert len(calls) == PLANS
 
 
 def test_a_capture_is_not_the_place_for_it(install, monkeypatch) -> None:
@@ -317,14 +337,14 @@ def test_a_kernel_that_is_refused_is_passed_over(install, caplog, error: Excepti
     calls = install(refused)
     for _ in range(2):
         assert diffusion_conv(*problem_of(torch.float32), backend="auto").isfinite().all()
-    assert len(calls) == 1
+    assert len(calls) == PLANS
     assert "cannot be compiled or launched (" in caplog.text
     assert said in caplog.text
     assert "dcrnn_fast.selfcheck() checks anew" in caplog.text
     failing[0] = False
     selfcheck._verdict.cache_clear()  # as a new process
     diffusion_conv(*problem_of(torch.float32), backend="auto")
-    assert len(calls) == (1 if lasting else 1 + CHECK + 1)
+    assert len(calls) == (PLANS if lasting else PLANS + CHECK + 1)
 
 
 def test_no_memory_is_no_verdict(install, cache_folder: Path) -> None:

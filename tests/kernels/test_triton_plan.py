@@ -190,6 +190,19 @@ def test_tiles_are_the_terms(case: Case, largest_chunk: int, monkeypatch: pytest
             assert torch.equal(rebuilt[m][at][:, at], wanted)
 
 
+def test_a_plan_is_named_by_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = (
+        DiffusionTerms.from_operators(diffusion_operators([kernel_graph(roads).adjacency], hops=2))
+        for roads in (build_roads(nodes, np.random.default_rng(0)) for nodes in (40, 300))
+    )
+    assert triton_plan.plan_name(small, torch.float32, 2, 2, 64) == "tile"
+    assert triton_plan.plan_name(large, torch.float32, 2, 2, 64) == "tile,chunks"
+    assert triton_plan.plan_name(small, torch.float32, 2, 2, 65).startswith("gemm,")
+    for words, name in (("dense", "dense"), ("gather,inline", "gather"), ("gemm,gather", "gemm,gather")):
+        monkeypatch.setenv("DCRNN_FAST_TRITON", words)
+        assert triton_plan.plan_name(small, torch.bfloat16, 2, 2, 64) == name
+
+
 def test_a_graph_is_clustered_once_whatever_tensors_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Counter[str]()
     real = triton_plan.cluster

@@ -127,7 +127,7 @@ def test_nothing_is_launched_that_was_not_checked(
     "operator",
     [
         pytest.param("diffusion_conv", marks=pytest.mark.slow),
-        pytest.param("dcgru_sequence", marks=pytest.mark.slow),
+        pytest.param("dcgru_sequence", marks=pytest.mark.prove),
         pytest.param("dcrnn_seq2seq", marks=pytest.mark.prove),
     ],
 )
