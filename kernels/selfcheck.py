@@ -24,6 +24,7 @@ import json
 import logging
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -43,7 +44,7 @@ from dcrnn_fast.kernels.dispatch import PlanOf
 from dcrnn_fast.kernels.gpu import driver_version, gpu_facts
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.triton_plan import INPUTS, float32_word, read_words
+from dcrnn_fast.kernels.triton_plan import float32_word, plan_name, read_words
 from dcrnn_fast.kernels.triton_runtime import override, overruled
 from dcrnn_fast.kernels.weights import CellWeights
 
@@ -63,13 +64,22 @@ _CHUNKED_N = 150
 _STEPS = [(0, 0, -1, 1, 1), (0, 1, 0, 2, 2), (1, 0, -1, 1, 3), (1, 3, 0, 2, 4)]
 
 _log = logging.getLogger("dcrnn_fast.kernels")
-_running = False
+_one_at_a_time = threading.Lock()
+
+
+class _Thread(threading.local):
+    """``checking``: the operators that this thread calls are those of a check."""
+
+    checking = False
+
+
+_here = _Thread()
 
 
 class Verdict(NamedTuple):
     """What the check of one operator found.
 
-    ``problems``: by the name of the plan (``triton_plan.plan_name``) that does not agree with PyTorch; "": of any.
+    ``problems``: by the name of the plan (``triton_plan.plan_name``) that does not agree with PyTorch.
     ``lasting``: it holds for later processes; else they check again.
     """
 
@@ -100,13 +110,6 @@ class Way(NamedTuple):
     words: str = ""
     inputs_wanted: bool = True
     nodes: int = _N
-
-    @property
-    def plan(self) -> str:
-        """The name of the plan that it takes; empty: what the user's words say of any."""
-        if self.nodes == _CHUNKED_N:
-            return "tile,chunks"
-        return ",".join(word for word in self.words.split(",") if word not in INPUTS)
 
     def __str__(self) -> str:
         gradients = "all gradients" if self.inputs_wanted else "no gradients of inputs"
@@ -200,7 +203,7 @@ def failure(operator: str, backend: str, x: Tensor, plan_of: PlanOf) -> str | No
         return None
     # A plan reads the graph, which a trace does not: then what is wrong in one is wrong in all.
     plan = "" if torch.compiler.is_compiling() else plan_of(_dtype_of(x))
-    found = [text for name, text in problems if not (name and plan) or name == plan]
+    found = [text for name, text in problems if plan in ("", name)]
     return f"its self-check failed on this GPU: {'; '.join(found)}" if found else None
 
 
@@ -209,10 +212,11 @@ def failure(operator: str, backend: str, x: Tensor, plan_of: PlanOf) -> str | No
 def _problems(
     operator: str, backend: str, device_type: str, index: int | None, dtype: torch.dtype
 ) -> tuple[tuple[str, str], ...]:
-    if _running or (device_type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"):
+    if _here.checking or (device_type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"):
         return ()
     device = torch.device(device_type) if index is None else torch.device(device_type, index)
-    return tuple(_verdict(operator, backend, device, dtype, override(), _multiplied(dtype)).problems.items())
+    with _one_at_a_time:
+        return tuple(_verdict(operator, backend, device, dtype, override(), _multiplied(dtype)).problems.items())
 
 
 def _multiplied(dtype: torch.dtype) -> str:
@@ -280,8 +284,12 @@ def _verdict(
         _keep(key, verdict)
     if verdict.problem:
         again = f"kept in {_folder()}" if verdict.lasting else "this process does not try again"
-        plans = "it is" if "" in verdict.problems else f"plans {' and '.join(verdict.problems)} are"
-        _log.warning("%s; %s not used (%s; dcrnn_fast.selfcheck() checks anew)", verdict, plans, again)
+        _log.warning(
+            "%s; it is not used by plan %s (%s; dcrnn_fast.selfcheck() checks anew)",
+            verdict,
+            ", ".join(verdict.problems),
+            again,
+        )
     return verdict
 
 
@@ -291,35 +299,46 @@ def _capturing(device: torch.device) -> bool:
 
 def _check(operator: str, backend: str, device: torch.device, dtype: torch.dtype) -> Verdict:
     """Runs the operator in ``backend``, in every way until its plan is wrong in one, and in plain PyTorch, and holds
-    both against float64.
+    both against float64. After a fault of the device, which is the last thing that it does, plans that were not yet
+    checked are refused.
     """
+    ways = WAYS.get(backend, _BY_TILES)
     problems: dict[str, str] = {}
     lasting = True
     rounding = _TF32_ROUNDING if _multiplied(dtype) == "tf32" else torch.finfo(dtype).eps
-    beside: dict[int, list[list[Tensor | None]]] = {}
     with _checking():
-        for way in WAYS.get(backend, _BY_TILES):
-            if way.plan in problems:
+        plans = [_plan(way, device, dtype) for way in ways]
+        beside = {
+            way.nodes: [_results(operator, "specification", way, device, one) for one in (torch.float64, dtype)]
+            for way in (Way(nodes=nodes) for nodes in sorted({way.nodes for way in ways}))
+        }
+        for index, (way, plan) in enumerate(zip(ways, plans, strict=True)):
+            if plan in problems:
                 continue
-            if way.nodes not in beside:
-                beside[way.nodes] = [
-                    _results(operator, "specification", Way(nodes=way.nodes), device, one)
-                    for one in (torch.float64, dtype)
-                ]
             try:
                 got = _results(operator, backend, way, device, dtype)
             except (NotImplementedError, torch.OutOfMemoryError):
                 raise  # says nothing about the kernels
             except _kernel_errors() as error:
                 said = (str(error) or type(error).__name__).splitlines()[0]
-                problems[way.plan] = f"its kernels cannot be compiled or launched ({said}; {way})"
+                problems[plan] = f"its kernels cannot be compiled or launched ({said}; {way})"
                 lasting = lasting and _lasting(error)
+                if _has_faulted(error):
+                    left = dict.fromkeys(plans[index:], f"not checked, after a fault of the device ({way})")
+                    problems = left | problems
+                    break
                 continue
-            truth, plain = beside[way.nodes]
-            problem = _difference(truth, plain, got, rounding)
+            problem = _difference(*beside[way.nodes], got, rounding)
             if problem:
-                problems[way.plan] = f"{problem} ({way})"
+                problems[plan] = f"{problem} ({way})"
     return Verdict(backend, operator, str(dtype).removeprefix("torch."), problems, lasting)
+
+
+def _plan(way: Way, device: torch.device, dtype: torch.dtype) -> str:
+    """The name of the plan that the way takes."""
+    terms = _terms(_made_operators(way.nodes).to(device, torch.float64 if dtype == torch.float64 else torch.float32))
+    with overruled(_words(way)):
+        return plan_name(terms, dtype, _B, _C, _H)
 
 
 def _difference(
@@ -355,6 +374,13 @@ def _compiler_errors() -> tuple[type[BaseException], ...]:
     except ImportError:
         return ()
     return (TritonError,)
+
+
+def _has_faulted(error: BaseException) -> bool:
+    """Whether the process can do nothing more on the device."""
+    of_triton = str(error).startswith("Triton Error [CUDA]")
+    faults = ("illegal", "misaligned", "launch failure")
+    return isinstance(error, torch.AcceleratorError) or (of_triton and any(one in str(error) for one in faults))
 
 
 def _lasting(error: BaseException) -> bool:
@@ -426,8 +452,7 @@ def _csr(dense_MNN: Tensor) -> list[Tensor]:
 
 @contextmanager
 def _checking() -> Iterator[None]:
-    global _running
-    _running = True
+    _here.checking = True
     try:
         with (
             torch.inference_mode(False),
@@ -437,7 +462,7 @@ def _checking() -> Iterator[None]:
         ):
             yield
     finally:
-        _running = False
+        _here.checking = False
 
 
 def _dtype_of(x: Tensor) -> torch.dtype:

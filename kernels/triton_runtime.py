@@ -6,6 +6,7 @@ and the proof of their arithmetic on machines without a GPU.
 
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -178,20 +179,26 @@ def why_not_triton(x: Tensor) -> str | None:
     return _why_not(x.device.type, x.device.index or 0)
 
 
-_overruling: list[str] = []
+class _Overruling(threading.local):
+    """``words`` of this thread; None: those of the environment."""
+
+    words: str | None = None
+
+
+_overruling = _Overruling()
 
 
 @contextmanager
 def overruled(words: str) -> Iterator[None]:
-    """Within, ``words`` stand for those of the environment."""
-    _overruling.append(words)
+    """Within, and in this thread, ``words`` stand for those of the environment."""
+    before, _overruling.words = _overruling.words, words
     try:
         yield
     finally:
-        _overruling.pop()
+        _overruling.words = before
 
 
 @torch.compiler.assume_constant_result
 def override() -> str:
     """The words of ``DCRNN_FAST_TRITON``, which overrule the rules of ``triton_plan``."""
-    return _overruling[-1] if _overruling else os.environ.get("DCRNN_FAST_TRITON", "")
+    return os.environ.get("DCRNN_FAST_TRITON", "") if _overruling.words is None else _overruling.words

@@ -3,6 +3,8 @@
 import json
 import logging
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -18,13 +20,14 @@ from dcrnn_fast.kernels.diffusion_conv import function
 from dcrnn_fast.kernels.diffusion_conv.manual import diffusion_conv_manual
 from dcrnn_fast.kernels.diffusion_conv.specification import diffusion_conv_specification
 from dcrnn_fast.kernels.dispatch import Implementation, always, choose
+from dcrnn_fast.kernels.triton_plan import plan_name
 from dcrnn_fast.kernels.triton_runtime import override
 
 CPU = torch.device("cpu")
 NODES = selfcheck._N
 # Calls of one check of an operator: one in each way.
 CHECK = len(selfcheck.WAYS["triton"])
-PLANS = len({way.plan for way in selfcheck.WAYS["triton"]})
+PLANS = len({selfcheck._plan(way, CPU, torch.float32) for way in selfcheck.WAYS["triton"]})
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +123,7 @@ def test_a_plan_that_is_wrong_is_refused_and_the_others_run(install, monkeypatch
     x, terms, weight, bias = problem_of(torch.float32)
     right = diffusion_conv_specification(x, terms, weight, bias)
     torch.testing.assert_close(diffusion_conv(x, terms, weight, bias, backend="triton"), right, rtol=1e-4, atol=1e-4)
-    assert "plans dense are not used" in caplog.text
+    assert "it is not used by plan dense (" in caplog.text
     # By rule, this larger graph is diffused by a dense matrix.
     larger = selfcheck._terms(selfcheck._made_operators(selfcheck._CHUNKED_N).float())
     x2 = x.repeat(1, 2, 1)
@@ -324,6 +327,55 @@ REFUSALS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("plan", ["tile", "dense"])
+def test_after_a_fault_of_the_device_nothing_more_is_run_and_the_verdict_is_kept(install, caplog, plan: str) -> None:
+    """Whatever runs after an illegal access raises it again, PyTorch's own operators too."""
+    faulted: list[str] = []
+
+    def faulty(x, terms, weight, bias):
+        if faulted or plan_name(terms, x.dtype, x.shape[0], x.shape[2], 64) == plan:
+            faulted.append(override())
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return diffusion_conv_manual(x, terms, weight, bias)
+
+    install(faulty)
+    verdict = selfcheck._check("diffusion_conv", "triton", CPU, torch.float32)
+    assert len(faulted) == 1
+    assert verdict.lasting
+    assert "illegal memory access" in verdict.problems.pop(plan)
+    assert all("not checked, after a fault" in text for text in verdict.problems.values())
+    assert ("tile" in verdict.problems) is False
+    assert {"gather", "chain", "gemm,gather", "gemm,chain"} <= set(verdict.problems)
+
+
+def test_a_plan_is_called_what_it_is(monkeypatch) -> None:
+    """Strict float32 is never fused, whatever a way asks for."""
+    names = [selfcheck._plan(way, CPU, torch.float32) for way in selfcheck.WAYS["triton"]]
+    assert names == ["tile"] * 2 + ["tile,chunks"] * 2 + ["dense", "gather", "chain", "gemm,gather", "gemm,chain"]
+    monkeypatch.setenv("DCRNN_FAST_TRITON", "strict")
+    strict = {selfcheck._plan(way, CPU, torch.float32) for way in selfcheck.WAYS["triton"]}
+    assert strict == {"gemm,gather", "gemm,chain"}
+
+
+def test_threads_wait_for_one_check_and_keep_their_own_words(install) -> None:
+    seen: list[tuple[int, str]] = []
+
+    def slow(*arguments: object) -> object:
+        seen.append((threading.get_ident(), override()))
+        time.sleep(0.01)
+        return diffusion_conv_manual(*arguments)  # type: ignore[arg-type]
+
+    install(slow)
+    threads = [threading.Thread(target=lambda: diffusion_conv(*problem_of(torch.float32))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    by_thread = [[words for ident, words in seen if ident == thread.ident] for thread in threads]
+    assert sorted(map(len, by_thread)) == [1, CHECK + 1]
+    assert [words[-1] for words in by_thread] == ["", ""]
+
+
 @pytest.mark.parametrize(("error", "said", "lasting"), REFUSALS)
 def test_a_kernel_that_is_refused_is_passed_over(install, caplog, error: Exception, said: str, lasting: bool) -> None:
     """In this process; in the next one only what its compiler or the device said of the kernel itself."""
@@ -334,17 +386,17 @@ def test_a_kernel_that_is_refused_is_passed_over(install, caplog, error: Excepti
             raise error
         return diffusion_conv_manual(*arguments)  # type: ignore[arg-type]
 
-    calls = install(refused)
+    calls, tries = install(refused), 1 if isinstance(error, torch.AcceleratorError) else PLANS
     for _ in range(2):
         assert diffusion_conv(*problem_of(torch.float32), backend="auto").isfinite().all()
-    assert len(calls) == PLANS
+    assert len(calls) == tries
     assert "cannot be compiled or launched (" in caplog.text
     assert said in caplog.text
     assert "dcrnn_fast.selfcheck() checks anew" in caplog.text
     failing[0] = False
     selfcheck._verdict.cache_clear()  # as a new process
     diffusion_conv(*problem_of(torch.float32), backend="auto")
-    assert len(calls) == (PLANS if lasting else PLANS + CHECK + 1)
+    assert len(calls) == (tries if lasting else tries + CHECK + 1)
 
 
 def test_no_memory_is_no_verdict(install, cache_folder: Path) -> None:
