@@ -50,12 +50,14 @@ class Rows:
         rows: who is timed.
         left_out: who cannot run here, by name, and why.
         wrong: who is over its error budget, by name, and by how much.
+        failed: of those left out, our own that could run here and raised.
     """
 
     def __init__(self, workload: Workload, device: str, names: Sequence[str]) -> None:
         self.rows: list[Row] = []
         self.left_out: dict[str, str] = {}
         self.wrong: dict[str, str] = {}
+        self.failed: list[str] = []
         self._device, self._workload = device, workload
         truth_step = Step(TRUTH, workload, device)
         truth_step.run()
@@ -124,7 +126,11 @@ class Rows:
 
     def _leave_out(self, name: str, error: Exception) -> None:
         said = " ".join(str(error).split())[:200]
-        self.left_out[name] = said if isinstance(error, NotImplementedError) else f"{type(error).__name__}: {said}"
+        self.left_out[name] = said
+        if not isinstance(error, NotImplementedError):
+            self.left_out[name] = f"{type(error).__name__}: {said}"
+            if name.startswith(CAPTURED):
+                self.failed.append(name)
 
 
 def _allocated_mib(device: str) -> float:
@@ -200,7 +206,7 @@ def _or_dash(value: float | None, form: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command: 1 without a GPU, and where a contestant is wrong."""
+    """The command: 1 without a GPU, and where a contestant is wrong or one of our own failed."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: only to see that it works")
     parser.add_argument("--rounds", type=int, default=20, help="timed steps of each contestant")
@@ -225,7 +231,7 @@ def main(argv: list[str] | None = None) -> int:
     print(table(found))
     if options.json is not None:
         write_atomically(options.json, lambda file: file.write((json.dumps(found, indent=2) + "\n").encode()))
-    return 1 if found["wrong"] else 0
+    return 1 if rows.wrong or rows.failed else 0
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
     """
     output = Path(flags.output or "model.pt")
     _require_another_file(Path(flags.checkpoint), output)
-    if _is_listed(output) and load_checkpoint(output)["training"]:
+    if _is_trained(output):
         raise UserError(f"--output {output} is a trained checkpoint, which would be lost: name another file")
     weights, num_values = _with_our_channels(weights, flags.data)
     if flags.data.data:
@@ -322,6 +322,13 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
 def _require_another_file(source: Path, output: Path) -> None:
     if output.exists() and output.samefile(source):
         raise UserError(f"--output {output} is the file that is read, which would be lost: name another file")
+
+
+def _is_trained(path: Path) -> bool:
+    try:
+        return path.is_file() and bool(load_checkpoint(path)["training"])
+    except UserError:  # damaged, or something else
+        return False
 
 
 def _is_listed(path: Path) -> bool:

@@ -336,7 +336,8 @@ def _read_times(times: ArrayLike) -> tuple[NDArray[np.datetime64], bool | None]:
     """``datetime64[s]`` in the shape of ``times``, and whether they had an offset; None: numpy's cannot have one."""
     array = np.asarray(times)
     if array.dtype.kind == "M":
-        return array.astype("datetime64[s]"), None if isinstance(times, (np.ndarray, np.datetime64)) else False
+        from_pandas = type(times).__module__.partition(".")[0] == "pandas"  # which would have said its zone
+        return array.astype("datetime64[s]"), False if from_pandas else None
     try:
         times_R, in_utc = parse_times([str(time) for time in array.ravel()])
     except UserError as error:

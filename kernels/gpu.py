@@ -14,7 +14,8 @@ def driver_version(file: Path = DRIVER) -> str | None:
     """What the kernel's NVIDIA driver says of itself; under WSL, which CUDA it knows; None where there is no driver."""
     if file.is_file():
         return file.read_text().splitlines()[0].strip()
-    version = getattr(torch._C, "_cuda_getDriverVersion", int)()  # a build for the CPU lacks it
+    asked = torch.version.cuda or torch.version.hip is None  # ROCm's numbers mean something else
+    version = getattr(torch._C, "_cuda_getDriverVersion", int)() if asked else 0  # a build for the CPU lacks it
     return f"CUDA {version // 1000}.{version % 1000 // 10}" if version else None
 
 

@@ -328,7 +328,8 @@ def _check(operator: str, backend: str, device: torch.device, dtype: torch.dtype
                     problems = left | problems
                     break
                 continue
-            problem = _difference(*beside[way.nodes], got, rounding)
+            truth, plain = beside[way.nodes]
+            problem = _difference(truth, plain, got, rounding)
             if problem:
                 problems[plan] = f"{problem} ({way})"
     return Verdict(backend, operator, str(dtype).removeprefix("torch."), problems, lasting)

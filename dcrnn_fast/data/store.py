@@ -55,8 +55,9 @@ def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -
         files = _write_files(folder, series, graph, ".2" if "values.npy" in old else "")
         _write_manifest(folder, series, files)
     except BaseException:
-        _remove_all_but(folder, old)
-        if is_new:
+        whole = _listed(folder)  # the new store's already, where this came after its manifest had its name
+        _remove_all_but(folder, whole)
+        if is_new and not whole:
             (folder / MANIFEST).unlink(missing_ok=True)
         raise
     _remove_all_but(folder, set(files))

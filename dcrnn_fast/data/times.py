@@ -16,7 +16,7 @@ from dcrnn_fast.errors import UserError
 _SECONDS_OF = {"s": 1, "min": 60, "h": 3600, "D": 86400, "W": 7 * 86400}
 _DAY = 86400
 _YEAR_FIRST = re.compile(r"\d{4}")
-_OFFSET = re.compile(r"[T ]\d.*(Z|[+-]\d{2}(:?\d{2})?)$")
+_OFFSET = re.compile(r"[T ]\d.*(Z|[+-]\d{1,2}(:?\d{2})?)$")
 
 NameRow = Callable[[int], str]
 """what messages call a row that is counted from 0"""
@@ -75,23 +75,28 @@ def parse_times(texts: Sequence[str], name_row: NameRow = row_of_array) -> tuple
         UserError: a text is no ISO time (day and month would have to be guessed), or some have an offset and others
             none; the row is named.
     """
-    column = pd.Series([text or "" for text in texts], dtype="object")
+    column = pd.Series([_as_pandas_reads(text or "") for text in texts], dtype="object")
     parsed = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
     # pandas knows words too: "today".
     wrong = parsed.isna().to_numpy() | [_YEAR_FIRST.match(text) is None for text in column]
     if wrong.any():
         row = int(wrong.argmax())
         raise UserError(
-            f"{name_row(row)}: {column[row]!r} is no ISO 8601 time: write times as 2024-02-01T00:05, year before month "
+            f"{name_row(row)}: {texts[row]!r} is no ISO 8601 time: write times as 2024-02-01T00:05, year before month "
             "before day"
         )
     with_offset = [_OFFSET.search(text) is not None for text in column]
     if any(with_offset) and not all(with_offset):
         row = with_offset.index(not with_offset[0])
         raise UserError(
-            f"{name_row(row)}: {column[row]!r} and {column[0]!r} of {name_row(0)}: give all times an offset, or none"
+            f"{name_row(row)}: {texts[row]!r} and {texts[0]!r} of {name_row(0)}: give all times an offset, or none"
         )
     return parsed.dt.tz_convert(None).to_numpy().astype("datetime64[s]"), any(with_offset)
+
+
+def _as_pandas_reads(text: str) -> str:
+    """ISO 8601 has small letters and a comma before fractions too; others write UTC for Z."""
+    return re.sub(r"\s*UTC$", "Z", text.strip().upper()).replace(",", ".")
 
 
 def parse_time(text: str, field: str) -> tuple[np.datetime64, bool]:
@@ -101,7 +106,7 @@ def parse_time(text: str, field: str) -> tuple[np.datetime64, bool]:
         UserError: it is none; ``field`` names where it came from.
     """
     try:
-        times, in_utc = parse_times([text.strip()])
+        times, in_utc = parse_times([text])
     except UserError:
         raise UserError(f"{field} must be an ISO time such as 2012-03-01T00:00, got {text!r}") from None
     return times[0], in_utc

@@ -40,10 +40,14 @@ def build_model(
     )
 
 
+def chosen_backend(model: DCRNN) -> str:
+    """What ``backend`` means for the model where it is."""
+    return choose("dcrnn_seq2seq", OPERATORS["dcrnn_seq2seq"], model.backend, next(model.parameters())).name
+
+
 def same_bits_with_any_threads(model: DCRNN) -> bool:
     """Whether the number of CPU threads is without effect: on a GPU, and on the compiled CPU kernels."""
-    x = next(model.parameters())
-    return x.device.type != "cpu" or choose("dcrnn_seq2seq", OPERATORS["dcrnn_seq2seq"], model.backend, x).name == "cpu"
+    return next(model.parameters()).device.type != "cpu" or chosen_backend(model) == "cpu"
 
 
 def precision_notes(config: Config) -> list[str]:

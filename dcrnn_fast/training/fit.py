@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import to_yaml
 from dcrnn_fast.data.dataset import ForecastData, open_data
@@ -246,8 +247,10 @@ def _begin(run: Run, found: Checkpoint | None, display: Display) -> Progress:
             if target := set_aside(folder, ("*.pt", MANIFEST)):
                 hint = "; --resume auto would have continued it" if any(target.glob("*.pt")) else ""
                 display.say(f"what an earlier run left was moved to {target}{hint}")
-            # Only where a run has been: a file of the user's own may have one of these names.
-            if (results / EVENTS).exists() and (target := set_aside(results, (CONFIG, METRICS, EVENTS, *REPORT))):
+            # Only where a run has been, and not what this one reads: a user's own file may have one of these names.
+            if (results / EVENTS).exists() and (
+                target := set_aside(results, (CONFIG, METRICS, EVENTS, *REPORT), _files_of(config))
+            ):
                 display.say(f"the figures and pictures of an earlier run were moved to {target}")
     else:
         progress = restore(run, found.state)
@@ -260,6 +263,12 @@ def _begin(run: Run, found: Checkpoint | None, display: Display) -> Progress:
     if run.ranks.is_first:
         write_config(results, config)
     return progress
+
+
+def _files_of(config: Config) -> set[Path]:
+    """The files that the configuration names."""
+    values = [value for section in to_dict(config).values() for value in section.values() if isinstance(value, str)]
+    return {path.resolve() for path in map(Path, filter(None, values)) if path.is_file()}
 
 
 def _bring_best_along(progress: Progress, found: Checkpoint, folder: Path, display: Display) -> None:

@@ -106,7 +106,7 @@ def validate(run: Run, stop: StopRequest) -> HorizonSums | None:
             return None
         (mine,) = global_batch.share(ranks.rank, ranks.world, 1)
         if len(mine):
-            with nvtx_range("validation"), naming_what_fits(run):
+            with nvtx_range("validation"), naming_what_fits(run, training=False):
                 batch = run.gather(windows.starts_W[mine])
                 forecast_BFNO = original_units(run.predict(batch), run.mean_O, run.std_O)
                 sums.add(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO)

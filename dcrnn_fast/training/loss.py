@@ -29,8 +29,9 @@ def error_sum(prediction_BFNO: Tensor, y_BFNO: Tensor, observed_BFNO: Tensor, co
     Args:
         prediction_BFNO, y_BFNO: original units, float32 or float64.
         observed_BFNO: bool; made from the raw targets. What stands in y elsewhere is never read, NaN included.
-    Without an observed target the sum is 0 and so are all gradients. It is the same bits for any number of CPU threads:
-    each step of each window is summed first, because torch divides a sum of everything among its threads.
+    Without an observed target the sum is 0 and so are all gradients. It is the same bits for any number of CPU threads,
+    but for a single step of a single window: each step of each window is summed first, because torch divides a sum of
+    everything among its threads.
     """
     error_BFNO = torch.where(observed_BFNO, prediction_BFNO - y_BFNO.to(prediction_BFNO.dtype), 0.0)
     if config.loss == "mae":

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 import torch
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.model.build import chosen_backend
 from dcrnn_fast.training.run import Run
 
 _HEADROOM = 0.8
 """of the memory there is that a step may plan with; the rest is for workspaces and fragments"""
-_SAVING = ("auto", "cpu", "triton", "cuda")
+_SAVING = ("cpu", "triton", "cuda")
 """backends that can compute states again"""
 
 
@@ -40,7 +41,7 @@ def advice(run: Run, available: int) -> str:
     """The flags with which the same step, window for window, takes less memory: smaller parts; where no window fits,
     fewer states kept as well.
     """
-    training, model = run.config.training, run.config.model
+    training = run.config.training
     needed_each = bytes_per_window(run)
     needed = f"a micro-batch of {training.batch_size} windows keeps at least {_gib(needed_each * training.batch_size)}"
     size = fitting_batch_size(needed_each, available, training.batch_size, training.batch_size // 2)
@@ -49,8 +50,8 @@ def advice(run: Run, available: int) -> str:
     form = run.data.window_format
     longest = max(form.past_steps, form.future_steps)
     # Of equals the longest, which launches least.
-    saves = [f"segments:{length}" for length in range(longest, 1, -1)] if model.backend in _SAVING else []
-    save = min(saves, key=lambda save: bytes_per_window(run, save), default=model.save)
+    saves = [f"segments:{length}" for length in range(longest, 1, -1)] if chosen_backend(run.model) in _SAVING else []
+    save = min(saves, key=lambda save: bytes_per_window(run, save), default=run.config.model.save)
     if (less := bytes_per_window(run, save)) < needed_each:
         size = fitting_batch_size(less, available, training.batch_size, training.batch_size)
         if size:
@@ -59,31 +60,42 @@ def advice(run: Run, available: int) -> str:
     return f"{needed}; use fewer hidden units or layers, or a device with more memory"
 
 
+def _advice_for_forecasts(run: Run, available: int) -> str:
+    size = run.config.training.batch_size
+    needed = f"validation forecasts {size} windows at a time"
+    if size == 1:
+        return f"{needed}; use fewer hidden units or layers, or a device with more memory"
+    return (
+        f"{needed}; the same training takes fewer with {_parts(run, max(d for d in range(1, size) if size % d == 0))}"
+    )
+
+
 def _parts(run: Run, size: int) -> str:
     training = run.config.training
     return f"--batch-size {size} --accumulate {training.accumulate * (training.batch_size // size)}"
 
 
 @contextmanager
-def naming_what_fits(run: Run) -> Iterator[None]:
-    """Turns an allocation that fails in the body into one line with what would fit.
+def naming_what_fits(run: Run, *, training: bool = True) -> Iterator[None]:
+    """Turns an allocation that fails in the body into one line with what would fit; without ``training``, a forecast.
 
     Raises UserError.
     """
+    advise = advice if training else _advice_for_forecasts
     try:
         yield
     except torch.OutOfMemoryError as error:
         free, total = torch.cuda.mem_get_info(run.ranks.device)
         available = free + torch.cuda.memory_reserved(run.ranks.device)  # others may hold the rest
         raise UserError(
-            f"GPU out of memory ({_gib(available)} of {_gib(total)} for this process): {advice(run, available)}"
+            f"GPU out of memory ({_gib(available)} of {_gib(total)} for this process): {advise(run, available)}"
         ) from error
     except RuntimeError as error:
         # PyTorch's CPU allocator has no exception type of its own.
         if "DefaultCPUAllocator: can't allocate memory" not in str(error):
             raise
         available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        raise UserError(f"out of memory ({_gib(available)} available): {advice(run, available)}") from error
+        raise UserError(f"out of memory ({_gib(available)} available): {advise(run, available)}") from error
 
 
 def _gib(count: int) -> str:

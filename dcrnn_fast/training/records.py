@@ -5,7 +5,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -79,12 +79,15 @@ class Events:
             raise UserError(f"cannot write {self._path}: {error.strerror or error}; free space and resume") from error
 
 
-def set_aside(folder: Path, patterns: Sequence[str]) -> Path | None:
+def set_aside(folder: Path, patterns: Sequence[str], spared: Collection[Path] = ()) -> Path | None:
     """Moves what an earlier run left in ``folder`` into ``folder/earlier-N``; None when there is nothing.
+
+    ``spared``, resolved, stay: what this run reads.
 
     A new run must neither destroy another's checkpoints nor find them when it looks for its own.
     """
     found = sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+    found = [path for path in found if path.resolve() not in spared]
     if not found:
         return None
     number = 1

@@ -101,7 +101,8 @@ def require_fitting(run: Run, state: State, where: str) -> None:
         raise UserError(f"{where} is of another graph: same sensors, other edges or weights; give the run's own graph")
     ours, theirs = data.window_format.to_state(), state["window_format"]
     for name in ours:
-        if name in theirs and ours[name] != theirs[name]:
+        unknown = name == "in_utc" and None in (ours[name], theirs.get(name))
+        if ours[name] != theirs.get(name) and not unknown:
             raise UserError(f"{where} was trained with {name} = {theirs.get(name)}, this run has {ours[name]}")
     ours = to_dict(run.config)
     for section, fields in _MUST_AGREE.items():

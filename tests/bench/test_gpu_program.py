@@ -70,7 +70,7 @@ def test_a_contestant_that_raises_is_left_out(error: Exception, monkeypatch, tmp
 
     plant(monkeypatch, fault)
     code, found = run(tmp_path)
-    assert code == 0
+    assert code == 1
     assert [row["contestant"] for row in found["rows"]] == ["reference", "plain", "plain:bf16"]
     assert found["left_out"]["manual"].startswith(f"{type(error).__name__}: ")
 
@@ -85,7 +85,8 @@ def test_one_that_raises_later_is_left_out_then(monkeypatch, tmp_path: Path) -> 
         return y
 
     plant(monkeypatch, fault)
-    _, found = run(tmp_path)
+    code, found = run(tmp_path)
+    assert code == 1
     assert found["left_out"]["manual"] == "OutOfMemoryError: CUDA out of memory"
     assert [row["contestant"] for row in found["rows"]] == ["reference", "plain", "plain:bf16", "manual:bf16"]
 

@@ -104,12 +104,15 @@ def test_times_whose_day_would_be_guessed_are_refused(
     [
         *(["2024-02-01", "2024-02-02"], ["2024-02-01T00:00", "2024-02-02T00:00"], ["2024/02/01", "2024/02/02"]),
         *(["2024-02-01 00:00:00.000000", "2024-02-02 00:00:00.000000"], ["20240201T00", "20240202T00"]),
+        *(["2024-02-01t00:00:00z", " 2024-02-02T00:00Z "], ["2024-02-01 00:00:00 UTC", "2024-02-02 00:00:00 UTC"]),
+        ["2024-02-01T02:00:00+02:00", "2024-02-02T02:00:00+2:00"],
     ],
 )
 def test_clear_times_are_read(times: list[str], tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("day,a\n" + "".join(f"{time},1\n" for time in times))
     series = read(tmp_path / "x.csv")
     assert series.times_T.astype(str).tolist() == ["2024-02-01T00:00:00", "2024-02-02T00:00:00"]
+    assert series.in_utc == any(mark in times[0].upper() for mark in ("Z", "UTC", "+"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

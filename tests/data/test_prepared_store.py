@@ -1,9 +1,11 @@
 """The prepared store and its command: what goes in comes out, memory-mapped, and damage is noticed."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,6 +169,42 @@ def test_a_kill_at_any_moment_leaves_the_old_store_or_the_new_one_and_blocks_no_
     run = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.endswith("5 files\n")
+
+
+@pytest.mark.parametrize("first", [0, 40], ids=["first-store", "replaced-store"])
+def test_an_interrupt_after_any_call_leaves_the_old_store_or_the_new_one(
+    first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for step in range(100):
+        folder, left = tmp_path / str(step), [step]
+        if first:
+            write_store(folder, random_series(first), None)
+
+        def interrupted(call: Any, left: list[int] = left) -> Any:
+            def instead(*arguments: Any) -> None:
+                call(*arguments)
+                left[0] -= 1
+                if left[0] == -1:
+                    raise KeyboardInterrupt
+
+            return instead
+
+        with monkeypatch.context() as patch:
+            for name in ("fsync", "replace"):
+                patch.setattr(os, name, interrupted(getattr(os, name)))
+            try:
+                write_store(folder, random_series(50), None)
+            except KeyboardInterrupt:
+                pass
+            else:
+                break
+        if first or (folder / "manifest.json").exists():
+            found.append(open_store(folder)[0].num_steps)
+        write_store(folder, random_series(60), None)
+        assert open_store(folder)[0].num_steps == 60
+    assert 50 in found
+    assert set(found) <= {first, 50}
 
 
 def test_nothing_but_a_store_is_replaced(store: tuple[Path, SensorSeries], tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ def test_arrays_with_times_and_ids(city: SmallCity, forecaster: Forecaster) -> N
     by_newest = forecaster.forecast(readings, times=series.times_T[400 + PAST - 1])
     by_ids = forecaster.forecast(readings[:, ::-1], times=str(series.times_T[400 + PAST - 1]), ids=series.ids[::-1])
     with_channel = forecaster.forecast(readings[..., None], times=series.times_T[400 + PAST - 1])
-    for forecast in (by_rows, by_newest, by_ids, with_channel):
+    by_list = forecaster.forecast(readings, times=list(series.times_T[390 : 400 + PAST]))
+    for forecast in (by_rows, by_newest, by_ids, with_channel, by_list):
         np.testing.assert_array_equal(forecast.values_FNO, wanted)
     with pytest.raises(UserError, match="times must be datetime64"):
         forecaster.forecast(readings, times="soon")

@@ -1,5 +1,6 @@
 """``dcrnn-fast convert``: foreign weights become a checkpoint that forecasts what they forecast, and come back."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -256,11 +257,17 @@ def test_checkpoints_of_a_run_are_not_overwritten(files: Files, capsys: pytest.C
     state = load_checkpoint(files.folder / "model.pt") | {"training": {"step": 1, "epoch": 1}}
     latest = save_checkpoint(files.folder, "latest.pt", state)
     before = latest.read_bytes()
+    (files.folder / "alone").mkdir()
+    unlisted = shutil.copy(latest, files.folder / "alone" / "model.pt")
     foreign = [str(files.folder / "epo9.tar"), "--graph", str(files.folder / "adjacency.npy"), *SCALER]
     for argv in (foreign, [str(files.folder / "model.pt"), "--export"]):
         assert convert.main([*argv, "-o", str(latest)]) == 2
         assert "which would be lost: name another file" in capsys.readouterr().err
         assert latest.read_bytes() == before
+    assert convert.main([*foreign, "-o", str(unlisted)]) == 2
+    assert unlisted.read_bytes() == before
+    unlisted.write_bytes(before[:100])
+    assert convert.main([*foreign, "-o", str(unlisted)]) == 0, "a damaged one is replaced"
 
 
 def test_another_graph_is_refused(files: Files, capsys: pytest.CaptureFixture[str]) -> None:

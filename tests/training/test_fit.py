@@ -189,6 +189,18 @@ def test_a_new_run_sets_aside_all_that_the_one_before_wrote(tmp_path, capsys):
     assert "would have continued" not in said, "there was no checkpoint to continue"
 
 
+def test_what_a_run_reads_is_not_set_aside(tmp_path):
+    """A file of the user's own with one of our names, in the folder of the results."""
+    assert train.main(["--config", "debug", "--threads", "1", *TINY, "--results", str(tmp_path), "--epochs", "1"]) == 0
+    rows = "\n".join(f"2024-01-01T{k // 60:02d}:{k % 60:02d},{k % 7 + 1},{k % 5 + 2}" for k in range(300))
+    (tmp_path / "sensors.csv").write_text(f"time,a,b\n{rows}\n")
+    (tmp_path / "g.csv").write_text("from,to,cost\na,b,1\nb,a,2\n")
+    flags = ("--data", str(tmp_path / "sensors.csv"), "--graph", str(tmp_path / "g.csv"), "--results", str(tmp_path))
+    fit(debug_config(*flags, "--epochs", "1"))
+    assert (tmp_path / "sensors.csv").read_text().startswith("time,a,b")
+    assert (tmp_path / "earlier-1" / "report.txt").is_file()
+
+
 def test_files_of_the_user_stay_where_no_run_has_been(tmp_path):
     (tmp_path / "sensors.csv").write_text("id,latitude,longitude")
     fit(debug_config(*TINY, "--results", str(tmp_path), "--epochs", "1"))
@@ -224,7 +236,7 @@ def test_a_window_without_a_finite_gradient_is_refused_before_the_first_step(
 def test_a_run_says_how_many_readings_are_missing_and_by_which_rule(tmp_path, capsys, missing, said):
     rows = [f"2024-01-01 {t // 60:02}:{t % 60:02},{t * 7 % 10},{t * 3 % 10}" for t in range(0, 600, 3)]
     (tmp_path / "x.csv").write_text("\n".join(["time,a,b", *rows]))
-    (tmp_path / "g.csv").write_text("from,to,weight\na,b,1\nb,a,1\n")
+    (tmp_path / "g.csv").write_text("from,to,weight\na,b,1\nb,a,2\n")
     config = debug_config(
         "--data", str(tmp_path / "x.csv"), "--graph", str(tmp_path / "g.csv"), "--missing", missing, "--epochs", "1",
         "--results", str(tmp_path / "r"),

@@ -85,14 +85,15 @@ def test_where_no_window_fits_fewer_states_may() -> None:
 
 
 def test_a_validation_that_runs_out_is_answered_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = debug_config("--city-nodes", "10")
+    config = debug_config("--city-nodes", "10", "--batch-size", "6")
     run = make_run(config, open_data(config.data, config.graph), Ranks())
 
     def no_memory(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(Run, "predict", no_memory)
-    with pytest.raises(UserError, match="out of memory"):
+    wanted = r"validation forecasts 6 windows at a time; .* --batch-size 3 --accumulate 2$"
+    with pytest.raises(UserError, match=wanted):
         validate(run, StopRequest())
 
 

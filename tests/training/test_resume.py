@@ -217,6 +217,17 @@ def test_a_checkpoint_that_does_not_know_its_data_is_resumed_with_a_note(tmp_pat
     save_checkpoint(tmp_path / "checkpoints", "latest.pt", state)
     assert fit(debug_config(*flags, "2", "--resume", "auto")).epochs == 2
     assert "does not say on which data it was trained" in capsys.readouterr().out
+    state = load_checkpoint(tmp_path / "checkpoints" / "latest.pt")
+    known = state["window_format"]["in_utc"]
+    assert known is False
+    for other, epochs in ((None, 3), (True, None)):
+        state["window_format"]["in_utc"] = other
+        save_checkpoint(tmp_path / "checkpoints", "latest.pt", state)
+        if epochs is not None:
+            assert fit(debug_config(*flags, str(epochs), "--resume", "auto")).epochs == epochs
+            continue
+        with pytest.raises(UserError, match="was trained with in_utc = True, this run has False"):
+            fit(debug_config(*flags, "4", "--resume", "auto"))
 
 
 def test_sensors_in_another_order_resume_to_the_same_bits(tmp_path):
