@@ -15,7 +15,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from triton.runtime.errors import OutOfResources
 
-from dcrnn_fast.kernels import diffusion_conv, gpu, selfcheck
+from dcrnn_fast.kernels import diffusion_conv, gpu, selfcheck, selfcheck_kept, selfcheck_ways
 from dcrnn_fast.kernels.diffusion_conv import function
 from dcrnn_fast.kernels.diffusion_conv.manual import diffusion_conv_manual
 from dcrnn_fast.kernels.diffusion_conv.specification import diffusion_conv_specification
@@ -24,15 +24,15 @@ from dcrnn_fast.kernels.triton_plan import plan_name
 from dcrnn_fast.kernels.triton_runtime import override
 
 CPU = torch.device("cpu")
-NODES = selfcheck._N
+NODES = selfcheck_ways._N
 # Calls of one check of an operator: one in each way.
-CHECK = len(selfcheck.WAYS["triton"])
-PLANS = len({selfcheck._plan(way, CPU, torch.float32) for way in selfcheck.WAYS["triton"]})
+CHECK = len(selfcheck_ways.WAYS["triton"])
+PLANS = len({selfcheck_ways.plan_taken(way, CPU, torch.float32) for way in selfcheck_ways.WAYS["triton"]})
 
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv(selfcheck.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(selfcheck_kept.CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(selfcheck, "CHECKED_DEVICES", ("cpu",))
     selfcheck._verdict.cache_clear()
     yield tmp_path / "cache"
@@ -59,8 +59,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]]
 
 
 def problem_of(dtype: torch.dtype) -> tuple[torch.Tensor, object, torch.Tensor, torch.Tensor]:
-    terms = selfcheck._terms(selfcheck._made_operators().float())
-    x, weight, bias = (tensor.to(dtype) for tensor in selfcheck._made(selfcheck._CASES["diffusion_conv"].shapes(NODES)))
+    terms = selfcheck_ways.made_terms(selfcheck_ways.made_operators().float())
+    x, weight, bias = (
+        tensor.to(dtype)
+        for tensor in selfcheck_ways.made_arguments(selfcheck_ways.CASES["diffusion_conv"].shapes(NODES))
+    )
     return x, terms, weight, bias
 
 
@@ -103,12 +106,12 @@ def test_a_wrong_kernel_is_disabled_with_one_warning(install, run, dtype, caplog
     assert len(calls) == PLANS, "the verdict was kept on disk"
 
 
-@pytest.mark.parametrize("way", selfcheck.WAYS["triton"], ids=str)
-def test_a_kernel_that_is_wrong_in_one_way_alone_is_found(install, way: selfcheck.Way) -> None:
+@pytest.mark.parametrize("way", selfcheck_ways.WAYS["triton"], ids=str)
+def test_a_kernel_that_is_wrong_in_one_way_alone_is_found(install, way: selfcheck_ways.Way) -> None:
     """By its plan, the graph's size, and whether x wants a gradient."""
 
     def run(x, terms, weight, bias):
-        here = selfcheck.Way(override(), x.requires_grad, terms.num_nodes)
+        here = selfcheck_ways.Way(override(), x.requires_grad, terms.num_nodes)
         return (wrong_in_one_row if here == way else diffusion_conv_manual)(x, terms, weight, bias)
 
     install(run)
@@ -125,7 +128,7 @@ def test_a_plan_that_is_wrong_is_refused_and_the_others_run(install, monkeypatch
     torch.testing.assert_close(diffusion_conv(x, terms, weight, bias, backend="triton"), right, rtol=1e-4, atol=1e-4)
     assert "it is not used by plan dense (" in caplog.text
     # By rule, this larger graph is diffused by a dense matrix.
-    larger = selfcheck._terms(selfcheck._made_operators(selfcheck._CHUNKED_N).float())
+    larger = selfcheck_ways.made_terms(selfcheck_ways.made_operators(selfcheck_ways._CHUNKED_N).float())
     x2 = x.repeat(1, 2, 1)
     before = len(calls)
     with pytest.raises(NotImplementedError, match=r"is off by .* \(dense,hoist, "):
@@ -159,7 +162,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_does_not_stop_anything(
 ) -> None:
     caplog.set_level(logging.WARNING, "dcrnn_fast.kernels")
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(selfcheck.CACHE_VARIABLE, str(tmp_path / "file" / "inside"))
+    monkeypatch.setenv(selfcheck_kept.CACHE_VARIABLE, str(tmp_path / "file" / "inside"))
     calls = install(diffusion_conv_manual)
     diffusion_conv(*problem_of(torch.float32))
     assert len(calls) == CHECK + 1
@@ -179,7 +182,7 @@ def test_the_verdict_holds_for_what_it_was_made_with(install, monkeypatch, tmp_p
     assert not checked_anew()
     assert checked_anew(torch.bfloat16)
     for name, value in (("__version__", "9"), ("_sources", lambda: "other")):
-        monkeypatch.setattr(selfcheck, name, value)
+        monkeypatch.setattr(selfcheck_kept, name, value)
         assert checked_anew()
     assembler = tmp_path / "ptxas"
     for variable, text in (("DCRNN_FAST_TRITON", "gather"), ("TRITON_PTXAS_PATH", str(assembler))):
@@ -199,11 +202,11 @@ def test_on_a_gpu_it_holds_for_the_device_its_driver_and_torch(monkeypatch, tmp_
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
 
     def key() -> str:
-        return selfcheck._key("diffusion_conv", "triton", torch.device("cuda", 0), torch.bfloat16)
+        return selfcheck_kept.key_of("diffusion_conv", "triton", torch.device("cuda", 0), torch.bfloat16)
 
     keys = [key()]
     file = tmp_path / "version"
-    monkeypatch.setattr(selfcheck, "driver_version", lambda: gpu.driver_version(file))
+    monkeypatch.setattr(selfcheck_kept, "driver_version", lambda: gpu.driver_version(file))
     for version in ("580.65.06", "580.82.07"):
         file.write_text(f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}\nGCC version:  gcc\n")
         keys.append(key())
@@ -303,7 +306,7 @@ def test_without_a_gpu_it_says_so_in_a_line() -> None:
 
 
 @pytest.mark.parametrize("backend", ["manual", "cpu"])
-@pytest.mark.parametrize("operator", list(selfcheck._CASES))
+@pytest.mark.parametrize("operator", list(selfcheck_ways.CASES))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_right_backends_pass(operator: str, backend: str, dtype: torch.dtype) -> None:
     assert selfcheck._check(operator, backend, CPU, dtype).problem == ""
@@ -350,10 +353,10 @@ def test_after_a_fault_of_the_device_nothing_more_is_run_and_the_verdict_is_kept
 
 def test_a_plan_is_called_what_it_is(monkeypatch) -> None:
     """Strict float32 is never fused, whatever a way asks for."""
-    names = [selfcheck._plan(way, CPU, torch.float32) for way in selfcheck.WAYS["triton"]]
+    names = [selfcheck_ways.plan_taken(way, CPU, torch.float32) for way in selfcheck_ways.WAYS["triton"]]
     assert names == ["tile"] * 2 + ["tile,chunks"] * 2 + ["dense", "gather", "chain", "gemm,gather", "gemm,chain"]
     monkeypatch.setenv("DCRNN_FAST_TRITON", "strict")
-    strict = {selfcheck._plan(way, CPU, torch.float32) for way in selfcheck.WAYS["triton"]}
+    strict = {selfcheck_ways.plan_taken(way, CPU, torch.float32) for way in selfcheck_ways.WAYS["triton"]}
     assert strict == {"gemm,gather", "gemm,chain"}
 
 

@@ -16,7 +16,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 from bench.shapes import CORNERS
-from dcrnn_fast.kernels import selfcheck, triton_runtime
+from dcrnn_fast.kernels import selfcheck_ways, triton_runtime
 from dcrnn_fast.kernels.triton_config import assumed_architecture
 from dcrnn_fast.kernels.triton_runtime import overruled
 from tests.kernels import test_dcgru_sequence_cpu as sequence
@@ -85,9 +85,9 @@ def run(job: Job) -> None:
     torch.backends.cuda.matmul.fp32_precision = "tf32" if job.dtype == "tf32" else "ieee"
     with overruled(job.words):
         if job.case == "selfcheck":
-            for operator in selfcheck._CASES:
-                for way in selfcheck.WAYS["triton"]:
-                    selfcheck._results(operator, "triton", way, torch.device("cpu"), dtype)
+            for operator in selfcheck_ways.CASES:
+                for way in selfcheck_ways.WAYS["triton"]:
+                    selfcheck_ways.results(operator, "triton", way, torch.device("cpu"), dtype)
             return
         case = CASES[job.case]
         seq2seq.forward_and_gradients(case, dtype, "triton", True, save=job.save)
