@@ -10,7 +10,7 @@ import triton.language as tl
 from triton.runtime import interpreter
 
 from dcrnn_fast.kernels.diffusion_conv.triton_kernels import narrow
-from dcrnn_fast.kernels.triton_runtime import launch
+from dcrnn_fast.kernels.triton_runtime import Launch, launch, observed
 from tests.kernels.cases import Case
 from tests.kernels.interpreted.red_zones import red_zones
 from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients
@@ -62,13 +62,24 @@ def narrowing_kernel(X, Y, SIZE: tl.constexpr):
     tl.store(Y + at, narrow(tl.load(X + at), Y.dtype.element_ty, True))
 
 
-@pytest.mark.parametrize("words", ["tile", "gemm"])
+@pytest.mark.parametrize(
+    ("words", "chunk"), [("tile", 128), ("tile,inline", 16), ("dense", 128), ("gather", 128), ("gemm", 128)]
+)
 def test_no_kernel_computes_on_bfloat16(
-    words: str, monkeypatch: pytest.MonkeyPatch, no_bfloat16_arithmetic: None
+    words: str, chunk: int, monkeypatch: pytest.MonkeyPatch, no_bfloat16_arithmetic: None
 ) -> None:
     monkeypatch.setenv("DCRNN_FAST_TRITON", words)
-    case = Case(B=2, P=1, F=2, N=4, C=1, O=1, H=3, L=1, M=2)
-    prediction, gradients = forward_and_gradients(case, torch.float32, "triton", True, autocast=True)
+    monkeypatch.setattr("dcrnn_fast.kernels.triton_plan.LARGEST_CHUNK", chunk)
+    more: set[bool] = set()
+
+    def see(one: Launch) -> bool:
+        more.add(bool(one.constants.get("MORE")))
+        return True
+
+    case = Case(B=2, P=1, F=2, N=4 if chunk == 128 else 36, C=1, O=1, H=3, L=1, M=2)
+    with observed(see):
+        prediction, gradients = forward_and_gradients(case, torch.float32, "triton", True, autocast=True)
+    assert (True in more) == (chunk < 128), "a union of more than one chunk"
     assert prediction.dtype == torch.bfloat16
     assert all(gradient.isfinite().all() for gradient in gradients)
 
