@@ -88,7 +88,7 @@ def test_float32_and_bfloat16_within_the_error_budget() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", ["tile", "dense", "gemm"])
+@pytest.mark.parametrize("words", ["tile", "dense", "gather", "gemm"])
 def test_every_product_within_the_error_budget(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DCRNN_FAST_TRITON", words)
     assert_precisions_within_the_budget(RAGGED)
@@ -109,7 +109,9 @@ def assert_precisions_within_the_budget(case: Case) -> None:
 
 
 @pytest.mark.slow
-def test_float16_within_the_error_budget() -> None:
+@pytest.mark.parametrize("words", ["tile", "dense", "gather", "gemm"])
+def test_float16_within_the_error_budget(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DCRNN_FAST_TRITON", words)
     truth, true_gradients = forward_and_gradients(RAGGED, torch.float64, "specification", True)
     plain, plain_gradients = forward_and_gradients(RAGGED, torch.float16, "manual", True)
     got, gradients = forward_and_gradients(RAGGED, torch.float16, "triton", True)
