@@ -5,7 +5,7 @@ use them without a prefix (``--batch-size``); a YAML file nests them by section.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from dcrnn_fast.errors import UserError
 
@@ -14,6 +14,14 @@ Recursion = Literal["released", "chebyshev", "powers"]
 Orientation = Literal["released", "paper"]
 EdgeOrder = Literal["correct", "pytorch_port"]
 Backend = Literal["auto", "specification", "manual", "cpu", "triton", "cuda"]
+GraphFormat = Literal["auto", "matrix", "distance_matrix", "edges", "distances", "positions", "pickle", "grid"]
+DataFormat = Literal[
+    "auto", "hdf5", "npz", "npy", "csv", "parquet", "netcdf", "channels", "continued", "scenarios", "store"
+]
+Missing = Literal["auto", "zero", "nan", "none"]
+MissingInput = Literal["auto", "zero", "last", "mean"]
+ScalerKind = Literal["auto", "published", "observed", "sensor"]
+LossUnit = Literal["auto", "original", "deviation"]
 
 
 def _require(condition: bool, field_name: str, wanted: str, got: object) -> None:
@@ -31,7 +39,7 @@ class GraphConfig:
 
     graph: str | None = None
     """file with the graph; left out: the graph that the data set brings along"""
-    graph_format: Literal["auto", "matrix", "edges", "distances", "positions", "pickle", "grid"] = "auto"
+    graph_format: GraphFormat = "auto"
     """what the graph file holds; auto: by its ending and its columns"""
     match: Literal["id", "position"] = "id"
     """how the series' columns find their graph nodes: by id, or the i-th column is the i-th node"""
@@ -39,6 +47,8 @@ class GraphConfig:
     """width of the Gaussian kernel, in the distances' unit; left out: the standard deviation of the finite distances"""
     threshold: float = 0.1
     """kernel weights below this become 0"""
+    allow_lost_links: bool = False
+    """train also where the threshold takes more than a small part of a file's links"""
     nearest: int | None = None
     """positions: link each sensor to its k nearest (haversine)"""
     radius_km: float | None = None
@@ -62,6 +72,7 @@ class GraphConfig:
     """pytorch_port: the public PyTorch port's misplaced edge weights, for weights that were trained with it"""
 
     def __post_init__(self) -> None:
+        _require_choice("graph_format", self.graph_format, get_args(GraphFormat))
         _require_choice("supports", self.supports, ("dual_random_walk", "random_walk", "laplacian"))
         _require_choice("recursion", self.recursion, ("released", "chebyshev", "powers"))
         _require_choice("orientation", self.orientation, ("released", "paper"))
@@ -82,7 +93,9 @@ class DataConfig:
 
     data: str = "city"
     """a data set by name (city, metr-la, pems-bay, ...), or a file or folder"""
-    data_format: Literal["auto", "hdf5", "npz", "npy", "csv", "parquet", "netcdf", "scenarios", "store"] = "auto"
+    data_format: DataFormat = "auto"
+    """auto: by the ending; of a folder: channels (files over the same times), continued (files that follow each other
+    in time), scenarios (files that have nothing to do with each other), store (made by prepare)"""
     data_folder: str = "data"
     """where the files of named data sets lie, each in a folder of its name"""
     hdf5_key: str | None = None
@@ -95,11 +108,19 @@ class DataConfig:
     """time of the first row (ISO), for data without a time column"""
     freq: str | None = None
     """time between rows (5min, 1h, 1D, 1MS), for data without a time column"""
-    missing: Literal["auto", "zero", "nan", "none"] = "auto"
+    missing: Missing = "auto"
     """which readings are missing: zeros and NaN, only NaN, or none (then a NaN is an error); auto: as a named data
-    set marks them, else zero"""
-    missing_input: Literal["zero", "last", "mean"] = "zero"
-    """what the network reads at a missing reading: raw 0 (as published), the last observed value, the mean"""
+    set marks them, else nan where the file marks gaps itself (NaN, fill values, empty cells) or holds no zero, else
+    zero"""
+    missing_value: tuple[float, ...] = ()
+    """more values that mean a missing reading, such as -9999"""
+    missing_input: MissingInput = "auto"
+    """what the network reads at a missing reading: raw 0 (as published), the last observed value, the mean; auto:
+    zero for the published data sets, else last"""
+    leave_out: tuple[str, ...] = ()
+    """sensors to leave out: ids, or one file with an id a line"""
+    fill_rows: bool = False
+    """rows that are absent from the time axis become rows of missing readings"""
     time_of_day: bool = True
     day_of_week: bool = False
     """seven channels, one for each day"""
@@ -111,8 +132,10 @@ class DataConfig:
     """published: windows are cut, then split; strict: no window crosses a border"""
     train_fraction: float = 0.7
     test_fraction: float = 0.2
-    scaler: Literal["published", "observed"] = "published"
-    """published: every training reading, zeros included, once a window; observed: only observed readings"""
+    scaler: ScalerKind = "auto"
+    """published: every training reading, missing ones as 0, once a window; observed: only observed readings; sensor:
+    observed readings, a mean and deviation for each sensor; auto: published for the published data sets, else
+    observed"""
     cross_gaps: bool = False
     """let windows span gaps in the time axis"""
     max_train_windows: int | None = None
@@ -124,10 +147,11 @@ class DataConfig:
     city_seed: int = 0
 
     def __post_init__(self) -> None:
-        _require_choice("missing", self.missing, ("auto", "zero", "nan", "none"))
-        _require_choice("missing_input", self.missing_input, ("zero", "last", "mean"))
+        _require_choice("data_format", self.data_format, get_args(DataFormat))
+        _require_choice("missing", self.missing, get_args(Missing))
+        _require_choice("missing_input", self.missing_input, get_args(MissingInput))
         _require_choice("split", self.split, ("published", "strict"))
-        _require_choice("scaler", self.scaler, ("published", "observed"))
+        _require_choice("scaler", self.scaler, get_args(ScalerKind))
         _require(self.past_steps >= 1, "past_steps", "at least 1", self.past_steps)
         _require(self.future_steps >= 1, "future_steps", "at least 1", self.future_steps)
         _require(0 < self.train_fraction < 1, "train_fraction", "in (0, 1)", self.train_fraction)
@@ -159,6 +183,8 @@ class ModelConfig:
     """what the cpu, triton and cuda backends keep for the backward pass: all; h: the states, a quarter of the memory
     (on a CPU for a third more time); segments:K: the states after every K-th step. The results are the same, on a GPU
     but for the rounding of the weights' gradients"""
+    at_least: float | None = None
+    """forecasts below this are raised to it, in original units (0 for counts, speeds, power); the loss is as without"""
 
     def __post_init__(self) -> None:
         _require(self.hidden_units >= 1, "hidden_units", "at least 1", self.hidden_units)
@@ -188,9 +214,13 @@ class TrainingConfig:
     """CPU threads of one process; left out: cores / processes on this host"""
     seed: int = 0
     loss: Literal["mae", "mse", "rmse", "huber"] = "mae"
-    """masked, in original units"""
+    """masked"""
+    loss_unit: LossUnit = "auto"
+    """what an error of 1 is in the loss: original, one unit of the readings (as published); deviation, a twentieth of
+    the target's own standard deviation (METR-LA's speeds have 19.5), so that Adam's eps and the clip norm mean the same
+    in any unit and all targets count alike; auto: original for the published data sets, else deviation"""
     huber_delta: float = 1.0
-    """in original units"""
+    """in the loss's unit"""
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 0.01
     adam_eps: float = 1e-3
@@ -239,6 +269,7 @@ class TrainingConfig:
             not (self.cuda_graphs and self.precision == "fp16"), "cuda_graphs", "off with fp16: its scale moves", True
         )
         _require_choice("loss", self.loss, ("mae", "mse", "rmse", "huber"))
+        _require_choice("loss_unit", self.loss_unit, get_args(LossUnit))
         _require_choice("optimizer", self.optimizer, ("adam", "adamw"))
         _require_choice("schedule", self.schedule, ("published", "constant", "cosine", "plateau"))
         _require_choice("teacher_forcing", self.teacher_forcing, ("scheduled", "off", "on"))

@@ -3,13 +3,14 @@
 Shape legend: W windows, B batch, P past steps, F future steps, N sensors, C input channels, O target channels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.inputs import readable, with_time_channels
+from dcrnn_fast.data.known import is_published
 from dcrnn_fast.data.scaler import Scaler, fit_scaler
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors, silent_sensors
 from dcrnn_fast.data.sources import match_series, read_source
@@ -60,6 +61,8 @@ class ForecastData:
         series: with the value channels of ``window_format``, in its order.
         graph: its nodes stand in the series' order.
         train, validation, test: the windows of each part.
+        config: what it was made with, nothing left ``auto`` that the data decides.
+        published: whether it is a data set that the published recipe was published for (``known.is_published``).
         notes: what a user should be told, one line each (gaps, limits).
     """
 
@@ -70,6 +73,8 @@ class ForecastData:
     train: WindowSet
     validation: WindowSet
     test: WindowSet
+    config: DataConfig
+    published: bool = False
     notes: tuple[str, ...] = ()
 
     def windows(self, part: str) -> WindowSet:
@@ -168,10 +173,26 @@ def open_data(data: DataConfig, graph: GraphConfig, *, scaler: Scaler | None = N
     return assemble_data(series, matched, data, scaler=scaler)
 
 
+def resolved(config: DataConfig, series: SensorSeries, *, published: bool) -> DataConfig:
+    """``config`` with ``auto`` replaced by what it means for this series.
+
+    The published model read a missing reading as raw 0, and counted it so in mean and deviation: right for speeds near
+    60 mph, wrong by forty deviations for temperatures in kelvin. So that is the default for the published data alone.
+    """
+    return replace(
+        config,
+        missing=series.missing,  # type: ignore[arg-type]
+        missing_input=("zero" if published else "last") if config.missing_input == "auto" else config.missing_input,
+        scaler=("published" if published else "observed") if config.scaler == "auto" else config.scaler,
+    )
+
+
 def assemble_data(
     series: SensorSeries, graph: SensorGraph, config: DataConfig, *, scaler: Scaler | None = None
 ) -> ForecastData:
     """``open_data`` for a series and a graph that are in memory, the graph's nodes in the series' order."""
+    published = is_published(config, series)
+    config = resolved(config, series, published=published)
     window_format = window_format_of(series, config)
     notes = series.notes
     if scaler is None:
@@ -191,5 +212,7 @@ def assemble_data(
         train=split.train,
         validation=split.validation,
         test=split.test,
+        config=config,
+        published=published,
         notes=notes,
     )

@@ -12,6 +12,7 @@ import pooch
 import requests
 
 from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.messages import one_line
 
@@ -43,6 +44,7 @@ class KnownData:
         start, freq: for files without times.
         missing: which of its readings are missing.
         match: how graph and series belong together.
+        shape: (time, sensors) of the whole series, by which a file of it is known whatever it is called.
     """
 
     series: KnownFile
@@ -54,6 +56,7 @@ class KnownData:
     match: Literal["id", "position"] = "id"
     channels: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
+    shape: tuple[int, int] | None = None
 
     @property
     def files(self) -> tuple[KnownFile, ...]:
@@ -97,6 +100,7 @@ KNOWN: dict[str, KnownData] = {
         ),
         channels=("speed",),
         units=("mph",),
+        shape=(34272, 207),
     ),
     "pems-bay": KnownData(
         series=KnownFile(name="pems-bay.h5", place=_DCRNN_README),
@@ -107,6 +111,7 @@ KNOWN: dict[str, KnownData] = {
         ),
         channels=("speed",),
         units=("mph",),
+        shape=(52116, 325),
     ),
     "los-loop": KnownData(
         series=_at_github(
@@ -141,12 +146,21 @@ KNOWN: dict[str, KnownData] = {
 }
 
 
-def missing_rule(data: DataConfig) -> Missing:
-    """zero, nan or none: what ``data.missing`` means for its source."""
-    if data.missing != "auto":
+def missing_rule(data: DataConfig) -> Missing | Literal["auto"]:
+    """zero, nan or none: what ``data.missing`` means for its source; auto: the readings themselves must tell."""
+    if data.missing != "auto" or data.data not in KNOWN:
         return data.missing
-    known = KNOWN.get(data.data)
-    return "zero" if known is None else known.missing
+    return KNOWN[data.data].missing
+
+
+def is_published(data: DataConfig, series: SensorSeries) -> bool:
+    """Whether this is one of the data sets that the published recipe was published for: by name, or METR-LA or PEMS-BAY
+    by the size of its series (no other has it).
+    """
+    if data.data in KNOWN:
+        return True
+    shape = (series.num_steps, series.num_sensors)
+    return any(known.shape == shape and known.missing == series.missing for known in KNOWN.values())
 
 
 def known_data(name: str) -> KnownData:

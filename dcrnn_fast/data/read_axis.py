@@ -27,6 +27,7 @@ def make_from_file(
     positions_N2: np.ndarray | None = None,
     in_utc: bool | None = None,
     name_row: NameRow = row_of_array,
+    marks_gaps: bool = False,
 ) -> SensorSeries:
     """A series from what a file held.
 
@@ -34,6 +35,7 @@ def make_from_file(
         times_T: None where the file has none; they are then counted from ``data.start`` in steps of ``data.freq``.
         in_utc: the file's times had a zone or an offset, and are UTC now: said in the notes; None: not known.
         name_row: what messages call a row.
+        marks_gaps: the file declares a fill value.
 
     Raises:
         UserError: no times and no start and freq; times and a start; what ``make_series`` refuses.
@@ -58,6 +60,8 @@ def make_from_file(
         positions_N2=positions_N2,
         in_utc=in_utc,
         name_row=name_row,
+        missing_value=data.missing_value,
+        marks_gaps=marks_gaps,
     )
     if in_utc:
         note = f"{path.name}: times with a zone were read as UTC; time of day and day of week are UTC's"

@@ -123,17 +123,22 @@ def make_series(
     positions_N2: np.ndarray | None = None,
     in_utc: bool | None = None,
     name_row: NameRow = row_of_array,
+    missing_value: tuple[float, ...] = (),
+    marks_gaps: bool = False,
 ) -> SensorSeries:
     """A series from raw readings, whose missing ones become a mask at once.
 
     Args:
         readings: (T, N) or (T, N, C) numbers.
         times_T: ``datetime64``, any unit.
-        missing: "zero" (zeros and NaN are missing), "nan" (NaN is missing), "none" (a NaN is an error).
+        missing: "zero" (zeros and NaN are missing), "nan" (NaN is missing), "none" (a NaN is an error), "auto" (see
+            ``rule_for``).
         where: the file, for messages.
         interval: when it is known better than from the times.
         in_utc: see ``SensorSeries``.
         name_row: what messages call a row.
+        missing_value: more values that mean a missing reading, compared in float32.
+        marks_gaps: the file declares a fill value, whether or not a reading has it.
 
     Raises:
         UserError: shapes, ids or channels do not fit, readings are not numbers or too large for float32, a NaN under
@@ -152,6 +157,10 @@ def make_series(
     _require_names(channels, num_channels, "channel", where)
     units = ("",) * num_channels if units is None else units
 
+    if missing_value:
+        readings = _without_values(readings, missing_value)
+    if missing == "auto":
+        missing = rule_for(readings, marks_gaps=marks_gaps or bool(missing_value))
     observed_TNC = _observed(readings, missing)
     if missing == "none" and not observed_TNC.all():
         t, n, _ = np.argwhere(~observed_TNC)[0]
@@ -253,6 +262,25 @@ def join_parts(series: list[SensorSeries], names: list[str], where: str) -> Sens
         notes=(),
     )
     return replace(joined, notes=gap_notes(joined, where))
+
+
+def rule_for(readings: np.ndarray, *, marks_gaps: bool) -> str:
+    """The rule for readings of which nobody said which are missing: "nan" or "zero".
+
+    A file that marks gaps itself means its zeros; so do all readings where none is zero, for whatever comes later.
+    Only zeros without any mark are taken for gaps, as in METR-LA.
+    """
+    if marks_gaps or (readings.dtype.kind == "f" and bool(np.isnan(readings).any())):
+        return "nan"
+    return "zero" if bool((readings == 0).any()) else "nan"
+
+
+def _without_values(readings: np.ndarray, missing_value: tuple[float, ...]) -> np.ndarray:
+    """A copy with NaN where a reading is one of these values."""
+    floats = readings.astype(np.float64)
+    with np.errstate(over="ignore"):
+        floats[np.isin(readings.astype(np.float32), np.asarray(missing_value, dtype=np.float32))] = np.nan
+    return floats
 
 
 def _observed(readings: np.ndarray, missing: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from dcrnn_fast.config.sections import Backend, DataConfig
+from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 
@@ -14,7 +14,7 @@ class SourceFlags:
 
     data: str | None = None
     """a file or folder, or a data set by name; left out: what the model was trained on"""
-    data_format: Literal["auto", "hdf5", "npz", "npy", "csv", "parquet", "netcdf", "scenarios", "store"] = "auto"
+    data_format: DataFormat = "auto"
     hdf5_key: str | None = None
     """left out: the training data's, or the file's only key"""
     variables: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ Shape legend: B batch, F future steps, N nodes, O output channels.
 import hashlib
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
     Raises:
         UserError: there is no window to train or validate on, or the precision needs another device.
     """
+    config = replace(config, data=data.config)
     training = config.training
     for part in (data.train, data.validation):
         if len(part) == 0:
