@@ -20,7 +20,6 @@ from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.plain import from_dict, to_dict
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
 from dcrnn_fast.data.dataset import open_data
-from dcrnn_fast.data.known import missing_rule
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.data.window_format import WindowFormat
@@ -54,7 +53,9 @@ class ConvertFlags:
     """units of the value channels"""
     backend: Backend = "auto"
     graph: GraphConfig = field(default_factory=GraphConfig)
-    data: DataConfig = field(default_factory=lambda: DataConfig(data=""))
+    data: DataConfig = field(
+        default_factory=lambda: DataConfig(data="", missing_input="zero", scaler="published")  # as their code has it
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -131,9 +132,14 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
         raise UserError(f"--output {output} is a trained checkpoint, which would be lost: name another file")
     weights, num_values = _with_our_channels(weights, flags.data)
     if flags.data.data:
-        graph, window_format, scaler, source = _from_data(weights, num_values, flags)
+        graph, window_format, scaler, source, data = _from_data(weights, num_values, flags)
     else:
         graph, window_format = read_graph(flags.graph), _window_format(weights, num_values, flags)
+        data = replace(
+            flags.data,
+            missing=window_format.missing,  # type: ignore[arg-type]
+            missing_input=window_format.missing_input,  # type: ignore[arg-type]
+        )
         given, source = _given_scaler(num_values, flags), "given"
         if given is None:
             raise UserError("the weights do not carry their scaler: give --mean and --std, or --data to compute them")
@@ -143,7 +149,7 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
         raise UserError(f"the weights were trained on {nodes} nodes, the graph has {graph.num_nodes}")
     config = Config(
         graph=flags.graph,
-        data=replace(flags.data, freq=window_format.freq),
+        data=replace(data, freq=window_format.freq),
         model=ModelConfig(hidden_units=weights.hidden_units, num_layers=weights.num_layers, backend=flags.backend),
     )
     model = weights.build(graph, flags.graph, future_steps=window_format.future_steps, backend=flags.backend)
@@ -184,7 +190,7 @@ def _with_our_channels(weights: ImportedWeights, data: DataConfig) -> tuple[Impo
 
 def _from_data(
     weights: ImportedWeights, num_values: int, flags: ConvertFlags
-) -> tuple[SensorGraph, WindowFormat, Scaler, str]:
+) -> tuple[SensorGraph, WindowFormat, Scaler, str, DataConfig]:
     given = _given_scaler(num_values, flags)
     data = open_data(flags.data, flags.graph, scaler=given)
     form = data.window_format
@@ -198,7 +204,7 @@ def _from_data(
         raise UserError(f"--channels {' '.join(flags.channels)}: {flags.data.data} has {' '.join(form.channels)}")
     units = _units(num_values, flags) if flags.units else form.units
     source = "given" if given else f"computed on the training part of {flags.data.data}"
-    return data.graph, replace(form, units=units), data.scaler, source
+    return data.graph, replace(form, units=units), data.scaler, source, data.config
 
 
 def _window_format(weights: ImportedWeights, num_values: int, flags: ConvertFlags) -> WindowFormat:
@@ -220,8 +226,8 @@ def _window_format(weights: ImportedWeights, num_values: int, flags: ConvertFlag
         units=_units(num_values, flags),
         time_of_day=data.time_of_day,
         day_of_week=data.day_of_week,
-        missing=missing_rule(data),
-        missing_input=data.missing_input,
+        missing="zero" if data.missing == "auto" else data.missing,
+        missing_input="zero" if data.missing_input == "auto" else data.missing_input,
         freq=format_freq(parse_freq(data.freq or _DEFAULT_FREQ)),
     )
 

@@ -61,7 +61,7 @@ def _run(argv: list[str]) -> int:
         config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
     series, _ = read_source(config, forecaster.config.graph)
     try:
-        forecast = forecaster.forecast(series)
+        forecast = forecaster.forecast(series, leave_out=config.leave_out)
     except NotImplementedError as error:  # the backend that was asked for cannot run here
         raise UserError(str(error)) from error
     for note in (*forecaster.notes, *forecast.notes):

@@ -17,6 +17,7 @@ from dcrnn_fast.config.plain import from_dict
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
 from dcrnn_fast.data.inputs import assemble_inputs
+from dcrnn_fast.data.left_out import silenced
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.sources import read_source
@@ -68,6 +69,7 @@ class Forecaster:
         *,
         times: ArrayLike | None = None,
         ids: Sequence[str] | None = None,
+        leave_out: Sequence[str] | None = None,
     ) -> Forecast:
         """Forecast the F steps after the newest reading.
 
@@ -78,12 +80,15 @@ class Forecaster:
                 trained on such times. A series brings its own, and so does a table (pandas) with a ``DatetimeIndex``.
             ids: the sensors of an array's columns, in any order; left out: the model's order. A series brings its own,
                 and a table its columns' names; sensors that the model does not know are left out.
+            leave_out: sensors of the model whose readings are not to be used, or are not there: missing to it; None:
+                those that were left out in training, which it does not know.
         Raises:
             UserError: too few steps, a gap among the newest P, unknown or missing sensors, another interval or other
                 channels than the model was trained on, times with an offset where that had none, or the reverse.
         """
         series = recent if isinstance(recent, SensorSeries) else self._series(recent, times, ids)
-        series = self._fitting(series, "the recent data", spare_sensors=True)
+        left = self.config.data.leave_out if leave_out is None else leave_out
+        series = self._fitting(series, "the recent data", spare_sensors=True, leave_out=left)
         form = self.window_format
         rows = series.num_steps
         start, _ = (series.parts if self.config.data.cross_gaps else series.segments)[-1]
@@ -132,14 +137,17 @@ class Forecaster:
         """
         config = self.config.data if data is None else data
         series, own_graph = read_source(config, self.config.graph)
+        left = set(config.leave_out) - set(self.ids)
         if graph is not None:
-            own_graph = read_graph(graph, ids=series.ids)
+            own_graph = read_graph(graph, ids=series.ids, leave_out=left)
         elif self.config.graph.graph is not None:
             own_graph = None  # the model was trained with another graph than the one that the data brings along
         match = (graph or self.config.graph).match
         if own_graph is not None:
-            self._require_same_graph(match_graph(own_graph, series.ids, match), config.data)
-        series = self._fitting(series, config.data, spare_sensors=False)
+            kept = [sensor for sensor in series.ids if sensor not in left]
+            matched = match_graph(own_graph, series.ids if match == "position" else kept, match).take(kept)
+            self._require_same_graph(matched, config.data)
+        series = self._fitting(series, config.data, spare_sensors=False, leave_out=config.leave_out)
         return assemble_data(series, self.graph, config, scaler=self.scaler)
 
     def evaluate(
@@ -203,10 +211,19 @@ class Forecaster:
             channels=tuple(map(str, range(values.shape[-1] if values.ndim == 3 else 1))),
             interval=form.interval,
             in_utc=in_utc,
+            missing_value=self.config.data.missing_value,
+            fill_rows=self.config.data.fill_rows,
         )
 
-    def _fitting(self, series: SensorSeries, where: str, *, spare_sensors: bool) -> SensorSeries:
-        """The series with the model's sensors and channels in the model's order."""
+    def _fitting(
+        self, series: SensorSeries, where: str, *, spare_sensors: bool, leave_out: Sequence[str]
+    ) -> SensorSeries:
+        """The series with the model's sensors and channels in the model's order, without readings of ``leave_out``."""
+        if unknown := [sensor for sensor in leave_out if sensor not in {*self.ids, *self.config.data.leave_out}]:
+            raise UserError(
+                f"leave_out: the model has no sensor {first_few(unknown)}; its sensors are {first_few(self.ids)}"
+            )
+        series = silenced(series, leave_out, self.ids)
         form = self.window_format
         if series.interval != form.interval:
             raise UserError(f"{where} has a row every {series.freq}, the model was trained on every {form.freq}")
@@ -230,6 +247,7 @@ class Forecaster:
                 f"{where} lacks {len(lacking)} of the model's {len(known)} sensors: {first_few(lacking)}; sensors that "
                 f"the model does not know: {first_few(spare)}"
             )
+        known |= set(leave_out)
         if not spare_sensors and (spare := [sensor for sensor in series.ids if sensor not in known]):
             raise UserError(f"{where} has {len(spare)} sensors that the model does not know: {first_few(spare)}")
         if series.ids != self.ids:

@@ -3,19 +3,19 @@
 Also downloads the named data sets whose address is known, and checks a store byte for byte.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.dataset import window_format_of
+from dcrnn_fast.data.dataset import read_matched, window_format_of
 from dcrnn_fast.data.known import download
+from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
-from dcrnn_fast.data.sources import match_series, read_source
 from dcrnn_fast.data.store import verify_store, write_store
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph import SensorGraph, read_graph
+from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.messages import counted
 
 
@@ -39,11 +39,8 @@ def prepare(data: DataConfig, graph: GraphConfig, output: Path) -> tuple[SensorS
     Raises:
         UserError: what the reader, the graph or the writer refuse; a sensor whose targets were never observed.
     """
-    series, own_graph = read_source(data, graph)
-    if graph.graph is not None:
-        own_graph = read_graph(graph, ids=series.ids)
-    if own_graph is not None:
-        series, own_graph = match_series(own_graph, series, graph.match)
+    data = replace(data, leave_out=ids_to_leave_out(data.leave_out))
+    series, own_graph = read_matched(data, graph)
     require_observed_sensors(series, window_format_of(series, data).target_channels, data.data)
     write_store(output, series, own_graph)
     return series, own_graph

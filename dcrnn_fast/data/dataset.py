@@ -11,6 +11,7 @@ import torch
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.inputs import readable, with_time_channels
 from dcrnn_fast.data.known import is_published
+from dcrnn_fast.data.left_out import ids_to_leave_out, without_sensors
 from dcrnn_fast.data.scaler import Scaler, fit_scaler
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors, silent_sensors
 from dcrnn_fast.data.sources import match_series, read_source
@@ -162,15 +163,33 @@ def open_data(data: DataConfig, graph: GraphConfig, *, scaler: Scaler | None = N
         UserError: anything that the readers, the graph or the split refuse; no graph; without a scaler, a sensor
             without a reading.
     """
-    series, own_graph = read_source(data, graph)
-    if graph.graph is not None:
-        own_graph = read_graph(graph, ids=series.ids)
-    if own_graph is None:
+    data = replace(data, leave_out=ids_to_leave_out(data.leave_out))
+    series, matched = read_matched(data, graph)
+    if matched is None:
         raise UserError(f"{data.data} brings no graph along: give one with --graph")
-    series, matched = match_series(own_graph, series, graph.match)
     if matched.positions_N2 is None and series.positions_N2 is not None:
         matched = matched.with_positions(series.positions_N2)
     return assemble_data(series, matched, data, scaler=scaler)
+
+
+def read_matched(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
+    """Series and graph, if there is one, in the series' order, both without the sensors of ``data.leave_out`` (ids).
+
+    Raises:
+        UserError: as ``read_source``, ``read_graph``, ``match_series`` and ``without_sensors``.
+    """
+    series, own_graph = read_source(data, graph)
+    if graph.graph is not None:
+        own_graph = read_graph(graph, ids=series.ids, leave_out=data.leave_out)
+    if own_graph is None:
+        return without_sensors(series, data.leave_out, data.data), None
+    if graph.match == "position":  # the i-th node is the i-th column of the whole series
+        series, own_graph = match_series(own_graph, series, graph.match)
+    series = without_sensors(series, data.leave_out, data.data)
+    left = set(data.leave_out)
+    if left & set(own_graph.ids):
+        own_graph = own_graph.take([node for node in own_graph.ids if node not in left])
+    return match_series(own_graph, series, "id")
 
 
 def resolved(config: DataConfig, series: SensorSeries, *, published: bool) -> DataConfig:

@@ -62,6 +62,7 @@ def make_from_file(
         name_row=name_row,
         missing_value=data.missing_value,
         marks_gaps=marks_gaps,
+        fill_rows=data.fill_rows,
     )
     if in_utc:
         note = f"{path.name}: times with a zone were read as UTC; time of day and day of week are UTC's"

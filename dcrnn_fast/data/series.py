@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dcrnn_fast.data.times import NameRow, format_freq, regular_axis, row_of_array
+from dcrnn_fast.data.times import (
+    NameRow,
+    TimeAxis,
+    count_from,
+    format_freq,
+    regular_axis,
+    row_of_array,
+    rows_on_grid,
+)
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.messages import first_few
 
@@ -125,6 +133,7 @@ def make_series(
     name_row: NameRow = row_of_array,
     missing_value: tuple[float, ...] = (),
     marks_gaps: bool = False,
+    fill_rows: bool = False,
 ) -> SensorSeries:
     """A series from raw readings, whose missing ones become a mask at once.
 
@@ -139,10 +148,12 @@ def make_series(
         name_row: what messages call a row.
         missing_value: more values that mean a missing reading, compared in float32.
         marks_gaps: the file declares a fill value, whether or not a reading has it.
+        fill_rows: rows that the time axis lacks become rows of missing readings, and it has no gap then.
 
     Raises:
         UserError: shapes, ids or channels do not fit, readings are not numbers or too large for float32, a NaN under
-            "none", a time axis that is not regular (see ``regular_axis``).
+            "none", a time axis that is not regular (see ``regular_axis``); with ``fill_rows``, times off the grid, or
+            more absent rows than rows.
     """
     if readings.ndim == 2:
         readings = readings[:, :, None]
@@ -174,6 +185,13 @@ def make_series(
         raise UserError(f"{where}: {name_row(int(t))}, sensor {ids[n]}: the reading {readings[t, n, c]:g} {fault}")
     times_T = times_T.astype("datetime64[s]")
     axis = regular_axis(times_T, where, interval=interval, name_row=name_row)
+    notes: tuple[str, ...] = ()
+    if fill_rows and len(axis.segments) > 1:
+        row_T = rows_on_grid(times_T, axis.interval, where, name_row)
+        values_TNC, observed_TNC = _spread(values_TNC, row_T), _spread(observed_TNC, row_T)
+        times_T = count_from(times_T[0], axis.interval, int(row_T[-1]) + 1)
+        axis = TimeAxis(axis.interval, ((0, len(times_T)),))
+        notes = (f"{where}: {len(times_T) - num_steps} absent row(s) filled with missing readings (--fill-rows)",)
     series = SensorSeries(
         values_TNC=values_TNC,
         observed_TNC=observed_TNC,
@@ -183,12 +201,19 @@ def make_series(
         units=units,
         interval=axis.interval,
         segments=axis.segments,
-        parts=((0, num_steps),),
+        parts=((0, len(times_T)),),
         missing=missing,
         in_utc=in_utc,
         positions_N2=positions_N2,
     )
-    return replace(series, notes=gap_notes(series, where))
+    return replace(series, notes=(*notes, *gap_notes(series, where)))
+
+
+def _spread(array_TNC: np.ndarray, row_T: np.ndarray) -> np.ndarray:
+    """The rows at their places in a longer array, zeros (false) between them."""
+    spread = np.zeros((int(row_T[-1]) + 1, *array_TNC.shape[1:]), dtype=array_TNC.dtype)
+    spread[row_T] = array_TNC
+    return spread
 
 
 def gap_notes(series: SensorSeries, where: str) -> tuple[str, ...]:
@@ -200,7 +225,8 @@ def gap_notes(series: SensorSeries, where: str) -> tuple[str, ...]:
     row = gaps[0]
     return (
         f"{where}: {len(gaps)} gap(s) in the time axis, the first between {series.times_T[row - 1]} and "
-        f"{series.times_T[row]}; no window spans a gap unless --cross-gaps",
+        f"{series.times_T[row]}; no window spans a gap unless "
+        "--cross-gaps; --fill-rows makes absent rows missing readings",
     )
 
 

@@ -48,6 +48,10 @@ def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
         raise UserError(
             f"missing: {data.data} was made with missing = {series.missing}, got {data.missing}; leave the flag out"
         )
+    if data.missing_value and (data.data == "city" or (Path(data.data) / MANIFEST).exists()):
+        raise UserError(f"missing_value: {data.data} was made with its gaps marked; give the flag to prepare")
+    if data.fill_rows and series.segments != series.parts:
+        raise UserError(f"fill_rows: {data.data} was made with gaps in its time axis: prepare it with --fill-rows")
     if own_graph is not None and graph.self_loops == "add":
         own_graph = own_graph.with_self_loops()
     if own_graph is not None and graph.graph is None and graph.sensor_positions is not None:

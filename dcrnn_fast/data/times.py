@@ -177,6 +177,32 @@ def regular_axis(
     return TimeAxis(interval, tuple(itertools.pairwise(borders)))
 
 
+def rows_on_grid(times_T: np.ndarray, interval: np.timedelta64, where: str, name_row: NameRow) -> np.ndarray:
+    """(T,) int64: which row each time is, counted from the first time in steps of the interval.
+
+    Raises:
+        UserError: a time lies between two rows, or more rows are absent than there (the longest gap is named).
+    """
+    if is_months(interval):
+        row_T = np.diff(times_T.astype("datetime64[M]"), prepend=times_T[:1].astype("datetime64[M]")).astype(np.int64)
+        row_T = np.cumsum(row_T) // int(interval.astype(int))
+    else:
+        row_T = np.round((times_T - times_T[0]) / interval.astype("timedelta64[s]")).astype(np.int64)
+    if (off := np.flatnonzero(advance(times_T[0], row_T, interval) != times_T)).size:
+        row = int(off[0])
+        raise UserError(
+            f"{where}: rows cannot be filled: {name_row(row)} ({times_T[row]}) is no multiple of "
+            f"{format_freq(interval)} after {times_T[0]}; move its time, or leave out --fill-rows"
+        )
+    if row_T[-1] + 1 > 2 * len(row_T):
+        row = int(np.diff(row_T).argmax()) + 1
+        raise UserError(
+            f"{where}: {row_T[-1] + 1 - len(row_T)} rows are absent and {len(row_T)} there, the longest gap before "
+            f"{name_row(row)} ({times_T[row]}): too many to fill; is that time right? leave out --fill-rows"
+        )
+    return row_T
+
+
 def _most_frequent_interval(times_T: np.ndarray, steps_in_seconds: np.ndarray) -> np.timedelta64:
     different, counts = np.unique(steps_in_seconds, return_counts=True)
     seconds = int(different[counts.argmax()])

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat
+from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat, Missing
+from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 
@@ -23,6 +24,15 @@ class SourceFlags:
     """time of the first row (ISO), for data without a time column"""
     freq: str | None = None
     """time between rows, for data without a time column; left out: the model's"""
+    missing: Missing | None = None
+    """which readings of --data are missing (zero, nan, none); left out: as in training"""
+    missing_value: tuple[float, ...] = ()
+    """values that mean a missing reading; left out: the training data's"""
+    leave_out: tuple[str, ...] = ()
+    """sensors whose readings are not to be used (ids, or one file with an id a line): missing readings to the model,
+    scored nowhere; beside those that were left out in training"""
+    fill_rows: bool | None = None
+    """rows that are absent become rows of missing readings; left out: as in training"""
 
     def config(self, trained: DataConfig, window_format: WindowFormat) -> DataConfig:
         """The training run's data section, reading from here instead.
@@ -30,20 +40,25 @@ class SourceFlags:
         Raises:
             UserError: a flag that says how to read the data, and no data.
         """
+        leave_out = tuple(dict.fromkeys((*trained.leave_out, *ids_to_leave_out(self.leave_out))))
         if self.data is None:
-            if idle := [f.name for f in fields(self) if getattr(self, f.name) != f.default]:
+            idle = [f.name for f in fields(self) if f.name != "leave_out" and getattr(self, f.name) != f.default]
+            if idle:
                 flags = ", ".join("--" + name.replace("_", "-") for name in idle)
                 raise UserError(f"{flags}: only with --data; without it the data is read as in training")
-            return trained
+            return replace(trained, leave_out=leave_out)
         return replace(
             trained,
+            leave_out=leave_out,
             data=self.data,
             data_format=self.data_format,
             hdf5_key=self.hdf5_key or trained.hdf5_key,
             variables=self.variables or trained.variables,
             start=self.start,
             freq=self.freq or (window_format.freq if self.start else None),
-            missing=window_format.missing,  # type: ignore[arg-type]
+            missing=self.missing or window_format.missing,  # type: ignore[arg-type]
+            missing_value=self.missing_value or trained.missing_value,
+            fill_rows=trained.fill_rows if self.fill_rows is None else self.fill_rows,
         )
 
 

@@ -1,6 +1,6 @@
 """One door to every graph file: from the configuration to a SensorGraph."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -26,13 +26,16 @@ _TEXT_ENDINGS = (".csv", ".tsv", ".txt")
 _NETCDF_ENDINGS = (".nc", ".nc4", ".cdf", ".netcdf")
 
 
-def read_graph(config: GraphConfig, *, ids: Sequence[str] | None = None) -> SensorGraph:
+def read_graph(
+    config: GraphConfig, *, ids: Sequence[str] | None = None, leave_out: Collection[str] = ()
+) -> SensorGraph:
     """The graph of ``config.graph``, with self loops as configured.
 
     ``ids`` are the series' ids, where they are known. A matrix without ids takes them. With ``match="id"`` the lists
     and positions are read for these sensors, in this order, and every other sensor of the file is left out before
     sigma and neighbours are determined, as the published graphs were made; without them, or with
-    ``match="position"``, the nodes are the file's own. ``match_graph`` brings the result into the series' order.
+    ``match="position"``, the nodes are the file's own. ``leave_out`` are ids of the series that lists and positions are
+    read without. ``match_graph`` brings the result into the series' order.
 
     ``graph_format="auto"`` goes by the ending (.pkl, .npy, .npz, .nc) and, for text, by the header's names; a list
     without a header could hold distances, weights or positions and must be told apart by ``graph_format``.
@@ -45,6 +48,8 @@ def read_graph(config: GraphConfig, *, ids: Sequence[str] | None = None) -> Sens
     path = Path(config.graph)
     kind = detect_format(path) if config.graph_format == "auto" else config.graph_format
     wanted = ids if config.match == "id" else None
+    if wanted is not None:
+        wanted = [sensor for sensor in wanted if sensor not in leave_out]
     if kind == "pickle":
         graph = read_pickle(path, ids=ids)
     elif kind == "matrix":

@@ -18,14 +18,15 @@ from tests.data.written_files import IDS, READINGS, TIMES, WRITERS, make_frame, 
 @pytest.mark.parametrize(("name", "write"), WRITERS)
 def test_every_format_gives_the_same_series(name: str, write: Callable[[Path], None], tmp_path: Path) -> None:
     write(tmp_path / name)
-    series = read(tmp_path / name)
+    series = read(tmp_path / name, missing="zero")
     assert series.ids == tuple(IDS)
     assert series.freq == "5min"
     assert np.array_equal(series.times_T, TIMES.to_numpy().astype("M8[s]"))
     wanted = np.nan_to_num(READINGS).astype(np.float32)
     assert np.array_equal(series.values_TNC[..., 0], wanted)
     assert np.array_equal(series.observed_TNC[..., 0], wanted != 0)
-    nan = read(tmp_path / name, missing="nan")
+    nan = read(tmp_path / name)  # the file marks gaps itself: its zeros are readings
+    assert nan.missing == "nan"
     assert np.array_equal(nan.observed_TNC[..., 0], ~np.isnan(READINGS))
 
 

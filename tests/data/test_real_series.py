@@ -11,7 +11,9 @@ from dcrnn_fast.errors import UserError
 
 
 def test_metr_la_20(real_data: Path) -> None:
-    data = open_data(DataConfig(data=str(real_data / "metr_la_20/metr_la_20.npz")), GraphConfig())
+    config = DataConfig(data=str(real_data / "metr_la_20/metr_la_20.npz"), scaler="published")
+    data = open_data(config, GraphConfig())
+    assert data.series.missing == "zero"  # zeros, and no other mark
     assert (len(data.train), len(data.validation), len(data.test)) == (23974, 3425, 6850)
     assert data.series.channels == ("speed",)
     assert (data.series.num_sensors, data.graph.num_nodes, data.series.freq) == (20, 20, "5min")

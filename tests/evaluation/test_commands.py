@@ -62,7 +62,7 @@ def test_a_file_with_the_columns_in_another_order_is_the_same_data(
     recent[recent.columns[::-1]].to_csv(tmp_path / "data.csv")
     forecaster = load(city.checkpoint)
     own = forecaster.open_data()
-    file = forecaster.open_data(replace(city.config.data, data=str(tmp_path / "data.csv")))
+    file = forecaster.open_data(replace(forecaster.config.data, data=str(tmp_path / "data.csv")))
     np.testing.assert_array_equal(file.series.values_TNC, own.series.values_TNC)
     np.testing.assert_array_equal(file.test.starts_W, own.test.starts_W)
     assert file.series.ids == own.series.ids

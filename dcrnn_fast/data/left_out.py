@@ -1,0 +1,77 @@
+"""Sensors that are left out: dead ones, late ones, ones that nobody wants forecast.
+
+Shape legend: T time, N sensors, C channels.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.messages import about, first_few
+
+
+def ids_to_leave_out(leave_out: Sequence[str]) -> tuple[str, ...]:
+    """The ids that ``--leave-out`` means: themselves, or the lines of the one file that it names.
+
+    Raises:
+        UserError: the file cannot be read or holds no id, an id comes twice.
+    """
+    ids = tuple(leave_out)
+    if len(ids) == 1 and Path(ids[0]).is_file():
+        path = Path(ids[0])
+        with about(path):
+            try:
+                text = path.read_text(encoding="utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise UserError("not a text file in UTF-8; wanted a sensor id on each line") from error
+            ids = tuple(line.strip() for line in text.splitlines() if line.strip())
+            if not ids:
+                raise UserError("holds no sensor id; wanted one on each line")
+    if len(set(ids)) != len(ids):
+        raise UserError(f"leave_out: each sensor once, got {first_few(ids)}")
+    return ids
+
+
+def without_sensors(series: SensorSeries, ids: Sequence[str], where: str) -> SensorSeries:
+    """The series without these sensors, and a note that says so.
+
+    Raises:
+        UserError: a sensor that the series does not have, or all that it has.
+    """
+    if not ids:
+        return series
+    if unknown := [sensor for sensor in ids if sensor not in set(series.ids)]:
+        raise UserError(f"leave_out: {where} has no sensor {first_few(unknown)}; it has {first_few(series.ids)}")
+    left = set(ids)
+    kept = tuple(sensor for sensor in series.ids if sensor not in left)
+    if not kept:
+        raise UserError(f"leave_out names all {len(left)} sensors of {where}: none is left")
+    note = f"{len(left)} sensor(s) left out: {first_few(ids)}"
+    return series.take_sensors(kept).with_notes((*series.notes, note))
+
+
+def silenced(series: SensorSeries, ids: Collection[str], wanted: Sequence[str]) -> SensorSeries:
+    """The series with every reading of these sensors missing; those of them that it lacks become columns of it.
+
+    For a trained model, which reads all of its sensors: what it cannot be given it is told to be missing.
+
+    Args:
+        wanted: the sensors of the model; others are not added.
+    """
+    absent = tuple(sensor for sensor in wanted if sensor in ids and sensor not in set(series.ids))
+    there_N = np.array([sensor in ids for sensor in series.ids])
+    if not absent and not there_N.any():
+        return series
+    mute_TNC = there_N[:, None] | np.zeros(series.observed_TNC.shape, dtype=bool)
+    more = ((0, 0), (0, len(absent)), (0, 0))
+    return replace(
+        series,
+        values_TNC=np.pad(np.where(mute_TNC, np.float32(0), series.values_TNC), more),
+        observed_TNC=np.pad(series.observed_TNC & ~mute_TNC, more),
+        ids=(*series.ids, *absent),
+        positions_N2=None,
+    )
