@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dcrnn_fast import evaluate, forecast
+from dcrnn_fast import evaluate, forecast, train
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.forecaster import load
@@ -182,3 +182,71 @@ def test_forecast_says_what_is_wrong_in_one_line(
     assert "plots are written as" in mistake(capsys, forecast.main([*argv, "--plot", "f.gif"]))
     assert "cannot be read" in mistake(capsys, forecast.main(["absent.pt", *argv[1:]]))
     assert not (tmp_path / "f.csv").exists()
+
+
+def test_sensors_left_out_are_missing_to_the_model_and_scored_nowhere(
+    city: SmallCity, recent: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    late, absent = recent.columns[2], recent.columns[5]
+    recent.drop(columns=[absent]).to_csv(tmp_path / "data.csv")
+    argv = [str(city.checkpoint), "--data", str(tmp_path / "data.csv")]
+    assert absent in mistake(capsys, evaluate.main([*argv, "-o", str(tmp_path / "out")]))
+    left = ["--leave-out", late, absent]
+    assert evaluate.main([*argv, *left, "-o", str(tmp_path / "out")]) == 0
+    sensors = pd.read_csv(tmp_path / "out" / "sensors.csv")
+    assert (sensors["count"] == 0).tolist() == sensors["id"].isin([late, absent]).tolist()
+    assert forecast.main([*argv, *left, "-o", str(tmp_path / "left.csv")]) == 0
+    recent.assign(**{late: np.nan, absent: np.nan}).to_csv(tmp_path / "data.csv")
+    assert forecast.main([*argv, "-o", str(tmp_path / "empty.csv")]) == 0
+    assert (tmp_path / "left.csv").read_bytes() == (tmp_path / "empty.csv").read_bytes()
+    capsys.readouterr()
+    assert "leave_out: the model has no sensor 'x99'" in mistake(
+        capsys, forecast.main([*argv, "--leave-out", "x99", "-o", str(tmp_path / "x.csv")])
+    )
+
+
+def test_the_readings_of_a_file_are_missing_as_its_flags_say(
+    city: SmallCity, recent: pd.DataFrame, tmp_path: Path
+) -> None:
+    recent.iloc[-6:] += 1.0
+    recent.iloc[-2, 3] = np.nan
+    recent.to_csv(tmp_path / "nan.csv")
+    recent.fillna(-9999).to_csv(tmp_path / "constant.csv")
+    argv = [str(city.checkpoint), "--data", str(tmp_path / "nan.csv"), "-o", str(tmp_path / "nan_out.csv")]
+    assert forecast.main(argv) == 0
+    argv = [str(city.checkpoint), "--data", str(tmp_path / "constant.csv"), "-o", str(tmp_path / "out.csv")]
+    assert forecast.main([*argv, "--missing-value", "-9999"]) == 0
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "nan_out.csv").read_bytes()
+    assert forecast.main(argv) == 0
+    assert (tmp_path / "out.csv").read_bytes() != (tmp_path / "nan_out.csv").read_bytes()
+    recent.fillna(0).to_csv(tmp_path / "zero.csv")
+    argv = [str(city.checkpoint), "--data", str(tmp_path / "zero.csv"), "-o", str(tmp_path / "out.csv")]
+    assert forecast.main(argv) == 0  # as in training: zeros are missing
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "nan_out.csv").read_bytes()
+    assert forecast.main([*argv, "--missing", "nan"]) == 0
+    assert (tmp_path / "out.csv").read_bytes() != (tmp_path / "nan_out.csv").read_bytes()
+
+
+def test_what_training_left_out_and_filled_is_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readings = np.random.default_rng(0).normal(5, 1, (300, 4))
+    times = pd.date_range("2024-01-01", periods=300, freq="h", name="time")
+    table = pd.DataFrame(readings.round(3), index=times, columns=list("abcd")).assign(d=np.nan)
+    table = table.drop(index=times[[40, 41, 200, 297]])
+    table.to_csv(tmp_path / "data.csv")
+    np.save(tmp_path / "graph.npy", np.roll(np.eye(4), 1, axis=1))
+    small = ["--hidden-units", "4", "--num-layers", "1", "--epochs", "1", "--past-steps", "4", "--future-steps", "2"]
+    source = ["--data", str(tmp_path / "data.csv"), "--graph", str(tmp_path / "graph.npy")]
+    results = str(tmp_path / "r")
+    argv = [*source, *small, "--leave-out", "d", "--fill-rows", "--threads", "1", "--results", results]
+    assert train.main(argv) == 0
+    checkpoint = str(tmp_path / "r" / "checkpoints" / "best.pt")
+    assert load(checkpoint).config.data.leave_out == ("d",)
+    assert evaluate.main([checkpoint, "-o", str(tmp_path / "out")]) == 0
+    ours, theirs = (json.loads((tmp_path / folder / "report.json").read_text()) for folder in ("out", "r"))
+    assert ours["channels"] == theirs["channels"]
+    # The newest rows have an absent one among them, and the dead sensor's column has gone altogether.
+    table.drop(columns=["d"]).tail(6).to_csv(tmp_path / "new.csv")
+    capsys.readouterr()
+    assert forecast.main([checkpoint, "--data", str(tmp_path / "new.csv"), "-o", str(tmp_path / "f.csv")]) == 0
+    assert "1 absent row(s) filled" in capsys.readouterr().err
+    assert set(pd.read_csv(tmp_path / "f.csv")["id"]) == {"a", "b", "c"}
