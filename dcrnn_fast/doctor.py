@@ -8,7 +8,6 @@ import json
 import math
 import os
 import platform
-import re
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from packaging.requirements import Requirement
 
 import dcrnn_fast
 from dcrnn_fast.command import run_command
@@ -28,27 +28,8 @@ from dcrnn_fast.kernels.triton_plan import read_words
 from dcrnn_fast.kernels.triton_runtime import override, why_not_assembler
 from dcrnn_fast.system import Limits, limits, machine, memory_mib, usable_cores
 
-NEEDED = {
-    "torch": (2, 13),
-    "numpy": (),
-    "scipy": (1, 13),
-    "pandas": (2, 2),
-    "matplotlib": (),
-    "pyyaml": (),
-    "tyro": (1, 0),
-}
-"""always imported, with the oldest version that will do"""
-OPTIONAL = {
-    "triton": "kernels for GPUs",
-    "nvtx": "named ranges in a profiler",
-    "h5netcdf": "NetCDF-4 files",
-    "h5py": "HDF5 files",
-    "tables": "HDF5 files of pandas",
-    "pyarrow": "Parquet files",
-    "xarray": "NetCDF files",
-    "pooch": "downloads",
-    "rich": "progress on a terminal",
-}
+ONLY_FOR_GPUS = ("triton",)
+"""requirements that nothing on a CPU needs"""
 GPU_BACKENDS = ("triton", "cuda")
 VARIABLES = (
     "DCRNN_FAST_CPU",
@@ -86,8 +67,9 @@ def examine() -> dict[str, Any]:
         broken.append(str(error))
     if wrong_assembler := why_not_assembler():
         broken.append(wrong_assembler)
-    packages = {name: _version(name) for name in (*NEEDED, *OPTIONAL)}
-    broken += _too_old(packages)
+    required = requirements()
+    packages = {one.name: _version(one.name) for one in required}
+    broken += _unmet(required, packages)
     if kernels is not None and kernels["library"]["broken"]:
         broken.append(kernels["library"]["reason"])
     limit = limits()
@@ -150,14 +132,25 @@ def _installed() -> str:
     return f"installed as {version('dcrnn_fast')}"
 
 
-def _too_old(packages: dict[str, str | None]) -> list[str]:
+def requirements() -> list[Requirement]:
+    """What the installed package requires on this machine, by its own metadata; nothing where it is not installed."""
+    try:
+        lines = requires("dcrnn_fast") or []
+    except PackageNotFoundError:
+        return []
+    return [one for one in map(Requirement, lines) if one.marker is None or one.marker.evaluate({"extra": ""})]
+
+
+def _unmet(required: list[Requirement], packages: dict[str, str | None]) -> list[str]:
+    """A sentence for each package that is not there or of a version that will not do."""
     sentences = []
-    for name, least in NEEDED.items():
-        found, wanted = packages[name], ".".join(map(str, least))
+    for one in required:
+        found, wanted = packages[one.name], f"{one.name}{one.specifier}"
         if found is None:
-            sentences.append(f"{name} is not installed; pip install {name}")
-        elif tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least:
-            sentences.append(f"{name} is {found}, {wanted} or newer is needed; pip install '{name}>={wanted}'")
+            if one.name not in ONLY_FOR_GPUS:
+                sentences.append(f"{one.name} is not installed; pip install '{wanted}'")
+        elif not one.specifier.contains(found, prereleases=True):
+            sentences.append(f"{one.name} is {found}, {one.specifier} is needed; pip install '{wanted}'")
     return sentences
 
 
@@ -188,9 +181,8 @@ def _notes(found: dict[str, Any], limit: Limits) -> list[str]:
     if threads > cores:
         what = f"{cores} core{'' if cores == 1 else 's'} ({_what_limits(found, limit)})"
         notes.append(f"{threads} threads share {what}: set OMP_NUM_THREADS={cores}")
-    missing = [f"{name} ({OPTIONAL[name]})" for name in OPTIONAL if found["packages"][name] is None]
-    if missing:
-        notes.append(f"not installed, and needed only for what stands beside: {', '.join(missing)}")
+    if missing := [name for name in ONLY_FOR_GPUS if name in found["packages"] and found["packages"][name] is None]:
+        notes.append(f"not installed, and needed only on a GPU: {', '.join(missing)}")
     return notes
 
 

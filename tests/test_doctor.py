@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 from dcrnn_fast import __version__, doctor
 from dcrnn_fast.kernels.native import MODULE
@@ -129,13 +131,21 @@ def test_a_self_check_that_fails_itself_is_broken(
 
 
 def test_an_old_package_is_broken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(doctor.NEEDED, "scipy", (99, 1))
-    monkeypatch.setitem(doctor.NEEDED, "no-such-package", ())
+    wanted = [Requirement("scipy>=99.1"), Requirement("no-such-package"), Requirement("numpy>=1")]
+    monkeypatch.setattr(doctor, "requirements", lambda: wanted)
     assert doctor.main([]) == 1
     said = capsys.readouterr().out
     assert "BROKEN: scipy is " in said
-    assert "99.1 or newer is needed" in said
+    assert ", >=99.1 is needed; pip install 'scipy>=99.1'" in said
     assert "BROKEN: no-such-package is not installed" in said
+    assert "BROKEN: numpy" not in said
+
+
+def test_the_packages_are_those_of_the_installed_metadata() -> None:
+    named = {one.name for one in doctor.requirements()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert named == {Requirement(line).name for line in project["dependencies"]}
+    assert set(doctor.examine()["packages"]) == named
 
 
 def told_by_a_process(folder: Path) -> tuple[int, str]:

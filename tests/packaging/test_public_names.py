@@ -80,7 +80,7 @@ def _third_party_imports() -> set[str]:
 
 # Distributions whose module has another name, and those that pandas and xarray import for us.
 MODULE_OF = {"nvidia-ml-py": "pynvml", "pyyaml": "yaml"}
-ENGINES = {"h5netcdf", "pyarrow", "tables"}
+ENGINES = {"h5netcdf", "pyarrow"}
 
 
 def test_dependencies_are_what_is_imported() -> None:
