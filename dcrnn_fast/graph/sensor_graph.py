@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.account import GraphAccount, num_links
 from dcrnn_fast.graph.csr import canonical_csr
 from dcrnn_fast.graph.messages import first_few, one_line
 
@@ -28,6 +29,7 @@ class SensorGraph:
             sparse matrix are summed, as scipy does.
         ids: N different non-empty texts.
         positions_N2: float64 (latitude, longitude) in degrees, or None where they are not known.
+        account: how it came out of its file, or None; no part of the digest or the state.
 
     Raises:
         UserError: the matrix is not square or has no node, a weight is NaN, infinite or negative (the edge is named),
@@ -37,6 +39,7 @@ class SensorGraph:
     adjacency: Any
     ids: tuple[str, ...]
     positions_N2: np.ndarray | None = None
+    account: GraphAccount | None = None
 
     def __post_init__(self) -> None:
         adjacency = _checked_matrix(self.adjacency)
@@ -75,11 +78,15 @@ class SensorGraph:
         if not bare.any():
             return self
         loops = scipy.sparse.diags_array(bare.astype(np.float64), format="csr")
-        return SensorGraph(self.adjacency + loops, self.ids, self.positions_N2)
+        return SensorGraph(self.adjacency + loops, self.ids, self.positions_N2, self.account)
 
     def with_positions(self, positions_N2: np.ndarray) -> "SensorGraph":
         """This graph with (latitude, longitude) in degrees for each node."""
-        return SensorGraph(self.adjacency, self.ids, positions_N2)
+        return SensorGraph(self.adjacency, self.ids, positions_N2, self.account)
+
+    def with_account(self, account: GraphAccount | None) -> "SensorGraph":
+        """This graph with another account."""
+        return SensorGraph(self.adjacency, self.ids, self.positions_N2, account)
 
     def take(self, ids: Sequence[str]) -> "SensorGraph":
         """The sub-graph of these nodes, in this order.
@@ -92,7 +99,10 @@ class SensorGraph:
             raise UserError(f"the graph has no node {first_few(unknown)}{_spelling_hint(unknown, self.ids)}")
         index = np.array([index_of[node] for node in ids], dtype=np.int64)
         positions_N2 = None if self.positions_N2 is None else self.positions_N2[index]
-        return SensorGraph(self.adjacency[index][:, index], tuple(ids), positions_N2)
+        part = SensorGraph(self.adjacency[index][:, index], tuple(ids), positions_N2)
+        if self.account is None:
+            return part
+        return part.with_account(self.account.with_more_unknown(num_links(self) - num_links(part)))
 
     def to_state(self) -> dict[str, Any]:
         """What a checkpoint or an ``.npz`` keeps: ids (list of text), indptr, indices (int64), data (float64), and
