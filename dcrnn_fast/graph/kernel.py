@@ -65,6 +65,7 @@ def weigh(
     threshold: float,
     allow_lost_links: bool,
     kind: PairKind | None = None,
+    spread: float | None = None,
 ) -> Weighed:
     """The weights of different pairs at these distances.
 
@@ -75,29 +76,31 @@ def weigh(
 
     Args:
         kind: what the pairs are, where the caller knows.
+        spread: the deviation that sigma is set by; left out: that of the finite distances.
     Raises:
         UserError: no finite distance, or none but 0 and no sigma given; without ``allow_lost_links``, the threshold
             takes more than 5 % of the links of a list of neighbours, or isolates more than 5 % of the sensors of a
             list of all pairs, for which the threshold is how links are chosen.
     """
     finite_E = np.isfinite(distances_E)
-    if not finite_E.any():
+    if sigma is None and not finite_E.any():
         raise UserError("there is no finite distance")
     link_E = finite_E & (rows_E != columns_E)
     longest = float(distances_E[link_E].max(initial=0.0))
+    listed = float(distances_E[finite_E].std()) if finite_E.any() else 0.0
     if kind is None:
-        kind = pair_kind(rows_E[link_E], columns_E[link_E], distances_E[link_E], num_nodes, distances_E[finite_E].std())
+        kind = pair_kind(rows_E[link_E], columns_E[link_E], distances_E[link_E], num_nodes, listed)
     sigma_from = "--sigma"
     if sigma is None:
-        spread = float(distances_E[finite_E].std())
-        sigma, sigma_from = spread, "deviation of the finite distances, as published for all pairs within a reach"
-        if kind == "neighbours":
-            keeping = longest / _cutoff(threshold) * (1 + 1e-9)
-            if keeping > spread:
-                sigma, sigma_from = keeping, "keeps all: the longest listed link / sqrt(ln(1 / threshold))"
-            else:
-                sigma_from = "deviation of the listed distances, which keeps all links"
-        if sigma <= 1e-9 * longest or sigma == 0:
+        sigma, sigma_from = listed, "deviation of the finite distances"
+        if spread is not None:
+            sigma, sigma_from = spread, "deviation of the distances between all pairs of sensors"
+        # A given spread is a width in its own right; what keeps links below 0.1 is only the deviation of neighbours.
+        keeping = longest / _cutoff(threshold if spread is not None else max(threshold, PUBLISHED_THRESHOLD))
+        keeping *= 1 + 1e-9
+        if kind == "neighbours" and keeping > sigma:
+            sigma, sigma_from = keeping, "keeps all: the longest link / sqrt(ln(1 / threshold))"
+        if sigma == 0:
             raise UserError("the finite distances are all 0, which gives no kernel width; set one with --sigma")
     if not sigma > 0:
         raise UserError(f"sigma must be positive, got {sigma!r}")
@@ -159,8 +162,8 @@ def _share_of_short_detours(
 
 
 def _cutoff(threshold: float) -> float:
-    """Distance / sigma at which the weight is the threshold, or 0.1 where that is more."""
-    return math.sqrt(math.log(1 / max(threshold, PUBLISHED_THRESHOLD)))
+    """Distance / sigma at which the weight is the threshold."""
+    return math.sqrt(math.log(1 / threshold)) if threshold > 0 else math.inf
 
 
 def _num_linked(rows_E: np.ndarray, columns_E: np.ndarray, num_nodes: int) -> int:
@@ -180,7 +183,7 @@ def _require_links(
     threshold: float,
     longest: float,
 ) -> None:
-    keeping = _rounded_up(longest / _cutoff(threshold))
+    keeping = _rounded_up(longest / _cutoff(max(threshold, PUBLISHED_THRESHOLD)))
     how = f"with sigma {sigma:.6g} and threshold {threshold:g}"
     cure = f"--sigma {keeping} keeps all; --allow-lost-links trains on what is left"
     links, lost = int(link_E.sum()), int(lost_E.sum())

@@ -4,7 +4,6 @@ Shape legend: N nodes, E edges; positions are (latitude, longitude) in degrees, 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +51,9 @@ def from_positions(
     The weight is exp(-(d / sigma)²) of the haversine distance d in km, 0 where that is below ``threshold``. Sigma
     defaults to the standard deviation of the distances between all pairs of sensors (of every n-th sensor where there
     are more than 4096), not of the linked pairs alone: those are of nearly one length, and their deviation would cut
-    nearly every edge. There are no self loops. Of equally near sensors the earlier ones are taken. The sensors within
-    ``nearest`` are neighbours, those within ``radius_km`` alone all pairs, of which ``kernel.weigh`` says what the
-    threshold may take.
+    nearly every edge. With ``nearest`` it is wider where the threshold would take a link. There are no self loops. Of
+    equally near sensors the earlier ones are taken. For ``kernel.weigh``, which says what the threshold may take, the
+    sensors within ``nearest`` are neighbours, those within ``radius_km`` alone all pairs within a reach.
 
     Raises:
         UserError: neither limit given, ``nearest`` not below N, a position off the globe, sensors that are all
@@ -78,31 +77,28 @@ def from_positions(
         first_of_row_E = np.searchsorted(rows_E[order_E], rows_E[order_E], side="left")
         order_E = order_E[np.arange(len(order_E)) - first_of_row_E < nearest]
     rows_E, columns_E, distances_E = rows_E[order_E], columns_E[order_E], distances_E[order_E]
-    sigma_from = "--sigma, km"
-    if sigma is None:
-        sigma, sigma_from = _spread_km(positions_N2), "km, deviation of the distances between all pairs of sensors"
-    account = GraphAccount(
-        file="positions in memory",
-        kind="positions, " + _limits(nearest, radius_km),
-        given=len(rows_E),
-        threshold=threshold,
-        sigma=sigma,
-        sigma_from=sigma_from,
-    )
-    if not len(rows_E):
-        return SensorGraph(scipy.sparse.csr_array((num_nodes, num_nodes)), tuple(ids), positions_N2, account)
     weighed = weigh(
         rows_E,
         columns_E,
         distances_E,
         num_nodes,
-        sigma=sigma,
+        sigma=sigma if len(rows_E) else 1.0,
         threshold=threshold,
         allow_lost_links=allow_lost_links,
         kind="all pairs" if nearest is None else "neighbours",
+        spread=_spread_km(positions_N2, nearest) if sigma is None and len(rows_E) else None,
+    )
+    account = GraphAccount(
+        file="positions in memory",
+        kind="positions, " + _limits(nearest, radius_km),
+        given=len(rows_E),
+        below=weighed.below,
+        threshold=threshold,
+        sigma=weighed.sigma if len(rows_E) else sigma,
+        sigma_from=f"km, {weighed.sigma_from}",
     )
     matrix = scipy.sparse.coo_array((weighed.weights_E, (rows_E, columns_E)), shape=(num_nodes, num_nodes))
-    return SensorGraph(matrix, tuple(ids), positions_N2, replace(account, below=weighed.below))
+    return SensorGraph(matrix, tuple(ids), positions_N2, account)
 
 
 def _limits(nearest: int | None, radius_km: float | None) -> str:
@@ -179,13 +175,14 @@ def _candidates(
     return rows_E[different_E], columns_E[different_E]
 
 
-def _spread_km(positions_N2: np.ndarray) -> float:
+def _spread_km(positions_N2: np.ndarray, nearest: int | None) -> float:
     chosen_N2 = positions_N2[:: -(-len(positions_N2) // _ALL_PAIRS_UP_TO)]
     distances = np.concatenate(
         [haversine_km(chosen_N2[i], chosen_N2[i + 1 :]) for i in range(len(chosen_N2) - 1)] or [np.zeros(1)]
     )
     spread = float(distances.std())
-    if spread <= 1e-9 * float(distances.max()):
+    # The longest of the nearest links is a width as well.
+    if spread <= 1e-9 * float(distances.max()) and (nearest is None or distances.max() == 0):
         raise UserError(
             f"all pairs of sensors are {distances[0]:g} km apart: their standard deviation gives no kernel width; set "
             "one with --sigma (km)"
