@@ -149,7 +149,7 @@ def test_files(tmp_path: Path, make: object) -> None:
 def test_coordinates_by_units(tmp_path: Path) -> None:
     path = classic(tmp_path / "grid", "FNOCY", "FNOCX")
     assert read_grid(path).digest() == from_grid(LATITUDES, LONGITUDES).digest()
-    with pytest.raises(UserError, match=r"no latitude among its arrays 'FNOC[XY]', 'FNOC[XY]'"):
+    with pytest.raises(UserError, match=r"no latitude and longitude among its arrays 'FNOC[XY]', 'FNOC[XY]'"):
         read_grid(classic(tmp_path / "bare", "FNOCY", "FNOCX", units=False))
 
 
