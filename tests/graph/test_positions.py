@@ -81,7 +81,7 @@ def test_links_to_the_nearest_are_kept_unless_the_flags_say_otherwise() -> None:
     assert graph.account is not None
     assert graph.account.below == 0
     assert graph.adjacency[20, 19] == pytest.approx(0.1)
-    with pytest.raises(UserError, match=r"20 of the 21 listed links .* --sigma [0-9.]+ keeps all; --allow-lost-links"):
+    with pytest.raises(UserError, match=r"21 of the 21 listed links .* --sigma [0-9.]+ keeps all; --allow-lost-links"):
         from_positions(far_N2, names(21), nearest=1, sigma=0.5)
     # A radius says which pairs to look at; the threshold may take them as long as sensors keep a link.
     assert from_positions(far_N2, names(21), radius_km=200, sigma=60.0).account.below > 0  # type: ignore[union-attr]
