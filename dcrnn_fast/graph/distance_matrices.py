@@ -68,10 +68,9 @@ def from_distance_matrix(
         UserError: no square matrix, a NaN or negative distance, a sensor that is not at 0 from itself, what
             ``kernel.weigh`` refuses.
     """
-    matrix = require_square(matrix)
-    if np.isnan(matrix.data if scipy.sparse.issparse(matrix) else matrix).any():
+    entries = canonical_csr(require_square(matrix))
+    if np.isnan(entries.data).any():
         raise UserError("a distance must be a number, got nan; write inf where there is no path")
-    entries = canonical_csr(matrix)
     num_nodes = entries.shape[0]
     ids = tuple(map(str, range(num_nodes))) if ids is None else tuple(ids)
     if entries.data.min(initial=0.0) < 0:

@@ -16,7 +16,7 @@ from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.kernel import LOSS_ALLOWED, weigh
 from dcrnn_fast.graph.list_columns import read_list
 from dcrnn_fast.graph.messages import about, first_few
-from dcrnn_fast.graph.numbering import first_number, is_numbering, whole_numbers
+from dcrnn_fast.graph.numbering import first_number, in_numeric_order, is_numbering, whole_numbers
 from dcrnn_fast.graph.sensor_graph import SensorGraph, require_unique_ids, spelling_hint
 
 
@@ -180,6 +180,11 @@ def _listed(
         raise UserError(
             f"--match position needs a list that calls its sensors by number (0 to N-1), this one names {other!r}: the "
             "order of a list's lines is no order of sensors; leave the flag out, and give series and list the same ids"
+        )
+    if ids is not None and in_numeric_order(tuple(ids)) is not None:
+        raise UserError(
+            f"--match position would lay number 0 or 1 on the column {ids[0]!r}: the series calls its columns by number "
+            "too, in another order; leave the flag out to match by id"
         )
     count = len(ids) if ids is not None else max(numbers.values()) + 1
     start = first_number(numbers.values(), count)

@@ -156,7 +156,7 @@ def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id"
                 f"match by position needs as many graph nodes as series columns, got {graph.num_nodes} nodes and "
                 f"{len(series_ids)} columns"
             )
-        if (order := in_numeric_order(graph.ids)) is not None:
+        if graph.ids != tuple(series_ids) and (order := in_numeric_order(graph.ids)) is not None:
             graph = graph.take([graph.ids[index] for index in order])
         account = None if graph.account is None else replace(graph.account, matched_by="position")
         return SensorGraph(graph.adjacency, tuple(series_ids), graph.positions_N2, account)

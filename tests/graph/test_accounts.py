@@ -215,6 +215,8 @@ def test_lists_by_number(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             edges(head + text)
+    with pytest.raises(UserError, match="the series calls its columns by number too, in another order"):
+        read(tmp_path / "n.csv", head + "0,1,1\n", ids=("2", "0", "1"), match="position")
     with pytest.raises(UserError, match=r"sensors by number \('4', '5'.*--match position lays number i on column i"):
         read(tmp_path / "n.csv", head + "4,5,1\n3,4,1\n0,1,1\n", ids=ids)
 
@@ -224,6 +226,8 @@ def test_numbered_nodes_go_by_their_number_in_every_format(tmp_path: Path) -> No
     text = ",2,0,1\n2,0,1,0\n0,0,0,1\n1,0,0,0\n"  # 2 > 0 > 1
     graph = match_graph(read(tmp_path / "m.csv", text, ids=ids, match="position"), ids, "position")
     assert [ids[i] + ids[j] for i, j in zip(*graph.adjacency.nonzero(), strict=True)] == ["AB", "CA"]
+    same = match_graph(read_graph(config(tmp_path / "m.csv"), ids=("2", "0", "1")), ("2", "0", "1"), "position")
+    assert same.adjacency.toarray().tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 0]]
     places = "index,latitude,longitude\n2,3,0\n0,1,0\n1,2,0\n"
     graph = match_graph(read(tmp_path / "p.csv", places, ids=ids, match="position", nearest=1), ids, "position")
     assert graph.positions_N2 is not None
