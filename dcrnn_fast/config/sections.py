@@ -42,9 +42,11 @@ class GraphConfig:
     graph_format: GraphFormat = "auto"
     """what the graph file holds; auto: by its ending and its columns"""
     match: Literal["id", "position"] = "id"
-    """how the series' columns find their graph nodes: by id, or the i-th column is the i-th node"""
+    """how the series' columns find their graph nodes: by id, or the i-th column is the i-th node (in a list: the node
+    with number i)"""
     sigma: float | None = None
-    """width of the Gaussian kernel, in the distances' unit; left out: the standard deviation of the finite distances"""
+    """width of the Gaussian kernel, in the distances' unit; left out: by what the file lists, all pairs within a reach
+    (the distances' standard deviation, as published) or neighbours (wide enough that no listed link is lost)"""
     threshold: float = 0.1
     """kernel weights below this become 0"""
     allow_lost_links: bool = False
@@ -56,7 +58,7 @@ class GraphConfig:
     grid_neighbours: Literal[4, 8] = 8
     """grid: neighbours of a cell"""
     land_mask: str | None = None
-    """grid: .npy of booleans (latitude, longitude), true where a cell is a node"""
+    """grid: .npy of booleans (latitude, longitude), true where a cell is a node; other cells are left out"""
     sensor_positions: str | None = None
     """table of sensor ids, latitudes and longitudes, for the maps of a graph that is no positions file itself"""
     self_loops: Literal["keep", "add"] = "keep"

@@ -12,7 +12,7 @@ from dcrnn_fast.data.read_axis import make_from_file
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
-from dcrnn_fast.graph.matrices import NUMPY_DAMAGE, load_archive
+from dcrnn_fast.graph.matrices import NUMPY_DAMAGE, graph_of_matrix, load_archive
 from dcrnn_fast.graph.messages import about, one_line
 
 _TIMES = ("times", "time", "timestamps", "t_unix", "t_unix_local")
@@ -47,7 +47,7 @@ def read_npz(path: Path, data: DataConfig) -> tuple[SensorSeries, SensorGraph | 
         channels = _texts(arrays, ("channels",), num_channels) or plain
         times_T = next((_times(arrays[key], num_steps, key) for key in _TIMES if key in arrays), None)
         adjacency = next((arrays[key] for key in _ADJACENCIES if key in arrays), None)
-        graph = None if adjacency is None else SensorGraph(adjacency.astype(np.float64), ids)
+        graph = None if adjacency is None else graph_of_matrix(adjacency, ids, path=path, ids=ids, holds="either")
     return make_from_file(readings_TNC, times_T, ids, path, data, channels=channels), graph
 
 

@@ -16,7 +16,7 @@ from dcrnn_fast.data.read_axis import make_from_file
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.times import parse_time
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph import SensorGraph, from_grid, read_land_mask
+from dcrnn_fast.graph import SensorGraph, cell_ids, from_curved_grid, from_grid, read_land_mask
 from dcrnn_fast.graph.grid import NETCDF_DAMAGE
 from dcrnn_fast.graph.messages import about, first_few, one_line
 from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES
@@ -26,8 +26,8 @@ from dcrnn_fast.graph.tables import plain_name
 def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
     """The chosen variables (left out: all numeric ones with a time dimension) of one grid or one set of stations.
 
-    Fill values are missing readings. A grid with one-dimensional latitudes and longitudes brings its graph along
-    (``graph.grid_neighbours``); cells where ``graph.land_mask`` is false are left out.
+    Fill values are missing readings. A grid with latitudes and longitudes, of its axes or of each cell, brings its
+    graph along (``graph.grid_neighbours``); cells where ``graph.land_mask`` is false are left out.
 
     Raises:
         UserError: unreadable or truncated, no time dimension, a missing variable (those there are listed), variables
@@ -53,6 +53,7 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[Senso
         single = [dim for dim in dataset[names[0]].dims if dim != time_name and dataset.sizes[dim] == 1]
         if not space and single:
             space = [single.pop()]
+        space = _as_the_places(dataset, space)
         channels = [_in_order(dataset[name], time_name, space) for name in names]
         readings_TNC = np.stack(channels, axis=-1).reshape(len(times_T), -1, len(names))
         units = tuple(str(dataset[name].attrs.get("units", "")) for name in names)
@@ -172,9 +173,27 @@ def _nodes(
         mask_YX = None if config.land_mask is None else read_land_mask(config.land_mask)
         grid = from_grid(latitude.values, longitude.values, neighbours=config.grid_neighbours, mask_YX=mask_YX)
         return grid.ids, grid.positions_N2, grid, None if mask_YX is None else mask_YX.reshape(-1)
-    rows, columns = (dataset.sizes[dim] for dim in space)
-    ids = tuple(f"{y}_{x}" for y in range(rows) for x in range(columns))
-    return ids, _positions(latitude, longitude, tuple(space)), None, None
+    shape = (dataset.sizes[space[0]], dataset.sizes[space[1]])
+    mask_YX = None if config.land_mask is None else read_land_mask(config.land_mask)
+    keep_N = None if mask_YX is None else mask_YX.reshape(-1)
+    if latitude is None or longitude is None or not latitude.dims == longitude.dims == tuple(space):
+        return cell_ids(shape, mask_YX=mask_YX), None, None, keep_N
+    grid = from_curved_grid(
+        shape,
+        latitude_YX=latitude.values,
+        longitude_YX=longitude.values,
+        neighbours=config.grid_neighbours,
+        mask_YX=mask_YX,
+    )
+    return grid.ids, grid.positions_N2, grid, keep_N
+
+
+def _as_the_places(dataset: xr.Dataset, space: list[Any]) -> list[Any]:
+    """The dimensions of space in the order of two-dimensional latitudes, which rows and columns are counted by."""
+    latitude = _coordinate(dataset, LATITUDE_NAMES, "north")
+    if latitude is None or latitude.ndim != 2 or set(latitude.dims) != set(space):
+        return space
+    return list(latitude.dims)
 
 
 def _positions(latitude: xr.DataArray | None, longitude: xr.DataArray | None, dims: tuple[Any, ...]) -> Any:

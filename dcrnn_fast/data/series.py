@@ -253,7 +253,10 @@ def require_observed_sensors(series: SensorSeries, channels: tuple[int, ...], wh
         UserError: it names the first few sensors that have none.
     """
     if silent := silent_sensors(series, channels):
-        raise UserError(f"{where}: {silent}; take them out of the data, or say which readings are missing (--missing)")
+        raise UserError(
+            f"{where}: {silent}; leave them out (--leave-out, or --land-mask for the land cells of a grid), or say "
+            "which readings are missing (--missing)"
+        )
 
 
 def join_parts(series: list[SensorSeries], names: list[str], where: str) -> SensorSeries:

@@ -6,6 +6,7 @@ Shape legend: Y latitudes, X longitudes, N nodes (cells where the land mask is t
 import re
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +14,11 @@ import numpy as np
 import scipy.sparse
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.matrices import load_archive, load_array
 from dcrnn_fast.graph.messages import about, first_few, one_line
-from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
-from dcrnn_fast.graph.sensor_graph import SensorGraph
+from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES, haversine_km
+from dcrnn_fast.graph.sensor_graph import SensorGraph, checked_positions
 from dcrnn_fast.graph.tables import plain_name
 
 NETCDF_DAMAGE = (
@@ -60,7 +62,56 @@ def from_grid(
     if neighbours not in (4, 8):
         raise UserError(f"grid_neighbours must be 4 or 8, got {neighbours!r}")
     mask_YX = _checked_mask(mask_YX, (len(latitudes_Y), len(longitudes_X)))
-    wraps = _goes_around(longitudes_X)
+    longitude_YX, latitude_YX = np.meshgrid(longitudes_X, latitudes_Y)
+    positions_N2 = np.stack([latitude_YX[mask_YX], longitude_YX[mask_YX]], axis=1)
+    adjacency = _neighbours(mask_YX, neighbours, wraps=_goes_around(longitudes_X))
+    return _with_account(adjacency, grid_ids(latitudes_Y, longitudes_X, mask_YX=mask_YX), positions_N2, neighbours)
+
+
+def from_curved_grid(
+    shape: tuple[int, int],
+    *,
+    latitude_YX: np.ndarray | None = None,
+    longitude_YX: np.ndarray | None = None,
+    neighbours: Literal[4, 8] = 8,
+    mask_YX: np.ndarray | None = None,
+) -> SensorGraph:
+    """The graph of a grid whose cells are neighbours by row and column, whatever their places (polar, rotated, ocean).
+
+    Where the last column lies beside the first, as on an ocean model's grid around the globe, they are neighbours too.
+
+    Args:
+        latitude_YX, longitude_YX: places in degrees, finite where the mask is true; left out: not known.
+        neighbours, mask_YX: as ``from_grid``.
+    Returns:
+        A graph with the ids of ``cell_ids``, and positions where they are known.
+    Raises:
+        UserError: places or a mask of another shape, a mask without a node, another number of neighbours, a place off
+            the globe.
+    """
+    if neighbours not in (4, 8):
+        raise UserError(f"grid_neighbours must be 4 or 8, got {neighbours!r}")
+    mask_YX = _checked_mask(mask_YX, shape)
+    ids = cell_ids(shape, mask_YX=mask_YX)
+    positions_N2, wraps = None, False
+    if latitude_YX is not None and longitude_YX is not None:
+        if latitude_YX.shape != shape or longitude_YX.shape != shape:
+            raise UserError(f"places of a grid of {shape} cells, got {latitude_YX.shape} and {longitude_YX.shape}")
+        positions_YX2 = np.stack([latitude_YX, longitude_YX], axis=-1).astype(np.float64)
+        if not np.isfinite(positions_YX2[mask_YX]).all():
+            raise UserError("some cells have no latitude or longitude; leave them out with --land-mask")
+        positions_N2 = checked_positions(positions_YX2[mask_YX], ids)
+        wraps = _closes(positions_YX2)
+    return _with_account(_neighbours(mask_YX, neighbours, wraps=wraps), ids, positions_N2, neighbours)
+
+
+def cell_ids(shape: tuple[int, int], *, mask_YX: np.ndarray | None = None) -> tuple[str, ...]:
+    """The ids of cells that go by row and column, from 0: "Y_X"."""
+    return tuple(f"{y}_{x}" for y, x in np.argwhere(_checked_mask(mask_YX, shape)))
+
+
+def _neighbours(mask_YX: np.ndarray, neighbours: Literal[4, 8], *, wraps: bool) -> Any:
+    """The adjacency of the cells in the mask: weight 1 in both directions, also across the seam where it wraps."""
     node_YX: np.ndarray = np.full(mask_YX.shape, -1, dtype=np.int64)
     node_YX[mask_YX] = np.arange(mask_YX.sum())
     starts: list[np.ndarray] = []
@@ -77,9 +128,14 @@ def from_grid(
     start_E, end_E = np.concatenate(starts), np.concatenate(ends)
     num_nodes = int(mask_YX.sum())
     one_way: Any = scipy.sparse.coo_array((np.ones(len(start_E)), (start_E, end_E)), shape=(num_nodes, num_nodes))
-    longitude_YX, latitude_YX = np.meshgrid(longitudes_X, latitudes_Y)
-    positions_N2 = np.stack([latitude_YX[mask_YX], longitude_YX[mask_YX]], axis=1)
-    return SensorGraph(one_way + one_way.T, grid_ids(latitudes_Y, longitudes_X, mask_YX=mask_YX), positions_N2)
+    return one_way + one_way.T
+
+
+def _with_account(
+    adjacency: Any, ids: tuple[str, ...], positions_N2: np.ndarray | None, neighbours: Literal[4, 8]
+) -> SensorGraph:
+    account = GraphAccount(file="grid", kind=f"a grid, {neighbours} neighbours of a cell", given=adjacency.nnz)
+    return SensorGraph(adjacency, ids, positions_N2, account)
 
 
 def grid_ids(
@@ -97,6 +153,8 @@ def grid_ids(
 def read_grid(path: str | Path, *, neighbours: Literal[4, 8] = 8, land_mask: str | Path | None = None) -> SensorGraph:
     """The graph of the grid in a file: an .npz with latitude and longitude, or a NetCDF file with such coordinates.
 
+    One-dimensional ones are axes (``from_grid``), two-dimensional ones the places of cells (``from_curved_grid``).
+
     NetCDF coordinates are known by their names (latitude or lat, longitude or lon) or units (degrees_north,
     degrees_east); classic and NetCDF-4 files are told apart by their first bytes.
     """
@@ -105,15 +163,22 @@ def read_grid(path: str | Path, *, neighbours: Literal[4, 8] = 8, land_mask: str
         with path.open("rb") as file:
             signature = file.read(4)
         if signature.startswith(b"PK"):
-            latitudes_Y, longitudes_X = _pick({name: (array, "") for name, array in load_archive(path).items()})
+            latitude, longitude = _pick({name: (array, "") for name, array in load_archive(path).items()})
         elif signature.startswith(b"CDF"):
-            latitudes_Y, longitudes_X = _pick(_damage_told(path, _classic_coordinates))
+            latitude, longitude = _pick(_damage_told(path, _classic_coordinates))
         elif signature == b"\x89HDF":
-            latitudes_Y, longitudes_X = _pick(_damage_told(path, _hdf5_coordinates))
+            latitude, longitude = _pick(_damage_told(path, _hdf5_coordinates))
         else:
             raise UserError("a grid is read from .npz (latitude, longitude) or NetCDF, and this is neither")
         mask_YX = None if land_mask is None else read_land_mask(land_mask)
-        return from_grid(latitudes_Y, longitudes_X, neighbours=neighbours, mask_YX=mask_YX)
+        if latitude.ndim == 1:
+            graph = from_grid(latitude, longitude, neighbours=neighbours, mask_YX=mask_YX)
+        else:
+            graph = from_curved_grid(
+                latitude.shape, latitude_YX=latitude, longitude_YX=longitude, neighbours=neighbours, mask_YX=mask_YX
+            )
+        assert graph.account is not None
+        return graph.with_account(replace(graph.account, file=path.name))
 
 
 def read_land_mask(path: str | Path) -> np.ndarray:
@@ -154,6 +219,17 @@ def _goes_around(longitudes_X: np.ndarray) -> bool:
     return bool(360 - steps.sum() <= 1.5 * steps.max())
 
 
+def _closes(positions_YX2: np.ndarray) -> bool:
+    """Whether the last column lies beside the first: no more than one and a half steps between columns away."""
+    # With two columns the neighbours to both sides are the same one.
+    if positions_YX2.shape[1] < 3:
+        return False
+    steps = haversine_km(positions_YX2[:, :-1], positions_YX2[:, 1:])
+    seam = haversine_km(positions_YX2[:, -1], positions_YX2[:, 0])
+    known = np.isfinite(seam)
+    return bool(known.any() and np.median(seam[known]) <= 1.5 * np.nanmedian(steps))
+
+
 def _checked_mask(mask_YX: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
     if mask_YX is None:
         return np.ones(shape, dtype=bool)
@@ -169,19 +245,22 @@ def _checked_mask(mask_YX: np.ndarray | None, shape: tuple[int, int]) -> np.ndar
 
 
 def _pick(candidates: dict[str, tuple[np.ndarray, str]]) -> tuple[np.ndarray, np.ndarray]:
-    """The one-dimensional latitudes and longitudes among named arrays with units."""
-    picked = []
-    for names, unit in ((LATITUDE_NAMES, r"degrees?_?n(orth)?"), (LONGITUDE_NAMES, r"degrees?_?e(ast)?")):
-        rows = {name: (array, units) for name, (array, units) in candidates.items() if array.ndim == 1}
-        named = [name for name in rows if plain_name(name) in names]
-        named = named or [name for name, (_, units) in rows.items() if re.fullmatch(unit, units.strip().casefold())]
-        if len(named) != 1:
-            raise UserError(
-                f"{'no' if not named else 'more than one'} {names[0]} among its arrays {first_few(candidates)}; wanted "
-                f"one row called {' or '.join(names)}"
-            )
-        picked.append(rows[named[0]][0])
-    return picked[0], picked[1]
+    """The latitudes and longitudes among named arrays with units: both axes, or both the places of cells."""
+    for dimensions in (1, 2):
+        picked = []
+        for names, unit in ((LATITUDE_NAMES, r"degrees?_?n(orth)?"), (LONGITUDE_NAMES, r"degrees?_?e(ast)?")):
+            rows = {name: (array, units) for name, (array, units) in candidates.items() if array.ndim == dimensions}
+            named = [name for name in rows if plain_name(name) in names]
+            named = named or [name for name, (_, units) in rows.items() if re.fullmatch(unit, units.strip().casefold())]
+            if len(named) > 1:
+                raise UserError(f"more than one {names[0]} among its arrays {first_few(candidates)}")
+            picked += [rows[name][0] for name in named]
+        if len(picked) == 2:
+            return picked[0], picked[1]
+    raise UserError(
+        f"no latitude and longitude among its arrays {first_few(candidates)}; wanted one row or one grid called "
+        f"{' or '.join(LATITUDE_NAMES)}, and one called {' or '.join(LONGITUDE_NAMES)}"
+    )
 
 
 def _damage_told(path: Path, read: Callable[[Path], Any]) -> Any:
@@ -198,7 +277,7 @@ def _classic_coordinates(path: Path) -> dict[str, tuple[np.ndarray, str]]:
         return {
             name: (np.array(variable[:], dtype=np.float64), _text(getattr(variable, "units", "")))
             for name, variable in file.variables.items()
-            if len(variable.shape) == 1 and variable.data.dtype.kind in "fiu"
+            if len(variable.shape) in (1, 2) and variable.data.dtype.kind in "fiu"
         }
 
 
@@ -209,7 +288,7 @@ def _hdf5_coordinates(path: Path) -> dict[str, tuple[np.ndarray, str]]:
         return {
             name: (item[:].astype(np.float64), _text(item.attrs.get("units", "")))
             for name, item in file.items()
-            if isinstance(item, h5py.Dataset) and item.ndim == 1 and item.dtype.kind in "fiu"
+            if isinstance(item, h5py.Dataset) and item.ndim in (1, 2) and item.dtype.kind in "fiu"
         }
 
 

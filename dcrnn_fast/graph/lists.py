@@ -4,6 +4,7 @@ Shape legend: N nodes, E pairs.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,26 +12,12 @@ import numpy as np
 import scipy.sparse
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.account import GraphAccount
+from dcrnn_fast.graph.kernel import LOSS_ALLOWED, weigh
+from dcrnn_fast.graph.list_columns import read_list
 from dcrnn_fast.graph.messages import about, first_few
-from dcrnn_fast.graph.sensor_graph import SensorGraph, require_unique_ids
-from dcrnn_fast.graph.tables import Row, find_column, is_number, number, read_table
-
-FROM_NAMES = (
-    "from",
-    "fromid",
-    "fromnode",
-    "fromsensor",
-    "fromsensorid",
-    "source",
-    "sourceid",
-    "src",
-    "origin",
-    "i",
-    "u",
-)
-TO_NAMES = ("to", "toid", "tonode", "tosensor", "tosensorid", "target", "targetid", "dst", "destination", "j", "v")
-DISTANCE_NAMES = ("distance", "dist", "cost", "distances", "distancem", "distancekm", "length", "metres", "meters")
-WEIGHT_NAMES = ("weight", "weights", "w", "similarity", "affinity")
+from dcrnn_fast.graph.numbering import first_number, in_numeric_order, is_numbering, whole_numbers
+from dcrnn_fast.graph.sensor_graph import SensorGraph, require_unique_ids, spelling_hint
 
 
 def from_edges(
@@ -44,15 +31,14 @@ def from_edges(
 
     Args:
         weights_E: finite and not negative; 0 is no edge.
-        ids: the nodes, in order: pairs with another end are left out, and every node must be named by some pair (a
-            sensor without neighbours by a pair of itself with weight 0). Left out: the ids in order of their first
-            appearance, pair by pair, from before to.
+        ids: the nodes, in order: pairs with another end are left out, and a sensor that no pair names has no
+            neighbours. Left out: the ids in order of their first appearance, pair by pair, from before to.
     Raises:
-        UserError: a NaN, infinite or negative weight, a node that no pair names, one pair with two weights.
+        UserError: a NaN, infinite or negative weight, one pair with two weights, more nodes without a pair than a list
+            of the same sensors would leave (half of them, or 5 % where the list names other sensors), one whose id
+            only looks different.
     """
-    nodes, rows_E, columns_E, values_E = _pairs(from_ids, to_ids, weights_E, ids, "weight")
-    matrix = scipy.sparse.coo_array((values_E, (rows_E, columns_E)), shape=(len(nodes), len(nodes)))
-    return SensorGraph(matrix, nodes)
+    return _of_weights(_pairs(from_ids, to_ids, weights_E, ids, "weight"))
 
 
 def from_distances(
@@ -63,6 +49,7 @@ def from_distances(
     ids: Sequence[str] | None = None,
     sigma: float | None = None,
     threshold: float = 0.1,
+    allow_lost_links: bool = False,
 ) -> SensorGraph:
     """The graph whose weights are a Gaussian kernel of directed distances: exp(-(d / sigma)²), as the published graphs.
 
@@ -70,95 +57,148 @@ def from_distances(
         distances_E: any unit, not negative; ``inf`` means no path. A sensor's distance to itself, where listed, counts
             (it gives the self loop of weight 1).
         ids: as ``from_edges``.
-        sigma: in the distances' unit; left out: the standard deviation of the finite distances between ``ids``.
+        sigma: in the distances' unit; left out: by what kind of list it is, see ``kernel.weigh``.
         threshold: weights below it become 0.
+        allow_lost_links: see ``kernel.weigh``.
     Raises:
-        UserError: a NaN or negative distance, a node that no pair names, one pair with two distances, no sigma given
-            where the finite distances do not vary.
+        UserError: a NaN or negative distance, one pair with two distances, what ``kernel.weigh`` refuses, nodes without
+            a pair as ``from_edges``.
     """
-    nodes, rows_E, columns_E, values_E = _pairs(from_ids, to_ids, distances_E, ids, "distance")
-    weights_E = gaussian_kernel(values_E, sigma=sigma, threshold=threshold)
-    matrix = scipy.sparse.coo_array((weights_E, (rows_E, columns_E)), shape=(len(nodes), len(nodes)))
-    return SensorGraph(matrix, nodes)
+    pairs = _pairs(from_ids, to_ids, distances_E, ids, "distance")
+    return _of_distances(pairs, sigma, threshold, allow_lost_links)
 
 
-def gaussian_kernel(distances_E: np.ndarray, *, sigma: float | None, threshold: float) -> np.ndarray:
-    """exp(-(d / sigma)²), 0 where that is below ``threshold``; sigma defaults to the finite distances' deviation."""
-    if sigma is None:
-        finite_E = distances_E[np.isfinite(distances_E)]
-        if finite_E.size == 0:
-            raise UserError("there is no finite distance")
-        sigma = float(finite_E.std())
-        # A spread within rounding of the distances themselves is no spread.
-        if sigma <= 1e-9 * float(finite_E.max()):
-            raise UserError(
-                f"the finite distances are all {finite_E[0]:g}: their standard deviation gives no kernel width; set "
-                "one with --sigma"
-            )
-    if not sigma > 0:
-        raise UserError(f"sigma must be positive, got {sigma!r}")
-    weights_E = np.exp(-np.square(distances_E / sigma))
-    weights_E[weights_E < threshold] = 0.0
-    return weights_E
-
-
-def read_edges(path: str | Path, *, ids: Sequence[str] | None = None) -> SensorGraph:
+def read_edges(
+    path: str | Path, *, ids: Sequence[str] | None = None, match: Literal["id", "position"] = "id"
+) -> SensorGraph:
     """The graph of an edge list: columns from, to, weight (no third column: every weight is 1); see ``from_edges``.
 
     With a header the columns are found by name, without one they are the first, second and third. Ids stay text.
+
+    Args:
+        ids: the series' ids.
+        match: "position": the list calls its sensors by number, 0 to N-1 or 1 to N in any order; the i-th node is the
+            i-th number, and is called by its number from 0.
+    Raises:
+        UserError: by position, a list that names its sensors otherwise; what ``from_edges`` refuses.
     """
     path = Path(path)
     with about(path):
-        from_ids, to_ids, weights_E = _read_list(path, "weight")
-        return from_edges(from_ids, to_ids, weights_E, ids=ids)
+        graph = _of_weights(_listed(path, "weight", ids, match))
+    return _from_file(graph, path, match)
 
 
 def read_distances(
-    path: str | Path, *, ids: Sequence[str] | None = None, sigma: float | None = None, threshold: float = 0.1
+    path: str | Path,
+    *,
+    ids: Sequence[str] | None = None,
+    match: Literal["id", "position"] = "id",
+    sigma: float | None = None,
+    threshold: float = 0.1,
+    allow_lost_links: bool = False,
 ) -> SensorGraph:
     """The graph of a distance list: columns from, to, cost (or distance); see ``from_distances``, ``read_edges``."""
     path = Path(path)
     with about(path):
-        from_ids, to_ids, distances_E = _read_list(path, "distance")
-        return from_distances(from_ids, to_ids, distances_E, ids=ids, sigma=sigma, threshold=threshold)
+        graph = _of_distances(_listed(path, "distance", ids, match), sigma, threshold, allow_lost_links)
+    return _from_file(graph, path, match)
 
 
-def list_header(row: Row) -> bool:
-    """Whether a list's first row names its columns."""
-    if len(row.cells) == 2:
-        return find_column(row.cells, FROM_NAMES) is not None and find_column(row.cells, TO_NAMES) is not None
-    return not any(is_number(cell) for cell in row.cells[2:])
+@dataclass(frozen=True, eq=False, slots=True)
+class _Pairs:
+    """Different pairs of nodes with their values, and what became of the others."""
+
+    nodes: tuple[str, ...]
+    rows_E: np.ndarray
+    columns_E: np.ndarray
+    values_E: np.ndarray
+    given: int
+    unknown: int
+    duplicates: int
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.nodes), len(self.nodes)
 
 
-def _read_list(path: Path, what: Literal["weight", "distance"]) -> tuple[list[str], list[str], list[float]]:
-    rows = read_table(path)
-    width = len(rows[0].cells)
-    if width < (2 if what == "weight" else 3):
-        raise UserError(f"a {what} list has the columns from, to, {what}, got {width} column{'s' * (width > 1)}")
-    first, second, third = (0, 1, 2 if width > 2 else None)
-    if list_header(rows[0]):
-        header = rows.pop(0).cells
-        found = (
-            find_column(header, FROM_NAMES),
-            find_column(header, TO_NAMES),
-            find_column(header, WEIGHT_NAMES if what == "weight" else DISTANCE_NAMES),
-        )
-        if found[0] is not None and found[1] is not None and (found[2] is not None or width == 2):
-            first, second, third = found[0], found[1], found[2]
-        elif width > 3:
-            raise UserError(f"no columns from, to, {what} in the header {', '.join(header)[:100]!r}")
-    elif width > 3:
-        raise UserError(f"a {what} list without a header has 3 columns (from, to, {what}), got {width}")
-    if not rows:
-        raise UserError("the list has a header and no lines")
-    for row in rows:
-        if not row.cells[first] or not row.cells[second]:
-            raise UserError(f"line {row.line}: an empty sensor id")
-    return (
-        [row.cells[first] for row in rows],
-        [row.cells[second] for row in rows],
-        [1.0 if third is None else number(row, third, f"a {what}") for row in rows],
+def _of_weights(pairs: _Pairs) -> SensorGraph:
+    matrix = scipy.sparse.coo_array((pairs.values_E, (pairs.rows_E, pairs.columns_E)), shape=pairs.shape)
+    account = GraphAccount(
+        file="edges in memory",
+        kind="a list of edges",
+        given=pairs.given,
+        unknown=pairs.unknown,
+        duplicates=pairs.duplicates,
+        no_path=int((pairs.values_E == 0).sum()),
+        doubts=pairs.doubts,
     )
+    return SensorGraph(matrix, pairs.nodes, account=account)
+
+
+def _of_distances(pairs: _Pairs, sigma: float | None, threshold: float, allow_lost_links: bool) -> SensorGraph:
+    weighed = weigh(
+        pairs.rows_E,
+        pairs.columns_E,
+        pairs.values_E,
+        len(pairs.nodes),
+        sigma=sigma,
+        threshold=threshold,
+        allow_lost_links=allow_lost_links,
+    )
+    matrix = scipy.sparse.coo_array((weighed.weights_E, (pairs.rows_E, pairs.columns_E)), shape=pairs.shape)
+    account = GraphAccount(
+        file="distances in memory",
+        kind="a list of neighbours" if weighed.kind == "neighbours" else "a list of all pairs within a reach",
+        given=pairs.given,
+        unknown=pairs.unknown,
+        duplicates=pairs.duplicates,
+        no_path=weighed.no_path,
+        below=weighed.below,
+        threshold=threshold,
+        sigma=weighed.sigma,
+        sigma_from=weighed.sigma_from,
+        doubts=pairs.doubts,
+    )
+    return SensorGraph(matrix, pairs.nodes, account=account)
+
+
+def _from_file(graph: SensorGraph, path: Path, match: Literal["id", "position"]) -> SensorGraph:
+    assert graph.account is not None
+    return graph.with_account(replace(graph.account, file=path.name, matched_by=match))
+
+
+def _listed(
+    path: Path, what: Literal["weight", "distance"], ids: Sequence[str] | None, match: Literal["id", "position"]
+) -> _Pairs:
+    from_ids, to_ids, values = read_list(path, what, ids)
+    if match == "id":
+        return _pairs(from_ids, to_ids, values, ids, what)
+    numbers = whole_numbers([*from_ids, *to_ids])
+    if numbers is None:
+        other = next(name for name in (*from_ids, *to_ids) if whole_numbers([name]) is None)
+        raise UserError(
+            f"--match position needs a list that calls its sensors by number (0 to N-1), this one names {other!r}: the "
+            "order of a list's lines is no order of sensors; leave the flag out, and give series and list the same ids"
+        )
+    if ids is not None and in_numeric_order(tuple(ids)) is not None:
+        raise UserError(
+            f"--match position would lay number 0 or 1 on the column {ids[0]!r}: the series calls its columns by number "
+            "too, in another order; leave the flag out to match by id"
+        )
+    count = len(ids) if ids is not None else max(numbers.values()) + 1
+    start = first_number(numbers.values(), count)
+    if start is None:
+        raise UserError(
+            f"--match position needs the numbers 0 to {count - 1} for {count} columns, this list goes up to "
+            f"{max(numbers.values())}: they are ids, or numbers of other columns; leave the flag out to match by id"
+        )
+    from_numbers, to_numbers = ([str(numbers[name] - start) for name in names] for names in (from_ids, to_ids))
+    pairs = _pairs(from_numbers, to_numbers, values, tuple(map(str, range(count))), what, every_node_named=False)
+    if start == 0:
+        return pairs
+    first = "the first column" if ids is None else f"the first column {ids[0]!r}"
+    return replace(pairs, doubts=(*pairs.doubts, f"{path.name} counts its sensors from 1: number 1 is {first}"))
 
 
 def _pairs(
@@ -167,8 +207,10 @@ def _pairs(
     values: Sequence[float] | np.ndarray,
     ids: Sequence[str] | None,
     what: Literal["weight", "distance"],
-) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes, and row, column and value of every different pair among them."""
+    *,
+    every_node_named: bool = True,
+) -> _Pairs:
+    """The different pairs between the wanted nodes (``ids``, or all that are named)."""
     values_E = np.asarray(values, dtype=np.float64)
     if not len(from_ids) == len(to_ids) == values_E.size or values_E.ndim != 1:
         raise UserError(
@@ -176,28 +218,49 @@ def _pairs(
             f"{values_E.size}"
         )
     named = dict.fromkeys(node for pair in zip(from_ids, to_ids, strict=True) for node in pair)
-    if ids is None:
-        nodes = tuple(named)
-    else:
-        nodes = tuple(ids)
-        require_unique_ids(nodes)
-        if absent := [node for node in nodes if node not in named]:
-            raise UserError(
-                f"{len(absent)} of the {len(nodes)} sensors are not in the list: {first_few(absent)}; the list has "
-                f"{first_few(named)}; a sensor without neighbours needs a line 'ID,ID,0', and --match position takes "
-                "the list's own ids in order of appearance"
-            )
+    nodes = tuple(named if ids is None else ids)
+    require_unique_ids(nodes)
+    doubts = _require_named(nodes, tuple(named)) if every_node_named else ()
     index_of = {node: index for index, node in enumerate(nodes)}
     value_of: dict[tuple[int, int], float] = {}
+    unknown = duplicates = 0
     for start, end, value in zip(from_ids, to_ids, values_E.tolist(), strict=True):
         if start not in index_of or end not in index_of:
+            unknown += 1
             continue
         if not value >= 0 or (what == "weight" and value == np.inf):
             raise UserError(f"a {what} must be a number and not negative, got {value:g} from {start!r} to {end!r}")
-        if value_of.setdefault((index_of[start], index_of[end]), value) != value:
-            raise UserError(
-                f"the pair from {start!r} to {end!r} comes twice, with the {what}s "
-                f"{value_of[index_of[start], index_of[end]]:g} and {value:g}"
-            )
+        pair = index_of[start], index_of[end]
+        if (known := value_of.setdefault(pair, value)) != value:
+            raise UserError(f"the pair from {start!r} to {end!r} comes twice, with the {what}s {known:g} and {value:g}")
+        duplicates += 1
+    duplicates -= len(value_of)
     pairs_E2 = np.array(list(value_of), dtype=np.int64).reshape(-1, 2)
-    return nodes, pairs_E2[:, 0], pairs_E2[:, 1], np.array(list(value_of.values()), dtype=np.float64)
+    kept_E = np.array(list(value_of.values()), dtype=np.float64)
+    return _Pairs(nodes, pairs_E2[:, 0], pairs_E2[:, 1], kept_E, len(from_ids), unknown, duplicates, doubts)
+
+
+def _require_named(nodes: Sequence[str], named: Sequence[str]) -> tuple[str, ...]:
+    """Refuses a list that does not speak of these nodes; else what is doubtful about those that it never names."""
+    known, wanted = set(named), set(nodes)
+    absent = [node for node in nodes if node not in known]
+    if not absent:
+        return ()
+    strangers = [name for name in named if name not in wanted]
+    hint = spelling_hint(absent, strangers)
+    start = f"{len(absent)} of the {len(nodes)} sensors are not in the list: {first_few(absent)}; the list names"
+    if not hint and len(absent) == len(nodes) and is_numbering(named, len(nodes)):
+        raise UserError(
+            f"{start} its sensors by number ({first_few(named)}): --match position lays number i on column i"
+        )
+    if hint or len(absent) * 2 > len(nodes) or (strangers and len(absent) > LOSS_ALLOWED * len(nodes)):
+        raise UserError(
+            f"{start} {first_few(strangers or named)}{hint}; correct the ids, leave these sensors out (--leave-out), "
+            "or give one that has no neighbours a line ID,ID,0"
+        )
+    if not strangers:
+        return ()
+    return (
+        f"{len(absent)} sensors stand in no line of the list ({first_few(absent)}), which names {len(strangers)} "
+        f"others ({first_few(strangers)})",
+    )

@@ -7,15 +7,19 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.account import GraphAccount
+from dcrnn_fast.graph.distance_matrices import from_distance_matrix, require_no_distances
+from dcrnn_fast.graph.kernel import Kernel
 from dcrnn_fast.graph.messages import about, first_few, one_line
-from dcrnn_fast.graph.sensor_graph import SensorGraph
+from dcrnn_fast.graph.sensor_graph import SensorGraph, require_square
 from dcrnn_fast.graph.tables import Row, is_number, read_rows
 
 ADJACENCY_KEYS = ("adjacency", "adj", "adj_mx", "adjacency_matrix", "A", "W", "weights", "matrix", "arr_0")
@@ -38,6 +42,9 @@ NUMPY_DAMAGE = (
 """what numpy and zipfile raise on damaged files; OSError, which means that reading itself failed, is not among them"""
 
 
+Holds = Literal["either", "weights", "distances"]
+
+
 def from_matrix(matrix: Any, ids: Sequence[str] | None = None, positions_N2: np.ndarray | None = None) -> SensorGraph:
     """The graph of a dense or scipy sparse (N, N) matrix, row = from, column = to.
 
@@ -52,7 +59,9 @@ def from_matrix(matrix: Any, ids: Sequence[str] | None = None, positions_N2: np.
     return SensorGraph(matrix, tuple(ids), positions_N2)
 
 
-def read_matrix(path: str | Path, *, ids: Sequence[str] | None = None) -> SensorGraph:
+def read_matrix(
+    path: str | Path, *, ids: Sequence[str] | None = None, holds: Holds = "either", kernel: Kernel | None = None
+) -> SensorGraph:
     """The graph of a matrix file.
 
     - ``.npy``: a dense array.
@@ -63,9 +72,11 @@ def read_matrix(path: str | Path, *, ids: Sequence[str] | None = None) -> Sensor
 
     Args:
         ids: the nodes' ids where the file has none; left out: "0" .. "N-1".
+        holds: weights, distances, or either: weights that do not look like distances.
+        kernel: for distances.
     Raises:
         UserError: the file cannot be read, is damaged, holds no square matrix of numbers or pickled objects, or has
-            another number of nodes than ``ids``.
+            another number of nodes than ``ids``; a matrix that could hold either.
     """
     path = Path(path)
     with about(path):
@@ -79,9 +90,54 @@ def read_matrix(path: str | Path, *, ids: Sequence[str] | None = None) -> Sensor
         else:
             matrix, own_ids = _from_text(read_rows(path))
             positions_N2 = None
-        if own_ids is None and ids is not None and matrix.ndim == 2 and matrix.shape[0] != len(ids):
-            raise UserError(f"a {matrix.shape[0]} x {matrix.shape[1]} matrix without ids, for {len(ids)} sensors")
-        return from_matrix(matrix, ids if own_ids is None else own_ids, positions_N2)
+        return graph_of_matrix(matrix, own_ids, positions_N2, path=path, ids=ids, holds=holds, kernel=kernel)
+
+
+def graph_of_matrix(
+    matrix: Any,
+    own_ids: Sequence[str] | None,
+    positions_N2: np.ndarray | None = None,
+    *,
+    path: Path,
+    ids: Sequence[str] | None,
+    holds: Holds,
+    kernel: Kernel | None = None,
+) -> SensorGraph:
+    """The graph of a file's matrix, with its account.
+
+    Args:
+        own_ids: those that the file names, or None: then row i is laid on the i-th of ``ids``.
+    Raises:
+        UserError: see ``read_matrix``.
+    """
+    matrix = require_square(matrix)
+    num_nodes = matrix.shape[0]
+    if own_ids is None and ids is not None and num_nodes != len(ids):
+        raise UserError(f"a {num_nodes} x {num_nodes} matrix without ids, for {len(ids)} sensors")
+    nodes = ids if own_ids is None else own_ids
+    if holds == "distances":
+        kernel = kernel or Kernel()
+        graph = from_distance_matrix(
+            matrix,
+            nodes,
+            positions_N2,
+            sigma=kernel.sigma,
+            threshold=kernel.threshold,
+            allow_lost_links=kernel.allow_lost_links,
+        )
+    else:
+        if holds == "either":
+            require_no_distances(matrix)
+        graph = from_matrix(matrix, nodes, positions_N2)
+    account = graph.account or GraphAccount(file="", kind="a matrix of weights", given=graph.num_edges)
+    account = replace(account, file=path.name)
+    if own_ids is None and ids is not None:
+        doubt = (
+            f"{path.name} names no sensors: its row i is laid on column i of the series by position, the first on "
+            f"{ids[0]!r}, the last on {ids[-1]!r}"
+        )
+        account = replace(account, matched_by="position", doubts=(*account.doubts, doubt))
+    return graph.with_account(account)
 
 
 def load_array(path: Path) -> np.ndarray:

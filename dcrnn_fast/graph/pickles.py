@@ -20,11 +20,15 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.kernel import Kernel
+from dcrnn_fast.graph.matrices import Holds, graph_of_matrix
 from dcrnn_fast.graph.messages import about, first_few, one_line
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 
 
-def read_pickle(path: str | Path, *, ids: Sequence[str] | None = None) -> SensorGraph:
+def read_pickle(
+    path: str | Path, *, ids: Sequence[str] | None = None, holds: Holds = "either", kernel: Kernel | None = None
+) -> SensorGraph:
     """The graph of an adjacency pickle: ``[ids, id_to_index, matrix]``, or the matrix alone.
 
     Protocols 0 to 5 of Python 2 and 3 are read (text of Python 2 as latin-1); the matrix is a dense array or nested
@@ -32,20 +36,34 @@ def read_pickle(path: str | Path, *, ids: Sequence[str] | None = None) -> Sensor
 
     Args:
         ids: the nodes' ids where the pickle is a matrix alone; left out: "0" .. "N-1".
+        holds, kernel: as ``read_matrix``.
     Raises:
-        UserError: the pickle wants to run something, is truncated or no pickle, or does not hold such a graph.
+        UserError: the pickle wants to run something, is truncated or no pickle, its line ends were changed, or it does
+            not hold such a graph; a matrix that could hold weights or distances.
     """
     path = Path(path)
     with about(path):
-        loaded = _load(path.read_bytes())
+        content = path.read_bytes()
+        _require_line_ends(content)
+        loaded = _load(content)
+        own_ids = None
         if isinstance(loaded, (list, tuple)) and len(loaded) == 3 and isinstance(loaded[1], Mapping):
             own_ids = _texts(loaded[0])
             _require_same_order(loaded[1], own_ids)
-            return SensorGraph(_matrix(loaded[2]), own_ids)
-        matrix = _matrix(loaded)
-        if ids is not None and len(ids) != len(matrix):
-            raise UserError(f"a {len(matrix)} x {len(matrix)} matrix without ids, for {len(ids)} sensors")
-        return SensorGraph(matrix, tuple(map(str, range(len(matrix)))) if ids is None else tuple(ids))
+            loaded = loaded[2]
+        return graph_of_matrix(_matrix(loaded), own_ids, path=path, ids=ids, holds=holds, kernel=kernel)
+
+
+def _require_line_ends(content: bytes) -> None:
+    """No whole pickle has a carriage return before each of its line ends: git and uploads in text mode put them there.
+
+    Some such pickles would still load, with a carriage return at the end of every id.
+    """
+    line_ends = content.count(b"\n")
+    if line_ends > 1 and content.count(b"\r\n") == line_ends:
+        raise UserError(
+            "its line ends were changed (CRLF), as git or an upload in text mode does: get it again as a binary file"
+        )
 
 
 class _RefusedError(Exception):

@@ -10,9 +10,10 @@ import numpy as np
 import scipy.sparse
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.lists import gaussian_kernel
+from dcrnn_fast.graph.account import GraphAccount
+from dcrnn_fast.graph.kernel import weigh
 from dcrnn_fast.graph.messages import about, first_few
-from dcrnn_fast.graph.sensor_graph import SensorGraph, checked_positions, require_unique_ids
+from dcrnn_fast.graph.sensor_graph import SensorGraph, checked_positions, require_unique_ids, spelling_hint
 from dcrnn_fast.graph.tables import find_column, is_number, number, read_table
 
 EARTH_RADIUS_KM = 6371.0088
@@ -43,17 +44,20 @@ def from_positions(
     radius_km: float | None = None,
     sigma: float | None = None,
     threshold: float = 0.1,
+    allow_lost_links: bool = False,
 ) -> SensorGraph:
     """Directed edges from every sensor to its ``nearest`` others, to all within ``radius_km``, or to both limits.
 
     The weight is exp(-(d / sigma)²) of the haversine distance d in km, 0 where that is below ``threshold``. Sigma
     defaults to the standard deviation of the distances between all pairs of sensors (of every n-th sensor where there
     are more than 4096), not of the linked pairs alone: those are of nearly one length, and their deviation would cut
-    nearly every edge. There are no self loops. Of equally near sensors the earlier ones are taken.
+    nearly every edge. With ``nearest`` it is wider where the threshold would take a link. There are no self loops. Of
+    equally near sensors the earlier ones are taken. For ``kernel.weigh``, which says what the threshold may take, the
+    sensors within ``nearest`` are neighbours, those within ``radius_km`` alone all pairs within a reach.
 
     Raises:
         UserError: neither limit given, ``nearest`` not below N, a position off the globe, sensors that are all
-            equally far from each other and no sigma.
+            equally far from each other and no sigma, more links below the threshold than ``kernel.weigh`` allows.
     """
     require_unique_ids(ids)
     positions_N2 = checked_positions(positions_N2, ids)
@@ -73,11 +77,33 @@ def from_positions(
         first_of_row_E = np.searchsorted(rows_E[order_E], rows_E[order_E], side="left")
         order_E = order_E[np.arange(len(order_E)) - first_of_row_E < nearest]
     rows_E, columns_E, distances_E = rows_E[order_E], columns_E[order_E], distances_E[order_E]
-    if sigma is None:
-        sigma = _spread_km(positions_N2)
-    weights_E = gaussian_kernel(distances_E, sigma=sigma, threshold=threshold)
-    matrix = scipy.sparse.coo_array((weights_E, (rows_E, columns_E)), shape=(num_nodes, num_nodes))
-    return SensorGraph(matrix, tuple(ids), positions_N2)
+    weighed = weigh(
+        rows_E,
+        columns_E,
+        distances_E,
+        num_nodes,
+        sigma=sigma if len(rows_E) else 1.0,
+        threshold=threshold,
+        allow_lost_links=allow_lost_links,
+        kind="all pairs" if nearest is None else "neighbours",
+        spread=_spread_km(positions_N2, nearest) if sigma is None and len(rows_E) else None,
+    )
+    account = GraphAccount(
+        file="positions in memory",
+        kind="positions, " + _limits(nearest, radius_km),
+        given=len(rows_E),
+        below=weighed.below,
+        threshold=threshold,
+        sigma=weighed.sigma if len(rows_E) else sigma,
+        sigma_from=f"km, {weighed.sigma_from}",
+    )
+    matrix = scipy.sparse.coo_array((weighed.weights_E, (rows_E, columns_E)), shape=(num_nodes, num_nodes))
+    return SensorGraph(matrix, tuple(ids), positions_N2, account)
+
+
+def _limits(nearest: int | None, radius_km: float | None) -> str:
+    limits = [] if nearest is None else [f"the {nearest} nearest"]
+    return " of those ".join(limits + ([] if radius_km is None else [f"all within {radius_km:g} km"]))
 
 
 def read_positions(path: str | Path, *, ids: Sequence[str] | None = None) -> tuple[tuple[str, ...], np.ndarray]:
@@ -119,7 +145,8 @@ def read_positions(path: str | Path, *, ids: Sequence[str] | None = None) -> tup
         if absent := [node for node in ids if node not in index_of]:
             raise UserError(
                 f"{len(absent)} of the {len(ids)} sensors have no position: {first_few(absent)}; the file has "
-                f"{first_few(listed)}"
+                f"{first_few(listed)}{spelling_hint(absent, listed)}; leave them out of the series (--leave-out, or "
+                "--land-mask for the land cells of a grid)"
             )
         return tuple(ids), positions_N2[[index_of[node] for node in ids]]
 
@@ -148,13 +175,14 @@ def _candidates(
     return rows_E[different_E], columns_E[different_E]
 
 
-def _spread_km(positions_N2: np.ndarray) -> float:
+def _spread_km(positions_N2: np.ndarray, nearest: int | None) -> float:
     chosen_N2 = positions_N2[:: -(-len(positions_N2) // _ALL_PAIRS_UP_TO)]
     distances = np.concatenate(
         [haversine_km(chosen_N2[i], chosen_N2[i + 1 :]) for i in range(len(chosen_N2) - 1)] or [np.zeros(1)]
     )
     spread = float(distances.std())
-    if spread <= 1e-9 * float(distances.max()):
+    # The longest of the nearest links is a width as well.
+    if spread <= 1e-9 * float(distances.max()) and (nearest is None or distances.max() == 0):
         raise UserError(
             f"all pairs of sensors are {distances[0]:g} km apart: their standard deviation gives no kernel width; set "
             "one with --sigma (km)"

@@ -7,15 +7,17 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.account import GraphAccount, num_links
 from dcrnn_fast.graph.csr import canonical_csr
 from dcrnn_fast.graph.messages import first_few, one_line
+from dcrnn_fast.graph.numbering import in_numeric_order, is_numbering
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,6 +30,7 @@ class SensorGraph:
             sparse matrix are summed, as scipy does.
         ids: N different non-empty texts.
         positions_N2: float64 (latitude, longitude) in degrees, or None where they are not known.
+        account: how it came out of its file, or None; no part of the digest or the state.
 
     Raises:
         UserError: the matrix is not square or has no node, a weight is NaN, infinite or negative (the edge is named),
@@ -37,9 +40,10 @@ class SensorGraph:
     adjacency: Any
     ids: tuple[str, ...]
     positions_N2: np.ndarray | None = None
+    account: GraphAccount | None = None
 
     def __post_init__(self) -> None:
-        adjacency = _checked_matrix(self.adjacency)
+        adjacency = canonical_csr(require_square(self.adjacency))
         ids = tuple(self.ids)
         if len(ids) != adjacency.shape[0]:
             raise UserError(f"the graph has {adjacency.shape[0]} nodes but {len(ids)} ids")
@@ -75,11 +79,15 @@ class SensorGraph:
         if not bare.any():
             return self
         loops = scipy.sparse.diags_array(bare.astype(np.float64), format="csr")
-        return SensorGraph(self.adjacency + loops, self.ids, self.positions_N2)
+        return SensorGraph(self.adjacency + loops, self.ids, self.positions_N2, self.account)
 
     def with_positions(self, positions_N2: np.ndarray) -> "SensorGraph":
         """This graph with (latitude, longitude) in degrees for each node."""
-        return SensorGraph(self.adjacency, self.ids, positions_N2)
+        return SensorGraph(self.adjacency, self.ids, positions_N2, self.account)
+
+    def with_account(self, account: GraphAccount | None) -> "SensorGraph":
+        """This graph with another account."""
+        return SensorGraph(self.adjacency, self.ids, self.positions_N2, account)
 
     def take(self, ids: Sequence[str]) -> "SensorGraph":
         """The sub-graph of these nodes, in this order.
@@ -89,10 +97,13 @@ class SensorGraph:
         """
         index_of = {node: index for index, node in enumerate(self.ids)}
         if unknown := [node for node in ids if node not in index_of]:
-            raise UserError(f"the graph has no node {first_few(unknown)}{_spelling_hint(unknown, self.ids)}")
+            raise UserError(f"the graph has no node {first_few(unknown)}{spelling_hint(unknown, self.ids)}")
         index = np.array([index_of[node] for node in ids], dtype=np.int64)
         positions_N2 = None if self.positions_N2 is None else self.positions_N2[index]
-        return SensorGraph(self.adjacency[index][:, index], tuple(ids), positions_N2)
+        part = SensorGraph(self.adjacency[index][:, index], tuple(ids), positions_N2)
+        if self.account is None:
+            return part
+        return part.with_account(self.account.with_more_unknown(num_links(self) - num_links(part)))
 
     def to_state(self) -> dict[str, Any]:
         """What a checkpoint or an ``.npz`` keeps: ids (list of text), indptr, indices (int64), data (float64), and
@@ -130,7 +141,8 @@ def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id"
     """The graph with its nodes in the series' order and under the series' ids.
 
     ``id``: node and column belong together where their ids are equal; graph nodes without a column are left
-    out. ``position``: the i-th node is the i-th column, whatever they are called.
+    out. ``position``: the i-th node is the i-th column, whatever they are called; only nodes that are called by number,
+    0 to N-1 or 1 to N, go by their number.
 
     Raises:
         UserError: a column has no node (the first few are named), or by position the numbers differ.
@@ -144,15 +156,18 @@ def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id"
                 f"match by position needs as many graph nodes as series columns, got {graph.num_nodes} nodes and "
                 f"{len(series_ids)} columns"
             )
-        return SensorGraph(graph.adjacency, tuple(series_ids), graph.positions_N2)
+        if graph.ids != tuple(series_ids) and (order := in_numeric_order(graph.ids)) is not None:
+            graph = graph.take([graph.ids[index] for index in order])
+        account = None if graph.account is None else replace(graph.account, matched_by="position")
+        return SensorGraph(graph.adjacency, tuple(series_ids), graph.positions_N2, account)
     known = set(graph.ids)
     if unmatched := [column for column in series_ids if column not in known]:
-        spare = set(series_ids)
+        wanted = set(series_ids)
+        spare = [node for node in graph.ids if node not in wanted]
         raise UserError(
             f"{len(unmatched)} of the {len(series_ids)} series ids are not in the graph: {first_few(unmatched)}; graph "
-            f"ids without a series: {first_few([node for node in graph.ids if node not in spare])}"
-            f"{_spelling_hint(unmatched, graph.ids)}; correct the ids, or match by position (--match position) if the "
-            "i-th column is the i-th node"
+            f"ids without a series: {first_few(spare)}{spelling_hint(unmatched, graph.ids)}; correct the ids"
+            f"{_position_hint(graph, series_ids)}"
         )
     return graph if tuple(series_ids) == graph.ids else graph.take(series_ids)
 
@@ -184,7 +199,8 @@ def checked_positions(positions_N2: Any, ids: Sequence[str]) -> np.ndarray:
     return checked
 
 
-def _checked_matrix(matrix: Any) -> Any:
+def require_square(matrix: Any) -> Any:
+    """A dense or scipy sparse matrix of real numbers (N, N), as it is, else UserError."""
     if not scipy.sparse.issparse(matrix):
         matrix = np.asarray(matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -193,7 +209,7 @@ def _checked_matrix(matrix: Any) -> Any:
         raise UserError("an adjacency matrix must have at least one node, got none")
     if matrix.dtype.kind not in "fiub":
         raise UserError(f"an adjacency matrix must hold real numbers, got dtype {matrix.dtype}")
-    return canonical_csr(matrix)
+    return matrix
 
 
 def _require_weights(adjacency: Any, ids: Sequence[str]) -> None:
@@ -215,7 +231,18 @@ def _plain_spelling(node: str) -> str:
     return text.lstrip("0") or text
 
 
-def _spelling_hint(unmatched: Sequence[str], known: Sequence[str]) -> str:
+def _position_hint(graph: SensorGraph, series_ids: Sequence[str]) -> str:
+    """When laying the graph on by position can be right: never for a list of ids, whose lines have no order."""
+    if graph.num_nodes != len(series_ids):
+        return " or leave these sensors out (--leave-out)"
+    if is_numbering(graph.ids, graph.num_nodes):
+        return ", or lay node number i on column i with --match position"
+    if graph.account is not None and graph.account.kind.startswith("a list"):
+        return ""
+    return ", or match by position (--match position) if the i-th column is the i-th node"
+
+
+def spelling_hint(unmatched: Sequence[str], known: Sequence[str]) -> str:
     """A hint where ids differ only by spaces, case, leading zeros or a trailing .0."""
     spelled = {_plain_spelling(node): node for node in known}
     for node in unmatched:

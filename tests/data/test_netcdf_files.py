@@ -101,3 +101,35 @@ def test_months_since_are_calendar_months(tmp_path: Path) -> None:
     series = read(tmp_path / "m.nc")
     assert series.freq == "1MS"
     assert series.times_T[[0, 3]].astype(str).tolist() == ["1990-11-01T00:00:00", "1991-02-01T00:00:00"]
+
+
+@pytest.mark.parametrize("dims", [("yc", "xc"), ("xc", "yc")])
+def test_a_grid_with_a_place_for_each_cell(dims: tuple[str, str], tmp_path: Path) -> None:
+    y, x = np.meshgrid(np.linspace(1500, -1500, 4), np.linspace(-1700, 1700, 5), indexing="ij")
+    values_TYX = np.random.default_rng(0).random((30, 4, 5)) + 1
+    land_YX = np.zeros((4, 5), dtype=bool)
+    land_YX[:2, 3:] = True
+    values_TYX[:, land_YX] = np.nan
+    values = values_TYX if dims == ("yc", "xc") else values_TYX.transpose(0, 2, 1)
+    places = {
+        "lat": (("yc", "xc"), 90 - np.degrees(2 * np.arctan(np.hypot(x, y) / 12742))),
+        "lon": (("yc", "xc"), np.degrees(np.arctan2(x, -y))),
+    }
+    times = pd.date_range("2015-01-01", periods=30)
+    xr.Dataset({"ice": (("time", *dims), values)}, {"time": times, **places}).to_netcdf(
+        tmp_path / "ice.nc", engine="h5netcdf"
+    )
+    np.save(tmp_path / "ocean.npy", ~land_YX)
+    table = [(f"{a}_{b}", *(places[name][1][a, b] for name in ("lat", "lon"))) for a, b in np.ndindex(4, 5)]
+    pd.DataFrame(table, columns=["id", "latitude", "longitude"]).to_csv(tmp_path / "all.csv", index=False)
+    data = DataConfig(data=str(tmp_path / "ice.nc"), missing="nan", past_steps=3, future_steps=2)
+    mask = {"land_mask": str(tmp_path / "ocean.npy")}
+    own = open_data(data, GraphConfig(**mask))  # type: ignore[arg-type]
+    assert own.series.ids == own.graph.ids == tuple(f"{a}_{b}" for a, b in np.argwhere(~land_YX))
+    np.testing.assert_allclose(own.series.values_TNC[..., 0], values_TYX[:, ~land_YX], rtol=1e-6)
+    named = open_data(data, GraphConfig(graph=str(tmp_path / "ice.nc"), **mask))  # type: ignore[arg-type]
+    assert named.graph.digest() == own.graph.digest()
+    near = open_data(data, GraphConfig(graph=str(tmp_path / "all.csv"), nearest=4, **mask))  # type: ignore[arg-type]
+    assert near.graph.ids == own.series.ids
+    with pytest.raises(UserError, match=r"4 sensor\(s\) have no observed reading .*--leave-out, or --land-mask"):
+        open_data(data, GraphConfig())

@@ -11,7 +11,7 @@ import pytest
 import scipy.io
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph import SensorGraph, from_grid, grid_ids, haversine_km, read_grid, read_land_mask
+from dcrnn_fast.graph import SensorGraph, from_curved_grid, from_grid, grid_ids, haversine_km, read_grid, read_land_mask
 
 AROUND = np.arange(0, 360, 45.0)
 
@@ -149,7 +149,7 @@ def test_files(tmp_path: Path, make: object) -> None:
 def test_coordinates_by_units(tmp_path: Path) -> None:
     path = classic(tmp_path / "grid", "FNOCY", "FNOCX")
     assert read_grid(path).digest() == from_grid(LATITUDES, LONGITUDES).digest()
-    with pytest.raises(UserError, match=r"no latitude among its arrays 'FNOC[XY]', 'FNOC[XY]'"):
+    with pytest.raises(UserError, match=r"no latitude and longitude among its arrays 'FNOC[XY]', 'FNOC[XY]'"):
         read_grid(classic(tmp_path / "bare", "FNOCY", "FNOCX", units=False))
 
 
@@ -185,3 +185,37 @@ def test_other_files(tmp_path: Path) -> None:
         read_grid(tmp_path / "a.nc")
     with pytest.raises(UserError, match="cannot read"):
         read_grid(tmp_path / "none.nc")
+
+
+def test_cells_by_row_and_column(tmp_path: Path) -> None:
+    y, x = np.meshgrid(np.linspace(1500, -1500, 4), np.linspace(-1700, 1700, 5), indexing="ij")
+    latitude_YX = 90 - np.degrees(2 * np.arctan(np.hypot(x, y) / 12742))
+    longitude_YX = np.degrees(np.arctan2(x, -y))
+    graph = from_curved_grid((4, 5), latitude_YX=latitude_YX, longitude_YX=longitude_YX)
+    flat = from_grid(np.arange(4.0), np.arange(5.0))
+    assert (graph.adjacency != flat.adjacency).nnz == 0
+    assert (graph.ids[0], graph.ids[-1]) == ("0_0", "3_4")
+    assert graph.positions_N2 is not None
+    assert graph.positions_N2[7].tolist() == [latitude_YX[1, 2], longitude_YX[1, 2]]
+    mask_YX = np.ones((4, 5), dtype=bool)
+    mask_YX[:2, 3:] = False
+    np.save(tmp_path / "ocean.npy", mask_YX)
+    np.savez(tmp_path / "ice.npz", lat=np.where(mask_YX, latitude_YX, np.nan), lon=longitude_YX)
+    masked = read_grid(tmp_path / "ice.npz", neighbours=4, land_mask=tmp_path / "ocean.npy")
+    assert (
+        masked.digest()
+        == from_grid(np.arange(4.0), np.arange(5.0), neighbours=4, mask_YX=mask_YX)
+        .take(tuple(f"{a}_{b}" for a, b in np.argwhere(mask_YX)))
+        .digest()
+    )
+    with pytest.raises(UserError, match="some cells have no latitude or longitude; leave them out with --land-mask"):
+        read_grid(tmp_path / "ice.npz")
+    assert from_curved_grid((2, 2)).positions_N2 is None
+
+
+def test_a_curved_grid_around_the_globe_closes() -> None:
+    longitude_YX, latitude_YX = np.meshgrid(np.arange(0.0, 360, 30), [60.0, 70.0])
+    closed = from_curved_grid((2, 12), latitude_YX=latitude_YX, longitude_YX=longitude_YX, neighbours=4)
+    assert closed.adjacency[0, 11] == 1
+    half = from_curved_grid((2, 6), latitude_YX=latitude_YX[:, :6], longitude_YX=longitude_YX[:, :6], neighbours=4)
+    assert half.adjacency[0, 5] == 0

@@ -25,15 +25,19 @@ def columns(pairs: list) -> tuple[list[str], list[str], list[float]]:
 
 def test_gaussian_kernel_of_distances() -> None:
     graph = from_distances(*columns(PAIRS))
-    sigma = np.std([0.0, 1000.0, 2500.0])
+    # These are neighbours only, so sigma keeps the longest link at the threshold.
+    sigma = 2500 / np.sqrt(np.log(10))
     assert graph.ids == IDS
     wanted = np.zeros((3, 3))
-    wanted[0, 0], wanted[0, 1] = 1.0, np.exp(-((1000 / sigma) ** 2))
-    assert np.exp(-((2500 / sigma) ** 2)) < 0.1
-    np.testing.assert_allclose(graph.adjacency.toarray(), wanted, rtol=1e-15)
-    everything = from_distances(*columns(PAIRS), threshold=0)
-    assert everything.adjacency[1, 2] == pytest.approx(np.exp(-((2500 / sigma) ** 2)))
-    assert everything.num_edges == 3
+    wanted[0, 0], wanted[0, 1], wanted[1, 2] = 1.0, np.exp(-((1000 / sigma) ** 2)), 0.1
+    np.testing.assert_allclose(graph.adjacency.toarray(), wanted, rtol=1e-7)
+    half = from_distances(*columns(PAIRS), threshold=0.5)
+    assert half.adjacency[1, 2] == pytest.approx(0.5)
+    with pytest.raises(UserError, match="1 of the 2 listed links fall below the threshold with sigma 1500"):
+        from_distances(*columns(PAIRS), sigma=1500)
+    cut = from_distances(*columns(PAIRS), sigma=1500, allow_lost_links=True)
+    assert cut.num_edges == 2
+    assert from_distances(*columns(PAIRS), sigma=1500, threshold=0).num_edges == 3
     wide = from_distances(*columns(PAIRS), sigma=1e6)
     assert wide.adjacency[1, 2] == pytest.approx(np.exp(-(0.0025**2)))
 
@@ -71,8 +75,7 @@ def test_repeated_pairs() -> None:
         ([("a", "b", np.nan)], {}, "a distance must be a number and not negative, got nan from 'a' to 'b'"),
         ([("a", "b", -1.0)], {}, "got -1 from 'a' to 'b'"),
         ([("a", "b", -np.inf)], {}, "got -inf from 'a' to 'b'"),
-        ([("a", "b", 3.0), ("b", "a", 3.0)], {}, "finite distances are all 3: .* set one with --sigma"),
-        ([("a", "b", 1e9), ("b", "a", 1e9 + 1e-6)], {}, "set one with --sigma"),
+        ([("a", "b", 0.0), ("b", "a", 0.0)], {}, "finite distances are all 0, .* set one with --sigma"),
         ([("a", "a", 0.0), ("b", "b", 0.0)], {}, "finite distances are all 0"),
         ([("a", "b", np.inf)], {}, "no finite distance"),
         ([("a", "b", 1.0), ("a", "b", 2.0)], {}, "comes twice, with the distances 1 and 2"),
@@ -81,7 +84,7 @@ def test_repeated_pairs() -> None:
         (
             PAIRS,
             {"ids": ("00123", "x", "y")},
-            r"2 of the 3 sensors are not in the list: 'x', 'y'; the list has '00123'",
+            r"2 of the 3 sensors are not in the list: 'x', 'y'; the list names '773869.0', 'c'",
         ),
         (PAIRS, {"ids": ("c", "c")}, "more than once: 'c'"),
     ],

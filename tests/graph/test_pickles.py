@@ -269,3 +269,17 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         read_pickle(tmp_path / "none.pkl")
     with pytest.raises(UserError, match=r"cannot read .*Is a directory"):
         read_pickle(tmp_path)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2])
+def test_line_ends_that_git_changed_are_said(protocol: int, tmp_path: Path) -> None:
+    matrix = np.roll(np.eye(3), 1, axis=1)
+    for part in (matrix, matrix.tolist()):
+        content = pickle.dumps([["a", "b", "c"], {"a": 0, "b": 1, "c": 2}, part], protocol=protocol)
+        (tmp_path / "a.pkl").write_bytes(content)
+        assert read_pickle(tmp_path / "a.pkl").num_edges == 3
+        if b"\n" not in content:
+            continue
+        (tmp_path / "b.pkl").write_bytes(content.replace(b"\n", b"\r\n"))
+        with pytest.raises(UserError, match=r"b.pkl: its line ends were changed \(CRLF\).*binary file"):
+            read_pickle(tmp_path / "b.pkl")

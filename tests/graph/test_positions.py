@@ -67,10 +67,26 @@ def test_both_limits() -> None:
 
 def test_neighbours_across_the_date_line_and_the_pole() -> None:
     positions_N2 = np.array([[0.0, 179.9], [0.0, -179.9], [0.0, 170.0], [89.9, 0.0], [89.9, 180.0]])
-    graph = from_positions(positions_N2, names(5), nearest=1, sigma=100)
+    graph = from_positions(positions_N2, names(5), nearest=1, sigma=100, allow_lost_links=True)
     assert graph.adjacency.nonzero()[1].tolist()[:2] == [1, 0]
     assert graph.adjacency[3, 4] > 0.9
     assert graph.adjacency[4, 3] > 0.9
+
+
+def test_links_to_the_nearest_are_kept_unless_the_flags_say_otherwise() -> None:
+    # The far sensor's link to its nearest is longer than the deviation of all distances allows.
+    far_N2 = np.array([[0.0, i / 100] for i in range(20)] + [[0.0, 1.0]])
+    graph = from_positions(far_N2, names(21), nearest=1)
+    assert graph.num_edges == 21
+    assert graph.account is not None
+    assert graph.account.below == 0
+    assert graph.adjacency[20, 19] == pytest.approx(0.1)
+    with pytest.raises(UserError, match=r"21 of the 21 listed links .* --sigma [0-9.]+ keeps all; --allow-lost-links"):
+        from_positions(far_N2, names(21), nearest=1, sigma=0.5)
+    # A radius says which pairs to look at; the threshold may take them as long as sensors keep a link.
+    assert from_positions(far_N2, names(21), radius_km=200, sigma=60.0).account.below > 0  # type: ignore[union-attr]
+    with pytest.raises(UserError, match="21 of 21 sensors lose their last link"):
+        from_positions(far_N2, names(21), radius_km=200, sigma=0.5)
 
 
 def test_ties_go_to_the_earlier_sensors() -> None:

@@ -10,7 +10,7 @@ import scipy.sparse
 
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph import from_distances, from_grid, from_positions, match_graph, read_graph
+from dcrnn_fast.graph import from_distances, from_grid, from_positions, read_graph
 from dcrnn_fast.graph.read import detect_format
 
 MATRIX = np.array([[0, 0.5, 0], [0, 1, 0.25], [0.125, 0, 0]])
@@ -111,7 +111,7 @@ def test_missing_files(tmp_path: Path, name: str) -> None:
 
 def test_options_reach_the_readers(files: Path) -> None:
     pairs = (["00123", "00123", "773869.0", "c"], ["00123", "773869.0", "c", "00123"], [0, 1000, 2500, np.inf])
-    for options in ({}, {"sigma": 2000.0}, {"threshold": 0.01}):
+    for options in ({}, {"sigma": 2000.0}, {"threshold": 0.01}, {"sigma": 900.0, "allow_lost_links": True}):
         assert (
             read_graph(config(files / "distances.csv", **options)).digest()
             == from_distances(*pairs, **options).digest()
@@ -141,19 +141,19 @@ def test_a_matrix_without_ids_takes_the_series_ids(files: Path) -> None:
     assert read_graph(config(files / "adj.pkl"), ids=("x", "y", "z")).ids == IDS
 
 
-def test_lists_are_read_for_the_series_by_id_and_whole_by_position(files: Path) -> None:
+def test_lists_are_read_for_the_series_by_id(files: Path) -> None:
     by_id = read_graph(config(files / "distances.csv"), ids=("773869.0", "00123"))
     assert by_id.ids == ("773869.0", "00123")
     # sigma is that of the two sensors' distances, 0 and 1000
-    assert by_id.adjacency[1, 0] == 0.0
-    assert read_graph(config(files / "distances.csv", threshold=0), ids=by_id.ids).adjacency[1, 0] == pytest.approx(
-        np.exp(-4)
-    )
-    with pytest.raises(UserError, match=r"1 of the 2 sensors are not in the list: '123'.*--match position"):
+    assert by_id.adjacency[1, 0] == pytest.approx(0.1)
+    with pytest.raises(
+        UserError, match=r"1 of the 2 sensors are not in the list: '123'.*'123' is not '00123'"
+    ) as caught:
         read_graph(config(files / "distances.csv"), ids=("123", "c"))
-    by_position = read_graph(config(files / "distances.csv", match="position"), ids=("x", "y", "z"))
-    assert by_position.ids == IDS
-    assert match_graph(by_position, ("x", "y", "z"), "position").ids == ("x", "y", "z")
+    # The order of a list's lines is no order of sensors.
+    assert "--match position" not in str(caught.value)
+    with pytest.raises(UserError, match=r"--match position needs a list that calls its sensors by number.*'00123'"):
+        read_graph(config(files / "distances.csv", match="position"), ids=("x", "y", "z"))
     # Only the wanted sensors are each other's neighbours.
     places = read_graph(config(files / "positions.csv", nearest=1, sigma=50.0), ids=("c", "00123"))
     assert places.ids == ("c", "00123")

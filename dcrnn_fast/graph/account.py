@@ -1,0 +1,150 @@
+"""What became of every link that a graph file gives, and what a human would doubt about the graph.
+
+Shape legend: N nodes.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import scipy.sparse
+
+from dcrnn_fast.graph.messages import counted, first_few
+
+if TYPE_CHECKING:
+    from dcrnn_fast.graph.sensor_graph import SensorGraph
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphAccount:
+    """How a graph came out of its file. It is no part of the graph's digest, and checkpoints do not keep it.
+
+    Every pair given is a link used, a self loop, or counted below.
+
+    Attributes:
+        file: the file's name.
+        kind: what it holds, in words: "a list of neighbours", "a matrix of weights" ...
+        given: pairs that it lists, or entries of a matrix that are not 0, pairs of a sensor with itself included.
+        unknown: pairs with a sensor that the series does not have.
+        duplicates: pairs that were listed before, with the same value.
+        no_path: pairs at an infinite distance, or with weight 0.
+        below: links that the threshold took.
+        threshold, sigma: of the Gaussian kernel; None where the file holds weights.
+        sigma_from: where sigma came from, in words.
+        matched_by: how nodes found their columns.
+        doubts: what the reader would have a human look at, one line each.
+    """
+
+    file: str
+    kind: str
+    given: int
+    unknown: int = 0
+    duplicates: int = 0
+    no_path: int = 0
+    below: int = 0
+    threshold: float | None = None
+    sigma: float | None = None
+    sigma_from: str = ""
+    matched_by: Literal["id", "position"] = "id"
+    doubts: tuple[str, ...] = ()
+
+    def with_more_unknown(self, pairs: int) -> "GraphAccount":
+        """The account after so many more links went with the sensors at their ends."""
+        return replace(self, unknown=self.unknown + pairs) if pairs else self
+
+
+def isolated_sensors(graph: "SensorGraph") -> tuple[str, ...]:
+    """The sensors without a link from or to another sensor."""
+    links = _links(graph)
+    alone_N = (np.diff(links.indptr) == 0) & (np.bincount(links.indices, minlength=graph.num_nodes) == 0)
+    return tuple(graph.ids[n] for n in np.flatnonzero(alone_N))
+
+
+def num_components(graph: "SensorGraph") -> int:
+    """Parts that no link joins, whatever its direction; an isolated sensor is one."""
+    import scipy.sparse.csgraph
+
+    return int(scipy.sparse.csgraph.connected_components(graph.adjacency, directed=True, connection="weak")[0])
+
+
+def account_lines(graph: "SensorGraph") -> list[str]:
+    """What was understood of the graph, in two lines."""
+    links = _links(graph)
+    account = graph.account
+    lines = []
+    if account is not None:
+        cut = "" if account.threshold is None else f"{account.below} below the threshold {account.threshold:g}, "
+        rest = "".join(
+            f", {count} {what}"
+            for count, what in ((account.no_path, "without a path"), (_num_loops(graph), "of a sensor with itself"))
+            if count
+        )
+        lines.append(
+            f"graph: {account.file}, {account.kind}: {counted(account.given, 'pair')} given, "
+            f"{counted(links.nnz, 'link')} used ({cut}{account.unknown} with unknown sensors, {account.duplicates} "
+            f"duplicates{rest}), matched by {account.matched_by}"
+        )
+    isolated = isolated_sensors(graph)
+    facts = [
+        counted(graph.num_nodes, "sensor"),
+        f"{counted(links.nnz, 'link')} ({_num_both_ways(links)} of them in both directions)",
+        f"{len(isolated)} isolated" + (f" ({first_few(isolated)})" if isolated else ""),
+        counted(num_components(graph), "component"),
+    ]
+    if links.nnz:
+        facts.append(f"weights {links.data.min():.4g} to {links.data.max():.4g}")
+    if loops := _num_loops(graph):
+        facts.append(counted(loops, "self loop"))
+    if account is not None and account.sigma is not None:
+        facts.append(f"sigma {account.sigma:.6g} ({account.sigma_from})")
+    lines.append("graph: " + ", ".join(facts))
+    return lines
+
+
+def look_lines(graph: "SensorGraph") -> list[str]:
+    """What a human would doubt about the graph, each a line that begins with "look: "."""
+    doubts = list(graph.account.doubts) if graph.account is not None else []
+    isolated = isolated_sensors(graph)
+    if graph.num_nodes > 1 and len(isolated) == graph.num_nodes:
+        doubts.append("no two sensors are linked: each is forecast from its own readings alone")
+    elif isolated:
+        doubts.append(
+            f"{len(isolated)} of {graph.num_nodes} sensors have no link to another (isolated): {first_few(isolated)}"
+        )
+    joined = graph.num_nodes - len(isolated)
+    if joined and (largest := _largest_component(graph)) * 2 < graph.num_nodes and largest < joined:
+        doubts.append(
+            f"the graph falls into {num_components(graph)} parts that no link joins, the largest of {largest} of its "
+            f"{graph.num_nodes} sensors"
+        )
+    return [f"look: {doubt}" for doubt in doubts]
+
+
+def _links(graph: "SensorGraph") -> "scipy.sparse.csr_array":
+    """The adjacency without self loops."""
+    adjacency = graph.adjacency
+    loops = scipy.sparse.diags_array(adjacency.diagonal(), format="csr")
+    links = scipy.sparse.csr_array(adjacency - loops)
+    links.eliminate_zeros()
+    return links
+
+
+def num_links(graph: "SensorGraph") -> int:
+    """Edges between two different sensors."""
+    return graph.num_edges - _num_loops(graph)
+
+
+def _num_loops(graph: "SensorGraph") -> int:
+    return int(np.count_nonzero(graph.adjacency.diagonal()))
+
+
+def _num_both_ways(links: "scipy.sparse.csr_array") -> int:
+    listed = scipy.sparse.csr_array((np.ones(links.nnz), links.indices, links.indptr), shape=links.shape)
+    return int(listed.multiply(listed.T).nnz)
+
+
+def _largest_component(graph: "SensorGraph") -> int:
+    import scipy.sparse.csgraph
+
+    label_N = scipy.sparse.csgraph.connected_components(graph.adjacency, directed=True, connection="weak")[1]
+    return int(np.bincount(label_N).max())

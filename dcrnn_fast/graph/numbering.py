@@ -1,0 +1,51 @@
+"""Sensors that a file calls by number: 0 to N-1, or 1 to N."""
+
+import re
+from collections.abc import Iterable
+
+from dcrnn_fast.errors import UserError
+
+
+def whole_numbers(names: Iterable[str]) -> dict[str, int] | None:
+    """Name to number where every name is a whole number as a table writes one (7 or 7.0, not 007), else None."""
+    numbers: dict[str, int] = {}
+    for name in names:
+        if not (found := re.fullmatch(r"(0|[1-9]\d{0,8})(\.0+)?", name)):
+            return None
+        numbers[name] = int(found[1])
+    return numbers or None
+
+
+def first_number(numbers: Iterable[int], count: int) -> int | None:
+    """What ``count`` sensors are counted from, 0 or 1, as these numbers of some of them tell; None: they do not fit.
+
+    Raises:
+        UserError: both would fit.
+    """
+    lowest, highest = min(numbers), max(numbers)
+    if highest > count or (lowest == 0 and highest == count):
+        return None
+    if lowest > 0 and highest < count:
+        raise UserError(
+            f"it numbers its sensors {lowest} to {highest}, for {count} columns: counted from 0 or from 1? add a line "
+            f"that names sensor 0, or sensor {count} (a pair of it with itself, weight or distance 0)"
+        )
+    return 0 if lowest == 0 else 1
+
+
+def in_numeric_order(ids: tuple[str, ...]) -> list[int] | None:
+    """Where the ids are the numbers 0 to N-1 or 1 to N in another order: the index of each number's node."""
+    numbers = whole_numbers(ids)
+    if numbers is None:
+        return None
+    listed = [numbers[node] for node in ids]
+    start = min(listed)
+    if start > 1 or sorted(listed) != list(range(start, start + len(listed))) or listed == sorted(listed):
+        return None
+    return sorted(range(len(listed)), key=listed.__getitem__)
+
+
+def is_numbering(names: Iterable[str], count: int) -> bool:
+    """Whether these names are numbers that can stand for the first ``count`` columns."""
+    numbers = whole_numbers(names)
+    return numbers is not None and max(numbers.values()) <= count and len(set(numbers.values())) > 1
