@@ -43,6 +43,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def count_observed(self) -> np.ndarray:
+        """(O,) int64: observed targets of each channel."""
+        counts_O: np.ndarray = self.observed_BFNO.sum((0, 1, 2)).cpu().numpy()
+        return counts_O
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on a device."""
         return Batch(

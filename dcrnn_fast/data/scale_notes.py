@@ -1,6 +1,6 @@
 """What a human would doubt about the scale of the readings: one line each, for ``ForecastData.notes``.
 
-Shape legend: R rows, W windows, N sensors, C value channels.
+Shape legend: R rows, W windows, N sensors, C value channels, X N with a scaler for each sensor, else 1.
 """
 
 import numpy as np
@@ -30,6 +30,7 @@ def scale_notes(series: SensorSeries, starts_W: np.ndarray, past_steps: int, sca
     if not scaler.per_sensor:
         rows_R = rows_R[:: max(1, len(rows_R) // _ROWS)]
     count_NC, mean_NC, std_NC = _moments(series, rows_R)
+    mean_XC, std_XC = (np.asarray(numbers).reshape(-1, scaler.num_channels) for numbers in (scaler.mean, scaler.std))
     notes = []
     for c, channel in enumerate(series.channels):
         seen_N = count_NC[:, c] > 0
@@ -42,22 +43,22 @@ def scale_notes(series: SensorSeries, starts_W: np.ndarray, past_steps: int, sca
                     "scaled by the deviation that sensors have on average"
                 )
             continue
-        mean, std = float(scaler.mean[c]), float(scaler.std[c])  # type: ignore[arg-type]
-        far_N = np.abs(mean_N - mean) > _FAR * std
-        unfit_N = seen_N & resolved_N & (far_N | (std_N < std / _FLAT))
+        common, spread = mean_XC[0, c], std_XC[0, c]
+        far_N = np.abs(mean_N - common) > _FAR * spread
+        unfit_N = seen_N & resolved_N & (far_N | (std_N < spread / _FLAT))
         if (unfit := np.flatnonzero(unfit_N)).size:
             n = int(unfit[0])
             notes.append(
-                f"look: one mean and deviation of {channel!r} ({mean:.4g}, {std:.4g}) fit {_named(series, unfit, '')} "
+                f"look: one mean and deviation of {channel!r} ({common:.4g}, {spread:.4g}) fit {_named(series, unfit, '')} "
                 f"badly, {series.ids[n]} has {mean_N[n]:.4g} and {std_N[n]:.4g}: --scaler sensor gives each its own"
             )
-    mean, std = (np.asarray(numbers).reshape(-1, scaler.num_channels) for numbers in (scaler.mean, scaler.std))
-    coarse_NC = np.spacing(np.abs(mean).astype(np.float32)) * _STEPS > std
-    for c in np.flatnonzero(coarse_NC.any(axis=0)).tolist():
-        n = int(np.flatnonzero(coarse_NC[:, c])[0])
+    step_XC = np.spacing(np.abs(mean_XC).astype(np.float32))
+    coarse_XC = step_XC * _STEPS > std_XC
+    for c in np.flatnonzero(coarse_XC.any(axis=0)).tolist():
+        x = int(np.flatnonzero(coarse_XC[:, c])[0])
         notes.append(
-            f"look: {series.channels[c]!r} varies by {std[n, c]:.3g} around {mean[n, c]:.7g}, which float32 keeps in "
-            f"steps of {np.spacing(np.float32(abs(mean[n, c]))):.3g}: subtract a constant from the readings"
+            f"look: {series.channels[c]!r} varies by {std_XC[x, c]:.3g} around {mean_XC[x, c]:.7g}, which float32 keeps "
+            f"in steps of {step_XC[x, c]:.3g}: subtract a constant from the readings"
         )
     return tuple(notes)
 

@@ -74,10 +74,10 @@ def gradients(folder: str, micro: int, total: int = 8, batch_size: int = 2) -> N
             run = make_run(config, uneven_data(config), ranks, dtype=torch.float64)
             for number, batch in enumerate(run.batches.epoch(0)):
                 parts, here = micro_batches_of(run, batch)
-                (observed,) = ranks.sum_integers(here)
-                accumulate_gradients(run, parts, observed, label_coins(run, number))
+                observed_O = ranks.sum_integers(*here)
+                accumulate_gradients(run, parts, observed_O, label_coins(run, number))
                 ranks.sum_(run.gradients.buffer, "testing")
-                value = loss_value(run.gradients.error_sum, observed, training)
+                value = loss_value(run.gradients.error_sum, sum(observed_O), training)
                 finish_gradient(run, value)
                 found[f"{loss}_{number}_gradient"] = run.gradients.gradient.clone().numpy()
                 found[f"{loss}_{number}_loss"] = value.numpy()
@@ -118,9 +118,9 @@ def stops_in_validation(*flags: str) -> int:
     module = sys.modules["dcrnn_fast.training.fit"]
     validate = module.validate
 
-    def asked(run: Run, stop: StopRequest) -> HorizonSums | None:
+    def asked(run: Run, stop: StopRequest, *told: Any) -> HorizonSums | None:
         os.kill(os.getpid(), signal.SIGTERM)
-        return validate(run, stop)
+        return validate(run, stop, *told)
 
     module.validate = asked
     return train(*flags)

@@ -72,7 +72,7 @@ def test_nothing_observed_gives_loss_zero_and_zero_gradients(loss):
     batch = run.data.gather(run.data.train.starts_W[:4])
     batch.observed_BFNO.zero_()
     batch.y_BFNO.fill_(float("nan"))
-    rank_programs.accumulate_gradients(run, [batch], 0, None)
+    rank_programs.accumulate_gradients(run, [batch], [0], None)
     value = rank_programs.loss_value(run.gradients.error_sum, 0, config.training)
     rank_programs.finish_gradient(run, value)
     assert value.item() == 0.0
