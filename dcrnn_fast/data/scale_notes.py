@@ -5,6 +5,7 @@ Shape legend: R rows, W windows, N sensors, C value channels, X N with a scaler 
 
 import numpy as np
 
+from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.scaler import Scaler, window_counts
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.graph.messages import first_few
@@ -17,6 +18,22 @@ _FLAT = 20
 """a sensor's own deviation is less than this part of the common one"""
 _STEPS = 50
 """float32 numbers in one deviation, below which rounding shows in the forecasts"""
+
+
+_READ = {"zero": "raw 0", "last": "the last observed one", "mean": "the mean"}
+_SCALED = {
+    "published": "all readings, missing ones as 0",
+    "observed": "observed readings",
+    "sensor": "each sensor's observed readings",
+}
+
+
+def input_words(config: DataConfig) -> str:
+    """How the network reads missing readings, and of what mean and deviation are."""
+    return (
+        f"the network reads {_READ[config.missing_input]} where a reading is missing (--missing-input "
+        f"{config.missing_input}); mean and deviation are of {_SCALED[config.scaler]} (--scaler {config.scaler})"
+    )
 
 
 def scale_notes(series: SensorSeries, starts_W: np.ndarray, past_steps: int, scaler: Scaler) -> tuple[str, ...]:
@@ -47,18 +64,18 @@ def scale_notes(series: SensorSeries, starts_W: np.ndarray, past_steps: int, sca
         far_N = np.abs(mean_N - common) > _FAR * spread
         unfit_N = seen_N & resolved_N & (far_N | (std_N < spread / _FLAT))
         if (unfit := np.flatnonzero(unfit_N)).size:
-            n = int(unfit[0])
+            n, which = int(unfit[0]), _named(series, unfit, "")
             notes.append(
-                f"look: one mean and deviation of {channel!r} ({common:.4g}, {spread:.4g}) fit {_named(series, unfit, '')} "
-                f"badly, {series.ids[n]} has {mean_N[n]:.4g} and {std_N[n]:.4g}: --scaler sensor gives each its own"
+                f"look: one mean and deviation of {channel!r} ({common:.4g}, {spread:.4g}) fit {which} badly, "
+                f"{series.ids[n]} has {mean_N[n]:.4g} and {std_N[n]:.4g}: --scaler sensor gives each its own"
             )
     step_XC = np.spacing(np.abs(mean_XC).astype(np.float32))
     coarse_XC = step_XC * _STEPS > std_XC
     for c in np.flatnonzero(coarse_XC.any(axis=0)).tolist():
         x = int(np.flatnonzero(coarse_XC[:, c])[0])
         notes.append(
-            f"look: {series.channels[c]!r} varies by {std_XC[x, c]:.3g} around {mean_XC[x, c]:.7g}, which float32 keeps "
-            f"in steps of {step_XC[x, c]:.3g}: subtract a constant from the readings"
+            f"look: {series.channels[c]!r} varies by {std_XC[x, c]:.3g} around {mean_XC[x, c]:.7g}, where float32 has "
+            f"steps of {step_XC[x, c]:.3g}: subtract a constant from the readings"
         )
     return tuple(notes)
 

@@ -12,6 +12,7 @@ from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import to_yaml
 from dcrnn_fast.data.dataset import ForecastData, open_data
+from dcrnn_fast.data.scale_notes import input_words
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
@@ -122,6 +123,8 @@ def check(config: Config, ranks: Ranks | None = None) -> list[str]:
     lines = [
         f"data: {data.series.num_steps} steps, {data.graph.num_nodes} sensors, {data.graph.num_edges} edges",
         _readings(data),
+        input_words(data.config),
+        *loss_notes(run),
         f"windows: {len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test; "
         f"{form.past_steps} steps in, {form.future_steps} out",
         f"model: {parameters} parameters, forecasts {', '.join(form.target_names)}",
@@ -244,6 +247,7 @@ def _begin(run: Run, found: Checkpoint | None, display: Display) -> Progress:
     display.say(to_yaml(config).rstrip())
     for note in (
         _readings(run.data),
+        input_words(run.data.config),
         *loss_notes(run),
         *run.data.notes,
         *device_notes(config.training.device),

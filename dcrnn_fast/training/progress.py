@@ -35,7 +35,7 @@ class Progress:
     @property
     def validation_errors(self) -> list[float]:
         """By which epochs are ranked; a history from before there was such a column was ranked by the MAE."""
-        return [float(row.get("validation_error", row["validation_mae"])) for row in self.history]
+        return [row["validation_error" if "validation_error" in row else "validation_mae"] for row in self.history]
 
     @property
     def best_epoch(self) -> int | None:
