@@ -8,6 +8,7 @@ file tell (hops, channels, steps) is the default of its flag; what was taken is 
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -103,6 +104,9 @@ def told_by(weights: ImportedWeights, flags: ConvertFlags) -> ConvertFlags:
             future_steps=_count(settings.get("horizon"), flags.data.future_steps),
             time_of_day=time_of_day,
             day_of_week=day_of_week,
+            # The codes that these weights come from follow the published recipe, on whatever data.
+            missing_input="zero" if flags.data.missing_input == "auto" else flags.data.missing_input,
+            scaler="published" if flags.data.scaler == "auto" else flags.data.scaler,
         ),
     )
 
@@ -167,7 +171,7 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
     save_checkpoint(folder, output.name, state)
     return [
         *_summary(weights, graph, window_format, flags),
-        f"scaler: mean {_numbers(scaler.mean)}, std {_numbers(scaler.std)} ({source})",
+        f"scaler: {_scaler_words(scaler)} ({source})",
         *_notes(weights, num_values, source, flags),
         f"written: {output}",
     ]
@@ -292,7 +296,14 @@ def _time_words(time_of_day: bool, day_of_week: bool, day_channels: int) -> str:
     return " and ".join(words) or "neither time of day nor day of week"
 
 
-def _numbers(numbers: tuple[float, ...]) -> str:
+def _scaler_words(scaler: Scaler) -> str:
+    if scaler.per_sensor:
+        return f"mean and std of each of {scaler.num_sensors} sensors"
+    mean, std = scaler.to_state().values()
+    return f"mean {_numbers(mean)}, std {_numbers(std)}"
+
+
+def _numbers(numbers: Sequence[float]) -> str:
     return " ".join(f"{number:.10g}" for number in numbers)
 
 

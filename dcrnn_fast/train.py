@@ -10,6 +10,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.plots import save_report
+from dcrnn_fast.training.display import Display, Standing, mae_words
 from dcrnn_fast.training.distributed import join_ranks
 from dcrnn_fast.training.fit import TrainingResult, check, checkpoint_folder, fit
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
@@ -67,16 +68,25 @@ def _flags(argv: list[str]) -> TrainFlags:
 
 def _report(result: TrainingResult, config: Config) -> int:
     """Test windows on the best checkpoint, beside the baselines; plots; where things are."""
-    lines = (
-        [f"best epoch {result.best_epoch}: validation MAE {result.best_validation_mae:.4f}"]
-        if result.best_epoch
-        else []
-    )
+    best = ""
+    if result.best_epoch is not None:
+        row = result.history[result.best_epoch - 1]
+        best = f"best epoch {result.best_epoch}: {mae_words(row, result.data.window_format)}"
+    lines = [best] if best else []
     written: list[Path] = []
     if len(result.data.test):
-        report = evaluate_model(
-            result.model, result.data, "test", name=config.data.data, precision=config.training.precision
-        )
+        display = Display(shown=True, log_every=config.output.log_every)
+        try:
+            report = evaluate_model(
+                result.model,
+                result.data,
+                "test",
+                name=config.data.data,
+                precision=config.training.precision,
+                progress=lambda done, windows: display.show(Standing("evaluation", done, windows, best)),
+            )
+        finally:
+            display.close()
         written += save_report(report, result.results)
         lines += ["", report.table(), ""]
     else:

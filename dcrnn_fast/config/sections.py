@@ -220,7 +220,7 @@ class TrainingConfig:
     loss_unit: LossUnit = "auto"
     """what an error of 1 is in the loss: original, one unit of the readings (as published); deviation, a twentieth of
     the target's own standard deviation (METR-LA's speeds have 19.5), so that Adam's eps and the clip norm mean the same
-    in any unit and all targets count alike; auto: original for the published data sets, else deviation"""
+    in any unit and all targets count alike; auto: original for one target of a published data set, else deviation"""
     huber_delta: float = 1.0
     """in the loss's unit"""
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -240,7 +240,7 @@ class TrainingConfig:
     clip_norm: float = 5.0
     """bound on the global gradient norm; 0: no clipping"""
     patience: int = 50
-    """stop after so many epochs without a better validation MAE"""
+    """stop after so many epochs without a better validation error"""
     teacher_forcing: Literal["scheduled", "off", "on"] = "scheduled"
     sampling_decay: float = 2000.0
     """k of k / (k + exp(i / k)), i in optimiser steps"""

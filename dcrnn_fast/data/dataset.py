@@ -12,6 +12,7 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.inputs import readable, with_time_channels
 from dcrnn_fast.data.known import is_published
 from dcrnn_fast.data.left_out import ids_to_leave_out, without_sensors
+from dcrnn_fast.data.scale_notes import scale_notes
 from dcrnn_fast.data.scaler import Scaler, fit_scaler
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors, silent_sensors
 from dcrnn_fast.data.sources import match_series, read_source
@@ -42,6 +43,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def count_observed(self) -> np.ndarray:
+        """(O,) int64: observed targets of each channel."""
+        counts_O: np.ndarray = self.observed_BFNO.sum((0, 1, 2)).cpu().numpy()
+        return counts_O
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on a device."""
@@ -221,8 +227,11 @@ def assemble_data(
     split = split_windows(series, config)
     if scaler is None:
         scaler = fit_scaler(series, split.whole_train_W, config.past_steps, config.scaler)
-    elif len(scaler.mean) != len(series.channels):
-        raise UserError(f"the scaler has {len(scaler.mean)} channel(s), the series has {len(series.channels)}")
+        notes = (*notes, *scale_notes(series, split.whole_train_W, config.past_steps, scaler))
+    elif scaler.num_channels != len(series.channels):
+        raise UserError(f"the scaler has {scaler.num_channels} channel(s), the series has {len(series.channels)}")
+    elif scaler.num_sensors not in (None, series.num_sensors):
+        raise UserError(f"the scaler is of {scaler.num_sensors} sensor(s), the series has {series.num_sensors}")
     return ForecastData(
         series=series,
         graph=graph,

@@ -36,13 +36,14 @@ class _Windows:
 
     def __init__(self, data: ForecastData) -> None:
         self._form = data.window_format
-        observed_T = data.series.observed_TNC[..., list(self._form.target_channels)].sum((1, 2), dtype=np.int64)
-        self._observed_before_T = np.concatenate([[0], np.cumsum(observed_T)])
+        observed_TO = data.series.observed_TNC[..., list(self._form.target_channels)].sum(1, dtype=np.int64)
+        self._observed_before_TO = np.pad(observed_TO.cumsum(axis=0), ((1, 0), (0, 0)))
 
-    def count_observed(self, starts: np.ndarray) -> int:
-        """Observed targets of these windows; counted on the host, without asking the device."""
-        first = starts + self._form.past_steps
-        return int((self._observed_before_T[first + self._form.future_steps] - self._observed_before_T[first]).sum())
+    def count_observed(self, starts: np.ndarray) -> np.ndarray:
+        """(O,) int64, observed targets of these windows, by channel; counted on the host, without asking the device."""
+        first, before_TO = starts + self._form.past_steps, self._observed_before_TO
+        counts_O: np.ndarray = (before_TO[first + self._form.future_steps] - before_TO[first]).sum(axis=0)
+        return counts_O
 
 
 class HostWindows(_Windows):

@@ -1,6 +1,6 @@
-"""Mean and standard deviation of each channel, and the arithmetic between original and scaled units.
+"""Mean and standard deviation of each channel, or each sensor's own, and the way between original and scaled units.
 
-Shape legend: T time, N sensors, C value channels.
+Shape legend: T time, R rows, W windows, N sensors, C value channels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,46 +16,86 @@ from dcrnn_fast.errors import UserError
 Values = TypeVar("Values", np.ndarray, torch.Tensor)
 
 
+Numbers = tuple[float, ...] | tuple[tuple[float, ...], ...]
+
+# Sums over equal readings may miss their mean by rounding: what is below is no deviation.
+_ROUNDING = 1e-10
+
+
 @dataclass(frozen=True, slots=True)
 class Scaler:
-    """scaled = (value - mean) / std, for each channel; the channel is the last dimension.
+    """scaled = (value - mean) / std, for each channel, or for each sensor and channel; the channel is the last
+    dimension, the sensor the one before.
 
     Attributes:
-        mean, std: one float each for every value channel, original units; std is positive.
+        mean, std: original units; C numbers, or N tuples of C of them; std is positive.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: Numbers
+    std: Numbers
+
+    @property
+    def per_sensor(self) -> bool:
+        """Whether each sensor has its own mean and deviation."""
+        return np.ndim(self.mean) == 2
+
+    @property
+    def num_channels(self) -> int:
+        """C."""
+        return int(np.shape(self.mean)[-1])
+
+    @property
+    def num_sensors(self) -> int | None:
+        """N; None: the same numbers for any sensors."""
+        return len(self.mean) if self.per_sensor else None
 
     def transform(self, values: Values) -> Values:
-        """Original units to scaled, in the dtype of ``values`` (..., C)."""
+        """Original units to scaled, in the dtype of ``values`` (..., N, C)."""
         return (values - _like(self.mean, values)) / _like(self.std, values)
 
     def inverse(self, scaled: Values) -> Values:
-        """Scaled to original units, in the dtype of ``scaled`` (..., C)."""
+        """Scaled to original units, in the dtype of ``scaled`` (..., N, C)."""
         return scaled * _like(self.std, scaled) + _like(self.mean, scaled)
 
     def take(self, channels: Sequence[int]) -> "Scaler":
         """The scaler of these channels, in this order (for the targets: ``window_format.target_channels``)."""
-        return Scaler(tuple(self.mean[i] for i in channels), tuple(self.std[i] for i in channels))
+        mean, std = (np.asarray(numbers)[..., list(channels)] for numbers in (self.mean, self.std))
+        return Scaler(_numbers(mean), _numbers(std))
 
-    def to_state(self) -> dict[str, list[float]]:
+    def to_state(self) -> dict[str, list[Any]]:
         """Plain lists, for a checkpoint."""
-        return {"mean": list(self.mean), "std": list(self.std)}
+        return {"mean": np.asarray(self.mean).tolist(), "std": np.asarray(self.std).tolist()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Scaler":
         """The scaler of ``to_state``.
 
         Raises:
-            UserError: mean or std is missing, or they do not fit together.
+            UserError: mean or std is missing, they do not fit together, or hold what no scaler can.
         """
-        if set(state) != {"mean", "std"} or len(state["mean"]) != len(state["std"]):
-            raise UserError(f"the saved scaler must hold mean and std of the same length, it holds {sorted(state)}")
-        return cls(tuple(float(m) for m in state["mean"]), tuple(float(s) for s in state["std"]))
+        if set(state) != {"mean", "std"}:
+            raise UserError(f"the saved scaler must hold mean and std, it holds {', '.join(sorted(map(str, state)))}")
+        try:
+            mean, std = (np.asarray(state[name], dtype=np.float64) for name in ("mean", "std"))
+        except (TypeError, ValueError) as error:
+            raise UserError("the saved scaler must hold numbers, as many for each sensor") from error
+        if mean.shape != std.shape or mean.ndim not in (1, 2) or not mean.size:
+            raise UserError(
+                "the saved scaler must hold mean and std for each channel, or for each sensor and channel, it holds "
+                f"{mean.shape} and {std.shape} numbers"
+            )
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+            raise UserError("the saved scaler must hold finite means and positive deviations, it does not")
+        return cls(_numbers(mean), _numbers(std))
 
 
-def _like(numbers: tuple[float, ...], values: Values) -> Values:
+def _numbers(array: np.ndarray) -> Numbers:
+    if array.ndim == 1:
+        return tuple(array.tolist())
+    return tuple(tuple(row) for row in array.tolist())
+
+
+def _like(numbers: Numbers, values: Values) -> Values:
     if isinstance(values, torch.Tensor):
         return torch.tensor(numbers, dtype=values.dtype, device=values.device)
     return np.asarray(numbers, dtype=values.dtype)
@@ -69,25 +109,41 @@ def fit_scaler(series: SensorSeries, starts_W: np.ndarray, past_steps: int, how:
 
     Args:
         starts_W: int64, first rows of the training windows.
-        how: "published": every reading, a missing one as the 0 that the series holds; "observed": observed ones only.
+        how: "published": every reading, a missing one as the 0 that the series holds; "observed": observed ones only;
+            "sensor": observed ones, for each sensor alone. A sensor without a reading takes the mean of all, and one
+            whose readings do not differ the deviation that sensors have on average (``weak_sensors`` names them).
 
     Raises:
         UserError: a channel has no observed reading in the training part, or is constant there.
     """
     count_T = window_counts(starts_W, past_steps, series.num_steps)
     rows_R = np.flatnonzero(count_T)
-    total_C, weight_C = _weighted_sums(series, rows_R, count_T, how, center_C=None)
+    total, weight = _weighted_sums(series, rows_R, count_T, how, center=None)
+    weight_C = weight.reshape(-1, weight.shape[-1]).sum(axis=0)
     if (empty := np.flatnonzero(weight_C == 0)).size:
         raise UserError(f"channel {series.channels[empty[0]]!r} has no observed reading in the training part")
-    mean_C = total_C / weight_C
-    squares_C, _ = _weighted_sums(series, rows_R, count_T, how, center_C=mean_C)
-    std_C = np.sqrt(squares_C / weight_C)
-    if (flat := np.flatnonzero(std_C == 0)).size:
+    if how == "sensor":
+        common_C = total.sum(axis=0) / weight_C
+        mean = np.where(weight > 0, total / np.maximum(weight, 1), common_C)
+    else:
+        mean = total / weight
+    squares, _ = _weighted_sums(series, rows_R, count_T, how, center=mean)
+    if how == "sensor":
+        within_C = np.sqrt(squares.sum(axis=0) / weight_C)
+        std = np.sqrt(squares / np.maximum(weight, 1))
+        std = np.where(std > _ROUNDING * np.abs(mean), std, within_C)
+    else:
+        std = np.sqrt(squares / weight)
+    flat = ~(std > _ROUNDING * np.abs(mean))
+    if (at := np.flatnonzero(flat.reshape(-1, flat.shape[-1]).any(axis=0))).size:
+        channel, value = series.channels[at[0]], mean[..., at[0]].ravel()[0]
+        said = "does not change in any sensor" if how == "sensor" else f"is {value:g} throughout"
+        where = " throughout the training part" if how == "sensor" else " the training part"
         raise UserError(
-            f"channel {series.channels[flat[0]]!r} is {mean_C[flat[0]]:g} throughout the training part: there is "
-            f"nothing to learn from it; choose other channels with --variables"
+            f"channel {channel!r} {said}{where}: there is nothing to learn from it; choose other channels with "
+            "--variables"
         )
-    return Scaler(tuple(mean_C.tolist()), tuple(std_C.tolist()))
+    return Scaler(_numbers(mean), _numbers(std))
 
 
 def window_counts(starts_W: np.ndarray, past_steps: int, num_steps: int) -> np.ndarray:
@@ -99,11 +155,14 @@ def window_counts(starts_W: np.ndarray, past_steps: int, num_steps: int) -> np.n
 
 
 def _weighted_sums(
-    series: SensorSeries, rows_R: np.ndarray, count_T: np.ndarray, how: str, center_C: np.ndarray | None
+    series: SensorSeries, rows_R: np.ndarray, count_T: np.ndarray, how: str, center: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over the rows, times their counts: of the readings, or of their squared distance from ``center_C``."""
+    """Sums over the rows, times their counts, and the sums of these counts: of the readings, or of their squared
+    distance from ``center``. (N, C) for "sensor", else (C,).
+    """
     num_channels = len(series.channels)
-    total_C, weight_C = np.zeros(num_channels), np.zeros(num_channels)
+    shape = (series.num_sensors, num_channels) if how == "sensor" else (num_channels,)
+    total, weight = np.zeros(shape), np.zeros(shape)
     chunk = max(1, (1 << 22) // (series.num_sensors * num_channels))
     for start in range(0, len(rows_R), chunk):
         rows = rows_R[start : start + chunk]
@@ -111,15 +170,20 @@ def _weighted_sums(
         together = rows[-1] - rows[0] + 1 == len(rows)
         index: slice | np.ndarray = slice(rows[0], rows[-1] + 1) if together else rows
         term_RNC = series.values_TNC[index].astype(np.float64)
-        if center_C is not None:
-            term_RNC -= center_C
+        if center is not None:
+            term_RNC -= center
             term_RNC *= term_RNC
         count_R = count_T[rows].astype(np.float64)
-        if how == "observed":
+        if how == "published":
+            weight += count_R.sum() * series.num_sensors
+        else:
             observed_RNC = series.observed_TNC[index]
             term_RNC *= observed_RNC
-            weight_C += count_R @ observed_RNC.sum(axis=1)
-        else:
-            weight_C += count_R.sum() * series.num_sensors
-        total_C += count_R @ term_RNC.sum(axis=1)
-    return total_C, weight_C
+        if how == "sensor":
+            total += np.tensordot(count_R, term_RNC, 1)
+            weight += np.tensordot(count_R, observed_RNC.astype(np.float64), 1)
+            continue
+        if how == "observed":
+            weight += count_R @ observed_RNC.sum(axis=1)
+        total += count_R @ term_RNC.sum(axis=1)
+    return total, weight

@@ -3,7 +3,7 @@
 Shape legend: B batch, F future steps, W windows, N nodes, O target channels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -58,6 +58,7 @@ def evaluate_model(
     precision: Precision = "fp32",
     model_name: str = "DCRNN",
     about: Mapping[str, str | int | float] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Score ``model`` and the baselines over exactly the windows of ``split``: none padded, none repeated.
 
@@ -68,6 +69,7 @@ def evaluate_model(
         starts_W: other windows than the split's (their first rows), for a protocol of one's own; ``split`` then only
             names them in the report.
         about: what a reader of the report should know of the model.
+        progress: called after each batch with the windows that are scored, and how many there are.
     Raises:
         UserError: there is no window.
     """
@@ -85,7 +87,7 @@ def evaluate_model(
     was_training = model.training
     model.eval()
     try:
-        scores, trace = _score(model, baselines, data, starts_W, batch_size, precision)
+        scores, trace = _score(model, baselines, data, starts_W, batch_size, precision, progress)
     finally:
         model.train(was_training)
     target_times = data.target_times(starts_W)
@@ -115,6 +117,7 @@ def _score(
     starts_W: NDArray[np.int64],
     batch_size: int,
     precision: Precision,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[list[HorizonSums], Trace | None]:
     """Sums of the model and of each baseline, and the stretch of forecasts that the report shows."""
     form = data.window_format
@@ -133,5 +136,7 @@ def _score(
         for baseline, sums in zip(baselines, baseline_sums, strict=True):
             forecast_BFNO = torch.from_numpy(np.ascontiguousarray(baseline.predict(starts_B)))
             sums.add(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO)
+        if progress is not None:
+            progress(first + len(starts_B), len(starts_W))
     model_sums.sums_SFNO = model_sums.sums_SFNO.cpu()
     return [model_sums, *baseline_sums], recorder.trace()

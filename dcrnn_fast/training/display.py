@@ -2,27 +2,33 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from dcrnn_fast.data.window_format import WindowFormat
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where the run is, in numbers worth showing."""
 
-    epoch: int
-    """counted from 1"""
-    epochs: int
-    position: int
+    what: str
+    """epoch 3/100, epoch 3/100 validation, evaluation"""
+    done: int
     windows: int
-    """of one epoch"""
-    loss: float
+    """of what is being done"""
+    facts: str = ""
+    """loss, best epoch so far"""
+    later: int = 0
+    """windows of the same kind that come after these"""
 
 
 class Display:
-    """Says lines and shows how far training is."""
+    """Says lines and shows how far training, validation and evaluation are."""
 
     def __init__(self, *, shown: bool, log_every: float) -> None:
         self._shown = shown
@@ -31,7 +37,6 @@ class Display:
         self._task: TaskID | None = None
         self._last_line = time.monotonic()
         self._rate_since: tuple[float, int] | None = None
-        self._rate = 0.0
         if shown and sys.stdout.isatty():
             self._bar = Progress(
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"), console=Console()
@@ -44,44 +49,65 @@ class Display:
         elif self._shown:
             print(line, flush=True)
 
-    def step(self, standing: Standing) -> None:
-        """After each optimiser step."""
+    def show(self, standing: Standing) -> None:
+        """After each batch of windows; the speed is counted from the first one."""
         if not self._shown:
             return
-        now, done = time.monotonic(), (standing.epoch - 1) * standing.windows + standing.position
+        now, left = time.monotonic(), standing.windows - standing.done + standing.later
         if self._rate_since is None:
-            self._rate_since = (now, done)
-            return
-        since, before = self._rate_since
-        self._rate = (done - before) / max(now - since, 1e-9)
-        facts = self._facts(standing, standing.epochs * standing.windows - done)
+            self._rate_since = (now, left)
+        since, left_then = self._rate_since
+        rate = (left_then - left) / max(now - since, 1e-9)
+        speed_now = f"{rate:.4g} windows/s  {span(left / rate)} left" if rate > 0 else ""
+        facts = "  ".join(filter(None, (standing.facts, speed_now)))
         if self._bar is not None:
             if self._task is None:
                 self._task = self._bar.add_task("", facts="")
                 self._bar.start()
             self._bar.update(
                 self._task,
-                description=f"epoch {standing.epoch}/{standing.epochs}",
-                completed=standing.position,
+                description=standing.what,
+                completed=standing.done,
                 total=standing.windows,
                 facts=facts,
             )
         elif now - self._last_line >= self._log_every:
             self._last_line = now
-            share = 100 * standing.position / standing.windows
-            self.say(f"epoch {standing.epoch}/{standing.epochs} {share:3.0f} %  {facts}")
+            self.say(f"{standing.what} {100 * standing.done / standing.windows:3.0f} %  {facts}")
 
     def pause(self) -> None:
-        """Between epochs: what is measured next is not a training step."""
+        """Before something else is shown, which has its own speed."""
         self._rate_since = None
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
 
-    def _facts(self, standing: Standing, windows_left: int) -> str:
-        left = span(windows_left / self._rate) if self._rate > 0 else "?"
-        return f"loss {standing.loss:.4g}  {self._rate:.4g} windows/s  {left} left"
+
+def target_column(name: str) -> str:
+    """The key of one target's MAE in a row of the history, where there are several targets."""
+    return f"validation_mae_{name}"
+
+
+def mae_words(row: Mapping[str, Any], form: WindowFormat) -> str:
+    """The validation MAE of an epoch with its unit; of several targets each one's, with its name."""
+    if form.output_channels == 1 or target_column(form.target_names[0]) not in row:
+        units = set(form.target_units)  # an error over channels of several units has none
+        return f"validation MAE {_with_unit(row['validation_mae'], units.pop() if len(units) == 1 else '')}"
+    each = [
+        f"{name} {_with_unit(row[target_column(name)], unit)}"
+        for name, unit in zip(form.target_names, form.target_units, strict=True)
+    ]
+    return f"validation MAE {', '.join(each)}"
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{digits(value)} {unit}".rstrip()
+
+
+def digits(value: float) -> str:
+    """Five significant digits in any unit: 2.7700, 1234.5, 1.2346e-07."""
+    return f"{value:#.5g}".removesuffix(".")
 
 
 def span(seconds: float) -> str:

@@ -12,6 +12,7 @@ from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import to_yaml
 from dcrnn_fast.data.dataset import ForecastData, open_data
+from dcrnn_fast.data.scale_notes import input_words
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
@@ -29,9 +30,9 @@ from dcrnn_fast.training.checkpoint import (
     read_good,
     save_checkpoint,
 )
-from dcrnn_fast.training.display import Display, span, speed
+from dcrnn_fast.training.display import Display, Standing, digits, mae_words, span, speed, target_column
 from dcrnn_fast.training.distributed import Ranks, SharedError, choose_threads, device_notes, join_ranks
-from dcrnn_fast.training.loop import epoch_loss, rate_of, train_epoch, validate
+from dcrnn_fast.training.loop import best_so_far, epoch_loss, rate_of, train_epoch, validate, validation_error
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress, Row
 from dcrnn_fast.training.records import (
@@ -50,9 +51,10 @@ from dcrnn_fast.training.resume import (
     in_saved_order,
     require_fitting,
     restore,
+    saved_choices,
     training_state,
 )
-from dcrnn_fast.training.run import Run, make_run, start_digests
+from dcrnn_fast.training.run import Run, loss_notes, make_run, start_digests
 from dcrnn_fast.training.schedule import has_stalled
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep, try_window
@@ -121,6 +123,8 @@ def check(config: Config, ranks: Ranks | None = None) -> list[str]:
     lines = [
         f"data: {data.series.num_steps} steps, {data.graph.num_nodes} sensors, {data.graph.num_edges} edges",
         _readings(data),
+        input_words(data.config),
+        *loss_notes(run),
         f"windows: {len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test; "
         f"{form.past_steps} steps in, {form.future_steps} out",
         f"model: {parameters} parameters, forecasts {', '.join(form.target_names)}",
@@ -147,6 +151,9 @@ def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
     state = broadcast_state(found.state if found else None, ranks)
     if state is not None and found is None:  # not rank 0: notes are for it alone to say
         found = Checkpoint(Path(str(config.output.resume)), state, ())
+
+    if found is not None:
+        config = saved_choices(config, found.state)
 
     def open_data_and_model() -> Run:
         scaler = None if found is None else Scaler.from_state(found.state["scaler"])
@@ -213,7 +220,8 @@ def _train(run: Run, found: Checkpoint | None, stop: StopRequest) -> TrainingRes
             at_end = train_epoch(run, stepper, progress, stop, display, events, after_step)
             display.pause()
             began = time.perf_counter()
-            sums = validate(run, stop) if at_end else None
+            sums = _validate(run, progress, stop, display) if at_end else None
+            display.pause()
             if sums is None:
                 reason = stop.signal_name or "another rank's signal"
                 break
@@ -237,7 +245,14 @@ def _begin(run: Run, found: Checkpoint | None, display: Display) -> Progress:
         for torn in folder.glob("*.tmp-*"):  # of a run that was killed while it wrote
             torn.unlink()
     display.say(to_yaml(config).rstrip())
-    for note in (_readings(run.data), *run.data.notes, *device_notes(config.training.device), *precision_notes(config)):
+    for note in (
+        _readings(run.data),
+        input_words(run.data.config),
+        *loss_notes(run),
+        *run.data.notes,
+        *device_notes(config.training.device),
+        *precision_notes(config),
+    ):
         display.say(note)
     progress = Progress()
     if found is None:
@@ -296,16 +311,21 @@ def _best_of(path: Path, display: Display) -> int | None:
     return None if training is None or training["position"] else int(training["epoch"])
 
 
+def _validate(run: Run, progress: Progress, stop: StopRequest, display: Display) -> HorizonSums | None:
+    what = f"epoch {progress.epoch + 1}/{run.config.training.epochs} validation"
+    facts, windows = best_so_far(run, progress), len(run.data.validation)
+    return validate(run, stop, lambda done: display.show(Standing(what, done, windows, facts)))
+
+
 def _finish_epoch(
     run: Run, progress: Progress, sums: HorizonSums, validation_seconds: float, display: Display, events: Events
 ) -> None:
     config = run.config.training
-    scores = sums.overall()
+    scores, form = sums.overall(), run.data.window_format
     if int(scores.count) == 0:
         raise SharedError("the validation windows hold no observed target; give a longer series or other fractions")
     seconds = progress.train_seconds
-    mae = float(scores.mae)
-    best = progress.best_validation_mae
+    error = validation_error(run, sums)
     row: Row = {
         "epoch": progress.epoch + 1,
         "step": progress.step,
@@ -314,21 +334,22 @@ def _finish_epoch(
         "train_loss": epoch_loss(run, progress),
         "gradient_norm": progress.norm_sum / max(progress.good_steps, 1),
         "skipped_steps": progress.skipped_steps,
-        "validation_mae": mae,
+        "validation_mae": float(scores.mae),
+        "validation_error": error,
         "validation_rmse": float(scores.rmse),
         "validation_mape": float(scores.mape),
-        "best": int(best is None or mae < best),
+        "best": int(error < progress.best_error),
         "train_seconds": round(seconds, 3),
         "validation_seconds": round(validation_seconds, 3),
         "windows_per_second": round(len(run.data.train) / max(seconds, 1e-9), 2),
     }
+    if form.output_channels > 1:
+        row |= {target_column(name): float(sums.overall(k).mae) for k, name in enumerate(form.target_names)}
     progress.finish_epoch(row)
     events.add("epoch", **row)
-    units = set(run.data.window_format.target_units)
-    unit = units.pop() if len(units) == 1 else ""  # an error over channels of several units has none
     display.say(
-        f"epoch {progress.epoch}/{config.epochs}: train {config.loss} {row['train_loss']:.4f}, validation MAE {mae:.4f}"
-        f"{f' {unit}' if unit else ''}{' (best)' if row['best'] else ''}, learning rate {row['learning_rate']:.3g}, "
+        f"epoch {progress.epoch}/{config.epochs}: train {config.loss} {digits(row['train_loss'])}, "
+        f"{mae_words(row, form)}{' (best)' if row['best'] else ''}, learning rate {row['learning_rate']:.3g}, "
         f"{span(seconds + validation_seconds)}, {speed(row['windows_per_second'])}"
     )
 
@@ -351,7 +372,7 @@ def _end(
             "continue with the same command and --resume auto"
         )
     elif reason == "stalled":
-        display.say(f"stopped early: {run.config.training.patience} epochs without a better validation MAE")
+        display.say(f"stopped early: {run.config.training.patience} epochs without a better validation error")
     if not progress.history and reason == "finished":
         save(LATEST)
     events.add("end", reason=reason, epoch=progress.epoch, step=progress.step)

@@ -12,7 +12,7 @@ import torch
 
 from dcrnn_fast.data.batches import GlobalBatch, GlobalBatches
 from dcrnn_fast.evaluation.metrics import HorizonSums
-from dcrnn_fast.training.display import Display, Standing
+from dcrnn_fast.training.display import Display, Standing, digits, mae_words
 from dcrnn_fast.training.distributed import SharedError, names
 from dcrnn_fast.training.loss import loss_value, original_units
 from dcrnn_fast.training.memory import naming_what_fits
@@ -61,13 +61,25 @@ def train_epoch(
             progress.bad_in_a_row += not outcome.only_overflow
             _tell_bad_step(run, progress, global_batch, events, display, outcome)
         progress.train_seconds += time.perf_counter() - began
-        display.step(
+        facts = "  ".join(filter(None, (f"loss {digits(epoch_loss(run, progress))}", best_so_far(run, progress))))
+        windows = len(run.data.train)
+        display.show(
             Standing(
-                progress.epoch + 1, config.epochs, progress.position, len(run.data.train), epoch_loss(run, progress)
+                f"epoch {progress.epoch + 1}/{config.epochs}",
+                progress.position,
+                windows,
+                facts,
+                later=(config.epochs - progress.epoch - 1) * windows,
             )
         )
         after_step()
     return True
+
+
+def best_so_far(run: Run, progress: Progress) -> str:
+    """The smallest validation error and its epoch; "" before there is one."""
+    row = progress.best_row
+    return "" if row is None else f"best {mae_words(row, run.data.window_format)}, epoch {row['epoch']}"
 
 
 def rate_of(run: Run, progress: Progress) -> float:
@@ -90,10 +102,13 @@ def epoch_loss(run: Run, progress: Progress) -> float:
 
 
 @torch.no_grad()
-def validate(run: Run, stop: StopRequest) -> HorizonSums | None:
+def validate(run: Run, stop: StopRequest, told: Callable[[int], None] | None = None) -> HorizonSums | None:
     """Error sums over the validation windows of all ranks, each window once; None: stopped before the end, on request.
 
     The decoder reads its own forecasts, whatever training does.
+
+    Args:
+        told: called with the number of windows that are done, every so often.
     """
     windows, ranks = run.data.validation, run.ranks
     form = run.data.window_format
@@ -110,8 +125,29 @@ def validate(run: Run, stop: StopRequest) -> HorizonSums | None:
                 batch = run.gather(windows.starts_W[mine])
                 forecast_BFNO = original_units(run.predict(batch), run.mean_O, run.std_O)
                 sums.add(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO)
+        if told is not None:
+            told(global_batch.stop)
     ranks.sum_(sums.sums_SFNO, "adding up validation errors")
     return sums
+
+
+def validation_error(run: Run, sums: HorizonSums) -> float:
+    """By which epochs are ranked; NaN where a forecast is, or no target was observed.
+
+    Loss in original units: the MAE, as published. In parts of the deviation: the MAE in deviations (of each sensor,
+    with a scaler for each), averaged over the targets that were observed, so that each counts alike.
+    """
+    if run.config.training.loss_unit == "original":
+        return float(sums.overall().mae)
+    std_NO = np.broadcast_to(run.std_O.cpu().numpy(), sums.sums_SFNO.shape[2:])
+    errors = []
+    for channel in range(std_NO.shape[1]):
+        scores = sums.by_sensor(channel=channel)
+        seen = scores.count > 0
+        if seen.any():
+            scaled_N = scores.mae[seen] * scores.count[seen] / std_NO[seen, channel]
+            errors.append(float(scaled_N.sum() / scores.count[seen].sum()))
+    return float(np.mean(errors)) if errors else math.nan
 
 
 def _tell_bad_step(

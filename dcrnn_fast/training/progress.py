@@ -1,5 +1,6 @@
 """Where training stands: everything that changes while it runs, except weights and optimiser."""
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -19,7 +20,7 @@ class Progress:
     position: int = 0
     """windows of the current epoch that were used"""
     error_sum: float = 0.0
-    """of the current epoch, over the steps that were not skipped; original units"""
+    """of the current epoch, over the steps that were not skipped; in the loss's unit"""
     observed: int = 0
     norm_sum: float = 0.0
     good_steps: int = 0
@@ -33,7 +34,8 @@ class Progress:
 
     @property
     def validation_errors(self) -> list[float]:
-        return [row["validation_mae"] for row in self.history]
+        """By which epochs are ranked; a history from before there was such a column was ranked by the MAE."""
+        return [row["validation_error" if "validation_error" in row else "validation_mae"] for row in self.history]
 
     @property
     def best_epoch(self) -> int | None:
@@ -42,9 +44,20 @@ class Progress:
         return None if index is None else index + 1
 
     @property
-    def best_validation_mae(self) -> float | None:
+    def best_error(self) -> float:
+        """The smallest validation error; infinite before there is one."""
         best = self.best_epoch
-        return None if best is None else self.validation_errors[best - 1]
+        return math.inf if best is None else self.validation_errors[best - 1]
+
+    @property
+    def best_row(self) -> Row | None:
+        """The best epoch's row."""
+        best = self.best_epoch
+        return None if best is None else self.history[best - 1]
+
+    @property
+    def best_validation_mae(self) -> float | None:
+        return None if self.best_row is None else self.best_row["validation_mae"]
 
     def finish_epoch(self, row: Row) -> None:
         """Keeps the row and starts the next epoch from nothing."""

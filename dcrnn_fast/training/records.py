@@ -34,6 +34,7 @@ COLUMNS = (
     "gradient_norm",
     "skipped_steps",
     "validation_mae",
+    "validation_error",
     "validation_rmse",
     "validation_mape",
     "best",
@@ -46,9 +47,13 @@ def write_config(folder: Path, config: Config) -> None:
 
 
 def write_metrics(folder: Path, history: Sequence[Row]) -> None:
-    """Writes metrics.csv anew from the history that checkpoints hold: no epoch twice, whatever was lost or repeated."""
+    """Writes metrics.csv anew from the history that checkpoints hold: no epoch twice, whatever was lost or repeated.
+
+    Of several targets each has a column of its own MAE, at the end.
+    """
+    more = list(dict.fromkeys(name for row in history for name in row if name not in COLUMNS))
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, (*COLUMNS, *more), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     _write_text(folder / METRICS, text.getvalue())

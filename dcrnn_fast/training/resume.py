@@ -7,6 +7,7 @@ difference is said.
 
 import io
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch.distributed as dist
 
 from dcrnn_fast import __version__
 from dcrnn_fast.config.plain import to_dict
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import same_bits_with_any_threads
@@ -30,8 +31,10 @@ _MUST_AGREE = {
     "graph": ("supports", "hops", "recursion", "orientation", "edge_order"),
     "data": ("scaler",),
     "model": ("hidden_units", "num_layers"),
-    "training": ("seed", "optimizer", "precision"),
+    "training": ("seed", "optimizer", "precision", "loss_unit"),
 }
+# What a run did before there was such a choice.
+_BEFORE = {"loss_unit": "original", "scaler": "published"}
 _SAME_DATA = "resume with the data that the run was started with, or train anew on this with another --results folder"
 _WHERE_AND_HOW_LONG = {
     "graph": ("graph",),
@@ -78,6 +81,28 @@ def environment(run: Run) -> dict[str, Any]:
     }
 
 
+def saved_choices(config: Config, state: State) -> Config:
+    """``config`` with what the checkpoint's run came to where it leaves the choice open (``auto``).
+
+    The defaults follow the data and may change from version to version; what a run was started with does not.
+    """
+    for section, names in (("data", ("missing", "missing_input", "scaler")), ("training", ("loss_unit",))):
+        ours = getattr(config, section)
+        left_open = {name: _saved(state, section, name) for name in names if getattr(ours, name) == "auto"}
+        config = replace(config, **{section: replace(ours, **left_open)})
+    return config
+
+
+def _saved(state: State, section: str, name: str) -> Any:
+    """A field of the checkpoint's configuration, plain; one that is newer than the checkpoint has its meaning of then,
+    one that was left open what it came to.
+    """
+    value = state["config"][section].get(name, to_dict(Config())[section][name])
+    if value != "auto":
+        return value
+    return state["window_format"].get(name, _BEFORE.get(name, value))
+
+
 def in_saved_order(data: ForecastData, config: DataConfig, state: State) -> ForecastData:
     """``data`` with its sensors in the checkpoint's order, where they are the same ones."""
     ids = tuple(state["graph"]["ids"])
@@ -107,7 +132,7 @@ def require_fitting(run: Run, state: State, where: str) -> None:
     ours = to_dict(run.config)
     for section, fields in _MUST_AGREE.items():
         for name in fields:
-            if (got := state["config"][section].get(name)) != ours[section][name]:
+            if (got := _saved(state, section, name)) != ours[section][name]:
                 raise UserError(f"{where} was trained with {name} = {got}, this run has {ours[section][name]}")
     if (windows := state["training"]["train_windows"]) != len(data.train):
         raise UserError(f"{where} was trained on {windows} windows, this run has {len(data.train)}; {_SAME_DATA}")
@@ -128,7 +153,7 @@ def differences(run: Run, state: State) -> list[str]:
     for section, fields in to_dict(run.config).items():
         free = _WHERE_AND_HOW_LONG.get(section, ())
         for name, now in fields.items():
-            if free is not None and name not in free and (was := state["config"][section].get(name)) != now:
+            if free is not None and name not in free and (was := _saved(state, section, name)) != now:
                 lines.append(f"{name}: was {was}, now {now}")
     return lines
 

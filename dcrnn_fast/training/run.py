@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.config.plain import to_dict
-from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.sections import Config, TrainingConfig
 from dcrnn_fast.data.batches import GlobalBatches
 from dcrnn_fast.data.dataset import Batch, ForecastData
 from dcrnn_fast.data.device_windows import DeviceWindows, fits
@@ -22,6 +22,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.training.loss import DEVIATION
 from dcrnn_fast.training.optimizer import FlatGradients, make_optimizer
 from dcrnn_fast.training.precision import LossScale, autocast, require_precision
 
@@ -32,6 +33,7 @@ _HASHED_AT_ONCE = 64 << 20
 class Run:
     """Everything that a step needs; nothing here changes but weights, optimiser and loss scale.
 
+    ``mean_O``, ``std_O``: of the targets, float64, original units; (N, O) with a scaler for each sensor.
     ``device_windows``: the series on the GPU where it fits; None: windows are gathered on the host.
     ``data_digests``: what its windows are made of, as ``digests_of`` says.
     """
@@ -78,8 +80,8 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
     Raises:
         UserError: there is no window to train or validate on, or the precision needs another device.
     """
-    config = replace(config, data=data.config)
-    training = config.training
+    training = with_loss_unit(config.training, data)
+    config = replace(config, data=data.config, training=training)
     for part in (data.train, data.validation):
         if len(part) == 0:
             raise UserError(
@@ -109,6 +111,34 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         if ranks.device.type == "cuda" and fits(data, ranks.device)
         else None,
     )
+
+
+def with_loss_unit(training: TrainingConfig, data: ForecastData) -> TrainingConfig:
+    """``training`` with ``auto`` replaced by what it means for this data.
+
+    There is no published recipe for several targets: they would count by their magnitude.
+    """
+    if training.loss_unit != "auto":
+        return training
+    published = data.published and data.window_format.output_channels == 1
+    return replace(training, loss_unit="original" if published else "deviation")
+
+
+def loss_notes(run: Run) -> list[str]:
+    """What an error of 1 is in the loss, where that is no unit of the readings."""
+    training, form = run.config.training, run.data.window_format
+    if training.loss_unit == "original":
+        return []
+    if run.data.scaler.per_sensor:
+        one = "a twentieth of the sensor's own deviation"
+    else:
+        sizes = run.std_O.tolist()
+        each = [
+            f"{size / DEVIATION:.4g} {unit}".rstrip() + f" of {name}"
+            for size, unit, name in zip(sizes, form.target_units, form.target_names, strict=True)
+        ]
+        one = f"a twentieth of the target's deviation: {', '.join(each)}"
+    return [f"loss: {training.loss}, in which an error of 1 is {one} (--loss-unit deviation)"]
 
 
 def seed_everything(seed: int) -> None:

@@ -1,11 +1,11 @@
 """The optimiser step with fixed shapes and no wait inside, so that a GPU can replay it as CUDA graphs.
 
 Everything that changes from step to step is a tensor at a fixed address: the windows' first rows, which of them count,
-the coins of scheduled sampling, the number of observed targets, the learning rate. Two graphs stand around the
-all-reduce: one for a micro-batch (gather, forward, backward), one for the update (norm, clipping, Adam). A batch that
-is not full, the last of an epoch, is filled up with windows whose targets do not count. An update with a non-finite
-gradient is masked, as a gradient scaler does it: neither weights nor moments move. Windows of a series that is not on
-the device are gathered on the host, and copied to where the graph reads them.
+the coins of scheduled sampling, the number of observed targets, the channels' weights, the learning rate. Two graphs
+stand around the all-reduce: one for a micro-batch (gather, forward, backward), one for the update (norm, clipping,
+Adam). A batch that is not full, the last of an epoch, is filled up with windows whose targets do not count. An update
+with a non-finite gradient is masked, as a gradient scaler does it: neither weights nor moments move. Windows of a
+series that is not on the device are gathered on the host, and copied to where the graph reads them.
 
 Where a capture fails, or the device is a CPU, the same functions run launch by launch, and one line says so.
 
@@ -22,7 +22,7 @@ from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import Batch
 from dcrnn_fast.data.device_windows import HostWindows
 from dcrnn_fast.training.cuda_graphs import capture, warm_up
-from dcrnn_fast.training.loss import error_sum, gradient_factor, loss_mean, original_units
+from dcrnn_fast.training.loss import channel_weights, error_sum, gradient_factor, in_loss_unit, loss_mean
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import make_static
 from dcrnn_fast.training.run import Run
@@ -52,6 +52,9 @@ class StaticStep:
         self._counts_B = torch.zeros(training.batch_size, dtype=torch.bool, device=device)
         self._coins_F = torch.zeros(run.model.future_steps, dtype=torch.bool, device=device)
         self._observed = torch.ones((), dtype=run.gradients.buffer.dtype, device=device)
+        channels = run.data.window_format.output_channels
+        weighted = channel_weights([1] * channels, training) is not None
+        self._weight_O = torch.ones(channels, dtype=torch.float64, device=device) if weighted else None
         self._masked = torch.ones((), device=device)  # 1: the warm-up's updates change nothing
         self._results = torch.zeros(3, dtype=run.gradients.buffer.dtype, device=device)
         self._rate = make_static(run.optimizer, device)
@@ -63,16 +66,20 @@ class StaticStep:
         """As ``EagerStep.take``: the only wait for the device is for the results of the whole step."""
         run, ranks = self._run, self._run.ranks
         with nvtx_range("data"):
-            micro_batches, observed_here = self._place(global_batch)
+            micro_batches, observed_here_O = self._place(global_batch)
         with nvtx_range("count"):
-            observed, asked_to_stop = ranks.sum_integers(observed_here, stop.requested)
+            *observed_O, asked_to_stop = ranks.sum_integers(*observed_here_O, stop.requested)
         if asked_to_stop:
             return None
         coins_F = label_coins(run, step)
         if coins_F is not None:
             self._host_coins_F.copy_(coins_F)
             self._coins_F.copy_(self._host_coins_F, non_blocking=True)
+        observed = sum(observed_O)
         self._observed.fill_(max(observed, 1))
+        weights = channel_weights(observed_O, run.config.training)
+        if self._weight_O is not None and weights is not None:
+            self._weight_O.copy_(torch.tensor(weights, dtype=torch.float64))
         self._rate.fill_(rate)
         self._masked.zero_()
         run.gradients.zero()
@@ -88,10 +95,12 @@ class StaticStep:
         total_value, loss, norm = self._results.tolist()  # waits for the device
         return Outcome(total_value, loss, norm, observed, math.isfinite(loss) and math.isfinite(norm))
 
-    def _place(self, global_batch: GlobalBatch) -> tuple[int, int]:
-        """Puts this rank's windows where they are copied from; micro-batches with a window, and observed targets."""
+    def _place(self, global_batch: GlobalBatch) -> tuple[int, list[int]]:
+        """Puts this rank's windows where they are copied from; micro-batches with a window, and observed targets of
+        each channel.
+        """
         ranks, training = self._run.ranks, self._run.config.training
-        placed = observed = 0
+        placed, observed_O = 0, np.zeros(self._run.data.window_format.output_channels, dtype=np.int64)
         for windows in global_batch.share(ranks.rank, ranks.world, training.accumulate):
             if len(windows) == 0:
                 continue
@@ -100,9 +109,9 @@ class StaticStep:
             filled[: len(starts)] = starts
             self._host_starts_KB[placed] = torch.from_numpy(filled)
             self._host_counts_KB[placed] = torch.arange(training.batch_size) < len(starts)
-            observed += self._windows.count_observed(starts)
+            observed_O += self._windows.count_observed(starts)
             placed += 1
-        return placed, observed
+        return placed, observed_O.tolist()
 
     def _micro_batch(self) -> None:
         """Adds the gradient of the windows at ``_starts_B``; the launches of one graph."""
@@ -114,7 +123,8 @@ class StaticStep:
             batch = Batch(x_BPNC, y_BFNO, observed_BFNO, labels_BFNO, starts=np.empty(0, dtype=np.int64))
             scaled_BFNO = run.predict(batch, None if config.teacher_forcing == "off" else self._coins_F)
         with nvtx_range("loss"):
-            errors = error_sum(original_units(scaled_BFNO, run.mean_O, run.std_O), y_BFNO, observed_BFNO, config)
+            forecast_BFNO, target_BFNO = in_loss_unit(scaled_BFNO, y_BFNO, labels_BFNO, run.mean_O, run.std_O, config)
+            errors = error_sum(forecast_BFNO, target_BFNO, observed_BFNO, config, self._weight_O)
         with nvtx_range("backward"):
             (errors * (1.0 / self._observed)).backward()
             run.gradients.error_sum.add_(errors.detach())

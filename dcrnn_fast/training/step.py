@@ -15,7 +15,7 @@ from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import Batch
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.scheduled_sampling import feed_label_coins
-from dcrnn_fast.training.loss import error_sum, gradient_factor, loss_value, original_units
+from dcrnn_fast.training.loss import channel_weights, error_sum, gradient_factor, in_loss_unit, loss_value
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import set_learning_rate
@@ -28,7 +28,7 @@ class Outcome:
     """What a step did; the same on every rank.
 
     Attributes:
-        error_sum, loss: original units, over the global batch; norm: of the gradient before clipping.
+        error_sum, loss: in the loss's unit, over the global batch; norm: of the gradient before clipping.
         observed: targets that the loss counts.
         finite: loss and norm are; otherwise the weights were left alone.
         only_overflow: not finite, and its cure is a smaller loss scale (fp16).
@@ -55,12 +55,13 @@ class EagerStep:
         """
         run, ranks, gradients = self._run, self._run.ranks, self._run.gradients
         with nvtx_range("data"):
-            micro_batches, observed_here = micro_batches_of(run, global_batch)
+            micro_batches, observed_here_O = micro_batches_of(run, global_batch)
         with nvtx_range("count"):  # before the first backward: the divisor of every micro-batch's loss
-            observed, asked_to_stop = ranks.sum_integers(observed_here, stop.requested)
+            *observed_O, asked_to_stop = ranks.sum_integers(*observed_here_O, stop.requested)
         if asked_to_stop:
             return None
-        accumulate_gradients(run, micro_batches, observed, label_coins(run, step))
+        observed = sum(observed_O)
+        accumulate_gradients(run, micro_batches, observed_O, label_coins(run, step))
         with nvtx_range("all_reduce"):
             ranks.sum_(gradients.buffer, "adding up gradients")
         with nvtx_range("optimizer"):
@@ -77,35 +78,43 @@ class EagerStep:
         return Outcome(total_value, loss_, norm_, observed, finite, only_overflow)
 
 
-def micro_batches_of(run: Run, global_batch: GlobalBatch) -> tuple[list[Batch], int]:
-    """This rank's windows of the global batch on its device, and how many observed targets they have.
+def micro_batches_of(run: Run, global_batch: GlobalBatch) -> tuple[list[Batch], list[int]]:
+    """This rank's windows of the global batch on its device, and how many observed targets of each channel they have.
 
     Empty shares of a small last batch are left out.
     """
     shares = global_batch.share(run.ranks.rank, run.ranks.world, run.config.training.accumulate)
     starts = [run.data.train.starts_W[windows] for windows in shares if len(windows)]
+    observed_O = np.zeros(run.data.window_format.output_channels, dtype=np.int64)
     if run.device_windows is not None:
-        observed = sum(run.device_windows.count_observed(s) for s in starts)
-        return [run.gather(s) for s in starts], observed
+        observed_O += sum(run.device_windows.count_observed(s) for s in starts)
+        return [run.gather(s) for s in starts], observed_O.tolist()
     batches = [run.data.gather(s) for s in starts]
-    observed = sum(int(batch.observed_BFNO.sum()) for batch in batches)
-    return [batch.to(run.ranks.device) for batch in batches], observed
+    for batch in batches:
+        observed_O += batch.count_observed()
+    return [batch.to(run.ranks.device) for batch in batches], observed_O.tolist()
 
 
-def accumulate_gradients(run: Run, micro_batches: Sequence[Batch], observed: int, feed_label_F: Tensor | None) -> None:
-    """Fills ``run.gradients`` with this rank's part of the gradient of (error sum / ``observed``), and the error sum.
+def accumulate_gradients(
+    run: Run, micro_batches: Sequence[Batch], observed_O: Sequence[int], feed_label_F: Tensor | None
+) -> None:
+    """Fills ``run.gradients`` with this rank's part of the gradient of (error sum / observed), and the error sum.
 
     Args:
-        observed: observed targets of the global batch, over all ranks and micro-batches.
+        observed_O: observed targets of each channel in the global batch, over all ranks and micro-batches.
     """
-    config, gradients = run.config.training, run.gradients
+    config, gradients, observed = run.config.training, run.gradients, sum(observed_O)
+    weights = channel_weights(observed_O, config)
+    weight_O = None if weights is None else torch.tensor(weights, dtype=torch.float64, device=run.ranks.device)
     gradients.zero()
     for batch in micro_batches:
         with nvtx_range("forward"):
             scaled_BFNO = run.predict(batch, feed_label_F)
         with nvtx_range("loss"):
-            forecast_BFNO = original_units(scaled_BFNO, run.mean_O, run.std_O)
-            errors = error_sum(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO, config)
+            forecast_BFNO, target_BFNO = in_loss_unit(
+                scaled_BFNO, batch.y_BFNO, batch.labels_BFNO, run.mean_O, run.std_O, config
+            )
+            errors = error_sum(forecast_BFNO, target_BFNO, batch.observed_BFNO, config, weight_O)
         with nvtx_range("backward"):
             (errors * (run.loss_scale.scale / max(observed, 1))).backward()
             gradients.error_sum.add_(errors.detach())
@@ -129,23 +138,24 @@ def try_window(run: Run) -> None:
     """
     starts = run.data.train.starts_W[len(run.data.train) // 2 :][:1]
     batch = run.gather(starts)
-    observed = int(batch.observed_BFNO.sum())
+    observed_O = batch.count_observed().tolist()
     run.model.train()
     try:
         with naming_what_fits(run):
-            accumulate_gradients(run, [batch], observed, label_coins(run, 0))
+            accumulate_gradients(run, [batch], observed_O, label_coins(run, 0))
     except NotImplementedError as error:
         raise UserError(str(error)) from error
-    loss = float(loss_value(run.gradients.error_sum, observed, run.config.training))
+    loss = float(loss_value(run.gradients.error_sum, sum(observed_O), run.config.training))
     norm = float(run.gradients.norm())
     if (math.isfinite(loss) and math.isfinite(norm)) or run.config.training.max_bad_steps or run.loss_scale.moves:
         return
     series = run.data.series
+    unit = ", or train with --loss-unit deviation" if run.config.training.loss_unit == "original" else ""
     t, n, c = np.unravel_index(np.abs(series.values_TNC).argmax(), series.values_TNC.shape)
     raise UserError(
         f"loss and gradient must be finite, the window of {run.data.target_times(starts)[0, 0]} gives {loss:.4g} and "
         f"{norm:.4g}; the largest reading is {series.values_TNC[t, n, c]:.4g}, sensor {series.ids[n]!r} at "
-        f"{series.times_T[t]}: leave wrong readings empty, or give the data in a larger unit"
+        f"{series.times_T[t]}: leave wrong readings empty{unit}"
     )
 
 

@@ -1,6 +1,7 @@
 """What the ranks of a test run; called by name in processes of the rank server."""
 
 import dataclasses
+import itertools
 import os
 import signal
 import sys
@@ -49,13 +50,22 @@ def command(*flags: str) -> int:
 
 
 def uneven_data(config: Config) -> ForecastData:
-    """The small city with missing readings whose share differs from window to window; some windows have none at all."""
+    """The small city with missing readings whose share differs from window to window; some windows have none at all.
+
+    Where the loss is in deviations, with a second target of another magnitude, of which a third as many are observed.
+    """
     data = open_data(config.data, config.graph)
-    chance_T11 = np.linspace(0, 1.2, data.series.num_steps)[:, None, None] ** 2
-    observed_TNC = np.random.default_rng(1).random(data.series.values_TNC.shape) > chance_T11
-    values_TNC = np.where(observed_TNC, data.series.values_TNC, 0).astype(np.float32)
-    series = dataclasses.replace(data.series, values_TNC=values_TNC, observed_TNC=observed_TNC)
-    return assemble_data(series, data.graph, config.data)
+    series, own = data.series, config.data
+    if config.training.loss_unit == "deviation":
+        own = dataclasses.replace(own, targets=("speed", "share"))
+        values_TNC = np.concatenate([series.values_TNC, 0.2 - 1e-3 * series.values_TNC[:, ::-1]], axis=-1)
+        series = dataclasses.replace(series, values_TNC=values_TNC, channels=own.targets, units=("", ""))
+    chance_T11 = np.linspace(0, 1.2, series.num_steps)[:, None, None] ** 2
+    observed_TNC = np.random.default_rng(1).random(series.values_TNC.shape) > chance_T11
+    observed_TNC[..., 1:] &= np.random.default_rng(2).random(series.values_TNC.shape)[..., 1:] > 0.67
+    values_TNC = np.where(observed_TNC, series.values_TNC, 0).astype(np.float32)
+    series = dataclasses.replace(series, values_TNC=values_TNC, observed_TNC=observed_TNC)
+    return assemble_data(series, data.graph, own)
 
 
 def gradients(folder: str, micro: int, total: int = 8, batch_size: int = 2) -> None:
@@ -66,22 +76,28 @@ def gradients(folder: str, micro: int, total: int = 8, batch_size: int = 2) -> N
         ranks.connect("cpu", 60)
         torch.set_num_threads(1)
         found = {}
-        for loss in ("mae", "mse", "rmse", "huber"):
+        for unit, loss in itertools.product(("original", "deviation"), ("mae", "mse", "rmse", "huber")):
             training = TrainingConfig(
-                loss=loss, huber_delta=2.0, batch_size=batch_size, accumulate=micro, sampling_decay=5.0, device="cpu"
+                loss=loss,
+                loss_unit=unit,
+                huber_delta=2.0,
+                batch_size=batch_size,
+                accumulate=micro,
+                sampling_decay=5.0,
+                device="cpu",
             )
             config = Config(data=SMALL, model=ModelConfig(hidden_units=4), training=training)
             run = make_run(config, uneven_data(config), ranks, dtype=torch.float64)
             for number, batch in enumerate(run.batches.epoch(0)):
                 parts, here = micro_batches_of(run, batch)
-                (observed,) = ranks.sum_integers(here)
-                accumulate_gradients(run, parts, observed, label_coins(run, number))
+                observed_O = ranks.sum_integers(*here)
+                accumulate_gradients(run, parts, observed_O, label_coins(run, number))
                 ranks.sum_(run.gradients.buffer, "testing")
-                value = loss_value(run.gradients.error_sum, observed, training)
+                value = loss_value(run.gradients.error_sum, sum(observed_O), training)
                 finish_gradient(run, value)
-                found[f"{loss}_{number}_gradient"] = run.gradients.gradient.clone().numpy()
-                found[f"{loss}_{number}_loss"] = value.numpy()
-                found[f"{loss}_{number}_counts"] = np.array([int(part.observed_BFNO.sum()) for part in parts])
+                found[f"{unit}_{loss}_{number}_gradient"] = run.gradients.gradient.clone().numpy()
+                found[f"{unit}_{loss}_{number}_loss"] = value.numpy()
+                found[f"{unit}_{loss}_{number}_counts"] = np.array([int(part.observed_BFNO.sum()) for part in parts])
     if ranks.is_first:
         np.savez(Path(folder, f"{ranks.world}x{micro}.npz"), **found)
 
@@ -118,9 +134,9 @@ def stops_in_validation(*flags: str) -> int:
     module = sys.modules["dcrnn_fast.training.fit"]
     validate = module.validate
 
-    def asked(run: Run, stop: StopRequest) -> HorizonSums | None:
+    def asked(run: Run, stop: StopRequest, *told: Any) -> HorizonSums | None:
         os.kill(os.getpid(), signal.SIGTERM)
-        return validate(run, stop)
+        return validate(run, stop, *told)
 
     module.validate = asked
     return train(*flags)

@@ -44,7 +44,10 @@ def events_of(results: Path) -> list[dict]:
 def test_a_run_leaves_configuration_metrics_events_and_checkpoints(tmp_path, capsys):
     config = debug_config(*TINY, "--results", str(tmp_path), "--epochs", "3", "--save-every-epochs", "2")
     result = fit(config)
-    assert load_yaml(tmp_path / "config.yaml") == config
+    # What was left open is written as what it came to: the file repeats this run, also where a default changes.
+    training = replace(config.training, loss_unit="deviation")
+    assert load_yaml(tmp_path / "config.yaml") == replace(config, data=result.data.config, training=training)
+    assert (result.data.config.missing_input, result.data.config.scaler) == ("last", "observed")
     with open(tmp_path / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
@@ -54,6 +57,9 @@ def test_a_run_leaves_configuration_metrics_events_and_checkpoints(tmp_path, cap
     assert names == ["best.pt", "epoch_0002.pt", "latest.pt", "manifest.json"]
     assert (result.reason, result.epochs, result.steps, result.rank) == ("finished", 3, 6, 0)
     assert result.best_validation_mae == min(float(row["validation_mae"]) for row in rows)
+    std = result.data.scaler.std[0]
+    for row in rows:
+        assert float(row["validation_error"]) == pytest.approx(float(row["validation_mae"]) / std, rel=1e-12)
     best = load_checkpoint(result.checkpoint)
     assert best["training"]["epoch"] == result.best_epoch
     assert all(torch.equal(value, best["model"][name]) for name, value in result.model.state_dict().items())
@@ -92,7 +98,7 @@ def test_early_stopping(tmp_path, capsys):
     assert result.reason in ("stalled", "finished")
     best = result.best_epoch
     assert result.epochs == best + 2
-    assert "stopped early: 2 epochs without a better validation MAE" in capsys.readouterr().out
+    assert "stopped early: 2 epochs without a better validation error" in capsys.readouterr().out
 
 
 def test_a_non_finite_gradient_stops_the_run_with_the_windows_named(tmp_path):
@@ -217,9 +223,11 @@ def test_a_window_without_a_finite_gradient_is_refused_before_the_first_step(
         return assemble_data(replace(data.series, values_TNC=data.series.values_TNC * factor), data.graph, config)
 
     monkeypatch.setattr("dcrnn_fast.training.fit.open_data", opened)
-    flags = (*TINY, "--results", str(tmp_path), "--loss", loss)
+    flags = (*TINY, "--results", str(tmp_path), "--loss", loss, "--loss-unit", "original")
     with pytest.raises(UserError, match=r"gives \S+ and (inf|nan); the largest reading is \S+e\+\d\d, ") as refused:
         command(debug_config(*flags))
+    assert str(refused.value).endswith("leave wrong readings empty, or train with --loss-unit deviation")
+    check(debug_config(*flags[:-1], "deviation"))  # where the unit does not matter
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "events.jsonl").exists()
     check(debug_config(*flags, "--max-bad-steps", "3"))  # such steps may be skipped

@@ -174,7 +174,9 @@ def trained(tmp_path_factory, rank_server) -> Path:
             ("--max-validation-windows", "100"),
             "was trained on data with other validation windows; resume with",
         ),
-        (("--scaler", "observed"), "was trained with scaler = published, this run has observed"),
+        (("--scaler", "published"), "was trained with scaler = observed, this run has published"),
+        (("--missing-input", "mean"), "was trained with missing_input = last, this run has mean"),
+        (("--loss-unit", "original"), "was trained with loss_unit = deviation, this run has original"),
         (("--optimizer", "adamw"), "was trained with optimizer = adam, this run has adamw"),
     ],
 )

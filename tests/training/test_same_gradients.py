@@ -6,7 +6,7 @@ import torch
 
 from dcrnn_fast.config.sections import Config, ModelConfig, TrainingConfig
 from dcrnn_fast.training.distributed import Ranks
-from dcrnn_fast.training.loss import error_sum, original_units
+from dcrnn_fast.training.loss import channel_weights, error_sum, original_units
 from dcrnn_fast.training.run import make_run
 from tests.training import rank_programs
 
@@ -33,14 +33,22 @@ def test_gradients_of_all_cuts_are_equal_in_float64(cuts, cut):
 
 
 def test_micro_batches_have_unequal_counts(cuts):
-    counts = cuts["1x8"]["mae_0_counts"]
+    counts = cuts["1x8"]["original_mae_0_counts"]
     assert counts.max() > 2 * counts.min()
 
 
+@pytest.mark.parametrize("unit", ["original", "deviation"])
 @pytest.mark.parametrize("loss", ["mae", "mse", "rmse", "huber"])
-def test_gradient_is_that_of_the_written_formula_over_the_whole_batch(cuts, loss):
+def test_gradient_is_that_of_the_written_formula_over_the_whole_batch(cuts, loss, unit):
+    """In deviations: the mean over the two targets of each one's own mean, though one is observed a third as often."""
     training = TrainingConfig(
-        loss=loss, huber_delta=2.0, batch_size=16, teacher_forcing="scheduled", sampling_decay=5.0, device="cpu"
+        loss=loss,
+        loss_unit=unit,
+        huber_delta=2.0,
+        batch_size=16,
+        teacher_forcing="scheduled",
+        sampling_decay=5.0,
+        device="cpu",
     )
     config = Config(data=rank_programs.SMALL, model=ModelConfig(hidden_units=4), training=training)
     run = make_run(config, rank_programs.uneven_data(config), Ranks(), dtype=torch.float64)
@@ -48,17 +56,32 @@ def test_gradient_is_that_of_the_written_formula_over_the_whole_batch(cuts, loss
         whole = run.data.gather(run.data.train.starts_W[batch.windows])
         coins = rank_programs.label_coins(run, number)
         scaled = run.model(whole.x_BPNC.double(), whole.labels_BFNO.double(), coins)
-        error = (original_units(scaled, run.mean_O, run.std_O) - whole.y_BFNO)[whole.observed_BFNO]
-        if loss == "mae":
-            value = error.abs().mean()
-        elif loss == "huber":
-            value = torch.nn.functional.huber_loss(error, torch.zeros_like(error), delta=2.0)
+        if unit == "original":
+            errors = original_units(scaled, run.mean_O, run.std_O) - whole.y_BFNO
         else:
-            value = (error**2).mean()
-            value = value.sqrt() if loss == "rmse" else value
+            errors = (scaled - whole.labels_BFNO) * 20
+        values = []
+        for error in (errors[..., k][whole.observed_BFNO[..., k]] for k in range(errors.shape[-1])):
+            if loss == "mae":
+                values.append(error.abs().mean())
+            elif loss == "huber":
+                values.append(torch.nn.functional.huber_loss(error, torch.zeros_like(error), delta=2.0))
+            else:
+                values.append((error**2).mean())
+        value = torch.stack(values).mean()
+        value = value.sqrt() if loss == "rmse" else value
         wanted = torch.cat([g.flatten() for g in torch.autograd.grad(value, list(run.model.parameters()))])
-        np.testing.assert_allclose(cuts["4x2"][f"{loss}_{number}_loss"], value.item(), rtol=1e-12)
-        np.testing.assert_allclose(cuts["4x2"][f"{loss}_{number}_gradient"], wanted.numpy(), rtol=1e-10, atol=1e-13)
+        name = f"{unit}_{loss}_{number}"
+        np.testing.assert_allclose(cuts["4x2"][f"{name}_loss"], value.item(), rtol=1e-12)
+        np.testing.assert_allclose(cuts["4x2"][f"{name}_gradient"], wanted.numpy(), rtol=1e-10, atol=1e-13)
+
+
+def test_each_target_weighs_the_same_however_often_it_is_observed():
+    deviation, original = TrainingConfig(loss_unit="deviation"), TrainingConfig(loss_unit="original")
+    assert channel_weights([30, 10], deviation) == [40 / 60, 40 / 20]
+    assert channel_weights([30, 0], deviation) == [0.5, 15.0], "an absent target takes nothing from the other's share"
+    assert channel_weights([20, 20], deviation) == [1.0, 1.0]
+    assert channel_weights([7], deviation) is channel_weights([7, 9], original) is None
 
 
 @pytest.mark.parametrize("loss", ["mae", "mse", "rmse", "huber"])
@@ -72,7 +95,7 @@ def test_nothing_observed_gives_loss_zero_and_zero_gradients(loss):
     batch = run.data.gather(run.data.train.starts_W[:4])
     batch.observed_BFNO.zero_()
     batch.y_BFNO.fill_(float("nan"))
-    rank_programs.accumulate_gradients(run, [batch], 0, None)
+    rank_programs.accumulate_gradients(run, [batch], [0], None)
     value = rank_programs.loss_value(run.gradients.error_sum, 0, config.training)
     rank_programs.finish_gradient(run, value)
     assert value.item() == 0.0
