@@ -183,8 +183,8 @@ def _listed(
         )
     if ids is not None and in_numeric_order(tuple(ids)) is not None:
         raise UserError(
-            f"--match position would lay number 0 or 1 on the column {ids[0]!r}: the series calls its columns by number "
-            "too, in another order; leave the flag out to match by id"
+            f"--match position would lay number 0 or 1 on the column {ids[0]!r}: the series calls its columns by "
+            "number too, in another order; leave the flag out to match by id"
         )
     count = len(ids) if ids is not None else max(numbers.values()) + 1
     start = first_number(numbers.values(), count)
@@ -254,10 +254,10 @@ def _require_named(nodes: Sequence[str], named: Sequence[str]) -> tuple[str, ...
             f"{start} its sensors by number ({first_few(named)}): --match position lays number i on column i"
         )
     if hint or len(absent) * 2 > len(nodes) or (strangers and len(absent) > LOSS_ALLOWED * len(nodes)):
-        raise UserError(
-            f"{start} {first_few(strangers or named)}{hint}; correct the ids, leave these sensors out (--leave-out), "
-            "or give one that has no neighbours a line ID,ID,0"
-        )
+        cure = "correct the ids"
+        if not hint:
+            cure += ", leave these sensors out (--leave-out), or give one that has no neighbours a line ID,ID,0"
+        raise UserError(f"{start} {first_few(strangers or named)}{hint}; {cure}")
     if not strangers:
         return ()
     return (

@@ -143,10 +143,15 @@ def read_positions(path: str | Path, *, ids: Sequence[str] | None = None) -> tup
             return listed, positions_N2
         index_of = {node: index for index, node in enumerate(listed)}
         if absent := [node for node in ids if node not in index_of]:
+            hint = spelling_hint(absent, listed)
+            cure = (
+                "correct the ids"
+                if hint
+                else ("leave them out of the series (--leave-out, or --land-mask for the land cells of a grid)")
+            )
             raise UserError(
                 f"{len(absent)} of the {len(ids)} sensors have no position: {first_few(absent)}; the file has "
-                f"{first_few(listed)}{spelling_hint(absent, listed)}; leave them out of the series (--leave-out, or "
-                "--land-mask for the land cells of a grid)"
+                f"{first_few(listed)}{hint}; {cure}"
             )
         return tuple(ids), positions_N2[[index_of[node] for node in ids]]
 

@@ -164,10 +164,11 @@ def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id"
     if unmatched := [column for column in series_ids if column not in known]:
         wanted = set(series_ids)
         spare = [node for node in graph.ids if node not in wanted]
+        hint = spelling_hint(unmatched, graph.ids)
         raise UserError(
             f"{len(unmatched)} of the {len(series_ids)} series ids are not in the graph: {first_few(unmatched)}; graph "
-            f"ids without a series: {first_few(spare)}{spelling_hint(unmatched, graph.ids)}; correct the ids"
-            f"{_position_hint(graph, series_ids)}"
+            f"ids without a series: {first_few(spare)}{hint}; correct the ids"
+            f"{'' if hint else _position_hint(graph, series_ids)}"
         )
     return graph if tuple(series_ids) == graph.ids else graph.take(series_ids)
 
