@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dcrnn_fast.command import run_command
+from dcrnn_fast.command import command_line, run_command
 from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
@@ -75,7 +75,12 @@ def _report(result: TrainingResult, config: Config) -> int:
     written: list[Path] = []
     if len(result.data.test):
         report = evaluate_model(
-            result.model, result.data, "test", name=config.data.data, precision=config.training.precision
+            result.model,
+            result.data,
+            "test",
+            name=config.data.data,
+            precision=config.training.precision,
+            at_least=config.model.at_least,
         )
         written += save_report(report, result.results)
         lines += ["", report.table(), ""]
@@ -84,7 +89,8 @@ def _report(result: TrainingResult, config: Config) -> int:
     lines += [
         f"checkpoints: {checkpoint_folder(config)} (best: {result.checkpoint})",
         f"results: {result.results} (config.yaml, metrics.csv, events.jsonl{''.join(f', {p.name}' for p in written)})",
-        f"forecast with it: dcrnn-fast forecast {result.checkpoint}",
+        f"forecast with it: {command_line('forecast', result.checkpoint)}",
+        f"measure it again: {command_line('evaluate', result.checkpoint)}",
     ]
     print("\n".join(lines), flush=True)
     return 0

@@ -1,6 +1,6 @@
 """A small city with an untrained model: what the tests of evaluation, load and forecast share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ def make_small_city(folder: Path, prefix: str = "", **data_fields: object) -> Sm
     )
     series, graph = synthetic_city(nodes=NODES, days=DAYS, seed=0)
     data = assemble_data(series, graph, config.data)
+    config = replace(config, data=data.config)  # as a training run keeps it
     torch.manual_seed(1)
     form = data.window_format
     model = build_model(config, graph, input_channels=form.input_channels, output_channels=form.output_channels)
