@@ -13,8 +13,9 @@ from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.plots import save_report
-from dcrnn_fast.files import require_room
+from dcrnn_fast.files import require_apart, require_room
 from dcrnn_fast.forecaster import Forecaster, load
+from dcrnn_fast.training.records import REPORT
 from dcrnn_fast.training_data import require_training_data
 
 _PURPOSE = (
@@ -68,6 +69,8 @@ def _run(argv: list[str]) -> int:
     config = flags.source.config(forecaster.config.data, forecaster.window_format)
     if flags.source.data is None:
         require_training_data(config)
+    outputs = [output / pattern for pattern in REPORT]
+    require_apart(outputs, (flags.checkpoint, config.data, flags.graph), "--output folder")
     data = forecaster.open_data(config, _graph_to_check(flags, forecaster))
     try:
         report = forecaster.evaluate(data, flags.split, batch_size=flags.batch_size, name=config.data)

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO
 
@@ -110,6 +111,24 @@ def require_room(path: str | Path, what: str) -> Path:
     except UserError as error:
         raise UserError(str(error).replace(f"{what} {there}", f"{what} {path}")) from error
     return path
+
+
+def require_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None], flag: str) -> None:
+    """Checks that no file that is to be written is one that is read.
+
+    Args:
+        outputs: paths of files; the last part may be a pattern such as map*.png.
+        inputs: None and what is no file (the name of a data set) are passed over.
+        flag: what gives the outputs' place, for the message.
+    Raises:
+        UserError: one is.
+    """
+    read = [Path(path).resolve() for path in inputs if path is not None and Path(path).is_file()]
+    for output in map(Path, outputs):
+        folder = output.parent.resolve()
+        for path in read:
+            if path.parent == folder and fnmatch(path.name, output.name):
+                raise UserError(f"{output} would replace {path}, which is read here: give another {flag}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.forecasts import output_format
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.style import require_plot_format
-from dcrnn_fast.files import new_folder, require_room
+from dcrnn_fast.files import new_folder, require_apart, require_room
 from dcrnn_fast.forecaster import load
 from dcrnn_fast.graph.messages import counted
 from dcrnn_fast.training_data import require_training_data
@@ -62,6 +62,7 @@ def _run(argv: list[str]) -> int:
     config = flags.source.config(forecaster.config.data, forecaster.window_format)
     if flags.source.data is None:
         require_training_data(config)
+    require_apart(targets, (flags.checkpoint, config.data), "--output")
     if forecaster.window_format.past_steps == 1 and config.freq is None:
         config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
     series, _ = read_source(config, forecaster.config.graph)

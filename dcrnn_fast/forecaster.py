@@ -33,7 +33,7 @@ from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
 from dcrnn_fast.graph.messages import first_few
 from dcrnn_fast.model.build import build_model, precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
-from dcrnn_fast.scored_windows import scored_windows
+from dcrnn_fast.scored_windows import is_held_out, scored_windows
 from dcrnn_fast.training.checkpoint import Checkpoint, newest_good, read_good
 from dcrnn_fast.training.distributed import choose_device
 from dcrnn_fast.training_data import require_training_data, unchanged
@@ -131,7 +131,7 @@ class Forecaster:
             positions_N2=positions_N2,
             notes=(
                 *coverage_notes(observed_PNC, self.ids),
-                *newest_notes(observed_PNC[..., targets].any(axis=2), newest.times_T),
+                *newest_notes(np.any(observed_PNC[..., targets], axis=2), newest.times_T),
                 *self._below_notes(values_FNO),
                 *series.notes,
             ),
@@ -183,10 +183,11 @@ class Forecaster:
         name = data.config.data if name is None else name
         if starts_W is not None:
             split = split or "test"
-        scored = scored_windows(data, split, name, digests=self.data_digests, part=self.training_part)
+        held_out = is_held_out(data, self.data_digests)
+        training, notes = unchanged(self.open_data, self.data_digests) if held_out else (None, ())
+        scored = scored_windows(data, split, name, held_out=held_out, part=self.training_part, training=training)
         if starts_W is not None:
             scored = replace(scored, starts_W=starts_W, why="")
-        training, notes = unchanged(self.open_data, self.data_digests) if scored.held_out else (None, ())
         report = evaluate_model(
             self.model,
             data,

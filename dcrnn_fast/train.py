@@ -10,8 +10,10 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.plots import save_report
+from dcrnn_fast.files import require_apart
 from dcrnn_fast.training.distributed import join_ranks
 from dcrnn_fast.training.fit import TrainingResult, check, checkpoint_folder, fit
+from dcrnn_fast.training.records import CONFIG, EVENTS, METRICS, REPORT
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
 STOPPED = 85
@@ -62,7 +64,12 @@ def _train(argv: list[str], stop: StopRequest, trained: list[tuple[TrainingResul
 def _flags(argv: list[str]) -> TrainFlags:
     name = config_flag(argv) if argv else _NO_ARGUMENTS
     default = TrainFlags(config=name, settings=load_config(name) if name else Config())
-    return parse(TrainFlags, argv, prog="dcrnn-fast train", description=__doc__ or "", default=default)
+    flags = parse(TrainFlags, argv, prog="dcrnn-fast train", description=__doc__ or "", default=default)
+    outputs = [Path(flags.settings.output.results, name) for name in (CONFIG, METRICS, EVENTS, *REPORT)]
+    graph = flags.settings.graph
+    read = (flags.settings.data.data, graph.graph, graph.land_mask, graph.sensor_positions)
+    require_apart(outputs, read, "--results folder")
+    return flags
 
 
 def _report(result: TrainingResult, config: Config) -> int:

@@ -18,7 +18,7 @@ def unwritable_note(texts: Iterable[str]) -> str | None:
     shown = " ".join(sorted(rest)[:_SHOWN]) + (" …" if len(rest) > _SHOWN else "")
     return (
         f"look: no font of this machine has {len(rest)} character(s) of the names ({shown}): pictures "
-        " show boxes for them; install a font that has them (Noto Sans CJK has Chinese, Japanese and Korean)"
+        "show boxes for them; install a font that has them (Noto Sans CJK has Chinese, Japanese and Korean)"
     )
 
 

@@ -56,6 +56,10 @@ class TargetRows:
         )
         self._rows_at_a_time = max(1, _CHUNK_READINGS // (self._values_TNC.shape[1] * len(self._targets)))
         self.parts = data.series.parts
+        self.mean_NO: Floats
+        self.std_O: Floats
+        self.minimum_O: Floats
+        self.any_missing: bool
         if not held_out:
             self._fit_moments()
         elif like is not None:
