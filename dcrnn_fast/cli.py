@@ -10,7 +10,7 @@ from dcrnn_fast.errors import UserError
 
 COMMANDS = {
     "train": "trains a model; without arguments: on the built-in city",
-    "evaluate": "measures a checkpoint at every horizon, beside last value, weekly mean and VAR(3)",
+    "evaluate": "measures a checkpoint at every horizon, beside last value and other baselines",
     "forecast": "forecasts from a checkpoint and the newest readings",
     "prepare": "turns any source into a checked, memory-mapped store",
     "convert": "makes a checkpoint from other people's DCRNN weights",

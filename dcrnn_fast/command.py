@@ -2,8 +2,11 @@
 
 import os
 import select
+import shlex
+import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from dcrnn_fast.errors import is_of_the_user
 
@@ -42,6 +45,25 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
         # The interpreter's own last flush would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return NOBODY_READS
+
+
+def command_line(name: str, *words: object) -> str:
+    """What a user types in this folder to run a command of this installation, whatever the PATH holds."""
+    python = Path(sys.executable)
+    script = python.with_name("dcrnn-fast")
+    if (found := shutil.which("dcrnn-fast")) is not None and Path(found).parent == python.parent:
+        start = ["dcrnn-fast", name]
+    elif script.is_file():
+        start = [_as_typed(script), name]
+    else:
+        start = [_as_typed(python), "-m", f"dcrnn_fast.{name}"]
+    return shlex.join([*start, *map(str, words)])
+
+
+def _as_typed(path: Path) -> str:
+    if not path.is_relative_to(Path.cwd()):
+        return str(path)
+    return os.path.join("." if path.parent == Path.cwd() else "", path.relative_to(Path.cwd()))
 
 
 def _nobody_reads() -> bool:

@@ -1,5 +1,5 @@
-"""``dcrnn-fast evaluate``: measures a checkpoint at every horizon over exactly the windows of one split, beside the
-last value, the weekly mean and VAR(3)."""
+"""``dcrnn-fast evaluate``: measures a checkpoint at every horizon over windows that it was not trained on, beside the
+last value and other baselines."""
 
 import sys
 from dataclasses import dataclass, field, replace
@@ -13,12 +13,14 @@ from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.plots import save_report
-from dcrnn_fast.files import require_writable_folder
+from dcrnn_fast.files import require_apart, require_room
 from dcrnn_fast.forecaster import Forecaster, load
+from dcrnn_fast.training.records import REPORT
+from dcrnn_fast.training_data import require_training_data
 
 _PURPOSE = (
-    "Measures a checkpoint at every horizon over exactly the windows of one split, beside the last value, the weekly "
-    "mean and VAR(3)."
+    "Measures a checkpoint at every horizon over windows that it was not trained on, beside the last value and other "
+    "baselines."
 )
 
 
@@ -28,7 +30,9 @@ class EvaluateFlags:
 
     checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
     """a checkpoint, or a folder of them (the newest good one)"""
-    split: Literal["test", "validation", "train"] = "test"
+    split: Literal["all", "train", "validation", "test"] | None = None
+    """which windows are scored; left out: those that the model was not trained on: the test part of its training data,
+    all of other data that do not forecast times of the training"""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "results/evaluation"
     """folder for report.txt, report.json, horizons.csv, sensors.csv and the plots"""
     horizons: tuple[int, ...] = ()
@@ -52,16 +56,21 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     flags = parse(EvaluateFlags, argv, prog="dcrnn-fast evaluate", description=_PURPOSE)
-    output = require_writable_folder(flags.output, "output folder")
+    output = require_room(flags.output, "output folder")
     forecaster = load(
         flags.checkpoint,
         device=flags.model.device,
         backend=flags.model.backend,
         precision=flags.model.precision,
+        at_least=flags.model.at_least,
     )
     for note in forecaster.notes:
         print(note, file=sys.stderr)
     config = flags.source.config(forecaster.config.data, forecaster.window_format)
+    if flags.source.data is None:
+        require_training_data(config)
+    outputs = [output / pattern for pattern in REPORT]
+    require_apart(outputs, (flags.checkpoint, config.data, flags.graph), "--output folder")
     data = forecaster.open_data(config, _graph_to_check(flags, forecaster))
     try:
         report = forecaster.evaluate(data, flags.split, batch_size=flags.batch_size, name=config.data)

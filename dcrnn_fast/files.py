@@ -2,7 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO
 
@@ -94,6 +96,56 @@ def require_writable_folder(path: str | Path, what: str) -> Path:
             f"{what} {path} cannot be written: {error.strerror or error}; name a folder that you may write to"
         ) from error
     return path
+
+
+def require_room(path: str | Path, what: str) -> Path:
+    """Checks that a folder can be written, or made and then written, and leaves nothing behind.
+
+    Raises:
+        UserError: as ``require_writable_folder``.
+    """
+    path = Path(path)
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    try:
+        require_writable_folder(there, what)
+    except UserError as error:
+        raise UserError(str(error).replace(f"{what} {there}", f"{what} {path}")) from error
+    return path
+
+
+def require_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None], flag: str) -> None:
+    """Checks that no file that is to be written is one that is read.
+
+    Args:
+        outputs: paths of files; the last part may be a pattern such as map*.png.
+        inputs: None and what is no file (the name of a data set) are passed over.
+        flag: what gives the outputs' place, for the message.
+    Raises:
+        UserError: one is.
+    """
+    read = [Path(path).resolve() for path in inputs if path is not None and Path(path).is_file()]
+    for output in map(Path, outputs):
+        folder = output.parent.resolve()
+        for path in read:
+            if path.parent == folder and fnmatch(path.name, output.name):
+                raise UserError(f"{output} would replace {path}, which is read here: give another {flag}")
+
+
+@contextmanager
+def new_folder(path: str | Path, what: str) -> Iterator[Path]:
+    """Makes a folder that is missing for what is written inside the ``with``; where that fails, it goes again.
+
+    Raises:
+        UserError: as ``require_writable_folder``.
+    """
+    missing = [folder for folder in (Path(path), *Path(path).parents) if not folder.exists()]
+    try:
+        yield require_writable_folder(path, what)
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):  # somebody else's file lies in it
+                folder.rmdir()
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,12 +12,14 @@ from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
+from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.forecasts import output_format
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.style import require_plot_format
-from dcrnn_fast.files import require_writable_folder
+from dcrnn_fast.files import new_folder, require_apart, require_room
 from dcrnn_fast.forecaster import load
 from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.training_data import require_training_data
 
 _PURPOSE = "Forecasts from a checkpoint and the newest readings, and nothing else."
 
@@ -49,14 +51,18 @@ def _run(argv: list[str]) -> int:
         require_plot_format(flags.plot)
         targets.append(Path(flags.plot))
     for target in targets:
-        require_writable_folder(target.parent, "output folder")
+        require_room(target.parent, "output folder")
     forecaster = load(
         flags.checkpoint,
         device=flags.model.device,
         backend=flags.model.backend,
         precision=flags.model.precision,
+        at_least=flags.model.at_least,
     )
     config = flags.source.config(forecaster.config.data, forecaster.window_format)
+    if flags.source.data is None:
+        require_training_data(config)
+    require_apart(targets, (flags.checkpoint, config.data), "--output")
     if forecaster.window_format.past_steps == 1 and config.freq is None:
         config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
     series, _ = read_source(config, forecaster.config.graph)
@@ -64,11 +70,13 @@ def _run(argv: list[str]) -> int:
         forecast = forecaster.forecast(series, leave_out=config.leave_out)
     except NotImplementedError as error:  # the backend that was asked for cannot run here
         raise UserError(str(error)) from error
-    for note in (*forecaster.notes, *forecast.notes):
+    unwritable = unwritable_note((*forecast.ids, *forecast.channels, *forecast.units)) if flags.plot else None
+    for note in filter(None, (*forecaster.notes, *forecast.notes, unwritable)):
         print(note, file=sys.stderr)
-    forecast.write(flags.output)
-    if flags.plot is not None:
-        forecast.plot(flags.plot)
+    with new_folder(targets[0].parent, "output folder"), new_folder(targets[-1].parent, "output folder"):
+        forecast.write(flags.output)
+        if flags.plot is not None:
+            forecast.plot(flags.plot)
     steps, sensors, _ = forecast.values_FNO.shape
     print(
         f"{', '.join(map(channel_label, forecast.channels))} of {counted(sensors, 'sensor')}, "

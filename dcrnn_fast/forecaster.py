@@ -22,17 +22,22 @@ from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.data.times import count_from, parse_times
+from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.coverage import coverage_notes, newest_notes
 from dcrnn_fast.evaluation.evaluator import Precision, evaluate_model, predict
 from dcrnn_fast.evaluation.forecasts import Forecast
+from dcrnn_fast.evaluation.labels import below_note
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
 from dcrnn_fast.graph.messages import first_few
 from dcrnn_fast.model.build import build_model, precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.scored_windows import is_held_out, scored_windows
 from dcrnn_fast.training.checkpoint import Checkpoint, newest_good, read_good
 from dcrnn_fast.training.distributed import choose_device
+from dcrnn_fast.training_data import require_training_data, unchanged
 
 _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
 _SAME_WEIGHT = 1e-6
@@ -47,6 +52,7 @@ class Forecaster:
         config: the training run's; graph: with the ids in the model's order.
         precision: what forecasts are computed in.
         about: where the model comes from; notes: what a user should be told, one line each.
+        data_digests, training_part: what the checkpoint says of its training data; None: nothing.
     """
 
     model: DCRNN
@@ -57,6 +63,8 @@ class Forecaster:
     precision: Precision
     about: dict[str, str | int]
     notes: tuple[str, ...]
+    data_digests: dict[str, str] | None = None
+    training_part: TrainingPart | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -112,19 +120,28 @@ class Forecaster:
             torch.from_numpy(np.ascontiguousarray(x_BPNC)),
             self.scaler.take(form.target_channels),
             precision=self.precision,
+            at_least=self.config.model.at_least,
         )
+        values_FNO = forecast_BFNO[0].cpu().numpy()
+        past_PNO = np.where(observed_PNC, values_PNC, np.float32(np.nan))[..., targets]
         positions_N2 = self.graph.positions_N2 if newest.positions_N2 is None else newest.positions_N2
         return Forecast(
-            values_FNO=forecast_BFNO[0].cpu().numpy(),
+            values_FNO=values_FNO,
             times_F=future_times(newest.times_T[-1], form),
             ids=self.ids,
             channels=form.target_names,
             units=form.target_units,
-            past_values_PNO=np.where(observed_PNC, values_PNC, np.float32(np.nan))[..., targets],
+            past_values_PNO=past_PNO,
             past_times_P=newest.times_T,
             positions_N2=positions_N2,
-            notes=(*_coverage_notes(observed_PNC, self.ids), *series.notes),
+            notes=(
+                *coverage_notes(observed_PNC, self.ids),
+                *newest_notes(np.any(observed_PNC[..., targets], axis=2), newest.times_T),
+                *self._below_notes(values_FNO),
+                *series.notes,
+            ),
             about=self.about,
+            in_utc=form.in_utc if series.in_utc is None else series.in_utc,
         )
 
     def open_data(self, data: DataConfig | None = None, graph: GraphConfig | None = None) -> ForecastData:
@@ -136,6 +153,8 @@ class Forecaster:
             UserError: sensors, graph, channels, units or interval are not the model's; what the readers refuse.
         """
         config = self.config.data if data is None else data
+        if data is None:
+            require_training_data(config)
         series, own_graph = read_source(config, self.config.graph)
         left = set(config.leave_out) - set(self.ids)
         if graph is not None:
@@ -153,7 +172,7 @@ class Forecaster:
     def evaluate(
         self,
         data: ForecastData | None = None,
-        split: str = "test",
+        split: str | None = None,
         *,
         starts_W: NDArray[np.int64] | None = None,
         batch_size: int = 64,
@@ -163,19 +182,42 @@ class Forecaster:
 
         Args:
             data: left out: ``open_data()``.
+            split: all, train, validation or test; left out: the windows that the model was not trained on
+                (``scored_windows``).
         Raises:
             UserError: the split has no window.
         """
-        return evaluate_model(
+        data = self.open_data() if data is None else data
+        name = data.config.data if name is None else name
+        if starts_W is not None:
+            split = split or "test"
+        held_out = is_held_out(data, self.data_digests)
+        training, notes = unchanged(self.open_data, self.data_digests) if held_out else (None, ())
+        scored = scored_windows(data, split, name, held_out=held_out, part=self.training_part, training=training)
+        if starts_W is not None:
+            scored = replace(scored, starts_W=starts_W, why="")
+        report = evaluate_model(
             self.model,
-            self.open_data() if data is None else data,
-            split,
-            name=self.config.data.data if name is None else name,
-            starts_W=starts_W,
+            data,
+            scored.name,
+            name=name,
+            starts_W=scored.starts_W,
             batch_size=batch_size,
             precision=self.precision,
+            at_least=self.config.model.at_least,
+            held_out=scored.held_out,
+            training=training,
+            minimum_O=None if self.training_part is None else self.training_part.minimum,
             about=self.about,
         )
+        return replace(report, notes=(*filter(None, (scored.why,)), *report.notes, *notes))
+
+    def _below_notes(self, values_FNO: NDArray[np.float32]) -> tuple[str, ...]:
+        if self.training_part is None:
+            return ()
+        below_O = (values_FNO < 0).sum(axis=(0, 1)).tolist()
+        of = values_FNO.shape[0] * values_FNO.shape[1]
+        return tuple(below_note(below_O, of, self.training_part.minimum, self.window_format.target_names))
 
     def _series(self, readings: ArrayLike, times: ArrayLike | None, ids: Sequence[str] | None) -> SensorSeries:
         form = self.window_format
@@ -286,6 +328,7 @@ def load(
     device: str = "auto",
     backend: Backend | None = None,
     precision: Precision | None = None,
+    at_least: float | None = None,
 ) -> Forecaster:
     """A forecaster from a checkpoint, or from a folder (its newest good checkpoint).
 
@@ -293,7 +336,7 @@ def load(
 
     Args:
         device: auto: the GPU where there is one, else the CPU.
-        backend, precision: left out: what the model was trained with.
+        backend, precision, at_least: left out: what the model was trained with.
     Raises:
         UserError: no checkpoint there, damaged and no other good one beside it, or of another shape than it says; no
             such device.
@@ -305,6 +348,8 @@ def load(
         config = replace(config, model=replace(config.model, backend=backend))
     if precision is not None:
         config = replace(config, training=replace(config.training, precision=precision))
+    if at_least is not None:
+        config = replace(config, model=replace(config.model, at_least=at_least))
     graph = SensorGraph.from_state(state["graph"])
     window_format = WindowFormat.from_state(state["window_format"])
     model = _model(config, graph, window_format, state["model"], found.path)
@@ -320,6 +365,8 @@ def load(
         precision=config.training.precision,
         about=about | {"backend": config.model.backend},
         notes=(*found.notes, *precision_notes(config)),
+        data_digests=training.get("data"),
+        training_part=TrainingPart.from_state(training["part"]) if "part" in training else None,
     )
 
 
@@ -366,13 +413,3 @@ def _read_times(times: ArrayLike) -> tuple[NDArray[np.datetime64], bool | None]:
 def _unnamed(channels: tuple[str, ...]) -> bool:
     """Whether these are the names that readers give to channels of a file without names: they go by position."""
     return channels in (("value",), tuple(map(str, range(len(channels)))))
-
-
-def _coverage_notes(observed_PNC: NDArray[np.bool_], ids: Sequence[str]) -> tuple[str, ...]:
-    """What is missing among the newest steps."""
-    if not observed_PNC.any():
-        return ("none of the newest steps has an observed reading: the forecast rests on nothing but the time",)
-    silent = [ids[node] for node in np.flatnonzero(~observed_PNC.any(axis=(0, 2))).tolist()]
-    if not silent:
-        return ()
-    return (f"{len(silent)} of {len(ids)} sensors have no observed reading in the newest steps: {first_few(silent)}",)

@@ -4,15 +4,17 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dcrnn_fast.command import run_command
+from dcrnn_fast.command import command_line, run_command
 from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.plots import save_report
+from dcrnn_fast.files import require_apart
 from dcrnn_fast.training.display import Display, Standing, mae_words
 from dcrnn_fast.training.distributed import join_ranks
 from dcrnn_fast.training.fit import TrainingResult, check, checkpoint_folder, fit
+from dcrnn_fast.training.records import CONFIG, EVENTS, METRICS, REPORT
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
 STOPPED = 85
@@ -63,7 +65,12 @@ def _train(argv: list[str], stop: StopRequest, trained: list[tuple[TrainingResul
 def _flags(argv: list[str]) -> TrainFlags:
     name = config_flag(argv) if argv else _NO_ARGUMENTS
     default = TrainFlags(config=name, settings=load_config(name) if name else Config())
-    return parse(TrainFlags, argv, prog="dcrnn-fast train", description=__doc__ or "", default=default)
+    flags = parse(TrainFlags, argv, prog="dcrnn-fast train", description=__doc__ or "", default=default)
+    outputs = [Path(flags.settings.output.results, name) for name in (CONFIG, METRICS, EVENTS, *REPORT)]
+    graph = flags.settings.graph
+    read = (flags.settings.data.data, graph.graph, graph.land_mask, graph.sensor_positions)
+    require_apart(outputs, read, "--results folder")
+    return flags
 
 
 def _report(result: TrainingResult, config: Config) -> int:
@@ -83,6 +90,7 @@ def _report(result: TrainingResult, config: Config) -> int:
                 "test",
                 name=config.data.data,
                 precision=config.training.precision,
+                at_least=config.model.at_least,
                 progress=lambda done, windows: display.show(Standing("evaluation", done, windows, best)),
             )
         finally:
@@ -94,7 +102,8 @@ def _report(result: TrainingResult, config: Config) -> int:
     lines += [
         f"checkpoints: {checkpoint_folder(config)} (best: {result.checkpoint})",
         f"results: {result.results} (config.yaml, metrics.csv, events.jsonl{''.join(f', {p.name}' for p in written)})",
-        f"forecast with it: dcrnn-fast forecast {result.checkpoint}",
+        f"forecast with it: {command_line('forecast', result.checkpoint)}",
+        f"measure it again: {command_line('evaluate', result.checkpoint)}",
     ]
     print("\n".join(lines), flush=True)
     return 0

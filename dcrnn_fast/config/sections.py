@@ -4,6 +4,7 @@ Every default is spelled here and nowhere else. Field names are unique over all 
 use them without a prefix (``--batch-size``); a YAML file nests them by section.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -186,7 +187,8 @@ class ModelConfig:
     (on a CPU for a third more time); segments:K: the states after every K-th step. The results are the same, on a GPU
     but for the rounding of the weights' gradients"""
     at_least: float | None = None
-    """forecasts below this are raised to it, in original units (0 for counts, speeds, power); the loss is as without"""
+    """forecasts below this are raised to it, in original units (0 for counts, speeds, power), in reports and forecast
+    files; loss and validation are as without, so that one training serves both"""
 
     def __post_init__(self) -> None:
         _require(self.hidden_units >= 1, "hidden_units", "at least 1", self.hidden_units)
@@ -194,6 +196,7 @@ class ModelConfig:
         parts = self.save.split(":")
         segments = len(parts) == 2 and parts[0] == "segments" and parts[1].isdecimal() and int(parts[1]) >= 1
         _require(self.save in ("all", "h") or segments, "save", "all, h or segments:K with K at least 1", self.save)
+        _require(self.at_least is None or math.isfinite(self.at_least), "at_least", "a finite number", self.at_least)
         _require_choice("backend", self.backend, ("auto", "specification", "manual", "cpu", "triton", "cuda"))
 
 

@@ -18,7 +18,7 @@ from dcrnn_fast.data.series import SensorSeries, require_observed_sensors, silen
 from dcrnn_fast.data.sources import match_series, read_source
 from dcrnn_fast.data.times import advance
 from dcrnn_fast.data.window_format import WindowFormat
-from dcrnn_fast.data.windows import WindowSet, split_windows
+from dcrnn_fast.data.windows import WindowSet, cut_windows, split_windows
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, read_graph
 
@@ -85,14 +85,17 @@ class ForecastData:
     notes: tuple[str, ...] = ()
 
     def windows(self, part: str) -> WindowSet:
-        """The windows of train, validation or test.
+        """The windows of train, validation or test; all: every window that there is, between the parts too.
 
         Raises:
             UserError: another name.
         """
+        if part == "all":
+            segments = self.series.parts if self.config.cross_gaps else self.series.segments
+            return WindowSet("all", cut_windows(segments, self.window_format.window_steps))
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         if part not in parts:
-            raise UserError(f"the parts of the data are train, validation and test, got {part!r}")
+            raise UserError(f"the parts of the data are train, validation, test and all, got {part!r}")
         return parts[part]
 
     def gather(self, starts: np.ndarray) -> Batch:
@@ -224,7 +227,7 @@ def assemble_data(
         require_observed_sensors(series, window_format.target_channels, config.data)
     elif silent := silent_sensors(series, window_format.target_channels):
         notes = (*notes, f"{silent}; they are scored nowhere")
-    split = split_windows(series, config)
+    split = split_windows(series, config, to_train=scaler is None)
     if scaler is None:
         scaler = fit_scaler(series, split.whole_train_W, config.past_steps, config.scaler)
         notes = (*notes, *scale_notes(series, split.whole_train_W, config.past_steps, scaler))

@@ -47,7 +47,7 @@ def cut_windows(segments: Sequence[Rows], window_steps: int) -> np.ndarray:
     return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int64)
 
 
-def split_windows(series: SensorSeries, config: DataConfig) -> Split:
+def split_windows(series: SensorSeries, config: DataConfig, *, to_train: bool = True) -> Split:
     """Cut and split as configured.
 
     published (Li et al. 2018, released code): all windows in time order; test = round(test_fraction n), train =
@@ -57,7 +57,7 @@ def split_windows(series: SensorSeries, config: DataConfig) -> Split:
     A limit keeps that many windows, evenly spread over the part.
 
     Raises:
-        UserError: the series is too short for one window, or no window is left to train on.
+        UserError: the series is too short for one window, or (``to_train``) no window is left to train on.
     """
     window_steps = config.past_steps + config.future_steps
     segments = series.parts if config.cross_gaps else series.segments
@@ -82,7 +82,7 @@ def split_windows(series: SensorSeries, config: DataConfig) -> Split:
             starts_W[(starts_W >= first) & (starts_W + window_steps <= last)]
             for first, last in ((0, train_row), (train_row, test_row), (test_row, rows))
         )
-    if len(train_W) == 0:
+    if to_train and len(train_W) == 0:
         raise UserError(
             f"{config.data}: no window is left to train on: {len(starts_W)} window(s) of {window_steps} rows, split "
             f"{config.split} with train_fraction {config.train_fraction}; give a longer series or shorter windows"

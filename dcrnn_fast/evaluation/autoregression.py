@@ -4,12 +4,13 @@ Shape legend: B windows, F future steps, R rows, D = N * O series, L lags, Q = 1
 """
 
 from collections.abc import Iterator
+from typing import Self
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from dcrnn_fast.evaluation.target_rows import Floats, TargetRows, fill_forward
+from dcrnn_fast.evaluation.target_rows import Floats, TargetRows, fill_forward, with_rows
 
 VAR_LAGS = 3
 VAR_MAX_SERIES = 1000
@@ -37,6 +38,10 @@ class VectorAutoregression:
         ridge_Q = np.full(size, _RIDGE * np.trace(gram_QQ) / size)
         gram_QQ[np.diag_indices(size)] += ridge_Q
         self.coefficients_QD: Floats = scipy.linalg.solve(gram_QQ, moment_QD, assume_a="pos")
+
+    def on(self, rows: TargetRows) -> Self:
+        """The same coefficients for windows of other rows."""
+        return with_rows(self, rows)
 
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         past_BPNO = self._rows.filled_windows(starts_B)

@@ -1,24 +1,28 @@
-"""What a forecast must beat: the last value, the mean of the same weekly slot, and a vector autoregression.
+"""What a forecast must beat: the last value, means by time, a vector autoregression, and what fits the series' seasons.
 
-Shape legend: B windows, F future steps, T time, N nodes, O target channels, G slots.
+Shape legend: B windows, F future steps, W windows, N nodes, O target channels.
 
 Each baseline is fitted on the rows that training windows touch, as the model is, but on no test target, and forecasts a
-window from the window's own past steps, so that all are scored over the same windows and the same targets. None ever
-has nothing to say: what it cannot know it fills with the sensor's mean.
+window from the readings up to the window's newest row, so that all are scored over the same windows and the same
+targets. None ever has nothing to say: what it cannot know it fills with the sensor's mean or last value.
 """
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.times import day_of_week, is_months
+from dcrnn_fast.data.times import is_months
 from dcrnn_fast.evaluation.autoregression import VAR_LAGS, VAR_MAX_SERIES, VectorAutoregression
-from dcrnn_fast.evaluation.target_rows import Floats, TargetRows, mean_or
+from dcrnn_fast.evaluation.seasonal import SeasonalPersistence, seasons
+from dcrnn_fast.evaluation.slots import DAY, Climatology, SlotMean
+from dcrnn_fast.evaluation.target_rows import Floats, TargetRows, with_rows
 
-_DAY = np.timedelta64(86_400, "s")
+_CHOSEN_ON = 1000
+"""windows that tell which baseline is the strongest: evenly spread, enough to rank them"""
+_AT_A_TIME = 64
 
 
 class Baseline(Protocol):
@@ -28,23 +32,91 @@ class Baseline(Protocol):
     def name(self) -> str:
         """What tables and legends call it."""
 
+    def on(self, rows: TargetRows) -> "Baseline":
+        """The same, fitted as it is, for windows of other rows."""
+
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         """Forecasts (B, F, N, O), original units, of the windows whose first rows are ``starts_B``."""
 
 
-def fit_baselines(data: ForecastData) -> tuple[list[Baseline], list[str]]:
-    """Fit every baseline that makes sense for this data.
+@dataclass(frozen=True)
+class Baselines:
+    """The baselines of one report.
 
-    Returns:
-        The baselines, and a line for each one that is left out or knows less than its name says.
+    Attributes:
+        methods: last value first.
+        strongest: the name of the one with the least error over the windows that ``chosen_by`` names; None: not known.
+        minimum_O: the least observed training reading of each target channel; NaN where it is not known.
+        notes: a line for each one that is left out or knows less than its name says.
     """
-    rows = TargetRows(data)
-    baselines: list[Baseline] = [LastValue(rows)]
-    notes = []
-    if rows.any_missing:
-        baselines.append(LastReading(rows))
-    slots = SlotMean(rows, data.window_format.interval)
-    baselines.append(slots)
+
+    methods: tuple[Baseline, ...]
+    strongest: str | None
+    chosen_by: str
+    minimum_O: Floats
+    notes: tuple[str, ...]
+
+
+def fit_baselines(
+    data: ForecastData,
+    *,
+    held_out: bool = False,
+    training: ForecastData | None = None,
+    at_least: float | None = None,
+) -> Baselines:
+    """Fit every baseline that makes sense for this data, and find the strongest.
+
+    Of the seasonal ones (the same time yesterday, last week, last year; climatology) only the one stays that is best on
+    the validation windows.
+
+    Args:
+        held_out: the model was not trained on this data; then the baselines are fitted on ``training``, and where that
+            is not at hand those that need fitting are left out.
+        at_least: the bound that the model's forecasts are given; the baselines' are given it too.
+    """
+    form = data.window_format
+    if held_out and training is None:
+        rows = TargetRows(data, held_out=True)
+        span = rows.times_T[-1] - rows.times_T[0]
+        methods = [*_last(rows, data), *_persistent(rows, form.interval, span)[:1]]
+        note = "the data that the model was trained on is not at hand: no baseline that must be fitted, none is chosen"
+        return Baselines(tuple(methods), None, "", rows.minimum_O, (note,))
+    fitted_on = data if training is None or not held_out else training
+    rows = TargetRows(fitted_on)
+    notes: list[str] = []
+    methods = [*_last(rows, data), *_fitted(rows, form.interval, notes)]
+    seasonal = _persistent(rows, form.interval, rows.training_span)
+    if not is_months(form.interval) and form.interval <= DAY and rows.training_span > 366 * DAY:
+        seasonal.append(Climatology(rows, form.interval))
+    chosen_by, starts_W = _choosing_windows(fitted_on)
+    errors = {
+        baseline.name: _error(baseline, rows, starts_W, at_least)
+        for baseline in (*methods, *seasonal)
+        if not isinstance(baseline, LastReading)
+    }
+    if len(seasonal) > 1:
+        seasonal.sort(key=lambda baseline: errors[baseline.name])
+        others = " and ".join(baseline.name for baseline in seasonal[1:])
+        notes.append(f"{seasonal[0].name} is better by {chosen_by} than {others}, which the tables leave out")
+    methods += seasonal[:1]
+    known = [baseline.name for baseline in methods if np.isfinite(errors.get(baseline.name, np.inf))]
+    if held_out:
+        methods = [baseline.on(TargetRows(data, rows, held_out=True)) for baseline in methods]
+    strongest = min(known, key=errors.__getitem__) if known else None
+    return Baselines(tuple(methods), strongest, chosen_by, rows.minimum_O, tuple(notes))
+
+
+def _last(rows: TargetRows, data: ForecastData) -> list[Baseline]:
+    """The last value, and beside it the raw one where zeros stand for missing readings."""
+    if rows.any_missing and data.series.missing == "zero":
+        return [LastValue(rows), LastReading(rows)]
+    return [LastValue(rows)]
+
+
+def _fitted(rows: TargetRows, interval: np.timedelta64, notes: list[str]) -> list[Baseline]:
+    """The means by time and the autoregression; what they lack is added to ``notes``."""
+    slots = SlotMean(rows, interval)
+    found: list[Baseline] = [slots]
     if slots.unseen:
         notes.append(
             f"{slots.name}: training saw {len(slots.mean_GNO) - slots.unseen} of its {len(slots.mean_GNO)} slots; the "
@@ -56,8 +128,41 @@ def fit_baselines(data: ForecastData) -> tuple[list[Baseline], list[str]]:
             f"(limit {VAR_MAX_SERIES})"
         )
     else:
-        baselines.append(VectorAutoregression(rows))
-    return baselines, notes
+        found.append(VectorAutoregression(rows))
+    return found
+
+
+def _persistent(rows: TargetRows, interval: np.timedelta64, span: np.timedelta64) -> list[Baseline]:
+    return [SeasonalPersistence(rows, name, season) for name, season in seasons(interval, span)]
+
+
+def _choosing_windows(data: ForecastData) -> tuple[str, NDArray[np.int64]]:
+    """Which windows tell the strongest baseline: evenly spread ones of the validation part."""
+    windows = data.validation if len(data.validation) else data.train
+    chosen_by = "validation" if len(data.validation) else "the training windows (there are no validation windows)"
+    starts_W = windows.starts_W
+    if len(starts_W) > _CHOSEN_ON:
+        starts_W = starts_W[np.arange(_CHOSEN_ON) * len(starts_W) // _CHOSEN_ON]
+    return chosen_by, starts_W
+
+
+def _error(baseline: Baseline, rows: TargetRows, starts_W: NDArray[np.int64], at_least: float | None) -> float:
+    """Mean absolute error over all horizons in the targets' own deviations, added up over the targets."""
+    sums_O, counts_O = np.zeros(len(rows.std_O)), np.zeros(len(rows.std_O))
+    for first in range(0, len(starts_W), _AT_A_TIME):
+        starts_B = starts_W[first : first + _AT_A_TIME]
+        forecast_BFNO = bounded(baseline.predict(starts_B), at_least)
+        values, observed = rows.rows(rows.target_rows(starts_B).ravel())
+        values_BFNO, observed_BFNO = values.reshape(forecast_BFNO.shape), observed.reshape(forecast_BFNO.shape)
+        sums_O += np.abs(forecast_BFNO - values_BFNO).sum(axis=(0, 1, 2), where=observed_BFNO)
+        counts_O += observed_BFNO.sum(axis=(0, 1, 2))
+    seen_O = counts_O > 0
+    return float((sums_O / np.maximum(counts_O, 1) / rows.std_O)[seen_O].sum()) if seen_O.any() else np.inf
+
+
+def bounded(forecast_BFNO: Floats, at_least: float | None) -> Floats:
+    """The forecast, raised to ``at_least`` where it is below."""
+    return forecast_BFNO if at_least is None else np.maximum(forecast_BFNO, at_least)
 
 
 class LastValue:
@@ -68,6 +173,9 @@ class LastValue:
     def __init__(self, rows: TargetRows) -> None:
         self._rows = rows
 
+    def on(self, rows: TargetRows) -> Self:
+        return with_rows(self, rows)
+
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         return _repeat(self._rows.filled_windows(starts_B)[:, -1], self._rows.future_steps)
 
@@ -75,8 +183,8 @@ class LastValue:
 class LastReading:
     """Repeats the newest reading as the file has it, a missing one as 0.
 
-    Published comparisons on data with missing values often mean this one. It is weaker than ``LastValue``: both are
-    shown where readings are missing, so that neither is taken for the other.
+    Published comparisons on data whose zeros are missing readings often mean this one. It is weaker than ``LastValue``:
+    both are shown on such data, so that neither is taken for the other.
     """
 
     name = "raw last value"
@@ -84,66 +192,13 @@ class LastReading:
     def __init__(self, rows: TargetRows) -> None:
         self._rows = rows
 
+    def on(self, rows: TargetRows) -> Self:
+        return with_rows(self, rows)
+
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         values_BNO, _ = self._rows.rows(starts_B + self._rows.past_steps - 1)
         return _repeat(values_BNO, self._rows.future_steps)
 
 
-class SlotMean:
-    """The sensor's mean over the training rows of the same weekday and time of day.
-
-    Steps longer than a day have no weekly slot: there it is the same month of the year. A slot that training never
-    observed takes the mean of its time of day on any weekday, failing that the sensor's mean.
-    """
-
-    def __init__(self, rows: TargetRows, interval: np.timedelta64) -> None:
-        self._rows = rows
-        if is_months(interval) or interval > _DAY:
-            self.name = "monthly mean"
-            any_day_G = np.zeros(12, dtype=np.int64)
-            self._slot_T = rows.times_T.astype("datetime64[M]").astype(np.int64) % 12
-        else:
-            self.name = "weekly mean"
-            slots_a_day = int(-(-_DAY // interval))
-            any_day_G = np.tile(np.arange(slots_a_day), 7)
-            self._slot_T = _weekly_slots(rows.times_T, interval, slots_a_day)
-        sums_GNO, counts_GNO = self._totals(len(any_day_G))
-        self.unseen = int((counts_GNO.sum(axis=(1, 2)) == 0).sum())
-        """slots without any observed training reading"""
-        pooled = _indicator(any_day_G)
-        any_day_mean = mean_or(_product(pooled, sums_GNO), _product(pooled, counts_GNO), rows.mean_NO)
-        self.mean_GNO = mean_or(sums_GNO, counts_GNO, any_day_mean[any_day_G])
-
-    def predict(self, starts_B: NDArray[np.int64]) -> Floats:
-        ahead_F = self._rows.past_steps + np.arange(self._rows.future_steps)
-        return self.mean_GNO[self._slot_T[starts_B[:, None] + ahead_F]]
-
-    def _totals(self, slots: int) -> tuple[Floats, Floats]:
-        sums_GNO = np.zeros((slots, *self._rows.mean_NO.shape))
-        counts_GNO = np.zeros_like(sums_GNO)
-        for run in self._rows.training_runs():
-            values, observed = self._rows.rows(slice(run.start, run.stop))
-            in_slot = _indicator(self._slot_T[run.start : run.stop], slots)
-            sums_GNO += _product(in_slot, values)  # a missing value holds 0
-            counts_GNO += _product(in_slot, observed.astype(np.float64))
-        return sums_GNO, counts_GNO
-
-
-def _weekly_slots(times_T: NDArray[np.datetime64], interval: np.timedelta64, slots_a_day: int) -> NDArray[np.int64]:
-    since_midnight_T = times_T - times_T.astype("datetime64[D]")
-    return day_of_week(times_T) * slots_a_day + since_midnight_T // interval
-
-
 def _repeat(newest_BNO: Floats, future_steps: int) -> Floats:
     return np.broadcast_to(newest_BNO[:, None], (len(newest_BNO), future_steps, *newest_BNO.shape[1:]))
-
-
-def _indicator(group_R: NDArray[np.int64], groups: int | None = None) -> scipy.sparse.csr_array:
-    """Sparse (groups, R) matrix of ones: its product with rows is their sum in each group."""
-    shape = (int(group_R.max()) + 1 if groups is None else groups, len(group_R))
-    return scipy.sparse.csr_array((np.ones(len(group_R)), (group_R, np.arange(len(group_R)))), shape=shape)
-
-
-def _product(matrix_GR: scipy.sparse.csr_array, rows_RNO: Floats) -> Floats:
-    product: Floats = matrix_GR @ rows_RNO.reshape(len(rows_RNO), -1)
-    return product.reshape(-1, *rows_RNO.shape[1:])

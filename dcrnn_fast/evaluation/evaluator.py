@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.baselines import Baseline, LastReading, fit_baselines
-from dcrnn_fast.evaluation.labels import horizon_labels
+from dcrnn_fast.evaluation.baselines import Baselines, LastReading, bounded, fit_baselines
+from dcrnn_fast.evaluation.fonts import unwritable_note
+from dcrnn_fast.evaluation.labels import below_note, horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.evaluation.trace import Trace, TraceRecorder
@@ -27,7 +28,14 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, x_BPNC: Tensor, target_scaler: Scaler, *, precision: Precision = "fp32") -> Tensor:
+def predict(
+    model: nn.Module,
+    x_BPNC: Tensor,
+    target_scaler: Scaler,
+    *,
+    precision: Precision = "fp32",
+    at_least: float | None = None,
+) -> Tensor:
     """The forecast (B, F, N, O) in original units, float32, on the model's device; the decoder reads its own output.
 
     The model is used as it stands: put it in evaluation mode first.
@@ -36,6 +44,7 @@ def predict(model: nn.Module, x_BPNC: Tensor, target_scaler: Scaler, *, precisio
         x_BPNC: float32, scaled, on any device.
         target_scaler: the scaler of the O target channels.
         precision: what the model computes in; the way back to units is float32.
+        at_least: forecasts below this, in original units, are raised to it.
     """
     device = next(model.parameters()).device
     x_BPNC = x_BPNC.to(device)
@@ -44,7 +53,8 @@ def predict(model: nn.Module, x_BPNC: Tensor, target_scaler: Scaler, *, precisio
     else:
         with torch.autocast(device.type, _AUTOCAST[precision]):
             scaled_BFNO = model(x_BPNC)
-    return target_scaler.inverse(scaled_BFNO.float())
+    forecast_BFNO = target_scaler.inverse(scaled_BFNO.float())
+    return forecast_BFNO if at_least is None else forecast_BFNO.clamp(min=at_least)
 
 
 def evaluate_model(
@@ -56,6 +66,10 @@ def evaluate_model(
     starts_W: NDArray[np.int64] | None = None,
     batch_size: int = 64,
     precision: Precision = "fp32",
+    at_least: float | None = None,
+    held_out: bool = False,
+    training: ForecastData | None = None,
+    minimum_O: Sequence[float | None] | None = None,
     model_name: str = "DCRNN",
     about: Mapping[str, str | int | float] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -68,6 +82,9 @@ def evaluate_model(
         name: of the data, for the report; of a path, the last part.
         starts_W: other windows than the split's (their first rows), for a protocol of one's own; ``split`` then only
             names them in the report.
+        at_least: a bound that forecasts, also the baselines', are raised to, in original units.
+        held_out: the model was not trained on this data: baselines are fitted on ``training`` (see ``fit_baselines``).
+        minimum_O: the least training reading of each target channel, where ``training`` cannot say it.
         about: what a reader of the report should know of the model.
         progress: called after each batch with the windows that are scored, and how many there are.
     Raises:
@@ -78,8 +95,9 @@ def evaluate_model(
     if len(starts_W) == 0:
         raise UserError(f"the {split} part of {name} has no window; choose another split or give more data")
     form = data.window_format
-    baselines, notes = fit_baselines(data)
-    if any(isinstance(baseline, LastReading) for baseline in baselines):
+    baselines = fit_baselines(data, held_out=held_out, training=training, at_least=at_least)
+    notes = list(baselines.notes)
+    if any(isinstance(baseline, LastReading) for baseline in baselines.methods):
         notes.append(
             f"{LastReading.name} reads a missing reading as 0, as some published tables do; last value is the last "
             "observed one"
@@ -87,9 +105,13 @@ def evaluate_model(
     was_training = model.training
     model.eval()
     try:
-        scores, trace = _score(model, baselines, data, starts_W, batch_size, precision, progress)
+        scores, trace, below_O = _score(model, baselines, data, starts_W, batch_size, precision, at_least, progress)
     finally:
         model.train(was_training)
+    known_O = baselines.minimum_O.tolist() if minimum_O is None else minimum_O
+    looks = below_note(below_O, len(starts_W) * form.future_steps * len(data.series.ids), known_O, form.target_names)
+    if unwritable := unwritable_note((*data.series.ids, *form.target_names, *form.target_units, name)):
+        looks.append(unwritable)
     target_times = data.target_times(starts_W)
     positions_N2 = data.series.positions_N2 if data.graph.positions_N2 is None else data.graph.positions_N2
     return Report(
@@ -101,42 +123,51 @@ def evaluate_model(
         ids=data.series.ids,
         channels=form.target_names,
         units=form.target_units,
-        methods=dict(zip((model_name, *(baseline.name for baseline in baselines)), scores, strict=True)),
+        methods=dict(zip((model_name, *(baseline.name for baseline in baselines.methods)), scores, strict=True)),
         positions_N2=positions_N2,
         edges_E2=np.stack(data.graph.adjacency.nonzero(), axis=1),
         trace=trace,
-        notes=(*data.notes, *notes),
-        about=dict(about or {}) | {"precision": precision},
+        notes=(*looks, *data.notes, *notes),
+        about=dict(about or {}) | {"precision": precision} | ({} if at_least is None else {"at_least": at_least}),
+        strongest=baselines.strongest,
+        chosen_by=baselines.chosen_by,
+        in_utc=data.series.in_utc,
     )
 
 
 def _score(
     model: nn.Module,
-    baselines: Sequence[Baseline],
+    baselines: Baselines,
     data: ForecastData,
     starts_W: NDArray[np.int64],
     batch_size: int,
     precision: Precision,
+    at_least: float | None,
     progress: Callable[[int, int], None] | None,
-) -> tuple[list[HorizonSums], Trace | None]:
-    """Sums of the model and of each baseline, and the stretch of forecasts that the report shows."""
+) -> tuple[list[HorizonSums], Trace | None, list[int]]:
+    """Sums of the model and of each baseline, the stretch of forecasts that the report shows, and how many forecasts of
+    each target channel are below 0.
+    """
     form = data.window_format
     shape_FNO = (form.future_steps, data.series.num_sensors, form.output_channels)
     device = next(model.parameters()).device
     target_scaler = data.scaler.take(form.target_channels)
     model_sums = HorizonSums(*shape_FNO, device=device)
-    baseline_sums = [HorizonSums(*shape_FNO) for _ in baselines]
-    recorder = TraceRecorder(data, starts_W)
+    baseline_sums = [HorizonSums(*shape_FNO) for _ in baselines.methods]
+    recorder = TraceRecorder(data, starts_W, baselines.strongest)
+    below_O = torch.zeros(form.output_channels, dtype=torch.int64, device=device)
     for first in range(0, len(starts_W), batch_size):
         starts_B = starts_W[first : first + batch_size]
         batch = data.gather(starts_B)
-        prediction_BFNO = predict(model, batch.x_BPNC, target_scaler, precision=precision)
+        prediction_BFNO = predict(model, batch.x_BPNC, target_scaler, precision=precision, at_least=at_least)
+        below_O += (prediction_BFNO < 0).sum((0, 1, 2))
         model_sums.add(prediction_BFNO, batch.y_BFNO.to(device), batch.observed_BFNO.to(device))
         recorder.add(starts_B, prediction_BFNO)
-        for baseline, sums in zip(baselines, baseline_sums, strict=True):
-            forecast_BFNO = torch.from_numpy(np.ascontiguousarray(baseline.predict(starts_B)))
-            sums.add(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO)
+        for baseline, sums in zip(baselines.methods, baseline_sums, strict=True):
+            forecast_BFNO = bounded(baseline.predict(starts_B), at_least)
+            sums.add(torch.from_numpy(np.ascontiguousarray(forecast_BFNO)), batch.y_BFNO, batch.observed_BFNO)
+            recorder.add_baseline(baseline.name, starts_B, forecast_BFNO)
         if progress is not None:
             progress(first + len(starts_B), len(starts_W))
     model_sums.sums_SFNO = model_sums.sums_SFNO.cpu()
-    return [model_sums, *baseline_sums], recorder.trace()
+    return [model_sums, *baseline_sums], recorder.trace(), below_O.tolist()

@@ -1,6 +1,8 @@
 """Flags that ``evaluate`` and ``forecast`` share."""
 
+import math
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Literal
 
 from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat, Missing
@@ -52,7 +54,7 @@ class SourceFlags:
             leave_out=leave_out,
             data=self.data,
             data_format=self.data_format,
-            hdf5_key=self.hdf5_key or trained.hdf5_key,
+            hdf5_key=self.hdf5_key or (trained.hdf5_key if self._is_hdf5() else None),
             variables=self.variables or trained.variables,
             start=self.start,
             freq=self.freq or (window_format.freq if self.start else None),
@@ -60,6 +62,9 @@ class SourceFlags:
             missing_value=self.missing_value or trained.missing_value,
             fill_rows=trained.fill_rows if self.fill_rows is None else self.fill_rows,
         )
+
+    def _is_hdf5(self) -> bool:
+        return self.data_format == "hdf5" or Path(self.data or "").suffix.lower() in (".h5", ".hdf5", ".hdf")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,3 +77,9 @@ class ModelFlags:
     """left out: the one that the model was trained with"""
     device: str = "auto"
     """auto: the GPU where there is one, else the CPU"""
+    at_least: float | None = None
+    """forecasts below this are raised to it, in original units; left out: as the model was trained"""
+
+    def __post_init__(self) -> None:
+        if self.at_least is not None and not math.isfinite(self.at_least):
+            raise UserError(f"at_least must be a finite number, got {self.at_least}")

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.labels import channel_label
+from dcrnn_fast.evaluation.labels import channel_label, zone_label
 from dcrnn_fast.evaluation.style import FAINT, INK, MODEL, look, new_figure, time_axis, with_unit
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def plot_forecast(forecast: "Forecast", ids: Sequence[str] | None = None) -> Fig
             axes.set_visible(False)
         for axes in grid[len(panels) - columns : len(panels)]:
             axes.tick_params(labelbottom=True)
+            axes.set_xlabel(zone_label(forecast.in_utc))
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

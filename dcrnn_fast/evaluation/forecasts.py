@@ -30,6 +30,7 @@ class Forecast:
         past_values_PNO: what was observed before, NaN where nothing was; past_times_P: its times.
         positions_N2: (latitude, longitude) in degrees, or None.
         notes: what a user should be told, one line each; about: the model that made it.
+        in_utc: whether the times are UTC; None: not known.
     """
 
     values_FNO: NDArray[np.float32]
@@ -42,6 +43,7 @@ class Forecast:
     positions_N2: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
     about: Mapping[str, str | int] = field(default_factory=dict)
+    in_utc: bool | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each time, sensor and channel: time, step (1..F), id, channel, unit, value."""

@@ -1,5 +1,7 @@
 """Words for horizons ("15 min", "1 h 30 min", "3 months") and for channels."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dcrnn_fast.data.times import is_months
@@ -30,3 +32,26 @@ def span_label(seconds: int) -> str:
         if count:
             parts.append(f"{count} {unit}")
     return " ".join(parts) or "0 s"
+
+
+def zone_label(in_utc: bool | None) -> str:
+    """What a time axis is called: data whose times have no zone stay as they are."""
+    return "UTC" if in_utc else "time as in the data, which names no zone"
+
+
+def below_note(below_O: Sequence[int], of: int, minimum_O: Sequence[float | None], names: Sequence[str]) -> list[str]:
+    """A line for each target channel with forecasts below 0 where no training reading is below.
+
+    Args:
+        below_O: forecasts below 0; of: forecasts of each channel in all.
+        minimum_O: the least observed training reading; None or NaN where it is not known.
+    """
+    lines = []
+    for below, minimum, name in zip(below_O, minimum_O, names, strict=True):
+        if below and minimum is not None and minimum >= 0:
+            what = f"forecasts of {channel_label(name)}" if len(names) > 1 else "forecasts"
+            lines.append(
+                f"look: {below:,} of {of:,} {what} ({100 * below / of:.2g} %) are below 0, which no training reading "
+                "is; --at-least 0 raises them to 0"
+            )
+    return lines

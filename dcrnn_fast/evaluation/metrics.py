@@ -1,6 +1,6 @@
-"""Masked MAE, RMSE and MAPE from sums and counts, at every horizon, for every sensor and target channel.
+"""Masked MAE, RMSE, MAPE and WAPE from sums and counts, at every horizon, for every sensor and target channel.
 
-Shape legend: B batch, F future steps (horizons), N nodes, O target channels, S the five sums.
+Shape legend: B batch, F future steps (horizons), N nodes, O target channels, S the six sums.
 
 Nothing is averaged before the end: batches, ranks and micro-batches of any size add up to the same figures as one pass
 over all windows, and a window that is not added is not counted. The sums are float64: float32 would lose the small
@@ -18,21 +18,25 @@ from torch import Tensor
 Kind = Literal["at", "cumulative"]
 KINDS: tuple[Kind, ...] = ("at", "cumulative")
 
-_ABSOLUTE, _SQUARED, _COUNT, _RELATIVE, _RELATIVE_COUNT = range(5)
+_SUMS = 6
+_ABSOLUTE, _SQUARED, _COUNT, _RELATIVE, _RELATIVE_COUNT, _TARGET = range(_SUMS)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Three figures of one set of forecasts; arrays of one shape, NaN where no target was observed.
+    """Four figures of one set of forecasts; arrays of one shape, NaN where no target was observed.
 
-    ``mae`` and ``rmse`` are in the channel's unit, ``mape`` is a fraction (0.05 is 5 %), ``count`` counts
-    the observed targets.
+    ``mae`` and ``rmse`` are in the channel's unit; ``mape`` and ``wape`` are fractions (0.05 is 5 %): the mean of the
+    relative errors, and the sum of the errors over the sum of the targets' sizes, which readings near 0 do not rule
+    (both NaN where all targets are 0).
+    ``count`` counts the observed targets.
     """
 
     mae: NDArray[np.float64]
     rmse: NDArray[np.float64]
     mape: NDArray[np.float64]
     count: NDArray[np.int64]
+    wape: NDArray[np.float64]
 
 
 class HorizonSums:
@@ -42,13 +46,13 @@ class HorizonSums:
     ``torch.distributed.all_reduce(sums.sums_SFNO)`` makes the sums of all ranks.
 
     MAPE leaves out the targets that are exactly 0, also where zeros are real values (``missing`` is ``nan`` or
-    ``none``): a relative error of them does not exist. MAE and RMSE keep them.
+    ``none``): a relative error of them does not exist. MAE, RMSE and WAPE keep them.
     """
 
     def __init__(
         self, future_steps: int, num_nodes: int, num_targets: int = 1, device: torch.device | str = "cpu"
     ) -> None:
-        self.sums_SFNO = torch.zeros(5, future_steps, num_nodes, num_targets, dtype=torch.float64, device=device)
+        self.sums_SFNO = torch.zeros(_SUMS, future_steps, num_nodes, num_targets, dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def add(self, prediction_BFNO: Tensor, target_BFNO: Tensor, observed_BFNO: Tensor) -> None:
@@ -77,6 +81,7 @@ class HorizonSums:
         self.sums_SFNO[_COUNT] += observed_BFNO.sum(0)
         self.sums_SFNO[_RELATIVE] += torch.where(relative_BFNO, error / target.abs(), zero).sum(0)
         self.sums_SFNO[_RELATIVE_COUNT] += relative_BFNO.sum(0)
+        self.sums_SFNO[_TARGET] += torch.where(observed_BFNO, target, zero).abs_().sum(0)
 
     def by_horizon(self, kind: Kind = "at", channel: int | None = None) -> Scores:
         """Scores (F,) over all sensors, of one target channel or pooled over all.
@@ -109,4 +114,5 @@ def _scores(sums: NDArray[np.float64]) -> Scores:
             rmse=np.sqrt(sums[_SQUARED] / count),
             mape=sums[_RELATIVE] / relative_count,
             count=count.astype(np.int64),
+            wape=sums[_ABSOLUTE] / np.where(sums[_TARGET] > 0, sums[_TARGET], np.nan),
         )

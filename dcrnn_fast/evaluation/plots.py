@@ -3,7 +3,6 @@
 Shape legend: F horizons, N nodes, R rows.
 """
 
-import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -15,8 +14,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dcrnn_fast.evaluation.baselines import LastReading
-from dcrnn_fast.evaluation.labels import channel_label
+from dcrnn_fast.evaluation.baselines import LastReading, LastValue
+from dcrnn_fast.evaluation.labels import channel_label, zone_label
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.evaluation.style import (
     BASELINE_MARKERS,
@@ -33,7 +32,7 @@ from dcrnn_fast.evaluation.style import (
     time_axis,
     with_unit,
 )
-from dcrnn_fast.files import require_writable_folder, write_together
+from dcrnn_fast.files import new_folder, write_together
 from dcrnn_fast.graph.messages import counted
 
 _LISTED_SENSORS = 10
@@ -50,7 +49,7 @@ def save_report(report: Report, folder: str | Path) -> list[Path]:
     Raises:
         UserError: the folder or a file cannot be written, the disk is full.
     """
-    folder = require_writable_folder(Path(folder), "output folder")
+    folder = Path(folder)
     earlier = _channels_of(folder / "report.json")
     plotters = {
         "horizons": plot_horizons,
@@ -64,7 +63,8 @@ def save_report(report: Report, folder: str | Path) -> list[Path]:
         for stem, plot in plotters.items()
         if (figure := plot(report, channel)) is not None
     }
-    written = write_together(folder, report.files() | plots)
+    with new_folder(folder, "output folder"):
+        written = write_together(folder, report.files() | plots)
     stale = {_file_name(stem, earlier, channel) for channel in range(len(earlier)) for stem in plotters} - plots.keys()
     for name in stale:
         (folder / name).unlink(missing_ok=True)
@@ -84,43 +84,55 @@ def _channels_of(path: Path) -> list[str]:
 
 
 def plot_horizons(report: Report, channel: int = 0) -> Figure:
-    """MAE, RMSE and MAPE at every horizon, the model and all baselines."""
+    """MAE, RMSE, MAPE and WAPE at every horizon, the model and all baselines, the strongest of them thicker."""
     with look():
-        figure = new_figure(11, 4.1, f"Error by horizon: {report.data}, {report.split}", _subtitle(report, channel))
+        figure = new_figure(14, 4.1, f"Error by horizon: {report.data}, {report.split}", _subtitle(report, channel))
         steps_F = np.arange(1, len(report.horizons) + 1)
         styles = _baseline_styles(report)
-        panels: list[Axes] = list(figure.subplots(1, 3))
+        panels: list[Axes] = list(figure.subplots(1, 4))
         figures = (
             ("mae", "MAE", report.units[channel]),
             ("rmse", "RMSE", report.units[channel]),
             ("mape", "MAPE", "%"),
+            ("wape", "WAPE", "%"),
         )
         for axes, (name, title, unit) in zip(panels, figures, strict=True):
             for method, sums in report.methods.items():
-                values_F = getattr(sums.by_horizon("at", channel), name) * (100 if name == "mape" else 1)
+                values_F = getattr(sums.by_horizon("at", channel), name) * (100 if name in ("mape", "wape") else 1)
                 if method == report.model_name:
                     axes.plot(steps_F, values_F, color=MODEL, lw=2.6, marker="o", ms=5, label=method, zorder=5)
                 else:
                     colour, marker = styles[method]
-                    axes.plot(steps_F, values_F, color=colour, lw=1.3, marker=marker, ms=4, label=method)
+                    width = 2.2 if method == report.strongest else 1.2
+                    axes.plot(steps_F, values_F, color=colour, lw=width, marker=marker, ms=4, label=method)
             axes.set_title(with_unit(title, unit))
             axes.set_xlabel("horizon")
             axes.set_xticks(steps_F, spread(report.horizons, 4))
             axes.set_ylim(bottom=0)
         handles, labels = panels[0].get_legend_handles_labels()
+        labels = [_marked(report, label) for label in labels]
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), handlelength=2.4)
     return figure
 
 
+def _marked(report: Report, method: str) -> str:
+    return f"{method} (strongest baseline)" if method == report.strongest else method
+
+
 def _baseline_styles(report: Report) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each baseline, the same in every report: the raw last value is not always there."""
-    raw, *others = zip(BASELINES, BASELINE_MARKERS, strict=True)
-    names = [name for name in report.methods if name not in (report.model_name, LastReading.name)]
-    return {LastReading.name: raw} | dict(zip(names, itertools.cycle(others)))
+    """Colour and marker of each baseline, the same in every report, whatever stands beside it."""
+    styles = list(zip(BASELINES, BASELINE_MARKERS, strict=True))
+    return {name: styles[_style_of(name)] for name in report.methods if name != report.model_name}
+
+
+def _style_of(name: str) -> int:
+    if name in (LastReading.name, LastValue.name):
+        return int(name == LastValue.name)
+    return 2 if name.endswith(" mean") else 3 if name.startswith("VAR") else 4
 
 
 def plot_worst_and_best(report: Report, channel: int = 0) -> Figure | None:
-    """MAE over all horizons of the worst and the best sensors, the model beside the last value."""
+    """MAE over all horizons of the worst and the best sensors, the model beside last value and strongest baseline."""
     mae_N = report.methods[report.model_name].by_sensor(channel=channel).mae
     order = _by_error(mae_N)
     if not order.size:
@@ -130,8 +142,9 @@ def plot_worst_and_best(report: Report, channel: int = 0) -> Figure | None:
     if len(order) > 1:
         groups.append(("best", order[:shown][::-1], MODEL))
     others = {name: sums.by_sensor(channel=channel).mae for name, sums in report.methods.items()}
-    baseline = next(name for name in others if name != report.model_name) if len(others) > 1 else None
-    widest = max(float(np.nanmax(mae_N[order])), 0.0 if baseline is None else float(np.nanmax(others[baseline])))
+    baselines = [name for name in (LastValue.name, report.strongest) if name in others]
+    styles = _baseline_styles(report)
+    widest = max(float(np.nanmax(mae_N[order])), *(float(np.nanmax(others[name])) for name in baselines), 0.0)
     with look():
         figure = new_figure(
             10, 2.2 + 0.27 * shown, f"Worst and best sensors: {report.data}, {report.split}", _subtitle(report, channel)
@@ -140,8 +153,10 @@ def plot_worst_and_best(report: Report, channel: int = 0) -> Figure | None:
         for axes, (title, nodes, colour) in zip(panels, groups, strict=True):
             rows = np.arange(len(nodes))
             axes.barh(rows, mae_N[nodes], color=colour, height=0.62)
-            if baseline is not None:
-                axes.plot(others[baseline][nodes], rows, "|", color=INK, ms=13, mew=2, label=baseline)
+            for name in dict.fromkeys(baselines):
+                colour, marker = (INK, "|") if name == LastValue.name else styles[name]
+                size = {"ms": 13, "mew": 2} if marker == "|" else {"ms": 7, "mec": "white"}
+                axes.plot(others[name][nodes], rows, marker, color=colour, label=name, **size)
             for row, node in zip(rows, nodes, strict=True):
                 inside = mae_N[node] > 0.15 * widest
                 axes.annotate(
@@ -156,9 +171,10 @@ def plot_worst_and_best(report: Report, channel: int = 0) -> Figure | None:
             axes.set_title(f"{len(nodes)} {title} of {len(order)}")
             axes.set_xlabel(with_unit(f"MAE of {report.model_name} over all horizons", report.units[channel]))
             axes.grid(axis="y", visible=False)
-        if baseline is not None:
+        if baselines:
             handles, labels = panels[0].get_legend_handles_labels()
-            figure.legend(handles, [f"MAE of {label}" for label in labels], loc="outside lower center")
+            labels = [f"MAE of {_marked(report, name)}" for name in labels]
+            figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -182,6 +198,12 @@ def plot_forecasts(report: Report, channel: int = 0) -> Figure | None:
         panels = np.atleast_1d(figure.subplots(len(picks), 1, sharex=True))
         for axes, (rank, node) in zip(panels, picks.items(), strict=True):
             axes.plot(trace.times_R, trace.truth_RNO[:, node, channel], color=INK, lw=1.1, label="observed")
+            if trace.baseline is not None:
+                name, values_VNO = trace.baseline
+                times_V = trace.forecasts[max(trace.forecasts)][0]
+                label = f"{name}, {report.horizons[-1]} ahead"
+                colour = _baseline_styles(report)[name][0]
+                axes.plot(times_V, values_VNO[:, node, channel], color=colour, lw=1.3, ls=(0, (4, 2)), label=label)
             colours = (NEAR, MODEL)[-len(trace.forecasts) :]
             for colour, (step, (times_V, values_VNO)) in zip(colours, trace.forecasts.items(), strict=True):
                 label = f"{report.model_name}, {report.horizons[step - 1]} ahead"
@@ -190,6 +212,7 @@ def plot_forecasts(report: Report, channel: int = 0) -> Figure | None:
             axes.set_ylabel(with_unit(channel_label(report.channels[channel]), report.units[channel]))
             axes.margins(x=0.01)
             time_axis(axes)
+        panels[-1].set_xlabel(zone_label(report.in_utc))
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
@@ -263,7 +286,7 @@ def _subtitle(report: Report, channel: int) -> str:
     first, last = (np.datetime_as_string(time, unit="m").replace("T", " ") for time in report.times)
     name = with_unit(channel_label(report.channels[channel]), report.units[channel])
     counts = f"{counted(len(report.ids), 'sensor')}, {counted(report.num_windows, 'window')}"
-    return f"{name}, {counts}, {first} to {last}"
+    return f"{name}, {counts}, {first} to {last}{' UTC' if report.in_utc else ''}"
 
 
 def _short(text: str, longest: int = 24) -> str:

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,11 @@ class Report:
     trace: Trace | None = None
     notes: tuple[str, ...] = ()
     about: Mapping[str, str | int | float] = field(default_factory=dict)
+    strongest: str | None = None
+    """the baseline with the least error over the windows that ``chosen_by`` names; None: not known"""
+    chosen_by: str = ""
+    in_utc: bool | None = None
+    """whether the times are UTC; None: not known"""
 
     @property
     def model_name(self) -> str:
@@ -78,57 +83,94 @@ class Report:
                 raise UserError(f"horizons must lie in 1..{len(self.horizons)}, got {step}")
         first, last = (np.datetime_as_string(time, unit="m").replace("T", " ") for time in self.times)
         counts = f"{counted(self.num_windows, 'window')}, {counted(len(self.ids), 'sensor')}"
-        lines = [f"{self.data}, {self.split}: {counts}, targets from {first} to {last}"]
+        zone = " UTC" if self.in_utc else ""
+        lines = [f"{self.data}, {self.split}: {counts}, targets from {first} to {last}{zone}", ""]
+        lines += [self._summary(channel) for channel in range(len(self.channels))]
         for channel, name in enumerate(self.channels):
             unit = f" in {self.units[channel]}" if self.units[channel] else ""
             lines += ["", f"{channel_label(name)}{unit}; only observed targets count"]
             for kind in KINDS:
                 lines += ["", *self._block(kind, channel, steps)]
             lines += ["", *self._every_horizon(channel)]
-        lines += ["", *self.notes] if self.notes else []
+        notes = self.all_notes()
+        lines += ["", *notes] if notes else []
         return "\n".join(lines)
+
+    def all_notes(self) -> tuple[str, ...]:
+        """``notes``, led by a caution for each target channel with a MAPE above 100 %."""
+        cautions = []
+        for channel, name in enumerate(self.channels):
+            above = [method for method, sums in self.methods.items() if (sums.by_horizon("at", channel).mape > 1).any()]
+            if above:
+                what = f"{channel_label(name)}: " if len(self.channels) > 1 else ""
+                cautions.append(
+                    f"look: {what}MAPE above 100 % ({', '.join(above)}): readings near 0 dominate it; see WAPE"
+                )
+        return (*cautions, *self.notes)
+
+    def _summary(self, channel: int) -> str:
+        """One target channel in a line: the model beside the strongest baseline."""
+        unit = f" {self.units[channel]}" if self.units[channel] else ""
+        show, _ = self._digits(channel)
+        mae = float(self.methods[self.model_name].overall(channel).mae)
+        line = f"{channel_label(self.channels[channel])}: {self.model_name} MAE {show(mae)}{unit} over all horizons"
+        if self.strongest is None:
+            return line
+        other = float(self.methods[self.strongest].overall(channel).mae)
+        line += f"; strongest baseline by {self.chosen_by}: {self.strongest}, MAE {show(other)}{unit}"
+        if not (math.isfinite(mae) and other > 0):
+            return line
+        change = 100 * (1 - mae / other)
+        return f"{line} (the model's is {abs(change):.1f} % {'less' if change >= 0 else 'more'})"
 
     def _block(self, kind: Kind, channel: int, steps: tuple[int, ...]) -> list[str]:
         scores = {name: sums.by_horizon(kind, channel) for name, sums in self.methods.items()}
-        decimals = self._decimals(channel)
+        show, _ = self._digits(channel)
         left = max(len(text) for text in (*_HEADING.values(), *scores))
         labels = [self.horizons[step - 1] for step in steps]
+        rows = [[_figures(score, step - 1, show) for step in steps] for score in scores.values()]
+        widths = [max(least, *(len(cells[k]) for row in rows for cells in row)) for k, least in enumerate(_WIDTHS)]
+        group = sum(widths) + len(widths) - 1
         lines = [
-            _HEADING[kind].ljust(left) + "".join(f"   {label:^26}" for label in labels),
-            " " * left + "".join(f"   {'MAE':>8} {'RMSE':>8} {'MAPE':>8}" for _ in labels),
+            _HEADING[kind].ljust(left) + "".join(f"   {label:^{group}}" for label in labels),
+            " " * left + ("   " + _row(("MAE", "RMSE", "MAPE", "WAPE"), widths)) * len(labels),
         ]
-        for name, score in scores.items():
-            cells = (
-                f"   {_number(score.mae[step - 1], decimals):>8} {_number(score.rmse[step - 1], decimals):>8} "
-                f"{_percent(score.mape[step - 1]):>8}"
-                for step in steps
-            )
-            lines.append(name.ljust(left) + "".join(cells))
+        for name, row in zip(scores, rows, strict=True):
+            lines.append(name.ljust(left) + "".join("   " + _row(cells, widths) for cells in row))
         return [line.rstrip() for line in lines]
 
     def _every_horizon(self, channel: int) -> list[str]:
         scores = {name: sums.by_horizon("at", channel).mae for name, sums in self.methods.items()}
-        decimals = self._decimals(channel)
+        show, width = self._digits(channel)
         heading = "MAE at the horizon"
         left = max(len(text) for text in (heading, *self.horizons))
-        widths = [max(len(name), 8) for name in scores]
+        widths = [max(len(name), width) for name in scores]
         lines = [heading.ljust(left) + "".join(f"   {name:>{w}}" for name, w in zip(scores, widths, strict=True))]
         for step, label in enumerate(self.horizons):
-            cells = (f"   {_number(mae[step], decimals):>{w}}" for mae, w in zip(scores.values(), widths, strict=True))
+            cells = (f"   {show(mae[step]):>{w}}" for mae, w in zip(scores.values(), widths, strict=True))
             lines.append(f"{label:>{left}}" + "".join(cells))
         return lines
 
-    def _decimals(self, channel: int) -> int:
-        """Digits behind the point that show four digits of the largest MAE."""
+    def _digits(self, channel: int) -> tuple[Callable[[float], str], int]:
+        """How errors of a channel are written, and how wide they are at least: four digits of the largest MAE and three
+        of the smallest, as a power of ten where that would take more than six decimals or eight places.
+        """
         mae = np.concatenate([sums.by_horizon("at", channel).mae for sums in self.methods.values()])
-        largest = float(np.max(mae, where=np.isfinite(mae), initial=0.0))
-        return 3 if largest == 0 else min(max(3 - math.floor(math.log10(largest)), 0), 6)
+        mae = mae[np.isfinite(mae) & (mae > 0)]
+        if not mae.size:
+            return lambda value: _number(value, ".3f"), 8
+        largest, smallest = (math.floor(math.log10(float(error))) for error in (mae.max(), mae.min()))
+        decimals = max(3 - largest, 2 - smallest, 0)
+        if decimals > 6 or largest > 6:
+            return lambda value: _number(value, ".3e"), 9
+        return lambda value: _number(value, f".{decimals}f"), max(8, largest + 2 + decimals)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the single sensors, as plain values; NaN (nothing observed) becomes None."""
         return {
             "data": self.data,
             "split": self.split,
+            "strongest_baseline": self.strongest,
             "windows": self.num_windows,
             "first_target": str(self.times[0]),
             "last_target": str(self.times[1]),
@@ -148,7 +190,7 @@ class Report:
                 }
                 for channel, name in enumerate(self.channels)
             ],
-            "notes": list(self.notes),
+            "notes": list(self.all_notes()),
             "about": dict(self.about),
         }
 
@@ -189,28 +231,40 @@ class Report:
         return write_together(require_writable_folder(Path(folder), "output folder"), self.files())
 
 
-_FIGURES = ("mae", "rmse", "mape", "count")
+_FIGURES = ("mae", "rmse", "mape", "count", "wape")  # the newest last: others count the columns
+_WIDTHS = (8, 8, 7, 7)
 
 
 def _cells(scores: Scores, index: int) -> list[str]:
-    figures = (float(getattr(scores, name)[index]) for name in _FIGURES[:3])
-    return [*("" if math.isnan(figure) else repr(figure) for figure in figures), str(int(scores.count[index]))]
+    return [_cell(getattr(scores, name)[index]) for name in _FIGURES]
 
 
-def _plain(scores: Scores) -> dict[str, list[float | None] | list[int]]:
-    figures: dict[str, list[float | None] | list[int]] = {
-        name: [None if math.isnan(value) else value for value in getattr(scores, name).tolist()]
-        for name in _FIGURES[:3]
+def _cell(figure: np.float64 | np.int64) -> str:
+    return "" if np.isnan(figure) else repr(figure.item())
+
+
+def _plain(scores: Scores) -> dict[str, list[float | None]]:
+    return {
+        name: [None if math.isnan(value) else value for value in getattr(scores, name).tolist()] for name in _FIGURES
     }
-    return figures | {"count": scores.count.tolist()}
 
 
-def _number(value: float, decimals: int) -> str:
-    return _MISSING if math.isnan(value) else f"{value:.{decimals}f}"
+def _figures(scores: Scores, at: int, show: Callable[[float], str]) -> tuple[str, ...]:
+    return show(scores.mae[at]), show(scores.rmse[at]), _percent(scores.mape[at]), _percent(scores.wape[at])
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
+def _number(value: float, how: str) -> str:
+    return _MISSING if math.isnan(value) else format(value, how)
 
 
 def _percent(fraction: float) -> str:
-    return _MISSING if math.isnan(fraction) else f"{100 * fraction:.1f} %"
+    if math.isnan(fraction):
+        return _MISSING
+    return f"{100 * fraction:.1f} %" if fraction < 1e4 else f"{100 * fraction:.1e} %"
 
 
 def _csv(header: list[str], rows: Iterable[Sequence[object]]) -> bytes:

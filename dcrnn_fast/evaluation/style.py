@@ -4,6 +4,7 @@ Figures are made without pyplot: nothing global is touched, nothing stays in mem
 """
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.fonts import FONT, fonts_for
 from dcrnn_fast.files import write_together
 
 INK = "#1f2328"
@@ -37,7 +40,7 @@ _LOOK: Any = {
     "axes.titlelocation": "left",
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
-    "font.family": "DejaVu Sans",
+    "font.family": FONT,
     "font.size": 9.5,
     "grid.color": "#e6e8eb",
     "grid.linewidth": 0.8,
@@ -45,6 +48,7 @@ _LOOK: Any = {
     "legend.frameon": False,
     "savefig.facecolor": "white",
     "text.color": INK,
+    "text.parse_math": False,  # a name with two dollars is no formula
     "xtick.color": INK,
     "ytick.color": INK,
     "xtick.major.size": 0,
@@ -114,8 +118,13 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
 
 def drawn(figure: Figure, ending: str = "png") -> bytes:
-    """The figure's file."""
+    """The figure's file, with fonts of this machine for what the package's own cannot write."""
     image = io.BytesIO()
-    with look():
+    with look(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # ``fonts.unwritable_note`` says it in one line
+        texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+        if len(fonts := fonts_for(text.get_text() for text in texts)) > 1:
+            for text in texts:
+                text.set_fontfamily(fonts)
         figure.savefig(image, format=ending, dpi=_DPI)
     return image.getvalue()

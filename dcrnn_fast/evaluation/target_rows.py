@@ -1,10 +1,12 @@
 """The target channels of a series, row by row and window by window, as the baselines read them.
 
-Shape legend: B windows, P past steps, R rows, T time, N nodes, O target channels.
+Shape legend: B windows, P past steps, F future steps, R rows, T time, N nodes, O target channels.
 """
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +31,17 @@ class TargetRows:
     """Target readings in original units, float64, and the means that stand in for what was never observed.
 
     ``mean_NO`` is the mean of a sensor's observed training readings; a sensor without any takes its channel's.
+    ``std_O`` is the deviation and ``minimum_O`` the least of a channel's observed training readings.
     """
 
-    def __init__(self, data: ForecastData) -> None:
+    def __init__(self, data: ForecastData, like: "TargetRows | None" = None, *, held_out: bool = False) -> None:
+        """Rows of the data that the model was trained on, or of other data.
+
+        Args:
+            held_out: this is other data: nothing is fitted on it.
+            like: the rows of the training data, whose means, deviations and minima are taken then; left out: they are
+                not at hand, the mean is the scaler's, and the others are NaN.
+        """
         window_format = data.window_format
         self.past_steps = window_format.past_steps
         self.future_steps = window_format.future_steps
@@ -45,7 +55,25 @@ class TargetRows:
             data.train.starts_W, self.past_steps + self.future_steps, int(stop), data.series.segments
         )
         self._rows_at_a_time = max(1, _CHUNK_READINGS // (self._values_TNC.shape[1] * len(self._targets)))
-        self._fit_moments()
+        self.parts = data.series.parts
+        self.mean_NO: Floats
+        self.std_O: Floats
+        self.minimum_O: Floats
+        self.any_missing: bool
+        if not held_out:
+            self._fit_moments()
+        elif like is not None:
+            self.mean_NO, self.std_O, self.minimum_O = like.mean_NO, like.std_O, like.minimum_O
+            self.any_missing = like.any_missing
+        else:
+            self.mean_NO = data.scaler.inverse(np.zeros(self._values_TNC.shape[1:]))[:, self._targets]
+            self.std_O = self.minimum_O = np.full(len(self._targets), np.nan)
+            self.any_missing = True
+
+    @property
+    def training_span(self) -> np.timedelta64:
+        """From the first training row to the last."""
+        return self.times_T[self._runs[-1][1] - 1] - self.times_T[self._runs[0][0]]
 
     @property
     def num_series(self) -> int:
@@ -56,6 +84,10 @@ class TargetRows:
         """Values and mask (R, N, O) of these rows; a missing value is 0."""
         values_RNO = np.asarray(self._values_TNC[rows_R])[..., self._targets].astype(np.float64)
         return values_RNO, np.asarray(self._observed_TNC[rows_R])[..., self._targets]
+
+    def target_rows(self, starts_B: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(B, F): the rows that these windows forecast."""
+        return starts_B[:, None] + self.past_steps + np.arange(self.future_steps)
 
     def filled_windows(self, starts_B: NDArray[np.int64]) -> Floats:
         """Past steps (B, P, N, O): a missing reading is the window's last observed one, before that the mean."""
@@ -74,6 +106,7 @@ class TargetRows:
     def _fit_moments(self) -> None:
         shape_NO = (self._values_TNC.shape[1], len(self._targets))
         sums_NO, squares_NO, counts_NO = np.zeros(shape_NO), np.zeros(shape_NO), np.zeros(shape_NO)
+        self.minimum_O = np.full(len(self._targets), np.inf)
         rows = 0
         for run in self.training_runs():
             values, observed = self.rows(slice(run.start, run.stop))
@@ -81,12 +114,23 @@ class TargetRows:
             squares_NO += np.square(values).sum(axis=0)
             counts_NO += observed.sum(axis=0)
             rows += run.stop - run.start
+            self.minimum_O = np.minimum(self.minimum_O, values.min(axis=(0, 1), where=observed, initial=np.inf))
         self.any_missing = bool((counts_NO < rows).any())
         counts_O = np.maximum(counts_NO.sum(axis=0), 1)
         channel_mean_O = sums_NO.sum(axis=0) / counts_O
         variance_O = squares_NO.sum(axis=0) / counts_O - channel_mean_O**2
         self.mean_NO = mean_or(sums_NO, counts_NO, np.broadcast_to(channel_mean_O, shape_NO))
         self.std_O = np.where(variance_O > 0, np.sqrt(np.maximum(variance_O, 0)), 1.0)
+
+
+Fitted = TypeVar("Fitted")
+
+
+def with_rows(baseline: Fitted, rows: TargetRows) -> Fitted:
+    """A copy of a fitted baseline that forecasts windows of other rows."""
+    other = copy(baseline)
+    other._rows = rows  # type: ignore[attr-defined]
+    return other
 
 
 def mean_or(sums: Floats, counts: Floats, otherwise: Floats) -> Floats:

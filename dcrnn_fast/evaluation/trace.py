@@ -22,18 +22,23 @@ class Trace:
     """Truth and forecasts over a stretch of time, original units.
 
     ``truth_RNO`` is NaN where nothing was observed; ``forecasts`` maps a horizon step (1-based) to target times (V,)
-    and the values (V, N, O) that were forecast for them so many steps before.
+    and the values (V, N, O) that were forecast for them so many steps before. ``baseline`` has the name of the
+    strongest baseline and its forecasts at the last horizon, where there is one.
     """
 
     times_R: NDArray[np.datetime64]
     truth_RNO: NDArray[np.float32]
     forecasts: dict[int, tuple[NDArray[np.datetime64], NDArray[np.float32]]]
+    baseline: tuple[str, NDArray[np.float32]] | None = None
 
 
 class TraceRecorder:
-    """Keeps a quarter's and the last horizon of the windows of one stretch while all windows pass by."""
+    """Keeps a quarter's and the last horizon of the windows of one stretch while all windows pass by.
 
-    def __init__(self, data: ForecastData, starts_W: NDArray[np.int64]) -> None:
+    Of the baseline that is named it keeps the last horizon.
+    """
+
+    def __init__(self, data: ForecastData, starts_W: NDArray[np.int64], baseline: str | None = None) -> None:
         self._data = data
         self._starts_V = _stretch(data, starts_W)
         steps = data.window_format.future_steps
@@ -41,14 +46,27 @@ class TraceRecorder:
         self._forecasts = {
             step: np.zeros(shape_VNO, dtype=np.float32) for step in sorted({math.ceil(steps / 4), steps})
         }
+        self._baseline_VNO = None if baseline is None else np.zeros(shape_VNO, dtype=np.float32)
+        self._baseline = baseline
 
     def add(self, starts_B: NDArray[np.int64], prediction_BFNO: Tensor) -> None:
         """Keep what belongs to the stretch."""
-        first = int(self._starts_V[0])
-        kept = np.flatnonzero((starts_B >= first) & (starts_B <= self._starts_V[-1]))
+        kept, places = self._kept(starts_B)
         if kept.size:
             for step, forecast_VNO in self._forecasts.items():
-                forecast_VNO[starts_B[kept] - first] = prediction_BFNO[kept, step - 1].cpu().numpy()
+                forecast_VNO[places] = prediction_BFNO[kept, step - 1].cpu().numpy()
+
+    def add_baseline(self, name: str, starts_B: NDArray[np.int64], forecast_BFNO: NDArray[np.float64]) -> None:
+        """Keep what belongs to the stretch, where this is the baseline that is kept."""
+        kept, places = self._kept(starts_B)
+        if kept.size and name == self._baseline and self._baseline_VNO is not None:
+            self._baseline_VNO[places] = forecast_BFNO[kept, -1]
+
+    def _kept(self, starts_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of the batch belong to the stretch, and their places in it."""
+        first = int(self._starts_V[0])
+        kept = np.flatnonzero((starts_B >= first) & (starts_B <= self._starts_V[-1]))
+        return kept, starts_B[kept] - first
 
     def trace(self) -> Trace | None:
         """The stretch; None where no two windows follow each other."""
@@ -63,7 +81,10 @@ class TraceRecorder:
         forecasts = {
             step: (series.times_T[newest_V + step], forecast_VNO) for step, forecast_VNO in self._forecasts.items()
         }
-        return Trace(series.times_T[rows], truth_RNO, forecasts)
+        baseline = None
+        if self._baseline is not None and self._baseline_VNO is not None:
+            baseline = self._baseline, self._baseline_VNO
+        return Trace(series.times_T[rows], truth_RNO, forecasts, baseline)
 
 
 def _stretch(data: ForecastData, starts_W: NDArray[np.int64]) -> NDArray[np.int64]:

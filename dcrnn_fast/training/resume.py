@@ -61,6 +61,7 @@ def training_state(run: Run, progress: Progress) -> State:
             "loss_scale": run.loss_scale.to_state(),
             "train_windows": len(run.data.train),
             "data": run.data_digests,
+            "part": run.training_part.to_state(),
             "random": _random_states(run.ranks),
             "environment": environment(run),
         },

@@ -18,6 +18,7 @@ from dcrnn_fast.config.sections import Config, TrainingConfig
 from dcrnn_fast.data.batches import GlobalBatches
 from dcrnn_fast.data.dataset import Batch, ForecastData
 from dcrnn_fast.data.device_windows import DeviceWindows, fits
+from dcrnn_fast.data.training_part import TrainingPart, training_part
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcrnn import DCRNN
@@ -35,7 +36,7 @@ class Run:
 
     ``mean_O``, ``std_O``: of the targets, float64, original units; (N, O) with a scaler for each sensor.
     ``device_windows``: the series on the GPU where it fits; None: windows are gathered on the host.
-    ``data_digests``: what its windows are made of, as ``digests_of`` says.
+    ``data_digests``: what its windows are made of, as ``digests_of`` says; ``training_part``: when it is seen.
     """
 
     config: Config
@@ -49,6 +50,7 @@ class Run:
     mean_O: Tensor
     std_O: Tensor
     data_digests: dict[str, str]
+    training_part: TrainingPart
     device_windows: DeviceWindows | None = None
 
     @property
@@ -107,6 +109,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         mean_O=torch.tensor(targets.mean, dtype=torch.float64, device=ranks.device),
         std_O=torch.tensor(targets.std, dtype=torch.float64, device=ranks.device),
         data_digests=digests_of(data),
+        training_part=training_part(data),
         device_windows=DeviceWindows(data, ranks.device)
         if ranks.device.type == "cuda" and fits(data, ranks.device)
         else None,

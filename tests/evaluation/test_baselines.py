@@ -58,12 +58,16 @@ def test_last_value_is_the_last_observed_one_and_the_training_mean_where_there_i
     np.testing.assert_array_equal(LastReading(TargetRows(data)).predict(np.array([80])), np.zeros((1, 2, 2, 1)))
 
 
-def test_the_raw_last_value_stands_beside_only_where_readings_are_missing() -> None:
-    readings = 50 + np.random.default_rng(0).standard_normal((400, 3))
-    assert [b.name for b in fit_baselines(data_of(readings))[0]] == ["last value", "weekly mean", "VAR(3)"]
-    readings[7, 1] = np.nan
-    names = [b.name for b in fit_baselines(data_of(readings))[0]]
-    assert names == ["last value", "raw last value", "weekly mean", "VAR(3)"]
+def names(data: ForecastData) -> list[str]:
+    return [baseline.name for baseline in fit_baselines(data).methods]
+
+
+def test_the_raw_last_value_stands_beside_only_where_zeros_are_missing_readings() -> None:
+    readings = 50 + np.random.default_rng(0).standard_normal((20, 3))
+    assert names(data_of(readings)) == ["last value", "weekly mean", "VAR(3)"]
+    readings[7, 1] = 0
+    assert names(data_of(readings)) == ["last value", "weekly mean", "VAR(3)"]
+    assert names(data_of(readings, missing="zero")) == ["last value", "raw last value", "weekly mean", "VAR(3)"]
 
 
 def test_weekly_mean_takes_the_same_weekday_and_hour_of_observed_training_rows() -> None:
@@ -91,7 +95,7 @@ def test_a_slot_that_training_never_saw_takes_its_time_of_day_then_the_sensors_m
     assert mean[friday + 12, 0] == pytest.approx(float(rows.mean_NO[0, 0]))
     # Training reads Monday, Tuesday and the first hours of Wednesday.
     seen = int(data.train.starts_W[-1]) + 6
-    assert f"weekly mean: training saw {seen} of its 168 slots" in fit_baselines(data)[1][0]
+    assert f"weekly mean: training saw {seen} of its 168 slots" in fit_baselines(data).notes[0]
 
 
 def test_months_are_compared_with_the_same_month_of_the_year() -> None:
@@ -173,7 +177,7 @@ def test_no_test_target_is_known_to_a_baseline(rows: int) -> None:
     other[first_target:] += 100
     changed = data_of(other, past_steps=12, future_steps=12)
     starts_W = data.test.starts_W[:1]
-    for one, two in zip(fit_baselines(data)[0], fit_baselines(changed)[0], strict=True):
+    for one, two in zip(fit_baselines(data).methods, fit_baselines(changed).methods, strict=True):
         np.testing.assert_array_equal(one.predict(starts_W), two.predict(starts_W), err_msg=one.name)
     assert [(run.start, run.stop) for run in TargetRows(data).training_runs()] == [
         (0, min(first_target, data.train.starts_W[-1] + 24))
@@ -183,9 +187,9 @@ def test_no_test_target_is_known_to_a_baseline(rows: int) -> None:
 def test_too_many_series_leave_the_autoregression_out_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     readings, _ = known_process(100)
     monkeypatch.setattr("dcrnn_fast.evaluation.baselines.VAR_MAX_SERIES", 1)
-    baselines, notes = fit_baselines(data_of(readings))
-    assert [b.name for b in baselines] == ["last value", "weekly mean"]
-    assert "VAR(3) is left out: 2 series" in notes[-1]
+    fitted = fit_baselines(data_of(readings))
+    assert [b.name for b in fitted.methods] == ["last value", "weekly mean", "same hour yesterday"]
+    assert "VAR(3) is left out: 2 series" in fitted.notes[-1]
 
 
 def test_a_single_past_step_leaves_one_lag() -> None:
@@ -201,14 +205,14 @@ def test_several_target_channels_each_have_their_own_figures() -> None:
     speed, _ = known_process(300)
     readings = np.stack([speed, 100 * speed], axis=-1)
     data = data_of(readings, channels=("speed", "flow"), targets=("flow", "speed"))
-    for baseline in fit_baselines(data)[0]:
+    for baseline in fit_baselines(data).methods:
         forecast = baseline.predict(data.test.starts_W[:5])
         assert forecast.shape == (5, 2, 2, 2)
         np.testing.assert_allclose(forecast[..., 0], 100 * forecast[..., 1], rtol=1e-3)
 
 
 def real_scores(data: ForecastData, starts_W: np.ndarray) -> dict[str, Scores]:
-    return {b.name: score(b, data, starts_W).by_horizon() for b in fit_baselines(data)[0]}
+    return {b.name: score(b, data, starts_W).by_horizon() for b in fit_baselines(data).methods}
 
 
 def test_metr_la_20_gives_the_published_figures(real_data: Path) -> None:

@@ -146,3 +146,14 @@ def test_shapes_that_disagree_are_refused() -> None:
     prediction, target, observed = some_forecasts()
     with pytest.raises(ValueError, match="target must be"):
         HorizonSums(F, N, O).add(prediction, target[:, :2], observed)
+
+
+def test_wape_is_the_sum_of_errors_over_the_sum_of_targets() -> None:
+    prediction, target, observed = some_forecasts()
+    scores = sums_of(prediction, target, observed).by_horizon()
+    for step in range(F):
+        seen = observed[:, step]
+        error = (prediction[:, step] - target[:, step]).double().abs()[seen]
+        assert scores.wape[step] == pytest.approx(float(error.sum() / target[:, step].double().abs()[seen].sum()))
+    nothing = torch.zeros(1, 1, 1, 1)
+    assert math.isnan(sums_of(nothing + 1, nothing, nothing == 0).overall().wape)

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.baselines import fit_baselines
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.labels import horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
-from dcrnn_fast.evaluation.plots import plot_horizons, save_report
+from dcrnn_fast.evaluation.plots import plot_forecasts, plot_horizons, plot_worst_and_best, save_report
 from dcrnn_fast.evaluation.report import Report
 from tests.evaluation.small_city import SmallCity, make_small_city
 
@@ -80,7 +81,9 @@ def test_the_batch_size_changes_nothing(city: SmallCity, report: Report) -> None
 
 
 def test_every_method_is_scored_on_the_same_targets(report: Report) -> None:
-    assert list(report.methods) == ["DCRNN", "last value", "raw last value", "weekly mean", "VAR(3)"]
+    assert list(report.methods) == [
+        *("DCRNN", "last value", "raw last value", "weekly mean", "VAR(3)", "same time yesterday")
+    ]
     counts = [sums.by_horizon().count for sums in report.methods.values()]
     for count in counts[1:]:
         np.testing.assert_array_equal(count, counts[0])
@@ -131,20 +134,20 @@ def test_the_trace_is_what_was_forecast_for_those_times(city: SmallCity, report:
 
 def test_table_says_at_horizon_and_cumulative_apart() -> None:
     table = hand_made([1.0, 2.0, 6.0]).table()
-    at, cumulative, every = re.split(r"\n\n", table)[2:5]
+    at, cumulative, every = re.split(r"\n\n", table)[3:6]
     assert at.splitlines()[0].split("   ")[0] == "at the horizon"
-    assert at.splitlines()[-1].split()[1:5] == ["1.000", "1.000", "1.0", "%"]
-    assert "6.000    6.000    6.0 %" in at
+    assert at.splitlines()[-1].split()[1:7] == ["1.000", "1.000", "1.0", "%", "1.0", "%"]
+    assert "6.000    6.000   6.0 %   6.0 %" in at
     assert cumulative.startswith("mean of horizons 1..h")
-    assert "3.000    3.697    3.0 %" in cumulative  # mean 9 / 3, root of 41 / 3
+    assert "3.000    3.697   3.0 %   3.0 %" in cumulative  # mean 9 / 3, root of 41 / 3
     assert [line.split()[-1] for line in every.splitlines()[1:]] == ["1.000", "2.000", "6.000"]
     assert "speed in mph" in table
 
 
 def test_table_prints_a_horizon_without_targets_as_a_dash() -> None:
     report = hand_made([1.0, 2.0], [True, False])
-    row = report.table((1, 2)).split("\n\n")[2].splitlines()[-1]
-    assert row.split() == ["DCRNN", "1.000", "1.000", "1.0", "%", "-", "-", "-"]
+    row = report.table((1, 2)).split("\n\n")[3].splitlines()[-1]
+    assert row.split() == ["DCRNN", "1.000", "1.000", "1.0", "%", "1.0", "%", "-", "-", "-", "-"]
     assert report.to_dict()["channels"][0]["methods"]["DCRNN"]["at_horizon"]["mae"] == [1.0, None]
 
 
@@ -156,7 +159,7 @@ def test_one_of_a_kind_is_called_so() -> None:
 def test_table_at_chosen_horizons(report: Report) -> None:
     assert report.chosen_horizons() == (1, 2, 4)
     assert hand_made([1.0] * 12).chosen_horizons() == (3, 6, 12)
-    heading = report.table((3,)).split("\n\n")[2].splitlines()[0]
+    heading = report.table((3,)).split("\n\n")[3].splitlines()[0]
     assert heading.split("  ")[0] == "at the horizon"
     assert heading.endswith(" 15 min")
     assert report.table((3, 3, 1)) == report.table((3, 1)) != report.table((1, 3))
@@ -187,13 +190,16 @@ def test_json_and_csv_hold_the_figures(report: Report, tmp_path: Path) -> None:
     assert loaded["about"] == {"epoch": 3, "precision": "fp32"}
     assert [step["label"] for step in loaded["horizons"]] == ["5 min", "10 min", "15 min", "20 min"]
     rows = list(csv.DictReader((tmp_path / "horizons.csv").open()))
-    assert len(rows) == 5 * 2 * 4
+    assert len(rows) == 6 * 2 * 4
     cumulative = next(row for row in rows if (row["method"], row["kind"], row["step"]) == ("VAR(3)", "cumulative", "4"))
     assert float(cumulative["rmse"]) == report.methods["VAR(3)"].by_horizon("cumulative").rmse[3]
     assert (cumulative["unit"], cumulative["horizon"]) == ("mph", "20 min")
     sensors = list(csv.DictReader((tmp_path / "sensors.csv").open()))
     assert [row["id"] for row in sensors[:8]] == list(report.ids)
-    assert float(sensors[2]["mape"]) == report.methods["DCRNN"].by_sensor().mape[2]
+    for figure in ("mape", "wape"):
+        assert float(sensors[2][figure]) == getattr(report.methods["DCRNN"].by_sensor(), figure)[2]
+    assert list(sensors[0])[-1] == "wape"
+    assert loaded["strongest_baseline"] == "VAR(3)"
 
 
 def test_plots_are_whole_images(report: Report, tmp_path: Path) -> None:
@@ -251,3 +257,93 @@ def test_a_method_has_one_colour_whatever_stands_beside_it(report: Report) -> No
 def test_a_channel_that_is_only_a_number_is_called_one(report: Report) -> None:
     table = replace(report, channels=("0",)).table()
     assert "\nchannel 0 in mph; only observed" in table
+
+
+def lines_of(report: Report) -> list[str]:
+    return report.table().splitlines()
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1, 1e9])
+def test_digits_and_columns_fit_any_unit(report: Report, factor: float) -> None:
+    scaled = {}
+    for name, sums in report.methods.items():
+        scaled[name] = HorizonSums(4, len(report.ids))
+        scaled[name].sums_SFNO = sums.sums_SFNO.clone()
+        scaled[name].sums_SFNO[0] *= factor
+        scaled[name].sums_SFNO[1] *= factor**2
+    lines = lines_of(replace(report, methods=scaled, notes=()))
+    heads = [at for at, line in enumerate(lines) if re.match(r" +MAE +RMSE +MAPE +WAPE", line)]
+    assert len(heads) == 2
+    for at in heads:
+        assert {len(line) for line in lines[at : at + 1 + len(scaled)]} == {len(lines[at])}
+    row = next(line for line in lines if line.startswith("DCRNN"))
+    shown = float(row[22:].split()[0])
+    assert shown == pytest.approx(float(scaled["DCRNN"].by_horizon().mae[0]), rel=1e-3)
+
+
+def test_a_mape_above_100_percent_carries_a_caution_and_wape_beside_it() -> None:
+    assert not any("MAPE above" in line for line in lines_of(hand_made([1.0, 2.0])))
+    report = hand_made([1.0, 150.0])
+    line = lines_of(report)[-1]
+    assert line == "look: MAPE above 100 % (DCRNN): readings near 0 dominate it; see WAPE"
+    assert line in report.to_dict()["notes"]
+    assert report.to_dict()["channels"][0]["methods"]["DCRNN"]["at_horizon"]["wape"] == pytest.approx([0.01, 1.5])
+
+
+def test_the_report_has_a_line_for_each_target_beside_the_strongest_baseline() -> None:
+    one = hand_made([2.0, 2.0])
+    other = hand_made([4.0, 4.0])
+    sums = {}
+    for name, report in (("DCRNN", one), ("VAR(3)", other)):
+        sums[name] = HorizonSums(2, 2, 2)
+        sums[name].sums_SFNO = report.methods["DCRNN"].sums_SFNO.repeat(1, 1, 1, 2)
+    both = replace(
+        one, channels=("speed", "flow"), units=("mph", ""), methods=sums, strongest="VAR(3)", chosen_by="validation"
+    )
+    lines = lines_of(both)
+    assert lines[2] == (
+        "speed: DCRNN MAE 2.000 mph over all horizons; strongest baseline by validation: VAR(3), MAE 4.000 mph "
+        "(the model's is 50.0 % less)"
+    )
+    assert lines[3].startswith("flow: DCRNN MAE 2.000 over all horizons; strongest baseline by validation: VAR(3)")
+
+
+def test_pictures_draw_the_strongest_baseline_beside_last_value(city: SmallCity, report: Report) -> None:
+    assert report.strongest == "VAR(3)"
+    texts = [text.get_text() for text in plot_worst_and_best(report).legends[0].get_texts()]
+    assert texts == ["MAE of last value", "MAE of VAR(3) (strongest baseline)"]
+    forecasts = plot_forecasts(report)
+    assert "VAR(3), 20 min ahead" in [text.get_text() for text in forecasts.legends[0].get_texts()]
+    assert report.trace is not None
+    assert report.trace.baseline is not None
+    times_V, _ = report.trace.forecasts[4]
+    newest = int(np.flatnonzero(city.data.series.times_T == times_V[5])[0]) - 4
+    var = next(baseline for baseline in fit_baselines(city.data).methods if baseline.name == "VAR(3)")
+    np.testing.assert_allclose(report.trace.baseline[1][5], var.predict(np.array([newest - 5]))[0, -1], rtol=1e-5)
+
+
+def test_time_axes_and_tables_say_the_zone(report: Report) -> None:
+    local = plot_forecasts(report)
+    assert local.axes[-1].get_xlabel() == "time as in the data, which names no zone"
+    utc = replace(report, in_utc=True)
+    assert plot_forecasts(utc).axes[-1].get_xlabel() == "UTC"
+    assert lines_of(utc)[0].endswith(" UTC")
+    assert not lines_of(report)[0].endswith(" UTC")
+
+
+def test_names_are_no_formulas(report: Report, tmp_path: Path) -> None:
+    ids = tuple(f"$\\x{node}$" for node in range(len(report.ids)))
+    save_report(replace(report, ids=ids, channels=("$\\y$",), data="$\\z$"), tmp_path)
+    assert (tmp_path / "forecasts.png").exists()
+
+
+def test_a_report_that_cannot_be_written_leaves_no_folder(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise UserError("cannot write: No space left on device")
+
+    monkeypatch.setattr("dcrnn_fast.evaluation.plots.write_together", full)
+    with pytest.raises(UserError, match="No space left"):
+        save_report(report, tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,76 @@
+"""What a model has seen of its data: when, and no reading below what. Kept in its checkpoints.
+
+Shape legend: O target channels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.errors import UserError
+
+_AT_ONCE = 1 << 22  # readings: a memory map is never held in memory as a whole
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingPart:
+    """The rows that weights and best epoch were chosen by.
+
+    Attributes:
+        first, last: ``datetime64[s]``, of the first row that a training or validation window reads, and of the last one
+            that such a window forecasts.
+        minimum: the least observed reading of each target channel among the rows of the training windows, original
+            units; None where none was observed.
+    """
+
+    first: np.datetime64
+    last: np.datetime64
+    minimum: tuple[float | None, ...]
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return {"first": str(self.first), "last": str(self.last), "minimum": list(self.minimum)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "TrainingPart":
+        """The part of ``to_state``.
+
+        Raises:
+            UserError: it is none.
+        """
+        try:
+            first, last = (np.datetime64(state[name], "s") for name in ("first", "last"))
+            minimum = tuple(None if value is None else float(value) for value in state["minimum"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"the saved training part must hold first, last and minimum: {error}") from error
+        return cls(first=first, last=last, minimum=minimum)
+
+
+def training_part(data: ForecastData) -> TrainingPart:
+    """The part of the data that a model trained on it has seen."""
+    series, steps = data.series, data.window_format.window_steps
+    starts_W = np.concatenate([data.train.starts_W, data.validation.starts_W])
+    rows = starts_W.min(), starts_W.max() + steps - 1
+    if len(series.parts) > 1:  # times of scenarios may overlap
+        touched = [series.times_T[max(a, rows[0]) : min(b, rows[1] + 1)] for a, b in series.parts]
+        times = np.concatenate([times_R[[0, -1]] for times_R in touched if len(times_R)])
+    else:
+        times = series.times_T[list(rows)]
+    return TrainingPart(first=times.min(), last=times.max(), minimum=_minimum(data))
+
+
+def _minimum(data: ForecastData) -> tuple[float | None, ...]:
+    series, targets = data.series, list(data.window_format.target_channels)
+    first = int(data.train.starts_W.min())
+    stop = int(data.train.starts_W.max()) + data.window_format.window_steps
+    least_O = np.full(len(targets), np.inf)
+    at_once = max(1, _AT_ONCE // (series.num_sensors * len(series.channels)))
+    for start in range(first, stop, at_once):
+        rows = slice(start, min(start + at_once, stop))
+        values_RNO = np.asarray(series.values_TNC[rows])[..., targets]
+        observed_RNO = np.asarray(series.observed_TNC[rows])[..., targets]
+        least_O = np.minimum(least_O, values_RNO.min(axis=(0, 1), where=observed_RNO, initial=np.inf))
+    return tuple(value if np.isfinite(value) else None for value in least_O.tolist())

@@ -1,0 +1,56 @@
+"""Fonts for names that the package's own font cannot write: found on the machine, or said in one line to be lacking."""
+
+import functools
+from collections.abc import Iterable, Sequence
+
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+
+FONT = "DejaVu Sans"
+_SHOWN = 8
+_NO_TEXT = "Last Resort"  # has a box for every character
+
+
+def unwritable_note(texts: Iterable[str]) -> str | None:
+    """A line about the characters of these texts that no font of this machine can write; None where all can be."""
+    rest = _left(needed(texts), fonts_for(texts))
+    if not rest:
+        return None
+    shown = " ".join(sorted(rest)[:_SHOWN]) + (" …" if len(rest) > _SHOWN else "")
+    return (
+        f"look: no font of this machine has {len(rest)} character(s) of the names ({shown}): pictures "
+        "show boxes for them; install a font that has them (Noto Sans CJK has Chinese, Japanese and Korean)"
+    )
+
+
+def fonts_for(texts: Iterable[str]) -> list[str]:
+    """Names of fonts, the package's own first, that together write as much of these texts as this machine can."""
+    fonts, rest = [FONT], needed(texts)
+    while rest:
+        best = max(_others(), key=lambda name: len(rest & _characters(name)), default=None)
+        if best is None or not rest & _characters(best):
+            break
+        fonts.append(best)
+        rest = rest - _characters(best)
+    return fonts
+
+
+def needed(texts: Iterable[str]) -> frozenset[str]:
+    """The characters of these texts that the package's own font lacks."""
+    return frozenset(character for character in set("".join(texts)) if character.isprintable()) - _characters(FONT)
+
+
+def _left(characters: frozenset[str], fonts: Sequence[str]) -> frozenset[str]:
+    return characters.difference(*map(_characters, fonts))
+
+
+def _others() -> list[str]:
+    names = {entry.name for entry in fontManager.ttflist if entry.style == "normal"}
+    return sorted(name for name in names if not name.startswith((FONT, _NO_TEXT)))
+
+
+@functools.cache
+def _characters(name: str) -> frozenset[str]:
+    try:
+        return frozenset(map(chr, get_font(findfont(FontProperties(family=[name]))).get_charmap()))
+    except (OSError, RuntimeError, ValueError):  # a broken font file writes nothing
+        return frozenset()
