@@ -15,7 +15,7 @@ from dcrnn_fast.data.dataset import ForecastData, open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
-from dcrnn_fast.files import require_writable_folder
+from dcrnn_fast.files import require_creatable_folder, require_writable_folder
 from dcrnn_fast.model.build import precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.scheduled_sampling import label_probability
@@ -165,11 +165,11 @@ def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
 
 
 def _open_folders(config: Config, ranks: Ranks) -> Checkpoint | None:
-    """Rank 0: the folders can be written, and the checkpoint to resume, if one is asked for and there."""
+    """Rank 0: the folders could be written, and the checkpoint to resume, if one is asked for and there."""
     if not ranks.is_first:
         return None
-    require_writable_folder(config.output.results, "results folder")
-    folder = require_writable_folder(checkpoint_folder(config), "checkpoint folder")
+    require_creatable_folder(config.output.results, "results folder")
+    folder = require_creatable_folder(checkpoint_folder(config), "checkpoint folder")
     if config.output.resume is None:
         return None
     if config.output.resume == "auto":
@@ -234,6 +234,8 @@ def _begin(run: Run, found: Checkpoint | None, display: Display) -> Progress:
     """Prints and saves the configuration, and puts a resumed run back where it stood."""
     config, results, folder = run.config, Path(run.config.output.results), checkpoint_folder(run.config)
     if run.ranks.is_first:
+        require_writable_folder(results, "results folder")
+        require_writable_folder(folder, "checkpoint folder")
         for torn in folder.glob("*.tmp-*"):  # of a run that was killed while it wrote
             torn.unlink()
     display.say(to_yaml(config).rstrip())
