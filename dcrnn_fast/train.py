@@ -8,10 +8,16 @@ from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
+from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.check_plot import plot_check
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.plots import save_report
+from dcrnn_fast.evaluation.style import require_plot_format, save_figure
+from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.training.account import LOOK
 from dcrnn_fast.training.distributed import join_ranks
-from dcrnn_fast.training.fit import TrainingResult, check, checkpoint_folder, fit
+from dcrnn_fast.training.fit import TrainingResult, checkpoint_folder, fit, understood
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
 STOPPED = 85
@@ -26,8 +32,18 @@ class TrainFlags:
     config: str | None = None
     """YAML file or preset (city, debug) that the other flags change; without any argument: city"""
     check: bool = False
-    """check configuration and data, compute one window's forecast, loss and gradient, and stop"""
+    """say what was understood of configuration, data and graph, and what a human would doubt (look: ...); compute one
+    window's forecast, loss and gradient, and stop: nothing is written"""
+    plot: str | None = None
+    """with --check: draw what was understood on one page (.png, .pdf or .svg)"""
     settings: Config = field(default_factory=Config)
+
+    def __post_init__(self) -> None:
+        if self.plot is None:
+            return
+        if not self.check:
+            raise UserError("--plot draws what --check understood: give --check too")
+        require_plot_format(self.plot)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,9 +63,9 @@ def _train(argv: list[str], stop: StopRequest, trained: list[tuple[TrainingResul
     if ranks.is_first and not argv:
         print(f"no arguments: --config {_NO_ARGUMENTS} (the built-in city); --help shows everything", flush=True)
     if flags.check:
-        lines = check(flags.settings, ranks)
+        lines, data = understood(flags.settings, ranks)
         if ranks.is_first:
-            print("\n".join([*lines, "configuration and data are fine; nothing was trained"]), flush=True)
+            _show(lines, data, flags)
         return 0
     result = fit(flags.settings, ranks, stop)
     if result.stopped_by_signal:
@@ -57,6 +73,17 @@ def _train(argv: list[str], stop: StopRequest, trained: list[tuple[TrainingResul
     if ranks.is_first:
         trained.append((result, flags.settings))
     return 0
+
+
+def _show(lines: list[str], data: ForecastData, flags: TrainFlags) -> None:
+    """What was understood, in lines and on a page."""
+    doubts = sum(line.startswith(LOOK) for line in lines)
+    end = "configuration and data are fine; nothing was trained"
+    if doubts:
+        end = f"nothing was trained; {counted(doubts, 'line')} to look at first, above"
+    print("\n".join([*lines, end]), flush=True)
+    if flags.plot is not None:
+        print(f"drawn: {save_figure(plot_check(data, flags.settings.data.data), flags.plot)}", flush=True)
 
 
 def _flags(argv: list[str]) -> TrainFlags:
