@@ -14,6 +14,7 @@ from dcrnn_fast.evaluation.check_plot import plot_check
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.evaluation.style import require_plot_format, save_figure
+from dcrnn_fast.files import folder_for_new_files, require_creatable_folder
 from dcrnn_fast.graph.messages import counted
 from dcrnn_fast.training.account import LOOK
 from dcrnn_fast.training.distributed import join_ranks
@@ -44,6 +45,7 @@ class TrainFlags:
         if not self.check:
             raise UserError("--plot draws what --check understood: give --check too")
         require_plot_format(self.plot)
+        require_creatable_folder(Path(self.plot).parent, "folder of --plot")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,7 +85,9 @@ def _show(lines: list[str], data: ForecastData, flags: TrainFlags) -> None:
         end = f"nothing was trained; {counted(doubts, 'line')} to look at first, above"
     print("\n".join([*lines, end]), flush=True)
     if flags.plot is not None:
-        print(f"drawn: {save_figure(plot_check(data, flags.settings.data.data), flags.plot)}", flush=True)
+        figure = plot_check(data, flags.settings.data.data)
+        with folder_for_new_files(Path(flags.plot).parent, "folder of --plot"):
+            print(f"drawn: {save_figure(figure, flags.plot)}", flush=True)
 
 
 def _flags(argv: list[str]) -> TrainFlags:

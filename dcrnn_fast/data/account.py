@@ -160,8 +160,8 @@ def _odd_look(series: SensorSeries, odd: OddValue) -> str:
     place = f"sensor {series.ids[odd.sensor]}, {minute(series.times_T[odd.row])}"
     cure = "--missing zero" if odd.value == 0 else f"--missing-value {value}"
     return (
-        f"look: {odd.count} {which}{_of(series, odd.channel)} ({share}) {verb} {value}, the first at {place}; {others}: "
-        f"if {value} marks a gap, {cure}"
+        f"look: {odd.count} {which}{_of(series, odd.channel)} ({share}) {verb} {value}, the first at {place}; {others}"
+        f": if {value} marks a gap, {cure}"
     )
 
 

@@ -45,6 +45,7 @@ _LOOK: Any = {
     "legend.frameon": False,
     "savefig.facecolor": "white",
     "text.color": INK,
+    "text.parse_math": False,  # a sensor may be called $x$
     "xtick.color": INK,
     "ytick.color": INK,
     "xtick.major.size": 0,
