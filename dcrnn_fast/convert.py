@@ -28,6 +28,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import folder_for_new_files, require_creatable_folder
 from dcrnn_fast.graph import SensorGraph, read_graph
 from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.idle import refuse_idle_in_converting, refuse_idle_in_exporting
 from dcrnn_fast.interop import NUM_SUPPORTS, ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
 from dcrnn_fast.training.checkpoint import FORMAT, MANIFEST, load_checkpoint, save_checkpoint
 
@@ -65,10 +66,13 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     flags = _parse(argv)
     if flags.export:
+        refuse_idle_in_exporting(argv)
         lines = export_checkpoint(flags.checkpoint, flags.output or "model.tar")
     else:
         weights = read_weights(flags.checkpoint)
-        lines = convert(weights, _parse(argv, told_by(weights, flags)))
+        flags = _parse(argv, told_by(weights, flags))
+        refuse_idle_in_converting(flags.data, flags.graph, argv)
+        lines = convert(weights, flags)
     print("\n".join(lines), flush=True)
     return 0
 

@@ -16,8 +16,9 @@ from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.evaluation.style import require_plot_format, save_figure
 from dcrnn_fast.files import folder_for_new_files, require_creatable_folder
 from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.idle import refuse_idle_in_training
 from dcrnn_fast.training.account import LOOK
-from dcrnn_fast.training.distributed import join_ranks
+from dcrnn_fast.training.distributed import Ranks, choose_device, join_ranks
 from dcrnn_fast.training.fit import TrainingResult, checkpoint_folder, fit, understood
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
@@ -64,6 +65,7 @@ def _train(argv: list[str], stop: StopRequest, trained: list[tuple[TrainingResul
     flags = ranks.together("reading the configuration", lambda: _flags(argv))
     if ranks.is_first and not argv:
         print(f"no arguments: --config {_NO_ARGUMENTS} (the built-in city); --help shows everything", flush=True)
+    ranks.together("reading the configuration", lambda: _refuse_idle(flags.settings, argv, ranks))
     if flags.check:
         lines, data = understood(flags.settings, ranks)
         if ranks.is_first:
@@ -75,6 +77,11 @@ def _train(argv: list[str], stop: StopRequest, trained: list[tuple[TrainingResul
     if ranks.is_first:
         trained.append((result, flags.settings))
     return 0
+
+
+def _refuse_idle(config: Config, argv: list[str], ranks: Ranks) -> None:
+    device = choose_device(config.training.device, ranks.local_rank)
+    refuse_idle_in_training(config, argv, on_gpu=device.type == "cuda")
 
 
 def _show(lines: list[str], data: ForecastData, flags: TrainFlags) -> None:

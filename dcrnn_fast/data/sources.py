@@ -64,8 +64,8 @@ def formats_of(data: DataConfig) -> set[str]:
     """What kinds of files the source is made of: city, store, hdf5, npz, npy, csv, parquet, netcdf; none where that
     cannot be told, which reading it says.
     """
-    if data.data == "city":
-        return {"city"}
+    if data.data in ("", "city"):
+        return {data.data} - {""}
     path = Path(data.data)
     if data.data in KNOWN and not path.exists():
         path = Path(KNOWN[data.data].series.name)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+from dcrnn_fast.config.given import refuse_idle
 from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat
+from dcrnn_fast.data.idle import idle_in_reading
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 
@@ -35,6 +37,8 @@ class SourceFlags:
                 flags = ", ".join("--" + name.replace("_", "-") for name in idle)
                 raise UserError(f"{flags}: only with --data; without it the data is read as in training")
             return trained
+        reading = DataConfig(data=self.data, data_format=self.data_format)
+        refuse_idle([f.name for f in fields(self) if getattr(self, f.name) != f.default], idle_in_reading(reading))
         return replace(
             trained,
             data=self.data,
