@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields
 
-from dcrnn_fast.config.given import Needs, flags_in, given_in, refuse_idle
+from dcrnn_fast.config.given import Needs, flags_in, given_by_flags, given_in, refuse_idle
 from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, TrainingConfig
 from dcrnn_fast.data.idle import idle_in_graph, idle_in_reading
 
@@ -40,7 +40,7 @@ def refuse_idle_in_preparing(data: DataConfig, graph: GraphConfig, argv: Sequenc
 
 def refuse_idle_in_converting(data: DataConfig, graph: GraphConfig, argv: Sequence[str]) -> None:
     """Raises UserError where a flag of ``convert`` would do nothing."""
-    given = flags_in(argv)
+    given = given_by_flags(data, argv) | given_by_flags(graph, argv)
     idle = idle_in_graph(graph, data, given)
     if data.data:
         idle |= idle_in_reading(data)

@@ -16,17 +16,26 @@ def given_in(section: Any, argv: Sequence[str]) -> frozenset[str]:
     """Names of the fields of a section that were given: by a flag, or by a value that is no default and no preset's.
 
     A run saves its configuration with all values of its preset, and can be started from that again: those do not count.
-    A flag that repeats a default counts where it is a number: whoever writes it believes that it is used.
     """
-    written = flags_in(argv)
     usual = [type(section)(), *_in_presets(type(section))]
-    found = set()
-    for name in (f.name for f in dataclasses.fields(section)):
-        value = getattr(section, name)
-        is_flag = name in written and value is not None and not isinstance(value, bool | str)
-        if is_flag or all(value != getattr(one, name) for one in usual):
-            found.add(name)
-    return frozenset(found)
+    names = (f.name for f in dataclasses.fields(section))
+    changed = {name for name in names if all(getattr(section, name) != getattr(one, name) for one in usual)}
+    return given_by_flags(section, argv) | changed
+
+
+def given_by_flags(section: Any, argv: Sequence[str]) -> frozenset[str]:
+    """Names of the fields of a section that flags set to another value than the default, or to any number.
+
+    Whoever writes the default number believes that it is used; a switch that is off asks for nothing.
+    """
+    written, default = flags_in(argv), type(section)()
+    return frozenset(
+        f.name
+        for f in dataclasses.fields(section)
+        if f.name in written
+        and ((value := getattr(section, f.name)) != getattr(default, f.name) or isinstance(value, float | int | tuple))
+        and not (isinstance(value, bool) and value == getattr(default, f.name))
+    )
 
 
 def flags_in(argv: Sequence[str]) -> frozenset[str]:

@@ -119,7 +119,7 @@ def window_looks(data: ForecastData, facts: SeriesFacts) -> list[str]:
         if silent:
             looks.append(
                 f"look: {counted(len(silent), 'sensor')} without a reading{_of(series, c)} in the training part: "
-                f"{first_few(silent)}; nothing is learnt about them (--leave-out)"
+                f"{first_few(silent)}; nothing is learnt of their readings (--leave-out)"
             )
     if len(data.test) and not _any_target(data, data.test):
         looks.append("look: the test windows hold no observed target: nothing will be evaluated")
@@ -176,7 +176,8 @@ def _constant_looks(series: SensorSeries, facts: SeriesFacts) -> list[str]:
         if flat_N.any() and not flat_N.all():
             listed = [f"{series.ids[n]} ({number(facts.low_NC[n, c])})" for n in np.flatnonzero(flat_N)]
             shown = ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
-            looks.append(f"look: {counted(len(listed), 'sensor')} never change{_of(series, c)}: {shown}")
+            verb = "changes" if len(listed) == 1 else "change"
+            looks.append(f"look: {counted(len(listed), 'sensor')} never {verb}{_of(series, c)}: {shown}")
     return looks
 
 
@@ -216,8 +217,8 @@ def duration(seconds: int) -> str:
 
 def minute(time: np.datetime64) -> str:
     """2012-03-01 00:05, with seconds only where there are some."""
-    unit = "m" if int(time.astype("datetime64[s]").astype(np.int64)) % 60 == 0 else "s"
-    return str(np.datetime_as_string(time, unit=unit)).replace("T", " ")
+    text = str(time.astype("datetime64[s]")).replace("T", " ")
+    return text.removesuffix(":00")
 
 
 def number(value: float) -> str:

@@ -38,7 +38,7 @@ _MADE = {"city": "the built-in city", "store": "a prepared store"}
 def idle_in_reading(data: DataConfig) -> Needs:
     """The settings by which a source is read that this one has no use for."""
     kinds = formats_of(data)
-    idle = {}
+    idle: Needs = {}
     if kinds and "hdf5" not in kinds:
         idle["hdf5_key"] = f"an HDF5 file, and --data is {_spoken(kinds)}"
     if "city" not in kinds:
@@ -64,7 +64,7 @@ def idle_in_graph(graph: GraphConfig, data: DataConfig, given: Collection[str]) 
         UserError: the graph's file cannot be read, or does not say what it holds.
     """
     kinds = formats_of(data)
-    idle = {}
+    idle: Needs = {}
     if graph.graph is None and data.data not in KNOWN:
         idle |= dict.fromkeys(("graph_format", "match"), "a graph file (--graph)")
     idle |= _idle_in_operators(graph)
@@ -84,7 +84,7 @@ def _graph_kind(graph: GraphConfig, data: DataConfig, kinds: Collection[str]) ->
     if path is None and data.data in KNOWN and not Path(data.data).exists():
         path = Path(data.data_folder, data.data, KNOWN[data.data].graph.name)
     if path is not None:
-        kind = graph.graph_format
+        kind: str = graph.graph_format
         if kind == "auto":
             kind = detect_format(path) if path.exists() else "unknown"
         return kind, f"{path} holds {_HOLDS.get(kind, kind)}"
@@ -100,7 +100,7 @@ def _graph_kind(graph: GraphConfig, data: DataConfig, kinds: Collection[str]) ->
 
 def _idle_in_operators(graph: GraphConfig) -> Needs:
     """Choices about the diffusion that come to the same."""
-    idle = {}
+    idle: Needs = {}
     if graph.hops < 2:
         idle["recursion"] = "--hops of at least 2"
     if graph.hops == 0:

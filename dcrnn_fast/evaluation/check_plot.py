@@ -3,6 +3,8 @@
 Shape legend: T time, N sensors, D bins of time, G groups of neighbouring sensors.
 """
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -51,7 +53,8 @@ def plot_check(data: ForecastData, name: str) -> Figure:
             f"{with_unit(what, unit)}, {counted(series.num_sensors, 'sensor')}, every {series.freq}, {first} to {last}"
             f" ({zone}); {percent(missing_N.mean())} missing",
         )
-        upper, lower = figure.subfigures(2, 1, height_ratios=[1.5 * len(picks), 7.4])
+        halves: Any = figure.subfigures(2, 1, height_ratios=[1.5 * len(picks), 7.4])
+        upper, lower = halves
         panels = np.atleast_1d(upper.subplots(len(picks), 1, sharex=True))
         for axes, node in zip(panels, picks, strict=True):
             _draw_readings(axes, series, node, channel)
@@ -91,8 +94,8 @@ def _draw_readings(axes: Axes, series: SensorSeries, node: int, channel: int) ->
     empty_D = np.isnan(low_D)
     shaded = [(times_D[i], ends_D[i]) for i in np.flatnonzero(empty_D)]
     shaded += [(_ends(series, np.array([a]))[0], series.times_T[b]) for a, b in _gaps(series)]
-    for start, stop in _joined(shaded):
-        axes.axvspan(start, stop, color=WORST, alpha=0.18, lw=0)
+    for begin, end in _joined(shaded):
+        axes.axvspan(date2num(begin), date2num(end), color=WORST, alpha=0.18, lw=0)
     axes.set_xlim(series.times_T[0], _ends(series, np.array([series.num_steps - 1]))[0])
     time_axis(axes)
 
