@@ -25,9 +25,10 @@ from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import require_writable_folder
+from dcrnn_fast.files import folder_for_new_files, require_creatable_folder
 from dcrnn_fast.graph import SensorGraph, read_graph
 from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.idle import refuse_idle_in_converting, refuse_idle_in_exporting
 from dcrnn_fast.interop import NUM_SUPPORTS, ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
 from dcrnn_fast.training.checkpoint import FORMAT, MANIFEST, load_checkpoint, save_checkpoint
 
@@ -67,10 +68,13 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     flags = _parse(argv)
     if flags.export:
+        refuse_idle_in_exporting(argv)
         lines = export_checkpoint(flags.checkpoint, flags.output or "model.tar")
     else:
         weights = read_weights(flags.checkpoint)
-        lines = convert(weights, _parse(argv, told_by(weights, flags)))
+        flags = _parse(argv, told_by(weights, flags))
+        refuse_idle_in_converting(flags.data, flags.graph, argv)
+        lines = convert(weights, flags)
     print("\n".join(lines), flush=True)
     return 0
 
@@ -132,6 +136,7 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
     """
     output = Path(flags.output or "model.pt")
     _require_another_file(Path(flags.checkpoint), output)
+    require_creatable_folder(output.parent, "output folder")
     if _is_trained(output):
         raise UserError(f"--output {output} is a trained checkpoint, which would be lost: name another file")
     weights, num_values = _with_our_channels(weights, flags.data)
@@ -157,7 +162,6 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
         model=ModelConfig(hidden_units=weights.hidden_units, num_layers=weights.num_layers, backend=flags.backend),
     )
     model = weights.build(graph, flags.graph, future_steps=window_format.future_steps, backend=flags.backend)
-    folder = require_writable_folder(output.parent, "output folder")
     state = {
         "format": FORMAT,
         "version": __version__,
@@ -168,7 +172,8 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
         "scaler": scaler.to_state(),
         "training": None,
     }
-    save_checkpoint(folder, output.name, state)
+    with folder_for_new_files(output.parent, "output folder") as folder:
+        save_checkpoint(folder, output.name, state)
     return [
         *_summary(weights, graph, window_format, flags),
         f"scaler: {_scaler_words(scaler)} ({source})",
@@ -324,8 +329,8 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
         raise UserError(f"the port has no orientation {ways.orientation!r}: this model cannot be exported to it")
     if ways.recursion != "released" and ways.hops > 1:
         raise UserError(f"the port has no recursion {ways.recursion!r}: this model cannot be exported to it")
-    require_writable_folder(output.parent, "output folder")
-    save_pytorch_port(output, state["model"], _port_settings(config, state), _epoch(state))
+    with folder_for_new_files(output.parent, "output folder"):
+        save_pytorch_port(output, state["model"], _port_settings(config, state), _epoch(state))
     lines = [f"written: {output} in the names of the public PyTorch port"]
     if _edge_order_matters(ways):
         lines.insert(

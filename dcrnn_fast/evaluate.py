@@ -13,7 +13,7 @@ from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.plots import save_report
-from dcrnn_fast.files import require_apart, require_room
+from dcrnn_fast.files import require_apart, require_creatable_folder
 from dcrnn_fast.forecaster import Forecaster, load
 from dcrnn_fast.training.records import REPORT
 from dcrnn_fast.training_data import require_training_data
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     flags = parse(EvaluateFlags, argv, prog="dcrnn-fast evaluate", description=_PURPOSE)
-    output = require_room(flags.output, "output folder")
+    output = require_creatable_folder(flags.output, "output folder")
     forecaster = load(
         flags.checkpoint,
         device=flags.model.device,

@@ -1,9 +1,10 @@
 """Files that are whole or not there: written beside, synced, renamed. A leaf: everything may import it."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO
@@ -85,32 +86,47 @@ def require_writable_folder(path: str | Path, what: str) -> Path:
         UserError: it cannot be made or written, or it is not a folder.
     """
     path = Path(path)
-    probe = path / f".writable-{os.getpid()}"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with open(probe, "wb"):
-            pass
-        probe.unlink()
+        _try_file(path)
     except OSError as error:
-        raise UserError(
-            f"{what} {path} cannot be written: {error.strerror or error}; name a folder that you may write to"
-        ) from error
+        raise _not_writable(path, what, error) from error
     return path
 
 
-def require_room(path: str | Path, what: str) -> Path:
-    """Checks that a folder can be written, or made and then written, and leaves nothing behind.
+def require_creatable_folder(path: str | Path, what: str) -> Path:
+    """Checks that files can be made in the folder, or where it is missing, that it can be made; makes nothing.
+
+    Args:
+        what: as ``require_writable_folder``, which is to be called when the first file is written.
+    Raises:
+        UserError: neither is possible, or it is not a folder.
+    """
+    path = Path(path)
+    try:
+        _try_file(_nearest_folder(path))
+    except OSError as error:
+        raise _not_writable(path, what, error) from error
+    return path
+
+
+@contextmanager
+def folder_for_new_files(path: str | Path, what: str) -> Iterator[Path]:
+    """``require_writable_folder``; what it made is removed where the block fails and left nothing in it.
 
     Raises:
         UserError: as ``require_writable_folder``.
     """
     path = Path(path)
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    made = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     try:
-        require_writable_folder(there, what)
-    except UserError as error:
-        raise UserError(str(error).replace(f"{what} {there}", f"{what} {path}")) from error
-    return path
+        yield require_writable_folder(path, what)
+    except BaseException:
+        for folder in made:
+            if not folder.is_dir() or any(folder.iterdir()):
+                break
+            folder.rmdir()
+        raise
 
 
 def require_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None], flag: str) -> None:
@@ -131,21 +147,30 @@ def require_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path | N
                 raise UserError(f"{output} would replace {path}, which is read here: give another {flag}")
 
 
-@contextmanager
-def new_folder(path: str | Path, what: str) -> Iterator[Path]:
-    """Makes a folder that is missing for what is written inside the ``with``; where that fails, it goes again.
+def _nearest_folder(path: Path) -> Path:
+    """The folder, or the nearest one above it that exists; OSError where that is no folder."""
+    for folder in (path, *path.absolute().parents):
+        try:
+            folder.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not folder.is_dir():
+            number = errno.ENOTDIR if folder.exists() else errno.ENOENT  # a link that leads nowhere
+            raise OSError(number, os.strerror(number))
+        break
+    return folder
 
-    Raises:
-        UserError: as ``require_writable_folder``.
-    """
-    missing = [folder for folder in (Path(path), *Path(path).parents) if not folder.exists()]
-    try:
-        yield require_writable_folder(path, what)
-    except BaseException:
-        for folder in missing:
-            with suppress(OSError):  # somebody else's file lies in it
-                folder.rmdir()
-        raise
+
+def _try_file(folder: Path) -> None:
+    probe = folder / f".writable-{os.getpid()}"
+    with open(probe, "wb"):
+        pass
+    probe.unlink()
+
+
+def _not_writable(path: Path, what: str, error: OSError) -> UserError:
+    reason = error.strerror or error
+    return UserError(f"{what} {path} cannot be written: {reason}; name a folder that you may write to")
 
 
 def _sync_folder(folder: Path) -> None:

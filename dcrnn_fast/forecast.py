@@ -16,7 +16,7 @@ from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.forecasts import output_format
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.style import require_plot_format
-from dcrnn_fast.files import new_folder, require_apart, require_room
+from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.forecaster import load
 from dcrnn_fast.graph.messages import counted
 from dcrnn_fast.training_data import require_training_data
@@ -51,7 +51,7 @@ def _run(argv: list[str]) -> int:
         require_plot_format(flags.plot)
         targets.append(Path(flags.plot))
     for target in targets:
-        require_room(target.parent, "output folder")
+        require_creatable_folder(target.parent, "output folder")
     forecaster = load(
         flags.checkpoint,
         device=flags.model.device,
@@ -73,7 +73,10 @@ def _run(argv: list[str]) -> int:
     unwritable = unwritable_note((*forecast.ids, *forecast.channels, *forecast.units)) if flags.plot else None
     for note in filter(None, (*forecaster.notes, *forecast.notes, unwritable)):
         print(note, file=sys.stderr)
-    with new_folder(targets[0].parent, "output folder"), new_folder(targets[-1].parent, "output folder"):
+    with (
+        folder_for_new_files(targets[0].parent, "output folder"),
+        folder_for_new_files(targets[-1].parent, "output folder"),
+    ):
         forecast.write(flags.output)
         if flags.plot is not None:
             forecast.plot(flags.plot)

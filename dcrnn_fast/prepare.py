@@ -9,14 +9,19 @@ from pathlib import Path
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.account import series_lines, series_looks
 from dcrnn_fast.data.dataset import read_matched, window_format_of
+from dcrnn_fast.data.facts import series_facts
 from dcrnn_fast.data.known import download
 from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
 from dcrnn_fast.data.store import verify_store, write_store
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import require_creatable_folder
 from dcrnn_fast.graph import SensorGraph
+from dcrnn_fast.graph.account import account_lines, look_lines
 from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.idle import refuse_idle_in_preparing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,18 +60,29 @@ def _run(argv: list[str]) -> int:
     flags = parse(PrepareFlags, argv, prog="dcrnn-fast prepare", description=__doc__ or "")
     if not (flags.output or flags.download or flags.verify):
         raise UserError("nothing to do: give --output STORE (with --data SOURCE), --download NAME or --verify STORE")
+    refuse_idle_in_preparing(flags.data, flags.graph, argv, output=flags.output is not None)
     if flags.download is not None:
         for path in download(flags.download, Path(flags.data.data_folder)):
             print(f"{path}: checksum is right")
     if flags.output is not None:
+        require_creatable_folder(flags.output, "store")
         series, graph = prepare(flags.data, flags.graph, Path(flags.output))
-        for note in series.notes:
-            print(note)
+        print("\n".join(_account(series, graph, flags.data)))
         print(f"{flags.output}: {describe(series, graph)}")
     if flags.verify is not None:
         files = verify_store(Path(flags.verify))
         print(f"{flags.verify}: {len(files)} files, {sum(files.values()):,} bytes, every checksum is right")
     return 0
+
+
+def _account(series: SensorSeries, graph: SensorGraph | None, asked: DataConfig) -> list[str]:
+    """What a human would doubt, what was understood, and the notes."""
+    facts = series_facts(series)
+    looks = [*series_looks(series, facts, asked), *(look_lines(graph) if graph is not None else [])]
+    looks += [note for note in series.notes if note.startswith("look:")]
+    others = [note for note in series.notes if not note.startswith("look:")]
+    graph_lines = account_lines(graph) if graph is not None else []
+    return [*dict.fromkeys(looks), *series_lines(series, facts), *graph_lines, *others]
 
 
 def describe(series: SensorSeries, graph: SensorGraph | None) -> str:

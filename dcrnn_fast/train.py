@@ -8,12 +8,19 @@ from dcrnn_fast.command import command_line, run_command
 from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
+from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.check_plot import plot_check
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.plots import save_report
-from dcrnn_fast.files import require_apart
+from dcrnn_fast.evaluation.style import require_plot_format, save_figure
+from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
+from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.idle import refuse_idle_in_training
+from dcrnn_fast.training.account import LOOK
 from dcrnn_fast.training.display import Display, Standing, mae_words
-from dcrnn_fast.training.distributed import join_ranks
-from dcrnn_fast.training.fit import TrainingResult, check, checkpoint_folder, fit
+from dcrnn_fast.training.distributed import Ranks, choose_device, join_ranks
+from dcrnn_fast.training.fit import TrainingResult, checkpoint_folder, fit, understood
 from dcrnn_fast.training.records import CONFIG, EVENTS, METRICS, REPORT
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
@@ -29,8 +36,19 @@ class TrainFlags:
     config: str | None = None
     """YAML file or preset (city, debug) that the other flags change; without any argument: city"""
     check: bool = False
-    """check configuration and data, compute one window's forecast, loss and gradient, and stop"""
+    """say what was understood of configuration, data and graph, and what a human would doubt (look: ...); compute one
+    window's forecast, loss and gradient, and stop: nothing is written"""
+    plot: str | None = None
+    """with --check: draw what was understood on one page (.png, .pdf or .svg)"""
     settings: Config = field(default_factory=Config)
+
+    def __post_init__(self) -> None:
+        if self.plot is None:
+            return
+        if not self.check:
+            raise UserError("--plot draws what --check understood: give --check too")
+        require_plot_format(self.plot)
+        require_creatable_folder(Path(self.plot).parent, "folder of --plot")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,10 +67,11 @@ def _train(argv: list[str], stop: StopRequest, trained: list[tuple[TrainingResul
     flags = ranks.together("reading the configuration", lambda: _flags(argv))
     if ranks.is_first and not argv:
         print(f"no arguments: --config {_NO_ARGUMENTS} (the built-in city); --help shows everything", flush=True)
+    ranks.together("reading the configuration", lambda: _refuse_idle(flags.settings, argv, ranks))
     if flags.check:
-        lines = check(flags.settings, ranks)
+        lines, data = understood(flags.settings, ranks)
         if ranks.is_first:
-            print("\n".join([*lines, "configuration and data are fine; nothing was trained"]), flush=True)
+            _show(lines, data, flags)
         return 0
     result = fit(flags.settings, ranks, stop)
     if result.stopped_by_signal:
@@ -60,6 +79,24 @@ def _train(argv: list[str], stop: StopRequest, trained: list[tuple[TrainingResul
     if ranks.is_first:
         trained.append((result, flags.settings))
     return 0
+
+
+def _refuse_idle(config: Config, argv: list[str], ranks: Ranks) -> None:
+    device = choose_device(config.training.device, ranks.local_rank)
+    refuse_idle_in_training(config, argv, on_gpu=device.type == "cuda")
+
+
+def _show(lines: list[str], data: ForecastData, flags: TrainFlags) -> None:
+    """What was understood, in lines and on a page."""
+    doubts = sum(line.startswith(LOOK) for line in lines)
+    end = "configuration and data are fine; nothing was trained"
+    if doubts:
+        end = f"nothing was trained; {counted(doubts, 'line')} to look at first, above"
+    print("\n".join([*lines, end]), flush=True)
+    if flags.plot is not None:
+        figure = plot_check(data, flags.settings.data.data)
+        with folder_for_new_files(Path(flags.plot).parent, "folder of --plot"):
+            print(f"drawn: {save_figure(figure, flags.plot)}", flush=True)
 
 
 def _flags(argv: list[str]) -> TrainFlags:

@@ -14,6 +14,7 @@ import requests
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import folder_for_new_files
 from dcrnn_fast.graph.messages import one_line
 
 Missing = Literal["zero", "nan", "none"]
@@ -207,8 +208,16 @@ def download(name: str, folder: Path) -> list[Path]:
         UserError: no network, another content than the checksum's, or a file that only people can fetch is not there
             (after the others were downloaded).
     """
-    known = known_data(name)
+    known_data(name)
     target = folder / name
+    if target.is_dir():  # perhaps with all files there, where nobody may write
+        return _download_into(target, name, folder)
+    with folder_for_new_files(target, "data folder"):
+        return _download_into(target, name, folder)
+
+
+def _download_into(target: Path, name: str, folder: Path) -> list[Path]:
+    known = known_data(name)
     paths = []
     for file in known.files:
         if file.address is None:

@@ -168,6 +168,8 @@ def _nodes(
     latitude = _coordinate(dataset, LATITUDE_NAMES, "north")
     longitude = _coordinate(dataset, LONGITUDE_NAMES, "east")
     if len(space) == 1:
+        if config.land_mask is not None:
+            raise UserError("--land-mask needs a grid of latitudes and longitudes, and this file holds stations")
         return _station_ids(dataset, space[0]), _positions(latitude, longitude, tuple(space)), None, None
     if latitude is not None and longitude is not None and latitude.ndim == longitude.ndim == 1:
         mask_YX = None if config.land_mask is None else read_land_mask(config.land_mask)

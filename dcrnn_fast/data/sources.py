@@ -64,6 +64,24 @@ def read_series(data: DataConfig) -> SensorSeries:
     return read_source(data, GraphConfig())[0]
 
 
+def formats_of(data: DataConfig) -> set[str]:
+    """What kinds of files the source is made of: city, store, hdf5, npz, npy, csv, parquet, netcdf; none where that
+    cannot be told, which reading it says.
+    """
+    if data.data in ("", "city"):
+        return {data.data} - {""}
+    path = Path(data.data)
+    if data.data in KNOWN and not path.exists():
+        path = Path(KNOWN[data.data].series.name)
+    if path.is_dir():
+        if data.data_format == "store" or (path / MANIFEST).exists():
+            return {"store"}
+        return {_FORMAT_OF[file.suffix.lower()] for file in path.iterdir() if file.suffix.lower() in _FORMAT_OF}
+    if data.data_format != "auto":
+        return {data.data_format}
+    return {kind for ending, kind in _FORMAT_OF.items() if ending == path.suffix.lower()}
+
+
 def match_series(
     graph: SensorGraph, series: SensorSeries, how: Literal["id", "position"]
 ) -> tuple[SensorSeries, SensorGraph]:

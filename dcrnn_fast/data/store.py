@@ -25,7 +25,7 @@ import numpy as np
 from dcrnn_fast.data.series import SensorSeries, gap_notes
 from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import require_writable_folder, sha256_of, write_atomically
+from dcrnn_fast.files import folder_for_new_files, sha256_of, write_atomically
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.messages import about, one_line
 
@@ -46,7 +46,11 @@ def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -
     """
     if not _holds_a_store(folder):
         raise UserError(f"{folder} is not empty and no prepared store: name another folder")
-    require_writable_folder(folder, "store")
+    with folder_for_new_files(folder, "store"):
+        _replace_store(folder, series, graph)
+
+
+def _replace_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -> None:
     is_new, old = not (folder / MANIFEST).exists(), _listed(folder)
     _remove_all_but(folder, old)  # what an interrupted run left
     try:

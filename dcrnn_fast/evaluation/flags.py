@@ -5,7 +5,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
+from dcrnn_fast.config.given import refuse_idle
 from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat, Missing
+from dcrnn_fast.data.idle import idle_in_reading
 from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
@@ -49,6 +51,8 @@ class SourceFlags:
                 flags = ", ".join("--" + name.replace("_", "-") for name in idle)
                 raise UserError(f"{flags}: only with --data; without it the data is read as in training")
             return replace(trained, leave_out=leave_out)
+        reading = DataConfig(data=self.data, data_format=self.data_format)
+        refuse_idle([f.name for f in fields(self) if getattr(self, f.name) != f.default], idle_in_reading(reading))
         return replace(
             trained,
             leave_out=leave_out,

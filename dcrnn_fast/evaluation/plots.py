@@ -32,7 +32,7 @@ from dcrnn_fast.evaluation.style import (
     time_axis,
     with_unit,
 )
-from dcrnn_fast.files import new_folder, write_together
+from dcrnn_fast.files import folder_for_new_files, write_together
 from dcrnn_fast.graph.messages import counted
 
 _LISTED_SENSORS = 10
@@ -63,7 +63,7 @@ def save_report(report: Report, folder: str | Path) -> list[Path]:
         for stem, plot in plotters.items()
         if (figure := plot(report, channel)) is not None
     }
-    with new_folder(folder, "output folder"):
+    with folder_for_new_files(folder, "output folder"):
         written = write_together(folder, report.files() | plots)
     stale = {_file_name(stem, earlier, channel) for channel in range(len(earlier)) for stem in plotters} - plots.keys()
     for name in stale:

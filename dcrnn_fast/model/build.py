@@ -8,6 +8,7 @@ from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.kernels import DiffusionTerms
 from dcrnn_fast.kernels.dispatch import choose
 from dcrnn_fast.kernels.explain import OPERATORS, why_exact
+from dcrnn_fast.kernels.native import library
 from dcrnn_fast.model.dcrnn import DCRNN
 
 
@@ -43,6 +44,25 @@ def build_model(
 def chosen_backend(model: DCRNN) -> str:
     """What ``backend`` means for the model where it is."""
     return choose("dcrnn_seq2seq", OPERATORS["dcrnn_seq2seq"], model.backend, next(model.parameters())).name
+
+
+def backend_line(model: DCRNN) -> str:
+    """Which backend computes the model, and why not those that ``auto`` asks first."""
+    name, x = chosen_backend(model), next(model.parameters())
+    unit = ""
+    if name == "cpu" and (module := library()[0]) is not None:
+        unit = f", unit {module.chosen_unit('float64' if x.dtype == torch.float64 else 'float32')}"
+    if model.backend != "auto":
+        return f"backend: {name}{unit}, as asked"
+    reasons = []
+    for implementation in OPERATORS["dcrnn_seq2seq"]:
+        if implementation.name == name:
+            break
+        only = implementation.device if implementation.device not in (None, x.device.type) else None
+        if not implementation.by_name_only:
+            reason = f"it is for {only.upper()} devices" if only else implementation.why_not(x)
+            reasons.append(f"not {implementation.name}: {reason or 'it failed its check on this device'}")
+    return f"backend: {name}{unit} (auto{''.join(f'; {reason}' for reason in reasons) or ': the first that can run'})"
 
 
 def same_bits_with_any_threads(model: DCRNN) -> bool:

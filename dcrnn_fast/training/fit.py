@@ -9,17 +9,17 @@ from pathlib import Path
 import torch
 
 from dcrnn_fast.config.plain import to_dict
-from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.config.yaml_file import to_yaml
+from dcrnn_fast.data.account import require_validation_targets
 from dcrnn_fast.data.dataset import ForecastData, open_data
-from dcrnn_fast.data.scale_notes import input_words
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
-from dcrnn_fast.files import require_writable_folder
-from dcrnn_fast.model.build import precision_notes
+from dcrnn_fast.files import require_creatable_folder, require_writable_folder
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.scheduled_sampling import label_probability
+from dcrnn_fast.training.account import first_lines, other_notes, whole_account
 from dcrnn_fast.training.checkpoint import (
     BEST,
     LATEST,
@@ -31,7 +31,7 @@ from dcrnn_fast.training.checkpoint import (
     save_checkpoint,
 )
 from dcrnn_fast.training.display import Display, Standing, digits, mae_words, span, speed, target_column
-from dcrnn_fast.training.distributed import Ranks, SharedError, choose_threads, device_notes, join_ranks
+from dcrnn_fast.training.distributed import Ranks, SharedError, choose_threads, join_ranks
 from dcrnn_fast.training.loop import best_so_far, epoch_loss, rate_of, train_epoch, validate, validation_error
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress, Row
@@ -54,7 +54,7 @@ from dcrnn_fast.training.resume import (
     saved_choices,
     training_state,
 )
-from dcrnn_fast.training.run import Run, loss_notes, make_run, start_digests
+from dcrnn_fast.training.run import Run, make_run, start_digests
 from dcrnn_fast.training.schedule import has_stalled
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep, try_window
@@ -107,40 +107,23 @@ def fit(config: Config, ranks: Ranks | None = None, stop: StopRequest | None = N
     ranks = join_ranks() if ranks is None else ranks
     with ranks.reporting_failure(), stop_on_signals() if stop is None else nullcontext(stop) as request:
         run, found = open_run(config, ranks)
-        return _train(run, found, request)
+        return _train(run, config.data, found, request)
 
 
 def check(config: Config, ranks: Ranks | None = None) -> list[str]:
-    """Opens everything, tries one window, changes nothing; what was found, line by line.
+    """Opens everything, tries one window, changes nothing; what was understood, line by line.
 
     Raises UserError as ``fit`` does.
     """
+    return understood(config, ranks)[0]
+
+
+def understood(config: Config, ranks: Ranks | None = None) -> tuple[list[str], ForecastData]:
+    """``check``, and the data; on rank 0 alone there are lines."""
     ranks = join_ranks() if ranks is None else ranks
     with ranks.reporting_failure():
         run, found = open_run(config, ranks)
-    data, form = run.data, run.data.window_format
-    parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    lines = [
-        f"data: {data.series.num_steps} steps, {data.graph.num_nodes} sensors, {data.graph.num_edges} edges",
-        _readings(data),
-        input_words(data.config),
-        *loss_notes(run),
-        f"windows: {len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test; "
-        f"{form.past_steps} steps in, {form.future_steps} out",
-        f"model: {parameters} parameters, forecasts {', '.join(form.target_names)}",
-        f"training: {run.batches.num_batches()} steps an epoch of {run.batches.batch_size} windows, "
-        f"device {ranks.device}, {torch.get_num_threads()} thread(s), {ranks.world} process(es)",
-    ]
-    if data.graph.num_edges == data.graph.adjacency.diagonal().astype(bool).sum():
-        lines.append("the graph links no two sensors: each is forecast from its own readings alone")
-    if found is not None:
-        lines.append(f"resume: {found.path}, epoch {found.state['training']['epoch']}")
-    return [*lines, *data.notes, *device_notes(config.training.device), *precision_notes(config)]
-
-
-def _readings(data: ForecastData) -> str:
-    rule = {"zero": ": zeros and NaN are missing", "nan": ": only NaN is missing"}.get(data.series.missing, "")
-    return f"readings: {1 - data.series.observed_TNC.mean():.2%} missing (--missing {data.series.missing}{rule})"
+        return whole_account(run, config.data, found) if ranks.is_first else [], run.data
 
 
 def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
@@ -161,6 +144,7 @@ def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
         if found is not None:
             data = in_saved_order(data, config.data, found.state)
         run = make_run(config, data, ranks)
+        require_validation_targets(data)
         if found is not None:
             require_fitting(run, found.state, str(found.path))
         return run
@@ -172,11 +156,11 @@ def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
 
 
 def _open_folders(config: Config, ranks: Ranks) -> Checkpoint | None:
-    """Rank 0: the folders can be written, and the checkpoint to resume, if one is asked for and there."""
+    """Rank 0: the folders could be written, and the checkpoint to resume, if one is asked for and there."""
     if not ranks.is_first:
         return None
-    require_writable_folder(config.output.results, "results folder")
-    folder = require_writable_folder(checkpoint_folder(config), "checkpoint folder")
+    require_creatable_folder(config.output.results, "results folder")
+    folder = require_creatable_folder(checkpoint_folder(config), "checkpoint folder")
     if config.output.resume is None:
         return None
     if config.output.resume == "auto":
@@ -189,11 +173,11 @@ def checkpoint_folder(config: Config) -> Path:
     return Path(config.output.checkpoint_dir or Path(config.output.results, "checkpoints"))
 
 
-def _train(run: Run, found: Checkpoint | None, stop: StopRequest) -> TrainingResult:
+def _train(run: Run, asked: DataConfig, found: Checkpoint | None, stop: StopRequest) -> TrainingResult:
     config, ranks = run.config, run.ranks
     results, folder = Path(config.output.results), checkpoint_folder(config)
     display = Display(shown=ranks.is_first, log_every=config.output.log_every)
-    progress = _begin(run, found, display)
+    progress = _begin(run, asked, found, display)
     events = Events(results if ranks.is_first else None)
     events.add("resume" if found else "start", epoch=progress.epoch, step=progress.step, ranks=ranks.world)
 
@@ -238,21 +222,18 @@ def _train(run: Run, found: Checkpoint | None, stop: StopRequest) -> TrainingRes
         display.close()
 
 
-def _begin(run: Run, found: Checkpoint | None, display: Display) -> Progress:
-    """Prints and saves the configuration, and puts a resumed run back where it stood."""
+def _begin(run: Run, asked: DataConfig, found: Checkpoint | None, display: Display) -> Progress:
+    """Says what was understood, prints and saves the configuration, and puts a resumed run back where it stood."""
     config, results, folder = run.config, Path(run.config.output.results), checkpoint_folder(run.config)
     if run.ranks.is_first:
+        require_writable_folder(results, "results folder")
+        require_writable_folder(folder, "checkpoint folder")
         for torn in folder.glob("*.tmp-*"):  # of a run that was killed while it wrote
             torn.unlink()
+        for line in first_lines(run, asked):
+            display.say(line)
     display.say(to_yaml(config).rstrip())
-    for note in (
-        _readings(run.data),
-        input_words(run.data.config),
-        *loss_notes(run),
-        *run.data.notes,
-        *device_notes(config.training.device),
-        *precision_notes(config),
-    ):
+    for note in other_notes(run):
         display.say(note)
     progress = Progress()
     if found is None:

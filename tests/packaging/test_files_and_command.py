@@ -11,7 +11,13 @@ import pytest
 
 from dcrnn_fast.command import run_command
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import require_writable_folder, sha256_of, write_atomically
+from dcrnn_fast.files import (
+    folder_for_new_files,
+    require_creatable_folder,
+    require_writable_folder,
+    sha256_of,
+    write_atomically,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,6 +78,62 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         UserError, match=r"^results folder .*taken/runs cannot be written: Not a directory; name a fold"
     ):
         require_writable_folder(tmp_path / "taken" / "runs", "results folder")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_could_be_made_is_not_made(tmp_path: Path, there: bool) -> None:
+    (tmp_path / "a").mkdir()
+    wanted = tmp_path / "a" if there else tmp_path / "a" / "b" / "c"
+    assert require_creatable_folder(wanted, "results folder") == wanted
+    assert list(tmp_path.rglob("*")) == [tmp_path / "a"]
+
+
+def test_a_relative_folder_that_could_be_made_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    require_creatable_folder("a/b", "results folder")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        ("taken", "Not a directory"),
+        ("taken/runs", "Not a directory"),
+        ("dangling/runs", "No such file or directory"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_folder_that_could_not_be_made_is_named(tmp_path: Path, wanted: str, reason: str) -> None:
+    (tmp_path / "taken").write_text("a file")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError) as refused:
+        require_creatable_folder(tmp_path / wanted, "output folder")
+    assert str(refused.value) == (
+        f"output folder {tmp_path / wanted} cannot be written: {reason}; name a folder that you may write to"
+    )
+
+
+def test_a_folder_below_one_that_is_read_only_could_not_be_made() -> None:
+    with pytest.raises(UserError, match="output folder /proc/new/runs cannot be written: "):
+        require_creatable_folder("/proc/new/runs", "output folder")
+
+
+def _fill(folder: Path, *names: str) -> None:
+    with folder_for_new_files(folder, "store") as made:
+        for name in names:
+            (made / name).write_text("")
+        raise UserError("the disk is full")
+
+
+def test_a_folder_made_for_files_that_were_not_written_goes_again(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for wanted in ("a/b", "mine", "mine/new"):
+        with pytest.raises(UserError, match="the disk is full"):
+            _fill(tmp_path / wanted)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+    with pytest.raises(UserError, match="the disk is full"):
+        _fill(tmp_path / "a" / "b", "kept")
+    assert (tmp_path / "a" / "b" / "kept").is_file()
 
 
 def _mistaken(argv: list[str]) -> int:

@@ -237,8 +237,11 @@ def test_a_window_without_a_finite_gradient_is_refused_before_the_first_step(
     ("missing", "said"),
     [
         ("zero", "readings: 10.00% missing (--missing zero: zeros and NaN are missing)"),
-        ("nan", "readings: 0.00% missing (--missing nan: only NaN is missing)"),
-        ("none", "readings: 0.00% missing (--missing none)"),
+        (
+            "nan",
+            "readings: 0.00% missing (--missing nan: only NaN is missing; zeros, 10 % of what is left, are readings)",
+        ),
+        ("none", "readings: 0.00% missing (--missing none; zeros, 10 % of what is left, are readings)"),
     ],
 )
 def test_a_run_says_how_many_readings_are_missing_and_by_which_rule(tmp_path, capsys, missing, said):

@@ -1,0 +1,75 @@
+"""Flags that would do nothing are refused before anything is read, each with what it would need."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from dcrnn_fast.config.given import Needs, flags_in, given_by_flags, given_in, refuse_idle
+from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, TrainingConfig
+from dcrnn_fast.data.idle import idle_in_graph, idle_in_reading
+
+_OF_READING = ("data_format", "data_folder", "hdf5_key", "variables", "start", "missing_value", "fill_rows")
+_OF_SPLITTING = (
+    *("split", "train_fraction", "test_fraction", "scaler", "cross_gaps"),
+    *("max_train_windows", "max_validation_windows"),
+)
+_OF_WINDOWS = ("past_steps", "future_steps", "time_of_day", "day_of_week", "missing_input", *_OF_SPLITTING)
+_OF_OPERATORS = ("supports", "hops", "recursion", "orientation", "edge_order")
+
+
+def refuse_idle_in_training(config: Config, argv: Sequence[str], *, on_gpu: bool) -> None:
+    """Raises UserError where a setting of a training run would do nothing."""
+    in_graph, in_training = given_in(config.graph, argv), given_in(config.training, argv)
+    idle = idle_in_reading(config.data) | idle_in_graph(config.graph, config.data, in_graph)
+    idle |= _idle_in_training(config.training, on_gpu=on_gpu)
+    refuse_idle(given_in(config.data, argv) | in_graph | in_training, idle)
+
+
+def refuse_idle_in_preparing(data: DataConfig, graph: GraphConfig, argv: Sequence[str], *, output: bool) -> None:
+    """Raises UserError where a setting of ``prepare`` would do nothing."""
+    in_graph = given_in(graph, argv)
+    given = given_in(data, argv) | in_graph
+    if output:
+        idle = idle_in_reading(data) | idle_in_graph(graph, data, in_graph)
+        idle |= dict.fromkeys((*_OF_WINDOWS, *_OF_OPERATORS), "a model (give it to train)")
+    else:
+        idle = {f.name: "--output" for section in (data, graph) for f in fields(section)}
+    if "download" in flags_in(argv):
+        idle.pop("data_folder", None)
+    refuse_idle(given, idle)
+
+
+def refuse_idle_in_converting(data: DataConfig, graph: GraphConfig, argv: Sequence[str]) -> None:
+    """Raises UserError where a flag of ``convert`` would do nothing."""
+    given = given_by_flags(data, argv) | given_by_flags(graph, argv)
+    idle = idle_in_graph(graph, data, given)
+    if data.data:
+        idle |= idle_in_reading(data)
+    else:
+        idle |= dict.fromkeys((*_OF_READING, *_OF_SPLITTING), "--data")
+    refuse_idle(given, idle)
+
+
+def refuse_idle_in_exporting(argv: Sequence[str]) -> None:
+    """Raises UserError where ``convert --export`` is given what only the other direction reads."""
+    names = [f.name for section in (DataConfig, GraphConfig) for f in fields(section)]
+    others = ("mean", "std", "channels", "units", "backend")
+    refuse_idle(flags_in(argv), dict.fromkeys((*names, *others), "a conversion without --export"))
+
+
+def _idle_in_training(training: TrainingConfig, *, on_gpu: bool) -> Needs:
+    idle = {}
+    if training.schedule != "published":
+        idle["milestones"] = "--schedule published"
+    if training.schedule not in ("published", "plateau"):
+        idle["schedule_factor"] = "--schedule published or plateau"
+    if training.schedule != "plateau":
+        idle["plateau_patience"] = "--schedule plateau"
+    if training.schedule == "constant":
+        idle["min_learning_rate"] = "a --schedule that lowers the rate"
+    if training.loss != "huber":
+        idle["huber_delta"] = "--loss huber"
+    if training.teacher_forcing != "scheduled":
+        idle["sampling_decay"] = "--teacher-forcing scheduled"
+    if not on_gpu:
+        idle["cuda_graphs"] = "a GPU, and the device is the CPU"
+    return idle

@@ -1,0 +1,101 @@
+"""What was understood, as ``--check`` and the first lines of training say it: what a human would doubt comes first."""
+
+import torch
+
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.account import (
+    facts_of,
+    readings_line,
+    series_lines,
+    series_looks,
+    window_lines,
+    window_looks,
+)
+from dcrnn_fast.data.facts import SeriesFacts
+from dcrnn_fast.data.scale_notes import input_words
+from dcrnn_fast.graph.account import account_lines, look_lines
+from dcrnn_fast.model.build import backend_line, precision_notes
+from dcrnn_fast.training.checkpoint import Checkpoint
+from dcrnn_fast.training.distributed import device_notes
+from dcrnn_fast.training.run import Run, loss_notes
+
+LOOK = "look: "
+_SHOWN_LOOKS = 3
+"""so that the first ten lines of training say all that they should"""
+
+
+def whole_account(run: Run, asked: DataConfig, found: Checkpoint | None) -> list[str]:
+    """All that was understood, for ``--check``.
+
+    Args:
+        asked: the data section as it was given, where ``auto`` still stands.
+    """
+    facts = facts_of(run.data)
+    lines = [
+        *looks(run, facts, asked),
+        *series_lines(run.data.series, facts),
+        _data_line(run),
+        *account_lines(run.data.graph),
+        *window_lines(run.data),
+        *_model_lines(run),
+    ]
+    if found is not None:
+        lines.append(f"resume: {found.path}, epoch {found.state['training']['epoch']}")
+    return [*lines, *other_notes(run)]
+
+
+def first_lines(run: Run, asked: DataConfig) -> list[str]:
+    """The most important of ``whole_account``, ten lines at most."""
+    facts = facts_of(run.data)
+    doubts = looks(run, facts, asked)
+    if len(doubts) > _SHOWN_LOOKS:
+        rest = len(doubts) - _SHOWN_LOOKS + 1
+        doubts = [*doubts[: _SHOWN_LOOKS - 1], f"{LOOK}... and {rest} more: --check shows them"]
+    return [
+        *doubts,
+        _data_line(run),
+        *account_lines(run.data.graph),
+        readings_line(run.data.series, facts),
+        window_lines(run.data)[0],
+        *_model_lines(run)[1:],
+    ]
+
+
+def other_notes(run: Run) -> list[str]:
+    """What else a user should be told."""
+    config = run.config
+    notes = [note for note in run.data.notes if not note.startswith(LOOK)]
+    return [
+        input_words(run.data.config),
+        *loss_notes(run),
+        *notes,
+        *device_notes(config.training.device),
+        *precision_notes(config),
+    ]
+
+
+def looks(run: Run, facts: SeriesFacts, asked: DataConfig) -> list[str]:
+    """Each thing that a human would doubt, once; the rule for zeros first."""
+    data = run.data
+    lines = (
+        *series_looks(data.series, facts, asked),
+        *window_looks(data, facts),
+        *look_lines(data.graph),
+        *(note for note in data.notes if note.startswith(LOOK)),
+    )
+    return list(dict.fromkeys(lines))
+
+
+def _data_line(run: Run) -> str:
+    data = run.data
+    return f"data: {data.series.num_steps} steps, {data.graph.num_nodes} sensors, {data.graph.num_edges} edges"
+
+
+def _model_lines(run: Run) -> list[str]:
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    return [
+        f"model: {parameters} parameters, forecasts {', '.join(run.data.window_format.target_names)}",
+        backend_line(run.model),
+        f"training: {run.batches.num_batches()} steps an epoch of {run.batches.batch_size} windows, "
+        f"device {run.ranks.device}, {torch.get_num_threads()} thread(s), {run.ranks.world} process(es)",
+    ]
