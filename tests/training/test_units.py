@@ -149,7 +149,7 @@ def test_the_published_recipe_is_the_same_bits_as_ever(tmp_path, static):
     assert run.data.published
     assert run.config.training.loss_unit == "original"
     assert (run.data.config.scaler, run.data.config.missing_input) == ("published", "zero")
-    rates = [0.01] * 5
+    rates = [2.0**-7] * 5  # a float32 too: there the rate is one
     wanted = frozen_steps(frozen, rates, static=static)
     stepper = StaticStep(run, str) if static else EagerStep(run)
     run.model.train()
