@@ -16,7 +16,7 @@ CPP_FILES := git ls-files '*.cpp' '*.h' '*.cu' '*.cuh'
 .DELETE_ON_ERROR:
 
 train: $(VENV)/run.stamp
-	$(BIN)/torchrun --standalone --nproc-per-node=1 -m dcrnn_fast.train $(ARGS)
+	$(BIN)/dcrnn-fast train $(ARGS)
 
 test: $(VENV)/dev.stamp
 	$(PYTEST) -m "not slow and not prove and not gpu" $(ARGS)

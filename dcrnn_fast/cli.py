@@ -4,7 +4,7 @@ import importlib
 import sys
 
 from dcrnn_fast import __version__
-from dcrnn_fast.command import run_command
+from dcrnn_fast.command import INTERRUPTED, run_command
 from dcrnn_fast.config.plain import nearest
 from dcrnn_fast.errors import UserError
 
@@ -24,7 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
         # Imported only now: --help and a mistyped name must not wait for torch.
-        command = importlib.import_module(f"dcrnn_fast.{words[0]}")
+        try:
+            command = importlib.import_module(f"dcrnn_fast.{words[0]}")
+        except KeyboardInterrupt:  # seconds may pass before a command can catch it itself
+            return INTERRUPTED
         return int(command.main(words[1:]))
     return run_command("COMMAND", _without_command, words)
 

@@ -63,3 +63,11 @@ def test_each_command_refuses_an_unknown_flag(name: str, capsys: pytest.CaptureF
     shown = capsys.readouterr().err
     assert shown.startswith(f"dcrnn-fast {name}: error: ")
     assert shown.count("\n") == 1
+
+
+def test_ctrl_c_while_a_command_is_imported_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.importlib, "import_module", interrupted)
+    assert cli.main(["train"]) == 130

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.training import step
 from dcrnn_fast.training.checkpoint import load_checkpoint, newest_good
-from dcrnn_fast.training.display import speed
+from dcrnn_fast.training.display import Display, Standing, digits, speed
 from dcrnn_fast.training.fit import check, fit
 from dcrnn_fast.training.records import COLUMNS, Events
 from tests.training.rank_programs import debug_config
@@ -77,6 +78,38 @@ def test_validation_error_is_that_of_each_window_once(tmp_path):
         error = (target.inverse(model(batch.x_BPNC)) - batch.y_BFNO)[batch.observed_BFNO]
     assert result.best_validation_mae == pytest.approx(error.abs().double().mean().item(), rel=1e-6)
     assert result.history[0]["validation_rmse"] == pytest.approx(error.double().square().mean().sqrt().item(), rel=1e-6)
+
+
+def test_training_validation_and_evaluation_show_how_far_they_are_and_the_best_so_far(tmp_path, monkeypatch, capsys):
+    shown: list[Standing] = []
+    show = Display.show
+
+    def seen(self: Display, standing: Standing) -> None:
+        shown.append(standing)
+        self._log_every = 0
+        show(self, standing)
+
+    monkeypatch.setattr(Display, "show", seen)
+    flags = ["--config", "debug", "--threads", "1", *TINY, "--results", str(tmp_path), "--epochs", "2"]
+    assert train.main([*flags, "--batch-size", "16"]) == 0
+    order = list(dict.fromkeys(standing.what for standing in shown))
+    assert order == ["epoch 1/2", "epoch 1/2 validation", "epoch 2/2", "epoch 2/2 validation", "evaluation"]
+    for what, windows in (("epoch 2/2", 40), ("epoch 2/2 validation", 20)):
+        last = [standing for standing in shown if standing.what == what][-1]
+        assert (last.done, last.windows) == (windows, windows)
+        assert re.search(r"best validation MAE \d+\.\d+ mph, epoch 1$", last.facts)
+    assert shown[0].facts.startswith("loss ")
+    assert "best" not in shown[0].facts
+    assert shown[-1].done == shown[-1].windows
+    assert re.fullmatch(r"best epoch [12]: validation MAE \d+\.\d+ mph", shown[-1].facts)
+    said = capsys.readouterr().out
+    assert re.search(r"^epoch 2/2 validation 100 %  best validation MAE \S+ mph, epoch 1  ", said, re.MULTILINE)
+
+
+def test_digits_are_significant_ones_in_any_unit():
+    assert [digits(value) for value in (2.77, 12345.678, 1.23456e-7, 0.05, math.nan, 3e9)] == [
+        *("2.7700", "12346", "1.2346e-07", "0.050000", "nan", "3.0000e+09")
+    ]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

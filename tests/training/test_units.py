@@ -28,7 +28,7 @@ from tests.training.rank_programs import debug_config
 IDS = tuple("abcdef")
 QUICK = ("--past-steps", "6", "--future-steps", "3", "--batch-size", "16", "--hidden-units", "8", "--num-layers", "1")
 UNITS = {"x 1e-6": (1e-6, 0), "x 1e6": (1e6, 0), "+ 273.15": (1, 273.15), "x 1e-3": (1e-3, 0)}
-UNITS |= {"x 0.5556 + 255.37": (0.5556, 255.37), "x -1": (-1, 0)}
+UNITS |= {"x 0.5556 + 255.37": (0.5556, 255.37), "x 0.01 - 40": (0.01, -40)}
 
 
 def table(steps: int = 400, gaps: float = 0.0) -> pd.DataFrame:
@@ -61,14 +61,11 @@ def in_own_unit(tmp_path_factory) -> np.ndarray:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_readings_in_another_unit_train_to_the_same_forecasts(tmp_path, in_own_unit, unit):
-    """Up to the rounding of the readings to float32, which training magnifies: 2e-4 of a deviation at most was seen."""
+    """Up to the rounding of the readings to float32, which training magnifies: 7e-4 (a 1e-4 of the deviation) at most."""
     factor, offset = UNITS[unit]
     frame = table(gaps=0.1) * factor + offset
     back = (forecasts(tmp_path, frame, "--epochs", "2") - offset) / factor
-    if unit == "x -1":  # mirrored readings are other readings: they are learned, but not by the same weights
-        assert np.abs(back - in_own_unit).max() < 10
-        return
-    assert np.abs(back - in_own_unit).max() < 0.02
+    assert np.abs(back - in_own_unit).max() < 0.05
     assert np.abs(in_own_unit - 50).max() > 5, "forecasts that follow the readings"
 
 
@@ -149,7 +146,7 @@ def test_the_published_recipe_is_the_same_bits_as_ever(tmp_path, static):
     assert run.data.published
     assert run.config.training.loss_unit == "original"
     assert (run.data.config.scaler, run.data.config.missing_input) == ("published", "zero")
-    rates = [0.01] * 5
+    rates = [2.0**-7] * 5  # a float32 too: there the rate is one
     wanted = frozen_steps(frozen, rates, static=static)
     stepper = StaticStep(run, str) if static else EagerStep(run)
     run.model.train()
