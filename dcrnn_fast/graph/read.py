@@ -45,9 +45,9 @@ def read_graph(
         raise UserError("no graph file given: name one with --graph")
     path = Path(config.graph)
     kind = detect_format(path) if config.graph_format == "auto" else config.graph_format
-    wanted = None if ids is None else [sensor for sensor in ids if sensor not in leave_out]
-    if config.match == "position":
-        wanted = ids
+    wanted = ids
+    if ids is not None and config.match == "id":
+        wanted = [sensor for sensor in ids if sensor not in leave_out]
     kernel = Kernel(sigma=config.sigma, threshold=config.threshold, allow_lost_links=config.allow_lost_links)
     if kind in ("matrix", "distance_matrix", "pickle"):
         read = read_pickle if path.suffix.lower() in _PICKLE_ENDINGS or kind == "pickle" else read_matrix
