@@ -98,7 +98,7 @@ def zero_rule_look(series: SensorSeries, facts: SeriesFacts, asked: DataConfig) 
     if share == "0 %" or is_published(asked, series):
         return []
     if len(shares) > 1:
-        share += f" ({', '.join(f'{name} {percent(part)}' for name, part in shares.items())})"
+        share += f" ({', '.join(f'{_named(name)}: {percent(part)}' for name, part in shares.items())})"
     if formats_of(asked) == {"store"}:
         return [
             f"look: {share} of the readings are missing: the store was prepared with --missing zero, its zeros count "
@@ -154,7 +154,8 @@ def _any_target(data: ForecastData, part: WindowSet) -> bool:
 
 
 def _odd_look(series: SensorSeries, odd: OddValue) -> str:
-    value, others = number(odd.value), f"all others lie between {number(odd.low)} and {number(odd.high)}"
+    value = str(np.float32(odd.value)).removesuffix(".0")  # to the last digit: it is given back as --missing-value
+    others = f"all others lie between {number(odd.low)} and {number(odd.high)}"
     which = "reading" if odd.count == 1 else "readings"
     share, verb = percent(odd.count / (series.num_steps * series.num_sensors)), "is" if odd.count == 1 else "are"
     place = f"sensor {series.ids[odd.sensor]}, {minute(series.times_T[odd.row])}"
@@ -232,4 +233,8 @@ def percent(share: float) -> str:
 
 
 def _of(series: SensorSeries, channel: int) -> str:
-    return f" of {series.channels[channel]}" if len(series.channels) > 1 else ""
+    return f" of {_named(series.channels[channel])}" if len(series.channels) > 1 else ""
+
+
+def _named(channel: str) -> str:
+    return f"channel {channel}" if channel.isdecimal() else channel

@@ -31,7 +31,6 @@ class SeriesFacts:
         low_NC, high_NC: float32, inf and -inf where there is none.
         sum_NC, square_NC: float64, of reading minus ``center_C`` and of its square.
         zeros_C: int64, readings of 0.
-        seen_TC: bool, whether a row has any.
     """
 
     count_NC: np.ndarray
@@ -42,7 +41,6 @@ class SeriesFacts:
     square_NC: np.ndarray
     center_C: np.ndarray
     zeros_C: np.ndarray
-    seen_TC: np.ndarray
 
     @property
     def counts(self) -> np.ndarray:
@@ -88,33 +86,30 @@ def series_facts(series: SensorSeries, train_T: np.ndarray | None = None) -> Ser
     Args:
         train_T: bool, the rows of the training windows; left out: none.
     """
-    num_steps, num_sensors, num_channels = series.values_TNC.shape
+    _, num_sensors, num_channels = series.values_TNC.shape
     shape = (num_sensors, num_channels)
     count_NC, train_NC = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     low_NC, high_NC = np.full(shape, np.inf, dtype=np.float32), np.full(shape, -np.inf, dtype=np.float32)
     sum_NC, square_NC = np.zeros(shape), np.zeros(shape)
     zeros_C = np.zeros(num_channels, dtype=np.int64)
-    seen_TC = np.zeros((num_steps, num_channels), dtype=bool)
     center_C = None
     for start, values_RNC, observed_RNC in stretches(series):
         if center_C is None:  # near the mean, so that squares of readings far from 0 do not cancel
             seen_C = np.maximum(observed_RNC.sum(axis=(0, 1)), 1)
             center_C = np.where(observed_RNC, values_RNC, 0).sum(axis=(0, 1), dtype=np.float64) / seen_C
-        stop = start + len(values_RNC)
         count_NC += observed_RNC.sum(axis=0)
         if train_T is not None:
-            train_NC += observed_RNC[train_T[start:stop]].sum(axis=0)
+            train_NC += observed_RNC[train_T[start : start + len(values_RNC)]].sum(axis=0)
         np.minimum(low_NC, np.where(observed_RNC, values_RNC, np.inf).min(axis=0), out=low_NC)
         np.maximum(high_NC, np.where(observed_RNC, values_RNC, -np.inf).max(axis=0), out=high_NC)
         zeros_C += ((values_RNC == 0) & observed_RNC).sum(axis=(0, 1))
-        seen_TC[start:stop] = observed_RNC.any(axis=1)
         term_RNC = values_RNC.astype(np.float64)
         term_RNC -= center_C
         term_RNC *= observed_RNC
         sum_NC += term_RNC.sum(axis=0)
         square_NC += np.square(term_RNC, out=term_RNC).sum(axis=0)
     assert center_C is not None
-    return SeriesFacts(count_NC, train_NC, low_NC, high_NC, sum_NC, square_NC, center_C, zeros_C, seen_TC)
+    return SeriesFacts(count_NC, train_NC, low_NC, high_NC, sum_NC, square_NC, center_C, zeros_C)
 
 
 def odd_values(series: SensorSeries, facts: SeriesFacts) -> list[OddValue]:
