@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dcrnn_fast.data.times import NameRow, format_freq, regular_axis, row_of_array
+from dcrnn_fast.data.times import NameRow, format_freq, regular_axis, row_of_array, skips_an_hour, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.messages import first_few
 
@@ -29,6 +29,7 @@ class SensorSeries:
             of segments.
         missing: the rule that made the mask: zero, nan or none.
         in_utc: whether the times had a zone or an offset, and are UTC now; None: not known.
+        zone: the name or offset that they had, as in Europe/Berlin, +01:00, UTC; None: none, or not known.
         positions_N2: (latitude, longitude) in degrees, or None.
         notes: what a user should be told about the series, one line each.
     """
@@ -44,6 +45,7 @@ class SensorSeries:
     parts: tuple[tuple[int, int], ...]
     missing: str
     in_utc: bool | None = None
+    zone: str | None = None
     positions_N2: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
@@ -172,7 +174,10 @@ def make_series(
         t, n, c = np.argwhere(~np.isfinite(values_TNC))[0]
         fault = "is too large for float32" if np.isfinite(readings[t, n, c]) else "is not finite"
         raise UserError(f"{where}: {name_row(int(t))}, sensor {ids[n]}: the reading {readings[t, n, c]:g} {fault}")
-    times_T = times_T.astype("datetime64[s]")
+    try:
+        times_T = whole_seconds(times_T)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
     axis = regular_axis(times_T, where, interval=interval, name_row=name_row)
     series = SensorSeries(
         values_TNC=values_TNC,
@@ -198,9 +203,11 @@ def gap_notes(series: SensorSeries, where: str) -> tuple[str, ...]:
     if not gaps:
         return ()
     row = gaps[0]
+    skipped = not series.in_utc and any(skips_an_hour(series.times_T, gap, series.interval) for gap in gaps)
+    spring = "; one is an hour of a Sunday night, as where local clocks are set forward" if skipped else ""
     return (
         f"{where}: {len(gaps)} gap(s) in the time axis, the first between {series.times_T[row - 1]} and "
-        f"{series.times_T[row]}; no window spans a gap unless --cross-gaps",
+        f"{series.times_T[row]}; no window spans a gap unless --cross-gaps{spring}",
     )
 
 
