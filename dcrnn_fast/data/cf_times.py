@@ -1,7 +1,7 @@
 """Times of the CF conventions ("days since 1950-01-01", any calendar) as ``datetime64[s]``.
 
 Whole numbers stay exact, and floats are rounded to what they can resolve: 26000 + 1/288 days misses its five minutes by
-a few hundred nanoseconds. Years before 1678 are no matter, nor is the library cftime: a calendar is a way to count days.
+some nanoseconds. Any year will do, and the library cftime is not needed: a calendar is a way to count days.
 
 Shape legend: T time.
 """
@@ -95,7 +95,7 @@ def _offset_seconds(zone: str | None) -> int:
 
 
 def _day_number(year: int, month: int, day: int, calendar: str) -> int:
-    """Which day of its calendar this is: counted from year 0 in those of 360, 365 and 366 days, else a day since 1970."""
+    """Which day of its calendar this is: since 1970, or since year 0 in calendars of 360, 365 and 366 days."""
     if calendar in _MONTHS:
         lengths = _MONTHS[calendar]
         return year * sum(lengths) + sum(lengths[: month - 1]) + day - 1

@@ -6,6 +6,7 @@ folder is refused with the flag for each.
 Shape legend: T time, N sensors, C channels.
 """
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,17 +28,18 @@ _SPLIT_WORDS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "holdout", "eval", "evaluation"), "test"),
 }
-_SCENARIO_WORDS = frozenset(
-    "scenario scenarios scen run sim simulation case member ens ensemble event storm flood wave outbreak realization "
-    "realisation r s e exp experiment trial sample seed part file city network episode week day".split()
-)
-_ALTERNATIVES = frozenset(
-    "base baseline control reference wet dry high medium low best worst optimistic pessimistic ssp rcp historical "
-    "future with without before after summer winter".split()
-)
+_SCENARIO_WORDS = {
+    *("scenario", "scenarios", "scen", "run", "sim", "simulation", "case", "member", "ens", "ensemble", "event"),
+    *("storm", "flood", "wave", "outbreak", "realization", "realisation", "r", "s", "e", "exp", "experiment", "trial"),
+    *("sample", "seed", "part", "file", "city", "network", "episode", "week", "day"),
+}
+_ALTERNATIVES = {
+    *("base", "baseline", "control", "reference", "wet", "dry", "high", "medium", "low", "best", "worst"),
+    *("optimistic", "pessimistic", "ssp", "rcp", "historical", "future", "with", "without", "before", "after"),
+}
 _FLAGS = (
-    "channels of the same sensors: --data-format channels; stretches of one series: --data-format continued; scenarios, "
-    "each cut into windows of its own: --data-format scenarios"
+    "channels of the same sensors: --data-format channels; stretches of one series: --data-format continued; "
+    "scenarios, each cut into windows of its own: --data-format scenarios"
 )
 
 
@@ -99,7 +101,9 @@ def _require_no_split(folder: Path, stems: list[str], names: list[str]) -> None:
         )
 
 
-def _read_alike(paths: list[Path], read: Callable[[Path, Missing], SensorSeries], missing: Missing) -> list[SensorSeries]:
+def _read_alike(
+    paths: list[Path], read: Callable[[Path, Missing], SensorSeries], missing: Missing
+) -> list[SensorSeries]:
     """The files under one rule for missing readings: "nan" where any of them marks gaps."""
     parts = [read(path, missing) for path in paths]
     if missing != "auto" or len({part.missing for part in parts}) == 1:
@@ -130,11 +134,10 @@ def _kind_of(folder: Path, parts: list[SensorSeries], stems: list[str], names: l
     numbered = _are_numbered(stems)
     dated = all(_names_its_date(stem, part) for stem, part in zip(stems, parts, strict=True))
     order = sorted(range(len(parts)), key=lambda k: parts[k].times_T[0])
-    follows = [bool(parts[b].times_T[0] > parts[a].times_T[-1]) for a, b in zip(order, order[1:], strict=False)]
+    follows = [bool(parts[b].times_T[0] > parts[a].times_T[-1]) for a, b in itertools.pairwise(order)]
     if all(follows):
         joins = all(
-            parts[b].times_T[0] - parts[a].times_T[-1] <= 2 * _seconds(first)
-            for a, b in zip(order, order[1:], strict=False)
+            parts[b].times_T[0] - parts[a].times_T[-1] <= 2 * _seconds(first) for a, b in itertools.pairwise(order)
         )
         return "continued" if joins or dated or not numbered else "scenarios"
     if dated:
@@ -214,11 +217,13 @@ def _channels(parts: list[SensorSeries], names: list[str], folder: Path) -> Sens
     for part, name in zip(parts[1:], names[1:], strict=True):
         if part.ids != first.ids:
             other = set(part.ids) ^ set(first.ids)
-            raise UserError(f"{folder}: {name} has other sensors than {names[0]}: {first_few(sorted(other))} not in both")
+            raise UserError(
+                f"{folder}: {name} has other sensors than {names[0]}: {first_few(sorted(other))} not in both"
+            )
         if part.in_utc != first.in_utc or not np.array_equal(part.times_T, first.times_T):
             raise UserError(
-                f"{folder}: {name} has other times than {names[0]}: {part.num_steps} rows from {part.times_T[0]}, where "
-                f"that has {first.num_steps} from {first.times_T[0]}; channels must share their times"
+                f"{folder}: {name} has other times than {names[0]}: {part.num_steps} rows from {part.times_T[0]}, "
+                f"where that has {first.num_steps} from {first.times_T[0]}; channels must share their times"
             )
     own = [name for part in parts for name in part.channels]
     if len(set(own)) == len(own):
@@ -226,7 +231,9 @@ def _channels(parts: list[SensorSeries], names: list[str], folder: Path) -> Sens
     elif all(len(part.channels) == 1 for part in parts):
         channels = tuple(Path(name).stem for name in names)
     else:
-        channels = tuple(f"{Path(name).stem}_{c}" for part, name in zip(parts, names, strict=True) for c in part.channels)
+        channels = tuple(
+            f"{Path(name).stem}_{c}" for part, name in zip(parts, names, strict=True) for c in part.channels
+        )
     return replace(
         first,
         values_TNC=np.concatenate([part.values_TNC for part in parts], axis=2),

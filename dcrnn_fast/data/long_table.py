@@ -12,7 +12,7 @@ import pandas as pd
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.read_axis import make_from_file
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.data.table_columns import Column, as_numbers, as_texts, first_non_number
+from dcrnn_fast.data.table_columns import TIME_NAMES, Column, as_numbers, as_texts, first_non_number
 from dcrnn_fast.data.times import NameRow, Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.messages import first_few
@@ -48,13 +48,14 @@ def find_roles(columns: list[Column], stamps: Stamps | None) -> Roles | None:
     names = [column.name for column in columns]
     found = [k for k in (names.index(n) for n in _named(names, ID_NAMES)) if _names_things(columns[k])]
     repeats = stamps is not None and len(np.unique(stamps.times_T)) < len(stamps.times_T)
-    channel, unit = (find_column(names, wanted) for wanted in (_CHANNEL_NAMES, ("unit", "units")))
     texts = [k for k, column in enumerate(columns) if column.is_text and first_non_number(column) is not None]
-    if channel is not None and channel not in texts:
+    channel, unit = (find_column(names, wanted) for wanted in (_CHANNEL_NAMES, ("unit", "units")))
+    if channel is not None and not _names_things(columns[channel]):
         channel = None
-    if unit is not None and not (columns[unit].is_text and (unit in texts or not columns[unit].cells.astype(bool).any())):
+    if unit is not None and unit not in texts and (as_texts(columns[unit]) != "").any():
         unit = None
-    if not found and repeats and len(others := [k for k in texts if k not in (channel, unit)]) == 1:
+    times = [k for k, name in enumerate(names) if plain_name(name) in TIME_NAMES]
+    if not found and repeats and len(others := [k for k in texts if k not in (channel, unit, *times)]) == 1:
         found = others
     readings = [k for k in range(len(columns)) if k not in (*found[:1], channel, unit) and k not in texts]
     if not found or not readings:
@@ -189,8 +190,8 @@ def _require_once(cell_R: np.ndarray, sensors_R: np.ndarray, stamps: Stamps, nam
         second = int(order_R[again + 1].min())
         first = int(np.flatnonzero(cell_R == cell_R[second])[0])
         raise UserError(
-            f"{name_row(second)} gives sensor {sensors_R[second]!r} at {stamps.times_T[second]} a second reading, after "
-            f"{name_row(first)}: leave one (of several forecasts, give one; where local clocks were set back, give the "
+            f"{name_row(second)} gives sensor {sensors_R[second]!r} at {stamps.times_T[second]} a second reading, "
+            f"after {name_row(first)}: leave one (of several forecasts, give one; where local clocks were set back, give the "
             "times an offset)"
         )
 

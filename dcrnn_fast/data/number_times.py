@@ -46,7 +46,7 @@ def number_times(numbers_T: np.ndarray, what: str, data: DataConfig) -> Stamps |
     if (unit := unit_since_1970(numbers_T)) is None:
         raise UserError(
             f"{what} holds {_shown(numbers_T)}, which is {_would_be(numbers_T)}: write ISO times such as "
-            "2024-02-01T00:05, or take it out and give --start and --freq"
+            f"2024-02-01T00:05, or {'' if (np.diff(numbers_T) == 1).all() else 'take it out and '}give --start and --freq"
         )
     resolution = 0.0 if numbers_T.dtype.kind in "iu" else float(np.spacing(np.abs(numbers_T).max())) / _UNITS[unit]
     if resolution > 1e-3:
@@ -63,14 +63,14 @@ def is_count(numbers_T: np.ndarray) -> bool:
 
 def is_surely_an_axis(numbers_T: np.ndarray) -> bool:
     """Whether a column of numbers without a name that says so can only be its table's axis: five rows or more that
-    count from 0 or 1, or times since 1970 whose steps are multiples of the
+    are counted one by one, or times since 1970 whose steps are multiples of the
     shortest.
     """
     if len(numbers_T) < 5 or not np.isfinite(numbers_T).all() or (numbers_T != np.floor(numbers_T)).any():
         return False
     steps = np.diff(numbers_T)
     even = steps.min() > 0 and not np.mod(steps, steps.min()).any()
-    return bool(even) and (is_count(numbers_T) or unit_since_1970(numbers_T) is not None)
+    return bool(even) and (steps.max() == 1 or unit_since_1970(numbers_T) is not None)
 
 
 def unit_since_1970(numbers_T: np.ndarray) -> str | None:
@@ -117,11 +117,11 @@ def _would_be(numbers_T: np.ndarray) -> str:
     low, high = float(numbers_T.min()), float(numbers_T.max())
     if numbers_T[0] == 0:
         return "counted from the first row on, so that its date is not known"
-    if 1900 <= low and high <= 2100:
+    if low >= 1900 and high <= 2100:
         return "a year, or a count"
-    if 20000 <= low and high <= 80000:
+    if low >= 20000 and high <= 80000:
         return "a day in the count of a spreadsheet or of some archive"
-    if 0 <= low and high < _YEAR:
+    if low >= 0 and high < _YEAR:
         return "in the year 1970 if it is seconds, and a count otherwise"
     return "in none of s, ms, µs and ns since 1970 a time between 1971 and 2100"
 

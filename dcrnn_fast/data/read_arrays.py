@@ -25,8 +25,8 @@ _ADJACENCIES = ("adj", "adjacency", "adj_mx")
 def read_npz(path: Path, data: DataConfig) -> tuple[SensorSeries, SensorGraph | None]:
     """The array ``data``, or the only one, of shape (T, N) or (T, N, C).
 
-    Beside it, where present: ids (``ids``, ``sensor_ids``), times (``times``: ``datetime64``, ISO texts, or s, ms, µs or
-    ns since 1970), ``channels``, and an adjacency (``adj``), which becomes the graph.
+    Beside it, where present: ids (``ids``, ``sensor_ids``), times (``times``: ``datetime64``, ISO texts, or s, ms, µs
+    or ns since 1970), ``channels``, and an adjacency (``adj``), which becomes the graph.
 
     Raises:
         UserError: unreadable, truncated or pickled, no such array, shapes that do not fit.
@@ -41,7 +41,9 @@ def read_npz(path: Path, data: DataConfig) -> tuple[SensorSeries, SensorGraph | 
         name = "data" if "data" in candidates else next(iter(candidates), "")
         if not name or ("data" not in candidates and len(candidates) > 1):
             listed = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
-            raise UserError(f"wanted one array (time, sensors) or (time, sensors, channels) called data; got {listed}{_cut(arrays)}")
+            raise UserError(
+                f"wanted one array (time, sensors) or (time, sensors, channels) called data; got {listed}{_cut(arrays)}"
+            )
         readings_TNC = candidates[name].reshape(*candidates[name].shape[:2], -1)
         num_steps, num_sensors, num_channels = readings_TNC.shape
         ids = _texts(arrays, _IDS, num_sensors) or tuple(map(str, range(num_sensors)))

@@ -87,7 +87,9 @@ def _choose_key(file: h5py.File, key: str | None) -> h5py.Group:
     if series and not frames:
         raise UserError(f"{first_few(series)} is no DataFrame: write one with a column for each sensor (to_frame())")
     if key is None and not frames:
-        raise UserError(f"no table that pandas wrote (it holds {first_few(list(file))}): write it with DataFrame.to_hdf")
+        raise UserError(
+            f"no table that pandas wrote (it holds {first_few(list(file))}): write it with DataFrame.to_hdf"
+        )
     if key is None:
         raise UserError(f"choose one of its tables with --hdf5-key: {there}")
     raise UserError(f"no table under the key {key!r}; the keys there: {there}")
@@ -119,7 +121,13 @@ def _read_fixed(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
 
 def _read_table(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries:
     table = group["table"]
-    rows = table[:]
+    try:
+        rows = table[:]
+    except TypeError as error:  # dates are HDF5 times, for which numpy has no type
+        raise UserError(
+            f"holds dates that cannot be read ({one_line(error)[:60]}): convert them (frame.index = "
+            "pandas.to_datetime(frame.index)) and write it again"
+        ) from error
     names = rows.dtype.names or ()
     if "index" not in names or ("column" in names and "columns_kind" in table.attrs):
         raise UserError("a table of a pandas before 0.10: read it with that, and write it anew")

@@ -61,7 +61,9 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[Senso
         if not space and single:
             space = [single.pop()]
         filled = [_without_default_fill(_in_order(dataset[name], time_name, space)) for name in names]
-        readings_TNC = np.stack([array for array, _ in filled], axis=-1).reshape(dataset.sizes[time_name], -1, len(names))
+        readings_TNC = np.stack([array for array, _ in filled], axis=-1).reshape(
+            dataset.sizes[time_name], -1, len(names)
+        )
         marks_gaps = any(_declares_fill(dataset[name]) for name in names) or any(found for _, found in filled)
         units = tuple(str(dataset[name].attrs.get("units", "")) for name in names)
         ids, positions_N2, own_graph, keep_N = _nodes(dataset, space, graph)

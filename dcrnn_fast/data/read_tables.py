@@ -22,7 +22,9 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.messages import about, one_line
 from dcrnn_fast.graph.tables import Row, is_number, plain_name, read_rows, table_form
 
-_EMPTY_CELLS = sorted({form for cell in EMPTY_CELLS for form in (cell, cell.upper(), cell.capitalize())} | {"NaN", "<NA>"})
+_EMPTY_CELLS = sorted(
+    {form for cell in EMPTY_CELLS for form in (cell, cell.upper(), cell.capitalize())} | {"NaN", "<NA>"}
+)
 
 
 def read_csv(path: Path, data: DataConfig) -> SensorSeries:
@@ -46,7 +48,9 @@ def read_csv(path: Path, data: DataConfig) -> SensorSeries:
         require_names_in_header(header.cells)
         numbers = [name for name in header.cells if is_number(name)]
         if len(numbers) >= len(header.cells) - 1 and any("." in name and float(name) % 1 for name in numbers):
-            raise UserError(f"its first line must name the sensors, it holds readings such as {numbers[0]}: add a header")
+            raise UserError(
+                f"its first line must name the sensors, it holds readings such as {numbers[0]}: add a header"
+            )
         names = [f"column {k}" for k in range(len(header.cells))]
         kinds = {
             name: pa.string() if _may_be_text(title, cell) else pa.float64()
@@ -110,7 +114,7 @@ def _column(name: str, column: Any, is_index: bool) -> Column:
     """A column of a Parquet file."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _categories(name, column)
+        return _column(name, column.cast(kind.value_type), is_index)
     title = "" if is_index and name.startswith("__index_level_") else name
     if pa.types.is_timestamp(kind):
         return Column(title, column.cast(pa.timestamp(kind.unit)).to_numpy(), kind.tz)
@@ -123,17 +127,11 @@ def _column(name: str, column: Any, is_index: bool) -> Column:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         cells = ["" if cell is None else cell.strip() for cell in column.to_pylist()]
         return Column(title, np.array(cells, dtype=object))
+    if pa.types.is_boolean(kind):
+        return Column(title, column.cast(pa.int8()).cast(pa.float64()).to_numpy())
     if pa.types.is_null(kind):
         return Column(title, np.full(len(column), np.nan))
-    raise UserError(f"column {name!r} must hold numbers, got {kind}")
-
-
-def _categories(name: str, column: Any) -> Column:
-    """Categories of texts are texts; those of numbers were once put into classes, and are no readings."""
-    decoded = _column(name, column.cast(column.type.value_type), False)
-    if decoded.is_text:
-        return Column(name, decoded.cells, categories=True)
-    return Column(name, decoded.cells.astype(str).astype(object), categories=True)
+    raise UserError(f"column {name!r} must hold numbers, got {kind}: convert it, or take it out")
 
 
 def _cell_by_cell(path: Path, header: Row) -> tuple[list[int], tuple[Column, ...]]:

@@ -155,6 +155,4 @@ def _readings(column: Column, table: Table, stamps: Stamps | None) -> np.ndarray
             f"no readings: {hint}"
         )
     wanted = "numbers with a decimal point" if re.search(r"\d", str(cell)) else "numbers or empty cells"
-    raise UserError(
-        f"{table.name_row(row)}, column {column.name!r}: {str(cell)[:40]!r} is no number; wanted {wanted}"
-    )
+    raise UserError(f"{table.name_row(row)}, column {column.name!r}: {str(cell)[:40]!r} is no number; wanted {wanted}")

@@ -26,13 +26,11 @@ class Column:
     Attributes:
         cells: (R,) integers, floats (NaN where empty), ``datetime64``, or objects: stripped texts, "" where empty.
         zone: of ``datetime64`` that are UTC.
-        categories: the file says that its texts are categories.
     """
 
     name: str
     cells: np.ndarray
     zone: str | None = None
-    categories: bool = False
 
     @property
     def is_text(self) -> bool:

@@ -106,7 +106,9 @@ class Forecast:
         of float32.
         """
         frame = self.to_frame()
-        texts_F = [time.isoformat(timespec="seconds").replace("+00:00", "Z") for time in in_zone(self.times_F, self.zone)]
+        texts_F = [
+            time.isoformat(timespec="seconds").replace("+00:00", "Z") for time in in_zone(self.times_F, self.zone)
+        ]
         frame["time"] = np.array(texts_F, dtype=object)[frame["step"] - 1]
         write_atomically(path, lambda stream: frame.to_csv(stream, index=False, lineterminator="\n"))
 

@@ -12,7 +12,9 @@ from dcrnn_fast.errors import UserError
 from tests.data.written_files import read
 
 
-def _write(folder: Path, name: str, start: str = "2024-01-01", rows: int = 40, sensors: str = "abc", **other: Any) -> None:
+def _write(
+    folder: Path, name: str, start: str = "2024-01-01", rows: int = 40, sensors: str = "abc", **other: Any
+) -> None:
     rng = np.random.default_rng(len(name))
     times = pd.date_range(start, periods=rows, freq=other.get("freq", "1h"))
     frame = pd.DataFrame(rng.uniform(1, 9, (rows, len(sensors))).round(3), index=times, columns=list(sensors))
@@ -43,7 +45,9 @@ def test_files_over_the_same_times_and_sensors_are_channels(tmp_path: Path) -> N
 def test_netcdf_files_with_a_variable_each_are_channels(tmp_path: Path) -> None:
     for name in ("u10", "v10"):
         values = ("time", "station"), np.random.default_rng(0).uniform(1, 9, (30, 2))
-        xr.Dataset({name: values}, {"time": pd.date_range("2024", periods=30, freq="1h")}).to_netcdf(tmp_path / f"{name}.nc")
+        xr.Dataset({name: values}, {"time": pd.date_range("2024", periods=30, freq="1h")}).to_netcdf(
+            tmp_path / f"{name}.nc"
+        )
     assert read(tmp_path).channels == ("u10", "v10")
 
 
@@ -57,7 +61,9 @@ def test_the_parts_of_a_split_are_refused(names: tuple[str, ...], tmp_path: Path
             np.savez(tmp_path / name, x=np.ones((9, 12, 3, 2)), y=np.ones((9, 12, 3, 2)))
         else:
             _write(tmp_path, name)
-    with pytest.raises(UserError, match="the parts of a split, as reference code cuts them into windows; give the series"):
+    with pytest.raises(
+        UserError, match="the parts of a split, as reference code cuts them into windows; give the series"
+    ):
         read(tmp_path)
     if names[0].endswith("npz"):
         with pytest.raises(UserError, match="arrays of four dimensions are windows, cut already"):
@@ -89,7 +95,9 @@ def test_years_are_one_series_and_may_not_overlap(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-@pytest.mark.parametrize("names", [("run1.csv", "run2.csv"), ("scenario_01.csv", "scenario_02.csv"), ("1.csv", "2.csv")])
+@pytest.mark.parametrize(
+    "names", [("run1.csv", "run2.csv"), ("scenario_01.csv", "scenario_02.csv"), ("1.csv", "2.csv")]
+)
 def test_numbered_files_are_scenarios(names: tuple[str, str], tmp_path: Path) -> None:
     _write_all(tmp_path, *names)
     assert read(tmp_path).parts == ((0, 40), (40, 80))
@@ -100,7 +108,9 @@ def test_numbered_files_are_scenarios(names: tuple[str, str], tmp_path: Path) ->
 @pytest.mark.parametrize("names", [("pm10.csv", "pm25.csv"), ("base.csv", "high.csv"), ("no2.csv", "o3.csv")])
 def test_what_cannot_be_told_is_refused_with_the_flags(names: tuple[str, str], tmp_path: Path) -> None:
     _write_all(tmp_path, *names)
-    with pytest.raises(UserError, match="may be several things: .*channels; .*continued; .*--data-format scenarios") as said:
+    with pytest.raises(
+        UserError, match="may be several things: .*channels; .*continued; .*--data-format scenarios"
+    ) as said:
         read(tmp_path)
     assert "\n" not in str(said.value)
     assert read(tmp_path, data_format="channels").channels == tuple(name[:-4] for name in names)
