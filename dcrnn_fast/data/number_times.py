@@ -44,9 +44,10 @@ def number_times(numbers_T: np.ndarray, what: str, data: DataConfig) -> Stamps |
     if (dates_T := _written_dates(numbers_T)) is not None:
         return Stamps(dates_T)
     if (unit := unit_since_1970(numbers_T)) is None:
+        take_out = "" if (np.diff(numbers_T) == 1).all() else "take it out and "
         raise UserError(
             f"{what} holds {_shown(numbers_T)}, which is {_would_be(numbers_T)}: write ISO times such as "
-            f"2024-02-01T00:05, or {'' if (np.diff(numbers_T) == 1).all() else 'take it out and '}give --start and --freq"
+            f"2024-02-01T00:05, or {take_out}give --start and --freq"
         )
     resolution = 0.0 if numbers_T.dtype.kind in "iu" else float(np.spacing(np.abs(numbers_T).max())) / _UNITS[unit]
     if resolution > 1e-3:

@@ -241,7 +241,7 @@ def _times(index: Any, kind: str, zone: str | None, data: DataConfig) -> Stamps 
     if kind == "string" and index.dtype.kind == "S":
         return parse_times(_decoded(index[:], ""))
     raise UserError(
-        f"its index holds {kind or 'no times'}: convert it to times (frame.index = pandas.to_datetime(frame.index)) and "
+        f"its index holds {kind or 'no times'}: convert it (frame.index = pandas.to_datetime(frame.index)) and "
         "write it again"
     )
 

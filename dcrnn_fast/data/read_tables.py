@@ -147,8 +147,8 @@ def _cell_by_cell(path: Path, header: Row) -> tuple[list[int], tuple[Column, ...
             cause = "; is it truncated?" if len(row.cells) < len(header.cells) else ""
             raise UserError(f"line {row.line} has {len(row.cells)} columns, the header has {len(header.cells)}{cause}")
         lines.append(row.line)
-        for column, cell in zip(cells, row.cells, strict=True):
-            column.append(cell)
+        for listed, cell in zip(cells, row.cells, strict=True):
+            listed.append(cell)
     columns = []
     for title, listed in zip(header.cells, cells, strict=True):
         column = Column(title, np.array(listed, dtype=object))

@@ -63,7 +63,7 @@ def series_of_table(table: Table, path: Path, data: DataConfig) -> SensorSeries:
     for n, column in enumerate(columns):
         readings_TN[:, n] = _readings(column, table, stamps)
     ids = tuple(column.name for column in columns)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if time_column is not None and stamps is None and plain_name(time_column.name) not in TIME_NAMES:
         notes = (f"look: {path.name}: column {time_column.name!r} counts the rows and is not read as a sensor",)
     series = make_from_file(readings_TN, stamps, ids, path, data, name_row=table.name_row)
@@ -141,7 +141,7 @@ def _readings(column: Column, table: Table, stamps: Stamps | None) -> np.ndarray
         return as_numbers(column)
     if plain_name(column.name) in TIME_NAMES:
         raise UserError(
-            f"column {column.name!r} ({column.cells[row]!r}) is a second column of times: join them into one with times "
+            f"column {column.name!r} ({column.cells[row]!r}) is a second column of times: join them into one, "
             "such as 2024-02-01T00:05"
         )
     cell, words = column.cells[row], column.cells.astype(str)

@@ -58,7 +58,7 @@ def texts_of_pickle(content: bytes) -> tuple[str, ...]:
 
 
 def plain_part(content: bytes) -> Any:
-    """What a pickle of dicts, lists, texts and numbers holds; each object of a class is a ``Noted``, which is never made.
+    """What a pickle of dicts, lists, texts and numbers holds; objects of classes are ``Noted``, and never made.
 
     Raises:
         UserError: it is no pickle, or a broken one.

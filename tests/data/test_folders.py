@@ -80,7 +80,7 @@ def test_files_that_follow_each_other_are_one_series_in_the_order_of_time(tmp_pa
     assert (np.diff(series.times_T) > np.timedelta64(0)).all()
     assert [note for note in series.notes if "1 gap(s)" in note]
     _write(tmp_path, "d.csv", "2024-01-05T10:00")
-    with pytest.raises(UserError, match="times that overlap, and may be several things.*--data-format continued"):
+    with pytest.raises(UserError, match=r"times that overlap, and may be several things.*--data-format continued"):
         read(tmp_path)
     with pytest.raises(UserError, match=r"d\.csv begins at 2024-01-05T10.* before c\.csv ends at"):
         read(tmp_path, data_format="continued")
@@ -109,7 +109,7 @@ def test_numbered_files_are_scenarios(names: tuple[str, str], tmp_path: Path) ->
 def test_what_cannot_be_told_is_refused_with_the_flags(names: tuple[str, str], tmp_path: Path) -> None:
     _write_all(tmp_path, *names)
     with pytest.raises(
-        UserError, match="may be several things: .*channels; .*continued; .*--data-format scenarios"
+        UserError, match=r"may be several things: .*channels; .*continued; .*--data-format scenarios"
     ) as said:
         read(tmp_path)
     assert "\n" not in str(said.value)
