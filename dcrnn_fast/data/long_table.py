@@ -191,8 +191,8 @@ def _require_once(cell_R: np.ndarray, sensors_R: np.ndarray, stamps: Stamps, nam
         first = int(np.flatnonzero(cell_R == cell_R[second])[0])
         raise UserError(
             f"{name_row(second)} is a second reading of sensor {sensors_R[second]!r} at {stamps.times_T[second]}, "
-            f"after {name_row(first)}: leave one (of several forecasts, give one; where local clocks were set back, give the "
-            "times an offset)"
+            f"after {name_row(first)}: leave one (of several forecasts, give one; where local clocks were set back, "
+            "give the times an offset)"
         )
 
 

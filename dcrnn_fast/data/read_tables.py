@@ -95,6 +95,8 @@ def read_parquet(path: Path, data: DataConfig) -> SensorSeries:
         indices = [name for name in stored if isinstance(name, str) and name in table.column_names]
         columns = tuple(_column(name, table[name], name in indices) for name in table.column_names)
         index = table.column_names.index(indices[0]) if len(indices) == 1 else None
+        if stored and isinstance(stored[0], dict) and (stored[0].get("start"), stored[0].get("step")) != (0, 1):
+            columns, index = (_range(stored[0], table.num_rows), *columns), 0
         rows = Table(columns=columns, name_row=lambda row: f"row {row}", index=index)
         return series_of_table(rows, path, data)
 
@@ -132,6 +134,14 @@ def _column(name: str, column: Any, is_index: bool) -> Column:
     if pa.types.is_null(kind):
         return Column(title, np.full(len(column), np.nan))
     raise UserError(f"column {name!r} must hold numbers, got {kind}: convert it, or take it out")
+
+
+def _range(described: dict[str, Any], num_rows: int) -> Column:
+    """An index of equal steps, which pandas keeps as start and step alone; nanoseconds since 1970 may be one."""
+    start, step = described.get("start"), described.get("step")
+    if not isinstance(start, int) or not isinstance(step, int):
+        raise UserError(f"its index is damaged: a range from {start!r} in steps of {step!r}")
+    return Column("", start + step * np.arange(num_rows))
 
 
 def _cell_by_cell(path: Path, header: Row) -> tuple[list[int], tuple[Column, ...]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig
-from dcrnn_fast.data.long_table import find_roles, pivot
-from dcrnn_fast.data.number_times import is_count, is_surely_an_axis, number_times
+from dcrnn_fast.data.long_table import ID_NAMES, find_roles, pivot
+from dcrnn_fast.data.number_times import is_surely_an_axis, number_times
 from dcrnn_fast.data.read_axis import make_from_file
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.table_columns import TIME_NAMES, Column, as_numbers, first_non_number
@@ -49,7 +49,7 @@ def series_of_table(table: Table, path: Path, data: DataConfig) -> SensorSeries:
     time_column = _time_column(table)
     if time_column is not None:
         columns.remove(time_column)
-    columns = [column for column in columns if not _counts_rows(column)]
+        columns = [column for column in columns if not _numbers_rows(column)]
     stamps = None if time_column is None else _stamps(time_column, table.name_row, data)
     if stamps is not None and (roles := find_roles(columns, stamps)) is not None:
         return pivot(columns, roles, stamps, path, data, table.name_row)
@@ -107,16 +107,22 @@ def _time_column(table: Table) -> Column | None:
     first = table.columns[0] if table.columns else None
     if first is None or first.cells.size == 0:
         return None
+    second = table.columns[1] if len(table.columns) > 1 else first
+    if _numbers_rows(first) and second.is_text and first_non_number(second) is not None:
+        return second
     if first.is_text and first_non_number(first) is not None:
-        return first
+        return None if plain_name(first.name) in ID_NAMES else first
     if not first.name or is_surely_an_axis(as_numbers(first)):
         return first
     return None
 
 
-def _counts_rows(column: Column) -> bool:
-    """Whether this is the index that pandas writes beside everything else."""
-    return plain_name(column.name) in ("", "unnamed0") and not column.is_text and is_count(column.cells)
+def _numbers_rows(column: Column) -> bool:
+    """Whether this is the index that pandas writes in front of everything else: whole numbers without a name."""
+    if plain_name(column.name) not in ("", "unnamed0") or column.cells.dtype.kind not in "iuf":
+        return False
+    different = len(np.unique(column.cells)) == len(column.cells)
+    return different and bool((column.cells == np.floor(column.cells)).all())
 
 
 def _stamps(column: Column, name_row: NameRow, data: DataConfig) -> Stamps | None:

@@ -101,7 +101,7 @@ def whole_seconds(times: np.ndarray) -> np.ndarray:
     steps = np.diff(counts)
     usual = int(np.median(steps[steps > 0])) if (steps > 0).any() else ticks
     # A thousandth of a second is more than any float of seconds or days since 1900 misses.
-    if usual < ticks or (abs(usual - round(usual / ticks) * ticks) > ticks // 1000 and usual < 60 * ticks):
+    if usual < 60 * ticks and abs(usual - max(round(usual / ticks), 1) * ticks) > ticks // 1000:
         raise UserError(
             f"rows are {usual / ticks:g} s apart, but times are kept to the second: average the readings over whole "
             "seconds first"
