@@ -51,7 +51,7 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[Senso
                 dataset = lazy[names].load()
         except UserError:
             raise
-        except NETCDF_DAMAGE as error:
+        except (BlockingIOError, *NETCDF_DAMAGE) as error:
             require_unlocked(error)
             raise UserError(f"not a readable NetCDF file, or a truncated one ({one_line(error)[:120]})") from error
         if empty := [dim for dim in dataset[names[0]].dims if dataset.sizes[dim] == 0]:
