@@ -81,9 +81,11 @@ def _run(argv: list[str]) -> int:
         if flags.plot is not None:
             forecast.plot(flags.plot)
     steps, sensors, _ = forecast.values_FNO.shape
+    zone = "" if forecast.zone is None else " UTC"
     print(
         f"{', '.join(map(channel_label, forecast.channels))} of {counted(sensors, 'sensor')}, "
-        f"{counted(steps, 'step')} from {forecast.times_F[0]} to {forecast.times_F[-1]}: {', '.join(map(str, targets))}"
+        f"{counted(steps, 'step')} from {forecast.times_F[0]} to {forecast.times_F[-1]}{zone}: "
+        f"{', '.join(map(str, targets))}"
     )
     return 0
 

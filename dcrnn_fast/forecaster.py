@@ -21,7 +21,7 @@ from dcrnn_fast.data.left_out import silenced
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.sources import read_source
-from dcrnn_fast.data.times import count_from, parse_times
+from dcrnn_fast.data.times import Stamps, count_from, parse_times, whole_seconds
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
@@ -133,6 +133,7 @@ class Forecaster:
             units=form.target_units,
             past_values_PNO=past_PNO,
             past_times_P=newest.times_T,
+            zone=series.zone or ("UTC" if form.in_utc else None),
             positions_N2=positions_N2,
             notes=(
                 *coverage_notes(observed_PNC, self.ids),
@@ -241,10 +242,10 @@ class Forecaster:
                 f"the readings are of {values.shape[1]} sensor(s), the model's are {len(self.ids)}: give all, in the "
                 "order of its ids, or say with ids which sensors the columns are"
             )
-        times_T, in_utc = _read_times(times)
+        times_T, in_utc, zone = _read_times(times)
         if times_T.ndim == 0:
             times_T = count_from(np.datetime64(times_T.item(), "s"), -form.interval, len(values))[::-1]
-        return make_series(
+        series = make_series(
             values,
             times_T=times_T,
             ids=self.ids if ids is None else tuple(ids),
@@ -256,6 +257,7 @@ class Forecaster:
             missing_value=self.config.data.missing_value,
             fill_rows=self.config.data.fill_rows,
         )
+        return replace(series, zone=zone)
 
     def _fitting(
         self, series: SensorSeries, where: str, *, spare_sensors: bool, leave_out: Sequence[str]
@@ -397,17 +399,18 @@ def _model(
     return model
 
 
-def _read_times(times: ArrayLike) -> tuple[NDArray[np.datetime64], bool | None]:
-    """``datetime64[s]`` in the shape of ``times``, and whether they had an offset; None: numpy's cannot have one."""
+def _read_times(times: ArrayLike) -> Stamps:
+    """Times in the shape of ``times``; numpy's cannot have an offset, so that of them it is not known."""
     array = np.asarray(times)
     if array.dtype.kind == "M":
         from_pandas = type(times).__module__.partition(".")[0] == "pandas"  # which would have said its zone
-        return array.astype("datetime64[s]"), False if from_pandas else None
+        return Stamps(whole_seconds(array), False if from_pandas else None)
     try:
-        times_R, in_utc = parse_times([str(time) for time in array.ravel()])
+        stamps = parse_times([str(time) for time in array.ravel()])
     except UserError as error:
         raise UserError(f"times must be datetime64, datetimes or ISO texts; {error}") from error
-    return times_R.reshape(array.shape), in_utc
+    zone = getattr(times, "tz", None)
+    return Stamps(stamps.times_T.reshape(array.shape), stamps.in_utc, stamps.zone if zone is None else str(zone))
 
 
 def _unnamed(channels: tuple[str, ...]) -> bool:

@@ -113,8 +113,8 @@ class DataConfig:
     """time between rows (5min, 1h, 1D, 1MS), for data without a time column"""
     missing: Missing = "auto"
     """which readings are missing: zeros and NaN, only NaN, or none (then a NaN is an error); auto: as a named data
-    set marks them, else nan where the file marks gaps itself (NaN, fill values, empty cells) or holds no zero, else
-    zero"""
+    set marks them, else nan where the file marks gaps itself (NaN, fill values, empty cells), holds no zero or
+    negative readings too, else zero"""
     missing_value: tuple[float, ...] = ()
     """more values that mean a missing reading, such as -9999"""
     missing_input: MissingInput = "auto"

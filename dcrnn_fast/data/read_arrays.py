@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.number_times import number_times
 from dcrnn_fast.data.read_axis import make_from_file
 from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.times import Stamps, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.matrices import NUMPY_DAMAGE, graph_of_matrix, load_archive
@@ -23,8 +25,8 @@ _ADJACENCIES = ("adj", "adjacency", "adj_mx")
 def read_npz(path: Path, data: DataConfig) -> tuple[SensorSeries, SensorGraph | None]:
     """The array ``data``, or the only one, of shape (T, N) or (T, N, C).
 
-    Beside it, where present: ids (``ids``, ``sensor_ids``), times (``times``: ``datetime64``, or seconds since 1970),
-    ``channels``, and an adjacency (``adj``), which becomes the graph.
+    Beside it, where present: ids (``ids``, ``sensor_ids``), times (``times``: ``datetime64``, ISO texts, or s, ms, µs
+    or ns since 1970), ``channels``, and an adjacency (``adj``), which becomes the graph.
 
     Raises:
         UserError: unreadable, truncated or pickled, no such array, shapes that do not fit.
@@ -34,21 +36,23 @@ def read_npz(path: Path, data: DataConfig) -> tuple[SensorSeries, SensorGraph | 
         candidates = {
             name: array
             for name, array in arrays.items()
-            if array.ndim in (2, 3) and array.dtype.kind in "fiu" and name not in _ADJACENCIES
+            if array.ndim in (2, 3) and array.dtype.kind in "fiu" and name not in (*_ADJACENCIES, *_TIMES)
         }
         name = "data" if "data" in candidates else next(iter(candidates), "")
         if not name or ("data" not in candidates and len(candidates) > 1):
             listed = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
-            raise UserError(f"wanted one array (time, sensors) or (time, sensors, channels) called data; got {listed}")
+            raise UserError(
+                f"wanted one array (time, sensors) or (time, sensors, channels) called data; got {listed}{_cut(arrays)}"
+            )
         readings_TNC = candidates[name].reshape(*candidates[name].shape[:2], -1)
         num_steps, num_sensors, num_channels = readings_TNC.shape
         ids = _texts(arrays, _IDS, num_sensors) or tuple(map(str, range(num_sensors)))
         plain = (name,) if num_channels == 1 and name != "data" else tuple(map(str, range(num_channels)))
         channels = _texts(arrays, ("channels",), num_channels) or plain
-        times_T = next((_times(arrays[key], num_steps, key) for key in _TIMES if key in arrays), None)
+        stamps = next((_times(arrays[key], num_steps, key, data) for key in _TIMES if key in arrays), None)
         adjacency = next((arrays[key] for key in _ADJACENCIES if key in arrays), None)
         graph = None if adjacency is None else graph_of_matrix(adjacency, ids, path=path, ids=ids, holds="either")
-    return make_from_file(readings_TNC, times_T, ids, path, data, channels=channels), graph
+    return make_from_file(readings_TNC, stamps, ids, path, data, channels=channels), graph
 
 
 def read_npy(path: Path, data: DataConfig) -> SensorSeries:
@@ -70,6 +74,12 @@ def read_npy(path: Path, data: DataConfig) -> SensorSeries:
     return make_from_file(readings_TNC, None, ids, path, data, channels=("value",) if num_channels == 1 else channels)
 
 
+def _cut(arrays: dict[str, np.ndarray]) -> str:
+    if not any(array.ndim == 4 for array in arrays.values()):
+        return ""
+    return "; arrays of four dimensions are windows, cut already: give the series that they were cut from"
+
+
 def _texts(arrays: dict[str, np.ndarray], names: tuple[str, ...], count: int) -> tuple[str, ...] | None:
     for name in names:
         if name in arrays:
@@ -80,11 +90,14 @@ def _texts(arrays: dict[str, np.ndarray], names: tuple[str, ...], count: int) ->
     return None
 
 
-def _times(array: np.ndarray, num_steps: int, name: str) -> np.ndarray:
-    if array.shape != (num_steps,):
+def _times(array: np.ndarray, num_steps: int, name: str, data: DataConfig) -> Stamps | None:
+    if array.shape not in ((num_steps,), (num_steps, 1)):
         raise UserError(f"{name} must hold {num_steps} times, got shape {array.shape}")
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64).astype("datetime64[s]")
+    array = array.reshape(-1)
+    if array.dtype.kind in "iuf":
+        return number_times(array, name, data)
     if array.dtype.kind == "M":
-        return array.astype("datetime64[s]")
-    raise UserError(f"{name} must hold datetime64 or whole seconds since 1970, got {array.dtype}")
+        return Stamps(whole_seconds(array))
+    if array.dtype.kind in "SU":
+        return parse_times([x.decode("utf-8") if isinstance(x, bytes) else x for x in array.tolist()])
+    raise UserError(f"{name} must hold datetime64, ISO texts, or s, ms, µs or ns since 1970, got {array.dtype}")

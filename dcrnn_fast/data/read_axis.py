@@ -10,14 +10,14 @@ import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.series import SensorSeries, make_series
-from dcrnn_fast.data.times import NameRow, count_from, parse_freq, parse_time, row_of_array
+from dcrnn_fast.data.times import NameRow, Stamps, count_from, parse_freq, parse_time, row_of_array
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.messages import first_few
 
 
 def make_from_file(
     readings: np.ndarray,
-    times_T: np.ndarray | None,
+    stamps: Stamps | None,
     ids: tuple[str, ...],
     path: Path,
     data: DataConfig,
@@ -25,15 +25,13 @@ def make_from_file(
     channels: tuple[str, ...] = ("value",),
     units: tuple[str, ...] | None = None,
     positions_N2: np.ndarray | None = None,
-    in_utc: bool | None = None,
     name_row: NameRow = row_of_array,
     marks_gaps: bool = False,
 ) -> SensorSeries:
     """A series from what a file held.
 
     Args:
-        times_T: None where the file has none; they are then counted from ``data.start`` in steps of ``data.freq``.
-        in_utc: the file's times had a zone or an offset, and are UTC now: said in the notes; None: not known.
+        stamps: None where the file has no times; they are then counted from ``data.start`` in steps of ``data.freq``.
         name_row: what messages call a row.
         marks_gaps: the file declares a fill value.
 
@@ -41,16 +39,16 @@ def make_from_file(
         UserError: no times and no start and freq; times and a start; what ``make_series`` refuses.
     """
     interval = None if data.freq is None else parse_freq(data.freq)
-    if times_T is None:
+    if stamps is None:
         if data.start is None or interval is None:
             raise UserError(f"{path.name} has no time column: give --start (time of the first row) and --freq (5min)")
-        start, in_utc = parse_time(data.start, "start")
-        times_T = count_from(start, interval, len(readings))
+        start = parse_time(data.start, "start")
+        stamps = start._replace(times_T=count_from(start.times_T[0], interval, len(readings)))
     elif data.start is not None:
-        raise UserError(f"{path.name} has times of its own, the first {times_T[0]}: leave out --start")
+        raise UserError(f"{path.name} has times of its own, the first {stamps.times_T[0]}: leave out --start")
     series = make_series(
         readings,
-        times_T=times_T,
+        times_T=stamps.times_T,
         ids=ids,
         missing=data.missing,
         where=path.name,
@@ -58,15 +56,15 @@ def make_from_file(
         units=units,
         interval=interval,
         positions_N2=positions_N2,
-        in_utc=in_utc,
+        in_utc=stamps.in_utc,
         name_row=name_row,
         missing_value=data.missing_value,
         marks_gaps=marks_gaps,
         fill_rows=data.fill_rows,
     )
-    if in_utc:
+    if stamps.in_utc:
         note = f"{path.name}: times with a zone were read as UTC; time of day and day of week are UTC's"
-        return replace(series, notes=(*series.notes, note))
+        return replace(series, zone=stamps.zone, notes=(*series.notes, note))
     return series
 
 

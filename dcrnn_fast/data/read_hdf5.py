@@ -1,33 +1,36 @@
-"""Tables that pandas wrote to HDF5, both of its formats, read without unpickling anything.
+"""Tables that pandas wrote to HDF5, both of its formats and every version of it, read without running anything.
 
 pandas and PyTables keep Python pickles in attributes (an index's ``freq``) and in object columns, and unpickling runs
-whatever the file's author wrote. Here h5py reads the plain arrays; the one pickle that is needed (the column labels of
-the ``table`` format) may hold lists, texts and numbers only.
+whatever the file's author wrote. Here h5py reads the plain arrays; of pickles only lists, texts and numbers are read.
+Python 2 pickled even an absent text: ``N.`` is its None.
 
 Shape legend: T time, N sensors.
 """
 
-import io
-import pickle
+import errno
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import h5py
 import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.number_times import number_times
 from dcrnn_fast.data.read_axis import make_from_file
 from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number
+from dcrnn_fast.data.times import Stamps, offset_name, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.messages import about, first_few, one_line
+from dcrnn_fast.graph.pickles import Noted, plain_part, texts_of_pickle
 
 
 def read_hdf5(path: Path, data: DataConfig) -> SensorSeries:
     """A frame with a row for each time and a column for each sensor, such as METR-LA's and PEMS-BAY's own files.
 
     Raises:
-        UserError: unreadable or truncated, no such key (those there are listed), several keys and none chosen, an
-            index without times (unless start and freq are given), columns that are not numbers.
+        UserError: unreadable or truncated, locked by a writer, no such key (those there are listed), several keys and
+            none chosen, an index without times (unless start and freq are given), columns that are not numbers.
     """
     with about(path):
         try:
@@ -39,24 +42,54 @@ def read_hdf5(path: Path, data: DataConfig) -> SensorSeries:
         except (LookupError, RuntimeError) as error:
             raise UserError(f"not a table as pandas writes it, or a damaged one ({one_line(error)[:120]})") from error
         except OSError as error:
+            require_unlocked(error)
             raise UserError(
                 f"not a readable HDF5 file, a truncated one, or compressed with other than zlib "
                 f"({one_line(error)[:120]})"
             ) from error
 
 
+def require_unlocked(error: BaseException) -> None:
+    """Says so where opening an HDF5 file failed because a writer holds it.
+
+    Raises:
+        UserError: it did.
+    """
+    text = str(error)
+    if isinstance(error, OSError) and (error.errno == errno.EAGAIN or f"lock file, errno = {errno.EAGAIN}" in text):
+        raise UserError(
+            "is locked: another program has it open for writing; close that program, or read a copy of the file"
+        ) from error
+    if "already open for write" in text or "already open for read" in text:
+        raise UserError(
+            "is marked as open for writing: another program writes it, or ended without closing it (then: h5clear -s)"
+        ) from error
+
+
 def _choose_key(file: h5py.File, key: str | None) -> h5py.Group:
     frames: list[str] = []
-    file.visititems(
-        lambda name, item: (
-            frames.append(name) if _text(item.attrs.get("pandas_type")) in ("frame", "frame_table") else None
-        )
-    )
+    series: list[str] = []
+
+    def note(name: str, item: Any) -> None:
+        kind = _text(item.attrs.get("pandas_type"))
+        # The categories of a column are a table of their own below the frame's.
+        if kind in ("frame", "frame_table") and "/meta/" not in f"/{name}":
+            frames.append(name)
+        elif kind in ("series", "series_table", "wide", "wide_table", "appendable_multiframe"):
+            series.append(name)
+
+    file.visititems(note)
     if key is None and len(frames) == 1:
         return file[frames[0]]
     if key is not None and key.strip("/") in frames:
         return file[key.strip("/")]
     there = ", ".join(frames) if frames else f"none that pandas wrote (it holds {first_few(list(file))})"
+    if series and not frames:
+        raise UserError(f"{first_few(series)} is no DataFrame: write one with a column for each sensor (to_frame())")
+    if key is None and not frames:
+        raise UserError(
+            f"no table that pandas wrote (it holds {first_few(list(file))}): write it with DataFrame.to_hdf"
+        )
     if key is None:
         raise UserError(f"choose one of its tables with --hdf5-key: {there}")
     raise UserError(f"no table under the key {key!r}; the keys there: {there}")
@@ -70,8 +103,7 @@ def _read_fixed(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
     filled = 0
     for block in range(int(group.attrs["nblocks"])):
         values, items = group[f"block{block}_values"], _labels(group, f"block{block}_items")
-        if values.dtype.kind not in "fiub":
-            raise UserError(f"column {items[0] if items else block!r} does not hold numbers ({values.dtype})")
+        _require_numbers(items, values.dtype, _text(values.attrs.get("value_type")))
         if values.shape != (num_steps, len(items)):
             raise UserError(f"a block has shape {values.shape}, wanted ({num_steps}, {len(items)}); is it truncated?")
         if unknown := [sensor for sensor in items if sensor not in column_of]:
@@ -81,28 +113,94 @@ def _read_fixed(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
     if filled != len(ids):
         raise UserError(f"{filled} of its {len(ids)} columns hold data; a sensor id comes twice, or it is damaged")
     index = group["axis1"]
-    times_T = _times(index[:], _text(index.attrs.get("kind")))
-    zone = _text(index.attrs.get("tz"))
-    return make_from_file(readings_TN, times_T, ids, path, data, in_utc=zone != "")
+    if _text(index.attrs.get("index_class")) == "period":
+        raise UserError("its index holds periods: write it with times (index.to_timestamp())")
+    stamps = _times(index, _text(index.attrs.get("kind")), _zone(index.attrs.get("tz")), data)
+    return make_from_file(readings_TN, stamps, ids, path, data)
 
 
 def _read_table(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries:
     table = group["table"]
-    rows = table[:]
-    blocks = [name for name in rows.dtype.names or () if name != "index"]
+    try:
+        rows = table[:]
+    except TypeError as error:  # dates are HDF5 times, for which numpy has no type
+        raise UserError(
+            f"holds dates that cannot be read ({one_line(error)[:60]}): convert them (frame.index = "
+            "pandas.to_datetime(frame.index)) and write it again"
+        ) from error
+    names = rows.dtype.names or ()
+    if "index" not in names or ("column" in names and "columns_kind" in table.attrs):
+        raise UserError("a table of a pandas before 0.10: read it with that, and write it anew")
     ids: list[str] = []
     columns = []
-    for name in blocks:
+    for name in (name for name in names if name != "index"):
         values = rows[name]
-        if values.dtype.kind not in "fiub":
-            raise UserError(f"its {name} does not hold numbers ({values.dtype})")
         # A data column (one that can be queried) is named by itself; a block of columns lists its labels.
-        labels = _plain_pickle(table.attrs[f"{name}_kind"]) if name.startswith("values_block_") else [name]
+        is_block = name.startswith("values_block_")
+        labels = texts_of_pickle(bytes(table.attrs[f"{name}_kind"])) if is_block else (name,)
+        kind = _text(table.attrs.get(f"{name}_dtype"))
+        if _text(table.attrs.get(f"{name}_meta")) == "category":
+            raise UserError(f"column {labels[0]!r} holds categories, no readings: take it out")
+        if values.dtype.kind == "S":
+            values = _numbers_of_texts(values.reshape(len(rows), -1), labels)
+        _require_numbers(labels, values.dtype, kind)
         columns.append(values.reshape(len(rows), -1).astype(np.float64))
-        ids += [str(label) for label in labels]
-    times_T = _times(rows["index"], _text(table.attrs.get("index_kind")))
-    in_utc = b"tz" in bytes(group.attrs.get("info", b""))
-    return make_from_file(np.concatenate(columns, axis=1), times_T, tuple(ids), path, data, in_utc=in_utc)
+        ids += labels
+    if not columns:
+        raise UserError("no column with a sensor's readings")
+    info = group.attrs.get("info")
+    settings = plain_part(bytes(info)) if info is not None and not isinstance(info, h5py.Empty) else {}
+    index = settings.get("index", {}) if isinstance(settings, dict) else {}
+    zone = _zone_of(index.get("tz")) if isinstance(index, dict) else None
+    stamps = _times(rows["index"], _text(table.attrs.get("index_kind")), zone, data)
+    order = _column_order(group, ids)
+    readings_TN = np.concatenate(columns, axis=1)[:, order]
+    return make_from_file(readings_TN, stamps, tuple(ids[n] for n in order), path, data)
+
+
+def _column_order(group: h5py.Group, ids: list[str]) -> list[int]:
+    """The frame's own order of columns, which blocks by type do not keep; as they lie where it is not told."""
+    axes = group.attrs.get("non_index_axes")
+    told = plain_part(bytes(axes)) if isinstance(axes, bytes) else None
+    try:
+        labels = [str(label) for label in told[0][1]] if told else ids
+    except (LookupError, TypeError):
+        return list(range(len(ids)))
+    if sorted(labels) != sorted(ids) or len(set(ids)) != len(ids):
+        return list(range(len(ids)))
+    return [ids.index(label) for label in labels]
+
+
+def _require_numbers(labels: tuple[str, ...], dtype: np.dtype[Any], kind: str) -> None:
+    """Blocks of dates and of texts are stored as numbers and as pickles.
+
+    Raises:
+        UserError: these columns are no readings.
+    """
+    label = labels[0] if labels else "?"
+    if kind.startswith(("datetime64", "timedelta64", "date")):
+        raise UserError(
+            f"column {label!r} holds times ({kind}), no readings: take it out; a table with a row for each reading "
+            "(time, id, value) is read as CSV or Parquet"
+        )
+    if dtype.kind not in "fiub":
+        held = "texts or mixed objects" if dtype.kind == "O" else str(dtype)
+        raise UserError(
+            f"column {label!r} does not hold numbers ({held}): convert it (frame.astype(float)) or take it out"
+        )
+
+
+def _numbers_of_texts(cells_TK: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
+    """(T, K) numbers of texts that are numbers."""
+    columns = []
+    for label, cells_T in zip(labels, cells_TK.T, strict=True):
+        column = Column(label, np.array([cell.decode("utf-8", "replace").strip() for cell in cells_T], dtype=object))
+        if (row := first_non_number(column)) is not None:
+            raise UserError(
+                f"column {label!r} does not hold numbers: row {row} is {column.cells[row][:40]!r}; take the column out"
+            )
+        columns.append(as_numbers(column))
+    return np.stack(columns, axis=1)
 
 
 def _labels(group: h5py.Group, name: str) -> tuple[str, ...]:
@@ -110,8 +208,9 @@ def _labels(group: h5py.Group, name: str) -> tuple[str, ...]:
         raise UserError("columns of several levels are not supported: one column for each sensor is wanted")
     labels = group[name][:]
     if labels.dtype.kind == "S":
-        encoding = _text(group.attrs.get("encoding")) or "utf-8"
-        return tuple(label.decode(encoding, "replace") for label in labels.tolist())
+        return _decoded(labels, _text(group.attrs.get("encoding")))
+    if labels.dtype.kind == "O" and len(labels) == 1:  # pickled: texts of Python 2 that are unicode, or mixed ones
+        return texts_of_pickle(np.asarray(labels[0], dtype=np.uint8).tobytes())
     if labels.dtype.kind in "iu":
         return tuple(str(label) for label in labels.tolist())
     if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
@@ -119,37 +218,72 @@ def _labels(group: h5py.Group, name: str) -> tuple[str, ...]:
     raise UserError(f"its column labels must be texts or numbers, got {labels.dtype}")
 
 
-def _times(index_T: np.ndarray, kind: str) -> np.ndarray | None:
-    """``datetime64[s]``, or None where the index holds no times."""
-    if not kind.startswith("datetime64"):
+def _decoded(texts: np.ndarray, encoding: str) -> tuple[str, ...]:
+    """Texts in the file's encoding; Python 2 named none, and wrote what its system had."""
+    for known in (encoding or "utf-8", "latin-1"):
+        try:
+            return tuple(text.decode(known) for text in texts.tolist())
+        except (LookupError, UnicodeDecodeError):
+            continue
+    raise AssertionError("latin-1 decodes anything")
+
+
+def _times(index: Any, kind: str, zone: str | None, data: DataConfig) -> Stamps | None:
+    """The times of an index of this kind; None where it only counts the rows."""
+    if kind.startswith("datetime64"):
+        unit = kind[len("datetime64[") : -1] or "ns"
+        times_T = whole_seconds(index[:].astype(np.int64).astype(f"datetime64[{unit}]"))
+        return Stamps(times_T, zone is not None, zone)
+    if kind in ("integer", "float"):
+        return number_times(index[:], "its index", data)
+    if kind == "date":  # days since 0001-01-01, counted from 1
+        return Stamps((index[:].astype(np.int64) - 719163).astype("datetime64[D]").astype("datetime64[s]"), False)
+    if kind == "string" and index.dtype.kind == "S":
+        return parse_times(_decoded(index[:], ""))
+    raise UserError(
+        f"its index holds {kind or 'no times'}: convert it (frame.index = pandas.to_datetime(frame.index)) and "
+        "write it again"
+    )
+
+
+def _zone(attribute: Any) -> str | None:
+    """The zone of an index: a name, or a pickle of one."""
+    if attribute is None or isinstance(attribute, h5py.Empty):
         return None
-    unit = kind[len("datetime64[") : -1] or "ns"
-    return index_T.astype(np.int64).astype(f"datetime64[{unit}]").astype("datetime64[s]")
+    if isinstance(attribute, bytes) and attribute.endswith(b"."):
+        return _zone_of(plain_part(attribute))
+    return _text(attribute) or None
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Lists, texts and numbers; a pickle that names any class or function is refused before it runs."""
+def _zone_of(zone: Any) -> str | None:
+    """The name of a zone as a pickle has it: a text, or an object of pytz, zoneinfo or datetime that is never made."""
+    if zone is None:
+        return None
+    if isinstance(zone, bytes):
+        return zone.decode("ascii", "replace")
+    if isinstance(zone, str):
+        return zone
+    if not isinstance(zone, Noted):
+        raise UserError(f"its times have a zone that is not known ({type(zone).__name__})")
+    arguments = zone.arguments
+    if zone.name.endswith(("UTC", "UTC._utc")) or zone.name.endswith("._UTC"):
+        return "UTC"
+    if zone.name == "datetime.timezone" and arguments and isinstance(arguments[0], Noted):
+        days, seconds = (*arguments[0].arguments, 0, 0)[:2]
+        return _offset((days * 86400 + seconds) // 60)
+    if zone.name == "pytz._FixedOffset" and arguments:
+        return _offset(int(arguments[0]))
+    if arguments and isinstance(arguments[0], str):
+        return arguments[0]
+    return "UTC"
 
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise UserError(f"its column labels would run {module}.{name}: refused; write it with pandas' fixed format")
 
-    def persistent_load(self, pid: Any) -> NoReturn:
-        raise UserError("its column labels refer to objects outside: refused; write it with pandas' fixed format")
-
-
-def _plain_pickle(content: bytes) -> list[Any]:
-    try:
-        loaded = _PlainUnpickler(io.BytesIO(bytes(content)), encoding="latin-1").load()
-    except (pickle.UnpicklingError, EOFError, IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"its column labels cannot be read ({one_line(error)[:80]})") from error
-    if not isinstance(loaded, list):
-        raise UserError(f"its column labels must be a list, got {type(loaded).__name__}")
-    return loaded
+def _offset(minutes: int) -> str:
+    return offset_name(f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}")
 
 
 def _text(value: Any) -> str:
     if value is None or isinstance(value, h5py.Empty):
         return ""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return "" if text == "N." else text

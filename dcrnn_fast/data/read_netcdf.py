@@ -12,15 +12,21 @@ import numpy as np
 import xarray as xr
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.cf_times import cf_times
+from dcrnn_fast.data.number_times import number_times
 from dcrnn_fast.data.read_axis import make_from_file
+from dcrnn_fast.data.read_hdf5 import require_unlocked
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.data.times import parse_time
+from dcrnn_fast.data.times import Stamps, parse_times
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, cell_ids, from_curved_grid, from_grid, read_land_mask
 from dcrnn_fast.graph.grid import NETCDF_DAMAGE
 from dcrnn_fast.graph.messages import about, first_few, one_line
 from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES
 from dcrnn_fast.graph.tables import plain_name
+
+_DEFAULT_FILL = 9.969209968386869e36
+"""what the NetCDF library puts where a float was never written"""
 
 
 def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -40,12 +46,13 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[Senso
                 _require_root(path)
             with xr.open_dataset(path, engine=engine, decode_times=False) as opened:
                 lazy = _with_coordinates(opened)
-                time_name, times_T = _times(lazy)
-                names = _variable_names(lazy, time_name, data.variables)
+                time_name, stamps = _times(lazy, data)
+                names, notes = _variable_names(lazy, time_name, data.variables)
                 dataset = lazy[names].load()
         except UserError:
             raise
-        except NETCDF_DAMAGE as error:
+        except (BlockingIOError, *NETCDF_DAMAGE) as error:
+            require_unlocked(error)
             raise UserError(f"not a readable NetCDF file, or a truncated one ({one_line(error)[:120]})") from error
         if empty := [dim for dim in dataset[names[0]].dims if dataset.sizes[dim] == 0]:
             raise UserError(f"its dimension {empty[0]} is empty")
@@ -54,16 +61,27 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[Senso
         if not space and single:
             space = [single.pop()]
         space = _as_the_places(dataset, space)
-        channels = [_in_order(dataset[name], time_name, space) for name in names]
-        readings_TNC = np.stack(channels, axis=-1).reshape(len(times_T), -1, len(names))
+        filled = [_without_default_fill(_in_order(dataset[name], time_name, space)) for name in names]
+        readings_TNC = np.stack([array for array, _ in filled], axis=-1).reshape(
+            dataset.sizes[time_name], -1, len(names)
+        )
+        marks_gaps = any(_declares_fill(dataset[name]) for name in names) or any(found for _, found in filled)
         units = tuple(str(dataset[name].attrs.get("units", "")) for name in names)
         ids, positions_N2, own_graph, keep_N = _nodes(dataset, space, graph)
         if keep_N is not None:
             readings_TNC = readings_TNC[:, keep_N]
     series = make_from_file(
-        readings_TNC, times_T, ids, path, data, channels=tuple(names), units=units, positions_N2=positions_N2
+        readings_TNC,
+        stamps,
+        ids,
+        path,
+        data,
+        channels=tuple(names),
+        units=units,
+        positions_N2=positions_N2,
+        marks_gaps=marks_gaps,
     )
-    return series, own_graph
+    return series.with_notes((*series.notes, *(f"look: {path.name}: {note}" for note in notes))), own_graph
 
 
 def netcdf_engine(path: Path) -> str:
@@ -88,12 +106,30 @@ def _require_root(path: Path) -> None:
 
 
 def _with_coordinates(dataset: xr.Dataset) -> xr.Dataset:
-    """Positions and ids of stations are coordinates, whether the file says so or not."""
+    """Positions and ids of stations are coordinates, whether the file says so or not; bounds of cells are left out."""
+    dataset = dataset.drop_vars(_bounds(dataset))
     known = (*LATITUDE_NAMES, *LONGITUDE_NAMES, *(name for name in ID_NAMES if name))
-    return dataset.set_coords([name for name in dataset.data_vars if plain_name(str(name)) in known])
+    names = [name for name in dataset.data_vars if plain_name(str(name)) in known or _names_stations(dataset[name])]
+    return dataset.set_coords(names)
 
 
-def _times(dataset: xr.Dataset) -> tuple[str, np.ndarray]:
+def _names_stations(variable: xr.DataArray) -> bool:
+    return str(variable.attrs.get("cf_role", "")) == "timeseries_id"
+
+
+def _bounds(dataset: xr.Dataset) -> set[Any]:
+    """Variables that another one declares as the bounds of its cells, or that are named and shaped so."""
+    found = set()
+    for name, variable in dataset.variables.items():
+        attributes = {**variable.encoding, **variable.attrs}
+        found |= {attributes.get(key) for key in ("bounds", "climatology")}
+        for bounds in (f"{name}_bnds", f"{name}_bounds"):
+            if bounds in dataset and dataset[bounds].dims[:-1] == variable.dims and dataset[bounds].shape[-1] in (2, 4):
+                found.add(bounds)
+    return found & set(dataset.variables)
+
+
+def _times(dataset: xr.Dataset, data: DataConfig) -> tuple[str, Stamps | None]:
     """The time dimension's name, and its times."""
     found = [
         name
@@ -105,37 +141,43 @@ def _times(dataset: xr.Dataset) -> tuple[str, np.ndarray]:
         raise UserError(
             f"wanted one time dimension with times, found {first_few(found)} among {first_few(dataset.dims)}"
         )
-    axis = dataset[found[0]]
-    units = str(axis.attrs.get("units", ""))
-    # Months differ in length, so neither CF nor xarray decodes them; whole ones are clear.
-    if match := re.fullmatch(r"months? since (.+)", units.strip(), re.IGNORECASE):
-        months = np.asarray(axis.values, dtype=np.float64)
-        if (months != np.round(months)).any():
-            raise UserError(f"times in {units!r} must be whole numbers")
-        first = parse_time(match[1].split()[0], "the time unit's date")[0].astype("datetime64[M]")
-        return found[0], (first + months.astype(np.int64)).astype("datetime64[s]")
-    try:
-        times_T = xr.decode_cf(dataset[[found[0]]].load())[found[0]].values
-    # ImportError: xarray wants cftime for other calendars.
-    except (ImportError, LookupError, OverflowError, ValueError) as error:
-        raise _no_dates(axis) from error
-    if times_T.dtype.kind != "M":
-        raise _no_dates(axis)
-    return found[0], times_T.astype("datetime64[s]")
+    axis = dataset[found[0]].load()
+    values_T, units = np.asarray(axis.values), str(axis.attrs.get("units", ""))
+    if values_T.size == 0:
+        raise UserError(f"its dimension {found[0]} is empty")
+    if values_T.dtype.kind in "SUO":
+        texts = [text.decode("utf-8") if isinstance(text, bytes) else str(text) for text in values_T.tolist()]
+        return found[0], parse_times(texts)
+    if " since " in units:
+        return found[0], cf_times(values_T, units, str(axis.attrs.get("calendar", "standard")))
+    return found[0], number_times(values_T, f"its {found[0]} (without units such as 'hours since 2000-01-01')", data)
 
 
-def _no_dates(axis: xr.DataArray) -> UserError:
-    units, calendar = axis.attrs.get("units", ""), axis.attrs.get("calendar", "standard")
-    return UserError(f"its times ({units!r}, calendar {calendar!r}) are no dates of the common calendar")
+def _declares_fill(variable: xr.DataArray) -> bool:
+    """Whether the file says what a missing reading holds; xarray has put NaN there."""
+    return any(key in variable.encoding or key in variable.attrs for key in ("_FillValue", "missing_value"))
 
 
-def _variable_names(dataset: xr.Dataset, time_name: str, wanted: tuple[str, ...]) -> list[str]:
+def _without_default_fill(readings: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Readings with NaN where nothing was ever written (NetCDF's own fill of floats), and whether there are such."""
+    if readings.dtype.kind != "f":
+        return readings, False
+    never_written = readings == readings.dtype.type(_DEFAULT_FILL)
+    if not never_written.any():
+        return readings, False
+    return np.where(never_written, np.nan, readings), True
+
+
+def _variable_names(dataset: xr.Dataset, time_name: str, wanted: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
+    """The variables to read, and a note about flags that are none."""
     usable = [
         str(name)
         for name, variable in dataset.data_vars.items()
         if time_name in variable.dims and variable.ndim > 1 and variable.dtype.kind in "fiu"
     ]
-    names = list(wanted) or usable
+    flags = [name for name in usable if {"flag_values", "flag_masks", "flag_meanings"} & set(dataset[name].attrs)]
+    names = list(wanted) or [name for name in usable if name not in flags]
+    notes = () if wanted or not flags else (f"{first_few(flags)} hold flags, no readings, and are left out",)
     if unknown := [name for name in names if name not in usable]:
         raise UserError(f"no variable {first_few(unknown)} over time; the variables are {first_few(usable, 20)}")
     if not names:
@@ -146,7 +188,7 @@ def _variable_names(dataset: xr.Dataset, time_name: str, wanted: tuple[str, ...]
             f"variables {names[0]} and {other[0]} have different dimensions {dataset[names[0]].dims} and "
             f"{dataset[other[0]].dims}: choose with --variables"
         )
-    return names
+    return names, notes
 
 
 def _in_order(variable: xr.DataArray, time_name: str, space: list[Any]) -> np.ndarray:
@@ -211,12 +253,22 @@ def _coordinate(dataset: xr.Dataset, names: tuple[str, ...], direction: str) -> 
 
 
 def _station_ids(dataset: xr.Dataset, dim: Any) -> tuple[str, ...]:
-    names = [dim, *(name for name in dataset.coords if name != dim and plain_name(str(name)) in ID_NAMES)]
-    for name in names:
+    """Ids by the CF role, else by the dimension's own coordinate, else by name."""
+    roles = [name for name in dataset.coords if _names_stations(dataset[name])]
+    others = [name for name in dataset.coords if name != dim and plain_name(str(name)) in ID_NAMES]
+    for name in (*roles, dim, *others):
         if name in dataset.coords and dataset[name].dims == (dim,):
-            values = dataset[name].values
-            return tuple(x.decode("utf-8") if isinstance(x, bytes) else str(x) for x in values.tolist())
+            return tuple(_station_id(value) for value in dataset[name].values.tolist())
     return tuple(map(str, range(dataset.sizes[dim])))
+
+
+def _station_id(value: Any) -> str:
+    """Character arrays are padded with blanks; whole floats are numbers of stations."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8").rstrip(" \0")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).rstrip(" \0")
 
 
 def _is(coordinates: Any, name: Any, names: tuple[str, ...], direction: str) -> bool:

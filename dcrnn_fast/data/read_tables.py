@@ -1,6 +1,6 @@
-"""Wide tables: a row for each time, a column for each sensor; CSV and Parquet.
+"""CSV and Parquet as a ``Table`` in memory: wide or long, as ``series_of_table`` finds out.
 
-Shape legend: T time, N sensors.
+Shape legend: R rows.
 """
 
 import csv
@@ -14,25 +14,26 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from dcrnn_fast.config.sections import DataConfig
-from dcrnn_fast.data.read_axis import make_from_file
+from dcrnn_fast.data.long_table import ID_NAMES
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.data.times import parse_times
+from dcrnn_fast.data.table import Table, require_names_in_header, series_of_table
+from dcrnn_fast.data.table_columns import EMPTY_CELLS, Column, as_numbers, first_non_number, is_empty
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.messages import about, one_line
 from dcrnn_fast.graph.tables import Row, is_number, plain_name, read_rows, table_form
 
-_TIME_NAMES = ("time", "timestamp", "datetime", "date", "")
-_EMPTY_CELLS = ["", "nan", "NaN", "NAN", "NA", "null", "None"]
+_EMPTY_CELLS = sorted(
+    {form for cell in EMPTY_CELLS for form in (cell, cell.upper(), cell.capitalize())} | {"NaN", "<NA>"}
+)
 
 
 def read_csv(path: Path, data: DataConfig) -> SensorSeries:
-    """A header with the sensor ids; the first column holds ISO times, or start and freq are given.
+    """A header, then a row for each time and a column for each sensor, or a row for each reading (time, id, value).
 
     Raises:
         UserError: not text, truncated, rows of different lengths, a cell that is no number, a header without ids; the
             line of the file is named.
     """
-
     with about(path):
         encoding, found = table_form(path)
         delimiter = found or ","
@@ -44,19 +45,17 @@ def read_csv(path: Path, data: DataConfig) -> SensorSeries:
                 lines = (reader.line_num for cells in reader if cells)  # empty lines are no rows
                 return f"line {next(islice(lines, row + 1, None))}"
 
-        first = first_row.cells[0]
-        has_times = bool(first) and not is_number(first) and first not in _EMPTY_CELLS
-        if not has_times and data.start is None and plain_name(header.cells[0]) in _TIME_NAMES:
+        require_names_in_header(header.cells)
+        numbers = [name for name in header.cells if is_number(name)]
+        if len(numbers) >= len(header.cells) - 1 and any("." in name and float(name) % 1 for name in numbers):
             raise UserError(
-                f"its first column {header.cells[0]!r} holds {first!r}, which is no ISO time such as 2012-03-01T00:00"
+                f"its first line must name the sensors, it holds readings such as {numbers[0]}: add a header"
             )
-        ids = tuple(header.cells[has_times:])
-        if all(map(is_number, ids)) and any("." in sensor and float(sensor) % 1 for sensor in ids):
-            raise UserError(f"its first line must name the sensors, it holds readings such as {ids[0]}: add a header")
         names = [f"column {k}" for k in range(len(header.cells))]
-        kinds = {name: pa.float64() for name in names}
-        if has_times:
-            kinds[names[0]] = pa.string()
+        kinds = {
+            name: pa.string() if _may_be_text(title, cell) else pa.float64()
+            for name, title, cell in zip(names, header.cells, first_row.cells, strict=True)
+        }
         try:
             table = pyarrow.csv.read_csv(
                 path,
@@ -64,17 +63,23 @@ def read_csv(path: Path, data: DataConfig) -> SensorSeries:
                 pyarrow.csv.ParseOptions(delimiter=delimiter),
                 pyarrow.csv.ConvertOptions(column_types=kinds, null_values=_EMPTY_CELLS),
             )
-        except (pa.ArrowInvalid, UnicodeError) as error:
-            _require_numbers(path, header, has_times)
-            raise UserError(f"is not a table of numbers, or truncated: {one_line(error)[:160]}") from error
-        times_T, in_utc = parse_times(table[0].to_pylist(), line_of) if has_times else (None, None)
-        readings_TN = _columns(table.select(names[has_times:]))
-    return make_from_file(readings_TN, times_T, ids, path, data, in_utc=in_utc, name_row=line_of)
+            columns = tuple(
+                Column(title, _numbers_or_texts(column))
+                for title, column in zip(header.cells, table.itercolumns(), strict=True)
+            )
+        except (pa.ArrowInvalid, UnicodeError):
+            # A cell of spaces, or one that is no number: slowly, and with the line that is wrong.
+            lines, columns = _cell_by_cell(path, header)
+
+            def line_of(row: int) -> str:
+                return f"line {lines[row]}"
+
+        return series_of_table(Table(columns=columns, name_row=line_of), path, data)
 
 
 def read_parquet(path: Path, data: DataConfig) -> SensorSeries:
-    """One column of timestamps (a pandas index is one), or a first column of ISO texts, or start and freq; every other
-    column is a sensor.
+    """One column of timestamps or dates (a pandas index is one), or a column of times by name, or start and freq; the
+    others are sensors, or id and readings of a row for each reading.
 
     Raises:
         UserError: unreadable or truncated, several columns of timestamps, columns that are not numbers.
@@ -82,29 +87,84 @@ def read_parquet(path: Path, data: DataConfig) -> SensorSeries:
     with about(path):
         try:
             table = pyarrow.parquet.read_table(path)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, OSError) as error:
             raise UserError(f"not a readable Parquet file, or a truncated one ({one_line(error)[:120]})") from error
-        kinds = dict(zip(table.column_names, table.schema.types, strict=True))
-        if len(kinds) != table.num_columns:
+        if len(set(table.column_names)) != table.num_columns:
             raise UserError("a sensor id comes twice")
-        stamps = [name for name, kind in kinds.items() if pa.types.is_timestamp(kind)]
-        if len(stamps) > 1:
-            raise UserError(f"more than one column of times: {', '.join(stamps)}; leave one")
-        times_T: np.ndarray | None = None
-        in_utc: bool | None = None
-        if stamps:
-            times_T = table[stamps[0]].to_numpy().astype("datetime64[s]")
-            in_utc = getattr(kinds.pop(stamps[0]), "tz", None) is not None
-        elif (kinds and pa.types.is_string(table.schema.types[0])) or pa.types.is_large_string(table.schema.types[0]):
-            times_T, in_utc = parse_times(table[0].to_pylist())
-            kinds.pop(table.column_names[0])
-        # An index of plain numbers that pandas stored beside the columns.
-        names = [name for name in kinds if not name.startswith("__index_level_")]
-        for name in names:
-            if not (pa.types.is_floating(kinds[name]) or pa.types.is_integer(kinds[name])):
-                raise UserError(f"column {name!r} must hold numbers, got {kinds[name]}")
-        readings_TN = _columns(table.select(names))
-    return make_from_file(readings_TN, times_T, tuple(names), path, data, in_utc=in_utc)
+        stored = (table.schema.pandas_metadata or {}).get("index_columns", [])
+        indices = [name for name in stored if isinstance(name, str) and name in table.column_names]
+        columns = tuple(_column(name, table[name], name in indices) for name in table.column_names)
+        index = table.column_names.index(indices[0]) if len(indices) == 1 else None
+        if stored and isinstance(stored[0], dict) and (stored[0].get("start"), stored[0].get("step")) != (0, 1):
+            columns, index = (_range(stored[0], table.num_rows), *columns), 0
+        rows = Table(columns=columns, name_row=lambda row: f"row {row}", index=index)
+        return series_of_table(rows, path, data)
+
+
+def _may_be_text(title: str, cell: str) -> bool:
+    """Whether a column is read as texts: by its first cell, or as the name of a sensor, which 00123 is too."""
+    return (not is_number(cell) and not is_empty(cell)) or plain_name(title) in ID_NAMES
+
+
+def _numbers_or_texts(column: Any) -> np.ndarray:
+    if not pa.types.is_string(column.type):
+        return column.to_numpy()
+    return np.array(["" if cell is None else cell.strip() for cell in column.to_pylist()], dtype=object)
+
+
+def _column(name: str, column: Any, is_index: bool) -> Column:
+    """A column of a Parquet file."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _column(name, column.cast(kind.value_type), is_index)
+    title = "" if is_index and name.startswith("__index_level_") else name
+    if pa.types.is_timestamp(kind):
+        return Column(title, column.cast(pa.timestamp(kind.unit)).to_numpy(), kind.tz)
+    if pa.types.is_date(kind):
+        return Column(title, column.to_numpy().astype("datetime64[s]"))
+    if pa.types.is_integer(kind) and column.null_count == 0:
+        return Column(title, column.to_numpy())
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return Column(title, column.cast(pa.float64()).to_numpy())
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        cells = ["" if cell is None else cell.strip() for cell in column.to_pylist()]
+        return Column(title, np.array(cells, dtype=object))
+    if pa.types.is_boolean(kind):
+        return Column(title, column.cast(pa.int8()).cast(pa.float64()).to_numpy())
+    if pa.types.is_null(kind):
+        return Column(title, np.full(len(column), np.nan))
+    raise UserError(f"column {name!r} must hold numbers, got {kind}: convert it, or take it out")
+
+
+def _range(described: dict[str, Any], num_rows: int) -> Column:
+    """An index of equal steps, which pandas keeps as start and step alone; nanoseconds since 1970 may be one."""
+    start, step = described.get("start"), described.get("step")
+    if not isinstance(start, int) or not isinstance(step, int):
+        raise UserError(f"its index is damaged: a range from {start!r} in steps of {step!r}")
+    return Column("", start + step * np.arange(num_rows))
+
+
+def _cell_by_cell(path: Path, header: Row) -> tuple[list[int], tuple[Column, ...]]:
+    """Lines and columns; cells of spaces are empty.
+
+    Raises:
+        UserError: a line with another number of cells than the header.
+    """
+    lines: list[int] = []
+    cells: list[list[str]] = [[] for _ in header.cells]
+    for row in islice(read_rows(path), 1, None):
+        if len(row.cells) != len(header.cells):
+            cause = "; is it truncated?" if len(row.cells) < len(header.cells) else ""
+            raise UserError(f"line {row.line} has {len(row.cells)} columns, the header has {len(header.cells)}{cause}")
+        lines.append(row.line)
+        for listed, cell in zip(cells, row.cells, strict=True):
+            listed.append(cell)
+    columns = []
+    for title, listed in zip(header.cells, cells, strict=True):
+        column = Column(title, np.array(listed, dtype=object))
+        is_id = plain_name(title) in ID_NAMES
+        columns.append(column if is_id or first_non_number(column) is not None else Column(title, as_numbers(column)))
+    return lines, tuple(columns)
 
 
 def _first_rows(path: Path, delimiter: str | None) -> tuple[Row, Row]:
@@ -123,25 +183,3 @@ def _first_rows(path: Path, delimiter: str | None) -> tuple[Row, Row]:
             f"line {header.line}, the header, has {len(header.cells)} column(s), line {row.line} has {len(row.cells)}"
         )
     return header, row
-
-
-def _require_numbers(path: Path, header: Row, has_times: bool) -> None:
-    """Names the first line that is no row of numbers."""
-    for row in islice(read_rows(path), 1, None):
-        if len(row.cells) != len(header.cells):
-            cause = "; is it truncated?" if len(row.cells) < len(header.cells) else ""
-            raise UserError(f"line {row.line} has {len(row.cells)} columns, the header has {len(header.cells)}{cause}")
-        for name, cell in zip(header.cells[has_times:], row.cells[has_times:], strict=True):
-            if cell not in _EMPTY_CELLS and not is_number(cell):
-                wanted = "numbers with a decimal point" if any(map(str.isdigit, cell)) else "numbers or empty cells"
-                raise UserError(f"line {row.line}, column {name!r}: {cell[:40]!r} is no number; wanted {wanted}")
-
-
-def _columns(table: Any) -> np.ndarray:
-    """(T, N) float64, NaN for empty cells."""
-    if table.num_columns == 0:
-        raise UserError("no column with a sensor's readings")
-    readings_TN = np.empty((table.num_rows, table.num_columns))
-    for n, column in enumerate(table.itercolumns()):
-        readings_TN[:, n] = column.cast(pa.float64()).to_numpy()
-    return readings_TN

@@ -16,6 +16,8 @@ from dcrnn_fast.data.times import (
     regular_axis,
     row_of_array,
     rows_on_grid,
+    skips_an_hour,
+    whole_seconds,
 )
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.messages import first_few
@@ -37,6 +39,7 @@ class SensorSeries:
             of segments.
         missing: the rule that made the mask: zero, nan or none.
         in_utc: whether the times had a zone or an offset, and are UTC now; None: not known.
+        zone: the name or offset that they had, as in Europe/Berlin, +01:00, UTC; None: none, or not known.
         positions_N2: (latitude, longitude) in degrees, or None.
         notes: what a user should be told about the series, one line each.
     """
@@ -52,6 +55,7 @@ class SensorSeries:
     parts: tuple[tuple[int, int], ...]
     missing: str
     in_utc: bool | None = None
+    zone: str | None = None
     positions_N2: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
@@ -183,7 +187,10 @@ def make_series(
         t, n, c = np.argwhere(~np.isfinite(values_TNC))[0]
         fault = "is too large for float32" if np.isfinite(readings[t, n, c]) else "is not finite"
         raise UserError(f"{where}: {name_row(int(t))}, sensor {ids[n]}: the reading {readings[t, n, c]:g} {fault}")
-    times_T = times_T.astype("datetime64[s]")
+    try:
+        times_T = whole_seconds(times_T)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
     axis = regular_axis(times_T, where, interval=interval, name_row=name_row)
     notes: tuple[str, ...] = ()
     if fill_rows and len(axis.segments) > 1:
@@ -223,10 +230,12 @@ def gap_notes(series: SensorSeries, where: str) -> tuple[str, ...]:
     if not gaps:
         return ()
     row = gaps[0]
+    skipped = not series.in_utc and any(skips_an_hour(series.times_T, gap, series.interval) for gap in gaps)
+    spring = "; one is an hour of a Sunday night, as where local clocks are set forward" if skipped else ""
     return (
         f"{where}: {len(gaps)} gap(s) in the time axis, the first between {series.times_T[row - 1]} and "
-        f"{series.times_T[row]}; no window spans a gap unless "
-        "--cross-gaps; --fill-rows makes absent rows missing readings",
+        f"{series.times_T[row]}; no window spans a gap unless --cross-gaps; --fill-rows makes absent rows missing "
+        f"readings{spring}",
     )
 
 
@@ -296,10 +305,11 @@ def join_parts(series: list[SensorSeries], names: list[str], where: str) -> Sens
 def rule_for(readings: np.ndarray, *, marks_gaps: bool) -> str:
     """The rule for readings of which nobody said which are missing: "nan" or "zero".
 
-    A file that marks gaps itself means its zeros; so do all readings where none is zero, for whatever comes later.
-    Only zeros without any mark are taken for gaps, as in METR-LA.
+    A file that marks gaps itself means its zeros; so do readings of both signs, which pass through 0, and readings
+    without a zero, for whatever comes later. Only zeros at the lower end without any mark are taken for gaps, as in
+    METR-LA.
     """
-    if marks_gaps or (readings.dtype.kind == "f" and bool(np.isnan(readings).any())):
+    if marks_gaps or (readings.dtype.kind == "f" and bool(np.isnan(readings).any())) or bool((readings < 0).any()):
         return "nan"
     return "zero" if bool((readings == 0).any()) else "nan"
 

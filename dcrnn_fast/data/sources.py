@@ -6,13 +6,13 @@ from typing import Literal
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.city import synthetic_city
+from dcrnn_fast.data.folders import Missing, read_folder
 from dcrnn_fast.data.known import KNOWN, known_data, missing_rule, require_files
 from dcrnn_fast.data.read_arrays import read_npy, read_npz
 from dcrnn_fast.data.read_axis import choose_channels
 from dcrnn_fast.data.read_hdf5 import read_hdf5
 from dcrnn_fast.data.read_netcdf import read_netcdf
 from dcrnn_fast.data.read_tables import read_csv, read_parquet
-from dcrnn_fast.data.scenarios import read_scenarios
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.store import MANIFEST, open_store
 from dcrnn_fast.errors import UserError
@@ -34,6 +34,14 @@ _FORMAT_OF = {
     ".nc4": "netcdf",
     ".cdf": "netcdf",
 }
+
+_FOLDERS: dict[str, Literal["auto", "channels", "continued", "scenarios"]] = {
+    "folder": "auto",
+    "channels": "channels",
+    "continued": "continued",
+    "scenarios": "scenarios",
+}
+"""kinds of folders; folder: to be found out"""
 
 
 def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -117,19 +125,20 @@ def _read_any(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Senso
 
 def _read_path(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
     kind = _format_of(path) if data.data_format == "auto" else data.data_format
-    if path.is_dir() != (kind in ("store", "scenarios")):
+    if path.is_dir() != (kind in ("store", *_FOLDERS)):
         raise UserError(f"data: {path} is a {'folder' if path.is_dir() else 'file'}, which {kind} is not")
     if kind == "store":
         return open_store(path)
-    if kind == "scenarios":
+    if kind in _FOLDERS:
         graphs: list[SensorGraph | None] = []
 
-        def read_one(file: Path) -> SensorSeries:
-            series, own_graph = _read_path(file, replace(data, data_format="auto"), graph)
+        def read_one(file: Path, missing: Missing) -> SensorSeries:
+            series, own_graph = _read_path(file, replace(data, data_format="auto", missing=missing), graph)
             graphs.append(own_graph)
             return series
 
-        return read_scenarios(path, tuple(_FORMAT_OF), read_one), graphs[0]
+        series = read_folder(path, tuple(_FORMAT_OF), read_one, kind=_FOLDERS[kind], missing=data.missing)
+        return series, graphs[0]
     if kind == "npz":
         return read_npz(path, data)
     if kind == "netcdf":
@@ -140,7 +149,7 @@ def _read_path(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[Sensor
 
 def _format_of(path: Path) -> str:
     if path.is_dir():
-        return "store" if (path / MANIFEST).exists() else "scenarios"
+        return "store" if (path / MANIFEST).exists() else "folder"
     if path.suffix.lower() not in _FORMAT_OF:
         raise UserError(
             f"data: the ending of {path.name} does not say what it holds; known endings are "

@@ -121,6 +121,7 @@ def _write_manifest(folder: Path, series: SensorSeries, files: dict[str, dict[st
         "parts": [list(rows) for rows in series.parts],
         "missing": series.missing,
         "in_utc": series.in_utc,
+        "zone": series.zone,
         "positions": None if series.positions_N2 is None else series.positions_N2.tolist(),
         "files": files,
     }
@@ -166,6 +167,7 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
             parts=_ranges(manifest["parts"]),
             missing=manifest["missing"],
             in_utc=manifest.get("in_utc"),  # stores of older versions do not say
+            zone=manifest.get("zone"),
             positions_N2=None if positions is None else np.array(positions, dtype=np.float64),
         )
     return series.with_notes(gap_notes(series, str(folder))), graph

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,10 @@ from dcrnn_fast.errors import UserError
 
 _SECONDS_OF = {"s": 1, "min": 60, "h": 3600, "D": 86400, "W": 7 * 86400}
 _DAY = 86400
+_HOUR = 3600
 _YEAR_FIRST = re.compile(r"\d{4}")
 _OFFSET = re.compile(r"[T ]\d.*(Z|[+-]\d{1,2}(:?\d{2})?)$")
+_TICKS = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 
 NameRow = Callable[[int], str]
 """what messages call a row that is counted from 0"""
@@ -25,6 +28,20 @@ NameRow = Callable[[int], str]
 def row_of_array(row: int) -> str:
     """ "row 7": counted from 0, as arrays and tables in memory are."""
     return f"row {row}"
+
+
+class Stamps(NamedTuple):
+    """Times as a file had them.
+
+    Attributes:
+        times_T: ``datetime64[s]``; UTC where they had a zone or an offset.
+        in_utc: whether they had; None: not known.
+        zone: its name or offset, as in Europe/Berlin, +01:00, UTC; None where they had none.
+    """
+
+    times_T: np.ndarray
+    in_utc: bool | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +84,40 @@ def is_months(interval: np.timedelta64) -> bool:
     return bool(np.datetime_data(interval.dtype)[0] == "M")
 
 
-def parse_times(texts: Sequence[str], name_row: NameRow = row_of_array) -> tuple[np.ndarray, bool]:
-    """``datetime64[s]`` of ISO 8601 texts such as 2012-03-01 00:05:00, and whether they had an offset (they are UTC
-    then).
+def whole_seconds(times: np.ndarray) -> np.ndarray:
+    """``datetime64`` of any unit as ``datetime64[s]``: rounded, since a time that misses its second by nanoseconds is
+    that second. Fractions that all rows share (a clock that ticks at half seconds) are rounded in the first row alone.
+
+    Raises:
+        UserError: rows that are less than a second, or no whole number of seconds, apart.
+    """
+    unit = str(np.datetime_data(times.dtype)[0])
+    if unit not in _TICKS or times.size == 0:
+        return times.astype("datetime64[s]")
+    ticks, known = _TICKS[unit], ~np.isnat(times)
+    counts = times[known].astype(np.int64)
+    if counts.size == 0:
+        return times.astype("datetime64[s]")
+    steps = np.diff(counts)
+    usual = int(np.median(steps[steps > 0])) if (steps > 0).any() else ticks
+    # A thousandth of a second is more than any float of seconds or days since 1900 misses.
+    if usual < 60 * ticks and abs(usual - max(round(usual / ticks), 1) * ticks) > ticks // 1000:
+        raise UserError(
+            f"rows are {usual / ticks:g} s apart, but times are kept to the second: average the readings over whole "
+            "seconds first"
+        )
+    first = (counts[0] + ticks // 2) // ticks
+    seconds = np.full(times.shape, np.datetime64("NaT", "s"))
+    seconds[known] = (first + (counts - counts[0] + ticks // 2) // ticks).astype("datetime64[s]")
+    return seconds
+
+
+def parse_times(texts: Sequence[str | None], name_row: NameRow = row_of_array) -> Stamps:
+    """The times of ISO 8601 texts such as 2012-03-01 00:05:00; where offsets differ, the last row's is the zone.
 
     Raises:
         UserError: a text is no ISO time (day and month would have to be guessed), or some have an offset and others
-            none; the row is named.
+            none; the row is named. See also ``whole_seconds``.
     """
     column = pd.Series([_as_pandas_reads(text or "") for text in texts], dtype="object")
     parsed = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
@@ -81,35 +125,61 @@ def parse_times(texts: Sequence[str], name_row: NameRow = row_of_array) -> tuple
     wrong = parsed.isna().to_numpy() | [_YEAR_FIRST.match(text) is None for text in column]
     if wrong.any():
         row = int(wrong.argmax())
+        if not (texts[row] or "").strip():
+            raise UserError(f"{name_row(row)} has no time")
         raise UserError(
             f"{name_row(row)}: {texts[row]!r} is no ISO 8601 time: write times as 2024-02-01T00:05, year before month "
             "before day"
         )
-    with_offset = [_OFFSET.search(text) is not None for text in column]
+    offsets = [_OFFSET.search(text) for text in column]
+    with_offset = [offset is not None for offset in offsets]
     if any(with_offset) and not all(with_offset):
         row = with_offset.index(not with_offset[0])
         raise UserError(
             f"{name_row(row)}: {texts[row]!r} and {texts[0]!r} of {name_row(0)}: give all times an offset, or none"
         )
-    return parsed.dt.tz_convert(None).to_numpy().astype("datetime64[s]"), any(with_offset)
+    times_T = whole_seconds(parsed.dt.tz_convert(None).to_numpy())
+    if not offsets or offsets[-1] is None:
+        return Stamps(times_T, False)
+    return Stamps(times_T, True, offset_name(offsets[-1][1]))
 
 
 def _as_pandas_reads(text: str) -> str:
     """ISO 8601 has small letters and a comma before fractions too; others write UTC for Z."""
-    return re.sub(r"\s*UTC$", "Z", text.strip().upper()).replace(",", ".")
+    return re.sub(r"\s*(UTC|GMT)$", "Z", text.strip().upper()).replace(",", ".")
 
 
-def parse_time(text: str, field: str) -> tuple[np.datetime64, bool]:
-    """An ISO time as ``datetime64[s]``, and whether it had an offset (it is UTC then).
+def offset_name(offset: str) -> str:
+    """UTC for Z, +00 and -0:00; else +01:00 for +1, +01, +0100."""
+    if offset == "Z":
+        return "UTC"
+    digits = offset[1:].replace(":", "")
+    hours, minutes = (digits[:-2], digits[-2:]) if len(digits) > 2 else (digits, "0")
+    return f"{offset[0]}{int(hours):02d}:{int(minutes):02d}" if int(hours) or int(minutes) else "UTC"
+
+
+def in_zone(times: np.ndarray, zone: str | None) -> pd.DatetimeIndex:
+    """Times that are UTC, in their zone; UTC where this machine does not know it; as they are where there is none."""
+    index = pd.DatetimeIndex(times)
+    if zone is None:
+        return index
+    index = index.tz_localize("UTC")
+    try:
+        return index.tz_convert(zone)
+    except (KeyError, ValueError):
+        return index
+
+
+def parse_time(text: str, field: str) -> Stamps:
+    """One ISO time.
 
     Raises:
         UserError: it is none; ``field`` names where it came from.
     """
     try:
-        times, in_utc = parse_times([text])
+        return parse_times([text])
     except UserError:
         raise UserError(f"{field} must be an ISO time such as 2012-03-01T00:00, got {text!r}") from None
-    return times[0], in_utc
 
 
 def advance(times: np.ndarray | np.datetime64, steps: np.ndarray | int, interval: np.timedelta64) -> np.ndarray:
@@ -153,13 +223,7 @@ def regular_axis(
         return TimeAxis(interval, ((0, len(times_T)),))
     steps = np.diff(times_T).astype("timedelta64[s]").astype(np.int64)
     if (wrong := np.flatnonzero(steps <= 0)).size:
-        row = int(wrong[0]) + 1
-        if steps[row - 1] == 0:
-            raise UserError(f"{where}: {name_row(row)} repeats the time of {name_row(row - 1)}, {times_T[row]}")
-        raise UserError(
-            f"{where}: times must increase, but {name_row(row)} ({times_T[row]}) comes before {name_row(row - 1)} "
-            f"({times_T[row - 1]}); sort the rows, or where clocks were set back give times in UTC"
-        )
+        raise UserError(f"{where}: {_backward(times_T, steps, int(wrong[0]) + 1, name_row)}")
     if interval is None:
         interval = _most_frequent_interval(times_T, steps)
     if is_months(interval):
@@ -201,6 +265,38 @@ def rows_on_grid(times_T: np.ndarray, interval: np.timedelta64, where: str, name
             f"{name_row(row)} ({times_T[row]}): too many to fill; is that time right? leave out --fill-rows"
         )
     return row_T
+
+
+def _backward(times_T: np.ndarray, steps: np.ndarray, row: int, name_row: NameRow) -> str:
+    """What is wrong with a row that does not come after the one before it."""
+    before, usual = name_row(row - 1), int(np.median(steps[steps > 0])) if (steps > 0).any() else 0
+    offset = "give the times an offset (2024-10-27T02:00+01:00) or write them in UTC"
+    if steps[row - 1] < 0 and steps[row - 1] == usual - _HOUR:
+        return (
+            f"at {name_row(row)} ({times_T[row]}, after {times_T[row - 1]}) the clock goes back by an hour, as local "
+            f"time does in autumn, and each time of that hour comes twice: {offset}"
+        )
+    if steps[row - 1] == 0:
+        repeated = f"{name_row(row)} repeats the time of {before}, {times_T[row]}"
+        if (steps == 0).sum() > 1 + len(steps) // 1000:
+            return (
+                f"{repeated}, as in a table with a row for each time and sensor: name its columns time, id and value "
+                "(more columns of readings become channels), or give a table with a column for each sensor"
+            )
+        if usual == _HOUR:
+            return f"{repeated}: leave one out, or, where clocks were set back, {offset}"
+        return f"{repeated}: leave one out"
+    return (
+        f"times must increase, but {name_row(row)} ({times_T[row]}) comes before {before} ({times_T[row - 1]}); sort "
+        f"the rows, or, where clocks were set back, {offset}"
+    )
+
+
+def skips_an_hour(times_T: np.ndarray, row: int, interval: np.timedelta64) -> bool:
+    """Whether the gap before this row is one hour of a Sunday night, as where local clocks are set forward."""
+    if is_months(interval) or times_T[row] - times_T[row - 1] - interval != np.timedelta64(_HOUR, "s"):
+        return False
+    return bool(day_of_week(times_T[row]) == 6 and fraction_of_day(times_T[row]) <= 4 / 24)
 
 
 def _most_frequent_interval(times_T: np.ndarray, steps_in_seconds: np.ndarray) -> np.timedelta64:

@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from dcrnn_fast.data.times import in_zone
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.forecast_plot import plot_forecast
 from dcrnn_fast.evaluation.style import save_figure
@@ -25,9 +26,11 @@ class Forecast:
 
     Attributes:
         values_FNO: float32, original units.
-        times_F: ``datetime64[s]``, the times that are forecast.
+        times_F: ``datetime64[s]``, the times that are forecast; UTC where there is a zone.
         ids: N sensors; channels: O names; units: O texts, "" where unknown.
         past_values_PNO: what was observed before, NaN where nothing was; past_times_P: its times.
+        zone: name or offset of the zone that the readings' times had (Europe/Berlin, +01:00, UTC), in which files give
+            the times; None: they had none.
         positions_N2: (latitude, longitude) in degrees, or None.
         notes: what a user should be told, one line each; about: the model that made it.
         in_utc: whether the times are UTC; None: not known.
@@ -40,18 +43,19 @@ class Forecast:
     units: tuple[str, ...]
     past_values_PNO: NDArray[np.float32]
     past_times_P: NDArray[np.datetime64]
+    zone: str | None = None
     positions_N2: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
     about: Mapping[str, str | int] = field(default_factory=dict)
     in_utc: bool | None = None
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each time, sensor and channel: time, step (1..F), id, channel, unit, value."""
+        """One row for each time, sensor and channel: time (in the zone), step (1..F), id, channel, unit, value."""
         steps, nodes, channels = self.values_FNO.shape
         step_R, node_R, channel_R = (index.ravel() for index in np.indices((steps, nodes, channels)))
         return pd.DataFrame(
             {
-                "time": self.times_F[step_R],
+                "time": in_zone(self.times_F[step_R], self.zone),
                 "step": step_R + 1,
                 "id": np.array(self.ids, dtype=object)[node_R],
                 "channel": np.array(self.channels, dtype=object)[channel_R],
@@ -62,13 +66,18 @@ class Forecast:
 
     def to_dataset(self) -> xr.Dataset:
         """Variables (time, station) after the CF conventions' time series, one for each channel, with their units."""
+        # A unit with UTC in it is how CF says that times are not local.
+        since = f"seconds since {self.past_times_P[-1]!s:.10} 00:00:00{'' if self.zone is None else ' UTC'}"
+        encoding = {"units": since, "dtype": "int64"}
+        time_attributes = {"standard_name": "time", "long_name": "time" if self.zone is None else "time (UTC)"}
         coordinates = {
-            "time": ("time", self.times_F.astype("datetime64[ns]"), {"standard_name": "time"}),
+            "time": ("time", self.times_F.astype("datetime64[ns]"), time_attributes, encoding),
             "station": ("station", np.array(self.ids, dtype=object), {"cf_role": "timeseries_id"}),
             "forecast_reference_time": (
                 (),
                 self.past_times_P[-1].astype("datetime64[ns]"),
                 {"standard_name": "forecast_reference_time", "long_name": "time of the newest reading"},
+                encoding,
             ),
         }
         if self.positions_N2 is not None:
@@ -95,9 +104,14 @@ class Forecast:
         return dataset
 
     def to_csv(self, path: str | Path) -> None:
-        """Write ``to_frame()``; times in ISO 8601, values with all digits of float32."""
+        """Write ``to_frame()``; times in ISO 8601, with Z or their offset where there is a zone; values with all digits
+        of float32.
+        """
         frame = self.to_frame()
-        frame["time"] = np.datetime_as_string(frame["time"].to_numpy(), unit="s")
+        texts_F = [
+            time.isoformat(timespec="seconds").replace("+00:00", "Z") for time in in_zone(self.times_F, self.zone)
+        ]
+        frame["time"] = np.array(texts_F, dtype=object)[frame["step"] - 1]
         write_atomically(path, lambda stream: frame.to_csv(stream, index=False, lineterminator="\n"))
 
     def to_parquet(self, path: str | Path) -> None:

@@ -30,6 +30,7 @@ def about(path: Path) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        text = str(error).removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
+        raise UserError(f"{path}: {text}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or one_line(error)}") from error

@@ -66,6 +66,24 @@ def _require_line_ends(content: bytes) -> None:
         )
 
 
+def texts_of_pickle(content: bytes) -> tuple[str, ...]:
+    """The texts or numbers of a pickled list or array, as texts.
+
+    Raises:
+        UserError: the pickle wants to run something, is none, or holds something else.
+    """
+    return _texts(_load(content), "it")
+
+
+def plain_part(content: bytes) -> Any:
+    """What a pickle of dicts, lists, texts and numbers holds; objects of classes are ``Noted``, and never made.
+
+    Raises:
+        UserError: it is no pickle, or a broken one.
+    """
+    return _load(content, _NotingUnpickler)
+
+
 class _RefusedError(Exception):
     """The pickle names something that is not part of an array."""
 
@@ -267,10 +285,29 @@ class _RestrictedUnpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray}
 
 
-def _load(content: bytes) -> Any:
+class Noted:
+    """A class or function that a pickle names, and what it would be called with; it is neither found nor called."""
+
+    def __init__(self, name: str, arguments: tuple[Any, ...] = ()) -> None:
+        self.name = name
+        self.arguments = arguments
+
+    def __call__(self, *arguments: Any) -> "Noted":
+        return Noted(self.name, arguments)
+
+    def __setstate__(self, state: object) -> None:
+        """States are of no interest."""
+
+
+class _NotingUnpickler(_RestrictedUnpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return Noted(f"{module}.{name}")
+
+
+def _load(content: bytes, unpickler: type[_RestrictedUnpickler] = _RestrictedUnpickler) -> Any:
     """What the pickle holds, with arrays as ``_Array`` notes."""
     try:
-        return _RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load()
+        return unpickler(io.BytesIO(content), encoding="latin1").load()
     except _RefusedError as refused:
         raise UserError(
             f"the pickle wants to run {str(refused)[:100]!r}; only lists, dicts, text, numbers and numpy "
@@ -301,11 +338,11 @@ def _unpacked(part: Any) -> Any:
         raise UserError(f"the pickle holds {one_line(error)}, which is not read") from error
 
 
-def _texts(part: Any) -> tuple[str, ...]:
+def _texts(part: Any, what: str = "the pickle's first part") -> tuple[str, ...]:
     part = _unpacked(part)
     listed = part.tolist() if isinstance(part, np.ndarray) else part
     if not isinstance(listed, (list, tuple)) or not all(isinstance(node, (str, bytes, int, float)) for node in listed):
-        raise UserError(f"the pickle's first part must be the list of sensor ids, got {type(part).__name__}")
+        raise UserError(f"{what} must be the list of sensor ids, got {type(part).__name__}")
     return tuple(map(_text, listed))
 
 

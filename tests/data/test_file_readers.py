@@ -65,7 +65,10 @@ def test_a_csv_without_times_needs_start_and_freq(tmp_path: Path) -> None:
         ),
         ("time,a,a\n2024-01-01 00:00,1,2\n2024-01-01 00:05,1,2\n", "'a' comes twice"),
         ("time,a,b\n2024-01-01 00:00,1,2\nsoon,1,2\n2024-01-01 00:10,1,2\n", "line 3: 'soon' is no ISO 8601 time"),
-        ("time,a,b\n0,1,2\n1,1,2\n2,1,2\n", "its first column 'time' holds '0'"),
+        (
+            "time,a,b\n0,1,2\n1,1,2\n2,1,2\n",
+            "its column of times 'time' holds the plain count 0, 1, 2, no times: give --start",
+        ),
         ("71.5,60.25\n70.0,61.0\n69.0,62.0\n", "add a header"),
         ("time,a,b\n", "at least one row"),
     ],

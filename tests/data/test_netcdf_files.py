@@ -6,25 +6,143 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.cf_times import cf_times
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.errors import UserError
 from tests.data.written_files import READINGS, TIMES, read, write_stations
 
 
+def _with_times(path: Path, numbers: np.ndarray, units: str, calendar: str = "standard", **attributes: str) -> Path:
+    times = ("time", numbers, {"units": units, "calendar": calendar, **attributes})
+    readings = np.random.default_rng(0).uniform(1, 9, (len(numbers), 3))
+    xr.Dataset({"v": (("time", "station"), readings)}, {"time": times}).to_netcdf(path, engine="h5netcdf")
+    return path
+
+
 @pytest.mark.parametrize(
     ("units", "calendar"),
-    [("days since 2000-01-01", "noleap"), ("days since 2000-01-01", "360_day"), ("fortnights since 2000-01-01", None)],
+    [
+        ("fortnights since 2000-01-01", "standard"),
+        ("days since spring", "standard"),
+        ("days since 2000-01-01", "mayan"),
+    ],
 )
-def test_times_that_are_no_dates_are_named(units: str, calendar: str | None, tmp_path: Path) -> None:
+def test_times_that_are_no_dates_are_named(units: str, calendar: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{units}.*are no times since a date"):
+        read(_with_times(tmp_path / "x.nc", np.arange(40), units, calendar))
+
+
+@pytest.mark.parametrize(
+    ("units", "numbers", "first", "freq"),
+    [
+        ("days since 1950-01-01", 26000 + np.arange(600) / 288, "2021-03-09T00:00:00", "5min"),
+        ("days since 1950-01-01", (26000 + np.arange(60) / 24).astype("f4"), "2021-03-09T00:00:00", "1h"),
+        ("hours since 1-1-1 00:00:0.0", 17067072.0 + np.arange(60) / 12, "1948-01-01T00:00:00", "5min"),
+        ("hours since 1900-01-01", np.arange(60, dtype="i4"), "1900-01-01T00:00:00", "1h"),
+        ("seconds since 1970-01-01T00:00:00Z", 1.7e9 + 600.0 * np.arange(60), "2023-11-14T22:13:20", "10min"),
+        ("Hours since 2000-1-1 06:00 +1:00", np.arange(60), "2000-01-01T05:00:00", "1h"),
+        ("milliseconds since 1970-01-01", 1_700_000_000_000 + 1000 * np.arange(60), "2023-11-14T22:13:20", "1s"),
+    ],
+)
+def test_float_times_and_old_references_are_exact(
+    units: str, numbers: np.ndarray, first: str, freq: str, tmp_path: Path
+) -> None:
+    series = read(_with_times(tmp_path / "x.nc", numbers, units))
+    assert (str(series.times_T[0]), series.freq) == (first, freq)
+    assert series.segments == ((0, len(numbers)),)
+    assert series.in_utc == (True if units.endswith(("Z", "+1:00")) else None)
+
+
+@pytest.mark.parametrize("calendar", ["standard", "proleptic_gregorian", "noleap", "360_day", "all_leap", "julian"])
+@given(days=st.integers(-200_000, 800_000))
+def test_calendars_count_days_as_their_dates_say(calendar: str, days: int) -> None:
+    reference = {"noleap": 365, "all_leap": 366, "360_day": 360}.get(calendar)
+    try:
+        time = cf_times(np.array([days]), "days since 2000-01-01", calendar).times_T[0].astype("M8[D]")
+    except UserError as error:
+        assert "a day that does not exist" in str(error)  # noqa: PT017
+        return
+    if reference is None:
+        assert time == np.datetime64("2000-01-14" if calendar == "julian" else "2000-01-01") + days
+    else:
+        assert int(str(time).rsplit("-", 2)[0]) == 2000 + days // reference
+
+
+def test_days_that_no_year_has_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.nc"
-    attributes = {"units": units} | ({} if calendar is None else {"calendar": calendar})
-    times = ("time", np.arange(40), attributes)
-    xr.Dataset({"v": (("time", "station"), READINGS)}, {"time": times}).to_netcdf(path, engine="scipy")
-    with pytest.raises(UserError, match=f"{units}.*no dates of the common calendar"):
-        read(path)
+    with pytest.raises(UserError, match=r"row 59 is 2000-02-30 of the calendar 360_day, a day that does not exist"):
+        read(_with_times(path, np.arange(70), "days since 2000-01-01", "360_day"))
+    series = read(_with_times(path, np.arange(50, 70), "days since 2000-01-01", "noleap"))
+    assert series.segments == ((0, 9), (9, 20))
+    monthly = read(_with_times(path, np.arange(0, 720, 30), "days since 2000-01-01", "360_day"))
+    assert monthly.freq == "1MS"
+
+
+def test_subsecond_times_are_refused_and_own_numbers_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"rows are 0\.1 s apart, but times are kept to the second: average"):
+        read(_with_times(tmp_path / "x.nc", np.arange(50) * 0.1, "seconds since 2000-01-01"))
+    values = ("time", "station"), np.ones((50, 2))
+    xr.Dataset({"v": values}, {"time": np.arange(50)}).to_netcdf(tmp_path / "n.nc")
+    with pytest.raises(UserError, match="the plain count 0, 1, 2"):
+        read(tmp_path / "n.nc")
+    assert read(tmp_path / "n.nc", start="2000-01-01", freq="1D").freq == "1D"
+
+
+@pytest.mark.parametrize("engine", ["h5netcdf", "scipy"])
+def test_the_cf_role_names_the_stations(engine: str, tmp_path: Path) -> None:
+    names = np.array(["RHEIN_KOELN", "BONN", "MOSEL"], dtype="S12")
+    for k, ids in enumerate((names, names.astype("U"), np.array([7, 11, 30]))):
+        path = tmp_path / f"{k}.nc"
+        xr.Dataset(
+            {
+                "level": (("time", "station"), np.ones((30, 3), "f4"), {"units": "m"}),
+                "gauge": ("station", ids, {"cf_role": "timeseries_id"}),
+            },
+            {"time": pd.date_range("2010", periods=30), "station": [1, 2, 3]},
+        ).to_netcdf(path, engine=engine)  # type: ignore[call-overload]
+        assert read(path).ids == tuple(map(str, ids.astype("U").tolist()))
+
+
+def test_bounds_and_flags_are_no_channels(tmp_path: Path) -> None:
+    times = pd.date_range("2010", periods=30)
+    flag = np.zeros((30, 3), "i1")
+    xr.Dataset(
+        {
+            "level": (("time", "station"), np.ones((30, 3))),
+            "time_bnds": (("time", "bnds"), np.ones((30, 2))),
+            "edges": (("time", "station", "bnds"), np.ones((30, 3, 2))),
+            "depth": (("time", "station"), np.ones((30, 3)), {"bounds": "edges"}),
+            "quality": (("time", "station"), flag, {"flag_values": flag[0], "flag_meanings": "good bad"}),
+        },
+        {"time": times},
+    ).to_netcdf(tmp_path / "x.nc")
+    series = read(tmp_path / "x.nc")
+    assert series.channels == ("level", "depth")
+    assert series.notes == ("look: x.nc: 'quality' hold flags, no readings, and are left out",)
+    assert read(tmp_path / "x.nc", variables=("quality",)).channels == ("quality",)
+
+
+def test_declared_fill_values_mark_gaps(tmp_path: Path) -> None:
+    counts = np.arange(90).reshape(30, 3)
+    counts[4, 1] = -9
+    coordinates = {"time": pd.date_range("2010", periods=30)}
+    for attributes in ({"_FillValue": np.int32(-9)}, {"missing_value": np.int32(-9)}):
+        variable = (("time", "station"), counts.astype("i4"), {**attributes, "scale_factor": 0.5})
+        xr.Dataset({"v": variable}, coordinates).to_netcdf(tmp_path / "x.nc", engine="scipy")
+        series = read(tmp_path / "x.nc")
+        assert series.missing == "nan"
+        assert series.observed_TNC[..., 0].tolist() == (counts >= 0).tolist()
+        assert series.values_TNC[7, 2, 0] == counts[7, 2] / 2
+    unwritten = counts.astype("f4")
+    unwritten[4, 1] = 9.969209968386869e36
+    encoding = {"v": {"_FillValue": None}}
+    xr.Dataset({"v": (("time", "station"), unwritten)}, coordinates).to_netcdf(tmp_path / "x.nc", encoding=encoding)
+    assert read(tmp_path / "x.nc").observed_TNC[..., 0].tolist() == (counts >= 0).tolist()
 
 
 def test_an_empty_dimension_is_said(tmp_path: Path) -> None:

@@ -1,0 +1,250 @@
+"""A folder of series: channels over the same times, stretches of one series, or scenarios that share their sensors.
+
+Which of them it is, the times and sensors say, and where those leave it open the files' names; where these do too, the
+folder is refused with the flag for each.
+
+Shape legend: T time, N sensors, C channels.
+"""
+
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from dcrnn_fast.data.series import SensorSeries, gap_notes, join_parts
+from dcrnn_fast.data.times import regular_axis
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.messages import first_few
+
+Kind = Literal["channels", "continued", "scenarios"]
+Missing = Literal["auto", "zero", "nan", "none"]
+
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "holdout", "eval", "evaluation"), "test"),
+}
+_SCENARIO_WORDS = {
+    *("scenario", "scenarios", "scen", "run", "sim", "simulation", "case", "member", "ens", "ensemble", "event"),
+    *("storm", "flood", "wave", "outbreak", "realization", "realisation", "r", "s", "e", "exp", "experiment", "trial"),
+    *("sample", "seed", "part", "file", "city", "network", "episode", "week", "day"),
+}
+_ALTERNATIVES = {
+    *("base", "baseline", "control", "reference", "wet", "dry", "high", "medium", "low", "best", "worst"),
+    *("optimistic", "pessimistic", "ssp", "rcp", "historical", "future", "with", "without", "before", "after"),
+}
+_FLAGS = (
+    "channels of the same sensors: --data-format channels; stretches of one series: --data-format continued; "
+    "scenarios, each cut into windows of its own: --data-format scenarios"
+)
+
+
+def read_folder(
+    folder: Path,
+    endings: tuple[str, ...],
+    read: Callable[[Path, Missing], SensorSeries],
+    *,
+    kind: Literal["auto", "channels", "continued", "scenarios"],
+    missing: Missing,
+) -> SensorSeries:
+    """All files of the folder with one of the endings, as one series.
+
+    Args:
+        read: the series of a file under a rule for missing readings.
+        kind: auto: as the files are.
+        missing: auto: one rule for all files, as if they were one.
+
+    Raises:
+        UserError: no file, several kinds of them, train, validation and test parts, files that do not fit together
+            (the first that does not is named), or a folder that may be one thing or another.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings and path.is_file())
+    paths = [path for path in paths if not path.name.startswith(".")]
+    if not paths:
+        raise UserError(f"{folder} holds no series: wanted files ending in {', '.join(endings)}, or a prepared store")
+    endings_there = {path.suffix.lower() for path in paths}
+    if len(endings_there) > 1:
+        raise UserError(
+            f"{folder} holds files of several kinds ({', '.join(sorted(endings_there))}): one kind is wanted; name one "
+            "file, or move the others (a graph is given with --graph)"
+        )
+    stems = [path.stem for path in paths]
+    if kind == "auto":
+        _require_no_split(folder, stems, [path.name for path in paths])
+    parts = _read_alike(paths, read, missing)
+    names = [path.name for path in paths]
+    if kind == "auto" and len(parts) == 1:
+        return parts[0]
+    found = _kind_of(folder, parts, stems, names) if kind == "auto" else kind
+    join = {"channels": _channels, "continued": _continued, "scenarios": _scenarios}[found]
+    joined = join(parts, names, folder)
+    if kind != "auto" or found == "scenarios":
+        return joined
+    what = {"channels": "channels", "continued": "stretches of one series"}[found]
+    note = f"look: {folder}: {first_few(names)} are read as {what}; else: {_FLAGS}"
+    return joined.with_notes((note, *joined.notes))
+
+
+def _require_no_split(folder: Path, stems: list[str], names: list[str]) -> None:
+    """Refuses train.npz beside val.npz and test.npz."""
+    parts = [{_SPLIT_WORDS[word] for word in _words(stem) if word in _SPLIT_WORDS} for stem in stems]
+    if len(set().union(*parts)) > 1:
+        named = [name for name, part in zip(names, parts, strict=True) if part]
+        raise UserError(
+            f"{folder} holds {first_few(named)}: the parts of a split, as reference code cuts them into windows; give "
+            "the series that they were cut from (it is split here: --train-fraction, --test-fraction), or, where they "
+            "are stretches of one series, --data-format continued"
+        )
+
+
+def _read_alike(
+    paths: list[Path], read: Callable[[Path, Missing], SensorSeries], missing: Missing
+) -> list[SensorSeries]:
+    """The files under one rule for missing readings: "nan" where any of them marks gaps."""
+    parts = [read(path, missing) for path in paths]
+    if missing != "auto" or len({part.missing for part in parts}) == 1:
+        return parts
+    marked = any(part.missing == "nan" and _marks_gaps(part) for part in parts)
+    rule: Missing = "nan" if marked else "zero"
+    return [part if part.missing == rule else read(path, rule) for path, part in zip(paths, parts, strict=True)]
+
+
+def _marks_gaps(series: SensorSeries) -> bool:
+    """Whether a series that was read under "nan" by itself has gaps, or zeros that are readings."""
+    observed = np.asarray(series.observed_TNC)
+    return bool((~observed).any() or (np.asarray(series.values_TNC)[observed] == 0).any())
+
+
+def _kind_of(folder: Path, parts: list[SensorSeries], stems: list[str], names: list[str]) -> Kind:
+    first = parts[0]
+    if any(set(part.ids) != set(first.ids) for part in parts):
+        return "scenarios"  # which says whose sensors differ
+    same_times = all(np.array_equal(part.times_T, first.times_T) for part in parts)
+    own_names = [name for part in parts for name in part.channels]
+    if same_times and first.num_sensors > 1 and len(set(own_names)) == len(own_names):
+        return "channels"
+    if any(part.channels != first.channels for part in parts):
+        if same_times:
+            raise UserError(f"{folder}: files over the same times have some channels in common: {_FLAGS}")
+        return "scenarios"  # which says whose channels differ
+    numbered = _are_numbered(stems)
+    dated = all(_names_its_date(stem, part) for stem, part in zip(stems, parts, strict=True))
+    order = sorted(range(len(parts)), key=lambda k: parts[k].times_T[0])
+    follows = [bool(parts[b].times_T[0] > parts[a].times_T[-1]) for a, b in itertools.pairwise(order)]
+    if all(follows):
+        joins = all(
+            parts[b].times_T[0] - parts[a].times_T[-1] <= 2 * _seconds(first) for a, b in itertools.pairwise(order)
+        )
+        return "continued" if joins or dated or not numbered else "scenarios"
+    if dated:
+        return "continued"  # which says where they overlap
+    if numbered:
+        return "scenarios"
+    words = {word for stem in stems for word in _words(stem)}
+    distinct = not any(re.search(r"\d", stem) for stem in stems) and not words & _ALTERNATIVES
+    if same_times and distinct and first.num_sensors > 1:
+        return "channels"
+    if first.num_sensors == 1:
+        raise UserError(
+            f"{folder}: each of {first_few(names)} holds one sensor: give one table with a column for each sensor; or "
+            f"else {_FLAGS}"
+        )
+    alike = "the same sensors and times" if same_times else "the same sensors and times that overlap"
+    raise UserError(f"{folder}: {first_few(names)} have {alike}, and may be several things: {_FLAGS}")
+
+
+def _seconds(series: SensorSeries) -> np.timedelta64:
+    """The interval, months as the longest."""
+    interval = series.interval
+    if np.datetime_data(interval.dtype)[0] == "M":
+        return np.timedelta64(int(interval.astype(int)) * 31 * 86400, "s")
+    return interval
+
+
+def _words(stem: str) -> list[str]:
+    return [word.casefold() for word in re.findall(r"[^\W\d_]+", stem)]
+
+
+def _are_numbered(stems: list[str]) -> bool:
+    """Whether the names are run1, run2 or scenario_03, or numbers alone: one word at most, which scenarios have."""
+    words = [tuple(_words(stem)) for stem in stems]
+    if len(set(words)) > 1 or not all(re.search(r"\d", stem) for stem in stems):
+        return False
+    return not words[0] or bool(set(words[0]) & _SCENARIO_WORDS)
+
+
+def _names_its_date(stem: str, series: SensorSeries) -> bool:
+    """Whether a name tells the year (or month, or day) in which its file begins: 2019, flow_2019-01, 20190131."""
+    first = series.times_T[0].astype(str)
+    digits = "".join(re.findall(r"\d+", stem))
+    return len(digits) >= 4 and first[:10].replace("-", "").startswith(digits[:8])
+
+
+def _reordered(parts: list[SensorSeries]) -> list[SensorSeries]:
+    """The parts with their sensors in the first one's order, where they have the same."""
+    ids = parts[0].ids
+    return [part.take_sensors(ids) if part.ids != ids and set(part.ids) == set(ids) else part for part in parts]
+
+
+def _scenarios(parts: list[SensorSeries], names: list[str], folder: Path) -> SensorSeries:
+    return join_parts(_reordered(parts), names, str(folder))
+
+
+def _continued(parts: list[SensorSeries], names: list[str], folder: Path) -> SensorSeries:
+    """One series; in the order of time, whatever the names' is."""
+    order = sorted(range(len(parts)), key=lambda k: (parts[k].times_T[0], parts[k].times_T[-1]))
+    parts, names = _reordered([parts[k] for k in order]), [names[k] for k in order]
+    for before, after, name, next_name in zip(parts, parts[1:], names, names[1:], strict=False):
+        if after.times_T[0] <= before.times_T[-1]:
+            raise UserError(
+                f"{folder}: {next_name} begins at {after.times_T[0]}, before {name} ends at {before.times_T[-1]}: as "
+                "stretches of one series they must not overlap; or are they scenarios (--data-format scenarios)?"
+            )
+    joined = join_parts(parts, names, str(folder))
+    axis = regular_axis(joined.times_T, str(folder), interval=joined.interval)
+    joined = replace(joined, segments=axis.segments, parts=((0, joined.num_steps),))
+    return replace(joined, notes=(*_kept(parts), *gap_notes(joined, str(folder))))
+
+
+def _channels(parts: list[SensorSeries], names: list[str], folder: Path) -> SensorSeries:
+    """One series with the channels of all files, named after the files where these do not name them."""
+    parts = _reordered(parts)
+    first = parts[0]
+    for part, name in zip(parts[1:], names[1:], strict=True):
+        if part.ids != first.ids:
+            other = set(part.ids) ^ set(first.ids)
+            raise UserError(
+                f"{folder}: {name} has other sensors than {names[0]}: {first_few(sorted(other))} not in both"
+            )
+        if part.in_utc != first.in_utc or not np.array_equal(part.times_T, first.times_T):
+            raise UserError(
+                f"{folder}: {name} has other times than {names[0]}: {part.num_steps} rows from {part.times_T[0]}, "
+                f"where that has {first.num_steps} from {first.times_T[0]}; channels must share their times"
+            )
+    own = [name for part in parts for name in part.channels]
+    if len(set(own)) == len(own):
+        channels = tuple(own)
+    elif all(len(part.channels) == 1 for part in parts):
+        channels = tuple(Path(name).stem for name in names)
+    else:
+        channels = tuple(
+            f"{Path(name).stem}_{c}" for part, name in zip(parts, names, strict=True) for c in part.channels
+        )
+    return replace(
+        first,
+        values_TNC=np.concatenate([part.values_TNC for part in parts], axis=2),
+        observed_TNC=np.concatenate([part.observed_TNC for part in parts], axis=2),
+        channels=channels,
+        units=tuple(unit for part in parts for unit in part.units),
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+    )
+
+
+def _kept(parts: list[SensorSeries]) -> tuple[str, ...]:
+    """The files' notes but those about gaps, which are counted anew."""
+    gaps = re.compile(r"\d+ gap\(s\) in the time axis")
+    return tuple(dict.fromkeys(note for part in parts for note in part.notes if not gaps.search(note)))

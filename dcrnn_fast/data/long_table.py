@@ -1,0 +1,216 @@
+"""Long tables: a row for each time and sensor, with one reading or several; pivoted to (T, N, C).
+
+Shape legend: R rows, T time, N sensors, C channels.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.read_axis import make_from_file
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.table_columns import TIME_NAMES, Column, as_numbers, as_texts, first_non_number
+from dcrnn_fast.data.times import NameRow, Stamps
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.messages import first_few
+from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
+from dcrnn_fast.graph.tables import find_column, plain_name
+
+ID_NAMES = (
+    *("sensorid", "stationid", "detectorid", "nodeid", "siteid", "id", "sensor", "station", "detector", "node", "site"),
+    *("locationid", "location", "segmentid", "segment", "linkid", "link", "roadid", "meterid", "meter", "turbineid"),
+    *("turbid", "turbine", "gaugeid", "gauge", "gaugeno", "buoyid", "buoy", "fips", "regionid", "region", "countyid"),
+    *("county", "uniqueid", "series", "seriesid", "sensorname", "stationname", "stationcode", "sitename", "siteno"),
+)
+_LARGE = 10**7
+"""cells of a pivoted table, beyond which nearly all of them being empty is refused"""
+_CHANNEL_NAMES = ("channel", "variable", "parameter", "quantity", "measure")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which columns of a long table are what, as indices; the others are readings."""
+
+    sensor: int
+    channel: int | None = None
+    unit: int | None = None
+
+
+def find_roles(columns: list[Column], stamps: Stamps | None) -> Roles | None:
+    """The roles in a table (without its column of times), or None where it is wide.
+
+    A column is the sensors' by its name and its content (texts or whole numbers, not one for each row), or, where
+    times repeat, as the only column of texts.
+    """
+    names = [column.name for column in columns]
+    found = [k for k in (names.index(n) for n in _named(names, ID_NAMES)) if _names_things(columns[k])]
+    repeats = stamps is not None and len(np.unique(stamps.times_T)) < len(stamps.times_T)
+    texts = [k for k, column in enumerate(columns) if column.is_text and first_non_number(column) is not None]
+    channel, unit = (find_column(names, wanted) for wanted in (_CHANNEL_NAMES, ("unit", "units")))
+    if channel is not None and not _names_things(columns[channel]):
+        channel = None
+    if unit is not None and unit not in texts and (as_texts(columns[unit]) != "").any():
+        unit = None
+    times = [k for k, name in enumerate(names) if plain_name(name) in TIME_NAMES]
+    if not found and repeats and len(others := [k for k in texts if k not in (channel, unit, *times)]) == 1:
+        found = others
+    readings = [k for k in range(len(columns)) if k not in (*found[:1], channel, unit) and k not in texts]
+    if not found or not readings:
+        return None
+    if stamps is not None and not repeats and len(stamps.times_T) > 1:
+        different = len(set(as_texts(columns[found[0]]).tolist()))
+        if different == len(stamps.times_T):
+            raise UserError(
+                f"column {columns[found[0]].name!r} has another value in each row: where it numbers the rows, take it "
+                "out; where it names sensors, each has only one reading"
+            )
+    return Roles(found[0], channel, unit)
+
+
+def pivot(
+    columns: list[Column], roles: Roles, stamps: Stamps, path: Path, data: DataConfig, name_row: NameRow
+) -> SensorSeries:
+    """The series of a long table; rows in any order, sensors in the order in which they first come.
+
+    A time without a row of some sensor is a missing reading. Latitudes and longitudes become positions.
+
+    Raises:
+        UserError: two rows of one time, sensor (and channel), a row without a sensor, columns of texts that say more
+            than the sensor does, units that differ within a channel; lines are named.
+    """
+    sensors_R = as_texts(columns[roles.sensor])
+    if (blank := np.flatnonzero(sensors_R == "")).size:
+        raise UserError(f"{name_row(int(blank[0]))}, column {columns[roles.sensor].name!r}: no sensor is named")
+    sensor_R, ids = pd.factorize(pd.Series(sensors_R))
+    times_T, first_R, time_R = np.unique(stamps.times_T, return_index=True, return_inverse=True)
+    readings, positions_N2 = _reading_columns(columns, roles, sensor_R, len(ids), time_R, name_row)
+    if roles.channel is None:
+        channel_R, channels = np.zeros(len(time_R), dtype=np.int64), tuple(column.name for column in readings)
+    elif len(readings) == 1:
+        channel_R, found = pd.factorize(pd.Series(as_texts(columns[roles.channel])))
+        channels = tuple(found)
+    else:
+        raise UserError(
+            f"beside column {columns[roles.channel].name!r}, which names what each row is a reading of, one column of "
+            f"readings is wanted, got {first_few(column.name for column in readings)}"
+        )
+    shape = (len(times_T), len(ids), 1 if roles.channel is None else len(channels))
+    if int(np.prod(shape)) > max(_LARGE, 100 * len(time_R)):
+        raise UserError(
+            f"{len(time_R)} rows are too few for {len(ids)} sensors (column {columns[roles.sensor].name!r}) at "
+            f"{len(times_T)} times: sensors that stay and times that they share are wanted"
+        )
+    cell_R = np.ravel_multi_index((time_R, sensor_R, channel_R), shape)
+    _require_once(cell_R, sensors_R, stamps, name_row)
+    values_TNC = np.full((len(times_T), len(ids), len(channels)), np.nan)
+    for c, column in enumerate(readings):
+        values_TNC[time_R, sensor_R, channel_R if roles.channel is not None else c] = as_numbers(column)
+
+    def name_time(row: int) -> str:
+        return name_row(int(first_R[row]))
+
+    series = make_from_file(
+        values_TNC,
+        stamps._replace(times_T=times_T),
+        tuple(map(str, ids)),
+        path,
+        data,
+        channels=channels,
+        units=_units(columns, roles, channel_R, channels, name_row),
+        positions_N2=positions_N2,
+        name_row=name_time,
+        marks_gaps=len(time_R) < int(np.prod(shape)),
+    )
+    note = f"{path.name}: a row for each reading: {len(ids)} sensor(s) by its column {columns[roles.sensor].name!r}"
+    return replace(series, notes=(*series.notes, note))
+
+
+def _named(names: list[str], wanted: tuple[str, ...]) -> list[str]:
+    plain = {plain_name(name): name for name in reversed(names)}
+    return [plain[name] for name in wanted if name in plain]
+
+
+def _names_things(column: Column) -> bool:
+    """Whether cells can be names of sensors: texts, or whole numbers."""
+    if column.cells.dtype.kind == "M":
+        return False
+    if column.is_text and first_non_number(column) is not None:
+        return True
+    numbers = as_numbers(column)
+    return bool((numbers == np.floor(numbers)).all())
+
+
+def _reading_columns(
+    columns: list[Column], roles: Roles, sensor_R: np.ndarray, num_sensors: int, time_R: np.ndarray, name_row: NameRow
+) -> tuple[list[Column], np.ndarray | None]:
+    """Columns with readings, and (N, 2) positions where the table has them."""
+    readings, positions = [], {}
+    for k, column in enumerate(columns):
+        if k in (roles.sensor, roles.channel, roles.unit):
+            continue
+        row = first_non_number(column) if column.is_text else None
+        name = plain_name(column.name)
+        is_position = name in (*LATITUDE_NAMES, *LONGITUDE_NAMES)
+        constant = (row is not None or is_position) and _one_for_each(column, sensor_R)
+        if column.cells.dtype.kind == "M" or (row is not None and not constant):
+            line = name_row(0 if row is None else row)
+            raise UserError(
+                f"{line}, column {column.name!r}: {str(column.cells[row or 0])[:40]!r} is no reading: take the column "
+                "out, or cells that are no numbers"
+            )
+        if row is not None:
+            continue  # another name of the sensor
+        if constant and is_position:
+            degrees_N = np.zeros(num_sensors)
+            degrees_N[sensor_R] = as_numbers(column)
+            positions["latitude" if name in LATITUDE_NAMES else "longitude"] = degrees_N
+        elif not (name == "step" and np.array_equal(as_numbers(column), time_R + 1)):  # a forecast's
+            readings.append(column)
+    if not readings:
+        raise UserError(f"no column of readings beside {columns[roles.sensor].name!r}")
+    if len(positions) < 2:
+        return readings, None
+    return readings, np.stack([positions["latitude"], positions["longitude"]], axis=-1)
+
+
+def _one_for_each(column: Column, sensor_R: np.ndarray) -> bool:
+    """Whether a column has one value for each sensor."""
+    cells = pd.Series(as_texts(column) if column.is_text else column.cells)
+    return bool(cells.groupby(sensor_R).nunique(dropna=False).max() == 1)
+
+
+def _require_once(cell_R: np.ndarray, sensors_R: np.ndarray, stamps: Stamps, name_row: NameRow) -> None:
+    """One row for each reading, else UserError naming both lines."""
+    order_R = np.argsort(cell_R, kind="stable")
+    again = np.flatnonzero(np.diff(cell_R[order_R]) == 0)
+    if again.size:
+        second = int(order_R[again + 1].min())
+        first = int(np.flatnonzero(cell_R == cell_R[second])[0])
+        raise UserError(
+            f"{name_row(second)} is a second reading of sensor {sensors_R[second]!r} at {stamps.times_T[second]}, "
+            f"after {name_row(first)}: leave one (of several forecasts, give one; where local clocks were set back, "
+            "give the times an offset)"
+        )
+
+
+def _units(
+    columns: list[Column], roles: Roles, channel_R: np.ndarray, channels: tuple[str, ...], name_row: NameRow
+) -> tuple[str, ...] | None:
+    if roles.unit is None:
+        return None
+    units_R = as_texts(columns[roles.unit])
+    if roles.channel is None and len(channels) > 1:
+        return None
+    units = []
+    for c in range(len(channels)):
+        rows = np.flatnonzero(channel_R == c)
+        units.append(str(units_R[rows[0]]))
+        if (other := rows[units_R[rows] != units_R[rows[0]]]).size:
+            raise UserError(
+                f"{name_row(int(other[0]))} has unit {units_R[other[0]]!r}, {name_row(int(rows[0]))} has "
+                f"{units_R[rows[0]]!r}: one unit for each channel is wanted"
+            )
+    return tuple(units)
