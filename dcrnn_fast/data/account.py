@@ -32,6 +32,8 @@ def series_lines(series: SensorSeries, facts: SeriesFacts) -> list[str]:
     """Times, zone, interval and gaps; the rule for missing readings; a line for each channel."""
     first, last = (minute(series.times_T[row]) for row in (0, -1))
     zone = {True: "UTC", False: "no zone given", None: "zone not known"}[series.in_utc]
+    if series.zone not in (None, "UTC"):
+        zone += f" (given as {series.zone})"
     files = f", {len(series.parts)} series one after the other" if len(series.parts) > 1 else ""
     lines = [
         f"times: {first} to {last}, {zone}, every {series.freq}, {gaps_in_words(series)}{files}",
@@ -191,11 +193,11 @@ def _same_looks(series: SensorSeries, facts: SeriesFacts) -> list[str]:
 
 
 def gaps_in_words(series: SensorSeries) -> str:
-    """ "no gap", or how many there are in the time axis and how long the longest is."""
+    """ "without interruption", or how many there are in the time axis and how long the longest is."""
     part_starts = {start for start, _ in series.parts}
     starts = np.array([start for start, _ in series.segments if start not in part_starts], dtype=np.int64)
     if not starts.size:
-        return "no gap"
+        return "without interruption"
     if is_months(series.interval):
         months = np.diff(series.times_T.astype("datetime64[M]")).astype(np.int64)[starts - 1] - 1
         longest = counted(int(months.max()), "month")

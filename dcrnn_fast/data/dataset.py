@@ -230,7 +230,7 @@ def assemble_data(
     split = split_windows(series, config, to_train=scaler is None)
     if scaler is None:
         scaler = fit_scaler(series, split.whole_train_W, config.past_steps, config.scaler)
-        notes = (*notes, *scale_notes(series, split.whole_train_W, config.past_steps, scaler))
+        notes = (*notes, *scale_notes(series, split.whole_train_W, config.past_steps, scaler, config.scaler))
     elif scaler.num_channels != len(series.channels):
         raise UserError(f"the scaler has {scaler.num_channels} channel(s), the series has {len(series.channels)}")
     elif scaler.num_sensors not in (None, series.num_sensors):

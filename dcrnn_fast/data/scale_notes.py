@@ -36,18 +36,24 @@ def input_words(config: DataConfig) -> str:
     )
 
 
-def scale_notes(series: SensorSeries, starts_W: np.ndarray, past_steps: int, scaler: Scaler) -> tuple[str, ...]:
+def scale_notes(
+    series: SensorSeries, starts_W: np.ndarray, past_steps: int, scaler: Scaler, how: str
+) -> tuple[str, ...]:
     """Sensors that one mean and deviation fit badly; with one for each, those that have none of their own; channels
     that vary too little around a large number.
 
     Args:
         starts_W: int64, first rows of the training windows that ``scaler`` was fitted on.
+        how: as ``fit_scaler`` has it.
     """
     rows_R = np.flatnonzero(window_counts(starts_W, past_steps, series.num_steps))
     if not scaler.per_sensor:
         rows_R = rows_R[:: max(1, len(rows_R) // _ROWS)]
     count_NC, mean_NC, std_NC = _moments(series, rows_R)
     mean_XC, std_XC = (np.asarray(numbers).reshape(-1, scaler.num_channels) for numbers in (scaler.mean, scaler.std))
+    cure = "--scaler sensor gives each its own"
+    if how == "published":
+        cure = f"--scaler observed does not count missing readings as 0, {cure}"
     notes = []
     for c, channel in enumerate(series.channels):
         seen_N = count_NC[:, c] > 0
@@ -67,7 +73,7 @@ def scale_notes(series: SensorSeries, starts_W: np.ndarray, past_steps: int, sca
             n, which = int(unfit[0]), _named(series, unfit, "")
             notes.append(
                 f"look: one mean and deviation of {channel!r} ({common:.4g}, {spread:.4g}) fit {which} badly, "
-                f"{series.ids[n]} has {mean_N[n]:.4g} and {std_N[n]:.4g}: --scaler sensor gives each its own"
+                f"{series.ids[n]} has {mean_N[n]:.4g} and {std_N[n]:.4g}: {cure}"
             )
     step_XC = np.spacing(np.abs(mean_XC).astype(np.float32))
     coarse_XC = step_XC * _STEPS > std_XC

@@ -227,7 +227,7 @@ def test_lines_say_times_zone_gaps_and_every_channel() -> None:
     assert "e-0" in first
     assert second.startswith("channel c1 (unit not given): ")
     plain = replace(made(kept[:50, None]), in_utc=False)
-    assert series_lines(plain, series_facts(plain))[0].endswith(", no zone given, every 1h, no gap")
+    assert series_lines(plain, series_facts(plain))[0].endswith(", no zone given, every 1h, without interruption")
 
 
 def test_windows_are_told_with_the_times_that_they_forecast() -> None:

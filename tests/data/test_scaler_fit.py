@@ -129,7 +129,7 @@ def notes_of(values_TN: np.ndarray, how: str, observed_TN: np.ndarray | None = N
     observed = np.ones_like(series.observed_TNC) if observed_TN is None else observed_TN[..., None]
     series = replace(series, values_TNC=values_TN[..., None].astype(np.float32), observed_TNC=observed)
     starts = np.arange(len(values_TN) - 5)
-    return scale_notes(series, starts, 5, fit_scaler(series, starts, 5, how))
+    return scale_notes(series, starts, 5, fit_scaler(series, starts, 5, how), how)
 
 
 def test_sensors_that_one_deviation_fits_badly_are_named_and_constant_ones_of_their_own() -> None:
@@ -142,6 +142,7 @@ def test_sensors_that_one_deviation_fits_badly_are_named_and_constant_ones_of_th
     assert "fit 1 of 6 sensors ('s2') badly, s2 has 0.05" in note
     assert note.endswith("--scaler sensor gives each its own")
     assert notes_of(unlike, "sensor") == ()
+    assert "--scaler observed does not count missing readings as 0, --scaler sensor" in notes_of(unlike, "published")[0]
     dead = np.where(np.arange(6) == 4, 7.0, alike)
     assert notes_of(dead, "observed") == (), "a constant is scaled well by any deviation"
     unseen = np.broadcast_to(np.arange(6) != 1, alike.shape)

@@ -61,7 +61,10 @@ def test_doubts_come_first_and_together_and_all_is_accounted_for(
     assert "-9999" in lines[1]
     assert "c (7)" in lines[2]
     beginnings = [
-        *("times: 2023-01-01 00:00 to 2023-01-02 13:15, no zone given, every 15min, no gap", "readings: "),
+        *(
+            "times: 2023-01-01 00:00 to 2023-01-02 13:15, no zone given, every 15min, without interruption",
+            "readings: ",
+        ),
         *("channel value ", "data: 150 steps, 3 sensors, 9 edges", "graph: ", "windows: ", "  train targets: 2023-"),
         *("  validation targets: ", "  test targets: ", "model: ", "backend: ", "training: "),
     ]

@@ -61,7 +61,7 @@ def in_own_unit(tmp_path_factory) -> np.ndarray:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_readings_in_another_unit_train_to_the_same_forecasts(tmp_path, in_own_unit, unit):
-    """Up to the rounding of the readings to float32, which training magnifies: at most 7e-4, a 1e-4 of the deviation."""
+    """Up to the rounding of the readings to float32, which training magnifies: 7e-4 at most (1e-4 deviations)."""
     factor, offset = UNITS[unit]
     frame = table(gaps=0.1) * factor + offset
     back = (forecasts(tmp_path, frame, "--epochs", "2") - offset) / factor
