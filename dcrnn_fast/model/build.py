@@ -46,12 +46,17 @@ def chosen_backend(model: DCRNN) -> str:
     return choose("dcrnn_seq2seq", OPERATORS["dcrnn_seq2seq"], model.backend, next(model.parameters())).name
 
 
-def backend_line(model: DCRNN) -> str:
-    """Which backend computes the model, and why not those that ``auto`` asks first."""
+_STORAGE = {"fp32": "float32", "bf16": "bfloat16", "bf16x3": "bf16x3"}
+"""what the compiled CPU kernels call a precision; fp16 is for GPUs"""
+
+
+def backend_line(model: DCRNN, precision: str) -> str:
+    """Which backend computes the model in this precision, and why not those that ``auto`` asks first."""
     name, x = chosen_backend(model), next(model.parameters())
     unit = ""
     if name == "cpu" and (module := library()[0]) is not None:
-        unit = f", unit {module.chosen_unit('float64' if x.dtype == torch.float64 else 'float32')}"
+        storage = "float64" if x.dtype == torch.float64 else _STORAGE[precision]
+        unit = f", unit {module.chosen_unit(storage)}"
     if model.backend != "auto":
         return f"backend: {name}{unit}, as asked"
     reasons = []

@@ -95,7 +95,7 @@ def _model_lines(run: Run) -> list[str]:
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     return [
         f"model: {parameters} parameters, forecasts {', '.join(run.data.window_format.target_names)}",
-        backend_line(run.model),
+        backend_line(run.model, run.config.training.precision),
         f"training: {run.batches.num_batches()} steps an epoch of {run.batches.batch_size} windows, "
         f"device {run.ranks.device}, {torch.get_num_threads()} thread(s), {run.ranks.world} process(es)",
     ]
