@@ -67,6 +67,10 @@ class Forecaster:
     training_part: TrainingPart | None = None
 
     @property
+    def _all_digits(self) -> bool:
+        return self.config.training.loss_unit == "deviation"
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """N sensor ids, in the model's order."""
         return self.graph.ids
@@ -111,8 +115,10 @@ class Forecaster:
             )
         newest = series.tail(form.past_steps)
         values_PNC, observed_PNC = np.asarray(newest.values_TNC), np.asarray(newest.observed_TNC)
+        # As it was trained: see assemble_data.
+        exact_PNC = newest.readings(slice(None)) if self._all_digits else values_PNC
         x_BPNC = assemble_inputs(
-            form, self.scaler, values_PNC[None], observed_PNC[None], np.asarray(newest.times_T)[None]
+            form, self.scaler, exact_PNC[None], observed_PNC[None], np.asarray(newest.times_T)[None]
         )
         targets = list(form.target_channels)
         forecast_BFNO = predict(
@@ -168,7 +174,7 @@ class Forecaster:
             matched = match_graph(own_graph, series.ids if match == "position" else kept, match).take(kept)
             self._require_same_graph(matched, config.data)
         series = self._fitting(series, config.data, spare_sensors=False, leave_out=config.leave_out)
-        return assemble_data(series, self.graph, config, scaler=self.scaler)
+        return assemble_data(series, self.graph, config, scaler=self.scaler, all_digits=self._all_digits)
 
     def evaluate(
         self,

@@ -70,6 +70,7 @@ class ForecastData:
         train, validation, test: the windows of each part.
         config: what it was made with, nothing left ``auto`` that the data decides.
         published: whether it is a data set that the published recipe was published for (``known.is_published``).
+        all_digits: readings are scaled in float64 with all their digits (see ``assemble_data``).
         notes: what a user should be told, one line each (gaps, limits).
     """
 
@@ -82,6 +83,7 @@ class ForecastData:
     test: WindowSet
     config: DataConfig
     published: bool = False
+    all_digits: bool = False
     notes: tuple[str, ...] = ()
 
     def windows(self, part: str) -> WindowSet:
@@ -111,7 +113,8 @@ class ForecastData:
         else:
             y_BFNO, observed_BFNO = values_BSNC[:, past:][..., targets], observed_BSNC[:, past:][..., targets]
         # Over the whole window: a fed-back label may be the last observed reading from before the forecast.
-        scaled_BSNC = readable(values_BSNC, observed_BSNC, self.scaler, form.missing_input)
+        exact_BSNC = self.series.readings(rows_BS) if self.all_digits else values_BSNC
+        scaled_BSNC = readable(exact_BSNC, observed_BSNC, self.scaler, form.missing_input)
         x_BPNC = with_time_channels(scaled_BSNC[:, :past], self.series.times_T[rows_BS[:, :past]], form)
         return Batch(
             x_BPNC=torch.from_numpy(np.ascontiguousarray(x_BPNC)),
@@ -162,11 +165,14 @@ def window_format_of(series: SensorSeries, config: DataConfig) -> WindowFormat:
     )
 
 
-def open_data(data: DataConfig, graph: GraphConfig, *, scaler: Scaler | None = None) -> ForecastData:
+def open_data(
+    data: DataConfig, graph: GraphConfig, *, scaler: Scaler | None = None, all_digits: bool = True
+) -> ForecastData:
     """Read series and graph, match them, cut and split the windows, fit the scaler.
 
     Args:
         scaler: use this one instead of fitting (a trained model's).
+        all_digits: see ``assemble_data``.
 
     Raises:
         UserError: anything that the readers, the graph or the split refuse; no graph; without a scaler, a sensor
@@ -178,7 +184,7 @@ def open_data(data: DataConfig, graph: GraphConfig, *, scaler: Scaler | None = N
         raise UserError(f"{data.data} brings no graph along: give one with --graph")
     if matched.positions_N2 is None and series.positions_N2 is not None:
         matched = matched.with_positions(series.positions_N2)
-    return assemble_data(series, matched, data, scaler=scaler)
+    return assemble_data(series, matched, data, scaler=scaler, all_digits=all_digits)
 
 
 def read_matched(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -216,10 +222,24 @@ def resolved(config: DataConfig, series: SensorSeries, *, published: bool) -> Da
 
 
 def assemble_data(
-    series: SensorSeries, graph: SensorGraph, config: DataConfig, *, scaler: Scaler | None = None
+    series: SensorSeries,
+    graph: SensorGraph,
+    config: DataConfig,
+    *,
+    scaler: Scaler | None = None,
+    all_digits: bool = True,
 ) -> ForecastData:
-    """``open_data`` for a series and a graph that are in memory, the graph's nodes in the series' order."""
+    """``open_data`` for a series and a graph that are in memory, the graph's nodes in the series' order.
+
+    Args:
+        all_digits: readings are scaled in float64, with the digits that float32 has no room for, so that the network
+            reads the same bits whatever their unit: training magnifies a last one. The published recipe, and runs of
+            versions that did not do so, scale in float32 what float32 holds.
+    """
     published = is_published(config, series)
+    all_digits = all_digits and not published
+    if not all_digits:
+        series = replace(series, rest_TNC=None)
     config = resolved(config, series, published=published)
     window_format = window_format_of(series, config)
     notes = series.notes
@@ -245,5 +265,6 @@ def assemble_data(
         test=split.test,
         config=config,
         published=published,
+        all_digits=all_digits,
         notes=notes,
     )

@@ -22,7 +22,7 @@ def series_bytes(data: ForecastData) -> int:
     """What ``DeviceWindows`` puts on the device: float32 readings, a byte of mask each, float32 time channels."""
     readings = data.series.values_TNC.size
     channels = data.window_format.input_channels - len(data.window_format.channels)
-    return 5 * readings + 4 * data.series.num_steps * channels
+    return (5 if data.series.rest_TNC is None else 9) * readings + 4 * data.series.num_steps * channels
 
 
 def fits(data: ForecastData, device: torch.device) -> bool:
@@ -77,9 +77,12 @@ class DeviceWindows(_Windows):
         self.device = device
         self._values_TNC = torch.tensor(series.values_TNC, device=device)
         self._observed_TNC = torch.tensor(series.observed_TNC, device=device)
+        self._rest_TNC = None if series.rest_TNC is None else torch.tensor(series.rest_TNC, device=device)
         self._time_TK = torch.from_numpy(time_channels(series.times_T, form)).to(device)
-        self._mean_C = torch.tensor(data.scaler.mean, dtype=torch.float32, device=device)
-        self._std_C = torch.tensor(data.scaler.std, dtype=torch.float32, device=device)
+        self._all_digits = data.all_digits
+        dtype = torch.float64 if data.all_digits else torch.float32
+        self._mean_C = torch.tensor(data.scaler.mean, dtype=dtype, device=device)
+        self._std_C = torch.tensor(data.scaler.std, dtype=dtype, device=device)
         self._targets_O = torch.tensor(form.target_channels, device=device)
         self._step_S = torch.arange(form.window_steps, device=device)
 
@@ -97,7 +100,10 @@ class DeviceWindows(_Windows):
         rows_BS = starts_B[:, None] + self._step_S
         values_BSNC = self._values_TNC[rows_BS]
         observed_BSNC = self._observed_TNC[rows_BS]
-        scaled_BSNC = self._readable(values_BSNC, observed_BSNC)
+        exact_BSNC = values_BSNC.double() if self._all_digits else values_BSNC
+        if self._rest_TNC is not None:
+            exact_BSNC = exact_BSNC + self._rest_TNC[rows_BS]
+        scaled_BSNC = self._readable(exact_BSNC, observed_BSNC)
         x_BPNC = scaled_BSNC[:, :past]
         if self._time_TK.shape[1]:
             time_BPNK = self._time_TK[rows_BS[:, :past]][:, :, None].expand(-1, -1, values_BSNC.shape[2], -1)
@@ -108,7 +114,7 @@ class DeviceWindows(_Windows):
 
     def _readable(self, values_BSNC: Tensor, observed_BSNC: Tensor) -> Tensor:
         """``inputs.readable`` in PyTorch."""
-        scaled_BSNC = (values_BSNC - self._mean_C) / self._std_C
+        scaled_BSNC = ((values_BSNC - self._mean_C) / self._std_C).float()
         if self._form.missing_input == "zero":
             return scaled_BSNC
         scaled_BSNC = torch.where(observed_BSNC, scaled_BSNC, 0.0)

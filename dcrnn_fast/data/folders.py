@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from dcrnn_fast.data.series import SensorSeries, gap_notes, join_parts
+from dcrnn_fast.data.series import SensorSeries, gap_notes, join_parts, join_rests
 from dcrnn_fast.data.times import regular_axis
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.messages import first_few
@@ -238,6 +238,7 @@ def _channels(parts: list[SensorSeries], names: list[str], folder: Path) -> Sens
         first,
         values_TNC=np.concatenate([part.values_TNC for part in parts], axis=2),
         observed_TNC=np.concatenate([part.observed_TNC for part in parts], axis=2),
+        rest_TNC=join_rests(parts, 2),
         channels=channels,
         units=tuple(unit for part in parts for unit in part.units),
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),

@@ -20,10 +20,10 @@ def readable(values_BSNC: np.ndarray, observed_BSNC: np.ndarray, scaler: Scaler,
     older than its P steps; the mean before the first one.
 
     Args:
-        values_BSNC: float32, original units, 0 at missing readings.
+        values_BSNC: float32 or float64, original units, 0 at missing readings.
         observed_BSNC: bool.
     """
-    scaled_BSNC = scaler.transform(values_BSNC)
+    scaled_BSNC = scaler.transform(values_BSNC).astype(np.float32, copy=False)
     if missing_input == "zero" or observed_BSNC.all():
         return scaled_BSNC
     scaled_BSNC[~observed_BSNC] = 0.0
@@ -65,7 +65,7 @@ def assemble_inputs(
     """x_BPNC, float32 and scaled: what the network reads.
 
     Args:
-        values_BPNC: float32, original units, the value channels of ``window_format``, 0 at missing readings.
+        values_BPNC: float32 or float64, original units, the value channels of ``window_format``, 0 at missing readings.
         observed_BPNC: bool.
         times_BP: ``datetime64[s]``.
     """

@@ -72,6 +72,7 @@ def silenced(series: SensorSeries, ids: Collection[str], wanted: Sequence[str]) 
         series,
         values_TNC=np.pad(np.where(mute_TNC, np.float32(0), series.values_TNC), more),
         observed_TNC=np.pad(series.observed_TNC & ~mute_TNC, more),
+        rest_TNC=None if series.rest_TNC is None else np.pad(np.where(mute_TNC, np.float32(0), series.rest_TNC), more),
         ids=(*series.ids, *absent),
         positions_N2=None,
     )

@@ -169,7 +169,7 @@ def _weighted_sums(
         # Rows mostly follow one another; a slice is read from a memory map without copying single rows.
         together = rows[-1] - rows[0] + 1 == len(rows)
         index: slice | np.ndarray = slice(rows[0], rows[-1] + 1) if together else rows
-        term_RNC = series.values_TNC[index].astype(np.float64)
+        term_RNC = series.readings(index)
         if center is not None:
             term_RNC -= center
             term_RNC *= term_RNC

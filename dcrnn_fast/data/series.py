@@ -4,6 +4,7 @@ Shape legend: T time, N sensors, C channels.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,8 @@ class SensorSeries:
     Attributes:
         values_TNC: float32, original units, may be memory-mapped; a missing reading holds 0 whatever its file held.
         observed_TNC: bool, may be memory-mapped; false where the reading is missing.
+        rest_TNC: float32, what each reading is beyond ``values_TNC``, so that both together have 48 bits of it; None
+            where float32 holds all readings, or nobody knows.
         times_T: ``datetime64[s]``, one a row.
         ids: N different texts.
         channels: C different names; units: C texts, "" where unknown.
@@ -58,6 +61,7 @@ class SensorSeries:
     zone: str | None = None
     positions_N2: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    rest_TNC: np.ndarray | None = None
 
     @property
     def num_steps(self) -> int:
@@ -74,6 +78,11 @@ class SensorSeries:
         """The interval as text, such as 5min."""
         return format_freq(self.interval)
 
+    def readings(self, rows: np.ndarray | slice) -> np.ndarray:
+        """(..., N, C) float64 of these rows, with all digits that are known."""
+        readings = self.values_TNC[rows].astype(np.float64)
+        return readings if self.rest_TNC is None else readings + self.rest_TNC[rows]
+
     def take_channels(self, indices: tuple[int, ...]) -> "SensorSeries":
         """The series with these channels only; neighbouring channels stay a view of the same memory."""
         first, count = indices[0], len(indices)
@@ -83,6 +92,7 @@ class SensorSeries:
             self,
             values_TNC=self.values_TNC[:, :, index],
             observed_TNC=self.observed_TNC[:, :, index],
+            rest_TNC=None if self.rest_TNC is None else self.rest_TNC[:, :, index],
             channels=tuple(self.channels[i] for i in indices),
             units=tuple(self.units[i] for i in indices),
         )
@@ -97,6 +107,7 @@ class SensorSeries:
             self,
             values_TNC=np.take(self.values_TNC, index, axis=1),
             observed_TNC=np.take(self.observed_TNC, index, axis=1),
+            rest_TNC=None if self.rest_TNC is None else np.take(self.rest_TNC, index, axis=1),
             ids=ids,
             positions_N2=None if self.positions_N2 is None else self.positions_N2[index],
         )
@@ -116,6 +127,7 @@ class SensorSeries:
             self,
             values_TNC=self.values_TNC[first:],
             observed_TNC=self.observed_TNC[first:],
+            rest_TNC=None if self.rest_TNC is None else self.rest_TNC[first:],
             times_T=self.times_T[first:],
             segments=cut(self.segments),
             parts=cut(self.parts),
@@ -187,6 +199,7 @@ def make_series(
         t, n, c = np.argwhere(~np.isfinite(values_TNC))[0]
         fault = "is too large for float32" if np.isfinite(readings[t, n, c]) else "is not finite"
         raise UserError(f"{where}: {name_row(int(t))}, sensor {ids[n]}: the reading {readings[t, n, c]:g} {fault}")
+    rest_TNC = _rest(readings, values_TNC, observed_TNC)
     try:
         times_T = whole_seconds(times_T)
     except UserError as error:
@@ -196,12 +209,14 @@ def make_series(
     if fill_rows and len(axis.segments) > 1:
         row_T = rows_on_grid(times_T, axis.interval, where, name_row)
         values_TNC, observed_TNC = _spread(values_TNC, row_T), _spread(observed_TNC, row_T)
+        rest_TNC = None if rest_TNC is None else _spread(rest_TNC, row_T)
         times_T = count_from(times_T[0], axis.interval, int(row_T[-1]) + 1)
         axis = TimeAxis(axis.interval, ((0, len(times_T)),))
         notes = (f"{where}: {len(times_T) - num_steps} absent row(s) filled with missing readings (--fill-rows)",)
     series = SensorSeries(
         values_TNC=values_TNC,
         observed_TNC=observed_TNC,
+        rest_TNC=rest_TNC,
         times_T=times_T,
         ids=ids,
         channels=channels,
@@ -214,6 +229,22 @@ def make_series(
         positions_N2=positions_N2,
     )
     return replace(series, notes=(*notes, *gap_notes(series, where)))
+
+
+def _rest(readings_TNC: np.ndarray, values_TNC: np.ndarray, observed_TNC: np.ndarray) -> np.ndarray | None:
+    if readings_TNC.dtype.itemsize <= 2 or readings_TNC.dtype == np.float32:
+        return None
+    rest_TNC = np.zeros(values_TNC.shape, dtype=np.float32)
+    np.subtract(readings_TNC, values_TNC, out=rest_TNC, where=observed_TNC, dtype=np.float64, casting="same_kind")
+    return rest_TNC if rest_TNC.any() else None
+
+
+def join_rests(series: Sequence[SensorSeries], axis: int) -> np.ndarray | None:
+    """``rest_TNC`` of several series along an axis; 0 for those that have none."""
+    if all(one.rest_TNC is None for one in series):
+        return None
+    rests = [np.zeros(one.values_TNC.shape, np.float32) if one.rest_TNC is None else one.rest_TNC for one in series]
+    return np.concatenate(rests, axis=axis)
 
 
 def _spread(array_TNC: np.ndarray, row_T: np.ndarray) -> np.ndarray:
@@ -292,6 +323,7 @@ def join_parts(series: list[SensorSeries], names: list[str], where: str) -> Sens
         first,
         values_TNC=np.concatenate([one.values_TNC for one in series]),
         observed_TNC=np.concatenate([one.observed_TNC for one in series]),
+        rest_TNC=join_rests(series, 0),
         times_T=np.concatenate([one.times_T for one in series]),
         segments=tuple(
             (a + offset, b + offset) for one, offset in zip(series, offsets[:-1], strict=True) for a, b in one.segments
@@ -305,11 +337,14 @@ def join_parts(series: list[SensorSeries], names: list[str], where: str) -> Sens
 def rule_for(readings: np.ndarray, *, marks_gaps: bool) -> str:
     """The rule for readings of which nobody said which are missing: "nan" or "zero".
 
-    A file that marks gaps itself means its zeros; so do readings of both signs, which pass through 0, and readings
-    without a zero, for whatever comes later. Only zeros at the lower end without any mark are taken for gaps, as in
-    METR-LA.
+    A file that marks gaps itself means its zeros; so do readings of both signs, which pass through 0 (one negative
+    number alone, such as -9999, is no reading), and readings without a zero, for whatever comes later. Only zeros at
+    the lower end without any mark are taken for gaps, as in METR-LA.
     """
-    if marks_gaps or (readings.dtype.kind == "f" and bool(np.isnan(readings).any())) or bool((readings < 0).any()):
+    if marks_gaps or (readings.dtype.kind == "f" and bool(np.isnan(readings).any())):
+        return "nan"
+    negative = readings[readings < 0]
+    if negative.size and negative.min() != negative.max():
         return "nan"
     return "zero" if bool((readings == 0).any()) else "nan"
 

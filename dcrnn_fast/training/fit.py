@@ -140,7 +140,8 @@ def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
 
     def open_data_and_model() -> Run:
         scaler = None if found is None else Scaler.from_state(found.state["scaler"])
-        data = open_data(config.data, config.graph, scaler=scaler)
+        all_digits = config.training.loss_unit != "original"
+        data = open_data(config.data, config.graph, scaler=scaler, all_digits=all_digits)
         if found is not None:
             data = in_saved_order(data, config.data, found.state)
         run = make_run(config, data, ranks)

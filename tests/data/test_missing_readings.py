@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import assemble_data, open_data
+from dcrnn_fast.data.device_windows import DeviceWindows
 from dcrnn_fast.data.known import KNOWN, is_published
-from dcrnn_fast.data.series import SensorSeries, make_series
+from dcrnn_fast.data.left_out import silenced
+from dcrnn_fast.data.series import SensorSeries, join_parts, make_series
 from dcrnn_fast.data.sources import read_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError
@@ -49,9 +52,11 @@ def with_cells(readings: np.ndarray, value: float, *rows: int) -> np.ndarray:
         (with_cells(READINGS_TN, 0.0, 3, 4), "zero", 2),
         (with_cells(with_cells(READINGS_TN, 0.0, 3, 4), np.nan, 7), "nan", 1),
         (with_cells(READINGS_TN, 0.0, 3).astype(np.int64), "zero", 1),
+        (with_cells(READINGS_TN - 285, 0.0, 3), "nan", 0),
+        (with_cells(with_cells(READINGS_TN, 0.0, 3), -9999, 5), "zero", 1),
         (READINGS_TN.astype(np.int64), "nan", 0),
     ],
-    ids=["complete", "zeros", "zeros-and-nan", "whole-zeros", "whole"],
+    ids=["complete", "zeros", "zeros-and-nan", "whole-zeros", "both-signs", "zeros-and-a-constant", "whole"],
 )
 def test_the_readings_tell_which_are_missing(readings_TN: np.ndarray, rule: str, missing: int) -> None:
     series = series_of(readings_TN)
@@ -218,3 +223,47 @@ def test_rows_that_cannot_be_filled_are_refused(moved: np.timedelta64, said: str
 def test_a_ready_made_source_takes_no_flag_that_it_cannot_follow() -> None:
     with pytest.raises(UserError, match="missing_value: city was made with its gaps marked"):
         read_series(DataConfig(city_nodes=4, city_days=1, missing_value=(-1.0,)))
+
+
+def test_what_the_network_reads_has_all_digits_of_the_file(tmp_path: Path) -> None:
+    """The same bits in any unit, where float32 alone would round other ones."""
+    readings_TN = np.random.default_rng(1).normal(12, 8, (200, 3)).round(3)
+    read = []
+    for factor, offset in ((1.0, 0.0), (1e-6, 0.0), (1e6, 0.0), (1.0, 273.15), (5 / 9, 255.372)):
+        write_csv(tmp_path / "x.csv", readings_TN * factor + offset)
+        config = DataConfig(data=str(tmp_path / "x.csv"), past_steps=4, future_steps=2)
+        data = open_data(config, GraphConfig(graph=matrix_of(tmp_path)))
+        batch = data.gather(data.train.starts_W)
+        read.append((batch.x_BPNC.numpy(), batch.labels_BFNO.numpy()))
+        device = DeviceWindows(data, torch.device("cpu")).batch(data.train.starts_W)
+        assert torch.equal(device.x_BPNC, batch.x_BPNC)
+        assert torch.equal(device.labels_BFNO, batch.labels_BFNO)
+        assert np.array_equal(data.series.values_TNC[..., 0], (readings_TN * factor + offset).astype(np.float32))
+    for x_BPNC, labels_BFNO in read[1:]:
+        assert np.array_equal(x_BPNC, read[0][0])
+        assert np.array_equal(labels_BFNO, read[0][1])
+    plain = open_data(config, GraphConfig(graph=matrix_of(tmp_path)), all_digits=False)
+    assert not np.array_equal(plain.gather(plain.train.starts_W).x_BPNC.numpy(), read[0][0])
+
+
+def test_the_digits_follow_their_readings() -> None:
+    readings = np.random.default_rng(2).uniform(1, 2, (30, 3, 2)) / 3
+    series = make_series(
+        readings,
+        times_T=count_from(START, FIVE_MINUTES, 30),
+        ids=tuple("abc"),
+        missing="nan",
+        where="test",
+        channels=("x", "y"),
+    )
+    everything = slice(None)
+    np.testing.assert_allclose(series.readings(everything), readings, rtol=1e-14)
+    assert not np.allclose(series.values_TNC, readings, rtol=1e-9)
+    taken = series.take_sensors(("c", "a")).take_channels((1,)).tail(5)
+    np.testing.assert_allclose(taken.readings(everything), readings[-5:, [2, 0]][..., 1:], rtol=1e-14)
+    joined = join_parts([series, replace(series, rest_TNC=None)], ["1", "2"], "test")
+    np.testing.assert_allclose(joined.readings(everything)[:30], readings, rtol=1e-14)
+    assert np.array_equal(joined.readings(everything)[30:], series.values_TNC.astype(np.float64))
+    quiet = silenced(series, {"b", "d"}, ("a", "b", "c", "d"))
+    np.testing.assert_allclose(quiet.readings(everything)[:, [0, 2]], readings[:, [0, 2]], rtol=1e-14)
+    assert not quiet.readings(everything)[:, [1, 3]].any()

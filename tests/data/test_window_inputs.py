@@ -64,7 +64,7 @@ def test_what_the_network_reads_needs_nothing_but_the_window(missing_input: str)
     x_BPNC = assemble_inputs(
         data.window_format,
         data.scaler,
-        series.values_TNC[None, rows],
+        series.readings(rows)[None],
         series.observed_TNC[None, rows],
         series.times_T[None, rows],
     )

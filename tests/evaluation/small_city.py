@@ -33,7 +33,8 @@ def make_small_city(folder: Path, prefix: str = "", **data_fields: object) -> Sm
     )
     series, graph = synthetic_city(nodes=NODES, days=DAYS, seed=0)
     data = assemble_data(series, graph, config.data)
-    config = replace(config, data=data.config)  # as a run saves it
+    training = replace(config.training, loss_unit="deviation")
+    config = replace(config, data=data.config, training=training)  # as a run saves it
     torch.manual_seed(1)
     form = data.window_format
     model = build_model(config, graph, input_channels=form.input_channels, output_channels=form.output_channels)

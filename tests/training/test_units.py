@@ -19,7 +19,7 @@ from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
 from dcrnn_fast.training.distributed import Ranks
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.progress import Progress
-from dcrnn_fast.training.run import Run, make_run
+from dcrnn_fast.training.run import Run, make_run, with_loss_unit
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep, label_coins
 from dcrnn_fast.training.stopping import StopRequest
@@ -165,9 +165,10 @@ def test_published_data_with_several_targets_has_no_published_loss(tmp_path):
         window_format=replace(data.window_format, channels=("a", "b"), units=("", ""), target_channels=(0, 1)),
         scaler=Scaler((*data.scaler.mean, 0.0), (*data.scaler.std, 1.0)),
     )
-    assert make_run(run.config, twice, Ranks()).config.training.loss_unit == "original", "as the configuration says"
-    open_config = replace(run.config, training=replace(run.config.training, loss_unit="auto"))
-    assert make_run(open_config, twice, Ranks()).config.training.loss_unit == "deviation"
+    training = run.config.training
+    assert with_loss_unit(training, twice).loss_unit == "original", "as the configuration says"
+    assert with_loss_unit(replace(training, loss_unit="auto"), data).loss_unit == "original"
+    assert with_loss_unit(replace(training, loss_unit="auto"), twice).loss_unit == "deviation"
 
 
 def test_a_checkpoint_from_before_these_choices_is_resumed_as_it_was_started(tmp_path):
