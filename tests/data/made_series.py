@@ -18,9 +18,8 @@ def random_series(
 ) -> SensorSeries:
     """Readings in 1..70 with a tenth of them 0 (missing); an hour is lost before each row of ``gaps``."""
     rng = np.random.default_rng(seed)
-    readings_TNC = (
-        np.round(8 * rng.uniform(1, 70, (num_steps, num_sensors, num_channels))) / 8
-    )  # float32 holds them all
+    readings_TNC = rng.uniform(1, 70, (num_steps, num_sensors, num_channels))
+    readings_TNC = np.round(8 * readings_TNC) / 8  # float32 holds all their digits
     readings_TNC[rng.random(readings_TNC.shape) < 0.1] = 0
     times_T = count_from(START, FIVE_MINUTES, num_steps)
     for row in gaps:
