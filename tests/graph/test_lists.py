@@ -174,3 +174,20 @@ def test_missing_file(tmp_path: Path) -> None:
     for read in (read_edges, read_distances):
         with pytest.raises(UserError, match=r"cannot read .*none.csv: No such file"):
             read(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(("series", "listed"), [(0, 1), (1, 0)])
+@pytest.mark.parametrize("left_out", [None, 7])
+def test_numbers_counted_from_0_in_one_file_and_from_1_in_the_other(
+    tmp_path: Path, series: int, listed: int, left_out: int | None
+) -> None:
+    # 49 of 50 numbers are in both, so that each sensor would silently get its neighbour's links.
+    ids = [str(node) for node in range(series, series + 50) if node != left_out]
+    lines = [f"{node},{node + 1},{500 + node}" for node in range(listed, listed + 49)]
+    path = written(tmp_path / "list.csv", "\n".join(["from,to,cost", *lines]))
+    said = f"the series counts its sensors from {series}, the file from {listed}.*--match position"
+    with pytest.raises(UserError, match=said):
+        read_distances(path, ids=ids)
+    alone = "0" if series == 0 else "50"
+    written(path, "\n".join(["from,to,cost", *lines, f"{alone},{alone},0"]))
+    assert read_distances(path, ids=ids).num_nodes == len(ids)
