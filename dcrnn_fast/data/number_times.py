@@ -128,8 +128,8 @@ def _written_dates(numbers_T: np.ndarray, what: str) -> np.ndarray | None:
                 return dates.to_numpy().astype("datetime64[s]")
             if digits > 8 and not pd.to_datetime(texts.str[:8], format="%Y%m%d", errors="coerce").isna().any():
                 raise UserError(
-                    f"{what}: {texts[dates.isna()].iloc[0]} is no time written as {form.replace('%', '')} (hours are 00 "
-                    "to 23): write ISO times such as 2024-02-01T00:05"
+                    f"{what}: {texts[dates.isna()].iloc[0]} is no time written as {form.replace('%', '')} "
+                    "(hours are 00 to 23): write ISO times such as 2024-02-01T00:05"
                 )
     return None
 
