@@ -84,9 +84,9 @@ def weigh(
         kind: what the pairs are, where the caller knows.
         spread: the deviation that sigma is set by; left out: that of the finite distances.
     Raises:
-        UserError: no finite distance, or none but 0 and no sigma given; a number that stands for no path; without ``allow_lost_links``, the threshold
-            takes more than 5 % of the links of a list of neighbours, or isolates more than 5 % of the sensors of a
-            list of all pairs, for which the threshold is how links are chosen.
+        UserError: no finite distance, or none but 0 and no sigma given; a number that stands for no path; without
+            ``allow_lost_links``, the threshold takes more than 5 % of the links of a list of neighbours, or isolates
+            more than 5 % of the sensors of a list of all pairs, for which the threshold is how links are chosen.
     """
     finite_E = np.isfinite(distances_E)
     if sigma is None and not finite_E.any():
