@@ -25,7 +25,7 @@ from dcrnn_fast.data.times import Stamps, count_from, parse_times, whole_seconds
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.coverage import coverage_notes, newest_notes
+from dcrnn_fast.evaluation.coverage import coverage_notes, far_notes, newest_notes
 from dcrnn_fast.evaluation.evaluator import Precision, evaluate_model, predict
 from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.labels import below_note
@@ -111,7 +111,7 @@ class Forecaster:
         if rows - start < form.past_steps:
             raise UserError(
                 f"the newest {form.past_steps} steps must follow each other every {form.freq}, but there is a gap "
-                f"before {series.times_T[start]}: add the missing times, with empty readings where nothing was measured"
+                f"before {series.times_T[start]}: add the absent rows, empty (--fill-rows does)"
             )
         newest = series.tail(form.past_steps)
         values_PNC, observed_PNC = np.asarray(newest.values_TNC), np.asarray(newest.observed_TNC)
@@ -143,6 +143,7 @@ class Forecaster:
             positions_N2=positions_N2,
             notes=(
                 *coverage_notes(observed_PNC, self.ids),
+                *far_notes(newest, self.scaler),
                 *newest_notes(np.any(observed_PNC[..., targets], axis=2), newest.times_T),
                 *self._below_notes(values_FNO),
                 *series.notes,
@@ -174,6 +175,8 @@ class Forecaster:
             matched = match_graph(own_graph, series.ids if match == "position" else kept, match).take(kept)
             self._require_same_graph(matched, config.data)
         series = self._fitting(series, config.data, spare_sensors=False, leave_out=config.leave_out)
+        if data is not None:
+            series = series.with_notes((*series.notes, *far_notes(series, self.scaler)))
         return assemble_data(series, self.graph, config, scaler=self.scaler, all_digits=self._all_digits)
 
     def evaluate(

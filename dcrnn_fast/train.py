@@ -12,6 +12,7 @@ from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.check_plot import plot_check
 from dcrnn_fast.evaluation.evaluator import evaluate_model
+from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.evaluation.style import require_plot_format, save_figure
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
@@ -94,6 +95,8 @@ def _show(lines: list[str], data: ForecastData, flags: TrainFlags) -> None:
         end = f"nothing was trained; {counted(doubts, 'line')} to look at first, above"
     print("\n".join([*lines, end]), flush=True)
     if flags.plot is not None:
+        if unwritable := unwritable_note(data.series.ids):
+            print(unwritable)
         figure = plot_check(data, flags.settings.data.data)
         with folder_for_new_files(Path(flags.plot).parent, "folder of --plot"):
             print(f"drawn: {save_figure(figure, flags.plot)}", flush=True)

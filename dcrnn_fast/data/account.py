@@ -148,6 +148,23 @@ def require_validation_targets(data: ForecastData) -> None:
         )
 
 
+def require_changing_target(data: ForecastData, asked: DataConfig) -> None:
+    """Raises UserError where nobody named the targets, and the first channel is a property of the sensors, no reading:
+    it never changes at any of them, while another one does.
+    """
+    series = data.series
+    if asked.targets or len(series.channels) < 2:
+        return
+    facts = series_facts(series)
+    changes_C = (facts.low_NC < facts.high_NC).any(axis=0)
+    if not changes_C[0] and changes_C.any():
+        others = first_few(series.channels[c] for c in np.flatnonzero(changes_C).tolist())
+        raise UserError(
+            f"the first channel, {series.channels[0]!r}, would be forecast, but never changes at any sensor: --targets "
+            f"names what is to be forecast ({others}), --variables what is to be read"
+        )
+
+
 def _any_target(data: ForecastData, part: WindowSet) -> bool:
     form = data.window_format
     targets = list(form.target_channels)
@@ -176,7 +193,12 @@ def _constant_looks(series: SensorSeries, facts: SeriesFacts) -> list[str]:
     looks = []
     for c in range(len(series.channels)):
         flat_N = (facts.low_NC[:, c] == facts.high_NC[:, c]) & (facts.count_NC[:, c] > 1)
-        if flat_N.any() and not flat_N.all():
+        if flat_N.all() and len(series.channels) > 1:
+            looks.append(
+                f"look: {_named(series.channels[c])} never changes at any sensor, as a property of the sensor does: "
+                "--variables names the channels to read, --targets those to forecast"
+            )
+        elif flat_N.any() and not flat_N.all():
             listed = [f"{series.ids[n]} ({number(facts.low_NC[n, c])})" for n in np.flatnonzero(flat_N)]
             shown = ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
             verb = "changes" if len(listed) == 1 else "change"

@@ -18,6 +18,7 @@ _1900, _2100 = -2208988800, 4102444800
 """seconds since 1970"""
 _GRIDS = (86400, 43200, 21600, 10800, 3600, 1800, 900, 600, 300, 120, 60, 30, 20, 15, 10, 5, 2, 1)
 """seconds: what times that are known only roughly are multiples of"""
+_DATES = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
 def number_times(numbers_T: np.ndarray, what: str, data: DataConfig) -> Stamps | None:
@@ -41,14 +42,16 @@ def number_times(numbers_T: np.ndarray, what: str, data: DataConfig) -> Stamps |
             f"{what} holds the plain count {_shown(numbers_T)}, no times: give --start (time of the first row) and "
             "--freq (such as 5min)"
         )
-    if (dates_T := _written_dates(numbers_T)) is not None:
+    if (dates_T := _written_dates(numbers_T, what)) is not None:
         return Stamps(dates_T)
     if (unit := unit_since_1970(numbers_T)) is None:
-        take_out = "" if (np.diff(numbers_T) == 1).all() else "take it out and "
-        raise UserError(
-            f"{what} holds {_shown(numbers_T)}, which is {_would_be(numbers_T)}: write ISO times such as "
-            f"2024-02-01T00:05, or {take_out}give --start and --freq"
-        )
+        steps = np.diff(numbers_T)
+        cure = "write ISO times such as 2024-02-01T00:05"
+        if (steps == 1).all():
+            cure += ", or give --start and --freq"
+        elif np.ptp(steps) == 0:  # without its column a series with gaps would have none
+            cure += ", or take it out and give --start and --freq"
+        raise UserError(f"{what} holds {_shown(numbers_T)}, which is {_would_be(numbers_T)}: {cure}")
     resolution = 0.0 if numbers_T.dtype.kind in "iu" else float(np.spacing(np.abs(numbers_T).max())) / _UNITS[unit]
     if resolution > 1e-3:
         return Stamps(on_coarsest_grid(numbers_T.astype(np.float64) / _UNITS[unit], resolution, what))
@@ -105,13 +108,30 @@ def on_coarsest_grid(seconds_T: np.ndarray, resolution: float, what: str) -> np.
     return whole_seconds(np.round(seconds_T * 1000).astype(np.int64).astype("datetime64[ms]"))
 
 
-def _written_dates(numbers_T: np.ndarray) -> np.ndarray | None:
-    """``datetime64[s]`` of 20240131, where all are such dates."""
-    if numbers_T.min() < 1900_01_01 or numbers_T.max() > 2100_12_31 or (numbers_T != np.floor(numbers_T)).any():
+def _written_dates(numbers_T: np.ndarray, what: str) -> np.ndarray | None:
+    """``datetime64[s]`` of 20240131, 2024013123, 202401312355 or 20240131235500, where all are such dates.
+
+    The second and third lie in the range of seconds and milliseconds, but digits that are a real date and hour in every
+    row are no count.
+
+    Raises:
+        UserError: all begin with a date, and one ends with no time of day.
+    """
+    if (numbers_T != np.floor(numbers_T)).any():
         return None
-    texts = pd.Series(numbers_T.astype(np.int64)).astype(str)
-    dates = pd.to_datetime(texts, format="%Y%m%d", errors="coerce")
-    return None if dates.isna().any() else dates.to_numpy().astype("datetime64[s]")
+    for digits, form in _DATES.items():
+        scale = 10 ** (digits - 8)
+        if 1900_01_01 * scale <= numbers_T.min() and numbers_T.max() < 2101_01_01 * scale:
+            texts = pd.Series(numbers_T.astype(np.int64)).astype(str)
+            dates = pd.to_datetime(texts, format=form, errors="coerce")
+            if not dates.isna().any():
+                return dates.to_numpy().astype("datetime64[s]")
+            if digits > 8 and not pd.to_datetime(texts.str[:8], format="%Y%m%d", errors="coerce").isna().any():
+                raise UserError(
+                    f"{what}: {texts[dates.isna()].iloc[0]} is no time written as {form.replace('%', '')} "
+                    "(hours are 00 to 23): write ISO times such as 2024-02-01T00:05"
+                )
+    return None
 
 
 def _would_be(numbers_T: np.ndarray) -> str:

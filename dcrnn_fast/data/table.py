@@ -37,6 +37,9 @@ class Table:
     index: int | None = None
 
 
+_ROW_NAMES = ("", "unnamed0", "idx", "row", "rowid", "rowname", "rownames", "rownum", "rownumber", "rownr")
+
+
 def series_of_table(table: Table, path: Path, data: DataConfig) -> SensorSeries:
     """The series of a table: wide (time, then a column for each sensor) or long (time, id, value ..).
 
@@ -118,11 +121,13 @@ def _time_column(table: Table) -> Column | None:
 
 
 def _numbers_rows(column: Column) -> bool:
-    """Whether this is the index that pandas writes in front of everything else: whole numbers without a name."""
-    if plain_name(column.name) not in ("", "unnamed0") or column.cells.dtype.kind not in "iuf":
+    """Whether this is the index that pandas and R write in front of everything else, without a name or under one of its
+    own: whole numbers, another in each row.
+    """
+    if plain_name(column.name) not in _ROW_NAMES or (column.is_text and first_non_number(column) is not None):
         return False
-    different = len(np.unique(column.cells)) == len(column.cells)
-    return different and bool((column.cells == np.floor(column.cells)).all())
+    numbers = as_numbers(column)
+    return len(np.unique(numbers)) == len(numbers) and bool((numbers == np.floor(numbers)).all())
 
 
 def _stamps(column: Column, name_row: NameRow, data: DataConfig) -> Stamps | None:

@@ -1,4 +1,4 @@
-"""What is missing among the newest steps that a forecast is made from, in words.
+"""What is missing or odd among the readings that a model is given, in words.
 
 Shape legend: P past steps, N nodes, C channels.
 """
@@ -8,7 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrnn_fast.data.facts import GAP_MARKS, stretches
+from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.graph.messages import first_few
+
+_FAR, _FAR_MARK = 20.0, 10.0
+"""deviations of the training readings; of a known mark of gaps"""
+_MARKS = np.array([0.0, *GAP_MARKS], dtype=np.float32)
 
 
 def coverage_notes(observed_PNC: NDArray[np.bool_], ids: Sequence[str]) -> tuple[str, ...]:
@@ -39,3 +46,31 @@ def newest_notes(observed_PN: NDArray[np.bool_], times_P: NDArray[np.datetime64]
     if 2 * lacking <= observed_PN.shape[1]:
         return ()
     return (f"look: the newest row ({times_P[-1]}) lacks the readings of {lacking} of {observed_PN.shape[1]} sensors",)
+
+
+def far_notes(series: SensorSeries, scaler: Scaler) -> tuple[str, ...]:
+    """Readings that lie further from the training readings than any reading of the same kind: a mark of gaps that
+    nobody declared, another unit.
+    """
+    notes = []
+    for channel, name in enumerate(series.channels):
+        count, first = 0, ""
+        for start, values_RNC, observed_RNC in stretches(series):
+            away_RN = np.abs(scaler.transform(values_RNC)[..., channel])
+            values_RN = values_RNC[..., channel]
+            far_RN = (away_RN > _FAR) | ((away_RN > _FAR_MARK) & np.isin(values_RN, _MARKS))
+            far_RN &= observed_RNC[..., channel]
+            if not first and far_RN.any():
+                row, node = np.unravel_index(int(far_RN.argmax()), far_RN.shape)
+                value = str(values_RN[row, node]).removesuffix(".0")
+                first = f"the first {value} at sensor {series.ids[node]}, {series.times_T[start + row]}"
+                cure = f"if {value} marks a gap, --missing-value {value}"
+            count += int(far_RN.sum())
+        if count:
+            of = f" of {name}" if len(series.channels) > 1 else ""
+            which = "1 reading lies" if count == 1 else f"{count} readings lie"
+            notes.append(
+                f"look: {which} over {_FAR_MARK:g} deviations from those{of} in training, {first}: {cure}; or is "
+                "it another unit?"
+            )
+    return tuple(notes)

@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from dcrnn_fast.config.given import refuse_idle
 from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat, Missing
@@ -35,7 +37,7 @@ class SourceFlags:
     leave_out: tuple[str, ...] = ()
     """sensors whose readings are not to be used (ids, or one file with an id a line): missing readings to the model,
     scored nowhere; beside those that were left out in training"""
-    fill_rows: bool | None = None
+    fill_rows: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """rows that are absent become rows of missing readings; left out: as in training"""
 
     def config(self, trained: DataConfig, window_format: WindowFormat) -> DataConfig:
@@ -64,7 +66,7 @@ class SourceFlags:
             freq=self.freq or (window_format.freq if self.start else None),
             missing=self.missing or window_format.missing,  # type: ignore[arg-type]
             missing_value=self.missing_value or trained.missing_value,
-            fill_rows=trained.fill_rows if self.fill_rows is None else self.fill_rows,
+            fill_rows=trained.fill_rows or self.fill_rows,
         )
 
     def _is_hdf5(self) -> bool:

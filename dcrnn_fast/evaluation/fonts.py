@@ -1,12 +1,14 @@
 """Fonts for names that the package's own font cannot write: found on the machine, or said in one line to be lacking."""
 
 import functools
+import logging
 from collections.abc import Iterable, Sequence
 
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
 FONT = "DejaVu Sans"
 _SHOWN = 8
+_LOGGER = logging.getLogger("matplotlib.font_manager")
 _NO_TEXT = "Last Resort"  # has a box for every character
 
 
@@ -50,7 +52,11 @@ def _others() -> list[str]:
 
 @functools.cache
 def _characters(name: str) -> frozenset[str]:
+    level = _LOGGER.level
+    _LOGGER.setLevel(logging.ERROR)  # that a font on the machine has no normal weight is not the user's concern
     try:
         return frozenset(map(chr, get_font(findfont(FontProperties(family=[name]))).get_charmap()))
     except (OSError, RuntimeError, ValueError):  # a broken font file writes nothing
         return frozenset()
+    finally:
+        _LOGGER.setLevel(level)

@@ -74,7 +74,9 @@ def from_distance_matrix(
     num_nodes = entries.shape[0]
     ids = tuple(map(str, range(num_nodes))) if ids is None else tuple(ids)
     if entries.data.min(initial=0.0) < 0:
-        raise UserError(f"a distance must not be negative, got {entries.data.min():g}")
+        raise UserError(
+            f"a distance must not be negative, got {entries.data.min():g}; write inf where there is no path"
+        )
     if (entries.diagonal() != 0).any():
         node = int(np.flatnonzero(entries.diagonal())[0])
         raise UserError(

@@ -25,6 +25,12 @@ _REACH_QUANTILE = 0.95
 _CLOSED = 0.75
 _DETOURS_UP_TO = 2_000_000
 
+_FILLERS = (
+    *(9999, 99999, 999999, 9999999, 99999999, 999999999, 32767, 65535, 2147483647, 4294967295),
+    *(1e6, 1e7, 1e8, 1e9, 1e10, 1e12, 1e15, 1e20, 1e30, 1e38),
+)
+"""what is written where there is no path"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kernel:
@@ -78,9 +84,9 @@ def weigh(
         kind: what the pairs are, where the caller knows.
         spread: the deviation that sigma is set by; left out: that of the finite distances.
     Raises:
-        UserError: no finite distance, or none but 0 and no sigma given; without ``allow_lost_links``, the threshold
-            takes more than 5 % of the links of a list of neighbours, or isolates more than 5 % of the sensors of a
-            list of all pairs, for which the threshold is how links are chosen.
+        UserError: no finite distance, or none but 0 and no sigma given; a number that stands for no path; without
+            ``allow_lost_links``, the threshold takes more than 5 % of the links of a list of neighbours, or isolates
+            more than 5 % of the sensors of a list of all pairs, for which the threshold is how links are chosen.
     """
     finite_E = np.isfinite(distances_E)
     if sigma is None and not finite_E.any():
@@ -89,6 +95,8 @@ def weigh(
     longest = float(distances_E[link_E].max(initial=0.0))
     listed = float(distances_E[finite_E].std()) if finite_E.any() else 0.0
     if kind is None:
+        if sigma is None:
+            _require_no_fillers(distances_E[link_E])
         kind = pair_kind(rows_E[link_E], columns_E[link_E], distances_E[link_E], num_nodes, listed)
     sigma_from = "--sigma"
     if sigma is None:
@@ -110,6 +118,20 @@ def weigh(
     if not allow_lost_links:
         _require_links(rows_E, columns_E, link_E, lost_E, num_nodes, kind, sigma, threshold, longest)
     return Weighed(weights_E, kind, sigma, sigma_from, int(lost_E.sum()), int((~finite_E).sum()))
+
+
+def _require_no_fillers(distances_P: np.ndarray) -> None:
+    """Refuses a number that stands for "no path": sigma would be set by it, and all links would weigh the same."""
+    different = np.unique(distances_P)
+    if different.size < 2:
+        return
+    longest, next_to_it = float(different[-1]), float(different[-2])
+    times = int((distances_P == longest).sum())
+    if longest > (3 if longest in _FILLERS else 10) * next_to_it and (longest in _FILLERS or times >= 3):
+        raise UserError(
+            f"{counted(times, 'distance')} of {longest:g}, where all others are up to {next_to_it:g}: where that means "
+            "no path, write inf; where it is a distance, set the kernel's width with --sigma"
+        )
 
 
 def pair_kind(

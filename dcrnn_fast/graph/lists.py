@@ -16,7 +16,7 @@ from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.kernel import LOSS_ALLOWED, weigh
 from dcrnn_fast.graph.list_columns import read_list
 from dcrnn_fast.graph.messages import about, first_few
-from dcrnn_fast.graph.numbering import first_number, in_numeric_order, is_numbering, whole_numbers
+from dcrnn_fast.graph.numbering import counting_hint, first_number, in_numeric_order, is_numbering, whole_numbers
 from dcrnn_fast.graph.sensor_graph import SensorGraph, require_unique_ids, spelling_hint
 
 
@@ -252,6 +252,11 @@ def _require_named(nodes: Sequence[str], named: Sequence[str]) -> tuple[str, ...
     if not hint and len(absent) == len(nodes) and is_numbering(named, len(nodes)):
         raise UserError(
             f"{start} its sensors by number ({first_few(named)}): --match position lays number i on column i"
+        )
+    if counting := counting_hint(nodes, named):
+        raise UserError(
+            f"{start} {first_few(strangers or named)}{counting}; --match position lays its first number on the first "
+            f"column; if the numbers do mean the same sensors, give {absent[0]!r} a line {absent[0]},{absent[0]},0"
         )
     if hint or len(absent) * 2 > len(nodes) or (strangers and len(absent) > LOSS_ALLOWED * len(nodes)):
         cure = "correct the ids"

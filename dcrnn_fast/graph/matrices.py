@@ -260,7 +260,7 @@ def _nonzeros(row: Row, first: int) -> tuple[np.ndarray, np.ndarray]:
         column = next(i for i, cell in enumerate(row.cells) if i >= first and not is_number(cell))
         raise UserError(
             f"line {row.line}, column {column + 1}: a weight must be a number with a decimal point, got "
-            f"{row.cells[column][:40]!r}"
+            f"{row.cells[column][:40]!r} (no link: 0, or inf in a matrix of distances)"
         ) from None
     columns = np.flatnonzero(values)
     return columns, values[columns]

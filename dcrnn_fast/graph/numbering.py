@@ -45,6 +45,22 @@ def in_numeric_order(ids: tuple[str, ...]) -> list[int] | None:
     return sorted(range(len(listed)), key=listed.__getitem__)
 
 
+def counting_hint(ids: Iterable[str], named: Iterable[str]) -> str:
+    """A hint where both are numbers, and one of them seems to count from 0 and the other from 1: each number would then
+    find its neighbour's node.
+    """
+    ours, theirs = whole_numbers(ids), whole_numbers(named)
+    if ours is None or theirs is None:
+        return ""
+    starts = min(ours.values()), min(theirs.values())
+    shift = max(theirs.values()) - max(ours.values())
+    if not ((starts[0] == 0 < starts[1] and shift == 1) or (starts[1] == 0 < starts[0] and shift == -1)):
+        return ""
+    return (
+        f" (it seems that the series counts its sensors from {0 if shift == 1 else 1}, the file from {max(shift, 0)})"
+    )
+
+
 def is_numbering(names: Iterable[str], count: int) -> bool:
     """Whether these names are numbers that can stand for the first ``count`` columns."""
     numbers = whole_numbers(names)

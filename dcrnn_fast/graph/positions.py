@@ -13,6 +13,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.kernel import weigh
 from dcrnn_fast.graph.messages import about, first_few
+from dcrnn_fast.graph.numbering import counting_hint
 from dcrnn_fast.graph.sensor_graph import SensorGraph, checked_positions, require_unique_ids, spelling_hint
 from dcrnn_fast.graph.tables import find_column, is_number, number, read_table
 
@@ -143,7 +144,7 @@ def read_positions(path: str | Path, *, ids: Sequence[str] | None = None) -> tup
             return listed, positions_N2
         index_of = {node: index for index, node in enumerate(listed)}
         if absent := [node for node in ids if node not in index_of]:
-            hint = spelling_hint(absent, listed)
+            hint = spelling_hint(absent, listed) or counting_hint(ids, listed)
             cure = (
                 "correct the ids"
                 if hint

@@ -17,7 +17,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount, num_links
 from dcrnn_fast.graph.csr import canonical_csr
 from dcrnn_fast.graph.messages import first_few, one_line
-from dcrnn_fast.graph.numbering import in_numeric_order, is_numbering
+from dcrnn_fast.graph.numbering import counting_hint, in_numeric_order, is_numbering
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -165,6 +165,8 @@ def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id"
         wanted = set(series_ids)
         spare = [node for node in graph.ids if node not in wanted]
         hint = spelling_hint(unmatched, graph.ids)
+        if not hint and graph.num_nodes != len(series_ids):
+            hint = counting_hint(series_ids, graph.ids)
         raise UserError(
             f"{len(unmatched)} of the {len(series_ids)} series ids are not in the graph: {first_few(unmatched)}; graph "
             f"ids without a series: {first_few(spare)}{hint}; correct the ids"

@@ -11,7 +11,7 @@ import torch
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.config.yaml_file import to_yaml
-from dcrnn_fast.data.account import require_validation_targets
+from dcrnn_fast.data.account import require_changing_target, require_validation_targets
 from dcrnn_fast.data.dataset import ForecastData, open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
@@ -145,6 +145,7 @@ def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
         if found is not None:
             data = in_saved_order(data, config.data, found.state)
         run = make_run(config, data, ranks)
+        require_changing_target(data, config.data)
         require_validation_targets(data)
         if found is not None:
             require_fitting(run, found.state, str(found.path))

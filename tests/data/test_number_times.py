@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +73,32 @@ def test_counts_go_with_start_and_freq_and_dates_are_read() -> None:
     stamps = number_times(np.array([20240131, 20240201]), "times", NO_FLAGS)
     assert stamps is not None
     assert stamps.times_T.astype(str).tolist() == ["2024-01-31T00:00:00", "2024-02-01T00:00:00"]
+
+
+@pytest.mark.parametrize(
+    ("form", "freq"), [("%Y%m%d%H", "1h"), ("%Y%m%d%H%M", "5min"), ("%Y%m%d%H%M", "1D"), ("%Y%m%d%H%M%S", "20s")]
+)
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_dates_with_hours_written_as_one_number(form: str, freq: str, kind: Any) -> None:
+    # 2023010100 is also a second of 2034, 202301010000 a millisecond of 1976.
+    wanted = pd.date_range("2023-01-01", periods=60, freq=freq)
+    stamps = number_times(wanted.strftime(form).astype(np.int64).to_numpy().astype(kind), "times", NO_FLAGS)
+    assert stamps is not None
+    assert np.array_equal(stamps.times_T, wanted.to_numpy().astype("M8[s]"))
+
+
+@pytest.mark.parametrize("wrong", [2023010124, 202301012400, 202301012360, 20230101240000])
+def test_hours_from_1_to_24_are_no_seconds_since_1970(wrong: int) -> None:
+    right = int(str(wrong)[:8].ljust(len(str(wrong)), "0"))
+    with pytest.raises(UserError, match=rf"{wrong} is no time written as YmdH.*: write ISO times"):
+        number_times(np.array([right, wrong]), "times", NO_FLAGS)
+
+
+def test_a_count_with_a_hole_is_not_taken_out() -> None:
+    # Without its column the rows after the hole would move up.
+    for numbers in (np.r_[0:5, 6:9], np.r_[0:5, 6:9] * 300):
+        with pytest.raises(UserError, match=r"write ISO times such as 2024-02-01T00:05$"):
+            number_times(numbers, "times", FLAGS)
 
 
 @given(st.integers(-(10**9), 3 * 10**9), st.integers(1, 86400), st.integers(-900, 900))

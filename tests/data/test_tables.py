@@ -189,3 +189,12 @@ def test_the_column_of_times_need_not_be_the_first(tmp_path: Path) -> None:
     series = read(_write(frame[[*IDS, "time"]], tmp_path / "y.csv"))
     assert series.ids == first.ids
     assert np.array_equal(series.times_T, first.times_T)
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "idx", "row_id", "rownames"])
+def test_a_column_that_numbers_the_rows_of_a_long_table_is_no_channel(name: str, tmp_path: Path) -> None:
+    table = make_frame().stack().reset_index()
+    table.columns = pd.Index(["date", "city", "level"])
+    table.insert(0, name, np.arange(len(table)))
+    table.to_csv(tmp_path / "long.csv", index=False)
+    assert read(tmp_path / "long.csv").channels == ("level",)

@@ -250,3 +250,6 @@ def test_what_training_left_out_and_filled_is_repeated(tmp_path: Path, capsys: p
     assert forecast.main([checkpoint, "--data", str(tmp_path / "new.csv"), "-o", str(tmp_path / "f.csv")]) == 0
     assert "1 absent row(s) filled" in capsys.readouterr().err
     assert set(pd.read_csv(tmp_path / "f.csv")["id"]) == {"a", "b", "c"}
+    again = ["--data", str(tmp_path / "data.csv"), "--fill-rows"]
+    assert evaluate.main([checkpoint, *again, "-o", str(tmp_path / "again")]) == 0
+    assert forecast.main([checkpoint, *again, "-o", str(tmp_path / "f.csv")]) == 0

@@ -298,3 +298,17 @@ def test_plot(forecast: Forecast, tmp_path: Path) -> None:
         forecast.plot(tmp_path / "f.gif")
     with pytest.raises(UserError, match=r"\.csv, \.parquet or \.nc"):
         forecast.write(tmp_path / "f.xlsx")
+
+
+@pytest.mark.parametrize("value", [-9999.0, 65535.0, 1e20, 3e5])
+def test_a_mark_of_gaps_that_nobody_declared_is_named(city: SmallCity, forecaster: Forecaster, value: float) -> None:
+    series = rows(city.data.series, 100, 100 + PAST)
+    values_TNC = np.array(series.values_TNC)
+    assert not any("deviations" in note for note in forecaster.forecast(series).notes)
+    values_TNC[-2:, 1] = value
+    odd = replace(series, values_TNC=values_TNC.astype(np.float32), observed_TNC=np.ones_like(values_TNC, dtype=bool))
+    (note,) = [note for note in forecaster.forecast(odd).notes if "deviations" in note]
+    shown = str(np.float32(value)).removesuffix(".0")
+    assert note.startswith("look: 2 readings lie over 10 deviations from those in training, the first " + shown)
+    assert f"--missing-value {shown}" in note
+    assert series.ids[1] in note

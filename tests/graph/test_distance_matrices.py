@@ -102,7 +102,7 @@ def test_a_matrix_of_neighbours_keeps_its_links() -> None:
     ("change", "message"),
     [
         ((0, 1, np.nan), "a distance must be a number, got nan; write inf"),
-        ((0, 1, -1.0), "a distance must not be negative, got -1"),
+        ((0, 1, -1.0), "a distance must not be negative, got -1; write inf"),
         ((2, 2, 0.5), r"0 on its diagonal, got 0.5 for sensor 'c'; are they weights \(--graph-format matrix\)"),
     ],
 )

@@ -1,5 +1,6 @@
 """Edge lists and distance lists, as people write them."""
 
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,38 @@ def test_missing_file(tmp_path: Path) -> None:
     for read in (read_edges, read_distances):
         with pytest.raises(UserError, match=r"cannot read .*none.csv: No such file"):
             read(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(("series", "listed"), [(0, 1), (1, 0)])
+@pytest.mark.parametrize("left_out", [None, 7])
+def test_numbers_counted_from_0_in_one_file_and_from_1_in_the_other(
+    tmp_path: Path, series: int, listed: int, left_out: int | None
+) -> None:
+    # 49 of 50 numbers are in both, so that each sensor would silently get its neighbour's links.
+    ids = [str(node) for node in range(series, series + 50) if node != left_out]
+    lines = [f"{node},{node + 1},{500 + node}" for node in range(listed, listed + 49)]
+    path = written(tmp_path / "list.csv", "\n".join(["from,to,cost", *lines]))
+    said = f"the series counts its sensors from {series}, the file from {listed}.*--match position"
+    with pytest.raises(UserError, match=said):
+        read_distances(path, ids=ids)
+    alone = "0" if series == 0 else "50"
+    written(path, "\n".join(["from,to,cost", *lines, f"{alone},{alone},0"]))
+    assert read_distances(path, ids=ids).num_nodes == len(ids)
+
+
+@pytest.mark.parametrize(("filler", "times"), [(9999, 1), (99999, 2), (65535, 1), (1e9, 4), (123456, 3)])
+def test_a_number_that_means_no_path_does_not_set_sigma(filler: float, times: int) -> None:
+    links = [(f"s{k}", f"s{k + 1}", 500.0 + k) for k in range(8)]
+    fillers = [(f"s{k}", f"s{k + 3}", filler) for k in range(times)]
+    with pytest.raises(
+        UserError, match=f"distances? of {re.escape(f'{filler:g}')}, where all others are up to 507: .*write inf"
+    ):
+        from_distances(*columns(links + fillers))
+    kept = from_distances(*columns(links + fillers), sigma=400, allow_lost_links=True)
+    no_path = from_distances(*columns([*links, *((a, b, np.inf) for a, b, _ in fillers)]), sigma=400)
+    np.testing.assert_array_equal(kept.adjacency.toarray(), no_path.adjacency.toarray())
+
+
+def test_one_far_neighbour_is_a_distance() -> None:
+    links = [(f"s{k}", f"s{k + 1}", 500.0 + k) for k in range(8)]
+    assert from_distances(*columns([*links, ("s0", "s8", 20000.0)])).num_edges == 9

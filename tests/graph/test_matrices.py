@@ -136,7 +136,7 @@ def test_one_node(tmp_path: Path, text: str, ids: str, weight: float) -> None:
         ("0,1\n1,0\n0,1\n1,1\n", "4 lines of 2 columns are no square matrix"),
         ("0,1,0\n0,1\n", "line 2 has 2 columns|line 1 has 3 columns"),
         ("0,1,0\n0,0,1\n0,1\n", "line 3 has 2 columns, others have 3; is it truncated"),
-        ("0,1\n1,\n", "line 2, column 2: a weight must be a number with a decimal point, got ''"),
+        ("0,1\n1,\n", "line 2, column 2: a weight must be a number with a decimal point, got '' .no link: 0, or inf"),
         ("0;0,5\n0,5;0\n", "decimal point, got '0,5'"),
         ("0,x\n1,0\n", "line 1, column 2: .* got 'x'"),
         ("0,nan\n1,0\n", "got nan from '0' to '1'"),

@@ -13,6 +13,7 @@ from dcrnn_fast import convert, prepare, train
 from dcrnn_fast.config.given import given_in
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.config.yaml_file import load_config, to_yaml
+from dcrnn_fast.evaluation import fonts
 from dcrnn_fast.training import account as account_module
 
 SMALL = ("--hidden-units", "4", "--num-layers", "1", "--threads", "1", "--device", "cpu")
@@ -235,3 +236,25 @@ def test_prepare_says_what_it_understood(capsys: pytest.CaptureFixture[str]) -> 
     assert "are zeros and count as missing" in lines[0]
     assert "-9999" in lines[1]
     assert any(re.match(r"channel value \(unit not given\): -9999 to ", line) for line in lines)
+
+
+def test_a_property_of_the_sensors_is_not_what_is_forecast(capsys: pytest.CaptureFixture[str]) -> None:
+    long = pd.read_csv("x.csv").melt("time", var_name="region", value_name="cases")
+    long.insert(2, "population", long["region"].map({"a": 700, "b": 80, "c": 9000}))
+    long.to_csv("long.csv", index=False)
+    source = ("--data", "long.csv", "--graph", "m.csv", *SMALL)
+    assert train.main([*source, "--check"]) == 2
+    assert "'population', would be forecast, but never changes at any sensor: --targets" in capsys.readouterr().err
+    assert "look: population never changes at any sensor" in "\n".join(check(capsys, *source, "--targets", "cases"))
+    check(capsys, *source, "--variables", "cases")
+
+
+def test_the_page_says_which_names_it_cannot_write(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fonts, "_others", list)
+    frame = pd.read_csv("x.csv", index_col=0).rename(columns={"a": "\u5317\u4eac"})
+    frame.to_csv("names.csv")
+    np.save("m.npy", np.ones((3, 3)))
+    lines = check(capsys, "--data", "names.csv", "--graph", "m.npy", *SMALL, "--plot", "page.png")
+    assert sum("no font of this machine has 2 character(s)" in line for line in lines) == 1
