@@ -1,9 +1,11 @@
 """Fonts for names that the package's own font cannot write: found on the machine, or said in one line to be lacking."""
 
 import functools
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
-from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.font_manager import fontManager, get_font
 
 FONT = "DejaVu Sans"
 _SHOWN = 8
@@ -48,9 +50,25 @@ def _others() -> list[str]:
     return sorted(name for name in names if not name.startswith((FONT, _NO_TEXT)))
 
 
+@contextmanager
+def in_any_weight() -> Iterator[None]:
+    """While drawing: a found font may have one weight only, of which matplotlib would tell in a line of its log."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("findfont: Failed to find font weight")
+
+    log = logging.getLogger("matplotlib.font_manager")
+    log.addFilter(is_other)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_other)
+
+
 @functools.cache
 def _characters(name: str) -> frozenset[str]:
+    path = next(entry.fname for entry in fontManager.ttflist if entry.name == name and entry.style == "normal")
     try:
-        return frozenset(map(chr, get_font(findfont(FontProperties(family=[name]))).get_charmap()))
+        return frozenset(map(chr, get_font(path).get_charmap()))
     except (OSError, RuntimeError, ValueError):  # a broken font file writes nothing
         return frozenset()
