@@ -67,8 +67,9 @@ def in_any_weight() -> Iterator[None]:
 
 @functools.cache
 def _characters(name: str) -> frozenset[str]:
-    path = next(entry.fname for entry in fontManager.ttflist if entry.name == name and entry.style == "normal")
+    upright = [entry for entry in fontManager.ttflist if entry.name == name and entry.style == "normal"]
+    regular = min(upright, key=lambda entry: entry.weight not in (400, "normal", "regular"))
     try:
-        return frozenset(map(chr, get_font(path).get_charmap()))
+        return frozenset(map(chr, get_font(regular.fname).get_charmap()))
     except (OSError, RuntimeError, ValueError):  # a broken font file writes nothing
         return frozenset()
