@@ -2,13 +2,13 @@
 
 import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
-from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.font_manager import fontManager, get_font
 
 FONT = "DejaVu Sans"
 _SHOWN = 8
-_LOGGER = logging.getLogger("matplotlib.font_manager")
 _NO_TEXT = "Last Resort"  # has a box for every character
 
 
@@ -50,13 +50,26 @@ def _others() -> list[str]:
     return sorted(name for name in names if not name.startswith((FONT, _NO_TEXT)))
 
 
+@contextmanager
+def in_any_weight() -> Iterator[None]:
+    """While drawing: a found font may have one weight only, of which matplotlib would tell in a line of its log."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("findfont: Failed to find font weight")
+
+    log = logging.getLogger("matplotlib.font_manager")
+    log.addFilter(is_other)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_other)
+
+
 @functools.cache
 def _characters(name: str) -> frozenset[str]:
-    level = _LOGGER.level
-    _LOGGER.setLevel(logging.ERROR)  # that a font on the machine has no normal weight is not the user's concern
+    upright = [entry for entry in fontManager.ttflist if entry.name == name and entry.style == "normal"]
+    regular = min(upright, key=lambda entry: entry.weight not in (400, "normal", "regular"))
     try:
-        return frozenset(map(chr, get_font(findfont(FontProperties(family=[name]))).get_charmap()))
+        return frozenset(map(chr, get_font(regular.fname).get_charmap()))
     except (OSError, RuntimeError, ValueError):  # a broken font file writes nothing
         return frozenset()
-    finally:
-        _LOGGER.setLevel(level)

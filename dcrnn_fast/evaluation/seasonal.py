@@ -63,7 +63,7 @@ def seasons(interval: np.timedelta64, span: np.timedelta64) -> list[tuple[str, n
     if interval == 7 * DAY:
         found = [("same week last year", 52 * 7 * DAY)]
     elif interval == DAY:
-        found = [("same day last week", 7 * DAY)]
+        found = [("same day last week", 7 * DAY), ("same day last year", 365 * DAY)]
     elif interval < DAY and DAY % interval == np.timedelta64(0, "s"):
         what = "hour" if interval == _HOUR else "time"
         found = [(f"same {what} yesterday", DAY), (f"same {what} last week", 7 * DAY)]

@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.fonts import FONT, fonts_for
+from dcrnn_fast.evaluation.fonts import FONT, fonts_for, in_any_weight
 from dcrnn_fast.files import write_together
 
 INK = "#1f2328"
@@ -120,7 +120,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 def drawn(figure: Figure, ending: str = "png") -> bytes:
     """The figure's file, with fonts of this machine for what the package's own cannot write."""
     image = io.BytesIO()
-    with look(), warnings.catch_warnings():
+    with look(), in_any_weight(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # ``fonts.unwritable_note`` says it in one line
         texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
         if len(fonts := fonts_for(text.get_text() for text in texts)) > 1:

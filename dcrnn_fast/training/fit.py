@@ -107,7 +107,7 @@ def fit(config: Config, ranks: Ranks | None = None, stop: StopRequest | None = N
     ranks = join_ranks() if ranks is None else ranks
     with ranks.reporting_failure(), stop_on_signals() if stop is None else nullcontext(stop) as request:
         run, found = open_run(config, ranks)
-        return _train(run, config.data, found, request)
+        return _train(run, _asked(config, found), found, request)
 
 
 def check(config: Config, ranks: Ranks | None = None) -> list[str]:
@@ -123,7 +123,12 @@ def understood(config: Config, ranks: Ranks | None = None) -> tuple[list[str], F
     ranks = join_ranks() if ranks is None else ranks
     with ranks.reporting_failure():
         run, found = open_run(config, ranks)
-        return whole_account(run, config.data, found) if ranks.is_first else [], run.data
+        return whole_account(run, _asked(config, found), found) if ranks.is_first else [], run.data
+
+
+def _asked(config: Config, found: Checkpoint | None) -> DataConfig:
+    """What was asked for: by the user, and where a run goes on by whoever started it."""
+    return (config if found is None else saved_choices(config, found.state)).data
 
 
 def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:

@@ -74,6 +74,12 @@ def test_a_font_that_has_them_is_found_and_used(chinese: str, monkeypatch: pytes
     assert found != picture(NAME)
 
 
+def test_a_font_of_one_weight_is_used_without_a_word(chinese: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert fonts.unwritable_note([NAME]) is None or fonts.fonts_for([NAME]) != [fonts.FONT]
+    assert picture(NAME)  # its title is bold
+    assert [record.getMessage() for record in caplog.records] == []
+
+
 def test_the_font_of_boxes_for_everything_is_none() -> None:
     assert not any(name.startswith("Last Resort") for name in fonts._others())
     assert np.isin(["STIXGeneral"], fonts._others()).all()

@@ -85,7 +85,7 @@ def test_no_reading_of_another_scenario_is_used() -> None:
         (np.timedelta64(300, "s"), ["same time yesterday", "same time last week"]),
         (HOUR, ["same hour yesterday", "same hour last week"]),
         (np.timedelta64(420, "s"), []),  # seven minutes do not divide a day
-        (DAY, ["same day last week"]),
+        (DAY, ["same day last week", "same day last year"]),
         (7 * DAY, ["same week last year"]),
         (np.timedelta64(1, "M"), ["same month last year"]),
         (np.timedelta64(5, "M"), []),
@@ -143,7 +143,8 @@ def test_validation_chooses_the_seasonal_baseline_and_the_strongest() -> None:
     year = fit_baselines(data_of(yearly(1500, noise=3.0), minutes=24 * 60))
     assert [b.name for b in year.methods] == ["last value", "weekly mean", "VAR(3)", "climatology"]
     assert (year.strongest, year.chosen_by) == ("climatology", "validation")
-    assert "climatology is better by validation than same day last week, which the tables leave out" in year.notes
+    said = "climatology is better by validation than same day last week and same day last year, which the tables leave"
+    assert f"{said} out" in year.notes
     # A weekday's level that wanders from week to week: last week's is the best guess.
     rng = np.random.default_rng(9)
     week = 100 + 10 * np.cumsum(rng.standard_normal((60, 7, 2)), axis=0).reshape(420, 2) + 50 * rng.random((420, 2))

@@ -17,7 +17,7 @@ from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
 from dcrnn_fast.training.distributed import Ranks
-from dcrnn_fast.training.fit import fit
+from dcrnn_fast.training.fit import check, fit
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run, make_run, with_loss_unit
 from dcrnn_fast.training.static_step import StaticStep
@@ -192,6 +192,15 @@ def test_a_checkpoint_from_before_these_choices_is_resumed_as_it_was_started(tmp
     assert resumed.best_epoch == whole.best_epoch
     with pytest.raises(UserError, match="was trained with loss_unit = original, this run has deviation"):
         fit(debug_config(*flags, str(tmp_path / "half"), "--resume", "auto", "--loss-unit", "deviation"))
+
+
+def test_a_resumed_run_is_not_told_that_it_chose_its_rule_for_zeros(tmp_path):
+    """The file has empty cells, the run was started with --missing zero: "the file marks no gaps" would be untrue."""
+    flags = (*write(tmp_path, table(gaps=0.1)), *QUICK, "--results", str(tmp_path / "r"), "--epochs", "1")
+    fit(debug_config(*flags, "--missing", "zero"))
+    said = "\n".join(check(debug_config(*flags, "--resume", "auto")))
+    assert "--missing zero" in said
+    assert "because the file marks no gaps" not in said
 
 
 def test_an_older_history_was_ranked_by_the_mae():
