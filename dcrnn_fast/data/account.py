@@ -156,7 +156,7 @@ def require_changing_target(data: ForecastData, asked: DataConfig) -> None:
     if asked.targets or len(series.channels) < 2:
         return
     facts = series_facts(series)
-    changes_C = (facts.low_NC < facts.high_NC).any(axis=0)
+    changes_C = np.any(facts.low_NC < facts.high_NC, axis=0)
     if not changes_C[0] and changes_C.any():
         others = first_few(series.channels[c] for c in np.flatnonzero(changes_C).tolist())
         raise UserError(
