@@ -221,9 +221,9 @@ class TrainingConfig:
     loss: Literal["mae", "mse", "rmse", "huber"] = "mae"
     """masked"""
     loss_unit: LossUnit = "auto"
-    """what an error of 1 is in the loss: original, one unit of the readings (as published); deviation, a twentieth of
-    the target's own standard deviation (METR-LA's speeds have 19.5), so that Adam's eps and the clip norm mean the same
-    in any unit and all targets count alike; auto: original for one target of a published data set, else deviation"""
+    """what an error of 1 is in the loss: original, one unit of the readings (as published); deviation, 0.08 of the
+    target's own standard deviation (METR-LA's observed speeds have 12.5 mph), so that Adam's eps and the clip norm mean
+    the same in any unit and all targets count alike; auto: original for the published data sets, else deviation"""
     huber_delta: float = 1.0
     """in the loss's unit"""
     optimizer: Literal["adam", "adamw"] = "adam"

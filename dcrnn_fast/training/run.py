@@ -133,14 +133,14 @@ def loss_notes(run: Run) -> list[str]:
     if training.loss_unit == "original":
         return []
     if run.data.scaler.per_sensor:
-        one = "a twentieth of the sensor's own deviation"
+        one = f"{1 / DEVIATION:g} of the sensor's own deviation"
     else:
         sizes = run.std_O.tolist()
         each = [
             f"{size / DEVIATION:.4g} {unit}".rstrip() + f" of {name}"
             for size, unit, name in zip(sizes, form.target_units, form.target_names, strict=True)
         ]
-        one = f"a twentieth of the target's deviation: {', '.join(each)}"
+        one = f"{1 / DEVIATION:g} of the target's deviation: {', '.join(each)}"
     return [f"loss: {training.loss}, in which an error of 1 is {one} (--loss-unit deviation)"]
 
 

@@ -92,7 +92,7 @@ def test_each_target_is_learned_whatever_its_magnitude(tmp_path, capsys):
     line = next(line for line in said.splitlines() if line.startswith("epoch 1/6: "))
     assert "validation MAE flow " in line
     assert ", share 0.0" in line
-    assert "loss: mae, in which an error of 1 is a twentieth of the target's deviation: " in said
+    assert "loss: mae, in which an error of 1 is 0.08 of the target's deviation: " in said
     with open(tmp_path / "flow" / "metrics.csv") as file:
         assert float(list(csv.DictReader(file))[-1]["validation_mae_share"]) == both.history[-1]["validation_mae_share"]
 
