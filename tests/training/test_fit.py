@@ -251,7 +251,7 @@ def test_files_of_the_user_stay_where_no_run_has_been(tmp_path):
 def test_a_window_without_a_finite_gradient_is_refused_before_the_first_step(
     tmp_path, monkeypatch, command, factor, loss
 ):
-    def opened(config: DataConfig, graph: GraphConfig, scaler: Scaler | None = None) -> ForecastData:
+    def opened(config: DataConfig, graph: GraphConfig, scaler: Scaler | None = None, **_: bool) -> ForecastData:
         data = open_data(config, graph)
         return assemble_data(replace(data.series, values_TNC=data.series.values_TNC * factor), data.graph, config)
 
