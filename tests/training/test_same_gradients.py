@@ -59,7 +59,7 @@ def test_gradient_is_that_of_the_written_formula_over_the_whole_batch(cuts, loss
         if unit == "original":
             errors = original_units(scaled, run.mean_O, run.std_O) - whole.y_BFNO
         else:
-            errors = (scaled - whole.labels_BFNO) * 20
+            errors = (scaled - whole.labels_BFNO) * 12.5
         values = []
         for error in (errors[..., k][whole.observed_BFNO[..., k]] for k in range(errors.shape[-1])):
             if loss == "mae":
