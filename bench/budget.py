@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.contestants import Contestant
-from dcrnn_fast.kernels.triton_plan import float32_word, read_words
-from dcrnn_fast.kernels.triton_runtime import override
+from dcrnn_fast.kernels.gpu.words import float32_word, override, read_words
 
 TRUTH = Contestant("manual", "float64")
 PLAIN = {"float32": Contestant("reference"), "bf16": Contestant("plain", "bf16")}

@@ -23,7 +23,7 @@ from bench.contestants import MODULES, Contestant, Step
 from bench.machine import circumstances
 from bench.workload import QUICK, Workload, data_folder, metr_la
 from dcrnn_fast.files import write_atomically
-from dcrnn_fast.kernels.gpu import gpu_facts
+from dcrnn_fast.kernels.gpu.devices import gpu_facts
 from dcrnn_fast.training.cuda_graphs import capture, warm_up
 
 CONTESTANTS = ("reference", "plain", "compile", "manual", "triton", "cuda")

@@ -32,8 +32,10 @@ from dcrnn_fast.files import write_atomically
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.operators import graph_operators
 from dcrnn_fast.kernels import DiffusionTerms
-from dcrnn_fast.kernels.triton_plan import make_plan, read_words
-from dcrnn_fast.kernels.triton_runtime import Launch, interpreted, observed, override
+from dcrnn_fast.kernels.gpu.available import interpreted
+from dcrnn_fast.kernels.gpu.launch import Launch, observed
+from dcrnn_fast.kernels.gpu.plan import make_plan
+from dcrnn_fast.kernels.gpu.words import override, read_words
 from dcrnn_fast.model import DCRNN
 
 LAUNCHES_WANTED, BYTES_WANTED = 400, 25 * 1024

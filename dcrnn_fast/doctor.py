@@ -23,9 +23,9 @@ from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.explain import facts
+from dcrnn_fast.kernels.gpu.available import why_not_assembler
+from dcrnn_fast.kernels.gpu.words import override, read_words
 from dcrnn_fast.kernels.selfcheck import check_backend
-from dcrnn_fast.kernels.triton_plan import read_words
-from dcrnn_fast.kernels.triton_runtime import override, why_not_assembler
 from dcrnn_fast.system import Limits, limits, machine, memory_mib, usable_cores
 
 ONLY_FOR_GPUS = ("triton",)

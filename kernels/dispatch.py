@@ -2,43 +2,74 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal, ParamSpec, TypeVar, get_args
 
-import torch
 from torch import Tensor
 
-BACKENDS = ("specification", "manual", "cpu", "triton", "cuda")
+Backend = Literal["auto", "specification", "manual", "cpu", "triton", "cuda"]
+BACKENDS: tuple[str, ...] = get_args(Backend)
 
 _log = logging.getLogger("dcrnn_fast.kernels")
+
+PlanName = Callable[[], str]
+"""names the GPU plan that a call takes (``gpu/plan.py plan_name``); called only if the answer matters"""
+SelfCheck = Callable[[str, str, Tensor, PlanName], str | None]
+"""(operator, backend, first tensor, plan) -> why the self-check refuses this call, or None"""
+
+_self_checks: list[SelfCheck] = []
+
+
+def refuse_by(self_check: SelfCheck) -> None:
+    """Sets the self-check that ``Implementation.refusal`` asks: it calls the operators, which import this module."""
+    _self_checks[:] = [self_check]
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def constant_when_traced(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Makes torch.compile call ``function`` while it traces, and take the result for a constant.
+
+    This is ``torch.compiler.assume_constant_result`` without its import of the whole compiler: 1.6 s and 150 MB that
+    everybody would pay who never compiles. A test compares the two.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 @dataclass(frozen=True)
 class Implementation:
     """One way to compute an operator.
 
-    ``why_not`` takes the operator's first tensor and returns the reason it cannot run here, or None if it can.
-    ``self_checked``: it must first agree with PyTorch on this very device (``selfcheck.py``).
-    ``device``: the only kind of device that "auto" takes it for, or says why not; None: any.
-    ``by_name_only``: "auto" never takes it.
+    Attributes:
+        why_not: takes the operator's first tensor and returns the reason it cannot run here, or None if it can.
+        self_checked: it must first agree with PyTorch on this very device (``selfcheck/``).
+        auto_on: the types of device on which "auto" considers it, and reports why not; None: every type.
     """
 
     name: str
     run: Callable[..., object]
     why_not: Callable[[Tensor], str | None]
     self_checked: bool = False
-    device: str | None = None
-    by_name_only: bool = False
+    auto_on: Collection[str] | None = None
 
-    def refusal(self, op: str, x: Tensor, plan_of: "PlanOf") -> str | None:
+    def refusal(self, op: str, x: Tensor, plan: PlanName) -> str | None:
         """Why it cannot run ``op`` here, or None."""
         reason = self.why_not(x)
         if reason is None and self.self_checked:
-            from dcrnn_fast.kernels.selfcheck import failure  # it calls the operators, which import this module
-
-            reason = failure(op, self.name, x, plan_of)
+            for self_check in _self_checks:
+                reason = self_check(op, self.name, x, plan)
         return reason
+
+    def considered(self, backend: str, x: Tensor) -> bool:
+        """Whether ``backend`` means it: its name, or "auto" on such a device."""
+        if backend == "auto":
+            return self.auto_on is None or x.device.type in self.auto_on
+        return backend == self.name
 
 
 def always(_: Tensor) -> str | None:
@@ -46,31 +77,26 @@ def always(_: Tensor) -> str | None:
     return None
 
 
-PlanOf = Callable[[torch.dtype], str]
-"""the name of a GPU plan for a call (``triton_plan.plan_name``), by the dtype that is computed with"""
-
-
 def choose(
-    op: str, implementations: Sequence[Implementation], backend: str, x: Tensor, plan_of: PlanOf = lambda dtype: ""
+    op: str, implementations: Sequence[Implementation], backend: str, x: Tensor, plan: PlanName = lambda: ""
 ) -> Implementation:
     """The first implementation that can run, or the named one.
 
     Args:
-        plan_of: asked only where a GPU backend was found wrong in some plan; left out: it is then refused in all.
+        plan: called only if the self-check failed for some plan, to find out whether this call uses that plan. If
+            omitted, any failure refuses every call.
 
     Raises:
         ValueError: a name that no operator knows.
         NotImplementedError: the named backend cannot run here; the message says why and what can.
     """
-    if backend not in ("auto", *BACKENDS):
-        raise ValueError(f"{op}: unknown backend {backend!r}; known: auto, {', '.join(BACKENDS)}")
+    if backend not in BACKENDS:
+        raise ValueError(f"{op}: unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
     reasons: list[str] = []
     for implementation in implementations:
-        if backend not in ("auto", implementation.name):
+        if not implementation.considered(backend, x):
             continue
-        if backend == "auto" and (implementation.by_name_only or implementation.device not in (None, x.device.type)):
-            continue
-        reason = implementation.refusal(op, x, plan_of)
+        reason = implementation.refusal(op, x, plan)
         if reason is None:
             if reasons:
                 _say_once(f"{op}: using {implementation.name} because {'; '.join(reasons)}")
@@ -83,7 +109,7 @@ def choose(
 
 
 # torch.compile refuses to trace a logger.
-@torch.compiler.assume_constant_result
+@constant_when_traced
 def _say_once(message: str) -> None:
     _say(message)
 
@@ -92,10 +118,3 @@ def _say_once(message: str) -> None:
 def _say(message: str) -> None:
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, the first speaks for all
         _log.warning(message)
-
-
-def autocast_dtype(x: Tensor) -> torch.dtype | None:
-    """The dtype of the autocast region around the call, or None outside one."""
-    if x.dtype != torch.float64 and torch.is_autocast_enabled(x.device.type):
-        return torch.get_autocast_dtype(x.device.type)
-    return None

@@ -7,7 +7,7 @@ import torch
 from dcrnn_fast.kernels.dcgru_sequence.function import IMPLEMENTATIONS as DCGRU_SEQUENCE
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS as DCRNN_SEQ2SEQ
 from dcrnn_fast.kernels.diffusion_conv.function import IMPLEMENTATIONS as DIFFUSION_CONV
-from dcrnn_fast.kernels.gpu import gpu_facts
+from dcrnn_fast.kernels.gpu.devices import gpu_facts
 from dcrnn_fast.kernels.native import library, library_file
 
 OPERATORS = {"dcrnn_seq2seq": DCRNN_SEQ2SEQ, "dcgru_sequence": DCGRU_SEQUENCE, "diffusion_conv": DIFFUSION_CONV}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast import __version__
-from dcrnn_fast.kernels.dispatch import autocast_dtype
+from dcrnn_fast.kernels.dtypes import computed_dtype
 from dcrnn_fast.kernels.source_digest import source_digest
 
 MODULE = "_dcrnn_fast_C"
@@ -81,8 +81,7 @@ def library() -> Library:
         return Library(None, facts, reason)
 
 
-# Opened with the package: torch.compile would trace a search for the file, and what keeps it from doing so
-# (torch.compiler.assume_constant_result) imports 140 MB of compiler.
+# Opened with the package: torch.compile would trace a search for the file.
 _WHY_NOT_OPENED = library().reason
 
 
@@ -90,7 +89,7 @@ def why_not_cpu(x: Tensor) -> str | None:
     """The reason why the compiled CPU kernels cannot take ``x``, or None."""
     if x.device.type != "cpu":
         return f"x is on {x.device}"
-    dtype = autocast_dtype(x) or x.dtype
+    dtype = computed_dtype(x)
     if dtype not in CPU_DTYPES:
         return f"no kernels for {dtype}"
     return _WHY_NOT_OPENED

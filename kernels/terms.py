@@ -1,27 +1,17 @@
-"""The M diffusion terms of a graph as tensors, and how plain PyTorch applies them.
+"""The M diffusion terms of a graph as tensors.
 
 Every recursion over every support is linear in x, so a graph is M fixed operators P_m with P_0 = I. The other M-1 stand
 on top of each other in one sparse matrix of S = (M-1) N rows: one sparse product diffuses for all terms. The stacked
 transposes serve the backward pass, which diffuses the gradient.
 
-Shape legend: N nodes, M diffusion terms, S = (M-1) N stacked rows, E stored entries, R columns of anything.
+Shape legend: N nodes, M diffusion terms, S = (M-1) N stacked rows, E stored entries.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-
-# One line of PyTorch about the CSR layout as such; the tests hold its products against dense ones.
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-
-# A dense product touches S*N entries at the rate of a GEMM, a sparse one E entries at the rate of gathers. Measured on
-# one Zen 5 core with torch 2.13 (MKL, oneDNN): float32 breaks even near S*N = 16 E, bfloat16 (whose dense product is
-# five times faster and whose sparse product must run in float32) near 64 E.
-DENSE_BELOW_SPARSITY = {torch.bfloat16: 64, torch.float16: 64}
-DENSE_BELOW_SPARSITY_DEFAULT = 16
 
 
 class RecursionStep(Protocol):
@@ -111,12 +101,6 @@ class DiffusionTerms(NamedTuple):
         """The same and the recursion's tensors, if there are any."""
         return [*self.tensors, *self.recursion]
 
-    def prefers_dense(self, dtype: torch.dtype) -> bool:
-        """Whether plain PyTorch applies the terms faster as a dense matrix, by counting entries."""
-        dense_entries = (self.num_terms - 1) * self.num_nodes**2
-        limit = DENSE_BELOW_SPARSITY.get(dtype, DENSE_BELOW_SPARSITY_DEFAULT)
-        return dense_entries <= limit * self.value.shape[0]
-
 
 def _recursion_tensors(terms: DiffusionTerms, recursion: Recursion) -> tuple[Tensor, ...]:
     """Steps, row_start, column and value of the supports, then of their transposes; without steps where the operators
@@ -154,42 +138,3 @@ def _stack(matrices: Sequence[Any], num_nodes: int, dtype: torch.dtype) -> tuple
     if not matrices:
         return starts[0], torch.zeros(0, dtype=torch.int32), torch.zeros(0, dtype=dtype)
     return torch.cat(starts), torch.cat(columns), torch.cat(values)
-
-
-class StackedOperator(NamedTuple):
-    """One stack (S, N), ready to be applied by plain PyTorch in one dtype: dense, or CSR."""
-
-    matrix: Tensor
-
-    def apply(self, x_NR: Tensor) -> Tensor:
-        """Diffuses: (N, R) -> (S, R) in x's dtype. Sums run in float32 or wider."""
-        if self.matrix.shape[0] == 0:
-            return x_NR.new_empty(0, x_NR.shape[1])
-        if self.matrix.layout == torch.strided:
-            return self.matrix @ x_NR
-        # Sparse products exist for float32 and float64 only; autocast would make bfloat16 of them.
-        with torch.autocast(x_NR.device.type, enabled=False):
-            return (self.matrix @ x_NR.to(self.matrix.dtype)).to(x_NR.dtype)
-
-
-def stacked_operator(terms: DiffusionTerms, dtype: torch.dtype, *, transposed: bool) -> StackedOperator:
-    """The stack P_1 .. P_{M-1} (or of their transposes) in ``dtype``, dense where that is faster."""
-    if transposed:
-        row_start, column, value = terms.row_start_t, terms.column_t, terms.value_t
-    else:
-        row_start, column, value = terms.row_start, terms.column, terms.value
-    rows = (terms.num_terms - 1) * terms.num_nodes
-    if rows == 0:
-        return StackedOperator(value.new_zeros(0, terms.num_nodes, dtype=dtype))
-    if terms.prefers_dense(dtype):
-        lengths = (row_start[1:] - row_start[:-1]).long()
-        row = torch.repeat_interleave(torch.arange(rows, device=value.device), lengths, output_size=value.shape[0])
-        dense = value.new_zeros(rows * terms.num_nodes, dtype=dtype)
-        # Entries are unique, so an add is a store.
-        dense = dense.index_add(0, row * terms.num_nodes + column, value.to(dtype))
-        return StackedOperator(dense.view(rows, terms.num_nodes))
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    sparse = torch.sparse_csr_tensor(
-        row_start, column, value.to(wide), size=(rows, terms.num_nodes), check_invariants=False
-    )
-    return StackedOperator(sparse)

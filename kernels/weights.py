@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 
@@ -23,19 +22,19 @@ class CellWeights(NamedTuple):
     candidate_bias: Tensor
 
 
+TENSORS_PER_CELL = len(CellWeights._fields)
+"""``csrc/torch/tensors.h`` has the same number as kCellTensors"""
+
+
 def flatten_cells(cells: Iterable[CellWeights]) -> list[Tensor]:
     """The flat list of tensors that an operator's schema carries."""
     return [tensor for cell in cells for tensor in cell]
 
 
-def group_cells(flat: Sequence[Tensor]) -> list[CellWeights]:
-    """Cells from ``flatten_cells``."""
-    return [CellWeights(*flat[start : start + 4]) for start in range(0, len(flat), 4)]
-
-
-def cells_to(cells: Iterable[CellWeights], dtype: torch.dtype) -> list[CellWeights]:
-    """The cells in another dtype."""
-    return [CellWeights(*(tensor.to(dtype) for tensor in cell)) for cell in cells]
+def cells_of(flat: Sequence[Tensor]) -> list[CellWeights]:
+    """The cells again, from ``flatten_cells``."""
+    starts = range(0, len(flat), TENSORS_PER_CELL)
+    return [CellWeights(*flat[start : start + TENSORS_PER_CELL]) for start in starts]
 
 
 def cell_shape(weights: CellWeights, num_terms: int, op: str) -> tuple[int, int]:

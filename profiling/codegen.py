@@ -22,13 +22,23 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from dcrnn_fast.files import write_atomically
-from dcrnn_fast.kernels.dcgru_sequence.triton_launch import fused_primitives
-from dcrnn_fast.kernels.diffusion_conv.triton_launch import chained, gather
-from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Chain, Csr, Direction, Hop, Source
-from dcrnn_fast.kernels.tiles import SIDE, TileGraph
-from dcrnn_fast.kernels.triton_config import assumed_architecture
-from dcrnn_fast.kernels.triton_plan import LARGEST_FUSED_WIDTH
-from dcrnn_fast.kernels.triton_runtime import Launch, honour_assembler, observed
+from dcrnn_fast.kernels.gpu.available import honour_assembler
+from dcrnn_fast.kernels.gpu.blocks import assumed_architecture
+from dcrnn_fast.kernels.gpu.launch import Launch, observed
+from dcrnn_fast.kernels.gpu.launches.cell import fused_primitives
+from dcrnn_fast.kernels.gpu.launches.convolution import chained, gather
+from dcrnn_fast.kernels.gpu.plan import LARGEST_FUSED_WIDTH
+from dcrnn_fast.kernels.gpu.primitives import (
+    CellGradient,
+    CellPack,
+    CellStep,
+    Chain,
+    Csr,
+    Direction,
+    Hop,
+    Source,
+)
+from dcrnn_fast.kernels.gpu.tiles import SIDE, TileGraph
 from profiling.codegen_cuda import cuda_section
 from profiling.sass import BLOCK_BYTES, Sass, blocks_per_multiprocessor, inspect_cubin
 

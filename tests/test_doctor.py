@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from dcrnn_fast import __version__, doctor
 from dcrnn_fast.kernels.native import MODULE
-from dcrnn_fast.kernels.selfcheck_kept import Verdict
+from dcrnn_fast.kernels.selfcheck.kept import Verdict
 from dcrnn_fast.system import Limits, limits, machine
 from tests.kernels.compiled import require_library
 

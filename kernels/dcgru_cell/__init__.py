@@ -1,4 +1,7 @@
-"""One GRU step whose matrix products are diffusion convolutions."""
+"""One GRU step whose matrix products are diffusion convolutions.
+
+It has no backend of its own: it is a sequence of one step, so this folder has only a function and a specification.
+"""
 
 from dcrnn_fast.kernels.dcgru_cell.function import dcgru_cell
 

@@ -5,36 +5,23 @@ Shape legend: B batch, T steps, N nodes, C input channels, H units, L layers, M 
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.checks import (
-    require_dtypes,
-    require_layers,
-    require_nodes,
-    require_precision,
-    require_saving,
-    require_shape,
-)
-from dcrnn_fast.kernels.cuda_runtime import why_not_cuda
+from dcrnn_fast.kernels.checks import require_layers, require_nodes, require_shape
 from dcrnn_fast.kernels.dcgru_sequence.cpu import dcgru_sequence_cpu
-from dcrnn_fast.kernels.dcgru_sequence.cuda import dcgru_sequence_cuda
+from dcrnn_fast.kernels.dcgru_sequence.gpu import dcgru_sequence_cuda, dcgru_sequence_triton
 from dcrnn_fast.kernels.dcgru_sequence.manual import dcgru_sequence_manual
 from dcrnn_fast.kernels.dcgru_sequence.specification import dcgru_sequence_specification
-from dcrnn_fast.kernels.dcgru_sequence.triton import dcgru_sequence_triton
-from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
-from dcrnn_fast.kernels.native import why_not_cpu
+from dcrnn_fast.kernels.operator import in_order_of_speed, run
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.triton_plan import plan_name
-from dcrnn_fast.kernels.triton_runtime import why_not_triton
-from dcrnn_fast.kernels.weights import CellWeights, cells_to
+from dcrnn_fast.kernels.weights import CellWeights
 
-IMPLEMENTATIONS = (
-    Implementation("cpu", dcgru_sequence_cpu, why_not_cpu, device="cpu"),
-    Implementation("triton", dcgru_sequence_triton, why_not_triton, self_checked=True, device="cuda"),
-    Implementation("cuda", dcgru_sequence_cuda, why_not_cuda, self_checked=True, device="cuda", by_name_only=True),
-    Implementation("manual", dcgru_sequence_manual, always),
-    Implementation("specification", dcgru_sequence_specification, always),
+IMPLEMENTATIONS = in_order_of_speed(
+    cpu=dcgru_sequence_cpu,
+    triton=dcgru_sequence_triton,
+    cuda=dcgru_sequence_cuda,
+    manual=dcgru_sequence_manual,
+    specification=dcgru_sequence_specification,
 )
 
 
@@ -81,21 +68,16 @@ def dcgru_sequence(
     if initial_LBNH is None:
         initial_LBNH = x_BTNC.new_zeros(len(layers), B, N, H)
     require_shape("dcgru_sequence", "initial", initial_LBNH, (len(layers), B, N, H))
-    C = x_BTNC.shape[3]
-    chosen = choose("dcgru_sequence", IMPLEMENTATIONS, backend, x_BTNC, lambda dtype: plan_name(terms, dtype, B, C, H))
-    low = autocast_dtype(x_BTNC)
-    options = require_saving("dcgru_sequence", chosen.name, save)
-    bf16x3 = require_precision("dcgru_sequence", precision, low or x_BTNC.dtype)
-    if chosen.name == "cpu":
-        options["bf16x3"] = bf16x3
-    if low is None or chosen.name == "specification":
-        named = {
-            f"layer {index} {name}": tensor
-            for index, layer in enumerate(layers)
-            for name, tensor in zip(layer._fields, layer, strict=True)
-        }
-        require_dtypes("dcgru_sequence", terms, x=x_BTNC, initial=initial_LBNH, **named)
-        return chosen.run(x_BTNC, terms, layers, initial_LBNH, **options)  # type: ignore[return-value]
-    with torch.autocast(x_BTNC.device.type, enabled=False):
-        lower = x_BTNC.to(low), terms, cells_to(layers, low), initial_LBNH.to(low)
-        return chosen.run(*lower, **options)  # type: ignore[return-value]
+    result: tuple[Tensor, Tensor] = run(
+        "dcgru_sequence",
+        IMPLEMENTATIONS,
+        backend,
+        x_BTNC,
+        terms,
+        {"layer": layers, "initial": initial_LBNH},
+        channels=x_BTNC.shape[3],
+        units=H,
+        precision=precision,
+        save=save,
+    )
+    return result

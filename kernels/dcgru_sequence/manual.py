@@ -9,17 +9,20 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
-from dcrnn_fast.kernels.dcgru_sequence.segment import CellGradients, Saved, State, run_backward, run_forward
-from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype, diffuse
-from dcrnn_fast.kernels.terms import DiffusionTerms, stacked_operator
-from dcrnn_fast.kernels.weights import CellWeights, flatten_cells, group_cells
+from dcrnn_fast.kernels.dcgru_sequence.manual_segment import CellGradients, Saved, State, run_backward, run_forward
+from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
+from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
+from dcrnn_fast.kernels.dtypes import accumulator_dtype
+from dcrnn_fast.kernels.operator import keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
 
 
 @torch.library.custom_op("dcrnn_fast::dcgru_sequence_manual", mutates_args=())
 def _forward(
     x_TNBC: Tensor, initial_LNBH: Tensor, terms: list[Tensor], num_terms: int, flat: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    layers = group_cells(flat)
+    layers = cells_of(flat)
     operator = stacked_operator(
         DiffusionTerms.from_tensors(terms, x_TNBC.shape[1], num_terms), x_TNBC.dtype, transposed=False
     )
@@ -56,7 +59,7 @@ def _backward(
     flat: list[Tensor],
     saved: list[Tensor],
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    layers = group_cells(flat)
+    layers = cells_of(flat)
     transposed = stacked_operator(
         DiffusionTerms.from_tensors(terms, x_TNBC.shape[1], num_terms), x_TNBC.dtype, transposed=True
     )
@@ -103,21 +106,18 @@ def _(
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     x_TNBC, initial_LNBH, terms, ctx.num_terms, flat = inputs
-    ctx.mark_non_differentiable(*output[1:])
-    # Or autograd makes gradients for the gates and c, of zeros.
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x_TNBC, initial_LNBH, *terms, *output, *flat)
+    only_for_the_backward(ctx, output[1:])
+    keep(ctx, x_TNBC=x_TNBC, initial_LNBH=initial_LNBH, terms=terms, saved=output, flat=flat)
 
 
 def _gradient(ctx, grad_TLNBH, *_):  # type: ignore[no-untyped-def]
-    x_TNBC, initial_LNBH, *rest = ctx.saved_tensors
-    terms, saved, flat = rest[:6], rest[6:9], rest[9:]
+    k = kept(ctx)
     if grad_TLNBH is None:
-        grad_TLNBH = torch.zeros_like(saved[0])
+        grad_TLNBH = torch.zeros_like(k.saved[0])
     dx_TNBC, dinitial_LNBH, dflat = _backward(
-        grad_TLNBH.contiguous(), x_TNBC, initial_LNBH, terms, ctx.num_terms, flat, saved
+        grad_TLNBH.contiguous(), k.x_TNBC, k.initial_LNBH, k.terms, ctx.num_terms, k.flat, k.saved
     )
-    return dx_TNBC, dinitial_LNBH, [None] * len(terms), None, dflat
+    return dx_TNBC, dinitial_LNBH, [None] * len(k.terms), None, dflat
 
 
 _forward.register_autograd(_gradient, setup_context=_setup)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
-from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients
+from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients, wanted_inputs
+from dcrnn_fast.kernels.operator import keep, kept, only_for_the_backward
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, saved_numbers
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.weights import CellWeights, flatten_cells
+from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
 
 OP = "dcrnn_fast::seq2seq_cpu"
 BACKWARD = "dcrnn_fast::seq2seq_cpu_backward"
@@ -50,7 +51,7 @@ def _(
 ) -> tuple[Tensor, Tensor]:
     B, P, N, _ = x_BPNC.shape
     steps, units = P + labels_BFNO.shape[1], projection_weight_OH.shape[1]
-    saved = x_BPNC.new_empty(saved_numbers(save, steps, x_BPNC.dtype, B, N, units, len(encoder) // 4))
+    saved = x_BPNC.new_empty(saved_numbers(save, steps, x_BPNC.dtype, B, N, units, len(cells_of(encoder))))
     return x_BPNC.new_empty(labels_BFNO.shape), saved
 
 
@@ -80,38 +81,44 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     ctx.save, ctx.bf16x3 = rest
     if ctx.save == SAVE_NOTHING:
         raise RuntimeError(f"{OP}: a backward needs save other than {SAVE_NOTHING}")
-    ctx.num_encoder = len(encoder)
-    ctx.num_graph = len(terms)
-    ctx.mark_non_differentiable(output[1])
-    # Or autograd makes a gradient for `saved`: as large as all activations, of zeros.
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x_BPNC, projection_weight_OH, labels_BFNO, feed_label_F, *output, *terms, *encoder, *decoder)
+    only_for_the_backward(ctx, output[1:])
+    keep(
+        ctx,
+        x_BPNC=x_BPNC,
+        projection_weight_OH=projection_weight_OH,
+        labels_BFNO=labels_BFNO,
+        feed_label_F=feed_label_F,
+        prediction_BFNO=output[0],
+        saved=output[1],
+        terms=terms,
+        encoder=encoder,
+        decoder=decoder,
+    )
 
 
 def _gradient(ctx, grad_BFNO, _):  # type: ignore[no-untyped-def]
-    x_BPNC, projection_weight_OH, labels_BFNO, feed_label_F, prediction_BFNO, saved, *rest = ctx.saved_tensors
-    terms, cells = rest[: ctx.num_graph], rest[ctx.num_graph :]
+    k = kept(ctx)
     if grad_BFNO is None:
-        grad_BFNO = prediction_BFNO.new_zeros(prediction_BFNO.shape)
-    x_wanted, labels_wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[7]
+        grad_BFNO = k.prediction_BFNO.new_zeros(k.prediction_BFNO.shape)
+    x_wanted, labels_wanted = wanted_inputs(ctx)
     gradients = torch.ops.dcrnn_fast.seq2seq_cpu_backward(
         grad_BFNO,
-        x_BPNC,
-        terms,
+        k.x_BPNC,
+        k.terms,
         ctx.num_terms,
-        cells[: ctx.num_encoder],
-        cells[ctx.num_encoder :],
-        projection_weight_OH,
-        labels_BFNO,
-        feed_label_F,
-        prediction_BFNO,
-        saved,
+        k.encoder,
+        k.decoder,
+        k.projection_weight_OH,
+        k.labels_BFNO,
+        k.feed_label_F,
+        k.prediction_BFNO,
+        k.saved,
         ctx.save,
         x_wanted,
         labels_wanted,
         ctx.bf16x3,
     )
-    return input_gradients(gradients, len(terms), x_wanted, labels_wanted)
+    return input_gradients(gradients, len(k.terms), x_wanted, labels_wanted)
 
 
 torch.library.register_autograd(OP, _gradient, setup_context=_setup)

@@ -9,33 +9,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.checks import (
-    require_dtypes,
-    require_layers,
-    require_nodes,
-    require_precision,
-    require_saving,
-    require_shape,
-)
-from dcrnn_fast.kernels.cuda_runtime import why_not_cuda
+from dcrnn_fast.kernels.checks import require_layers, require_nodes, require_shape
 from dcrnn_fast.kernels.dcrnn_seq2seq.cpu import dcrnn_seq2seq_cpu
-from dcrnn_fast.kernels.dcrnn_seq2seq.cuda import dcrnn_seq2seq_cuda
+from dcrnn_fast.kernels.dcrnn_seq2seq.gpu import dcrnn_seq2seq_cuda, dcrnn_seq2seq_triton
 from dcrnn_fast.kernels.dcrnn_seq2seq.manual import dcrnn_seq2seq_manual
 from dcrnn_fast.kernels.dcrnn_seq2seq.specification import dcrnn_seq2seq_specification
-from dcrnn_fast.kernels.dcrnn_seq2seq.triton import dcrnn_seq2seq_triton
-from dcrnn_fast.kernels.dispatch import Implementation, always, autocast_dtype, choose
-from dcrnn_fast.kernels.native import why_not_cpu
+from dcrnn_fast.kernels.operator import in_order_of_speed, run
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.triton_plan import plan_name
-from dcrnn_fast.kernels.triton_runtime import why_not_triton
-from dcrnn_fast.kernels.weights import CellWeights, cells_to
+from dcrnn_fast.kernels.weights import CellWeights
 
-IMPLEMENTATIONS = (
-    Implementation("cpu", dcrnn_seq2seq_cpu, why_not_cpu, device="cpu"),
-    Implementation("triton", dcrnn_seq2seq_triton, why_not_triton, self_checked=True, device="cuda"),
-    Implementation("cuda", dcrnn_seq2seq_cuda, why_not_cuda, self_checked=True, device="cuda", by_name_only=True),
-    Implementation("manual", dcrnn_seq2seq_manual, always),
-    Implementation("specification", dcrnn_seq2seq_specification, always),
+IMPLEMENTATIONS = in_order_of_speed(
+    cpu=dcrnn_seq2seq_cpu,
+    triton=dcrnn_seq2seq_triton,
+    cuda=dcrnn_seq2seq_cuda,
+    manual=dcrnn_seq2seq_manual,
+    specification=dcrnn_seq2seq_specification,
 )
 
 
@@ -104,49 +92,23 @@ def dcrnn_seq2seq(
     require_shape(op, "feed_label", feed_label_F, (future_steps,))
     if feed_label_F.dtype != torch.bool:
         raise TypeError(f"{op}: feed_label must be torch.bool, got {feed_label_F.dtype}")
-    widest = max(x_BPNC.shape[3], O)
-    chosen = choose(op, IMPLEMENTATIONS, backend, x_BPNC, lambda dtype: plan_name(terms, dtype, B, widest, H))
-    low = autocast_dtype(x_BPNC)
-    options = require_saving(op, chosen.name, save)
-    bf16x3 = require_precision(op, precision, low or x_BPNC.dtype)
-    if chosen.name == "cpu":
-        options["bf16x3"] = bf16x3
-    if low is None or chosen.name == "specification":
-        named = {
-            f"{part} {index} {name}": tensor
-            for part, cells in (("encoder", encoder), ("decoder", decoder))
-            for index, cell in enumerate(cells)
-            for name, tensor in zip(cell._fields, cell, strict=True)
-        }
-        require_dtypes(
-            op,
-            terms,
-            x=x_BPNC,
-            labels=labels_BFNO,
-            projection_weight=projection_weight_OH,
-            projection_bias=projection_bias_O,
-            **named,
-        )
-        return chosen.run(  # type: ignore[return-value]
-            x_BPNC,
-            terms,
-            encoder,
-            decoder,
-            projection_weight_OH,
-            projection_bias_O,
-            labels_BFNO,
-            feed_label_F,
-            **options,
-        )
-    with torch.autocast(x_BPNC.device.type, enabled=False):
-        return chosen.run(  # type: ignore[return-value]
-            x_BPNC.to(low),
-            terms,
-            cells_to(encoder, low),
-            cells_to(decoder, low),
-            projection_weight_OH.to(low),
-            projection_bias_O.to(low),
-            labels_BFNO.to(low),
-            feed_label_F,
-            **options,
-        )
+    prediction_BFNO: Tensor = run(
+        op,
+        IMPLEMENTATIONS,
+        backend,
+        x_BPNC,
+        terms,
+        {
+            "encoder": encoder,
+            "decoder": decoder,
+            "projection_weight": projection_weight_OH,
+            "projection_bias": projection_bias_O,
+            "labels": labels_BFNO,
+            "feed_label": feed_label_F,
+        },
+        channels=max(C, O),
+        units=H,
+        precision=precision,
+        save=save,
+    )
+    return prediction_BFNO

@@ -4,6 +4,7 @@ Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -31,10 +32,15 @@ def empty_gradients(
     )
 
 
+def wanted_inputs(ctx: Any) -> tuple[bool, bool]:
+    """Whether the gradients of x and of the labels are wanted, by their places among a forward operator's inputs."""
+    return ctx.needs_input_grad[0], ctx.needs_input_grad[7]
+
+
 def input_gradients(
-    gradients: Gradients, graph_tensors: int, x_wanted: bool, labels_wanted: bool
+    gradients: Gradients, graph_tensors: int, x_wanted: bool, labels_wanted: bool, options: int = 2
 ) -> tuple[object, ...]:
-    """One for each input of a forward operator: x, graph, M, cells, projection, labels, coins and two options."""
+    """One for each input of a forward operator: x, graph, M, cells, projection, labels, coins and its options."""
     dx, dencoder, ddecoder, dweight_OH, dbias_O, dlabels = gradients
     return (
         dx if x_wanted else None,
@@ -46,6 +52,5 @@ def input_gradients(
         dbias_O,
         dlabels if labels_wanted else None,
         None,
-        None,
-        None,
+        *[None] * options,
     )

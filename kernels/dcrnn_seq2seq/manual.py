@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
-from dcrnn_fast.kernels.dcgru_sequence.segment import CellGradients, Saved, State, run_backward, run_forward
-from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients
-from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype, diffuse
+from dcrnn_fast.kernels.dcgru_sequence.manual_segment import CellGradients, Saved, State, run_backward, run_forward
+from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients
+from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
+from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
+from dcrnn_fast.kernels.dtypes import accumulator_dtype
+from dcrnn_fast.kernels.operator import keep, kept, only_for_the_backward
 from dcrnn_fast.kernels.saving import gradient_wanted
-from dcrnn_fast.kernels.terms import DiffusionTerms, stacked_operator
-from dcrnn_fast.kernels.weights import CellWeights, flatten_cells, group_cells
+from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
 
 
 @torch.library.custom_op("dcrnn_fast::seq2seq_manual", mutates_args=())
@@ -41,7 +44,7 @@ def _forward(
     L, H = saved.h.shape[1], saved.h.shape[-1]
     state = State.begin([x_PNBC.new_zeros(N, B, H)] * L, operator)
     run_forward(
-        group_cells(encoder),
+        cells_of(encoder),
         num_terms,
         operator,
         state,
@@ -59,7 +62,7 @@ def _forward(
         prediction_FNBO[t] = h_NBH @ projection_weight_OH.t() + projection_bias_O
 
     run_forward(
-        group_cells(decoder),
+        cells_of(decoder),
         num_terms,
         operator,
         state,
@@ -73,7 +76,7 @@ def _forward(
 
 def _empty_saved(x_PNBC: Tensor, encoder: Sequence[Tensor], future_steps: int, save: bool) -> Saved:
     H = encoder[3].shape[0]
-    return Saved.empty(x_PNBC, x_PNBC.shape[0] + future_steps if save else 1, len(encoder) // 4, H)
+    return Saved.empty(x_PNBC, x_PNBC.shape[0] + future_steps if save else 1, len(cells_of(encoder)), H)
 
 
 def _decoder_input(t: int, prediction_FNBO: Tensor, labels_FNBO: Tensor, feed_label_F: Tensor) -> Tensor:
@@ -139,7 +142,7 @@ def _backward(
         return [*[None] * (L - 1), total_NBO @ projection_weight_OH.to(wide)]
 
     dh = [torch.zeros_like(h_NBH, dtype=wide) for h_NBH in saved.h[0].unbind(0)]
-    decoder_cells, encoder_cells = group_cells(decoder), group_cells(encoder)
+    decoder_cells, encoder_cells = cells_of(decoder), cells_of(encoder)
     decoder_gradients = [CellGradients.zeros(weights) for weights in decoder_cells]
     run_backward(
         decoder_cells,
@@ -203,33 +206,39 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     x_PNBC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, labels_FNBO, feed_label_F, save = inputs
     if not save:
         raise RuntimeError("dcrnn_fast::seq2seq_manual: a backward needs save=True")
-    ctx.num_encoder = len(encoder)
-    ctx.mark_non_differentiable(*output[1:])
-    # Or autograd makes gradients for what is saved: as large as all activations, of zeros.
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x_PNBC, projection_weight_OH, labels_FNBO, feed_label_F, *output, *terms, *encoder, *decoder)
+    only_for_the_backward(ctx, output[1:])
+    keep(
+        ctx,
+        x_PNBC=x_PNBC,
+        projection_weight_OH=projection_weight_OH,
+        labels_FNBO=labels_FNBO,
+        feed_label_F=feed_label_F,
+        prediction_FNBO=output[0],
+        saved=output[1:],
+        terms=terms,
+        encoder=encoder,
+        decoder=decoder,
+    )
 
 
 def _gradient(ctx, grad_FNBO, *_):  # type: ignore[no-untyped-def]
-    x_PNBC, projection_weight_OH, labels_FNBO, feed_label_F, prediction_FNBO, *rest = ctx.saved_tensors
-    saved, terms, cells = rest[:3], rest[3:9], rest[9:]
-    encoder, decoder = cells[: ctx.num_encoder], cells[ctx.num_encoder :]
+    k = kept(ctx)
     if grad_FNBO is None:
-        grad_FNBO = torch.zeros_like(prediction_FNBO)
-    dx, dencoder, ddecoder, dweight, dbias, dlabels = _backward(
+        grad_FNBO = torch.zeros_like(k.prediction_FNBO)
+    gradients = _backward(
         grad_FNBO.contiguous(),
-        x_PNBC,
-        terms,
+        k.x_PNBC,
+        k.terms,
         ctx.num_terms,
-        encoder,
-        decoder,
-        projection_weight_OH,
-        labels_FNBO,
-        feed_label_F,
-        prediction_FNBO,
-        saved,
+        k.encoder,
+        k.decoder,
+        k.projection_weight_OH,
+        k.labels_FNBO,
+        k.feed_label_F,
+        k.prediction_FNBO,
+        k.saved,
     )
-    return dx, [None] * len(terms), None, dencoder, ddecoder, dweight, dbias, dlabels, None, None
+    return input_gradients(gradients, len(k.terms), True, True, options=1)
 
 
 _forward.register_autograd(_gradient, setup_context=_setup)

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
-from dcrnn_fast.kernels.terms import DiffusionTerms, StackedOperator, stacked_operator
+from dcrnn_fast.kernels.diffusion_conv.plain import StackedOperator, stacked_operator
+from dcrnn_fast.kernels.dtypes import accumulator_dtype
+from dcrnn_fast.kernels.operator import keep, kept
+from dcrnn_fast.kernels.terms import DiffusionTerms
 
 
 def diffuse(x_NBC: Tensor, operator: StackedOperator) -> Tensor:
@@ -40,11 +43,6 @@ def weight_gradient(x_NBC: Tensor, joined_gradient_NBQ: Tensor, num_terms: int) 
     x_RC = x_NBC.reshape(-1, x_NBC.shape[2])
     gradient_RQ = joined_gradient_NBQ.reshape(x_RC.shape[0], -1)
     return (x_RC.t() @ gradient_RQ).view(x_RC.shape[1] * num_terms, -1)
-
-
-def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Where sums over nodes, batch and steps are kept: float64 for float64, else float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 @torch.library.custom_op("dcrnn_fast::diffusion_conv_manual", mutates_args=())
@@ -84,13 +82,13 @@ def _(
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     x_BNC, terms, ctx.num_terms, weight_IO, _ = inputs
-    ctx.save_for_backward(x_BNC, weight_IO, *terms)
+    keep(ctx, x_BNC=x_BNC, weight_IO=weight_IO, terms=terms)
 
 
 def _gradient(ctx, grad_BNO):  # type: ignore[no-untyped-def]
-    x_BNC, weight_IO, *terms = ctx.saved_tensors
-    dx_BNC, dweight_IO, dbias_O = _backward(grad_BNO.contiguous(), x_BNC, terms, ctx.num_terms, weight_IO)
-    return dx_BNC, [None] * len(terms), None, dweight_IO, dbias_O
+    k = kept(ctx)
+    dx_BNC, dweight_IO, dbias_O = _backward(grad_BNO.contiguous(), k.x_BNC, k.terms, ctx.num_terms, k.weight_IO)
+    return dx_BNC, [None] * len(k.terms), None, dweight_IO, dbias_O
 
 
 _forward.register_autograd(_gradient, setup_context=_setup)

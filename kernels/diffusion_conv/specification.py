@@ -6,7 +6,8 @@ Shape legend: B batch, N nodes, C input channels, O output channels, M diffusion
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.terms import DiffusionTerms, stacked_operator
+from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
+from dcrnn_fast.kernels.terms import DiffusionTerms
 
 
 def diffuse_specification(x_BNC: Tensor, terms: DiffusionTerms) -> Tensor:

@@ -36,7 +36,7 @@ from bench.workload import (
     synthetic_adjacency,
 )
 from dcrnn_fast.kernels import dcrnn_seq2seq
-from dcrnn_fast.kernels.triton_runtime import overruled
+from dcrnn_fast.kernels.gpu.words import overruled
 from tests.kernels.compiled import require_library
 
 TINY = QUICK["metr-la"]

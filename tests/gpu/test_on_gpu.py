@@ -19,8 +19,9 @@ from dcrnn_fast import verify
 from dcrnn_fast.data.dataset import Batch, open_data
 from dcrnn_fast.data.device_windows import DeviceWindows
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.kernels import CellWeights, DiffusionTerms, dcrnn_seq2seq, selfcheck_kept
+from dcrnn_fast.kernels import CellWeights, DiffusionTerms, dcrnn_seq2seq
 from dcrnn_fast.kernels.native import library
+from dcrnn_fast.kernels.selfcheck import kept
 from dcrnn_fast.training.distributed import Ranks
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.run import Run, make_run
@@ -121,7 +122,7 @@ def test_states_alone_take_less_memory(gpu) -> None:
 
 @pytest.mark.timeout(1200)  # it compiles some 240 kernels
 def test_every_kernel_passes_its_self_check(gpu, monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(selfcheck_kept.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(kept.CACHE_VARIABLE, str(tmp_path))
     assert [verdict for verdict in dcrnn_fast.selfcheck(gpu) if verdict.problem] == []
 
 

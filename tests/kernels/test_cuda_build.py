@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from dcrnn_fast.kernels import cuda_runtime
 from dcrnn_fast.kernels.dcgru_sequence.function import IMPLEMENTATIONS as DCGRU_SEQUENCE
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS as DCRNN_SEQ2SEQ
 from dcrnn_fast.kernels.diffusion_conv.function import IMPLEMENTATIONS as DIFFUSION_CONV
 from dcrnn_fast.kernels.dispatch import Implementation, always, choose
+from dcrnn_fast.kernels.gpu import table_cuda
 from dcrnn_fast.kernels.native import Library, library
 from tests.kernels.compiled import require_library
 
@@ -88,7 +88,7 @@ def test_the_library_asks_for_no_cuda_library() -> None:
     needed = [line.split("[")[1].rstrip("]") for line in said.splitlines() if "NEEDED" in line]
     assert [name for name in needed if "cuda" in name or "nv" in name] == []
     assert "libtorch_cpu.so" in needed
-    assert torch._C._dispatch_has_kernel_for_dispatch_key(cuda_runtime.CANDIDATE, "CUDA")
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(table_cuda.CANDIDATE, "CUDA")
 
 
 @pytest.mark.parametrize(
@@ -99,16 +99,16 @@ def test_the_library_asks_for_no_cuda_library() -> None:
     ],
 )
 def test_every_reason_is_said(opened: Library, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_runtime, "library", lambda: opened)
+    monkeypatch.setattr(table_cuda, "library", lambda: opened)
     monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda *_: False)
-    assert cuda_runtime._why_not("cuda", 0, torch.float32) == wanted
+    assert table_cuda._why_not("cuda", 0, torch.float32) == wanted
 
 
 def test_a_gpu_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda *_: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
-    assert cuda_runtime._why_not("cuda", 0, torch.float32) == "Tesla T4 is older than sm_80"
+    assert table_cuda._why_not("cuda", 0, torch.float32) == "Tesla T4 is older than sm_80"
 
 
 def test_a_gpu_whose_blocks_have_too_little_shared_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,8 +118,8 @@ def test_a_gpu_whose_blocks_have_too_little_shared_memory_is_named(monkeypatch: 
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "RTX 3090")
     properties = SimpleNamespace(shared_memory_per_block_optin=101376)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
-    assert cuda_runtime._why_not("cuda", 0, torch.bfloat16) is None
-    assert cuda_runtime._why_not("cuda", 0, torch.float32) == (
+    assert table_cuda._why_not("cuda", 0, torch.bfloat16) is None
+    assert table_cuda._why_not("cuda", 0, torch.float32) == (
         "RTX 3090 has 101376 bytes of shared memory for a block, the kernels need 138240 for torch.float32"
     )
 
@@ -129,12 +129,12 @@ def test_the_shared_memory_is_what_the_sources_assert() -> None:
     for name, dtype in (("Half", torch.bfloat16), ("Half", torch.float16), ("Single", torch.float32)):
         asserted = re.search(rf"static_assert\(Layout<{name}<true>>::kBytes == (\d+)", source)
         assert asserted
-        assert int(asserted[1]) == cuda_runtime.SHARED_BYTES[dtype]
+        assert int(asserted[1]) == table_cuda.SHARED_BYTES[dtype]
 
 
 def test_auto_never_takes_what_is_taken_by_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for operator in (DCRNN_SEQ2SEQ, DCGRU_SEQUENCE, DIFFUSION_CONV):
-        made = [replace(one, why_not=always, self_checked=False, device=None) for one in operator if one.name == "cuda"]
+        made = [replace(one, why_not=always, self_checked=False) for one in operator if one.name == "cuda"]
         assert choose("op", [*made, Implementation("manual", len, always)], "auto", torch.zeros(1)).name == "manual"
         assert choose("op", made, "cuda", torch.zeros(1)).name == "cuda"
 
@@ -142,6 +142,6 @@ def test_auto_never_takes_what_is_taken_by_name_only(monkeypatch: pytest.MonkeyP
 def test_on_the_cpu_it_is_refused_with_the_reason() -> None:
     if os.environ.get("TRITON_INTERPRET") == "1":
         pytest.skip("the interpreter would take it")
-    assert str(cuda_runtime.why_not_cuda(torch.zeros(1))).startswith("x is on the CPU")
-    said = cuda_runtime.why_not_cuda(torch.zeros(1, dtype=torch.float64))
+    assert str(table_cuda.why_not_cuda(torch.zeros(1))).startswith("x is on the CPU")
+    said = table_cuda.why_not_cuda(torch.zeros(1, dtype=torch.float64))
     assert str(said).startswith("no CUDA kernels for torch.float64; x is on the CPU")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dcrnn_fast.kernels.triton_runtime import observed
+from dcrnn_fast.kernels.gpu.launch import observed
 from tests.kernels.cases import Case, make_seq2seq, make_terms
 
 

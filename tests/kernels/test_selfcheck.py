@@ -15,24 +15,26 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from triton.runtime.errors import OutOfResources
 
-from dcrnn_fast.kernels import diffusion_conv, gpu, selfcheck, selfcheck_kept, selfcheck_ways
+from dcrnn_fast.kernels import diffusion_conv, selfcheck
 from dcrnn_fast.kernels.diffusion_conv import function
 from dcrnn_fast.kernels.diffusion_conv.manual import diffusion_conv_manual
 from dcrnn_fast.kernels.diffusion_conv.specification import diffusion_conv_specification
 from dcrnn_fast.kernels.dispatch import Implementation, always, choose
-from dcrnn_fast.kernels.triton_plan import plan_name
-from dcrnn_fast.kernels.triton_runtime import override
+from dcrnn_fast.kernels.gpu import devices
+from dcrnn_fast.kernels.gpu.plan import plan_name
+from dcrnn_fast.kernels.gpu.words import override
+from dcrnn_fast.kernels.selfcheck import kept, ways
 
 CPU = torch.device("cpu")
-NODES = selfcheck_ways._N
+NODES = ways._N
 # Calls of one check of an operator: one in each way.
-CHECK = len(selfcheck_ways.WAYS["triton"])
-PLANS = len({selfcheck_ways.plan_taken(way, CPU, torch.float32) for way in selfcheck_ways.WAYS["triton"]})
+CHECK = len(ways.WAYS["triton"])
+PLANS = len({ways.plan_taken(way, CPU, torch.float32) for way in ways.WAYS["triton"]})
 
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv(selfcheck_kept.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(kept.CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(selfcheck, "CHECKED_DEVICES", ("cpu",))
     selfcheck._verdict.cache_clear()
     yield tmp_path / "cache"
@@ -59,11 +61,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]]
 
 
 def problem_of(dtype: torch.dtype) -> tuple[torch.Tensor, object, torch.Tensor, torch.Tensor]:
-    terms = selfcheck_ways.made_terms(selfcheck_ways.made_operators().float())
-    x, weight, bias = (
-        tensor.to(dtype)
-        for tensor in selfcheck_ways.made_arguments(selfcheck_ways.CASES["diffusion_conv"].shapes(NODES))
-    )
+    terms = ways.made_terms(ways.made_operators().float())
+    x, weight, bias = (tensor.to(dtype) for tensor in ways.made_arguments(ways.CASES["diffusion_conv"].shapes(NODES)))
     return x, terms, weight, bias
 
 
@@ -106,12 +105,12 @@ def test_a_wrong_kernel_is_disabled_with_one_warning(install, run, dtype, caplog
     assert len(calls) == PLANS, "the verdict was kept on disk"
 
 
-@pytest.mark.parametrize("way", selfcheck_ways.WAYS["triton"], ids=str)
-def test_a_kernel_that_is_wrong_in_one_way_alone_is_found(install, way: selfcheck_ways.Way) -> None:
+@pytest.mark.parametrize("way", ways.WAYS["triton"], ids=str)
+def test_a_kernel_that_is_wrong_in_one_way_alone_is_found(install, way: ways.Way) -> None:
     """By its plan, the graph's size, and whether x wants a gradient."""
 
     def run(x, terms, weight, bias):
-        here = selfcheck_ways.Way(override(), x.requires_grad, terms.num_nodes)
+        here = ways.Way(override(), x.requires_grad, terms.num_nodes)
         return (wrong_in_one_row if here == way else diffusion_conv_manual)(x, terms, weight, bias)
 
     install(run)
@@ -128,7 +127,7 @@ def test_a_plan_that_is_wrong_is_refused_and_the_others_run(install, monkeypatch
     torch.testing.assert_close(diffusion_conv(x, terms, weight, bias, backend="triton"), right, rtol=1e-4, atol=1e-4)
     assert "it is not used by plan dense (" in caplog.text
     # By rule, this larger graph is diffused by a dense matrix.
-    larger = selfcheck_ways.made_terms(selfcheck_ways.made_operators(selfcheck_ways._CHUNKED_N).float())
+    larger = ways.made_terms(ways.made_operators(ways._CHUNKED_N).float())
     x2 = x.repeat(1, 2, 1)
     before = len(calls)
     with pytest.raises(NotImplementedError, match=r"is off by .* \(dense,hoist, "):
@@ -162,7 +161,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_does_not_stop_anything(
 ) -> None:
     caplog.set_level(logging.WARNING, "dcrnn_fast.kernels")
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(selfcheck_kept.CACHE_VARIABLE, str(tmp_path / "file" / "inside"))
+    monkeypatch.setenv(kept.CACHE_VARIABLE, str(tmp_path / "file" / "inside"))
     calls = install(diffusion_conv_manual)
     diffusion_conv(*problem_of(torch.float32))
     assert len(calls) == CHECK + 1
@@ -182,7 +181,7 @@ def test_the_verdict_holds_for_what_it_was_made_with(install, monkeypatch, tmp_p
     assert not checked_anew()
     assert checked_anew(torch.bfloat16)
     for name, value in (("__version__", "9"), ("_sources", lambda: "other")):
-        monkeypatch.setattr(selfcheck_kept, name, value)
+        monkeypatch.setattr(kept, name, value)
         assert checked_anew()
     assembler = tmp_path / "ptxas"
     for variable, text in (("DCRNN_FAST_TRITON", "gather"), ("TRITON_PTXAS_PATH", str(assembler))):
@@ -202,11 +201,11 @@ def test_on_a_gpu_it_holds_for_the_device_its_driver_and_torch(monkeypatch, tmp_
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
 
     def key() -> str:
-        return selfcheck_kept.key_of("diffusion_conv", "triton", torch.device("cuda", 0), torch.bfloat16)
+        return kept.key_of("diffusion_conv", "triton", torch.device("cuda", 0), torch.bfloat16)
 
     keys = [key()]
     file = tmp_path / "version"
-    monkeypatch.setattr(selfcheck_kept, "driver_version", lambda: gpu.driver_version(file))
+    monkeypatch.setattr(kept, "driver_version", lambda: devices.driver_version(file))
     for version in ("580.65.06", "580.82.07"):
         file.write_text(f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}\nGCC version:  gcc\n")
         keys.append(key())
@@ -220,11 +219,11 @@ def test_on_a_gpu_it_holds_for_the_device_its_driver_and_torch(monkeypatch, tmp_
 
 def test_the_drivers_version_is_its_first_line(tmp_path: Path, monkeypatch) -> None:
     file = tmp_path / "version"
-    assert gpu.driver_version(file) is None
+    assert devices.driver_version(file) is None
     monkeypatch.setattr(torch._C, "_cuda_getDriverVersion", lambda: 13010, raising=False)
-    assert gpu.driver_version(file) == "CUDA 13.1", "as under WSL"
+    assert devices.driver_version(file) == "CUDA 13.1", "as under WSL"
     file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82.07 \nGCC version:  gcc\n")
-    assert gpu.driver_version(file) == "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82.07"
+    assert devices.driver_version(file) == "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82.07"
 
 
 def test_triton_may_be_installed_under_another_name(install, monkeypatch, caplog) -> None:
@@ -243,7 +242,7 @@ def test_a_parameter_is_checked_like_any_tensor_and_a_fake_one_is_not(install) -
     install(wrong_in_one_row)
     x, *rest = problem_of(torch.float32)
     with FakeTensorMode() as mode:
-        assert selfcheck.failure("diffusion_conv", "triton", mode.from_tensor(x), lambda dtype: "tile") is None
+        assert selfcheck.failure("diffusion_conv", "triton", mode.from_tensor(x), lambda: "tile") is None
     with pytest.raises(NotImplementedError, match="its self-check failed"):
         diffusion_conv(torch.nn.Parameter(x), *rest, backend="triton")
 
@@ -306,7 +305,7 @@ def test_without_a_gpu_it_says_so_in_a_line() -> None:
 
 
 @pytest.mark.parametrize("backend", ["manual", "cpu"])
-@pytest.mark.parametrize("operator", list(selfcheck_ways.CASES))
+@pytest.mark.parametrize("operator", list(ways.CASES))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_right_backends_pass(operator: str, backend: str, dtype: torch.dtype) -> None:
     assert selfcheck._check(operator, backend, CPU, dtype).problem == ""
@@ -353,10 +352,10 @@ def test_after_a_fault_of_the_device_nothing_more_is_run_and_the_verdict_is_kept
 
 def test_a_plan_is_called_what_it_is(monkeypatch) -> None:
     """Strict float32 is never fused, whatever a way asks for."""
-    names = [selfcheck_ways.plan_taken(way, CPU, torch.float32) for way in selfcheck_ways.WAYS["triton"]]
+    names = [ways.plan_taken(way, CPU, torch.float32) for way in ways.WAYS["triton"]]
     assert names == ["tile"] * 2 + ["tile,chunks"] * 2 + ["dense", "gather", "chain", "gemm,gather", "gemm,chain"]
     monkeypatch.setenv("DCRNN_FAST_TRITON", "strict")
-    strict = {selfcheck_ways.plan_taken(way, CPU, torch.float32) for way in selfcheck_ways.WAYS["triton"]}
+    strict = {ways.plan_taken(way, CPU, torch.float32) for way in ways.WAYS["triton"]}
     assert strict == {"gemm,gather", "gemm,chain"}
 
 

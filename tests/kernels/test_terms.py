@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 
 from dcrnn_fast.kernels import DiffusionTerms
-from dcrnn_fast.kernels.terms import stacked_operator
+from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
 from tests.kernels.cases import SHAPES, Case, make_operators, make_terms
 
 

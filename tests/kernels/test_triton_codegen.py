@@ -8,7 +8,7 @@ import pytest
 import triton
 import triton.language as tl
 
-from dcrnn_fast.kernels.triton_runtime import Launch
+from dcrnn_fast.kernels.gpu.launch import Launch
 from profiling.codegen import Case, Compiled, compile_launch, launch_of, listed, planned, problems, row, shipped
 from profiling.sass import Sass, blocks_per_multiprocessor, parse
 

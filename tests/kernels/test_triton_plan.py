@@ -17,19 +17,21 @@ from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.data.city_roads import build_roads, kernel_graph
 from dcrnn_fast.graph import diffusion_operators, graph_operators, read_pickle
 from dcrnn_fast.graph.recursion import diffusion_recursion
-from dcrnn_fast.kernels import CellWeights, DiffusionTerms, triton_plan
+from dcrnn_fast.kernels import CellWeights, DiffusionTerms
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS
 from dcrnn_fast.kernels.dispatch import choose
+from dcrnn_fast.kernels.gpu import plan as planning
+from dcrnn_fast.kernels.gpu.launch import observed
+from dcrnn_fast.kernels.gpu.plan import gpu_graph, make_plan
+from dcrnn_fast.kernels.gpu.words import Words, read_words
 from dcrnn_fast.kernels.saving import SAVE_ALL
-from dcrnn_fast.kernels.triton_plan import Words, gpu_graph, make_plan, read_words
-from dcrnn_fast.kernels.triton_runtime import observed
 from tests.capture_lint import CaptureLint
 from tests.kernels.cases import Case, make_cell, make_operators, make_terms
 
 LOW = torch.bfloat16
 
 
-def plan(terms: DiffusionTerms, dtype: torch.dtype = LOW, words: str = "", **sizes: int) -> triton_plan.Plan:
+def plan(terms: DiffusionTerms, dtype: torch.dtype = LOW, words: str = "", **sizes: int) -> planning.Plan:
     wanted = {"batch": 64, "channels": 2, "units": 64} | sizes
     return make_plan(terms, dtype, **wanted, words=read_words(words))
 
@@ -167,7 +169,7 @@ def test_the_rules_for_products_precision_and_input() -> None:
 @pytest.mark.parametrize("largest_chunk", [16, 128])
 @pytest.mark.parametrize("case", [Case(N=1, M=2), Case(N=16), Case(N=53, density=0.1), Case(N=70, M=4, density=0.9)])
 def test_tiles_are_the_terms(case: Case, largest_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_plan, "LARGEST_CHUNK", largest_chunk)
+    monkeypatch.setattr(planning, "LARGEST_CHUNK", largest_chunk)
     terms = DiffusionTerms.from_operators(make_operators(case), torch.float64)
     graph = gpu_graph(terms, torch.float64, "tile")
     assert sorted(graph.order_N[: case.N].tolist()) == list(range(case.N))
@@ -195,18 +197,18 @@ def test_a_plan_is_named_by_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None
         DiffusionTerms.from_operators(diffusion_operators([kernel_graph(roads).adjacency], hops=2))
         for roads in (build_roads(nodes, np.random.default_rng(0)) for nodes in (40, 300))
     )
-    assert triton_plan.plan_name(small, torch.float32, 2, 2, 64) == "tile"
-    assert triton_plan.plan_name(large, torch.float32, 2, 2, 64) == "tile,chunks"
-    assert triton_plan.plan_name(small, torch.float32, 2, 2, 65).startswith("gemm,")
+    assert planning.plan_name(small, torch.float32, 2, 2, 64) == "tile"
+    assert planning.plan_name(large, torch.float32, 2, 2, 64) == "tile,chunks"
+    assert planning.plan_name(small, torch.float32, 2, 2, 65).startswith("gemm,")
     for words, name in (("dense", "dense"), ("gather,inline", "gather"), ("gemm,gather", "gemm,gather")):
         monkeypatch.setenv("DCRNN_FAST_TRITON", words)
-        assert triton_plan.plan_name(small, torch.bfloat16, 2, 2, 64) == name
+        assert planning.plan_name(small, torch.bfloat16, 2, 2, 64) == name
 
 
 def test_a_graph_is_clustered_once_whatever_tensors_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Counter[str]()
-    real = triton_plan.cluster
-    monkeypatch.setattr(triton_plan, "cluster", lambda *a: (calls.update(["cluster"]), real(*a))[1])
+    real = planning.cluster
+    monkeypatch.setattr(planning, "cluster", lambda *a: (calls.update(["cluster"]), real(*a))[1])
     case = Case(N=45, density=0.07)
     terms = make_terms(case, torch.float32)
     first = gpu_graph(terms, LOW, None)
@@ -301,7 +303,7 @@ def test_without_an_interpreter_a_cpu_tensor_is_refused_with_the_reason_and_auto
 
 
 def test_why_triton_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dcrnn_fast.kernels import triton_runtime as runtime
+    from dcrnn_fast.kernels.gpu import available as runtime
 
     assert runtime.why_not_triton(torch.zeros(1, dtype=torch.int32)) == "no kernels for torch.int32"
     runtime.why_not_triton_at_all.cache_clear()
@@ -330,7 +332,7 @@ def test_why_triton_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_offsets_beyond_31_bits_are_noticed() -> None:
-    from dcrnn_fast.kernels.triton_runtime import is_wide
+    from dcrnn_fast.kernels.gpu.launch import is_wide
 
     assert not is_wide([torch.empty(2**31 - 1, device="meta")])
     assert is_wide([torch.empty(1), torch.empty(2**31, device="meta")])
@@ -338,9 +340,9 @@ def test_offsets_beyond_31_bits_are_noticed() -> None:
 
 def test_coefficients_beyond_31_bits_are_read_by_64_bit_offsets() -> None:
     """A large graph with one node of very many neighbours, small activations."""
-    from dcrnn_fast.kernels.dcgru_sequence.triton_launch import fused_primitives
-    from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Direction
-    from dcrnn_fast.kernels.tiles import SIDE, TileGraph
+    from dcrnn_fast.kernels.gpu.launches.cell import fused_primitives
+    from dcrnn_fast.kernels.gpu.primitives import CellGradient, CellPack, CellStep, Direction
+    from dcrnn_fast.kernels.gpu.tiles import SIDE, TileGraph
     from profiling.codegen import recorded
 
     N, B, C, H, M, U = 2 * SIDE, 1, 2, 16, 3, 2**26
@@ -360,7 +362,7 @@ def test_coefficients_beyond_31_bits_are_read_by_64_bit_offsets() -> None:
 
 
 def test_more_blocks_than_cuda_allows_are_refused() -> None:
-    from dcrnn_fast.kernels.triton_runtime import launch
+    from dcrnn_fast.kernels.gpu.launch import launch
 
     for grid in ((1, 65536), (1, 1, 65536)):
         with pytest.raises(ValueError, match="more than the 65535 that CUDA allows"):

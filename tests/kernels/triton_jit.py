@@ -16,9 +16,10 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 from bench.shapes import CORNERS
-from dcrnn_fast.kernels import selfcheck_ways, triton_runtime
-from dcrnn_fast.kernels.triton_config import assumed_architecture
-from dcrnn_fast.kernels.triton_runtime import overruled
+from dcrnn_fast.kernels.gpu import available
+from dcrnn_fast.kernels.gpu.blocks import assumed_architecture
+from dcrnn_fast.kernels.gpu.words import overruled
+from dcrnn_fast.kernels.selfcheck import ways
 from tests.kernels import test_dcgru_sequence_cpu as sequence
 from tests.kernels import test_dcrnn_seq2seq as seq2seq
 from tests.kernels import test_diffusion_conv_cpu as convolution
@@ -85,9 +86,9 @@ def run(job: Job) -> None:
     torch.backends.cuda.matmul.fp32_precision = "tf32" if job.dtype == "tf32" else "ieee"
     with overruled(job.words):
         if job.case == "selfcheck":
-            for operator in selfcheck_ways.CASES:
-                for way in selfcheck_ways.WAYS["triton"]:
-                    selfcheck_ways.results(operator, "triton", way, torch.device("cpu"), dtype)
+            for operator in ways.CASES:
+                for way in ways.WAYS["triton"]:
+                    ways.results(operator, "triton", way, torch.device("cpu"), dtype)
             return
         case = CASES[job.case]
         seq2seq.forward_and_gradients(case, dtype, "triton", True, save=job.save)
@@ -98,7 +99,7 @@ def run(job: Job) -> None:
 def main(arch: int, jobs: list[Job]) -> None:
     fake = Driver(arch)
     driver.set_active(fake)
-    triton_runtime._why_not = lambda device_type, index: None
+    available._why_not = lambda device_type, index: None
     torch.set_num_threads(1)
     with assumed_architecture(arch):
         for job in jobs:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.triton_runtime import Launch, observed
+from dcrnn_fast.kernels.gpu.launch import Launch, observed
 
 PAD = 4096
 # A NaN that no arithmetic makes, by width: a store of any NaN beyond the end changes the bits.

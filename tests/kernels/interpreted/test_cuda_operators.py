@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels import dcgru_sequence, dcrnn_seq2seq, diffusion_conv
+from dcrnn_fast.kernels.gpu.launch import Launch, observed
 from dcrnn_fast.kernels.saving import SAVE_ALL
-from dcrnn_fast.kernels.triton_runtime import Launch, observed
 from dcrnn_fast.verify import BOUNDS, verify
 from tests.conftest import GOLDEN
 from tests.kernels.cases import Case, assert_within_budget, make_cell, make_seq2seq, make_terms

@@ -10,9 +10,10 @@ from bench.workload import large
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.operators import graph_operators
-from dcrnn_fast.kernels import DiffusionTerms, dcgru_sequence, dcrnn_seq2seq, diffusion_conv, selfcheck, selfcheck_ways
-from dcrnn_fast.kernels.triton_plan import LARGEST_CHUNK
-from dcrnn_fast.kernels.triton_runtime import observed
+from dcrnn_fast.kernels import DiffusionTerms, dcgru_sequence, dcrnn_seq2seq, diffusion_conv, selfcheck
+from dcrnn_fast.kernels.gpu.launch import observed
+from dcrnn_fast.kernels.gpu.plan import LARGEST_CHUNK
+from dcrnn_fast.kernels.selfcheck import ways as checks
 from tests.kernels.cases import Case, make_cell
 from tests.kernels.emulated import emulated_operators
 
@@ -58,7 +59,7 @@ def make_terms(nodes: int) -> DiffusionTerms:
 
 def recursion_of(terms: DiffusionTerms) -> tuple[Tensor, ...]:
     """One that makes as many terms as there are: which, nobody looks at."""
-    return tuple(selfcheck_ways.made_terms(selfcheck_ways.made_operators(terms.num_nodes).float()).recursion)
+    return tuple(checks.made_terms(checks.made_operators(terms.num_nodes).float()).recursion)
 
 
 def train(operator: str, backend: str, terms: DiffusionTerms, dtype: torch.dtype, save: str) -> None:
@@ -90,13 +91,13 @@ def train(operator: str, backend: str, terms: DiffusionTerms, dtype: torch.dtype
 
 def checked(operator: str, backend: str, dtype: torch.dtype) -> Variants:
     def run() -> None:
-        for way in selfcheck_ways.WAYS[backend]:
-            selfcheck_ways.results(operator, backend, way, CPU, dtype)
+        for way in checks.WAYS[backend]:
+            checks.results(operator, backend, way, CPU, dtype)
 
     return launched(run)
 
 
-@pytest.mark.parametrize("operator", list(selfcheck_ways.CASES))
+@pytest.mark.parametrize("operator", list(checks.CASES))
 @pytest.mark.parametrize(
     ("backend", "dtype"),
     [("triton", torch.bfloat16), ("triton", torch.float32), ("cuda", torch.bfloat16)],
@@ -134,11 +135,11 @@ def test_nothing_is_launched_that_was_not_checked(
 def test_every_way_passes(operator: str, monkeypatch) -> None:
     """In smaller sizes and chunks than on a GPU, which the interpreter would take many minutes for."""
     for name, size in {"_B": 1, "_H": 16, "_P": 1, "_F": 2}.items():
-        monkeypatch.setattr(selfcheck_ways, name, size)
-    nodes = {selfcheck_ways._N: 20, selfcheck_ways._CHUNKED_N: 40}
-    ways = tuple(way._replace(nodes=nodes[way.nodes]) for way in selfcheck_ways.WAYS["triton"])
-    monkeypatch.setitem(selfcheck_ways.WAYS, "triton", ways)
-    monkeypatch.setattr("dcrnn_fast.kernels.triton_plan.LARGEST_CHUNK", 32)
+        monkeypatch.setattr(checks, name, size)
+    nodes = {checks._N: 20, checks._CHUNKED_N: 40}
+    ways = tuple(way._replace(nodes=nodes[way.nodes]) for way in checks.WAYS["triton"])
+    monkeypatch.setitem(checks.WAYS, "triton", ways)
+    monkeypatch.setattr("dcrnn_fast.kernels.gpu.plan.LARGEST_CHUNK", 32)
     ran: set[tuple[str, str]] = set()
 
     def see(one) -> bool:

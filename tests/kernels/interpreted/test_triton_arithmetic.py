@@ -9,8 +9,8 @@ import triton
 import triton.language as tl
 from triton.runtime import interpreter
 
-from dcrnn_fast.kernels.diffusion_conv.triton_kernels import narrow
-from dcrnn_fast.kernels.triton_runtime import Launch, launch, observed
+from dcrnn_fast.kernels.gpu.kernels.convolution import narrow
+from dcrnn_fast.kernels.gpu.launch import Launch, launch, observed
 from tests.kernels.cases import Case
 from tests.kernels.interpreted.red_zones import red_zones
 from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients
@@ -69,7 +69,7 @@ def test_no_kernel_computes_on_bfloat16(
     words: str, chunk: int, monkeypatch: pytest.MonkeyPatch, no_bfloat16_arithmetic: None
 ) -> None:
     monkeypatch.setenv("DCRNN_FAST_TRITON", words)
-    monkeypatch.setattr("dcrnn_fast.kernels.triton_plan.LARGEST_CHUNK", chunk)
+    monkeypatch.setattr("dcrnn_fast.kernels.gpu.plan.LARGEST_CHUNK", chunk)
     more: set[bool] = set()
 
     def see(one: Launch) -> bool:

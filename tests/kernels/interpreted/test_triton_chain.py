@@ -9,7 +9,7 @@ from torch import Tensor
 from dcrnn_fast.graph import diffusion_operators
 from dcrnn_fast.graph.recursion import diffusion_recursion
 from dcrnn_fast.kernels import DiffusionTerms, diffusion_conv
-from dcrnn_fast.kernels.diffusion_conv import triton_launch
+from dcrnn_fast.kernels.gpu.launches import convolution as launches
 from tests.kernels.cases import Case, assert_within_budget, make_seq2seq
 from tests.kernels.interpreted.red_zones import red_zones
 from tests.kernels.interpreted.test_triton_arithmetic import no_bfloat16_arithmetic  # noqa: F401
@@ -150,7 +150,7 @@ def test_the_encoder_decoder_within_the_error_budget(kind: str) -> None:
 
 
 def test_64_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_launch, "is_wide", lambda tensors: True)
+    monkeypatch.setattr(launches, "is_wide", lambda tensors: True)
     case = Case(B=2, N=N, C=3, H=4, M=5)
     got, wanted = (convolution(case, 2, "released", torch.float64, backend) for backend in ("triton", "specification"))
     assert_equal(got, wanted)

@@ -30,7 +30,7 @@ PLANS = {
 @pytest.mark.parametrize("words", PLANS)
 def test_a_step_by_every_plan_equals_the_specification(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case, kernel = PLANS[words]
-    monkeypatch.setattr("dcrnn_fast.kernels.triton_plan.LARGEST_CHUNK", 16)
+    monkeypatch.setattr("dcrnn_fast.kernels.gpu.plan.LARGEST_CHUNK", 16)
     monkeypatch.setenv("DCRNN_FAST_TRITON", words)
     with red_zones() as ran:
         got, gradients = forward_and_gradients(case, torch.float64, "triton", True)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.dcgru_sequence import triton_segment
-from dcrnn_fast.kernels.triton_plan import padded_nodes
+from dcrnn_fast.kernels.gpu import segment
+from dcrnn_fast.kernels.gpu.plan import padded_nodes
 from tests.kernels.cases import Case, assert_within_budget, make_seq2seq, make_terms
 from tests.kernels.interpreted.red_zones import red_zones
 from tests.kernels.test_dcgru_sequence_cpu import results as sequence_results
@@ -67,7 +67,7 @@ def test_longer_runs(save: str) -> None:
 @pytest.mark.slow
 def test_segments_of_several_products(monkeypatch: pytest.MonkeyPatch) -> None:
     two_steps = 2 * LONG.L * 16 * LONG.B * 3 * LONG.M * LONG.H * 8
-    monkeypatch.setattr(triton_segment, "WORKSPACE_BYTES", two_steps)
+    monkeypatch.setattr(segment, "WORKSPACE_BYTES", two_steps)
     assert_encoder_decoder(LONG, "segments:3")
 
 

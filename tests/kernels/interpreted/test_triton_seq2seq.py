@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels import dcrnn_seq2seq
-from dcrnn_fast.kernels.dcgru_sequence import triton_launch as cell_launches
-from dcrnn_fast.kernels.dcgru_sequence import triton_segment
-from dcrnn_fast.kernels.dcrnn_seq2seq import triton_launch as head_launches
-from dcrnn_fast.kernels.diffusion_conv import triton_launch as convolution_launches
+from dcrnn_fast.kernels.gpu import segment
+from dcrnn_fast.kernels.gpu.launches import cell, convolution, head
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING
 from tests.kernels.cases import SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from tests.kernels.interpreted.red_zones import red_zones
@@ -63,7 +61,7 @@ def test_float64_equals_the_specification(case: Case) -> None:
 
 @pytest.mark.slow
 def test_unions_of_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dcrnn_fast.kernels.triton_plan.LARGEST_CHUNK", 16)
+    monkeypatch.setattr("dcrnn_fast.kernels.gpu.plan.LARGEST_CHUNK", 16)
     monkeypatch.setenv("DCRNN_FAST_TRITON", "tile")
     assert_equals_specification(Case(B=2, P=1, F=1, N=35, C=2, O=1, H=5, L=1, M=3, density=0.9))
 
@@ -72,13 +70,13 @@ def test_unions_of_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_weight_gradients_in_several_products(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(B=2, P=4, F=3, N=5, H=4, L=1, M=3)
     two_steps = 2 * 16 * case.B * 3 * case.M * case.H * 8
-    monkeypatch.setattr(triton_segment, "WORKSPACE_BYTES", two_steps)
+    monkeypatch.setattr(segment, "WORKSPACE_BYTES", two_steps)
     assert_equals_specification(case)
 
 
 @pytest.mark.slow
 def test_64_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (cell_launches, head_launches, convolution_launches):
+    for module in (cell, head, convolution):
         monkeypatch.setattr(module, "is_wide", lambda tensors: True)
     assert_equals_specification(SMALL)
 

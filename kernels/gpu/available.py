@@ -1,4 +1,4 @@
-"""Whether Triton kernels can run here, and the one place where they are launched.
+"""Whether Triton kernels can run here, or why not.
 
 ``TRITON_INTERPRET=1``, set before Python starts, executes the kernels on CPU tensors by Triton's interpreter: slow,
 and the proof of their arithmetic on machines without a GPU.
@@ -6,79 +6,19 @@ and the proof of their arithmetic on machines without a GPU.
 
 import os
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.dispatch import autocast_dtype
-from dcrnn_fast.kernels.gpu import why_no_gpu
+from dcrnn_fast.kernels.dispatch import constant_when_traced
+from dcrnn_fast.kernels.dtypes import computed_dtype
+from dcrnn_fast.kernels.gpu.devices import why_no_gpu
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # Tensor cores for bfloat16 and tf32 begin here; nothing older was ever compiled for.
 OLDEST_CAPABILITY = (8, 0)
-
-
-class Launch(NamedTuple):
-    """One launch, as it goes to Triton."""
-
-    kernel: Any
-    grid: tuple[int, ...]
-    arguments: dict[str, Any]
-    constants: dict[str, Any]
-    warps: int
-    stages: int
-
-
-_observers: list[Callable[[Launch], bool]] = []
-
-
-@contextmanager
-def observed(observer: Callable[[Launch], bool]) -> Iterator[None]:
-    """Shows every launch to ``observer`` first; it is run only if all observers return true."""
-    _observers.append(observer)
-    try:
-        yield
-    finally:
-        _observers.remove(observer)
-
-
-def launch(
-    kernel: Any,
-    grid: tuple[int, ...],
-    arguments: dict[str, Any],
-    constants: dict[str, Any],
-    *,
-    warps: int,
-    stages: int,
-) -> None:
-    """Launches on the current stream of the current device; nothing for an empty grid.
-
-    Raises:
-        ValueError: more blocks than CUDA allows in a dimension.
-    """
-    if 0 in grid:
-        return
-    if max(grid[1:], default=0) > 65535:
-        raise ValueError(f"a grid of {grid} blocks is more than the 65535 that CUDA allows; use a smaller batch")
-    one = Launch(kernel, grid, arguments, constants, warps, stages)
-    if sum(not observer(one) for observer in _observers) == 0:
-        kernel[grid](**arguments, **constants, num_warps=warps, num_stages=stages)
-
-
-def is_wide(tensors: Sequence[Tensor]) -> bool:
-    """Whether offsets into one of the tensors need 64 bits."""
-    return any(tensor.numel() >= 2**31 for tensor in tensors)
-
-
-def on_device(x: Tensor) -> AbstractContextManager[object]:
-    """The device guard around launches: Triton takes the current device's current stream."""
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
 @cache
@@ -157,7 +97,7 @@ def why_not_assembler() -> str | None:
 
 
 # torch.compile would trace imports and device queries.
-@torch.compiler.assume_constant_result
+@constant_when_traced
 def _why_not(device_type: str, index: int) -> str | None:
     reason = why_not_triton_at_all()
     if reason is not None:
@@ -173,32 +113,7 @@ def _why_not(device_type: str, index: int) -> str | None:
 
 def why_not_triton(x: Tensor) -> str | None:
     """The reason why the Triton kernels cannot take ``x``, or None."""
-    dtype = autocast_dtype(x) or x.dtype
+    dtype = computed_dtype(x)
     if dtype not in DTYPES:
         return f"no kernels for {dtype}"
     return _why_not(x.device.type, x.device.index or 0)
-
-
-class _Overruling(threading.local):
-    """``words`` of this thread; None: those of the environment."""
-
-    words: str | None = None
-
-
-_overruling = _Overruling()
-
-
-@contextmanager
-def overruled(words: str) -> Iterator[None]:
-    """Within, and in this thread, ``words`` stand for those of the environment."""
-    before, _overruling.words = _overruling.words, words
-    try:
-        yield
-    finally:
-        _overruling.words = before
-
-
-@torch.compiler.assume_constant_result
-def override() -> str:
-    """The words of ``DCRNN_FAST_TRITON``, which overrule the rules of ``triton_plan``."""
-    return os.environ.get("DCRNN_FAST_TRITON", "") if _overruling.words is None else _overruling.words

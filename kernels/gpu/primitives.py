@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from dcrnn_fast.kernels.tiles import TileGraph
+from dcrnn_fast.kernels.gpu.tiles import TileGraph
 from dcrnn_fast.kernels.weights import CellWeights
 
 

@@ -17,14 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.diffusion_conv.manual import (
-    accumulator_dtype,
-    backward_weight,
-    diffuse,
-    forward_weight,
-    weight_gradient,
-)
-from dcrnn_fast.kernels.terms import StackedOperator
+from dcrnn_fast.kernels.diffusion_conv.manual import backward_weight, diffuse, forward_weight, weight_gradient
+from dcrnn_fast.kernels.diffusion_conv.plain import StackedOperator
+from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.weights import CellWeights
 
 

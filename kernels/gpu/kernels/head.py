@@ -8,7 +8,7 @@ Shape legend: O output channels, H units, BH its block, ROWS (node, batch) rows 
 import triton
 import triton.language as tl
 
-from dcrnn_fast.kernels.diffusion_conv.triton_kernels import narrow
+from dcrnn_fast.kernels.gpu.kernels.convolution import narrow
 
 
 @triton.jit

@@ -16,8 +16,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.diffusion_conv.manual import accumulator_dtype
-from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Direction, Primitives, Source
+from dcrnn_fast.kernels.dtypes import accumulator_dtype
+from dcrnn_fast.kernels.gpu.primitives import (
+    CellGradient,
+    CellPack,
+    CellStep,
+    Direction,
+    Primitives,
+    Source,
+)
 from dcrnn_fast.kernels.saving import SAVE_ALL, kept_steps, segment_of, segment_steps
 from dcrnn_fast.kernels.weights import CellWeights
 

@@ -1,4 +1,4 @@
-"""The DCGRU cell by a gather kernel, the library's GEMM, and an epilogue kernel (``triton_launch.py``).
+"""The DCGRU cell by a gather kernel, the library's GEMM, and an epilogue kernel (``cell.py``).
 
 For float32 without tensor cores, and for wide layers. A source holds all M terms of a tensor side by side.
 
@@ -8,15 +8,15 @@ Shape legend: T steps, N nodes, B batch, C input channels, H units, M terms, G =
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.dcgru_sequence import triton_launch
-from dcrnn_fast.kernels.diffusion_conv.triton_launch import spread_joined
-from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Direction, Primitives
+from dcrnn_fast.kernels.gpu.launches import cell
+from dcrnn_fast.kernels.gpu.launches.convolution import spread_joined
+from dcrnn_fast.kernels.gpu.primitives import CellGradient, CellPack, CellStep, Direction, Primitives
 from dcrnn_fast.kernels.weights import CellWeights
 
 
 def gemm_primitives() -> Primitives:
     """A gather kernel, the library's GEMM, and an epilogue kernel."""
-    return triton_launch.fused_primitives("strict")._replace(
+    return cell.fused_primitives("strict")._replace(
         pack=_pack,
         spread=spread_joined,
         convolve=_convolve,
@@ -28,7 +28,7 @@ def gemm_primitives() -> Primitives:
 
 
 def _pack(weights: CellWeights, num_terms: int, backward: bool) -> CellPack:
-    pack = triton_launch.pack_cell(weights, num_terms, backward)
+    pack = cell.pack_cell(weights, num_terms, backward)
     if not backward:
         return pack
     M, C, G = pack.input_MCG.shape
@@ -63,14 +63,14 @@ def _gates(x: tuple[Tensor, Tensor] | None, source: Tensor, step: CellStep, pack
         step.pre_NBG.copy_(pre_RG.view(step.pre_NBG.shape))
     weight = pack.state_MHG.view(-1, 3 * H)[:, : 2 * H]
     state_pre = source.view(-1, weight.shape[0]) @ weight
-    triton_launch.gates(None, step.h_NBH, step, pack, precision="strict", state_pre=state_pre)
+    cell.gates(None, step.h_NBH, step, pack, precision="strict", state_pre=state_pre)
 
 
 def _candidate(source: Tensor, step: CellStep, pack: CellPack) -> None:
     H = step.h_NBH.shape[2]
     weight = pack.state_MHG.view(-1, 3 * H)[:, 2 * H :]
     state_pre = source.view(-1, weight.shape[0]) @ weight
-    triton_launch.candidate(step.h_NBH, step, pack, precision="strict", state_pre=state_pre)
+    cell.candidate(step.h_NBH, step, pack, precision="strict", state_pre=state_pre)
 
 
 def _candidate_gradient(source: Tensor, gradient: CellGradient, pack: CellPack) -> None:
@@ -78,7 +78,7 @@ def _candidate_gradient(source: Tensor, gradient: CellGradient, pack: CellPack) 
     width = source.shape[-1]
     gradient.q_NBJ[..., -width:].copy_(source)
     through = source.view(-1, width) @ pack.back[1]
-    triton_launch.candidate_gradient(gradient.dpre_NBH, gradient, pack, precision="strict", through=through)
+    cell.candidate_gradient(gradient.dpre_NBH, gradient, pack, precision="strict", through=through)
 
 
 def _gates_gradient(r_source: Tensor, u_source: Tensor, gradient: CellGradient, pack: CellPack) -> None:
@@ -87,6 +87,4 @@ def _gates_gradient(r_source: Tensor, u_source: Tensor, gradient: CellGradient, 
     q_NBJ[..., :width].copy_(r_source)
     q_NBJ[..., width : 2 * width].copy_(u_source)
     through = q_NBJ.view(-1, 3 * width)[:, : 2 * width] @ pack.back[0]
-    triton_launch.gates_gradient(
-        gradient.dr_pre_NBH, gradient.du_pre_NBH, gradient, pack, precision="strict", through=through
-    )
+    cell.gates_gradient(gradient.dr_pre_NBH, gradient.du_pre_NBH, gradient, pack, precision="strict", through=through)

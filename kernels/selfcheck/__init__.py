@@ -5,10 +5,10 @@ miscompiled correct sources. So the first use of a backend on a (device, driver,
 float32 arithmetic, words of DCRNN_FAST_TRITON, sources of these kernels) runs its operator, forward and backward, on
 small shapes beside the specification in float64.
 
-It is run in several ways (``selfcheck_ways.WAYS``): by every plan that a rule takes for some graph, with the gradients
-of inputs and without, on unions of one chunk and of two. So each kernel is launched with every constant that changes
-its code, as a training step of two layers of 64 units and a forecast launch it, whatever the step keeps for its
-backward; other widths, other numbers of channels and offsets of 64 bits are not run.
+It is run in several ways (``ways.WAYS``): by every plan that a rule takes for some graph, with the gradients of inputs
+and without, on unions of one chunk and of two. Together these launches cover every compile-time constant that training
+and forecasting with two layers of 64 units use, for every ``save``. Not covered: other widths, other numbers of
+channels, 64-bit offsets.
 
 A verdict is kept in a file of the user's cache folder where the results differ, where the compiler refuses a kernel or
 the device faults in one; a full disk, a missing compiler or assembler and a lack of memory say nothing about the
@@ -29,11 +29,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
-from dcrnn_fast.kernels.dispatch import PlanOf
-from dcrnn_fast.kernels.gpu import gpu_facts
-from dcrnn_fast.kernels.selfcheck_kept import Verdict, cache_folder, keep, key_of, multiplied, read_kept
-from dcrnn_fast.kernels.selfcheck_ways import BY_TILES, CASES, WAYS, Way, plan_taken, results
-from dcrnn_fast.kernels.triton_runtime import override
+from dcrnn_fast.kernels.dispatch import PlanName, constant_when_traced
+from dcrnn_fast.kernels.dtypes import computed_dtype
+from dcrnn_fast.kernels.gpu.devices import gpu_facts
+from dcrnn_fast.kernels.gpu.words import override
+from dcrnn_fast.kernels.selfcheck.kept import Verdict, cache_folder, keep, key_of, multiplied, read_kept
+from dcrnn_fast.kernels.selfcheck.ways import BY_TILES, CASES, WAYS, Way, plan_taken, results
 
 CHECKED_DEVICES = ("cuda",)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -56,7 +57,7 @@ class _Thread(threading.local):
 _here = _Thread()
 
 
-def failure(operator: str, backend: str, x: Tensor, plan_of: PlanOf) -> str | None:
+def failure(operator: str, backend: str, x: Tensor, plan: PlanName) -> str | None:
     """Why ``operator`` of ``backend`` may not be used on x's device in its dtype by the plan of this call, or None;
     checks on the first use.
 
@@ -65,17 +66,17 @@ def failure(operator: str, backend: str, x: Tensor, plan_of: PlanOf) -> str | No
     """
     if x.device.type not in CHECKED_DEVICES or operator not in CASES or isinstance(x, (FakeTensor, FunctionalTensor)):
         return None
-    problems = _problems(operator, backend, x.device.type, x.device.index, _dtype_of(x))
+    problems = _problems(operator, backend, x.device.type, x.device.index, computed_dtype(x))
     if not problems:
         return None
     # A plan reads the graph, which a trace does not: then what is wrong in one is wrong in all.
-    plan = "" if torch.compiler.is_compiling() else plan_of(_dtype_of(x))
-    found = [text for name, text in problems if plan in ("", name)]
+    taken = "" if torch.compiler.is_compiling() else plan()
+    found = [text for name, text in problems if taken in ("", name)]
     return f"its self-check failed on this GPU: {'; '.join(found)}" if found else None
 
 
 # torch.compile takes the verdict for a constant, instead of tracing the check.
-@torch.compiler.assume_constant_result
+@constant_when_traced
 def _problems(
     operator: str, backend: str, device_type: str, index: int | None, dtype: torch.dtype
 ) -> tuple[tuple[str, str], ...]:
@@ -98,7 +99,7 @@ def selfcheck(device: str | torch.device | None = None, *, backends: Sequence[st
     """
     chosen = torch.device("cuda" if device is None else device)
     verdicts, reasons = [], []
-    for backend in ("triton", "cuda") if backends is None else backends:
+    for backend in tuple(WAYS) if backends is None else backends:
         try:
             for verdict in check_backend(backend, chosen):
                 print(verdict, flush=True)
@@ -259,9 +260,3 @@ def _checking() -> Iterator[None]:
             yield
     finally:
         _here.checking = False
-
-
-def _dtype_of(x: Tensor) -> torch.dtype:
-    if x.dtype != torch.float64 and torch.is_autocast_enabled(x.device.type):
-        return torch.get_autocast_dtype(x.device.type)
-    return x.dtype

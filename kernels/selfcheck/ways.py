@@ -13,9 +13,9 @@ from torch import Tensor
 from dcrnn_fast.kernels.dcgru_sequence import dcgru_sequence
 from dcrnn_fast.kernels.dcrnn_seq2seq import dcrnn_seq2seq
 from dcrnn_fast.kernels.diffusion_conv import diffusion_conv
+from dcrnn_fast.kernels.gpu.plan import plan_name
+from dcrnn_fast.kernels.gpu.words import override, overruled, read_words
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.triton_plan import plan_name, read_words
-from dcrnn_fast.kernels.triton_runtime import override, overruled
 from dcrnn_fast.kernels.weights import CellWeights
 
 _N, _B, _C, _O, _H, _M, _P, _F = 75, 5, 2, 1, 64, 5, 2, 3
@@ -30,7 +30,7 @@ class Way(NamedTuple):
 
     Attributes:
         words: as in DCRNN_FAST_TRITON, instead of the user's (but for the arithmetic of float32); empty: the user's.
-        inputs_wanted: inputs and labels get gradients, which in training nobody asks for.
+        inputs_wanted: whether inputs and labels require gradients (in training they do not).
         nodes: of the graph.
     """
 

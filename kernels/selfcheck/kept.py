@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import torch
 
 from dcrnn_fast import __version__
-from dcrnn_fast.kernels.gpu import driver_version
+from dcrnn_fast.kernels.gpu.devices import driver_version
+from dcrnn_fast.kernels.gpu.words import float32_word, override, read_words
 from dcrnn_fast.kernels.native import library
-from dcrnn_fast.kernels.triton_plan import float32_word, read_words
-from dcrnn_fast.kernels.triton_runtime import override
 
 CACHE_VARIABLE = "DCRNN_FAST_CACHE"
 
@@ -24,7 +23,7 @@ _log = logging.getLogger("dcrnn_fast.kernels")
 class Verdict(NamedTuple):
     """What the check of one operator found.
 
-    ``problems``: by the name of the plan (``triton_plan.plan_name``) that does not agree with PyTorch.
+    ``problems``: by the name of the plan (``gpu/plan.py plan_name``) that does not agree with PyTorch.
     ``lasting``: it holds for later processes; else they check again.
     """
 
@@ -90,7 +89,7 @@ def _assembler(variable: str) -> list[str | int]:
 def _sources() -> str:
     """A digest of this package's Python and of what the compiled library was made from."""
     digest = hashlib.sha256(str(library().facts.get("sources")).encode())
-    folder = Path(__file__).parent
+    folder = Path(__file__).parent.parent
     for path in sorted(folder.rglob("*.py")):
         digest.update(f"{path.relative_to(folder).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -23,6 +23,7 @@ Shape legend: N nodes, B batch, C input channels, H units, M terms.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -30,18 +31,16 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from dcrnn_fast.kernels.chain import read_hops, visits_fewer
-from dcrnn_fast.kernels.primitives import Chain, Csr, Direction
+from dcrnn_fast.kernels.gpu.available import interpreted
+from dcrnn_fast.kernels.gpu.chain import read_hops, visits_fewer
+from dcrnn_fast.kernels.gpu.primitives import Chain, Csr, Direction, Primitives
+from dcrnn_fast.kernels.gpu.tiles import SIDE, TileGraph, build, cluster
+from dcrnn_fast.kernels.gpu.words import Words, float32_word, override, read_words
 from dcrnn_fast.kernels.terms import DiffusionTerms
-from dcrnn_fast.kernels.tiles import SIDE, TileGraph, build, cluster
-from dcrnn_fast.kernels.triton_runtime import interpreted, override
+from dcrnn_fast.kernels.variables import VariableError
 
-DIFFUSIONS = ("tile", "dense", "chain", "gather")
 # No word of a user: chain or gather, by their rule.
 _SPARSE = "sparse"
-PRODUCTS = ("fused", "gemm")
-FLOAT32 = ("strict", "tf32x3", "tf32")
-INPUTS = ("hoist", "inline")
 
 LEAST_TILE_SAVING = 4
 MOST_TILE_ROWS = 16
@@ -50,35 +49,6 @@ LARGEST_CHUNK = 128
 LARGEST_DENSE_SPARSITY = 80
 LARGEST_FUSED_WIDTH = {"low": 128, "tf32": 64, "tf32x3": 64, "strict": 0}
 LARGEST_HOISTED_ROWS = 65536
-
-
-@dataclass(frozen=True)
-class Words:
-    """What ``DCRNN_FAST_TRITON`` asks for; None where a rule decides."""
-
-    diffusion: str | None = None
-    product: str | None = None
-    float32: str | None = None
-    input: str | None = None
-
-
-def read_words(text: str) -> Words:
-    """The words of the environment variable.
-
-    Raises:
-        ValueError: an unknown word, or two for the same choice.
-    """
-    kinds = {"diffusion": DIFFUSIONS, "product": PRODUCTS, "float32": FLOAT32, "input": INPUTS}
-    found: dict[str, str] = {}
-    for word in filter(None, (part.strip() for part in text.split(","))):
-        kind = next((name for name, known in kinds.items() if word in known), None)
-        if kind is None:
-            every = ", ".join(word for known in kinds.values() for word in known)
-            raise ValueError(f"DCRNN_FAST_TRITON: unknown word {word!r}; known: {every}")
-        if kind in found:
-            raise ValueError(f"DCRNN_FAST_TRITON: {found[kind]} and {word} exclude each other")
-        found[kind] = word
-    return Words(**found)
 
 
 @dataclass(frozen=True)
@@ -108,17 +78,21 @@ class Plan:
     hoist: bool
 
 
+Table = Callable[[Plan], Primitives]
+"""chooses a plan's primitives; it imports triton, so it is called inside an operator only"""
+
+
 def make_plan(terms: DiffusionTerms, dtype: torch.dtype, batch: int, channels: int, units: int, words: Words) -> Plan:
     """The plan of a call; the graph's part is made once and kept.
 
     Raises:
-        ValueError: ``words`` ask for what the sizes or the graph do not allow.
+        VariableError: ``words`` ask for what the sizes or the graph do not allow.
     """
     precision = _precision(dtype, words)
     widest = max(channels, units)
     fits = widest <= LARGEST_FUSED_WIDTH[precision]
     if words.product == "fused" and not fits:
-        raise ValueError(f"DCRNN_FAST_TRITON: fused kernels take no {widest} channels or units in this precision")
+        raise VariableError(f"DCRNN_FAST_TRITON: fused kernels take no {widest} channels or units in this precision")
     product = words.product or ("fused" if fits else "gemm")
     diffusion = words.diffusion
     if product == "gemm" and diffusion not in ("chain", "gather"):
@@ -149,12 +123,6 @@ def _precision(dtype: torch.dtype, words: Words) -> str:
     return float32_word(words)
 
 
-def float32_word(words: Words) -> str:
-    """How float32 is multiplied: as asked, or as PyTorch multiplies it."""
-    # torch.get_float32_matmul_precision() raises for whoever has set fp32_precision; this knows both ways to say it.
-    return words.float32 or ("tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3")
-
-
 # By tensor first: inside a captured step nothing may be copied to the host. By content second: a copy of a graph, or
 # the same one in another process's tensor, is clustered once.
 _by_tensor: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -166,7 +134,8 @@ def gpu_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None) 
     """The graph for one dtype and way to diffuse (None: by rule), from the cache or made now.
 
     Raises:
-        ValueError: "chain" for a graph without a recursion, or a recursion that makes no sense.
+        VariableError: "chain" for a graph without a recursion.
+        ValueError: a recursion that makes no sense.
     """
     known = _by_tensor.get(terms.value)
     if known is None:
@@ -208,7 +177,7 @@ def _make_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None
     order = list(range(N))
     built: list[TileGraph] = []
     if diffusion == "chain" and not terms.recursion:
-        raise ValueError(
+        raise VariableError(
             "DCRNN_FAST_TRITON: chain diffuses by the recursion over the supports, and this graph brings none "
             "(DiffusionTerms.from_operators takes it, and leaves it out where the terms have no more entries)"
         )
@@ -284,22 +253,3 @@ def _to(tiles: TileGraph, device: torch.device) -> TileGraph:
         count_T=tiles.count_T.to(device),
         coefficient_TQSU=tiles.coefficient_TQSU.to(device),
     )
-
-
-def to_tiles(x_BTNC: Tensor, graph: GpuGraph) -> Tensor:
-    """(T, N', B, C), contiguous: nodes first, in tile order; padding repeats node 0."""
-    return x_BTNC.permute(1, 2, 0, 3).index_select(1, graph.order_N)
-
-
-def gradient_to_tiles(grad_BTNC: Tensor, graph: GpuGraph) -> Tensor:
-    """As ``to_tiles``, with zeros in the padding: what nobody reads has no gradient."""
-    grad_TNBC = to_tiles(grad_BTNC, graph)
-    if graph.padded_nodes > graph.num_nodes:
-        grad_TNBC[:, graph.num_nodes :].zero_()
-    return grad_TNBC
-
-
-def from_tiles(x_TNBC: Tensor, graph: GpuGraph, out: Tensor | None = None) -> Tensor:
-    """(B, T, N, C), contiguous, or written into ``out``."""
-    x_BTNC = x_TNBC.index_select(1, graph.position_N).permute(2, 0, 1, 3)
-    return x_BTNC.contiguous() if out is None else out.copy_(x_BTNC)

@@ -13,15 +13,17 @@ import torch
 import triton
 from torch import Tensor
 
-from dcrnn_fast.kernels.dcgru_sequence.triton_kernels import (
+from dcrnn_fast.kernels.gpu.available import interpreted
+from dcrnn_fast.kernels.gpu.blocks import blocks_for
+from dcrnn_fast.kernels.gpu.kernels.cell import (
     begin_gradient_kernel,
     candidate_gradient_kernel,
     candidate_kernel,
     gates_gradient_kernel,
     gates_kernel,
 )
-from dcrnn_fast.kernels.dcrnn_seq2seq.triton_launch import head, head_gradient
-from dcrnn_fast.kernels.diffusion_conv.triton_launch import (
+from dcrnn_fast.kernels.gpu.launch import is_wide, launch
+from dcrnn_fast.kernels.gpu.launches.convolution import (
     block,
     convolve,
     dot_precision,
@@ -30,10 +32,16 @@ from dcrnn_fast.kernels.diffusion_conv.triton_launch import (
     terms_of,
     wide_type,
 )
-from dcrnn_fast.kernels.primitives import CellGradient, CellPack, CellStep, Direction, Primitives, Source
-from dcrnn_fast.kernels.tiles import SIDE
-from dcrnn_fast.kernels.triton_config import config
-from dcrnn_fast.kernels.triton_runtime import interpreted, is_wide, launch
+from dcrnn_fast.kernels.gpu.launches.head import head, head_gradient
+from dcrnn_fast.kernels.gpu.primitives import (
+    CellGradient,
+    CellPack,
+    CellStep,
+    Direction,
+    Primitives,
+    Source,
+)
+from dcrnn_fast.kernels.gpu.tiles import SIDE
 from dcrnn_fast.kernels.weights import CellWeights
 
 ELEMENTS = 1024
@@ -252,7 +260,7 @@ def _launch(
     input_MCG = arguments.get("WX")
     C = H if input_MCG is None else input_MCG.shape[1]
     graph, how = source_arguments(source, like_NBH)
-    chosen = config(rule, like_NBH, precision, C, H, fused=how["FUSED"], chunked=how["MORE"])
+    chosen = blocks_for(rule, like_NBH, precision, C, H, fused=how["FUSED"], chunked=how["MORE"])
     of_input = {}
     if input_MCG is not None:
         of_input = {"C": C, "BC": block(C)}

@@ -6,13 +6,13 @@ transposed weights for the candidate, then for the gates. Every program writes i
 neighbours': no atomics, the same bits every time.
 
 Shape legend: N nodes, B batch, C input channels, H units, M terms, G = 3H columns [r, u, c]; blocks as in
-``diffusion_conv/triton_kernels.py``.
+``convolution.py``.
 """
 
 import triton
 import triton.language as tl
 
-from dcrnn_fast.kernels.diffusion_conv.triton_kernels import (
+from dcrnn_fast.kernels.gpu.kernels.convolution import (
     diffused_term,
     dot,
     first_union,

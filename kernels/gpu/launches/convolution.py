@@ -11,11 +11,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dcrnn_fast.kernels.diffusion_conv.triton_kernels import convolve_kernel, gather_kernel, hop_kernel
-from dcrnn_fast.kernels.primitives import Chain, Csr, Direction, Source
-from dcrnn_fast.kernels.tiles import SIDE, TileGraph
-from dcrnn_fast.kernels.triton_config import config
-from dcrnn_fast.kernels.triton_runtime import interpreted, is_wide, launch
+from dcrnn_fast.kernels.gpu.available import interpreted
+from dcrnn_fast.kernels.gpu.blocks import blocks_for
+from dcrnn_fast.kernels.gpu.kernels.convolution import convolve_kernel, gather_kernel, hop_kernel
+from dcrnn_fast.kernels.gpu.launch import is_wide, launch
+from dcrnn_fast.kernels.gpu.primitives import Chain, Csr, Direction, Source
+from dcrnn_fast.kernels.gpu.tiles import SIDE, TileGraph
 
 # Columns of one warp: 16 bytes a thread in bfloat16.
 GATHER_BLOCK = 256
@@ -182,7 +183,9 @@ def convolve(
     T, N, B, C = x_TNBC.shape
     M, _, O = weight_MCO.shape  # noqa: E741
     arguments, constants = source_arguments(source, x_TNBC)
-    chosen = config("convolve", x_TNBC, precision, C, O // parts, fused=constants["FUSED"], chunked=constants["MORE"])
+    chosen = blocks_for(
+        "convolve", x_TNBC, precision, C, O // parts, fused=constants["FUSED"], chunked=constants["MORE"]
+    )
     part = O // parts if parts == 3 else min(O, chosen.columns)
     groups = 1 if parts == 3 else triton.cdiv(O, part)
     launch(

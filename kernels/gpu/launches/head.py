@@ -8,9 +8,10 @@ from typing import Any
 import triton
 from torch import Tensor
 
-from dcrnn_fast.kernels.dcrnn_seq2seq.triton_kernels import head_gradient_kernel, head_kernel
-from dcrnn_fast.kernels.diffusion_conv.triton_launch import block, wide_type
-from dcrnn_fast.kernels.triton_runtime import interpreted, is_wide, launch
+from dcrnn_fast.kernels.gpu.available import interpreted
+from dcrnn_fast.kernels.gpu.kernels.head import head_gradient_kernel, head_kernel
+from dcrnn_fast.kernels.gpu.launch import is_wide, launch
+from dcrnn_fast.kernels.gpu.launches.convolution import block, wide_type
 
 # Elements of one program's block of states.
 ELEMENTS = 4096

@@ -6,7 +6,7 @@ visits the entries of the supports only, and each hop writes one panel that late
 Shape legend: N nodes, M diffusion terms, R hops.
 """
 
-from dcrnn_fast.kernels.primitives import Hop
+from dcrnn_fast.kernels.gpu.primitives import Hop
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 # Of a recursion's eight tensors, where those of each direction begin: steps, then the supports' CSR.

@@ -1,0 +1,340 @@
+"""The DCRNN encoder-decoder on a GPU: schema, fakes and autograd, for one table of primitives.
+
+Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels,
+H units, L layers, M diffusion terms.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.checks import refuse_second_derivatives
+from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients, wanted_inputs
+from dcrnn_fast.kernels.dtypes import accumulator_dtype
+from dcrnn_fast.kernels.gpu.launch import on_device
+from dcrnn_fast.kernels.gpu.layout import from_tiles, gradient_to_tiles, to_tiles
+from dcrnn_fast.kernels.gpu.plan import Plan, Table, make_plan, padded_nodes
+from dcrnn_fast.kernels.gpu.segment import Cells, Saved, pack_cells, run_backward, run_forward
+from dcrnn_fast.kernels.gpu.table_cuda import cuda_table
+from dcrnn_fast.kernels.gpu.table_triton import triton_table
+from dcrnn_fast.kernels.gpu.words import override, read_words
+from dcrnn_fast.kernels.operator import keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, segment_of, segment_steps
+from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
+
+FORWARD = (
+    "(Tensor x_BPNC, Tensor[] terms, SymInt num_terms, Tensor[] encoder, Tensor[] decoder, "
+    "Tensor projection_weight_OH, Tensor projection_bias_O, Tensor labels_BFNO, Tensor feed_label_F, str plan_words, "
+    "SymInt save) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+BACKWARD = (
+    "(Tensor grad_BFNO, Tensor x_BPNC, Tensor[] terms, SymInt num_terms, Tensor[] encoder, Tensor[] decoder, "
+    "Tensor projection_weight_OH, Tensor feed_label_F, Tensor[] kept, str plan_words, SymInt save, bool x_wanted, "
+    "bool labels_wanted) -> (Tensor, Tensor[], Tensor[], Tensor, Tensor, Tensor)"
+)
+
+
+def _forward(
+    table: Table,
+    x_BPNC: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    encoder: list[Tensor],
+    decoder: list[Tensor],
+    projection_weight_OH: Tensor,
+    projection_bias_O: Tensor,
+    labels_BFNO: Tensor,
+    feed_label_F: Tensor,
+    plan_words: str,
+    save: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    plan = _plan(x_BPNC, terms, num_terms, projection_weight_OH, plan_words)
+    primitives, graph = table(plan), plan.graph
+    P, F, L = x_BPNC.shape[1], feed_label_F.shape[0], len(cells_of(encoder))
+    O, H = projection_weight_OH.shape  # noqa: E741
+    # The heads' kernels look at no strides.
+    projection_weight_OH, projection_bias_O = projection_weight_OH.contiguous(), projection_bias_O.contiguous()
+    with on_device(x_BPNC):
+        x_PNBC, labels_FNBO = to_tiles(x_BPNC, graph), to_tiles(labels_BFNO, graph)
+        N, B = x_PNBC.shape[1:3]
+        coins = _coins(feed_label_F)
+        kept = Saved.kept(x_PNBC, L, save, [P, F], H)
+        encoder_kept, decoder_kept = kept.of_runs(save, [P, F])
+        encoder_room, decoder_room = encoder_kept, decoder_kept
+        if save != SAVE_ALL:
+            # Two slots: a state is read until its successor is whole.
+            encoder_room = Saved.empty(x_PNBC, L, (segment_steps(save, P) if plan.hoist else 2, 1), H)
+            decoder_room = Saved.empty(x_PNBC, L, (2, 1), H)
+        state = [x_PNBC.new_zeros(N, B, H)] * L
+        packs = pack_cells(primitives, cells_of(encoder), num_terms, backward=False)
+        cells = Cells(primitives, graph.forward, packs, plan.hoist)
+        run_forward(cells, state, x_PNBC, encoder_room, save, encoder_kept)
+        # What the decoder reads at each step; the last slot is what it would read next.
+        read_FNBO = x_PNBC.new_empty(F + 1, N, B, O)
+        read_FNBO[0].zero_()
+        prediction_FNBO = x_PNBC.new_empty(F, N, B, O)
+
+        def project(t: int, h_NBH: Tensor) -> None:
+            primitives.head(
+                h_NBH,
+                projection_weight_OH,
+                projection_bias_O,
+                labels_FNBO[t],
+                coins[t],
+                prediction_FNBO[t],
+                read_FNBO[t + 1],
+            )
+
+        packs = pack_cells(primitives, cells_of(decoder), num_terms, backward=False)
+        cells = Cells(primitives, graph.forward, packs, hoist=False)
+        run_forward(cells, state, read_FNBO[:F], decoder_room, save, decoder_kept, project)
+        prediction_BFNO = from_tiles(prediction_FNBO, graph)
+    return prediction_BFNO, *kept, x_BPNC.new_empty(0) if save == SAVE_NOTHING else read_FNBO
+
+
+def _fake_forward(
+    x_BPNC: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    encoder: list[Tensor],
+    decoder: list[Tensor],
+    projection_weight_OH: Tensor,
+    projection_bias_O: Tensor,
+    labels_BFNO: Tensor,
+    feed_label_F: Tensor,
+    plan_words: str,
+    save: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    B, P, N, _ = x_BPNC.shape
+    F, (O, H) = feed_label_F.shape[0], projection_weight_OH.shape  # noqa: E741
+    kept = Saved.kept(x_BPNC.new_empty(padded_nodes(N), B, 0), len(cells_of(encoder)), save, [P, F], H)
+    read = x_BPNC.new_empty((0,) if save == SAVE_NOTHING else (F + 1, padded_nodes(N), B, O))
+    return x_BPNC.new_empty(B, F, N, O), *kept, read
+
+
+def _backward(
+    table: Table,
+    grad_BFNO: Tensor,
+    x_BPNC: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    encoder: list[Tensor],
+    decoder: list[Tensor],
+    projection_weight_OH: Tensor,
+    feed_label_F: Tensor,
+    kept: list[Tensor],
+    plan_words: str,
+    save: int,
+    x_wanted: bool,
+    labels_wanted: bool,
+) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+    plan = _plan(x_BPNC, terms, num_terms, projection_weight_OH, plan_words)
+    primitives, graph = table(plan), plan.graph
+    P, F, dtype = x_BPNC.shape[1], feed_label_F.shape[0], x_BPNC.dtype
+    encoder_kept, decoder_kept = Saved(*kept[:4]).of_runs(save, [P, F])
+    L, _, N, B, H = kept[0].shape
+    wide = accumulator_dtype(dtype)
+    projection_weight_OH = projection_weight_OH.contiguous()
+    with on_device(x_BPNC):
+        x_PNBC, grad_FNBO = to_tiles(x_BPNC, graph), gradient_to_tiles(grad_BFNO, graph)
+        coins = _coins(feed_label_F)
+        total_FNBO = torch.empty_like(grad_FNBO)
+        # The last label is read by no step.
+        dlabels_FNBO = torch.zeros_like(grad_FNBO) if labels_wanted else None
+        dh = list(x_PNBC.new_zeros(L, N, B, H, dtype=wide).unbind(0))
+        # What both runs' segments are computed again into.
+        longest = segment_steps(save, max(P, F))
+        room = decoder_kept if save == SAVE_ALL else Saved.empty(x_PNBC, L, (longest, longest), H)
+        dweights_OH: list[Tensor] = []
+
+        def of_prediction(t: int, dx_NBO: Tensor | None) -> None:
+            primitives.head_gradient(
+                grad_FNBO[t],
+                dx_NBO,
+                coins[t],
+                projection_weight_OH,
+                dh[-1],
+                total_FNBO[t],
+                None if dlabels_FNBO is None else dlabels_FNBO[t],
+            )
+
+        def of_weight(t: int, dx_NBO: Tensor) -> None:
+            first, stop = segment_of(save, F, t)
+            if t == first:
+                total_RO = total_FNBO[first:stop].view(-1, total_FNBO.shape[3])
+                dweights_OH.append(total_RO.t() @ room.h[-1, : stop - first].reshape(-1, H))
+
+        packs = pack_cells(primitives, cells_of(decoder), num_terms, backward=True)
+        cells, read_FNBO = Cells(primitives, graph.forward, packs, hoist=False), kept[4][:F]
+        decoder_gradients = run_backward(
+            primitives,
+            graph.transposed,
+            packs,
+            cells.segments_backwards(read_FNBO, encoder_kept.h[:, -1], decoder_kept, save, room),
+            save,
+            read_FNBO,
+            dh,
+            outside=of_prediction,
+            after_step=of_weight,
+        )
+        dweight_OH = dweights_OH[0]
+        if len(dweights_OH) > 1:
+            dweight_OH = torch.stack(dweights_OH).sum(0, dtype=wide).to(dtype)
+        dbias_O = total_FNBO.view(-1, total_FNBO.shape[3]).sum(0, dtype=wide).to(dtype)
+        dx_PNBC = torch.empty_like(x_PNBC) if x_wanted else None
+
+        def store(t: int, dx_NBC: Tensor) -> None:
+            assert dx_PNBC is not None
+            dx_PNBC[t] = dx_NBC
+
+        packs = pack_cells(primitives, cells_of(encoder), num_terms, backward=True)
+        cells = Cells(primitives, graph.forward, packs, plan.hoist)
+        encoder_gradients = run_backward(
+            primitives,
+            graph.transposed,
+            packs,
+            cells.segments_backwards(x_PNBC, None, encoder_kept, save, room),
+            save,
+            x_PNBC,
+            dh,
+            outside=lambda t, dx: None,
+            after_step=store if x_wanted else None,
+        )
+        dx_BPNC = x_BPNC.new_empty(0) if dx_PNBC is None else from_tiles(dx_PNBC, graph)
+        dlabels_BFNO = x_BPNC.new_empty(0) if dlabels_FNBO is None else from_tiles(dlabels_FNBO, graph)
+    return (
+        dx_BPNC,
+        flatten_cells(encoder_gradients),
+        flatten_cells(decoder_gradients),
+        dweight_OH,
+        dbias_O,
+        dlabels_BFNO,
+    )
+
+
+def _fake_backward(
+    grad_BFNO: Tensor,
+    x_BPNC: Tensor,
+    terms: list[Tensor],
+    num_terms: int,
+    encoder: list[Tensor],
+    decoder: list[Tensor],
+    projection_weight_OH: Tensor,
+    feed_label_F: Tensor,
+    kept: list[Tensor],
+    plan_words: str,
+    save: int,
+    x_wanted: bool,
+    labels_wanted: bool,
+) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+    return empty_gradients(x_BPNC, encoder, decoder, projection_weight_OH, grad_BFNO, x_wanted, labels_wanted)
+
+
+def _plan(x_BPNC: Tensor, terms: list[Tensor], num_terms: int, projection_weight_OH: Tensor, plan_words: str) -> Plan:
+    B, _, N, C = x_BPNC.shape
+    O, H = projection_weight_OH.shape  # noqa: E741
+    return make_plan(
+        DiffusionTerms.from_tensors(terms, N, num_terms), x_BPNC.dtype, B, max(C, O), H, read_words(plan_words)
+    )
+
+
+def _coins(feed_label_F: Tensor) -> Tensor:
+    """(F, 4) int32: one coin in 16 bytes, so that kernels see the same alignment at every step."""
+    return feed_label_F[:, None].expand(-1, 4).to(torch.int32)
+
+
+def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    x_BPNC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, _, feed_label_F = inputs[:9]
+    ctx.plan_words, ctx.save = inputs[9:]
+    only_for_the_backward(ctx, output[1:])
+    keep(
+        ctx,
+        x_BPNC=x_BPNC,
+        projection_weight_OH=projection_weight_OH,
+        feed_label_F=feed_label_F,
+        kept=output[1:],
+        terms=terms,
+        encoder=encoder,
+        decoder=decoder,
+    )
+
+
+def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
+    """Defines ``dcrnn_fast::seq2seq_<backend>`` and returns the function with ``dcrnn_seq2seq``'s contract."""
+
+    op = f"dcrnn_fast::seq2seq_{backend}"
+    forward = torch.library.custom_op(op, partial(_forward, table), mutates_args=(), schema=FORWARD)
+    backward = torch.library.custom_op(f"{op}_backward", partial(_backward, table), mutates_args=(), schema=BACKWARD)
+    forward.register_fake(_fake_forward)
+    backward.register_fake(_fake_backward)
+
+    def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        if inputs[-1] == SAVE_NOTHING:
+            raise RuntimeError(f"{op}: a backward needs save other than {SAVE_NOTHING}")
+        _setup(ctx, inputs, output)
+
+    def gradient(ctx, grad_BFNO, *_):  # type: ignore[no-untyped-def]
+        k = kept(ctx)
+        if grad_BFNO is None:
+            B, _, N, _ = k.x_BPNC.shape
+            grad_BFNO = k.x_BPNC.new_zeros(B, k.feed_label_F.shape[0], N, k.projection_weight_OH.shape[0])
+        x_wanted, labels_wanted = wanted_inputs(ctx)
+        gradients = backward(
+            grad_BFNO,
+            k.x_BPNC,
+            k.terms,
+            ctx.num_terms,
+            k.encoder,
+            k.decoder,
+            k.projection_weight_OH,
+            k.feed_label_F,
+            k.kept,
+            ctx.plan_words,
+            ctx.save,
+            x_wanted,
+            labels_wanted,
+        )
+        return input_gradients(gradients, len(k.terms), x_wanted, labels_wanted)
+
+    forward.register_autograd(gradient, setup_context=setup)
+    refuse_second_derivatives(f"{op}_backward")
+
+    def dcrnn_seq2seq_on_gpu(
+        x_BPNC: Tensor,
+        terms: DiffusionTerms,
+        encoder: Sequence[CellWeights],
+        decoder: Sequence[CellWeights],
+        projection_weight_OH: Tensor,
+        projection_bias_O: Tensor,
+        labels_BFNO: Tensor,
+        feed_label_F: Tensor,
+        *,
+        segment: int = SAVE_ALL,
+    ) -> Tensor:
+        encoder_flat, decoder_flat = flatten_cells(encoder), flatten_cells(decoder)
+        wanted = gradient_wanted(
+            x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat
+        )
+        prediction_BFNO, *_ = forward(
+            x_BPNC,
+            terms.tensors_with_recursion,
+            terms.num_terms,
+            encoder_flat,
+            decoder_flat,
+            projection_weight_OH,
+            projection_bias_O,
+            labels_BFNO,
+            feed_label_F,
+            override(),
+            segment if wanted else SAVE_NOTHING,
+        )
+        return prediction_BFNO
+
+    return dcrnn_seq2seq_on_gpu
+
+
+dcrnn_seq2seq_triton = define_dcrnn_seq2seq("triton", triton_table)
+dcrnn_seq2seq_cuda = define_dcrnn_seq2seq("cuda", cuda_table)

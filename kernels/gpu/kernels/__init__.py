@@ -1,0 +1,1 @@
+"""The code that Triton compiles, and nothing else."""

@@ -1,0 +1,1 @@
+"""Launches of the Triton kernels: arguments, constants, grids; each module imports triton."""

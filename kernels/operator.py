@@ -1,0 +1,123 @@
+"""What every operator's folder is made with: its implementations, its call, and what its autograd keeps.
+
+Shape legend: B batch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dcrnn_fast.kernels.checks import require_dtypes, require_precision, require_saving
+from dcrnn_fast.kernels.dispatch import Implementation, always, choose
+from dcrnn_fast.kernels.dtypes import autocast_dtype, computed_dtype
+from dcrnn_fast.kernels.gpu.available import why_not_triton
+from dcrnn_fast.kernels.gpu.plan import plan_name
+from dcrnn_fast.kernels.gpu.table_cuda import why_not_cuda
+from dcrnn_fast.kernels.native import why_not_cpu
+from dcrnn_fast.kernels.terms import DiffusionTerms
+from dcrnn_fast.kernels.weights import CellWeights
+
+Argument = Tensor | Sequence[CellWeights]
+
+
+def in_order_of_speed(
+    *,
+    cpu: Callable[..., object],
+    triton: Callable[..., object],
+    cuda: Callable[..., object],
+    manual: Callable[..., object],
+    specification: Callable[..., object],
+) -> tuple[Implementation, ...]:
+    """An operator's implementations, in the order in which "auto" tries them; it never takes ``cuda``."""
+    return (
+        Implementation("cpu", cpu, why_not_cpu, auto_on=("cpu",)),
+        Implementation("triton", triton, why_not_triton, self_checked=True, auto_on=("cuda",)),
+        Implementation("cuda", cuda, why_not_cuda, self_checked=True, auto_on=()),
+        Implementation("manual", manual, always),
+        Implementation("specification", specification, always),
+    )
+
+
+def run(
+    op: str,
+    implementations: Sequence[Implementation],
+    backend: str,
+    x: Tensor,
+    terms: DiffusionTerms,
+    others: Mapping[str, Argument],
+    *,
+    channels: int,
+    units: int,
+    precision: str,
+    save: str | None = None,
+) -> Any:
+    """Calls the chosen implementation with (x, terms, *others), in autocast's dtype if there is one.
+
+    Args:
+        x: (B, ...).
+        others: by the names that messages give them; those of a cell's tensors follow. Tensors of bool stay as they
+            are.
+        channels, units: the most input channels of a cell, and its units, for the GPU plan.
+        save: None: the operator knows no such choice.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError: as the public functions.
+    """
+    chosen = choose(
+        op, implementations, backend, x, lambda: plan_name(terms, computed_dtype(x), x.shape[0], channels, units)
+    )
+    low = autocast_dtype(x)
+    options: dict[str, int] = {} if save is None else require_saving(op, chosen.name, save)
+    bf16x3 = require_precision(op, precision, low or x.dtype)
+    if chosen.name == "cpu":
+        options["bf16x3"] = bf16x3
+    if low is None or chosen.name == "specification":
+        require_dtypes(op, terms, x=x, **_floating(others))
+        return chosen.run(x, terms, *others.values(), **options)
+    with torch.autocast(x.device.type, enabled=False):
+        return chosen.run(x.to(low), terms, *(_lowered(argument, low) for argument in others.values()), **options)
+
+
+def _floating(arguments: Mapping[str, Argument]) -> dict[str, Tensor]:
+    """Every floating tensor by its name, those of cells last."""
+    found, of_cells = {}, {}
+    for name, argument in arguments.items():
+        if not isinstance(argument, Tensor):
+            for index, cell in enumerate(argument):
+                of_cells |= {f"{name} {index} {field}": tensor for field, tensor in cell._asdict().items()}
+        elif argument.is_floating_point():
+            found[name] = argument
+    return found | of_cells
+
+
+def _lowered(argument: Argument, low: torch.dtype) -> Argument:
+    if isinstance(argument, Tensor):
+        return argument.to(low) if argument.is_floating_point() else argument
+    return [CellWeights(*(tensor.to(low) for tensor in cell)) for cell in argument]
+
+
+def keep(ctx: Any, **tensors: Tensor | Sequence[Tensor]) -> None:
+    """Saves tensors, and lists of them, for the backward; ``kept`` gives them back by the same names."""
+    ctx.kept_lengths = {name: None if isinstance(one, Tensor) else len(one) for name, one in tensors.items()}
+    ctx.save_for_backward(*(t for one in tensors.values() for t in ([one] if isinstance(one, Tensor) else one)))
+
+
+def kept(ctx: Any) -> SimpleNamespace:
+    """What ``keep`` saved, lists as lists."""
+    saved = iter(ctx.saved_tensors)
+    return SimpleNamespace(
+        **{
+            name: next(saved) if length is None else [next(saved) for _ in range(length)]
+            for name, length in ctx.kept_lengths.items()
+        }
+    )
+
+
+def only_for_the_backward(ctx: Any, outputs: Sequence[Tensor]) -> None:
+    """Marks outputs of a forward that its caller never sees."""
+    ctx.mark_non_differentiable(*outputs)
+    # Or autograd makes gradients for them: of zeros, as large as all activations.
+    ctx.set_materialize_grads(False)
