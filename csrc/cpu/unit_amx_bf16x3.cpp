@@ -16,18 +16,7 @@
 // averages its own, where rows are many. So three products serve there (6.0e-6 in random problems of 4096 rows and
 // more), and six everywhere else: five on average, since a third of all products are gradients of weights. Problems of
 // few rows take six throughout.
-#ifndef __clang__
-// GCC 12 takes the undefined sources of its own masked intrinsics for uninitialised variables.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
-#include "csrc/cpu/kernels.h"
-
-#define DCRNN_INLINE inline __attribute__((always_inline))
-
-namespace dcrnn {
-namespace {
+#include "csrc/cpu/unit_begin.h"
 
 #include "csrc/cpu/unit_amx_tiles.h"
 #include "csrc/cpu/unit_bf16_pairs.h"
@@ -48,7 +37,7 @@ constexpr int64_t kLeftBlocks = 2;
 constexpr int64_t kPackedBlock = kParts * kChunk * kColumns;
 // Up to this depth the left side of a weight's gradient is a prediction's gradient or an input's terms: cheap, and six
 // products are needed, because gradients of an absolute error are one number of both signs: its rest does not average.
-constexpr int64_t kNarrow = 32;
+constexpr int64_t kShallow = 32;
 
 // Which parts of the left and of the right side are multiplied, 0 the highest; each step changes one side only.
 struct Product {
@@ -319,8 +308,8 @@ void weight_gradients_of(const Panel<float>* left, int64_t lefts, const Panel<fl
 
 void weight_gradients(const Panel<float>* left, int64_t lefts, const Panel<float>* right, int64_t rights, int64_t rows,
                       float* const* c, void* scratch) {
-    const bool narrow = lefts == 1 && left[0].depth <= kNarrow;
-    const auto run = narrow ? weight_gradients_of<Six> : weight_gradients_of<Three>;
+    const bool shallow = lefts == 1 && left[0].depth <= kShallow;
+    const auto run = shallow ? weight_gradients_of<Six> : weight_gradients_of<Three>;
     run(left, lefts, right, rights, rows, c, scratch);
 }
 

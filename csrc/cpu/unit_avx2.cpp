@@ -1,12 +1,5 @@
 // The AVX2 unit (with FMA): float32, and bfloat16 computed in float32.
-#include <immintrin.h>
-
-#include "csrc/cpu/kernels.h"
-
-#define DCRNN_INLINE inline __attribute__((always_inline))
-
-namespace dcrnn {
-namespace {
+#include "csrc/cpu/unit_begin.h"
 
 struct Vector {
     using Scalar = float;

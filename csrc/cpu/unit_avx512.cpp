@@ -1,16 +1,5 @@
 // The AVX-512 unit (F, BW, DQ, VL): float32, and bfloat16 computed in float32.
-#ifndef __clang__
-// GCC 12 takes the undefined sources of its own masked intrinsics for uninitialised variables.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
-#include "csrc/cpu/kernels.h"
-
-#define DCRNN_INLINE inline __attribute__((always_inline))
-
-namespace dcrnn {
-namespace {
+#include "csrc/cpu/unit_begin.h"
 
 struct Vector {
     using Scalar = float;

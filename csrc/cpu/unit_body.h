@@ -96,9 +96,9 @@ void block(int64_t vectors, const typename V::Scalar* a, int64_t a_stride, int64
 DCRNN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 template <class S>
-constexpr bool kNarrow = false;
+constexpr bool kWidens = false;
 template <>
-constexpr bool kNarrow<bf16> = true;
+constexpr bool kWidens<bf16> = true;
 
 // Rows of A and columns of either operand that are widened at once; rows of one pass of weight_gradients.
 constexpr int64_t kWidenedRows = 48;
@@ -127,7 +127,7 @@ void gemm(const Panel<S>* panels, int64_t count, const S* packed, int64_t packed
           typename V::Scalar* c, int64_t c_stride, int64_t rows, int64_t columns, [[maybe_unused]] bool far,
           [[maybe_unused]] void* scratch) {
     constexpr int64_t kBlock = V::kBlockVectors * V::kWidth;
-    const int64_t rows_at_once = kNarrow<S> ? kWidenedRows : rows;
+    const int64_t rows_at_once = kWidens<S> ? kWidenedRows : rows;
     for (int64_t i = 0; i < rows; i += rows_at_once, c += rows_at_once * c_stride) {
         const int64_t height = smaller(rows_at_once, rows - i);
         for (int64_t j = 0; j < columns; j += kBlock) {
@@ -139,7 +139,7 @@ void gemm(const Panel<S>* panels, int64_t count, const S* packed, int64_t packed
                 for (int64_t k = 0; k < panels[p].depth; k += kDepth) {
                     const int64_t depth = smaller(kDepth, panels[p].depth - k);
                     const S* a = panels[p].data + i * panels[p].stride + k;
-                    if constexpr (kNarrow<S>) {
+                    if constexpr (kWidens<S>) {
                         float* wide_a = static_cast<float*>(scratch);
                         float* wide_b = wide_a + kWidenedRows * kDepth;
                         widen_block<V>(a, panels[p].stride, height, depth, wide_a);
@@ -183,13 +183,13 @@ void add_transposed(const typename V::Scalar* a, int64_t a_stride, int64_t a_col
 template <class V, class S>
 void weight_gradients(const Panel<S>* left, int64_t lefts, const Panel<S>* right, int64_t rights, int64_t rows,
                       typename V::Scalar* const* c, [[maybe_unused]] void* scratch) {
-    constexpr int64_t kChunk = kNarrow<S> ? kChunkRowsWidened : kChunkRows;
+    constexpr int64_t kChunk = kWidens<S> ? kChunkRowsWidened : kChunkRows;
     for (int64_t i = 0; i < rows; i += kChunk) {
         const int64_t height = smaller(kChunk, rows - i);
         for (int64_t l = 0; l < lefts; ++l) {
             const int64_t a_stride = left[l].stride;
             const S* a = left[l].data + i * a_stride;
-            if constexpr (kNarrow<S>) {
+            if constexpr (kWidens<S>) {
                 float* wide_a = static_cast<float*>(scratch);
                 float* wide_b = wide_a + kChunkRowsWidened * kWidenedColumns;
                 for (int64_t k = 0; k < left[l].depth; k += kWidenedColumns) {
@@ -374,7 +374,7 @@ constexpr Kernels<S> table(const char* name) {
     kernels.name = name;
     kernels.block_columns = V::kBlockVectors * V::kWidth;
     kernels.depth_group = 1;
-    kernels.scratch_bytes = kNarrow<S> ? kWidenedBytes : 0;
+    kernels.scratch_bytes = kWidens<S> ? kWidenedBytes : 0;
     kernels.gemm = gemm<V, S>;
     kernels.weight_gradients = weight_gradients<V, S>;
     kernels.diffuse = diffuse<V, S>;
@@ -385,8 +385,8 @@ constexpr Kernels<S> table(const char* name) {
     kernels.add = add<V>;
     kernels.add_column_sums = add_column_sums<V, S>;
     // Between two hops bfloat16 would round once more.
-    if constexpr (!kNarrow<S>) kernels.diffuse_step = diffuse_step<V, S>;
-    if constexpr (kNarrow<S>) {
+    if constexpr (!kWidens<S>) kernels.diffuse_step = diffuse_step<V, S>;
+    if constexpr (kWidens<S>) {
         kernels.narrow = narrow<V>;
         kernels.widen = widen<V>;
     }

@@ -2,12 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "csrc/cpu/kernels.h"
-
-#define DCRNN_INLINE inline __attribute__((always_inline))
-
-namespace dcrnn {
-namespace {
+#include "csrc/cpu/unit_begin.h"
 
 DCRNN_INLINE float exp_of(float x) { return expf(x); }
 DCRNN_INLINE double exp_of(double x) { return exp(x); }
