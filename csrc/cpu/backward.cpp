@@ -229,7 +229,7 @@ class BackwardTiles {
             if (!left_.empty()) tile_.add_weight_gradients(left_, right_, results_);
         }
         if (l > 0 || input.data == nullptr) return;
-        // The first layer's input was diffused instead: its terms are a narrow panel.
+        // The first layer's input was diffused instead: its terms stand side by side in one panel.
         left_.assign(1, input);
         right_.clear(), results_.clear();
         for (int gate = 0; gate < gates; ++gate) {
@@ -257,7 +257,7 @@ class BackwardTiles {
     const Gradients<S>& gradients_;
     const Sizes& s_;
     Tile<S> tile_;
-    NarrowInput<S> past_, fed_back_;
+    FewChannels<S> past_, fed_back_;
     const S* nothing_;  // zeros
     S* reset_;
     S* diffused_[kGates];  // each M panels: the gradient before the gate's activation, and its diffusions
@@ -286,31 +286,24 @@ void backward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& 
     const BackwardWeights<S> weights = pack_backward(model, kernels);
     const ForwardWeights<S> forward_weights =
         saved.every == Saved<S>::kSaveAll ? ForwardWeights<S>{} : pack_forward(model, kernels);
-    const int64_t elements = std::min(tile_elements(s), std::max<int64_t>(s.B, 1));
-    const int64_t tiles = (s.B + elements - 1) / elements, partitions = std::max<int64_t>(partition_count(tiles), 1);
+    const Tiles tiles(s);
+    const int64_t partitions = std::max<int64_t>(partition_count(tiles.count), 1);
     Arena counter;
     Sums<S>(counter, model);
     SumTree<S> tree(kernels, counter.used());
-    // Fewer tiles than threads: all threads work on each.
-    const bool together = tiles < threads.count;
-    const Range run_partitions = [&](int64_t first, int64_t last) {
-        with_memory(
-            [&](Arena& arena) {
-                return BackwardTiles<S>(arena, model, kernels, weights, forward_weights, batch, prediction, saved,
-                                        gradients, elements, together ? &threads : nullptr);
-            },
-            [&](BackwardTiles<S>& run) {
-                tree.add(first, last, [&](int64_t p, Arena& arena) {
-                    Sums<S> sums(arena, model);
-                    for (int64_t tile = p * tiles / partitions; tile < (p + 1) * tiles / partitions; ++tile)
-                        run.run(tile * elements, std::min(elements, s.B - tile * elements), sums);
-                });
+    over_tiles(
+        threads, tiles, partitions,
+        [&](Arena& arena, const Threads* crew) {
+            return BackwardTiles<S>(arena, model, kernels, weights, forward_weights, batch, prediction, saved,
+                                    gradients, tiles.most, crew);
+        },
+        [&](BackwardTiles<S>& run, int64_t first, int64_t last) {
+            tree.add(first, last, [&](int64_t p, Arena& arena) {
+                Sums<S> sums(arena, model);
+                for (int64_t i = p * tiles.count / partitions; i < (p + 1) * tiles.count / partitions; ++i)
+                    run.run(tiles.first(i), tiles.elements(i), sums);
             });
-    };
-    if (together)
-        run_partitions(0, partitions);
-    else
-        threads.parallel(partitions, run_partitions);
+        });
     Arena& total = tree.total(threads);
     total.rewind();
     write_gradients(model, Sums<S>(total, model), gradients, threads);

@@ -58,26 +58,19 @@ void convolve(const Convolution<S>& op, const Kernels<S>& kernels, const S* x, S
         bias = arena.take<Accumulator<S>>(columns);
         for (int64_t o = 0; bias != nullptr && o < op.O; ++o) bias[o] = widened(op.bias[o]);
     });
-    const int64_t elements = std::min(tile_elements(s), op.B), tiles = (op.B + elements - 1) / elements;
-    const bool together = tiles < threads.count;
-    const Range run_tiles = [&](int64_t first, int64_t last) {
-        with_memory(
-            [&](Arena& arena) {
-                return ConvolutionTile<S>(arena, kernels, s, elements, columns, terms.temporaries,
-                                          together ? &threads : nullptr);
-            },
-            [&](ConvolutionTile<S>& run) {
-                for (int64_t tile = first; tile < last; ++tile) {
-                    const int64_t row = tile * elements * op.N;
-                    run.load(terms, x + row * op.C, std::min(elements, op.B - tile * elements));
-                    run.multiply_into(weight, bias, y + row * op.O, op.O);
-                }
-            });
-    };
-    if (together)
-        run_tiles(0, tiles);
-    else
-        threads.parallel(tiles, run_tiles);
+    const Tiles tiles(s);
+    over_tiles(
+        threads, tiles, tiles.count,
+        [&](Arena& arena, const Threads* crew) {
+            return ConvolutionTile<S>(arena, kernels, s, tiles.most, columns, terms.temporaries, crew);
+        },
+        [&](ConvolutionTile<S>& run, int64_t first, int64_t last) {
+            for (int64_t tile = first; tile < last; ++tile) {
+                const int64_t row = tiles.first(tile) * op.N;
+                run.load(terms, x + row * op.C, tiles.elements(tile));
+                run.multiply_into(weight, bias, y + row * op.O, op.O);
+            }
+        });
 }
 
 template <class S>
@@ -95,45 +88,39 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
             for (int64_t c = 0; k % W < op.O && c < op.C; ++c) row[c] = op.weight[(c * op.M + k / W) * op.O + k % W];
         });
     });
-    const int64_t elements = std::min(tile_elements(s), op.B), tiles = (op.B + elements - 1) / elements;
-    const int64_t partitions = partition_count(tiles), weight_sums = op.M * columns * W, all_sums = weight_sums + W;
+    const Tiles tiles(s);
+    const int64_t partitions = partition_count(tiles.count), weight_sums = op.M * columns * W,
+                  all_sums = weight_sums + W;
     const auto take_sums = [=](Arena& arena) { return arena.take<A>(all_sums); };
     Arena counter;
     take_sums(counter);
     SumTree<S> tree(kernels, counter.used());
-    struct Run {
+    struct Workspace {
         ConvolutionTile<S> gradient;
         S* input;  // x with padded channels
     };
-    const bool together = tiles < threads.count;
-    const Range run_partitions = [&](int64_t first, int64_t last) {
-        with_memory(
-            [&](Arena& arena) {
-                return Run{ConvolutionTile<S>(arena, kernels, s, elements, columns, transposed.temporaries,
-                                              together ? &threads : nullptr),
-                           arena.take<S>(elements * op.N * columns)};
-            },
-            [&](Run& run) {
-                Tile<S>& tile = run.gradient.tile;
-                tree.add(first, last, [&](int64_t p, Arena& arena) {
-                    A* sums = take_sums(arena);
-                    for (int64_t i = p * tiles / partitions; i < (p + 1) * tiles / partitions; ++i) {
-                        const int64_t row = i * elements * op.N;
-                        run.gradient.load(transposed, dy + row * op.O, std::min(elements, op.B - i * elements));
-                        if (dx != nullptr) run.gradient.multiply_into(weight, nullptr, dx + row * op.C, op.C);
-                        kernels.add_column_sums(run.gradient.panels, tile.rows(), W, sums + weight_sums);
-                        copy_rows(x + row * op.C, op.C, tile.rows(), op.C, run.input, columns);
-                        std::vector<A*> results;
-                        for (int64_t m = 0; m < op.M; ++m) results.push_back(sums + m * columns * W);
-                        tile.add_weight_gradients({{run.input, columns, columns}}, tile.panels, results);
-                    }
-                });
+    over_tiles(
+        threads, tiles, partitions,
+        [&](Arena& arena, const Threads* crew) {
+            return Workspace{ConvolutionTile<S>(arena, kernels, s, tiles.most, columns, transposed.temporaries, crew),
+                             arena.take<S>(tiles.most * op.N * columns)};
+        },
+        [&](Workspace& run, int64_t first, int64_t last) {
+            Tile<S>& tile = run.gradient.tile;
+            tree.add(first, last, [&](int64_t p, Arena& arena) {
+                A* sums = take_sums(arena);
+                for (int64_t i = p * tiles.count / partitions; i < (p + 1) * tiles.count / partitions; ++i) {
+                    const int64_t row = tiles.first(i) * op.N;
+                    run.gradient.load(transposed, dy + row * op.O, tiles.elements(i));
+                    if (dx != nullptr) run.gradient.multiply_into(weight, nullptr, dx + row * op.C, op.C);
+                    kernels.add_column_sums(run.gradient.panels, tile.rows(), W, sums + weight_sums);
+                    copy_rows(x + row * op.C, op.C, tile.rows(), op.C, run.input, columns);
+                    std::vector<A*> results;
+                    for (int64_t m = 0; m < op.M; ++m) results.push_back(sums + m * columns * W);
+                    tile.add_weight_gradients({{run.input, columns, columns}}, tile.panels, results);
+                }
             });
-    };
-    if (together)
-        run_partitions(0, partitions);
-    else
-        threads.parallel(partitions, run_partitions);
+        });
     Arena& total = tree.total(threads);
     total.rewind();
     const A* sums = take_sums(total);

@@ -79,24 +79,15 @@ void forward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& b
     const Sizes& s = model.sizes;
     if (s.B == 0) return;
     const ForwardWeights<S> weights = pack_forward(model, kernels);
-    const int64_t elements = std::min(tile_elements(s), s.B), tiles = (s.B + elements - 1) / elements;
-    // Fewer tiles than threads: all threads work on each.
-    const bool together = tiles < threads.count;
-    const Range run_tiles = [&](int64_t first, int64_t last) {
-        with_memory(
-            [&](Arena& arena) {
-                return ForwardTiles<S>(arena, model, kernels, weights, batch, outputs, saved, elements,
-                                       together ? &threads : nullptr);
-            },
-            [&](ForwardTiles<S>& run) {
-                for (int64_t tile = first; tile < last; ++tile)
-                    run.run(tile * elements, std::min(elements, s.B - tile * elements));
-            });
-    };
-    if (together)
-        run_tiles(0, tiles);
-    else
-        threads.parallel(tiles, run_tiles);
+    const Tiles tiles(s);
+    over_tiles(
+        threads, tiles, tiles.count,
+        [&](Arena& arena, const Threads* crew) {
+            return ForwardTiles<S>(arena, model, kernels, weights, batch, outputs, saved, tiles.most, crew);
+        },
+        [&](ForwardTiles<S>& run, int64_t first, int64_t last) {
+            for (int64_t tile = first; tile < last; ++tile) run.run(tiles.first(tile), tiles.elements(tile));
+        });
 }
 
 template void forward(const Model<float>&, const Kernels<float>&, const Batch<float>&, const Outputs<float>&,

@@ -2,7 +2,7 @@
 // backward runs shorter ones again where forward kept states only.
 #pragma once
 
-#include "csrc/cpu/narrow.h"
+#include "csrc/cpu/few_channels.h"
 #include "csrc/cpu/saved.h"
 
 namespace dcrnn {
@@ -120,7 +120,7 @@ class Segment {
     const S* prediction_;
     const Sizes& s_;
     Tile<S>& tile_;
-    NarrowInput<S> past_, fed_back_;
+    FewChannels<S> past_, fed_back_;
     int64_t first_ = 0;
     const S* nothing_;  // zeros
     S *reset_, *reset_terms_;

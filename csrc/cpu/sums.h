@@ -7,8 +7,8 @@
 
 #include <mutex>
 
+#include "csrc/cpu/few_channels.h"
 #include "csrc/cpu/memory.h"
-#include "csrc/cpu/narrow.h"
 
 namespace dcrnn {
 

@@ -19,8 +19,8 @@ constexpr int64_t kRowBlock = 48;
 // Operands of a product that are larger lie beyond L2, which has 1 or 2 MiB.
 constexpr int64_t kFarBytes = int64_t{4} << 20;
 
-// Columns of a narrow input's panel, if steps enough are there.
-constexpr int64_t kNarrowWanted = 64;
+// Columns of the panel that diffuses an input of few channels, if there are steps enough.
+constexpr int64_t kColumnsWanted = 64;
 
 /// Elements of a tile, from the shapes alone: the bits of the weights' gradients depend on it.
 inline int64_t tile_elements(const Sizes& s) {
@@ -28,10 +28,37 @@ inline int64_t tile_elements(const Sizes& s) {
     return std::clamp<int64_t>(kRowsWanted / std::max<int64_t>(s.N, 1), 1, 8);
 }
 
-/// The widest panel that diffuses inputs of few channels, for tiles of `elements`: see NarrowInput.
+/// A batch in tiles.
+struct Tiles {
+    explicit Tiles(const Sizes& s)
+        : batch(s.B), most(std::min(tile_elements(s), std::max<int64_t>(s.B, 1))), count((s.B + most - 1) / most) {}
+
+    const int64_t batch, most, count;
+
+    int64_t first(int64_t tile) const { return tile * most; }
+    int64_t elements(int64_t tile) const { return std::min(most, batch - first(tile)); }
+};
+
+/// Calls body(run, first, last) on ranges of [0, count), each with a run of its own that make(arena, threads) returns;
+/// count: the tiles, or partitions of them. With fewer tiles than threads, all threads work on each tile, and make gets
+/// them; else a thread takes whole tiles, and make gets nullptr.
+template <class Make, class Body>
+void over_tiles(const Threads& threads, const Tiles& tiles, int64_t count, const Make& make, const Body& body) {
+    const bool together = tiles.count < threads.count;
+    const Range in_memory = [&](int64_t first, int64_t last) {
+        with_memory([&](Arena& arena) { return make(arena, together ? &threads : nullptr); },
+                    [&](auto& run) { body(run, first, last); });
+    };
+    if (together)
+        in_memory(0, count);
+    else
+        threads.parallel(count, in_memory);
+}
+
+/// The widest panel that diffuses inputs of few channels, for tiles of `elements`: see FewChannels.
 template <class S>
-int64_t narrow_width(const Sizes& s, int64_t elements) {
-    return padded<S>(std::max(kNarrowWanted, elements * std::max(s.C, s.O)));
+int64_t few_channels_width(const Sizes& s, int64_t elements) {
+    return padded<S>(std::max(kColumnsWanted, elements * std::max(s.C, s.O)));
 }
 
 /// Who works on a tile: one thread, or (given `threads`) several that divide each phase among them.
@@ -202,7 +229,7 @@ class Tile {
 
     static int64_t scratch_bytes(const Kernels<S>& kernels, const Sizes& s, int64_t most) {
         if (kernels.diffuse_scratch_bytes == nullptr) return kernels.scratch_bytes;
-        const int64_t widest = std::max(padded<S>(s.H), narrow_width<S>(s, most));
+        const int64_t widest = std::max(padded<S>(s.H), few_channels_width<S>(s, most));
         return std::max(kernels.scratch_bytes, kernels.diffuse_scratch_bytes(s.N, widest));
     }
 

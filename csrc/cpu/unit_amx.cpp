@@ -1,5 +1,8 @@
 // The AMX unit: panels in bf16, products in tiles, sums in float32.
-#include "csrc/cpu/unit_begin.h"
+#include "csrc/cpu/unit_prologue.h"
+
+namespace dcrnn {
+namespace {
 
 #include "csrc/cpu/unit_amx_tiles.h"
 #include "csrc/cpu/unit_bf16_pairs.h"

@@ -16,7 +16,10 @@
 // averages its own, where rows are many. So three products serve there (6.0e-6 in random problems of 4096 rows and
 // more), and six everywhere else: five on average, since a third of all products are gradients of weights. Problems of
 // few rows take six throughout.
-#include "csrc/cpu/unit_begin.h"
+#include "csrc/cpu/unit_prologue.h"
+
+namespace dcrnn {
+namespace {
 
 #include "csrc/cpu/unit_amx_tiles.h"
 #include "csrc/cpu/unit_bf16_pairs.h"

@@ -1,5 +1,8 @@
 // The AVX2 unit (with FMA): float32, and bfloat16 computed in float32.
-#include "csrc/cpu/unit_begin.h"
+#include "csrc/cpu/unit_prologue.h"
+
+namespace dcrnn {
+namespace {
 
 struct Vector {
     using Scalar = float;

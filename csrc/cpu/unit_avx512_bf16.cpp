@@ -1,5 +1,8 @@
 // The AVX-512 BF16 unit: panels in bf16, products by dot products of pairs, sums in float32.
-#include "csrc/cpu/unit_begin.h"
+#include "csrc/cpu/unit_prologue.h"
+
+namespace dcrnn {
+namespace {
 
 #include "csrc/cpu/unit_bf16_pairs.h"
 #include "csrc/cpu/unit_bf16_vector.h"

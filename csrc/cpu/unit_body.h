@@ -95,6 +95,7 @@ void block(int64_t vectors, const typename V::Scalar* a, int64_t a_stride, int64
 
 DCRNN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// Whether a stored number is widened before it is computed with.
 template <class S>
 constexpr bool kWidens = false;
 template <>

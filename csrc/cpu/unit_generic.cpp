@@ -2,7 +2,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "csrc/cpu/unit_begin.h"
+#include "csrc/cpu/unit_prologue.h"
+
+namespace dcrnn {
+namespace {
 
 DCRNN_INLINE float exp_of(float x) { return expf(x); }
 DCRNN_INLINE double exp_of(double x) { return exp(x); }

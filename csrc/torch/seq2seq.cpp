@@ -3,7 +3,6 @@
 
 #include <tuple>
 
-#include "csrc/cpu/seq2seq.h"
 #include "csrc/torch/tensors.h"
 
 namespace dcrnn {
@@ -28,13 +27,13 @@ struct Arguments {
         STD_TORCH_CHECK(x.dim() == 4 && labels.dim() == 4 && projection_weight.dim() == 2, kOp,
                         ": x and labels must have 4 dimensions, projection_weight 2, got ", x.dim(), ", ", labels.dim(),
                         " and ", projection_weight.dim());
-        STD_TORCH_CHECK(!encoder.empty() && encoder.size() % 4 == 0 && encoder.size() == decoder.size(), kOp,
+        STD_TORCH_CHECK(!encoder.empty() && encoder.size() % kCellTensors == 0 && encoder.size() == decoder.size(), kOp,
                         ": encoder and decoder must be as many layers of 4 tensors, got ", encoder.size(), " and ",
                         decoder.size(), " tensors");
         Sizes s{};
         s.B = x.size(0), s.P = x.size(1), s.N = x.size(2), s.C = x.size(3);
         s.F = labels.size(1), s.O = projection_weight.size(0), s.H = projection_weight.size(1);
-        s.L = static_cast<int64_t>(encoder.size()) / 4, s.M = num_terms;
+        s.L = static_cast<int64_t>(encoder.size()) / kCellTensors, s.M = num_terms;
         STD_TORCH_CHECK(s.P > 0 && s.N > 0 && s.C > 0 && s.O > 0 && s.H > 0, kOp,
                         ": steps, nodes, channels and units must be at least 1, got x ", text(x),
                         " and projection_weight ", text(projection_weight));

@@ -22,11 +22,11 @@ struct Arguments {
         const ScalarType dtype = require_floating(kOp, x);
         STD_TORCH_CHECK(x.dim() == 4 && initial.dim() == 4, kOp, ": x and initial must have 4 dimensions, got ",
                         x.dim(), " and ", initial.dim());
-        STD_TORCH_CHECK(!layers.empty() && layers.size() % 4 == 0, kOp, ": layers must be 4 tensors each, got ",
-                        layers.size());
+        STD_TORCH_CHECK(!layers.empty() && layers.size() % kCellTensors == 0, kOp,
+                        ": layers must be 4 tensors each, got ", layers.size());
         Sizes s{};
         s.B = x.size(0), s.P = x.size(1), s.N = x.size(2), s.C = x.size(3);
-        s.H = initial.size(3), s.L = static_cast<int64_t>(layers.size()) / 4, s.M = num_terms;
+        s.H = initial.size(3), s.L = static_cast<int64_t>(layers.size()) / kCellTensors, s.M = num_terms;
         STD_TORCH_CHECK(s.P > 0 && s.N > 0 && s.C > 0 && s.H > 0, kOp,
                         ": steps, nodes, channels and units must be at least 1");
         require_terms(kOp, terms, num_terms, s.N, wide(dtype));

@@ -106,8 +106,8 @@ void require_terms(const char* op, const std::vector<Tensor>& terms, int64_t num
 
 void require_cells(const char* op, const std::string& part, const std::vector<Tensor>& flat, int64_t channels,
                    int64_t units, int64_t num_terms, ScalarType dtype) {
-    for (size_t i = 0; i < flat.size(); i += 4, channels = units) {
-        const std::string layer = part + "[" + std::to_string(i / 4) + "] ";
+    for (size_t i = 0; i < flat.size(); i += kCellTensors, channels = units) {
+        const std::string layer = part + "[" + std::to_string(i / kCellTensors) + "] ";
         const int64_t rows = (channels + units) * num_terms;
         require(op, layer + "gate_weight", flat[i], dtype, {rows, 2 * units});
         require(op, layer + "gate_bias", flat[i + 1], dtype, {2 * units});

@@ -31,13 +31,17 @@ void require(const char* op, const std::string& name, const Tensor& tensor, Scal
 /// Of an operator's `terms`, those that hold the operators; eight more hold the recursion that makes them, if any.
 constexpr size_t kTermTensors = 6;
 
+/// Of a cell, in its flat list (kernels/weights.py: TENSORS_PER_CELL).
+constexpr int64_t kCellTensors = 4;
+
 /// Throws unless the tensors are two stacks of (terms - 1) sparse operators over `nodes` nodes, values of `dtype`:
 /// their row_start, column and value, those of their transposes; and, if there are more, DiffusionStep rows and the
 /// stack of supports that they name, of either.
 void require_terms(const char* op, const std::vector<Tensor>& terms, int64_t num_terms, int64_t nodes,
                    ScalarType dtype);
 
-/// Throws unless flat is cells of 4 tensors each, the first for `channels` channels and all of `units` units.
+/// Throws unless flat is cells of kCellTensors tensors each, the first for `channels` channels and all of `units`
+/// units.
 void require_cells(const char* op, const std::string& part, const std::vector<Tensor>& flat, int64_t channels,
                    int64_t units, int64_t num_terms, ScalarType dtype);
 
@@ -137,7 +141,7 @@ template <class S>
 std::vector<CellWeights<S>> read_cells(Views<S>& views, const std::vector<Tensor>& flat, int64_t channels,
                                        int64_t units) {
     std::vector<CellWeights<S>> cells;
-    for (size_t i = 0; i < flat.size(); i += 4, channels = units)
+    for (size_t i = 0; i < flat.size(); i += kCellTensors, channels = units)
         cells.push_back(
             {channels, views.read(flat[i]), views.read(flat[i + 1]), views.read(flat[i + 2]), views.read(flat[i + 3])});
     return cells;
@@ -146,7 +150,7 @@ std::vector<CellWeights<S>> read_cells(Views<S>& views, const std::vector<Tensor
 template <class S>
 std::vector<CellGradients<Accumulator<S>>> write_cells(Views<S>& views, std::vector<Tensor>& flat) {
     std::vector<CellGradients<Accumulator<S>>> cells;
-    for (size_t i = 0; i < flat.size(); i += 4)
+    for (size_t i = 0; i < flat.size(); i += kCellTensors)
         cells.push_back({views.write_wide(flat[i]), views.write_wide(flat[i + 1]), views.write_wide(flat[i + 2]),
                          views.write_wide(flat[i + 3])});
     return cells;

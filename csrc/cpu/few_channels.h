@@ -20,13 +20,14 @@ const S* decoder_input(const Sizes& s, const Batch<S>& batch, const S* predictio
     return (batch.feed_label[f - 1] ? batch.labels : prediction) + (b * s.F + f - 1) * s.N * s.O;
 }
 
+/// The first layer's input, diffused.
 template <class S>
-class NarrowInput {
+class FewChannels {
   public:
     /// For tiles of up to `elements` elements with `channels` channels, `steps` steps at once at most.
-    NarrowInput(Arena& arena, const Sizes& sizes, int64_t elements, int64_t channels, int64_t steps)
+    FewChannels(Arena& arena, const Sizes& sizes, int64_t elements, int64_t channels, int64_t steps)
         : sizes_(sizes), channels_(channels) {
-        chunk_ = std::clamp<int64_t>(kNarrowWanted / std::max<int64_t>(elements * channels, 1), 1, steps);
+        chunk_ = std::clamp<int64_t>(kColumnsWanted / std::max<int64_t>(elements * channels, 1), 1, steps);
         const int64_t width = padded<S>(chunk_ * elements * channels);
         interleaved_ = arena.take<S>(sizes.N * width);
         terms_ = arena.take<S>((sizes.M - 1) * sizes.N * width);
