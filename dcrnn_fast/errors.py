@@ -1,4 +1,6 @@
-"""The one exception that means "the user can mend this", and the errors of the kernels that mean it too."""
+"""The one exception that means "the user can mend this", and how the kernels' own is told from a bug."""
+
+import sys
 
 
 class UserError(ValueError):
@@ -11,8 +13,9 @@ class UserError(ValueError):
 
 
 def is_of_the_user(error: ValueError) -> bool:
-    """Whether ``error`` is to be told without a traceback: a mistake, or a variable of ours that says what cannot be.
+    """Whether to print ``error`` without a traceback: it is a user's mistake, or an invalid ``DCRNN_FAST_*`` variable.
 
-    The kernels read their variables wherever they first need them, and know no ``UserError``.
+    The kernels know no ``UserError``; their ``VariableError`` was never raised in a process that has not loaded them.
     """
-    return isinstance(error, UserError) or str(error).startswith("DCRNN_FAST_")
+    variables = sys.modules.get("dcrnn_fast.kernels.variables")
+    return isinstance(error, UserError) or (variables is not None and isinstance(error, variables.VariableError))

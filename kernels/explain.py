@@ -8,7 +8,7 @@ from dcrnn_fast.kernels.dcgru_sequence.function import IMPLEMENTATIONS as DCGRU_
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS as DCRNN_SEQ2SEQ
 from dcrnn_fast.kernels.diffusion_conv.function import IMPLEMENTATIONS as DIFFUSION_CONV
 from dcrnn_fast.kernels.gpu.devices import gpu_facts
-from dcrnn_fast.kernels.native import library, library_file
+from dcrnn_fast.kernels.native import chosen_unit, cpu_units, library, library_file
 
 OPERATORS = {"dcrnn_seq2seq": DCRNN_SEQ2SEQ, "dcgru_sequence": DCGRU_SEQUENCE, "diffusion_conv": DIFFUSION_CONV}
 
@@ -18,21 +18,21 @@ def facts(dtype: torch.dtype = torch.float32) -> dict[str, Any]:
 
     ``library``: its file, build facts, and the reason why it is not used, or None; ``broken`` where there is one that
     is refused or cannot be opened. ``units`` (by storage type) and ``operators``: what is ``chosen`` for CPU tensors of
-    ``dtype``, and ``not``, by name, why. ``gpu``: see ``dcrnn_fast.kernels.gpu``.
+    ``dtype``, and ``not``, by name, why. ``gpu``: see ``gpu/devices.py``.
 
     Raises:
-        ValueError: DCRNN_FAST_CPU names no unit.
+        VariableError: DCRNN_FAST_CPU names no unit.
     """
     (module, build, reason), file = library(), library_file()
     units: dict[str, Any] = {}
     if module is not None:
         # All, because autocast makes bfloat16 of float32, and precision bf16x3 is float32 too.
         for storage in ("float32", "bfloat16", "bf16x3") if dtype != torch.float64 else ("float64",):
-            chosen = module.chosen_unit(storage)
-            exact = storage == "bf16x3" and chosen == module.chosen_unit("float32")
+            chosen = chosen_unit(module, storage)
+            exact = storage == "bf16x3" and chosen == chosen_unit(module, "float32")
             units[storage] = {
                 "chosen": f"{chosen}, exact" if exact else chosen,
-                "not": _faster_units(module.cpu_units(), chosen, storage, build["units_left_out"]),
+                "not": _faster_units(cpu_units(module), chosen, storage, build["units_left_out"]),
             }
     return {
         "torch": torch.__version__,
@@ -63,23 +63,23 @@ def why_exact(backend: str = "auto") -> str | None:
     """Why precision bf16x3 means exact float32 products on this CPU with ``backend``; None: it splits them.
 
     Raises:
-        ValueError: DCRNN_FAST_CPU names no unit.
+        VariableError: DCRNN_FAST_CPU names no unit.
     """
     if backend not in ("auto", "cpu"):
         return f"backend {backend} has no split products"
     module, build, reason = library()
     if module is None:
         return reason
-    if module.chosen_unit("bf16x3") != module.chosen_unit("float32"):
+    if chosen_unit(module, "bf16x3") != chosen_unit(module, "float32"):
         return None
-    return str(build["units_left_out"].get("amx_bf16x3") or dict(module.cpu_units())["amx"])
+    return str(build["units_left_out"].get("amx_bf16x3") or dict(cpu_units(module))["amx"])
 
 
 def explanation(dtype: torch.dtype = torch.float32) -> str:
     """Lines about the compiled kernels, their CPU units, and each operator's choice for CPU tensors of ``dtype``.
 
     Raises:
-        ValueError: DCRNN_FAST_CPU names no unit.
+        VariableError: DCRNN_FAST_CPU names no unit.
     """
     known = facts(dtype)
     lines = [f"torch {known['torch']}, {known['threads']} threads"]
@@ -123,6 +123,6 @@ def explain(dtype: torch.dtype = torch.float32) -> None:
     """Prints which backend each operator takes for CPU tensors of ``dtype``, and why not the others.
 
     Raises:
-        ValueError: DCRNN_FAST_CPU names no unit.
+        VariableError: DCRNN_FAST_CPU names no unit.
     """
     print(explanation(dtype))

@@ -5,6 +5,9 @@ version could already crash the process; a refusal is a reason that ``auto`` pas
 """
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,8 +19,10 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast import __version__
+from dcrnn_fast.kernels.dispatch import constant_when_traced
 from dcrnn_fast.kernels.dtypes import computed_dtype
 from dcrnn_fast.kernels.source_digest import source_digest
+from dcrnn_fast.kernels.variables import VariableError
 
 MODULE = "_dcrnn_fast_C"
 REBUILD = "build it with: pip install --no-build-isolation ."
@@ -81,15 +86,52 @@ def library() -> Library:
         return Library(None, facts, reason)
 
 
+def cpu_units(module: ModuleType) -> list[tuple[str, str]]:
+    """(name, why it cannot run, or "") of each unit of the opened library, from the slowest to the fastest.
+
+    Raises:
+        VariableError: DCRNN_FAST_CPU names no unit.
+    """
+    with _of_the_variable():
+        return list(module.cpu_units())
+
+
+def chosen_unit(module: ModuleType, storage: str) -> str:
+    """The unit that computes in a storage type, or "bf16x3". Raises as ``cpu_units``."""
+    with _of_the_variable():
+        return str(module.chosen_unit(storage))
+
+
+@contextmanager
+def _of_the_variable() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise VariableError(str(error)) from None
+
+
 # Opened with the package: torch.compile would trace a search for the file.
 _WHY_NOT_OPENED = library().reason
 
 
+@constant_when_traced
+def _check_variable() -> None:
+    """Raises VariableError here: what the operators themselves throw arrives as any ValueError."""
+    module = library().module
+    if module is not None and "DCRNN_FAST_CPU" in os.environ:
+        cpu_units(module)
+
+
 def why_not_cpu(x: Tensor) -> str | None:
-    """The reason why the compiled CPU kernels cannot take ``x``, or None."""
+    """The reason why the compiled CPU kernels cannot take ``x``, or None.
+
+    Raises:
+        VariableError: DCRNN_FAST_CPU names no unit.
+    """
     if x.device.type != "cpu":
         return f"x is on {x.device}"
     dtype = computed_dtype(x)
     if dtype not in CPU_DTYPES:
         return f"no kernels for {dtype}"
+    _check_variable()
     return _WHY_NOT_OPENED

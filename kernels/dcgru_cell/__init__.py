@@ -1,6 +1,6 @@
 """One GRU step whose matrix products are diffusion convolutions.
 
-It has no backend of its own: it is a sequence of one step, so this folder has only a function and a specification.
+It has no backend of its own: it is a sequence of one step, and its specification is in ``dcgru_sequence`` too.
 """
 
 from dcrnn_fast.kernels.dcgru_cell.function import dcgru_cell

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.kernels.compiled import require_library
 
 ROOT = Path(__file__).resolve().parents[2]
-ONE = "bench/test_bench_ops.py::test_bench_operator[diffusion_conv-nothing_divides_a_tile-forward_backward-cpu:generic]"
+ONE = "bench/time_ops.py::test_bench_operator[diffusion_conv-nothing_divides_a_tile-forward_backward-cpu:generic]"
 
 
 def test_one_benchmark_leaves_its_circumstances(tmp_path: Path) -> None:
@@ -26,4 +26,4 @@ def test_one_benchmark_leaves_its_circumstances(tmp_path: Path) -> None:
     assert {"machine", "versions", "commit", "gemm_gflops", "process_peak_mib", "shape", "dtype"} <= info.keys()
     assert info["gflop_per_s"] > 0
     assert info["gigabytes_per_s"] > 0
-    assert 0 < info["roofline_fraction"] < 2
+    assert 0 < info["roofline_fraction"] <= 1.05

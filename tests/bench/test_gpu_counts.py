@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.gpu_kernels
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -15,6 +15,8 @@ from torch._dynamo.exc import BackendCompilerFailed
 from bench import contestants, gpu
 from bench.contestants import Contestant
 
+pytestmark = pytest.mark.gpu_kernels
+
 
 def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

@@ -1,6 +1,6 @@
 """What only a GPU can show: ``python -m pytest -m gpu`` on a machine with one.
 
-Shape legend: see ``tests/kernels/cases.py``.
+Shape legend: see ``bench/cases.py``.
 """
 
 import json
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 import dcrnn_fast
+from bench.cases import MANUAL, SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from dcrnn_fast import verify
 from dcrnn_fast.data.dataset import Batch, open_data
 from dcrnn_fast.data.device_windows import DeviceWindows
@@ -28,7 +29,6 @@ from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep
 from dcrnn_fast.training.stopping import StopRequest
-from tests.kernels.cases import MANUAL, SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from tests.training.rank_programs import debug_config
 
 pytestmark = pytest.mark.gpu

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cases import Case, make_seq2seq, make_terms, worst_error
 from dcrnn_fast.kernels import dcrnn_seq2seq, diffusion_conv
 from dcrnn_fast.kernels.explain import facts, why_exact
 from dcrnn_fast.kernels.native import library
-from tests.kernels.cases import Case, make_seq2seq, make_terms, worst_error
 from tests.kernels.compiled import require_library, use_unit
 
 PROMISE = 1e-5

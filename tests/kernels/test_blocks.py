@@ -3,7 +3,11 @@
 import csv
 from pathlib import Path
 
+import pytest
+
 from dcrnn_fast.kernels.gpu.blocks import RULES, Blocks, rule_for
+
+pytestmark = pytest.mark.gpu_kernels
 
 RESOLVED = Path(__file__).parent / "block_sizes.csv"
 # How terms come about: by tiles, by tiles whose unions take more than one chunk, before the kernel.

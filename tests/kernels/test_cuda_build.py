@@ -20,6 +20,8 @@ from dcrnn_fast.kernels.gpu import table_cuda
 from dcrnn_fast.kernels.native import Library, library
 from tests.kernels.compiled import require_library
 
+pytestmark = pytest.mark.gpu_kernels
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -26,6 +26,7 @@ int main() {
 """
 
 pytestmark = [
+    pytest.mark.gpu_kernels,
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc here: nothing to compile the kernels with"),
 ]

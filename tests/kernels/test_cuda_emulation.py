@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.kernels.cases import assert_within_budget
+from bench.cases import assert_within_budget
 from tests.kernels.cuda_calls import LOW, TRUTH, Call, CallSizes, candidate, candidate_gradient, make_call, plain
 from tests.kernels.emulated import (
     PRECISIONS,
@@ -24,6 +24,8 @@ from tests.kernels.emulated import (
     sizes_of,
     tensors_of,
 )
+
+pytestmark = pytest.mark.gpu_kernels
 
 SMALL = CallSizes(counts=(16, 0, 37), U=48, B=3, H=24, C=2, M=3)
 MORE = [

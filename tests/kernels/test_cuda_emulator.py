@@ -2,7 +2,11 @@
 
 import subprocess
 
+import pytest
+
 from tests.kernels.emulated import compile_emulation
+
+pytestmark = pytest.mark.gpu_kernels
 
 WANTED = [
     "launch of 1025 threads a block; 1 to 1024 are allowed",

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.cases import assert_within_budget
+from bench.cases import assert_within_budget
 from tests.kernels.cuda_calls import LOW, TRUTH, CallSizes, candidate, candidate_gradient, make_call, plain
 from tests.kernels.emulated import PROGRAM, ROOT, SANITIZERS, compile_emulation, run_program
+
+pytestmark = pytest.mark.gpu_kernels
 
 SIZES = CallSizes(counts=(16, 37), U=48, B=3, H=24, C=3, M=3)
 WIDE = CallSizes(counts=(20,), U=32, B=2, H=72, C=2, M=2)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cases import SHAPES, Case, make_cell, make_operators, make_terms
 from dcrnn_fast.kernels import CellWeights, dcgru_cell, dcgru_sequence
-from tests.kernels.cases import SHAPES, Case, make_cell, make_operators, make_terms
 
 
 def make_inputs(case: Case) -> tuple[Tensor, Tensor, list[CellWeights]]:

@@ -4,46 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels import CellWeights, DiffusionTerms, dcgru_cell, dcgru_sequence
-from tests.kernels.cases import SHAPES, Case, assert_within_budget, make_cell, make_terms
+from bench.cases import SHAPES, Case, assert_within_budget, make_terms
+from dcrnn_fast.kernels import DiffusionTerms, dcgru_cell, dcgru_sequence
 from tests.kernels.compiled import UNITS, require_library, use_unit
-
-
-def leaves(case: Case, dtype: torch.dtype) -> tuple[Tensor, Tensor, list[CellWeights]]:
-    """x_BTNC, initial_LBNH and the layers, wanting gradients."""
-    generator = torch.Generator().manual_seed(2)
-
-    def normal(*shape: int) -> Tensor:
-        values = torch.randn(*shape, generator=generator, dtype=torch.float64)
-        return values.to(dtype).requires_grad_()
-
-    x_BTNC = normal(case.B, case.P, case.N, case.C)
-    initial_LBNH = normal(case.L, case.B, case.N, case.H)
-    cells = [make_cell(generator, case.C if layer == 0 else case.H, case) for layer in range(case.L)]
-    return x_BTNC, initial_LBNH, [CellWeights(*(t.to(dtype).requires_grad_() for t in cell)) for cell in cells]
-
-
-def results(case: Case, dtype: torch.dtype, backend: str, *, autocast: bool = False, save: str = "all") -> list[Tensor]:
-    """States, last states, and the gradients of a weighted sum of both."""
-    x_BTNC, initial_LBNH, layers = leaves(case, dtype)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        terms = make_terms(case, dtype)
-        states, last = dcgru_sequence(x_BTNC, terms, layers, initial_LBNH, backend=backend, save=save)
-    generator = torch.Generator().manual_seed(3)
-    total = sum(
-        (out.double() * torch.randn(out.shape, generator=generator, dtype=torch.float64)).sum()
-        for out in (states, last)
-    )
-    assert isinstance(total, Tensor)
-    total.backward()
-    flat = [tensor for layer in layers for tensor in layer]
-    return [states.detach(), last.detach(), *(t.grad for t in (x_BTNC, initial_LBNH, *flat) if t.grad is not None)]
+from tests.kernels.operators import sequence_leaves, sequence_results
 
 
 @pytest.mark.parametrize("case", SHAPES)
 def test_equals_specification_in_float64(case: Case) -> None:
     require_library()
-    got, wanted = results(case, torch.float64, "cpu"), results(case, torch.float64, "specification")
+    got, wanted = sequence_results(case, torch.float64, "cpu"), sequence_results(case, torch.float64, "specification")
     for ours, true in zip(got, wanted, strict=True):
         torch.testing.assert_close(ours, true, rtol=1e-10, atol=1e-11)
 
@@ -52,16 +22,18 @@ def test_equals_specification_in_float64(case: Case) -> None:
 @pytest.mark.parametrize("case", [shape for shape in SHAPES if shape.id != "smallest"])
 def test_low_precision_within_the_error_budget(case: Case, unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use_unit(unit, monkeypatch)
-    truth = results(case, torch.float64, "specification")
-    assert_within_budget(results(case, torch.float32, "cpu"), results(case, torch.float32, "specification"), truth)
-    got = [tensor.bfloat16() for tensor in results(case, torch.float32, "cpu", autocast=True)]
-    assert_within_budget(got, results(case, torch.float32, "specification", autocast=True), truth)
+    truth = sequence_results(case, torch.float64, "specification")
+    assert_within_budget(
+        sequence_results(case, torch.float32, "cpu"), sequence_results(case, torch.float32, "specification"), truth
+    )
+    got = [tensor.bfloat16() for tensor in sequence_results(case, torch.float32, "cpu", autocast=True)]
+    assert_within_budget(got, sequence_results(case, torch.float32, "specification", autocast=True), truth)
 
 
 def test_gradcheck_and_opcheck() -> None:
     require_library()
     case = Case(B=1, P=2, N=3, C=1, H=2, L=2, M=3)
-    x_BTNC, initial_LBNH, layers = leaves(case, torch.float64)
+    x_BTNC, initial_LBNH, layers = sequence_leaves(case, torch.float64)
     terms = make_terms(case, torch.float64)
     flat = [tensor for layer in layers for tensor in layer]
 
@@ -76,7 +48,7 @@ def test_gradcheck_and_opcheck() -> None:
 def test_inference_equals_training_to_the_bit() -> None:
     require_library()
     case = Case(B=3, P=4, N=9, H=20)
-    x_BTNC, initial_LBNH, layers = leaves(case, torch.float32)
+    x_BTNC, initial_LBNH, layers = sequence_leaves(case, torch.float32)
     terms = make_terms(case, torch.float32)
     with_gradients = dcgru_sequence(x_BTNC, terms, layers, initial_LBNH, backend="cpu")
     with torch.no_grad():
@@ -87,7 +59,7 @@ def test_inference_equals_training_to_the_bit() -> None:
 def test_a_cell_is_a_sequence_of_one_step() -> None:
     require_library()
     case = Case(L=1, P=1)
-    x_BTNC, initial_LBNH, layers = leaves(case, torch.float64)
+    x_BTNC, initial_LBNH, layers = sequence_leaves(case, torch.float64)
     terms: DiffusionTerms = make_terms(case, torch.float64)
     got = dcgru_cell(x_BTNC[:, 0], initial_LBNH[0], terms, layers[0], backend="cpu")
     wanted = dcgru_cell(x_BTNC[:, 0], initial_LBNH[0], terms, layers[0], backend="specification")
@@ -97,7 +69,7 @@ def test_a_cell_is_a_sequence_of_one_step() -> None:
 def test_the_operator_checks_what_it_is_given() -> None:
     require_library()
     case = Case(L=1)
-    x_BTNC, initial_LBNH, layers = leaves(case, torch.float32)
+    x_BTNC, initial_LBNH, layers = sequence_leaves(case, torch.float32)
     terms = make_terms(case, torch.float32)
     with pytest.raises(RuntimeError, match=r"initial must be \(1, 2, 5, 4\), got \(1, 1, 5, 4\)"):
         torch.ops.dcrnn_fast.dcgru_sequence_cpu(

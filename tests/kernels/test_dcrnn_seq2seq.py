@@ -1,39 +1,15 @@
 """The encoder-decoder: hand-written path against the specification, both against float64 and finite differences."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import Tensor
 
+from bench.cases import MANUAL, SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from dcrnn_fast.kernels import dcrnn_seq2seq
-from dcrnn_fast.kernels.terms import DiffusionTerms
-from tests.kernels.cases import MANUAL, SHAPES, Case, Seq2SeqInputs, assert_within_budget, make_seq2seq, make_terms
-
-
-def run(inputs: Seq2SeqInputs, terms: DiffusionTerms, backend: str, coins: bool = True, save: str = "all") -> Tensor:
-    labels = {"labels_BFNO": inputs.labels_BFNO, "feed_label_F": inputs.feed_label_F} if coins else {}
-    return dcrnn_seq2seq(
-        inputs.x_BPNC,
-        terms,
-        inputs.encoder,
-        inputs.decoder,
-        inputs.projection_weight_OH,
-        inputs.projection_bias_O,
-        future_steps=inputs.feed_label_F.shape[0],
-        backend=backend,
-        save=save,
-        **labels,
-    )
-
-
-def forward_and_gradients(
-    case: Case, dtype: torch.dtype, backend: str, coins: bool, *, autocast: bool = False, save: str = "all"
-) -> tuple[Tensor, list[Tensor]]:
-    inputs = make_seq2seq(case).to(dtype)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        prediction = run(inputs, make_terms(case, dtype), backend, coins, save)
-    weight = torch.randn(prediction.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    (prediction.double() * weight).sum().backward()
-    return prediction, [torch.zeros_like(t) if t.grad is None else t.grad for t in inputs.differentiable]
+from tests.kernels.operators import forward_and_gradients, run
 
 
 @pytest.mark.parametrize("coins", [True, False])
@@ -97,16 +73,32 @@ def test_opcheck() -> None:
         torch.library.opcheck(torch.ops.dcrnn_fast.seq2seq_manual.default, arguments)
 
 
+@contextmanager
+def bytes_kept() -> Iterator[dict[int, int]]:
+    """Bytes of every tensor's memory that autograd keeps, by its address."""
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield sizes
+
+
 @pytest.mark.parametrize("case", SHAPES)
 def test_inference_equals_training_and_saves_nothing(case: Case) -> None:
     inputs = make_seq2seq(case).to(torch.float32)
     terms = make_terms(case, torch.float32)
-    with_gradients = run(inputs, terms, "manual")
-    with torch.no_grad():
+    with bytes_kept() as training:
+        with_gradients = run(inputs, terms, "manual")
+    with bytes_kept() as inference, torch.no_grad():
         without = run(inputs, terms, "manual")
     # Not to the bit: GEMM libraries round by the alignment of their operands.
     torch.testing.assert_close(with_gradients, without, rtol=1e-5, atol=1e-6)
-    assert not without.requires_grad
+    assert training
+    assert not inference
 
 
 def test_hand_written_backward_saves_less() -> None:
@@ -114,17 +106,10 @@ def test_hand_written_backward_saves_less() -> None:
     terms = make_terms(case, torch.float32)
 
     def saved_bytes(backend: str) -> int:
-        sizes: dict[int, int] = {}
         inputs = make_seq2seq(case).to(torch.float32)
-
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            sizes[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with bytes_kept() as kept:
             run(inputs, terms, backend)
-        return sum(sizes.values())
+        return sum(kept.values())
 
     hruc = 4 * case.H * (case.P + case.F) * case.L * case.N * case.B * 4
     small = sum(tensor.numel() * 4 for tensor in make_seq2seq(case).differentiable)

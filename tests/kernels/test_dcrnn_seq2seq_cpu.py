@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cases import SHAPES, Case, assert_within_budget, make_seq2seq, make_terms, worst_error
 from dcrnn_fast.kernels import dcrnn_seq2seq
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS
-from tests.kernels.cases import SHAPES, Case, assert_within_budget, make_seq2seq, make_terms, worst_error
 from tests.kernels.compiled import UNITS, require_library, use_unit
-from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients, run
+from tests.kernels.operators import forward_and_gradients, run
 
 # Several tiles, the last of which is not full; more units than one block of columns; rows that no block divides.
 MORE_SHAPES = [

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cases import SHAPES, Case, assert_within_budget, make_operators, make_terms
 from dcrnn_fast.kernels import diffusion_conv
-from tests.kernels.cases import SHAPES, Case, assert_within_budget, make_operators, make_terms
 
 
 def make_inputs(case: Case, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:

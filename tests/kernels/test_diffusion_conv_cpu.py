@@ -8,34 +8,21 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from bench.cases import SHAPES, Case, assert_within_budget, make_terms
 from dcrnn_fast.kernels import DiffusionTerms, diffusion_conv
-from tests.kernels.cases import SHAPES, Case, assert_within_budget, make_terms
 from tests.kernels.compiled import UNITS, require_library, use_unit
+from tests.kernels.operators import convolution_leaves, convolution_results
 
 MORE_SHAPES = [*SHAPES, pytest.param(Case(B=40, N=61, C=21, H=70, M=4, density=0.1), id="tiles")]
-
-
-def leaves(case: Case, dtype: torch.dtype) -> list[Tensor]:
-    """x_BNC, weight_IO, bias_O, wanting gradients."""
-    generator = torch.Generator().manual_seed(4)
-    shapes = ((case.B, case.N, case.C), (case.C * case.M, case.H), (case.H,))
-    return [torch.randn(*s, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for s in shapes]
-
-
-def results(case: Case, dtype: torch.dtype, backend: str, *, autocast: bool = False) -> list[Tensor]:
-    x_BNC, weight_IO, bias_O = tensors = leaves(case, dtype)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        y_BNO = diffusion_conv(x_BNC, make_terms(case, dtype), weight_IO, bias_O, backend=backend)
-    generator = torch.Generator().manual_seed(5)
-    (y_BNO.double() * torch.randn(y_BNO.shape, generator=generator, dtype=torch.float64)).sum().backward()
-    return [y_BNO.detach(), *(tensor.grad for tensor in tensors if tensor.grad is not None)]
 
 
 @pytest.mark.parametrize("case", MORE_SHAPES)
 def test_equals_specification_in_float64(case: Case) -> None:
     require_library()
     for ours, true in zip(
-        results(case, torch.float64, "cpu"), results(case, torch.float64, "specification"), strict=True
+        convolution_results(case, torch.float64, "cpu"),
+        convolution_results(case, torch.float64, "specification"),
+        strict=True,
     ):
         torch.testing.assert_close(ours, true, rtol=1e-11, atol=1e-11)
 
@@ -44,10 +31,14 @@ def test_equals_specification_in_float64(case: Case) -> None:
 @pytest.mark.parametrize("case", [shape for shape in MORE_SHAPES if shape.id != "smallest"])
 def test_low_precision_within_the_error_budget(case: Case, unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use_unit(unit, monkeypatch)
-    truth = results(case, torch.float64, "specification")
-    assert_within_budget(results(case, torch.float32, "cpu"), results(case, torch.float32, "specification"), truth)
-    got = [tensor.bfloat16() for tensor in results(case, torch.float32, "cpu", autocast=True)]
-    assert_within_budget(got, results(case, torch.float32, "specification", autocast=True), truth)
+    truth = convolution_results(case, torch.float64, "specification")
+    assert_within_budget(
+        convolution_results(case, torch.float32, "cpu"),
+        convolution_results(case, torch.float32, "specification"),
+        truth,
+    )
+    got = [tensor.bfloat16() for tensor in convolution_results(case, torch.float32, "cpu", autocast=True)]
+    assert_within_budget(got, convolution_results(case, torch.float32, "specification", autocast=True), truth)
 
 
 GRAPHS = 6
@@ -55,7 +46,7 @@ GRAPHS = 6
 
 
 def convolved(terms: DiffusionTerms, case: Case) -> list[Tensor]:
-    x_BNC, weight_IO, bias_O = tensors = leaves(case, torch.float32)
+    x_BNC, weight_IO, bias_O = tensors = convolution_leaves(case, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         y_BNO = diffusion_conv(x_BNC, terms, weight_IO, bias_O, backend="cpu")
     y_BNO.float().square().sum().backward()
@@ -98,7 +89,7 @@ def test_gradcheck_and_opcheck() -> None:
     require_library()
     case = Case(B=2, N=4, C=3, H=2, M=3)
     terms = make_terms(case, torch.float64)
-    tensors = leaves(case, torch.float64)
+    tensors = convolution_leaves(case, torch.float64)
     assert torch.autograd.gradcheck(lambda *t: diffusion_conv(t[0], terms, t[1], t[2], backend="cpu"), tensors)
     arguments = (tensors[0], terms.tensors, terms.num_terms, *tensors[1:], False)
     torch.library.opcheck(torch.ops.dcrnn_fast.diffusion_conv_cpu.default, arguments)
@@ -107,7 +98,7 @@ def test_gradcheck_and_opcheck() -> None:
 def test_the_operator_checks_what_it_is_given() -> None:
     require_library()
     case = Case()
-    x_BNC, weight_IO, bias_O = leaves(case, torch.float32)
+    x_BNC, weight_IO, bias_O = convolution_leaves(case, torch.float32)
     terms = make_terms(case, torch.float32).tensors
     with pytest.raises(RuntimeError, match=r"weight must be \(10, 4\), got \(9, 4\)"):
         torch.ops.dcrnn_fast.diffusion_conv_cpu(x_BNC, terms, case.M, weight_IO[1:], bias_O, False)

@@ -12,8 +12,8 @@ from tests.kernels.compiled import require_library
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import os, torch
-from tests.kernels.cases import Case, make_seq2seq, make_terms
-from tests.kernels.test_dcrnn_seq2seq import run
+from bench.cases import Case, make_seq2seq, make_terms
+from tests.kernels.operators import run
 
 torch.set_num_threads(2)
 case = Case(B=40)
@@ -30,8 +30,8 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 IN_WORKERS = """
 import sys, torch
 from torch.utils.data import DataLoader, Dataset
-from tests.kernels.cases import Case
-from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients
+from bench.cases import Case
+from tests.kernels.operators import forward_and_gradients
 
 CASE = Case(B=40)
 

@@ -6,12 +6,12 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from bench.cases import Case, assert_within_budget, make_seq2seq
 from dcrnn_fast.graph import diffusion_operators
 from dcrnn_fast.graph.recursion import diffusion_recursion
 from dcrnn_fast.kernels import DiffusionTerms, diffusion_conv
-from tests.kernels.cases import Case, assert_within_budget, make_seq2seq
 from tests.kernels.compiled import UNITS, require_library, use_unit
-from tests.kernels.test_dcrnn_seq2seq import run
+from tests.kernels.operators import run
 
 CASES = [
     pytest.param(Case(B=3, P=3, F=3, N=93, C=2, O=1, H=17, L=2, M=5), 2, "released", id="released"),

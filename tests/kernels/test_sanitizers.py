@@ -85,8 +85,8 @@ assert library().reason is None, library().reason
 print(library().module.__file__)
 """
 BF16_STEP = """
-from tests.kernels.cases import Case, make_seq2seq, make_terms
-from tests.kernels.test_dcrnn_seq2seq import run
+from bench.cases import Case, make_seq2seq, make_terms
+from tests.kernels.operators import run
 import torch
 with torch.autocast("cpu", torch.bfloat16):
     run(make_seq2seq(Case()).to(torch.float32), make_terms(Case(), torch.float32), "cpu").sum().backward()

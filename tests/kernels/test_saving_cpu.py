@@ -1,18 +1,21 @@
 """What a forward of the compiled kernels keeps: the bits do not depend on it, the peak of memory does."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels import CellWeights, dcgru_sequence, dcrnn_seq2seq
+from bench.cases import Case, make_seq2seq, make_terms
+from dcrnn_fast.kernels import dcrnn_seq2seq
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, kept_steps, saved_numbers, segment_length, segment_of
-from tests.kernels.cases import Case, make_cell, make_seq2seq, make_terms
 from tests.kernels.compiled import require_library
+from tests.kernels.operators import forward_and_gradients, sequence_results
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = [
@@ -24,40 +27,12 @@ SAVES = ["h", "segments:2", "segments:3", "segments:100"]
 
 
 def seq2seq(case: Case, dtype: torch.dtype, save: str, *, autocast: bool = False) -> list[Tensor]:
-    """The prediction and all gradients, of coins that fall both ways."""
-    inputs, terms = make_seq2seq(case).to(dtype), make_terms(case, dtype)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        prediction = dcrnn_seq2seq(
-            inputs.x_BPNC,
-            terms,
-            inputs.encoder,
-            inputs.decoder,
-            inputs.projection_weight_OH,
-            inputs.projection_bias_O,
-            future_steps=case.F,
-            labels_BFNO=inputs.labels_BFNO,
-            feed_label_F=inputs.feed_label_F,
-            backend="cpu",
-            save=save,
-        )
-    prediction.float().square().sum().backward()
-    return [prediction.detach(), *(t.grad for t in inputs.differentiable if t.grad is not None)]
+    prediction, gradients = forward_and_gradients(case, dtype, "cpu", True, autocast=autocast, save=save)
+    return [prediction.detach(), *gradients]
 
 
 def sequence(case: Case, dtype: torch.dtype, save: str) -> list[Tensor]:
-    """Both results and all gradients, from states that are not zero."""
-    generator = torch.Generator().manual_seed(2)
-
-    def leaf(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
-
-    x_BTNC, initial_LBNH = leaf(case.B, case.P + case.F, case.N, case.C), leaf(case.L, case.B, case.N, case.H)
-    cells = [make_cell(generator, case.C if layer == 0 else case.H, case) for layer in range(case.L)]
-    layers = [CellWeights(*(t.to(dtype).requires_grad_() for t in cell)) for cell in cells]
-    states, last = dcgru_sequence(x_BTNC, make_terms(case, dtype), layers, initial_LBNH, backend="cpu", save=save)
-    (states.square().sum() + last.sum()).backward()
-    leaves = [x_BTNC, initial_LBNH, *(tensor for layer in layers for tensor in layer)]
-    return [states.detach(), last.detach(), *(t.grad for t in leaves if t.grad is not None)]
+    return sequence_results(replace(case, P=case.P + case.F), dtype, "cpu", save=save)
 
 
 @pytest.mark.parametrize("save", SAVES)
@@ -113,17 +88,19 @@ def test_steps_that_a_gpu_keeps_and_their_segments() -> None:
 
 PEAK_CASE = Case(B=8, P=12, F=12, N=200, C=2, O=1, H=64, L=2, M=2, density=0.02)
 PROGRAM = """
+import json
 import sys
 import torch
 from bench.machine import peak_resident_mib, resident_mib
-from tests.kernels.cases import Case
-from tests.kernels.test_saving_cpu import PEAK_CASE, seq2seq
+from bench.cases import Case
+from tests.kernels.operators import forward_and_gradients
 
 torch.set_num_threads(1)
 save, autocast = sys.argv[1], sys.argv[2] == "bf16"
-seq2seq(Case(), torch.float32, save, autocast=autocast)
+forward_and_gradients(Case(), torch.float32, "cpu", True, save=save, autocast=autocast)
 before = resident_mib()
-seq2seq(PEAK_CASE, torch.float32, save, autocast=autocast)
+case = Case(**json.loads(sys.argv[3]))
+forward_and_gradients(case, torch.float32, "cpu", True, save=save, autocast=autocast)
 print(peak_resident_mib() - before)
 """
 
@@ -132,7 +109,7 @@ def peak_mib(save: str, dtype: str) -> float:
     """What forward and backward take at their peak, in a process of their own."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, save, dtype],
+        [sys.executable, "-c", PROGRAM, save, dtype, json.dumps(vars(PEAK_CASE))],
         capture_output=True,
         text=True,
         check=True,

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.cases import Case, make_seq2seq, make_terms
 from dcrnn_fast.kernels.gpu.launch import observed
-from tests.kernels.cases import Case, make_seq2seq, make_terms
+
+pytestmark = pytest.mark.gpu_kernels
 
 
 class _Storages(TorchDispatchMode):

@@ -4,7 +4,6 @@ import json
 import logging
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -24,6 +23,8 @@ from dcrnn_fast.kernels.gpu import devices
 from dcrnn_fast.kernels.gpu.plan import plan_name
 from dcrnn_fast.kernels.gpu.words import override
 from dcrnn_fast.kernels.selfcheck import kept, ways
+
+pytestmark = pytest.mark.gpu_kernels
 
 CPU = torch.device("cpu")
 NODES = ways._N
@@ -359,15 +360,32 @@ def test_a_plan_is_called_what_it_is(monkeypatch) -> None:
     assert strict == {"gemm,gather", "gemm,chain"}
 
 
-def test_threads_wait_for_one_check_and_keep_their_own_words(install) -> None:
+def test_threads_wait_for_one_check_and_keep_their_own_words(install, monkeypatch) -> None:
     seen: list[tuple[int, str]] = []
+    arrived, both = [], threading.Event()
 
-    def slow(*arguments: object) -> object:
+    class Gate:
+        """The check's lock; it lets nobody through before both threads have asked."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            arrived.append(threading.get_ident())
+            if len(arrived) == 2:
+                both.set()
+            assert both.wait(60)
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+
+    def noted(*arguments: object) -> object:
         seen.append((threading.get_ident(), override()))
-        time.sleep(0.01)
         return diffusion_conv_manual(*arguments)  # type: ignore[arg-type]
 
-    install(slow)
+    install(noted)
+    monkeypatch.setattr(selfcheck, "_one_at_a_time", Gate())
     threads = [threading.Thread(target=lambda: diffusion_conv(*problem_of(torch.float32))) for _ in range(2)]
     for thread in threads:
         thread.start()

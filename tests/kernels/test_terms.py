@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from bench.cases import SHAPES, Case, make_operators, make_terms
 from dcrnn_fast.kernels import DiffusionTerms
 from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
-from tests.kernels.cases import SHAPES, Case, make_operators, make_terms
 
 
 @pytest.mark.parametrize("transposed", [False, True])

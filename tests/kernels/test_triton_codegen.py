@@ -12,6 +12,8 @@ from dcrnn_fast.kernels.gpu.launch import Launch
 from profiling.codegen import Case, Compiled, compile_launch, launch_of, listed, planned, problems, row, shipped
 from profiling.sass import Sass, blocks_per_multiprocessor, parse
 
+pytestmark = pytest.mark.gpu_kernels
+
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "gpu-codegen.md"
 QUICK = {("candidate", 80), ("hoisted_gates", 90)}
 

@@ -15,6 +15,8 @@ import pytest
 from bench.shapes import CORNERS
 from tests.kernels.triton_jit import DTYPES, Job
 
+pytestmark = pytest.mark.gpu_kernels
+
 ROOT = Path(__file__).resolve().parents[2]
 FUSED = {
     "gates_kernel", "candidate_kernel", "head_kernel", "head_gradient_kernel", "begin_gradient_kernel",

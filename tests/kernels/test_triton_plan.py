@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from bench.cases import Case, make_cell, make_operators, make_terms
 from bench.gpu_counts import OperatorCounter
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.data.city_roads import build_roads, kernel_graph
@@ -26,7 +27,8 @@ from dcrnn_fast.kernels.gpu.plan import gpu_graph, make_plan
 from dcrnn_fast.kernels.gpu.words import Words, read_words
 from dcrnn_fast.kernels.saving import SAVE_ALL
 from tests.capture_lint import CaptureLint
-from tests.kernels.cases import Case, make_cell, make_operators, make_terms
+
+pytestmark = pytest.mark.gpu_kernels
 
 LOW = torch.bfloat16
 

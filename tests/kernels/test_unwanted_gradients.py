@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.cases import Case, make_seq2seq, make_terms
 from dcrnn_fast.kernels import dcgru_sequence, diffusion_conv
-from tests.kernels.cases import Case, make_seq2seq, make_terms
 from tests.kernels.compiled import require_library
-from tests.kernels.test_dcrnn_seq2seq import run
+from tests.kernels.operators import run
 
 CASE = Case(B=2, P=6, F=6, N=12, H=16, L=2, M=3)
 

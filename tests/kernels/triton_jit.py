@@ -15,15 +15,13 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
+from bench.cases import Case
 from bench.shapes import CORNERS
 from dcrnn_fast.kernels.gpu import available
 from dcrnn_fast.kernels.gpu.blocks import assumed_architecture
 from dcrnn_fast.kernels.gpu.words import overruled
 from dcrnn_fast.kernels.selfcheck import ways
-from tests.kernels import test_dcgru_sequence_cpu as sequence
-from tests.kernels import test_dcrnn_seq2seq as seq2seq
-from tests.kernels import test_diffusion_conv_cpu as convolution
-from tests.kernels.cases import Case
+from tests.kernels.operators import convolution_results, forward_and_gradients, sequence_results
 
 # Bytes of shared memory that a block can have.
 SHARED = {80: 166912, 90: 232448}
@@ -91,9 +89,9 @@ def run(job: Job) -> None:
                     ways.results(operator, "triton", way, torch.device("cpu"), dtype)
             return
         case = CASES[job.case]
-        seq2seq.forward_and_gradients(case, dtype, "triton", True, save=job.save)
-        sequence.results(case, dtype, "triton", save=job.save)
-        convolution.results(case, dtype, "triton")
+        forward_and_gradients(case, dtype, "triton", True, save=job.save)
+        sequence_results(case, dtype, "triton", save=job.save)
+        convolution_results(case, dtype, "triton")
 
 
 def main(arch: int, jobs: list[Job]) -> None:

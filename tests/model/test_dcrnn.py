@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
+from bench.cases import Case, make_terms
 from dcrnn_fast.model import DCRNN, DCGRUCell
-from tests.kernels.cases import Case, make_terms
 
 CASE = Case(N=6, M=5)
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cases import Case, assert_within_budget, make_cell, make_seq2seq, make_terms
 from dcrnn_fast.kernels import dcgru_sequence, dcrnn_seq2seq, diffusion_conv
 from dcrnn_fast.kernels.gpu.launch import Launch, observed
 from dcrnn_fast.kernels.saving import SAVE_ALL
 from dcrnn_fast.verify import BOUNDS, verify
 from tests.conftest import GOLDEN
-from tests.kernels.cases import Case, assert_within_budget, make_cell, make_seq2seq, make_terms
 from tests.kernels.cuda_calls import CallSizes, make_call
 from tests.kernels.emulated import SCHEDULES, emulated_operators, tensors_of
-from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients, run
+from tests.kernels.operators import forward_and_gradients, run
 
 SMALL = Case(B=2, P=1, F=1, N=5, C=2, O=1, H=8, L=1, M=3)
 # Two tiles, the second not full; several blocks of batch rows; two layers, a node without neighbours.

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.cases import Case
 from tests.conftest import GOLDEN
 from tests.gpu import test_on_gpu as program
-from tests.kernels.cases import Case
 from tests.kernels.emulated import emulated_operators
 
 CPU = torch.device("cpu")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cases import Case, make_cell
 from bench.workload import large
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.graph import SensorGraph
@@ -14,7 +15,6 @@ from dcrnn_fast.kernels import DiffusionTerms, dcgru_sequence, dcrnn_seq2seq, di
 from dcrnn_fast.kernels.gpu.launch import observed
 from dcrnn_fast.kernels.gpu.plan import LARGEST_CHUNK
 from dcrnn_fast.kernels.selfcheck import ways as checks
-from tests.kernels.cases import Case, make_cell
 from tests.kernels.emulated import emulated_operators
 
 CPU = torch.device("cpu")

@@ -1,47 +1,15 @@
 """What the interpreter would get wrong in bfloat16 is not asked of it; red zones and rounding do what they say."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 import triton
 import triton.language as tl
-from triton.runtime import interpreter
 
+from bench.cases import Case
 from dcrnn_fast.kernels.gpu.kernels.convolution import narrow
 from dcrnn_fast.kernels.gpu.launch import Launch, launch, observed
-from tests.kernels.cases import Case
 from tests.kernels.interpreted.red_zones import red_zones
-from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients
-
-# Moving values about is right in the interpreter, and so are casts.
-MOVES = {
-    "create_fp_ext", "create_fp_trunc", "create_fp_to_fp", "create_bitcast", "create_load", "create_masked_load",
-    "create_store", "create_masked_store", "create_splat", "create_unsplat", "create_broadcast", "create_expand_dims",
-    "create_reshape", "create_trans", "create_select", "create_join", "create_split", "create_cat", "create_gather",
-    "create_addptr", "create_make_range", "create_get_program_id", "create_get_num_programs",
-}  # fmt: skip
-
-
-@pytest.fixture
-def no_bfloat16_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every operation of the interpreter but moves and casts refuses bfloat16 operands."""
-
-    def refusing(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(*operands: Any, **named: Any) -> Any:
-            for operand in operands:
-                kind = getattr(operand, "dtype", None)
-                if kind is not None and getattr(kind, "scalar", None) == tl.bfloat16:
-                    raise AssertionError(f"{name} on bfloat16")
-            return operation(*operands, **named)
-
-        return checked
-
-    builder = interpreter.interpreter_builder
-    for name in dir(builder):
-        if name.startswith("create_") and name not in MOVES:
-            monkeypatch.setattr(builder, name, refusing(name, getattr(builder, name)), raising=True)
+from tests.kernels.operators import forward_and_gradients
 
 
 @triton.jit

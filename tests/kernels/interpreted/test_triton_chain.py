@@ -6,14 +6,13 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from bench.cases import Case, assert_within_budget, make_seq2seq
 from dcrnn_fast.graph import diffusion_operators
 from dcrnn_fast.graph.recursion import diffusion_recursion
 from dcrnn_fast.kernels import DiffusionTerms, diffusion_conv
 from dcrnn_fast.kernels.gpu.launches import convolution as launches
-from tests.kernels.cases import Case, assert_within_budget, make_seq2seq
 from tests.kernels.interpreted.red_zones import red_zones
-from tests.kernels.interpreted.test_triton_arithmetic import no_bfloat16_arithmetic  # noqa: F401
-from tests.kernels.test_dcrnn_seq2seq import run
+from tests.kernels.operators import run
 
 KINDS = ("released", "chebyshev", "powers")
 # Nodes that fill no tile, in two of them.

@@ -5,16 +5,13 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from bench.cases import Case, assert_within_budget, make_terms
 from dcrnn_fast.kernels import DiffusionTerms, dcgru_cell, dcgru_sequence, diffusion_conv
 from dcrnn_fast.kernels.saving import SAVE_ALL
 from dcrnn_fast.verify import BOUNDS, verify
 from tests.conftest import GOLDEN
-from tests.kernels.cases import Case, assert_within_budget, make_terms
 from tests.kernels.interpreted.red_zones import red_zones
-from tests.kernels.test_dcgru_sequence_cpu import leaves as sequence_leaves
-from tests.kernels.test_dcgru_sequence_cpu import results as sequence_results
-from tests.kernels.test_diffusion_conv_cpu import leaves as convolution_leaves
-from tests.kernels.test_diffusion_conv_cpu import results as convolution_results
+from tests.kernels.operators import convolution_leaves, convolution_results, sequence_leaves, sequence_results
 
 SMALL = Case(B=2, P=2, N=5, C=2, H=4, L=1, M=3)
 RAGGED = Case(B=5, P=2, N=19, C=3, H=17, L=2, M=3, density=0.3)

@@ -6,9 +6,9 @@
 import pytest
 import torch
 
-from tests.kernels.cases import Case
+from bench.cases import Case
 from tests.kernels.interpreted.red_zones import red_zones
-from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients
+from tests.kernels.operators import forward_and_gradients
 
 STEP = Case(B=2, P=1, F=2, N=6, C=1, O=1, H=3, L=1, M=3)
 # Two tiles, and a union of more nodes than a chunk holds.

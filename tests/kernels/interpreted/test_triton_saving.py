@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cases import Case, assert_within_budget, make_seq2seq, make_terms
 from dcrnn_fast.kernels.gpu import segment
 from dcrnn_fast.kernels.gpu.plan import padded_nodes
-from tests.kernels.cases import Case, assert_within_budget, make_seq2seq, make_terms
 from tests.kernels.interpreted.red_zones import red_zones
-from tests.kernels.test_dcgru_sequence_cpu import results as sequence_results
-from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients, run
+from tests.kernels.operators import forward_and_gradients, run, sequence_results
 
 # Segments of two steps divide neither P nor F; the coins fall both ways.
 CASE = Case(B=1, P=3, F=3, N=5, C=2, O=2, H=3, L=2, M=2)

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cases import SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from dcrnn_fast.kernels import dcrnn_seq2seq
 from dcrnn_fast.kernels.gpu import segment
 from dcrnn_fast.kernels.gpu.launches import cell, convolution, head
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING
-from tests.kernels.cases import SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from tests.kernels.interpreted.red_zones import red_zones
-from tests.kernels.test_dcrnn_seq2seq import forward_and_gradients, run
+from tests.kernels.operators import forward_and_gradients, run
 
 SMALL = Case(B=2, P=2, F=2, N=5, C=2, O=1, H=4, L=1, M=3)
 # Two tiles, the second not full; several blocks of batch rows; more units than one block of columns.

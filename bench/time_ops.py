@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from bench.benchmark import UNITS, extra_info, skip_or_cap
+from bench.cases import assert_within_budget, make_cell, make_seq2seq, make_terms
 from bench.contestants import why_not_compiled
 from bench.shapes import TIMED, Case
 from dcrnn_fast.kernels import CellWeights, DiffusionTerms, dcgru_cell, dcgru_sequence, dcrnn_seq2seq, diffusion_conv
-from tests.kernels.cases import assert_within_budget, make_cell, make_seq2seq, make_terms
 
 Call = Callable[[str], Tensor]
 WAYS = ["specification", "compile", "manual", *(f"cpu:{unit}" for unit in UNITS)]
