@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,6 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dcrnn_fast.files import write_atomically
 from dcrnn_fast.kernels.gpu.available import honour_assembler
 from dcrnn_fast.kernels.gpu.blocks import assumed_architecture
 from dcrnn_fast.kernels.gpu.launch import Launch, observed
@@ -39,7 +37,7 @@ from dcrnn_fast.kernels.gpu.primitives import (
     Source,
 )
 from dcrnn_fast.kernels.gpu.tiles import SIDE, TileGraph
-from profiling.codegen_cuda import cuda_section
+from profiling.records import TRITON, as_csv, write_rows
 from profiling.sass import BLOCK_BYTES, Sass, blocks_per_multiprocessor, inspect_cubin
 
 POINTERS = {
@@ -105,7 +103,7 @@ def compile_launch(launch: Launch, arch: int) -> Compiled:
     return Compiled(inspect_cubin(made.asm["cubin"]), made.metadata.shared, launch.warps)
 
 
-# Registers and blocks on a multiprocessor are planned by the table's own rows, to which the tests hold the compiler.
+# Registers and blocks on a multiprocessor are planned by the record's own rows, to which the tests hold the compiler.
 # The configurations of sm_80 serve sm_86 and sm_89 too, whose blocks have 99 KiB.
 MOST_SHARED = BLOCK_BYTES | {80: 99 * 1024}
 TENSOR_CORE = {
@@ -287,7 +285,7 @@ def problems(case: Case, made: Compiled) -> list[str]:
 
 
 def row(case: Case, launch: Launch, made: Compiled) -> list[str]:
-    """One line of the table."""
+    """One line of the record."""
     sass = made.sass
     blocks = blocks_per_multiprocessor(case.arch, sass.registers, made.shared, made.warps)
     cores = ", ".join(f"{number} {name}" for name, number in sorted(sass.tensor_core.items())) or "-"
@@ -308,12 +306,6 @@ def row(case: Case, launch: Launch, made: Compiled) -> list[str]:
     ]
 
 
-HEADER = [
-    "architecture", "arithmetic", "shape", "kernel", "batch rows", "warps", "registers", "shared bytes", "spills",
-    "blocks", "tensor-core instructions", "16-byte loads", "atomics",
-]  # fmt: skip
-
-
 def listed(rows: Mapping[Case, list[str]]) -> list[list[str]]:
     """All rows, of fp16 those that differ from bf16 in more than the names."""
     return [line for case, line in rows.items() if case.arithmetic != "fp16" or line != _in_fp16(rows, case)]
@@ -324,9 +316,8 @@ def _in_fp16(rows: Mapping[Case, list[str]], case: Case) -> list[str]:
     return [cell.replace("F32.BF16", "F32").replace("bf16", "fp16") for cell in line]
 
 
-def planned(page: str, case: Case) -> list[str]:
-    """The row that ``page`` has of ``case``; of fp16, where there is none, bf16's with fp16's names."""
-    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| sm_")]
+def planned(rows: Sequence[list[str]], case: Case) -> list[str]:
+    """The record's row of ``case``; of fp16, where there is none, bf16's with fp16's names."""
     by_case = {tuple(line[:4]): line for line in rows}
     key = (f"sm_{case.arch}", case.arithmetic, case.shape, case.kernel)
     if case.arithmetic == "fp16" and key not in by_case:
@@ -335,41 +326,10 @@ def planned(page: str, case: Case) -> list[str]:
     return by_case[key]
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
-    lines = [HEADER, ["---"] * len(HEADER), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-INTRODUCTION = """# Machine code of the GPU kernels
-
-Every shipped configuration, compiled offline by {compiler}. Run on a GPU: those of sm_90 that METR-LA's size
-takes in bf16, fp16 and tf32x3, on an H100 ([what was run](gpu.md#on-an-h100)), but not in tf32x3 the gradients of
-layers with few channels, whose columns were 16 then; none of sm_80 and sm_100. Written by
-`python -m profiling.codegen --write docs/gpu-codegen.md`; `tests/kernels/test_triton_codegen.py` compiles them again
-and holds them to their rows (registers, shared memory, blocks) and to the budget: no spilled registers, shared memory
-that a block may have, tensor-core instructions, 16-byte loads, no atomics on global memory.
-
-{total} configurations were compiled: for sm_80, sm_90 and sm_100, in bf16, fp16, tf32 and tf32x3, every kernel that
-multiplies in each shape that is fused (128 units in bf16 and fp16 only), and the other kernels by width and dtype (tf32
-and tf32x3 have the same). {same} in fp16 have no row: they compile to all the numbers of their row in bf16.
-Not in the table: 32 units with chunks, dense or with few channels, 128 units dense, and 128 units with few channels
-where in chunks or dense. Of 498 of those that were tried, eleven spill: nine of 32 units with chunks (by 50 loads at
-most), and by two loads *convolve* of 128 units with 1 or 2 channels on sm_90 where dense. 14 have no 16-byte loads:
-*convolve* of 32 units with 1 or 2 channels where dense.
-
-A block owns 16 nodes times *batch rows*; *spills* are loads/stores of local memory; *blocks* is how many fit on a
-multiprocessor at once. *gates* also multiplies its input; *hoisted_gates* reads that product. In tf32x3 the two are
-separate launches (*convolve*, *hoisted_gates*). *hop* is one hop of a chained plan, *subtracting_hop* one that
-also subtracts an earlier panel. Block sizes were timed for sm_90 in bf16 and tf32x3, up to 64 units with a union in one
-chunk; the others are compiled for, not tuned.
-"""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compiles everything, prints or writes the table; exits with 1 if a budget is broken."""
+    """Compiles everything, prints or writes the record; exits with 1 if a budget is broken."""
     parser = argparse.ArgumentParser(prog="python -m profiling.codegen", description=__doc__.splitlines()[0])
-    parser.add_argument("--write", type=Path, help="file to write; left out: print")
+    parser.add_argument("--write", action="store_true", help=f"replace {TRITON.name}; left out: print")
     options = parser.parse_args(argv)
     rows, broken = {}, []
     for case in shipped():
@@ -378,15 +338,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows[case] = row(case, launch, made)
         broken += [f"{case}: {problem}" for problem in problems(case, made)]
     kept = listed(rows)
-    head = INTRODUCTION.format(compiler=f"triton {triton.__version__}", total=len(rows), same=len(rows) - len(kept))
-    text = head + "\n" + table(kept) + "\n"
-    if options.write is None:
-        print(text)
-    else:
-        # The other part of the file is nvcc's (codegen_cuda.py).
-        text += cuda_section(options.write)
-        write_atomically(options.write, lambda stream: stream.write(text.encode()) and None)
-    print("\n".join(broken) or f"{len(rows)} configurations within their budgets")
+    write_rows(TRITON, kept) if options.write else print(as_csv(kept))
+    print(f"triton {triton.__version__}: {len(rows)} configurations, {len(rows) - len(kept)} in fp16 without a row")
+    print("\n".join(broken) or "all within their budgets")
     return 1 if broken else 0
 
 

@@ -1,6 +1,6 @@
-"""What nvcc made of the CUDA C++ kernels, and its budget: the part of ``docs/gpu-codegen.md`` that is not Triton's.
+"""What nvcc made of the CUDA C++ kernels, and its budget.
 
-``python -m profiling.codegen_cuda --write docs/gpu-codegen.md`` replaces that part, from its heading to the end.
+``python -m profiling.codegen_cuda --write`` replaces ``records/codegen_cuda.csv``.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcrnn_fast.files import write_atomically
+from profiling.records import CUDA, as_csv, write_rows
 from profiling.sass import Sass, blocks_per_multiprocessor, inspect
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,7 +75,7 @@ class Compiled:
         return found
 
     def row(self) -> list[str]:
-        """Its line in the table."""
+        """Its line in the record."""
         cores = ", ".join(f"{number} {name}" for name, number in sorted(self.sass.tensor_core.items()))
         return [
             f"sm_{self.arch}", self.precision, "any", self.kernel, str(BATCH_ROWS), str(WARPS),
@@ -106,43 +106,19 @@ def compile_kernels(compiler: str = "g++", root: Path = ROOT) -> Path:
     return made
 
 
-HEADING = "## CUDA C++\n"
-INTRODUCTION = """
-Compiled offline by nvcc {version}, as the package's build does. Run on an H100: sm_90 in bf16, fp16 and tf32x3.
-`python -m profiling.codegen_cuda --write docs/gpu-codegen.md` writes this part; `tests/kernels/test_cuda_codegen.py`
-compiles the kernels again and holds them to the budget: two blocks on a multiprocessor in bf16 and fp16, one in
-float32. They take any shape with units in multiples of 8.
-"""
-COLUMNS = [
-    "architecture", "arithmetic", "shape", "kernel", "batch rows", "warps", "registers", "shared bytes", "spills",
-    "blocks", "tensor-core instructions", "16-byte loads", "atomics",
-]  # fmt: skip
-
-
-def cuda_section(path: Path) -> str:
-    """The part of the table file that this module wrote, or nothing."""
-    _, heading, text = path.read_text().partition(HEADING) if path.exists() else ("", "", "")
-    return "\n" + heading + text if heading else ""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compiles for every architecture, prints or writes the table; exits with 1 if a budget is broken."""
+    """Compiles for every architecture, prints or writes the record; exits with 1 if a budget is broken."""
     parser = argparse.ArgumentParser(
         prog="python -m profiling.codegen_cuda", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--write", type=Path, help="file to write; left out: print")
+    parser.add_argument("--write", action="store_true", help=f"replace {CUDA.name}; left out: print")
     options = parser.parse_args(argv)
     build = runpy.run_path(str(ROOT / "csrc" / "cuda" / "build.py"))
     kernels = sorted(compiled(compile_kernels()), key=lambda one: (one.arch, list(BUDGETS).index(one.precision)))
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *(one.row() for one in kernels)]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    text = HEADING + INTRODUCTION.format(version=build["nvcc_version"](build["find_nvcc"]())) + "\n" + table + "\n"
-    if options.write is None:
-        print(text)
-    else:
-        before = options.write.read_text().partition(HEADING)[0] if options.write.exists() else ""
-        write_atomically(options.write, lambda stream: stream.write((before + text).encode()) and None)
+    rows = [one.row() for one in kernels]
+    write_rows(CUDA, rows) if options.write else print(as_csv(rows))
     broken = [f"{one.row()[:4]}: {problem}" for one in kernels for problem in one.problems()]
+    print(f"nvcc {build['nvcc_version'](build['find_nvcc']())}")
     print("\n".join(broken) or f"{len(kernels)} kernels within their budgets")
     return 1 if broken else 0
 

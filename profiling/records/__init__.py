@@ -1,0 +1,36 @@
+"""What compilers made of the kernels: one CSV file for each compiler, a line for each configuration."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from pathlib import Path
+
+from dcrnn_fast.files import write_atomically
+
+FOLDER = Path(__file__).resolve().parent
+TRITON, CUDA = FOLDER / "codegen_triton.csv", FOLDER / "codegen_cuda.csv"
+COLUMNS = [
+    "architecture", "arithmetic", "shape", "kernel", "batch rows", "warps", "registers", "shared bytes", "spills",
+    "blocks", "tensor-core instructions", "16-byte loads", "atomics",
+]  # fmt: skip
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """The lines of a record, without its header."""
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == COLUMNS, f"{path}: columns {header}"
+    return rows
+
+
+def as_csv(rows: Iterable[Sequence[str]]) -> str:
+    """Lines with their header."""
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    return text.getvalue()
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Replaces a record."""
+    payload = as_csv(rows).encode()
+    write_atomically(path, lambda stream: stream.write(payload) and None)
