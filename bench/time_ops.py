@@ -1,7 +1,7 @@
 """pytest-benchmark: every public operator, forward and forward with backward, in every backend and CPU unit.
 
 Run with ``pytest bench``; ``-k diffusion_conv`` for one operator. Shapes are those of ``bench.shapes``, inputs those of
-the tests.
+the tests (``bench.cases``).
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units, L layers,
 M diffusion terms.
