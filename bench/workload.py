@@ -16,12 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.reference import (
-    ReferenceDCRNN,
-    build_reference_supports,
-    dual_random_walk_of_large_graph,
-    sparse_support,
-)
+from bench.reference import ReferenceDCRNN, build_reference_supports, dual_random_walk_of_large_graph, sparse_support
 from dcrnn_fast.data.city_roads import build_roads, kernel_graph
 from dcrnn_fast.graph import read_pickle
 

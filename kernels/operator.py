@@ -4,7 +4,7 @@ Shape legend: B batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from dcrnn_fast.kernels.gpu.available import why_not_triton
 from dcrnn_fast.kernels.gpu.plan import plan_name
 from dcrnn_fast.kernels.gpu.table_cuda import why_not_cuda
 from dcrnn_fast.kernels.native import why_not_cpu
+from dcrnn_fast.kernels.saving import SAVE_NOTHING
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights
 
@@ -99,21 +100,49 @@ def _lowered(argument: Argument, low: torch.dtype) -> Argument:
     return [CellWeights(*(tensor.to(low) for tensor in cell)) for cell in argument]
 
 
-def keep(ctx: Any, **tensors: Tensor | Sequence[Tensor]) -> None:
-    """Saves tensors, and lists of them, for the backward; ``kept`` gives them back by the same names."""
-    ctx.kept_lengths = {name: None if isinstance(one, Tensor) else len(one) for name, one in tensors.items()}
-    ctx.save_for_backward(*(t for one in tensors.values() for t in ([one] if isinstance(one, Tensor) else one)))
+@cache
+def _argument_names(op: str) -> tuple[str, ...]:
+    return tuple(argument.name for argument in getattr(torch.ops.dcrnn_fast, op).default._schema.arguments)
 
 
-def kept(ctx: Any) -> SimpleNamespace:
-    """What ``keep`` saved, lists as lists."""
+def keep(ctx: Any, op: str, inputs: Sequence[Any], *, without: Sequence[str] = (), **outputs: Any) -> None:
+    """Keeps what the forward operator ``op`` was given, by the names of its schema, and some outputs: see ``kept``.
+
+    Raises:
+        RuntimeError: the forward was told to save nothing.
+    """
+    values = dict(zip(_argument_names(op), inputs, strict=True)) | outputs
+    if values.get("save") == SAVE_NOTHING:
+        raise RuntimeError(f"dcrnn_fast::{op}: a backward needs save other than {SAVE_NOTHING}")
+    ctx.options, ctx.lengths = {}, {}
+    tensors: list[Tensor] = []
+    for name in (name for name in values if name not in without):
+        value = values[name]
+        if isinstance(value, Tensor):
+            ctx.lengths[name] = None
+            tensors.append(value)
+        elif isinstance(value, list | tuple):
+            ctx.lengths[name] = len(value)
+            tensors.extend(value)
+        else:
+            ctx.options[name] = value
+    ctx.save_for_backward(*tensors)
+
+
+def kept(ctx: Any) -> dict[str, Any]:
+    """What ``keep`` was given, by name."""
     saved = iter(ctx.saved_tensors)
-    return SimpleNamespace(
-        **{
-            name: next(saved) if length is None else [next(saved) for _ in range(length)]
-            for name, length in ctx.kept_lengths.items()
-        }
-    )
+    return ctx.options | {
+        name: next(saved) if length is None else [next(saved) for _ in range(length)]
+        for name, length in ctx.lengths.items()
+    }
+
+
+def call_backward(op: str, found: Mapping[str, Any], **others: Any) -> Any:
+    """Calls the backward operator of ``op`` with what was kept and the others, by the names of its schema."""
+    values = {**found, **others}
+    backward = f"{op}_backward"
+    return getattr(torch.ops.dcrnn_fast, backward)(*(values[name] for name in _argument_names(backward)))
 
 
 def only_for_the_backward(ctx: Any, outputs: Sequence[Tensor]) -> None:

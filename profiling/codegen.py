@@ -26,16 +26,7 @@ from dcrnn_fast.kernels.gpu.launch import Launch, observed
 from dcrnn_fast.kernels.gpu.launches.cell import fused_primitives
 from dcrnn_fast.kernels.gpu.launches.convolution import chained, gather
 from dcrnn_fast.kernels.gpu.plan import LARGEST_FUSED_WIDTH
-from dcrnn_fast.kernels.gpu.primitives import (
-    CellGradient,
-    CellPack,
-    CellStep,
-    Chain,
-    Csr,
-    Direction,
-    Hop,
-    Source,
-)
+from dcrnn_fast.kernels.gpu.primitives import CellGradient, CellPack, CellStep, Chain, Csr, Direction, Hop, Source
 from dcrnn_fast.kernels.gpu.tiles import SIDE, TileGraph
 from profiling.records import TRITON, as_csv, write_rows
 from profiling.sass import BLOCK_BYTES, Sass, blocks_per_multiprocessor, inspect_cubin

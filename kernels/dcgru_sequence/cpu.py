@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
-from dcrnn_fast.kernels.operator import keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, saved_numbers
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, flatten_cells
@@ -67,33 +67,21 @@ def _(
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x_BTNC, initial_LBNH, terms, ctx.num_terms, layers, ctx.save, ctx.bf16x3 = inputs
-    if ctx.save == SAVE_NOTHING:
-        raise RuntimeError(f"{OP}: a backward needs save other than {SAVE_NOTHING}")
+    keep(ctx, "dcgru_sequence_cpu", inputs, saved=output[2])
     only_for_the_backward(ctx, output[2:])
-    keep(ctx, x_BTNC=x_BTNC, initial_LBNH=initial_LBNH, saved=output[2], terms=terms, layers=layers)
 
 
 def _gradient(ctx, grad_BTNH, grad_LBNH, _):  # type: ignore[no-untyped-def]
-    k, x_wanted = kept(ctx), ctx.needs_input_grad[0]
+    found, x_wanted = kept(ctx), ctx.needs_input_grad[0]
+    x_BTNC, initial_LBNH = found["x_BTNC"], found["initial_LBNH"]
     if grad_BTNH is None:
-        grad_BTNH = k.x_BTNC.new_zeros(*k.x_BTNC.shape[:3], k.initial_LBNH.shape[3])
+        grad_BTNH = x_BTNC.new_zeros(*x_BTNC.shape[:3], initial_LBNH.shape[3])
     if grad_LBNH is None:
-        grad_LBNH = k.initial_LBNH.new_zeros(k.initial_LBNH.shape)
-    dx_BTNC, dinitial_LBNH, dlayers = torch.ops.dcrnn_fast.dcgru_sequence_cpu_backward(
-        grad_BTNH,
-        grad_LBNH,
-        k.x_BTNC,
-        k.initial_LBNH,
-        k.terms,
-        ctx.num_terms,
-        k.layers,
-        k.saved,
-        ctx.save,
-        x_wanted,
-        ctx.bf16x3,
+        grad_LBNH = initial_LBNH.new_zeros(initial_LBNH.shape)
+    dx_BTNC, dinitial_LBNH, dlayers = call_backward(
+        "dcgru_sequence_cpu", found, grad_BTNH=grad_BTNH, grad_LBNH=grad_LBNH, x_wanted=x_wanted
     )
-    return dx_BTNC if x_wanted else None, dinitial_LBNH, [None] * len(k.terms), None, dlayers, None, None
+    return dx_BTNC if x_wanted else None, dinitial_LBNH, [None] * len(found["terms"]), None, dlayers, None, None
 
 
 torch.library.register_autograd(OP, _gradient, setup_context=_setup)

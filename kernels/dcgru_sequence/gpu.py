@@ -18,7 +18,7 @@ from dcrnn_fast.kernels.gpu.segment import Cells, Saved, pack_cells, run_backwar
 from dcrnn_fast.kernels.gpu.table_cuda import cuda_table
 from dcrnn_fast.kernels.gpu.table_triton import triton_table
 from dcrnn_fast.kernels.gpu.words import override, read_words
-from dcrnn_fast.kernels.operator import keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, segment_of, segment_steps
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
@@ -168,46 +168,31 @@ def _plan(x_BTNC: Tensor, initial_LBNH: Tensor, terms: list[Tensor], num_terms: 
     )
 
 
-def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x_BTNC, initial_LBNH, terms, ctx.num_terms, flat, ctx.plan_words, ctx.save = inputs
-    only_for_the_backward(ctx, output[2:])
-    keep(ctx, x_BTNC=x_BTNC, initial_LBNH=initial_LBNH, saved=output[2:], terms=terms, flat=flat)
-
-
 def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Tensor, Tensor]]:
     """Defines ``dcrnn_fast::dcgru_sequence_<backend>`` and returns the function with ``dcgru_sequence``'s contract."""
 
-    op = f"dcrnn_fast::dcgru_sequence_{backend}"
+    name = f"dcgru_sequence_{backend}"
+    op = f"dcrnn_fast::{name}"
     forward = torch.library.custom_op(op, partial(_forward, table), mutates_args=(), schema=FORWARD)
     backward = torch.library.custom_op(f"{op}_backward", partial(_backward, table), mutates_args=(), schema=BACKWARD)
     forward.register_fake(_fake_forward)
     backward.register_fake(_fake_backward)
 
     def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-        if inputs[-1] == SAVE_NOTHING:
-            raise RuntimeError(f"{op}: a backward needs save other than {SAVE_NOTHING}")
-        _setup(ctx, inputs, output)
+        keep(ctx, name, inputs, saved=output[2:])
+        only_for_the_backward(ctx, output[2:])
 
     def gradient(ctx, grad_BTNH, grad_LBNH, *_):  # type: ignore[no-untyped-def]
-        k, x_wanted = kept(ctx), ctx.needs_input_grad[0]
+        found, x_wanted = kept(ctx), ctx.needs_input_grad[0]
+        x_BTNC, initial_LBNH = found["x_BTNC"], found["initial_LBNH"]
         if grad_BTNH is None:
-            grad_BTNH = k.x_BTNC.new_zeros(()).expand(*k.x_BTNC.shape[:3], k.initial_LBNH.shape[3])
+            grad_BTNH = x_BTNC.new_zeros(()).expand(*x_BTNC.shape[:3], initial_LBNH.shape[3])
         if grad_LBNH is None:
-            grad_LBNH = torch.zeros_like(k.initial_LBNH)
-        dx_BTNC, dinitial_LBNH, dflat = backward(
-            grad_BTNH,
-            grad_LBNH,
-            k.x_BTNC,
-            k.initial_LBNH,
-            k.terms,
-            ctx.num_terms,
-            k.flat,
-            k.saved,
-            ctx.plan_words,
-            ctx.save,
-            x_wanted,
+            grad_LBNH = torch.zeros_like(initial_LBNH)
+        dx_BTNC, dinitial_LBNH, dflat = call_backward(
+            name, found, grad_BTNH=grad_BTNH, grad_LBNH=grad_LBNH, x_wanted=x_wanted
         )
-        return dx_BTNC if x_wanted else None, dinitial_LBNH, [None] * len(k.terms), None, dflat, None, None
+        return dx_BTNC if x_wanted else None, dinitial_LBNH, [None] * len(found["terms"]), None, dflat, None, None
 
     forward.register_autograd(gradient, setup_context=setup)
     refuse_second_derivatives(f"{op}_backward")

@@ -13,7 +13,7 @@ from dcrnn_fast.kernels.dcgru_sequence.manual_segment import CellGradients, Save
 from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
 from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
-from dcrnn_fast.kernels.operator import keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
 
@@ -105,19 +105,16 @@ def _(
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x_TNBC, initial_LNBH, terms, ctx.num_terms, flat = inputs
+    keep(ctx, "dcgru_sequence_manual", inputs, saved=output)
     only_for_the_backward(ctx, output[1:])
-    keep(ctx, x_TNBC=x_TNBC, initial_LNBH=initial_LNBH, terms=terms, saved=output, flat=flat)
 
 
 def _gradient(ctx, grad_TLNBH, *_):  # type: ignore[no-untyped-def]
-    k = kept(ctx)
+    found = kept(ctx)
     if grad_TLNBH is None:
-        grad_TLNBH = torch.zeros_like(k.saved[0])
-    dx_TNBC, dinitial_LNBH, dflat = _backward(
-        grad_TLNBH.contiguous(), k.x_TNBC, k.initial_LNBH, k.terms, ctx.num_terms, k.flat, k.saved
-    )
-    return dx_TNBC, dinitial_LNBH, [None] * len(k.terms), None, dflat
+        grad_TLNBH = torch.zeros_like(found["saved"][0])
+    dx_TNBC, dinitial_LNBH, dflat = call_backward("dcgru_sequence_manual", found, grad_TLNBH=grad_TLNBH.contiguous())
+    return dx_TNBC, dinitial_LNBH, [None] * len(found["terms"]), None, dflat
 
 
 _forward.register_autograd(_gradient, setup_context=_setup)

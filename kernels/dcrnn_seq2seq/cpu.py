@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients, wanted_inputs
-from dcrnn_fast.kernels.operator import keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, saved_numbers
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
@@ -77,48 +77,16 @@ def _(
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x_BPNC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, labels_BFNO, feed_label_F, *rest = inputs
-    ctx.save, ctx.bf16x3 = rest
-    if ctx.save == SAVE_NOTHING:
-        raise RuntimeError(f"{OP}: a backward needs save other than {SAVE_NOTHING}")
+    keep(ctx, "seq2seq_cpu", inputs, without=["projection_bias_O"], prediction_BFNO=output[0], saved=output[1])
     only_for_the_backward(ctx, output[1:])
-    keep(
-        ctx,
-        x_BPNC=x_BPNC,
-        projection_weight_OH=projection_weight_OH,
-        labels_BFNO=labels_BFNO,
-        feed_label_F=feed_label_F,
-        prediction_BFNO=output[0],
-        saved=output[1],
-        terms=terms,
-        encoder=encoder,
-        decoder=decoder,
-    )
 
 
 def _gradient(ctx, grad_BFNO, _):  # type: ignore[no-untyped-def]
-    k = kept(ctx)
+    found, wanted = kept(ctx), wanted_inputs(ctx)
     if grad_BFNO is None:
-        grad_BFNO = k.prediction_BFNO.new_zeros(k.prediction_BFNO.shape)
-    x_wanted, labels_wanted = wanted_inputs(ctx)
-    gradients = torch.ops.dcrnn_fast.seq2seq_cpu_backward(
-        grad_BFNO,
-        k.x_BPNC,
-        k.terms,
-        ctx.num_terms,
-        k.encoder,
-        k.decoder,
-        k.projection_weight_OH,
-        k.labels_BFNO,
-        k.feed_label_F,
-        k.prediction_BFNO,
-        k.saved,
-        ctx.save,
-        x_wanted,
-        labels_wanted,
-        ctx.bf16x3,
-    )
-    return input_gradients(gradients, len(k.terms), x_wanted, labels_wanted)
+        grad_BFNO = torch.zeros_like(found["prediction_BFNO"], memory_format=torch.contiguous_format)
+    gradients = call_backward("seq2seq_cpu", found, grad_BFNO=grad_BFNO, **wanted)
+    return input_gradients(gradients, len(found["terms"]), **wanted)
 
 
 torch.library.register_autograd(OP, _gradient, setup_context=_setup)

@@ -20,7 +20,7 @@ from dcrnn_fast.kernels.gpu.segment import Cells, Saved, pack_cells, run_backwar
 from dcrnn_fast.kernels.gpu.table_cuda import cuda_table
 from dcrnn_fast.kernels.gpu.table_triton import triton_table
 from dcrnn_fast.kernels.gpu.words import override, read_words
-from dcrnn_fast.kernels.operator import keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, segment_of, segment_steps
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
@@ -246,58 +246,27 @@ def _coins(feed_label_F: Tensor) -> Tensor:
     return feed_label_F[:, None].expand(-1, 4).to(torch.int32)
 
 
-def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x_BPNC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, _, feed_label_F = inputs[:9]
-    ctx.plan_words, ctx.save = inputs[9:]
-    only_for_the_backward(ctx, output[1:])
-    keep(
-        ctx,
-        x_BPNC=x_BPNC,
-        projection_weight_OH=projection_weight_OH,
-        feed_label_F=feed_label_F,
-        kept=output[1:],
-        terms=terms,
-        encoder=encoder,
-        decoder=decoder,
-    )
-
-
 def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
     """Defines ``dcrnn_fast::seq2seq_<backend>`` and returns the function with ``dcrnn_seq2seq``'s contract."""
 
-    op = f"dcrnn_fast::seq2seq_{backend}"
+    name = f"seq2seq_{backend}"
+    op = f"dcrnn_fast::{name}"
     forward = torch.library.custom_op(op, partial(_forward, table), mutates_args=(), schema=FORWARD)
     backward = torch.library.custom_op(f"{op}_backward", partial(_backward, table), mutates_args=(), schema=BACKWARD)
     forward.register_fake(_fake_forward)
     backward.register_fake(_fake_backward)
 
     def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-        if inputs[-1] == SAVE_NOTHING:
-            raise RuntimeError(f"{op}: a backward needs save other than {SAVE_NOTHING}")
-        _setup(ctx, inputs, output)
+        keep(ctx, name, inputs, without=["projection_bias_O", "labels_BFNO"], kept=output[1:])
+        only_for_the_backward(ctx, output[1:])
 
     def gradient(ctx, grad_BFNO, *_):  # type: ignore[no-untyped-def]
-        k = kept(ctx)
+        found, wanted = kept(ctx), wanted_inputs(ctx)
         if grad_BFNO is None:
-            B, _, N, _ = k.x_BPNC.shape
-            grad_BFNO = k.x_BPNC.new_zeros(B, k.feed_label_F.shape[0], N, k.projection_weight_OH.shape[0])
-        x_wanted, labels_wanted = wanted_inputs(ctx)
-        gradients = backward(
-            grad_BFNO,
-            k.x_BPNC,
-            k.terms,
-            ctx.num_terms,
-            k.encoder,
-            k.decoder,
-            k.projection_weight_OH,
-            k.feed_label_F,
-            k.kept,
-            ctx.plan_words,
-            ctx.save,
-            x_wanted,
-            labels_wanted,
-        )
-        return input_gradients(gradients, len(k.terms), x_wanted, labels_wanted)
+            x_BPNC, (F,), O = found["x_BPNC"], found["feed_label_F"].shape, found["projection_weight_OH"].shape[0]  # noqa: E741
+            grad_BFNO = x_BPNC.new_zeros(x_BPNC.shape[0], F, x_BPNC.shape[2], O)
+        gradients = call_backward(name, found, grad_BFNO=grad_BFNO, **wanted)
+        return input_gradients(gradients, len(found["terms"]), **wanted)
 
     forward.register_autograd(gradient, setup_context=setup)
     refuse_second_derivatives(f"{op}_backward")

@@ -32,9 +32,9 @@ def empty_gradients(
     )
 
 
-def wanted_inputs(ctx: Any) -> tuple[bool, bool]:
+def wanted_inputs(ctx: Any) -> dict[str, bool]:
     """Whether the gradients of x and of the labels are wanted, by their places among a forward operator's inputs."""
-    return ctx.needs_input_grad[0], ctx.needs_input_grad[7]
+    return {"x_wanted": ctx.needs_input_grad[0], "labels_wanted": ctx.needs_input_grad[7]}
 
 
 def input_gradients(

@@ -15,7 +15,7 @@ from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gr
 from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
 from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
-from dcrnn_fast.kernels.operator import keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward
 from dcrnn_fast.kernels.saving import gradient_wanted
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
@@ -203,42 +203,17 @@ def _(
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x_PNBC, terms, ctx.num_terms, encoder, decoder, projection_weight_OH, _, labels_FNBO, feed_label_F, save = inputs
-    if not save:
-        raise RuntimeError("dcrnn_fast::seq2seq_manual: a backward needs save=True")
+    without = ["projection_bias_O"]
+    keep(ctx, "seq2seq_manual", inputs, without=without, prediction_FNBO=output[0], saved_tensors=output[1:])
     only_for_the_backward(ctx, output[1:])
-    keep(
-        ctx,
-        x_PNBC=x_PNBC,
-        projection_weight_OH=projection_weight_OH,
-        labels_FNBO=labels_FNBO,
-        feed_label_F=feed_label_F,
-        prediction_FNBO=output[0],
-        saved=output[1:],
-        terms=terms,
-        encoder=encoder,
-        decoder=decoder,
-    )
 
 
 def _gradient(ctx, grad_FNBO, *_):  # type: ignore[no-untyped-def]
-    k = kept(ctx)
+    found = kept(ctx)
     if grad_FNBO is None:
-        grad_FNBO = torch.zeros_like(k.prediction_FNBO)
-    gradients = _backward(
-        grad_FNBO.contiguous(),
-        k.x_PNBC,
-        k.terms,
-        ctx.num_terms,
-        k.encoder,
-        k.decoder,
-        k.projection_weight_OH,
-        k.labels_FNBO,
-        k.feed_label_F,
-        k.prediction_FNBO,
-        k.saved,
-    )
-    return input_gradients(gradients, len(k.terms), True, True, options=1)
+        grad_FNBO = torch.zeros_like(found["prediction_FNBO"])
+    gradients = call_backward("seq2seq_manual", found, grad_FNBO=grad_FNBO.contiguous())
+    return input_gradients(gradients, len(found["terms"]), True, True, options=1)
 
 
 _forward.register_autograd(_gradient, setup_context=_setup)

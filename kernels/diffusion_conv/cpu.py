@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
-from dcrnn_fast.kernels.operator import keep, kept
+from dcrnn_fast.kernels.operator import call_backward, keep, kept
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 OP = "dcrnn_fast::diffusion_conv_cpu"
@@ -43,17 +43,13 @@ def _(
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x_BNC, terms, ctx.num_terms, weight_IO, _, ctx.bf16x3 = inputs
-    keep(ctx, x_BNC=x_BNC, weight_IO=weight_IO, terms=terms)
+    keep(ctx, "diffusion_conv_cpu", inputs, without=["bias_O"])
 
 
 def _gradient(ctx, grad_BNO):  # type: ignore[no-untyped-def]
-    k = kept(ctx)
-    x_wanted = ctx.needs_input_grad[0]
-    dx_BNC, dweight_IO, dbias_O = torch.ops.dcrnn_fast.diffusion_conv_cpu_backward(
-        grad_BNO, k.x_BNC, k.terms, ctx.num_terms, k.weight_IO, x_wanted, ctx.bf16x3
-    )
-    return dx_BNC if x_wanted else None, [None] * len(k.terms), None, dweight_IO, dbias_O, None
+    found, x_wanted = kept(ctx), ctx.needs_input_grad[0]
+    dx_BNC, dweight_IO, dbias_O = call_backward("diffusion_conv_cpu", found, grad_BNO=grad_BNO, x_wanted=x_wanted)
+    return dx_BNC if x_wanted else None, [None] * len(found["terms"]), None, dweight_IO, dbias_O, None
 
 
 torch.library.register_autograd(OP, _gradient, setup_context=_setup)

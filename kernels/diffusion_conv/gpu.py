@@ -16,7 +16,7 @@ from dcrnn_fast.kernels.gpu.layout import from_tiles, gradient_to_tiles, to_tile
 from dcrnn_fast.kernels.gpu.plan import Plan, Table, make_plan
 from dcrnn_fast.kernels.gpu.table_triton import triton_table
 from dcrnn_fast.kernels.gpu.words import override, read_words
-from dcrnn_fast.kernels.operator import keep, kept
+from dcrnn_fast.kernels.operator import call_backward, keep, kept
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 FORWARD = "(Tensor x_BNC, Tensor[] terms, SymInt num_terms, Tensor weight_IO, Tensor bias_O, str plan_words) -> Tensor"
@@ -95,27 +95,24 @@ def _plan(x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor,
     )
 
 
-def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x_BNC, terms, ctx.num_terms, weight_IO, _, ctx.plan_words = inputs
-    keep(ctx, x_BNC=x_BNC, weight_IO=weight_IO, terms=terms)
-
-
 def define_diffusion_conv(backend: str, table: Table) -> Callable[..., Tensor]:
     """Defines ``dcrnn_fast::diffusion_conv_<backend>`` and returns the function with ``diffusion_conv``'s contract."""
-    op = f"dcrnn_fast::diffusion_conv_{backend}"
+    name = f"diffusion_conv_{backend}"
+    op = f"dcrnn_fast::{name}"
     forward = torch.library.custom_op(op, partial(_forward, table), mutates_args=(), schema=FORWARD)
     backward = torch.library.custom_op(f"{op}_backward", partial(_backward, table), mutates_args=(), schema=BACKWARD)
     forward.register_fake(_fake_forward)
     backward.register_fake(_fake_backward)
 
-    def gradient(ctx, grad_BNO):  # type: ignore[no-untyped-def]
-        k, x_wanted = kept(ctx), ctx.needs_input_grad[0]
-        dx_BNC, dweight_IO, dbias_O = backward(
-            grad_BNO, k.x_BNC, k.terms, ctx.num_terms, k.weight_IO, ctx.plan_words, x_wanted
-        )
-        return dx_BNC if x_wanted else None, [None] * len(k.terms), None, dweight_IO, dbias_O, None
+    def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        keep(ctx, name, inputs, without=["bias_O"])
 
-    forward.register_autograd(gradient, setup_context=_setup)
+    def gradient(ctx, grad_BNO):  # type: ignore[no-untyped-def]
+        found, x_wanted = kept(ctx), ctx.needs_input_grad[0]
+        dx_BNC, dweight_IO, dbias_O = call_backward(name, found, grad_BNO=grad_BNO, x_wanted=x_wanted)
+        return dx_BNC if x_wanted else None, [None] * len(found["terms"]), None, dweight_IO, dbias_O, None
+
+    forward.register_autograd(gradient, setup_context=setup)
     refuse_second_derivatives(f"{op}_backward")
 
     def diffusion_conv_on_gpu(x_BNC: Tensor, terms: DiffusionTerms, weight_IO: Tensor, bias_O: Tensor) -> Tensor:

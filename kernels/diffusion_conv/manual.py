@@ -16,7 +16,7 @@ from torch import Tensor
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.diffusion_conv.plain import StackedOperator, stacked_operator
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
-from dcrnn_fast.kernels.operator import keep, kept
+from dcrnn_fast.kernels.operator import call_backward, keep, kept
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 
@@ -81,14 +81,13 @@ def _(
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x_BNC, terms, ctx.num_terms, weight_IO, _ = inputs
-    keep(ctx, x_BNC=x_BNC, weight_IO=weight_IO, terms=terms)
+    keep(ctx, "diffusion_conv_manual", inputs, without=["bias_O"])
 
 
 def _gradient(ctx, grad_BNO):  # type: ignore[no-untyped-def]
-    k = kept(ctx)
-    dx_BNC, dweight_IO, dbias_O = _backward(grad_BNO.contiguous(), k.x_BNC, k.terms, ctx.num_terms, k.weight_IO)
-    return dx_BNC, [None] * len(k.terms), None, dweight_IO, dbias_O
+    found = kept(ctx)
+    dx_BNC, dweight_IO, dbias_O = call_backward("diffusion_conv_manual", found, grad_BNO=grad_BNO.contiguous())
+    return dx_BNC, [None] * len(found["terms"]), None, dweight_IO, dbias_O
 
 
 _forward.register_autograd(_gradient, setup_context=_setup)

@@ -17,14 +17,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
-from dcrnn_fast.kernels.gpu.primitives import (
-    CellGradient,
-    CellPack,
-    CellStep,
-    Direction,
-    Primitives,
-    Source,
-)
+from dcrnn_fast.kernels.gpu.primitives import CellGradient, CellPack, CellStep, Direction, Primitives, Source
 from dcrnn_fast.kernels.saving import SAVE_ALL, kept_steps, segment_of, segment_steps
 from dcrnn_fast.kernels.weights import CellWeights
 

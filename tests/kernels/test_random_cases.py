@@ -21,14 +21,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.cases import Case, make_cell, make_seq2seq
-from dcrnn_fast.kernels import (
-    CellWeights,
-    DiffusionTerms,
-    dcgru_cell,
-    dcgru_sequence,
-    dcrnn_seq2seq,
-    diffusion_conv,
-)
+from dcrnn_fast.kernels import CellWeights, DiffusionTerms, dcgru_cell, dcgru_sequence, dcrnn_seq2seq, diffusion_conv
 from tests.kernels.compiled import UNITS, require_library, use_unit
 
 SEED = int(os.environ.get("DCRNN_FAST_SEED", random.SystemRandom().randrange(2**32)))

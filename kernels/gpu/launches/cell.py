@@ -33,14 +33,7 @@ from dcrnn_fast.kernels.gpu.launches.convolution import (
     wide_type,
 )
 from dcrnn_fast.kernels.gpu.launches.head import head, head_gradient
-from dcrnn_fast.kernels.gpu.primitives import (
-    CellGradient,
-    CellPack,
-    CellStep,
-    Direction,
-    Primitives,
-    Source,
-)
+from dcrnn_fast.kernels.gpu.primitives import CellGradient, CellPack, CellStep, Direction, Primitives, Source
 from dcrnn_fast.kernels.gpu.tiles import SIDE
 from dcrnn_fast.kernels.weights import CellWeights
 
