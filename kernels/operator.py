@@ -84,7 +84,8 @@ def run(
 
 def _floating(arguments: Mapping[str, Argument]) -> dict[str, Tensor]:
     """Every floating tensor by its name, those of cells last."""
-    found, of_cells = {}, {}
+    found: dict[str, Tensor] = {}
+    of_cells: dict[str, Tensor] = {}
     for name, argument in arguments.items():
         if not isinstance(argument, Tensor):
             for index, cell in enumerate(argument):
