@@ -63,10 +63,13 @@ def backend_line(model: DCRNN, precision: str) -> str:
     for implementation in OPERATORS["dcrnn_seq2seq"]:
         if implementation.name == name:
             break
-        only = implementation.device if implementation.device not in (None, x.device.type) else None
-        if not implementation.by_name_only:
-            reason = f"it is for {only.upper()} devices" if only else implementation.why_not(x)
-            reasons.append(f"not {implementation.name}: {reason or 'it failed its check on this device'}")
+        if implementation.auto_on is None or x.device.type in implementation.auto_on:
+            reason = implementation.why_not(x) or "it failed its check on this device"
+        elif implementation.auto_on:
+            reason = f"it is for {' and '.join(device.upper() for device in implementation.auto_on)} devices"
+        else:
+            continue  # "auto" never takes it
+        reasons.append(f"not {implementation.name}: {reason}")
     return f"backend: {name}{unit} (auto{''.join(f'; {reason}' for reason in reasons) or ': the first that can run'})"
 
 

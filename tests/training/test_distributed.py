@@ -66,7 +66,7 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
 
 def test_a_build_for_gpus_says_why_auto_takes_the_cpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("dcrnn_fast.kernels.gpu.driver_version", lambda file: None)
+    monkeypatch.setattr("dcrnn_fast.kernels.gpu.devices.driver_version", lambda file: None)
     monkeypatch.setattr("torch.version.cuda", None)
     assert device_notes("auto") == []
     monkeypatch.setattr("torch.version.cuda", "13.0")
