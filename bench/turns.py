@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.contestants import Contestant
 from bench.workload import Workload
-from dcrnn_fast.system import limits, memory_mib
+from dcrnn_fast.system import available_mib
 
 _KEEP_THE_HEAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
 _ROOT = Path(__file__).resolve().parent.parent
@@ -162,15 +162,6 @@ def heats(contestants: Sequence[Contestant], peaks_mib: dict[Contestant, float])
             )
         groups[-1].append(contestant)
     return [[reference, *group] for group in groups]
-
-
-def available_mib() -> float:
-    """Memory that new processes could take, in this machine and in this control group."""
-    group = limits()
-    left = math.inf
-    if group.memory_mib is not None:
-        left = group.memory_mib - (group.memory_used_mib or 0)
-    return min(memory_mib("MemAvailable"), left)
 
 
 def take_turns(workers: Sequence[Worker], *, rounds: int, warm_up: int) -> list[list[dict[str, Any]]]:

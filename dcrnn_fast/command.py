@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dcrnn_fast.errors import is_of_the_user
+from dcrnn_fast.messages import one_line
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -34,8 +35,7 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
         if not is_of_the_user(error):
             raise
         if os.environ.get("RANK", "0") == "0":
-            line = " ".join(str(error).split())
-            print(f"dcrnn-fast {name}: error: {line}", file=sys.stderr)
+            print(f"dcrnn-fast {name}: error: {one_line(error)}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -27,9 +27,9 @@ from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import folder_for_new_files, require_creatable_folder
 from dcrnn_fast.graph import SensorGraph, read_graph
-from dcrnn_fast.graph.messages import counted
 from dcrnn_fast.idle import refuse_idle_in_converting, refuse_idle_in_exporting
 from dcrnn_fast.interop import NUM_SUPPORTS, ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
+from dcrnn_fast.messages import counted
 from dcrnn_fast.training.checkpoint import FORMAT, MANIFEST, load_checkpoint, save_checkpoint
 
 _DEFAULT_FREQ = "5min"

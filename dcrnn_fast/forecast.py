@@ -18,7 +18,7 @@ from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.style import require_plot_format
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.forecaster import load
-from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.messages import counted
 from dcrnn_fast.training_data import require_training_data
 
 _PURPOSE = "Forecasts from a checkpoint and the newest readings, and nothing else."

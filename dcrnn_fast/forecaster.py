@@ -31,7 +31,7 @@ from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.labels import below_note
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
-from dcrnn_fast.graph.messages import first_few
+from dcrnn_fast.messages import first_few
 from dcrnn_fast.model.build import build_model, precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.scored_windows import is_held_out, scored_windows

@@ -20,8 +20,8 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import require_creatable_folder
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.account import account_lines, look_lines
-from dcrnn_fast.graph.messages import counted
 from dcrnn_fast.idle import refuse_idle_in_preparing
+from dcrnn_fast.messages import counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

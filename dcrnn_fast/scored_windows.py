@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.messages import counted
 from dcrnn_fast.training.run import digests_of
 
 SPLITS = ("all", "train", "validation", "test")

@@ -25,7 +25,10 @@ MIB = 2**20
 
 
 class Limits(NamedTuple):
-    """What a control group (a container, a batch job) leaves of the machine; None: no limit."""
+    """What a control group (a container, a batch job) leaves of the machine; None: no limit.
+
+    Memory used is without the pages of files that the kernel drops if memory is needed.
+    """
 
     cores: float | None
     memory_mib: float | None
@@ -49,10 +52,20 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory_mib(field: str) -> float:
+def memory_mib(field: str, proc: Path = Path("/proc")) -> float:
     """A field of /proc/meminfo ("MemTotal", "MemAvailable"), in MiB; NaN on a system without that file."""
-    kibibytes = _field(Path("/proc/meminfo"), field)
+    kibibytes = _field(proc / "meminfo", field)
     return float("nan") if kibibytes is None else int(kibibytes.split()[0]) / 1024
+
+
+def available_mib(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> float:
+    """Memory that this process can still take, in MiB: of the machine, and of its control group.
+
+    NaN on a system that does not say.
+    """
+    group = limits(proc, groups)
+    free = memory_mib("MemAvailable", proc)
+    return free if group.memory_mib is None else min(free, group.memory_mib - (group.memory_used_mib or 0))
 
 
 def limits(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> Limits:
@@ -71,14 +84,20 @@ def limits(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) ->
                 quota, _, period = (_read(folder / "cpu.max") or "max").partition(" ")
                 _keep(cores, quota, float(period or 1))
                 _keep(memory, _read(folder / "memory.max"), MIB)
-                _keep(used, _read(folder / "memory.current"), MIB)
+                _keep(used, _without_files(folder, "memory.current", "inactive_file"), MIB)
             elif "cpu" in names:
                 period = _read(folder / "cpu.cfs_period_us") or "1"
                 _keep(cores, _read(folder / "cpu.cfs_quota_us"), float(period))
             elif "memory" in names:
                 _keep(memory, _read(folder / "memory.limit_in_bytes"), MIB)
-                _keep(used, _read(folder / "memory.usage_in_bytes"), MIB)
+                _keep(used, _without_files(folder, "memory.usage_in_bytes", "total_inactive_file"), MIB)
     return Limits(min(cores, default=None), min(memory, default=None), used[0] if used and memory else None)
+
+
+def _without_files(folder: Path, usage: str, files: str) -> str | None:
+    used = _read(folder / usage)
+    fields = dict(line.split(" ", 1) for line in (_read(folder / "memory.stat") or "").splitlines())
+    return None if used is None else str(int(used) - int(fields.get(files, 0)))
 
 
 def _upwards(root: Path, path: str) -> list[Path]:

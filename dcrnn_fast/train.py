@@ -16,8 +16,8 @@ from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.evaluation.style import require_plot_format, save_figure
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
-from dcrnn_fast.graph.messages import counted
 from dcrnn_fast.idle import refuse_idle_in_training
+from dcrnn_fast.messages import counted
 from dcrnn_fast.training.account import LOOK
 from dcrnn_fast.training.display import Display, Standing, mae_words
 from dcrnn_fast.training.distributed import Ranks, choose_device, join_ranks

@@ -25,6 +25,7 @@ from dcrnn_fast.graph.supports import build_supports
 from dcrnn_fast.interop.names import recognise
 from dcrnn_fast.kernels import DiffusionTerms
 from dcrnn_fast.kernels.gpu import why_no_gpu
+from dcrnn_fast.messages import first_line
 from dcrnn_fast.model import DCRNN
 
 Precision = Literal["float64", "float32", "bf16"]
@@ -85,7 +86,7 @@ def _verify_file(path: Path, backend: Backend, precision: Precision, device: str
     except (KeyError, OSError, ValueError, EOFError) as error:
         if isinstance(error, ValueError) and is_of_the_user(error):
             raise
-        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        reason = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
         raise UserError(f"{path} is no golden file: {reason}") from error
     except NotImplementedError as error:
         raise UserError(str(error)) from error

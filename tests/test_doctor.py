@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from dcrnn_fast import __version__, doctor
 from dcrnn_fast.kernels.native import MODULE
 from dcrnn_fast.kernels.selfcheck.kept import Verdict
-from dcrnn_fast.system import Limits, limits, machine
+from dcrnn_fast.system import Limits, machine
 from tests.kernels.compiled import require_library
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,46 +181,6 @@ def test_an_install_without_a_compiler_is_not_broken(tmp_path: Path) -> None:
     assert (
         "note: CPU tensors run on plain PyTorch: the kernels are not compiled: there is no C++ compiler" in done.stdout
     )
-
-
-def made(folder: Path, files: dict[str, str]) -> None:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-
-
-def test_limits_of_a_control_group_of_version_2(tmp_path: Path) -> None:
-    made(
-        tmp_path,
-        {
-            "proc/self/cgroup": "0::/batch/job7\n",
-            "group/batch/cpu.max": "350000 100000\n",
-            "group/batch/memory.max": f"{2**33}\n",
-            "group/batch/job7/cpu.max": "max 100000\n",
-            "group/batch/job7/memory.max": f"{2**32}\n",
-            "group/batch/job7/memory.current": f"{2**30}\n",
-        },
-    )
-    assert limits(tmp_path / "proc", tmp_path / "group") == Limits(3.5, 4096.0, 1024.0)
-
-
-def test_limits_of_control_groups_of_version_1(tmp_path: Path) -> None:
-    made(
-        tmp_path,
-        {
-            "proc/self/cgroup": "5:memory:/docker/ab\n4:cpu,cpuacct:/docker/ab\n1:name=systemd:/x\n0::/x\n",
-            # In a container the path is the host's; the folder is the container's own.
-            "group/memory/memory.limit_in_bytes": f"{2**31}\n",
-            "group/memory/memory.usage_in_bytes": f"{2**20}\n",
-            "group/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
-            "group/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
-        },
-    )
-    assert limits(tmp_path / "proc", tmp_path / "group") == Limits(None, 2048.0, 1.0)
-
-
-def test_no_control_group_no_limit(tmp_path: Path) -> None:
-    assert limits(tmp_path / "proc", tmp_path / "group") == Limits(None, None, None)
 
 
 def test_more_threads_than_the_control_group_allows_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:

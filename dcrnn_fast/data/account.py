@@ -15,7 +15,7 @@ from dcrnn_fast.data.sources import formats_of
 from dcrnn_fast.data.times import is_months
 from dcrnn_fast.data.windows import WindowSet
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.messages import counted, first_few
+from dcrnn_fast.messages import counted, first_few, some
 
 _DAY = 86_400
 _RULES = {"zero": ": zeros and NaN are missing", "nan": ": only NaN is missing", "none": ""}
@@ -200,9 +200,8 @@ def _constant_looks(series: SensorSeries, facts: SeriesFacts) -> list[str]:
             )
         elif flat_N.any() and not flat_N.all():
             listed = [f"{series.ids[n]} ({number(facts.low_NC[n, c])})" for n in np.flatnonzero(flat_N)]
-            shown = ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
             verb = "changes" if len(listed) == 1 else "change"
-            looks.append(f"look: {counted(len(listed), 'sensor')} never {verb}{_of(series, c)}: {shown}")
+            looks.append(f"look: {counted(len(listed), 'sensor')} never {verb}{_of(series, c)}: {some(listed)}")
     return looks
 
 

@@ -15,7 +15,7 @@ from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import folder_for_new_files
-from dcrnn_fast.graph.messages import one_line
+from dcrnn_fast.messages import one_line
 
 Missing = Literal["zero", "nan", "none"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.messages import about, first_few
+from dcrnn_fast.messages import about, first_few
 
 
 def ids_to_leave_out(leave_out: Sequence[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pandas as pd
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.times import Stamps, whole_seconds
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.messages import first_few
+from dcrnn_fast.messages import first_few
 
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _YEAR = 365 * 86400

@@ -12,7 +12,7 @@ from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.times import NameRow, Stamps, count_from, parse_freq, parse_time, row_of_array
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.messages import first_few
+from dcrnn_fast.messages import first_few
 
 
 def make_from_file(

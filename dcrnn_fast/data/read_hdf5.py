@@ -21,8 +21,8 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number
 from dcrnn_fast.data.times import Stamps, offset_name, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.messages import about, first_few, one_line
 from dcrnn_fast.graph.pickles import Noted, plain_part, texts_of_pickle
+from dcrnn_fast.messages import about, first_few, one_line
 
 
 def read_hdf5(path: Path, data: DataConfig) -> SensorSeries:

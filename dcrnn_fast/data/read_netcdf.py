@@ -21,9 +21,9 @@ from dcrnn_fast.data.times import Stamps, parse_times
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, cell_ids, from_curved_grid, from_grid, read_land_mask
 from dcrnn_fast.graph.grid import NETCDF_DAMAGE
-from dcrnn_fast.graph.messages import about, first_few, one_line
 from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES
 from dcrnn_fast.graph.tables import plain_name
+from dcrnn_fast.messages import about, first_few, one_line
 
 _DEFAULT_FILL = 9.969209968386869e36
 """what the NetCDF library puts where a float was never written"""

@@ -8,7 +8,7 @@ import numpy as np
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.scaler import Scaler, window_counts
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.graph.messages import first_few
+from dcrnn_fast.messages import first_few
 
 _ROWS = 8192
 """by which sensors are compared, spread evenly over the training part"""

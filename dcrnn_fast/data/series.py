@@ -21,7 +21,7 @@ from dcrnn_fast.data.times import (
     whole_seconds,
 )
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.messages import first_few
+from dcrnn_fast.messages import first_few
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -17,7 +17,7 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.store import MANIFEST, open_store
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph, read_positions
-from dcrnn_fast.graph.messages import about, first_few
+from dcrnn_fast.messages import about, first_few
 
 _FORMAT_OF = {
     ".h5": "hdf5",

@@ -27,7 +27,7 @@ from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import folder_for_new_files, sha256_of, write_atomically
 from dcrnn_fast.graph import SensorGraph
-from dcrnn_fast.graph.messages import about, one_line
+from dcrnn_fast.messages import about, one_line
 
 MANIFEST = "manifest.json"
 VERSION = 1

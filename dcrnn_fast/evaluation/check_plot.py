@@ -21,7 +21,7 @@ from dcrnn_fast.data.times import is_months
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.style import FAINT, INK, MODEL, WORST, look, new_figure, time_axis, with_unit
 from dcrnn_fast.graph import SensorGraph
-from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.messages import counted
 
 _MOST_POINTS = 1500
 _MOST_BINS = 400

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dcrnn_fast.data.facts import GAP_MARKS, stretches
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.graph.messages import first_few
+from dcrnn_fast.messages import first_few
 
 _FAR, _FAR_MARK = 20.0, 10.0
 """deviations of the training readings; of a known mark of gaps"""

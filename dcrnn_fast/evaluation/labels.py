@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dcrnn_fast.data.times import is_months
-
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+from dcrnn_fast.messages import span
 
 
 def horizon_labels(interval: np.timedelta64, steps: int) -> tuple[str, ...]:
@@ -15,23 +14,12 @@ def horizon_labels(interval: np.timedelta64, steps: int) -> tuple[str, ...]:
         months = int(interval.astype(np.int64))
         return tuple(f"{step * months} month{'s' if step * months > 1 else ''}" for step in range(1, steps + 1))
     seconds = int(interval.astype("timedelta64[s]").astype(np.int64))
-    return tuple(span_label(step * seconds) for step in range(1, steps + 1))
+    return tuple(span(step * seconds) for step in range(1, steps + 1))
 
 
 def channel_label(name: str) -> str:
     """The name, or "channel 0" where a file gave none but a number: "0 of 6 sensors" would say something else."""
     return f"channel {name}" if name.isdecimal() else name
-
-
-def span_label(seconds: int) -> str:
-    """A span in its units: 900 is "15 min", 5400 "1 h 30 min", 172800 "2 d"."""
-    parts = []
-    rest = seconds
-    for size, unit in _UNITS:
-        count, rest = divmod(rest, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts) or "0 s"
 
 
 def zone_label(in_utc: bool | None) -> str:

@@ -33,7 +33,7 @@ from dcrnn_fast.evaluation.style import (
     with_unit,
 )
 from dcrnn_fast.files import folder_for_new_files, write_together
-from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.messages import counted
 
 _LISTED_SENSORS = 10
 _MOST_EDGES = 20_000

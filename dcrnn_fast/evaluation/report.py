@@ -20,7 +20,7 @@ from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.metrics import KINDS, HorizonSums, Kind, Scores
 from dcrnn_fast.evaluation.trace import Trace
 from dcrnn_fast.files import require_writable_folder, write_together
-from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.messages import counted
 
 _HEADING = {"at": "at the horizon", "cumulative": "mean of horizons 1..h"}
 _MISSING = "-"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import scipy.sparse
 
-from dcrnn_fast.graph.messages import counted, first_few
+from dcrnn_fast.messages import counted, first_few
 
 if TYPE_CHECKING:
     from dcrnn_fast.graph.sensor_graph import SensorGraph

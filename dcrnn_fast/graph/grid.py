@@ -16,10 +16,10 @@ import scipy.sparse
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.matrices import load_archive, load_array
-from dcrnn_fast.graph.messages import about, first_few, one_line
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES, haversine_km
 from dcrnn_fast.graph.sensor_graph import SensorGraph, checked_positions
 from dcrnn_fast.graph.tables import plain_name
+from dcrnn_fast.messages import about, first_few, one_line
 
 NETCDF_DAMAGE = (
     AssertionError,

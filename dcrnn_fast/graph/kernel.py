@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.messages import counted
+from dcrnn_fast.messages import counted
 
 PairKind = Literal["neighbours", "all pairs"]
 

@@ -15,9 +15,9 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.kernel import LOSS_ALLOWED, weigh
 from dcrnn_fast.graph.list_columns import read_list
-from dcrnn_fast.graph.messages import about, first_few
 from dcrnn_fast.graph.numbering import counting_hint, first_number, in_numeric_order, is_numbering, whole_numbers
 from dcrnn_fast.graph.sensor_graph import SensorGraph, require_unique_ids, spelling_hint
+from dcrnn_fast.messages import about, first_few
 
 
 def from_edges(

@@ -18,9 +18,9 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.distance_matrices import from_distance_matrix, require_no_distances
 from dcrnn_fast.graph.kernel import Kernel
-from dcrnn_fast.graph.messages import about, first_few, one_line
 from dcrnn_fast.graph.sensor_graph import SensorGraph, require_square
 from dcrnn_fast.graph.tables import Row, is_number, read_rows
+from dcrnn_fast.messages import about, first_few, one_line
 
 ADJACENCY_KEYS = ("adjacency", "adj", "adj_mx", "adjacency_matrix", "A", "W", "weights", "matrix", "arr_0")
 ID_KEYS = ("ids", "sensor_ids", "node_ids")

@@ -22,8 +22,8 @@ import numpy as np
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.kernel import Kernel
 from dcrnn_fast.graph.matrices import Holds, graph_of_matrix
-from dcrnn_fast.graph.messages import about, first_few, one_line
 from dcrnn_fast.graph.sensor_graph import SensorGraph
+from dcrnn_fast.messages import about, first_few, one_line
 
 
 def read_pickle(

@@ -16,8 +16,8 @@ import scipy.sparse
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount, num_links
 from dcrnn_fast.graph.csr import canonical_csr
-from dcrnn_fast.graph.messages import first_few, one_line
 from dcrnn_fast.graph.numbering import counting_hint, in_numeric_order, is_numbering
+from dcrnn_fast.messages import first_few, one_line
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.messages import one_line
+from dcrnn_fast.messages import one_line
 
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import first_line
 
 # Wrappers that put a prefix before every name: DataParallel and DDP, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -80,7 +81,7 @@ def _read_npz(path: Path, payload: bytes) -> dict[str, Tensor]:
         with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise UserError(f"weights {path} cannot be read: {_first_line(error)}") from error
+        raise UserError(f"weights {path} cannot be read: {first_line(error)}") from error
     # Counters and learning rates travel with TensorFlow's variables; they are told apart by name later.
     return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items() if array.dtype.kind in "biuf"}
 
@@ -105,7 +106,3 @@ def _load_torch(path: Path, payload: bytes) -> Any:
             f"weights {path} are truncated or no file of torch.save; they begin {payload[:8]!r}: give a state dict "
             "(.pt, .tar) or arrays (.npz)"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -21,6 +21,7 @@ from typing import Literal
 from torch import Tensor
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import first_few
 
 Layout = Literal["pytorch_port", "libcity", "largest", "tensorflow"]
 
@@ -61,7 +62,7 @@ def recognise(tensors: Mapping[str, Tensor], source: str) -> tuple[Layout, dict[
     layout = max(LAYOUTS, key=lambda known: sum(1 for name in tensors if re.fullmatch(_CELL[known], name)))
     if not any(re.fullmatch(_CELL[layout], name) for name in tensors):
         raise UserError(
-            f"{source} holds the names of no known DCRNN, but {_first_few(tensors)}; known are those of the PyTorch "
+            f"{source} holds the names of no known DCRNN, but {first_few(tensors, 3)}; known are those of the PyTorch "
             "port, LibCity, LargeST and the authors' TensorFlow code, with graph convolutions in the gates"
         )
     renamed: dict[str, Tensor] = {}
@@ -79,7 +80,7 @@ def recognise(tensors: Mapping[str, Tensor], source: str) -> tuple[Layout, dict[
             renamed[ours] = tensor
     if unknown:
         raise UserError(
-            f"{source} has the names of layout {layout}, and others that do not belong: {_first_few(unknown)}"
+            f"{source} has the names of layout {layout}, and others that do not belong: {first_few(unknown, 3)}"
         )
     return layout, renamed
 
@@ -116,9 +117,3 @@ def _our_name(layout: Layout, name: str, tensor: Tensor, hidden_units: int) -> s
         part = _PART.get(match["part"], match["part"])
     side = _SIDE.get(match["side"], match["side"])
     return f"{side}.{int(match['layer'])}.{part}_{'weight' if match['kind'].startswith('weight') else 'bias'}"
-
-
-def _first_few(names: Mapping[str, Tensor] | list[str]) -> str:
-    shown = list(names)
-    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-    return ", ".join(map(repr, shown[:3])) + more if shown else "no tensor at all"

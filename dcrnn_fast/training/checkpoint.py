@@ -20,6 +20,7 @@ import torch
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import write_atomically
+from dcrnn_fast.messages import first_line
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -84,8 +85,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         what = f" ({found[0]})" if found else ""
         raise UserError(f"checkpoint {path} holds more than data{what} and was not opened") from error
     except (RuntimeError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {reason}") from error
+        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {first_line(error)}") from error
     if not isinstance(state, dict) or (missing := [key for key in _REQUIRED if key not in state]):
         what = f"it lacks {', '.join(missing)}" if isinstance(state, dict) else f"it holds a {type(state).__name__}"
         raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {what}; see `dcrnn-fast convert --help`")

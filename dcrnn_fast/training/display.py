@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from dcrnn_fast.data.window_format import WindowFormat
+from dcrnn_fast.messages import span
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Display:
             self._rate_since = (now, left)
         since, left_then = self._rate_since
         rate = (left_then - left) / max(now - since, 1e-9)
-        speed_now = f"{rate:.4g} windows/s  {span(left / rate)} left" if rate > 0 else ""
+        speed_now = f"{rate:.4g} windows/s  {duration(left / rate)} left" if rate > 0 else ""
         facts = "  ".join(filter(None, (standing.facts, speed_now)))
         if self._bar is not None:
             if self._task is None:
@@ -110,14 +111,10 @@ def digits(value: float) -> str:
     return f"{value:#.5g}".removesuffix(".")
 
 
-def span(seconds: float) -> str:
-    """12 s, 3 min 04 s, 5 h 07 min."""
+def duration(seconds: float) -> str:
+    """12 s, 3 min 4 s; from an hour on without seconds: 5 h 7 min."""
     whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return span(whole if whole < 3600 else 60 * round(whole / 60))
 
 
 def speed(per_second: float) -> str:

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,6 +26,8 @@ from torch import Tensor
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.gpu import why_no_gpu
+from dcrnn_fast.messages import one_line
+from dcrnn_fast.system import usable_cores
 
 T = TypeVar("T")
 _ERROR = "dcrnn_fast/error"
@@ -64,7 +66,7 @@ class Ranks:
         except UserError as error:
             raise _joined(self._exchange(what, str(error))) or error from error
         except BaseException as error:
-            self._exchange(what, _one_line(error))
+            self._exchange(what, _described(error))
             raise
         if problem := _joined(self._exchange(what, "")):
             raise problem
@@ -160,7 +162,7 @@ class Ranks:
             yield
         except BaseException as error:
             if self.store is not None and not isinstance(error, SharedError):
-                self._leave_message(f"rank {self.rank}: {_one_line(error)}")
+                self._leave_message(f"rank {self.rank}: {_described(error)}")
             raise
         finally:
             if dist.is_initialized() and self.store is not None:
@@ -243,8 +245,7 @@ def choose_threads(wanted: int | None, local_world: int) -> int:
     by_user = os.environ.get("OMP_NUM_THREADS", "")
     if by_user.isdigit() and int(by_user) > 0 and not (by_user == "1" and "TORCHELASTIC_RUN_ID" in os.environ):
         return int(by_user)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // local_world)
+    return max(1, usable_cores() // local_world)
 
 
 def _integer(name: str, default: int | None = None) -> int:
@@ -256,24 +257,17 @@ def _integer(name: str, default: int | None = None) -> int:
     return int(text)
 
 
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text[:300]}"
+def _described(error: BaseException) -> str:
+    return one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)[:300]}"
 
 
 def _short(error: RuntimeError) -> str:
     """What went wrong with a connection, without the library's source lines and advice."""
     reason = re.search(r"(?i)connection \w+( by peer)?|timed out( after \w+)?|timeout|broken pipe", str(error))
-    return reason[0] if reason else _one_line(error)
+    return reason[0] if reason else _described(error)
 
 
 def _joined(problems: list[str]) -> SharedError | None:
     if len(set(problems)) == 1:
         return SharedError(problems[0]) if problems[0] else None
     return SharedError("; ".join(f"rank {rank}: {text}" for rank, text in enumerate(problems) if text))
-
-
-def names(items: Sequence[object], limit: int = 6) -> str:
-    """The first few of ``items``, and how many more there are."""
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(str(item) for item in items[:limit]) + more

@@ -30,7 +30,7 @@ from dcrnn_fast.training.checkpoint import (
     read_good,
     save_checkpoint,
 )
-from dcrnn_fast.training.display import Display, Standing, digits, mae_words, span, speed, target_column
+from dcrnn_fast.training.display import Display, Standing, digits, duration, mae_words, speed, target_column
 from dcrnn_fast.training.distributed import Ranks, SharedError, choose_threads, join_ranks
 from dcrnn_fast.training.loop import best_so_far, epoch_loss, rate_of, train_epoch, validate, validation_error
 from dcrnn_fast.training.memory import naming_what_fits
@@ -338,7 +338,7 @@ def _finish_epoch(
     display.say(
         f"epoch {progress.epoch}/{config.epochs}: train {config.loss} {digits(row['train_loss'])}, "
         f"{mae_words(row, form)}{' (best)' if row['best'] else ''}, learning rate {row['learning_rate']:.3g}, "
-        f"{span(seconds + validation_seconds)}, {speed(row['windows_per_second'])}"
+        f"{duration(seconds + validation_seconds)}, {speed(row['windows_per_second'])}"
     )
 
 

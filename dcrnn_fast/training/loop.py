@@ -12,8 +12,9 @@ import torch
 
 from dcrnn_fast.data.batches import GlobalBatch, GlobalBatches
 from dcrnn_fast.evaluation.metrics import HorizonSums
+from dcrnn_fast.messages import some
 from dcrnn_fast.training.display import Display, Standing, digits, mae_words
-from dcrnn_fast.training.distributed import SharedError, names
+from dcrnn_fast.training.distributed import SharedError
 from dcrnn_fast.training.loss import loss_value, original_units
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
@@ -164,7 +165,7 @@ def _tell_bad_step(
     starts = run.data.train.starts_W[global_batch.windows]
     events.add("bad_step", step=progress.step, gradient_norm=str(outcome.norm), windows=starts.tolist())
     times = np.datetime_as_string(run.data.target_times(starts)[:, 0])
-    said = names([f"{start} ({when})" for start, when in zip(starts.tolist(), times, strict=True)])
+    said = some([f"{start} ({when})" for start, when in zip(starts.tolist(), times, strict=True)], 6)
     line = (
         f"step {progress.step}: gradient norm {outcome.norm}, step skipped; windows by first row (first target): {said}"
     )

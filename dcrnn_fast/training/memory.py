@@ -3,7 +3,7 @@
 Shape legend: S = P + F steps, L layers, N nodes, H units.
 """
 
-import os
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +11,7 @@ import torch
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import chosen_backend
+from dcrnn_fast.system import MIB, available_mib
 from dcrnn_fast.training.run import Run
 
 _HEADROOM = 0.8
@@ -94,8 +95,9 @@ def naming_what_fits(run: Run, *, training: bool = True) -> Iterator[None]:
         # PyTorch's CPU allocator has no exception type of its own.
         if "DefaultCPUAllocator: can't allocate memory" not in str(error):
             raise
-        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        raise UserError(f"out of memory ({_gib(available)} available): {advise(run, available)}") from error
+        free_mib = available_mib()
+        available = 0 if math.isnan(free_mib) else int(free_mib * MIB)
+        raise UserError(f"out of memory ({free_mib / 1024:.3g} GiB available): {advise(run, available)}") from error
 
 
 def _gib(count: int) -> str:

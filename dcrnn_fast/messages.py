@@ -1,0 +1,57 @@
+"""Words for messages: which file, the first few of what was wrong, an exception on one line, a span of time."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dcrnn_fast.errors import UserError
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def first_few(items: Iterable[object], limit: int = 5) -> str:
+    """The first items, texts in quotes, and how many there are besides; "none" if there are none."""
+    return some([repr(item) if isinstance(item, str) else str(item) for item in items], limit) or "none"
+
+
+def some(texts: Sequence[str], limit: int = 5) -> str:
+    """The first texts as they are, and how many there are besides."""
+    return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 sensor", "207 sensors"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's text on one line; its type if it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text, for libraries that add advice or a stack; its type if it has no text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def span(seconds: int) -> str:
+    """A span of time in its units: 900 is "15 min", 5400 "1 h 30 min", 172800 "2 d"."""
+    parts = []
+    rest = seconds
+    for size, unit in _UNITS:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts) or "0 s"
+
+
+@contextmanager
+def about(path: Path) -> Iterator[None]:
+    """Names the file in a UserError from inside, and turns a failure to read it into one."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
+        raise UserError(f"{path}: {text}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or one_line(error)}") from error
