@@ -62,7 +62,7 @@ def recognise(tensors: Mapping[str, Tensor], source: str) -> tuple[Layout, dict[
     layout = max(LAYOUTS, key=lambda known: sum(1 for name in tensors if re.fullmatch(_CELL[known], name)))
     if not any(re.fullmatch(_CELL[layout], name) for name in tensors):
         raise UserError(
-            f"{source} holds the names of no known DCRNN, but {first_few(tensors, 3)}; known are those of the PyTorch "
+            f"{source} holds the names of no known DCRNN, but {first_few(tensors, 3) if tensors else 'no tensor at all'}; known are those of the PyTorch "
             "port, LibCity, LargeST and the authors' TensorFlow code, with graph convolutions in the gates"
         )
     renamed: dict[str, Tensor] = {}
