@@ -61,8 +61,9 @@ def recognise(tensors: Mapping[str, Tensor], source: str) -> tuple[Layout, dict[
     tensors = {name: tensor for name, tensor in tensors.items() if not _NOT_WEIGHTS.fullmatch(name)}
     layout = max(LAYOUTS, key=lambda known: sum(1 for name in tensors if re.fullmatch(_CELL[known], name)))
     if not any(re.fullmatch(_CELL[layout], name) for name in tensors):
+        held = first_few(tensors, 3) if tensors else "no tensor at all"
         raise UserError(
-            f"{source} holds the names of no known DCRNN, but {first_few(tensors, 3) if tensors else 'no tensor at all'}; known are those of the PyTorch "
+            f"{source} holds the names of no known DCRNN, but {held}; known are those of the PyTorch "
             "port, LibCity, LargeST and the authors' TensorFlow code, with graph convolutions in the gates"
         )
     renamed: dict[str, Tensor] = {}
