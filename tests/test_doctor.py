@@ -17,9 +17,8 @@ from dcrnn_fast import __version__, doctor
 from dcrnn_fast.kernels.native import MODULE
 from dcrnn_fast.kernels.selfcheck.kept import Verdict
 from dcrnn_fast.system import Limits, machine
+from tests.checkout import ROOT
 from tests.kernels.compiled import require_library
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_says_what_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

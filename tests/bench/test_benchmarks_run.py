@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.checkout import ROOT
 from tests.kernels.compiled import require_library
 
-ROOT = Path(__file__).resolve().parents[2]
 ONE = "bench/time_ops.py::test_bench_operator[diffusion_conv-nothing_divides_a_tile-forward_backward-cpu:generic]"
 
 

@@ -37,11 +37,11 @@ from bench.workload import (
 )
 from dcrnn_fast.kernels import dcrnn_seq2seq
 from dcrnn_fast.kernels.gpu.words import overruled
+from tests.checkout import ROOT
 from tests.kernels.compiled import require_library
 
 TINY = QUICK["metr-la"]
 REFERENCE = Contestant("reference")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def results(contestant: Contestant, workload: str) -> dict[str, torch.Tensor]:

@@ -1,20 +1,15 @@
 """The yardstick computes what the public PyTorch port computed, in every golden file."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from bench.reference import build_reference_supports, masked_mae
 from bench.reference.golden import GoldenCase, read_golden
+from tests.checkout import GOLDEN
+from tests.models import relative_error
 
-FILES = sorted((Path(__file__).resolve().parents[1] / "golden").glob("*.npz"))
-
-
-def relative_error(got: Tensor, wanted: Tensor) -> float:
-    return float((got.double() - wanted.double()).abs().max() / wanted.double().abs().max())
+FILES = sorted(GOLDEN.glob("*.npz"))
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)

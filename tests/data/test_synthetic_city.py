@@ -29,14 +29,25 @@ def test_any_size(nodes: int) -> None:
     series, graph = synthetic_city(nodes=nodes, days=1, seed=0)
     assert series.values_TNC.shape == (STEPS_PER_DAY, nodes, 1)
     assert graph.ids == series.ids
-    assert graph.num_edges == round(9.86 * nodes) or nodes < 20
     assert (graph.adjacency.diagonal() == 1).all()
     assert graph.adjacency.data.min() >= 0.1 - 1e-12
-    assert (graph.adjacency != graph.adjacency.T).nnz > 0 or nodes < 4
     seen = series.values_TNC[series.observed_TNC]
     assert seen.min() >= 3
     assert seen.max() <= 80
     assert (seen * 8 == np.round(seen * 8)).all()
+
+
+@pytest.mark.parametrize("nodes", [20, 50, 207])
+def test_links_are_as_many_as_in_the_sensor_network_of_los_angeles(nodes: int) -> None:
+    """METR-LA has 9.86 links a sensor; fewer than 20 sensors have not so many neighbours to choose from."""
+    assert synthetic_city(nodes=nodes, days=1, seed=0)[1].num_edges == round(9.86 * nodes)
+
+
+@pytest.mark.parametrize("nodes", [4, 7, 50, 207])
+def test_links_are_directed(nodes: int) -> None:
+    """Up to three sensors are on one road and back."""
+    graph = synthetic_city(nodes=nodes, days=1, seed=0)[1]
+    assert (graph.adjacency != graph.adjacency.T).nnz > 0
 
 
 def test_a_network_of_the_size_of_pems() -> None:

@@ -11,7 +11,7 @@ from dcrnn_fast.evaluation.seasonal import SeasonalPersistence, seasons
 from dcrnn_fast.evaluation.slots import Climatology
 from dcrnn_fast.evaluation.target_rows import TargetRows
 from dcrnn_fast.graph import from_matrix
-from tests.evaluation.test_baselines import MONDAY, data_of
+from tests.evaluation.few_readings import MONDAY, data_of
 
 DAY, HOUR = np.timedelta64(86_400, "s"), np.timedelta64(3_600, "s")
 LONG = np.timedelta64(5 * 366 * 86_400, "s")

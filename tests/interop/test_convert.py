@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import dcrnn_fast
 from bench.reference import ReferenceDCRNN, build_reference_supports, sparse_support
@@ -21,8 +20,8 @@ from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.interop import export_pytorch_port, import_state
 from dcrnn_fast.model import DCRNN, build_model
 from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
-
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+from tests.checkout import GOLDEN
+from tests.models import predict, relative_error
 
 
 class Files:
@@ -61,15 +60,6 @@ def model_of(state: dict[str, Any]) -> DCRNN:
     )
     model.load_state_dict(state["model"])
     return model
-
-
-def predict(model: DCRNN, x_PBNC: Tensor) -> Tensor:
-    with torch.no_grad():
-        return model(x_PBNC.transpose(0, 1)).transpose(0, 1)
-
-
-def relative_error(got: Tensor, wanted: Tensor) -> float:
-    return float((got.double() - wanted.double()).abs().max() / wanted.double().abs().max())
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted(GOLDEN.glob("*.npz"))])

@@ -26,8 +26,9 @@ from dcrnn_fast.interop import (
     with_one_hot_days,
 )
 from dcrnn_fast.model import DCRNN
+from tests.checkout import GOLDEN
+from tests.models import predict, relative_error
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 FILES = sorted(GOLDEN.glob("*.npz"))
 NAMES_BY_PART = {
     "libcity": {"gate": "_fn", "candidate": "_gconv"},
@@ -46,20 +47,11 @@ def two_layers() -> GoldenCase:
     return read_golden(GOLDEN / "dual_k2_l2.npz")
 
 
-def relative_error(got: Tensor, wanted: Tensor) -> float:
-    return float((got.double() - wanted.double()).abs().max() / wanted.double().abs().max())
-
-
 def build(weights: ImportedWeights, case: GoldenCase, **other: Any) -> DCRNN:
     graph = SensorGraph(case.arrays["adjacency"], tuple(map(str, range(len(case.arrays["adjacency"])))))
     ways: dict[str, Any] = {"supports": case.config["filter_type"], "edge_order": case.config["edge_order"], **other}
     hops = case.config["max_diffusion_step"]
     return weights.build(graph, GraphConfig(hops=hops, **ways), future_steps=case.config["horizon"])
-
-
-def predict(model: DCRNN, x_PBNC: Tensor) -> Tensor:
-    with torch.no_grad():
-        return model(x_PBNC.transpose(0, 1)).transpose(0, 1)
 
 
 def renamed(state: dict[str, Tensor], layout: str) -> dict[str, Tensor]:

@@ -15,13 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
+from tests.checkout import ROOT, missing
 from tests.kernels.cuda_calls import Call
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("csrc/cuda/*", "tests/emulation/*")
 PRECISIONS = ("bf16", "fp16", "tf32", "tf32x3")
 SCHEDULES = 5
@@ -44,8 +43,7 @@ def compile_emulation(flags: list[str], root: Path = ROOT, source: str = KERNELS
     """What g++ makes of a source under ``root`` with the emulator."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
-        reason = "no C++ compiler for the emulator: install g++ or set CXX"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+        missing("no C++ compiler for the emulator: install g++ or set CXX")
     command = [*FLAGS, *flags, "-x", "c++", source]
     digest = hashlib.sha256(" ".join([compiler, *command]).encode())
     for pattern in SOURCES:

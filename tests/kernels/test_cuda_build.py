@@ -18,11 +18,10 @@ from dcrnn_fast.kernels.diffusion_conv.function import IMPLEMENTATIONS as DIFFUS
 from dcrnn_fast.kernels.dispatch import Implementation, always, choose
 from dcrnn_fast.kernels.gpu import table_cuda
 from dcrnn_fast.kernels.native import Library, library
+from tests.checkout import ROOT
 from tests.kernels.compiled import require_library
 
 pytestmark = pytest.mark.gpu_kernels
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

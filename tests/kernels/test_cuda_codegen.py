@@ -9,8 +9,8 @@ import pytest
 from profiling.codegen_cuda import ARCHITECTURES, BUDGETS, TASKS, compile_kernels, compiled
 from profiling.records import CUDA, read_rows
 from profiling.sass import tool
+from tests.checkout import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PROBE = """
 #include <cstdio>
 #include "csrc/cuda/candidate.h"

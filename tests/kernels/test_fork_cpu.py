@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import ROOT
 from tests.kernels.compiled import require_library
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import os, torch
 from bench.cases import Case, make_seq2seq, make_terms

@@ -15,9 +15,9 @@ from dcrnn_fast import __version__
 from dcrnn_fast.kernels import native
 from dcrnn_fast.kernels.native import MODULE, SOURCES, library, refusal
 from dcrnn_fast.kernels.source_digest import source_digest
+from tests.checkout import ROOT
 from tests.kernels.compiled import require_library
 
-ROOT = Path(__file__).resolve().parents[2]
 GOOD = {"package": __version__, "torch_target": "2.13", "torch": "2.13.0", "sources": source_digest(SOURCES)}
 PROBE = """
 import torch

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +13,10 @@ from torch import Tensor
 from bench.cases import Case, make_seq2seq, make_terms
 from dcrnn_fast.kernels import dcrnn_seq2seq
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, kept_steps, saved_numbers, segment_length, segment_of
+from tests.checkout import ROOT
 from tests.kernels.compiled import require_library
 from tests.kernels.operators import forward_and_gradients, sequence_results
 
-ROOT = Path(__file__).resolve().parents[2]
 CASES = [
     pytest.param(Case(B=3, P=4, F=3, N=33, C=3, O=2, H=17, L=3, M=3), id="nothing_divides_a_tile"),
     pytest.param(Case(B=11, P=2, F=5, N=29, C=2, O=2, H=5, L=2, M=2), id="tiles"),

@@ -4,13 +4,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.gpu_kernels
+from tests.checkout import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.gpu_kernels
 
 
 def interpreted(marker: str, *, processes: str = "0") -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from bench.shapes import CORNERS
+from tests.checkout import ROOT
 from tests.kernels.triton_jit import DTYPES, Job
 
 pytestmark = pytest.mark.gpu_kernels
 
-ROOT = Path(__file__).resolve().parents[2]
 FUSED = {
     "gates_kernel", "candidate_kernel", "head_kernel", "head_gradient_kernel", "begin_gradient_kernel",
     "candidate_gradient_kernel", "gates_gradient_kernel", "convolve_kernel",

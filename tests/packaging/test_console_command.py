@@ -3,13 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from dcrnn_fast import __version__, cli
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT
 
 
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

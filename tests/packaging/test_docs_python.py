@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+from tests.checkout import ROOT
+
+DOCS = ROOT / "docs"
 
 
 def test_graphs_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,7 @@ from dcrnn_fast.files import (
     sha256_of,
     write_atomically,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT
 
 
 def test_a_written_file_is_whole_and_its_digest_right(tmp_path: Path) -> None:

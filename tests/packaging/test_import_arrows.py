@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT
+
 LEAVES = tuple(f"dcrnn_fast.{leaf}" for leaf in ("config", "errors", "files", "messages", "reading", "system"))
 ALLOWED = {
     "dcrnn_fast/config": ("dcrnn_fast.config", "dcrnn_fast.errors"),

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from dcrnn_fast import __version__
+from tests.checkout import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PROBE = """
 import json, sys
 import dcrnn_fast, dcrnn_fast.kernels.dispatch as dispatch

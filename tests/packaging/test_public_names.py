@@ -12,8 +12,7 @@ import pytest
 
 import dcrnn_fast
 from dcrnn_fast import _source_tree
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT
 
 
 def _python(code: str) -> str:

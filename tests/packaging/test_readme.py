@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = ["--hidden-units", "4", "--num-layers", "1", "--epochs", "1"]
 

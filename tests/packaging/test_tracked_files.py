@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT
+
 LIMIT_BYTES = 500_000
 # A person's home or a scratch folder; /tmp alone may be an example in the documentation.
 MACHINE_PATH = re.compile(r"/(?:root|home/\w+|Users/\w+|work/\w+|scratch/\w+)/|/tmp/\w+/")
