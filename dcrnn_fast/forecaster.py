@@ -203,6 +203,8 @@ class Forecaster:
             split = split or "test"
         held_out = is_held_out(data, self.data_digests)
         training, notes = unchanged(self.open_data, self.data_digests) if held_out else (None, ())
+        if training is not None and _same_source(data.config, training.config):
+            held_out, training = False, None  # the same readings, but for sensors that are left out now
         scored = scored_windows(data, split, name, held_out=held_out, part=self.training_part, training=training)
         if starts_W is not None:
             scored = replace(scored, starts_W=starts_W, why="")
@@ -420,6 +422,11 @@ def _read_times(times: ArrayLike) -> Stamps:
         raise UserError(f"times must be datetime64, datetimes or ISO texts; {error}") from error
     zone = getattr(times, "tz", None)
     return Stamps(stamps.times_T.reshape(array.shape), stamps.in_utc, stamps.zone if zone is None else str(zone))
+
+
+def _same_source(data: DataConfig, training: DataConfig) -> bool:
+    """Whether both read the same, but for the sensors left out."""
+    return replace(data, leave_out=()) == replace(training, leave_out=())
 
 
 def _unnamed(channels: tuple[str, ...]) -> bool:

@@ -78,6 +78,12 @@ def test_the_test_part_of_the_training_data_is_scored(there: Path, capsys: pytes
     assert line.startswith("look: scored: all 491 windows of c.csv, also what the model was trained on")
 
 
+def test_a_sensor_left_out_changes_no_window(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    windows = round((ROWS - WINDOW + 1) * 0.2)
+    left = counts(1).columns[0]
+    assert scored(capsys, "--leave-out", left) == (windows, f"scored: the {windows} windows of c.csv's test part")
+
+
 def test_all_of_later_data_is_scored(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts(60, 1, "2024-01-01").to_csv("later.csv")
     windows, line = scored(capsys, "--data", "later.csv")
