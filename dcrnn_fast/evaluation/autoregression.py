@@ -68,10 +68,10 @@ class VectorAutoregression:
         """Scaled training rows without holes, piece by piece, each led by the last rows of the piece before."""
         newest_NO = self._rows.mean_NO
         tail_LD = np.empty((0, self._rows.num_series))
-        for run in self._rows.training_runs():
-            if not run.continues:
+        for stretch in self._rows.training_stretches():
+            if not stretch.continues:
                 newest_NO, tail_LD = self._rows.mean_NO, tail_LD[:0]
-            values, observed = self._rows.rows(slice(run.start, run.stop))
+            values, observed = self._rows.rows(slice(stretch.start, stretch.stop))
             filled_RNO = fill_forward(values, observed, newest_NO, axis=0)
             newest_NO = filled_RNO[-1]
             filled_RD = np.vstack([tail_LD, self._scaled(filled_RNO)])

@@ -100,9 +100,9 @@ def _totals(rows: TargetRows, slot_T: NDArray[np.int64], slots: int) -> tuple[Fl
     """Sums and counts (G, N, O) of the observed training readings of each slot."""
     sums_GNO = np.zeros((slots, *rows.mean_NO.shape))
     counts_GNO = np.zeros_like(sums_GNO)
-    for run in rows.training_runs():
-        values, observed = rows.rows(slice(run.start, run.stop))
-        in_slot = _indicator(slot_T[run.start : run.stop], slots)
+    for stretch in rows.training_stretches():
+        values, observed = rows.rows(slice(stretch.start, stretch.stop))
+        in_slot = _indicator(slot_T[stretch.start : stretch.stop], slots)
         sums_GNO += _product(in_slot, values)  # a missing value holds 0
         counts_GNO += _product(in_slot, observed.astype(np.float64))
     return sums_GNO, counts_GNO

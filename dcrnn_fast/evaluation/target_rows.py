@@ -19,8 +19,8 @@ _CHUNK_READINGS = 1 << 22  # readings worked on at a time: 32 MiB in float64, ho
 
 
 @dataclass(frozen=True)
-class Run:
-    """Consecutive training rows [start, stop); ``continues``: the run before ended at ``start`` and is the same run."""
+class Stretch:
+    """Consecutive training rows [start, stop); ``continues``: the stretch before ended at ``start``, without a gap."""
 
     start: int
     stop: int
@@ -51,7 +51,7 @@ class TargetRows:
         self._targets = list(window_format.target_channels)
         # Where fewer windows validate than a forecast has steps, the last training windows reach into test targets.
         stop = data.test.starts_W[0] + self.past_steps if len(data.test) else len(self.times_T)
-        self._runs = _training_runs(
+        self._stretches = _training_stretches(
             data.train.starts_W, self.past_steps + self.future_steps, int(stop), data.series.segments
         )
         self._rows_at_a_time = max(1, _CHUNK_READINGS // (self._values_TNC.shape[1] * len(self._targets)))
@@ -73,7 +73,7 @@ class TargetRows:
     @property
     def training_span(self) -> np.timedelta64:
         """From the first training row to the last."""
-        return self.times_T[self._runs[-1][1] - 1] - self.times_T[self._runs[0][0]]
+        return self.times_T[self._stretches[-1][1] - 1] - self.times_T[self._stretches[0][0]]
 
     @property
     def num_series(self) -> int:
@@ -95,25 +95,25 @@ class TargetRows:
         shape_BPNO = (len(starts_B), self.past_steps, *self.mean_NO.shape)
         return fill_forward(values.reshape(shape_BPNO), observed.reshape(shape_BPNO), self.mean_NO, axis=1)
 
-    def training_runs(self) -> Iterator[Run]:
+    def training_stretches(self) -> Iterator[Stretch]:
         """The rows that training windows read or forecast, up to the first test target, in order, in pieces that fit in
         memory; none spans a gap.
         """
-        for start, stop in self._runs:
+        for start, stop in self._stretches:
             for at in range(start, stop, self._rows_at_a_time):
-                yield Run(at, min(at + self._rows_at_a_time, stop), continues=at > start)
+                yield Stretch(at, min(at + self._rows_at_a_time, stop), continues=at > start)
 
     def _fit_moments(self) -> None:
         shape_NO = (self._values_TNC.shape[1], len(self._targets))
         sums_NO, squares_NO, counts_NO = np.zeros(shape_NO), np.zeros(shape_NO), np.zeros(shape_NO)
         self.minimum_O = np.full(len(self._targets), np.inf)
         rows = 0
-        for run in self.training_runs():
-            values, observed = self.rows(slice(run.start, run.stop))
+        for stretch in self.training_stretches():
+            values, observed = self.rows(slice(stretch.start, stretch.stop))
             sums_NO += values.sum(axis=0)  # a missing value holds 0
             squares_NO += np.square(values).sum(axis=0)
             counts_NO += observed.sum(axis=0)
-            rows += run.stop - run.start
+            rows += stretch.stop - stretch.start
             self.minimum_O = np.minimum(self.minimum_O, values.min(axis=(0, 1), where=observed, initial=np.inf))
         self.any_missing = bool((counts_NO < rows).any())
         counts_O = np.maximum(counts_NO.sum(axis=0), 1)
@@ -147,7 +147,7 @@ def fill_forward(values: Floats, observed: NDArray[np.bool_], before: Floats, *,
     return np.moveaxis(np.where(newest >= 0, held, before), 0, axis)
 
 
-def _training_runs(
+def _training_stretches(
     starts_W: NDArray[np.int64], steps: int, num_rows: int, segments: tuple[tuple[int, int], ...]
 ) -> list[tuple[int, int]]:
     """Half-open runs among the first ``num_rows`` rows."""

@@ -55,30 +55,32 @@ class ImportedWeights:
             )
         return (self.num_terms - 1) // num_supports
 
-    def require_terms(self, ways: GraphConfig) -> None:
+    def require_terms(self, diffusion: GraphConfig) -> None:
         """Check that these supports and hops give as many diffusion terms as the weights have.
 
         Raises:
             UserError: they do not.
         """
-        num_supports = NUM_SUPPORTS[ways.supports]
-        if (terms := 1 + num_supports * ways.hops) != self.num_terms:
+        num_supports = NUM_SUPPORTS[diffusion.supports]
+        if (terms := 1 + num_supports * diffusion.hops) != self.num_terms:
             raise UserError(
-                f"the weights have {self.num_terms} diffusion terms, --supports {ways.supports} --hops {ways.hops} "
-                f"gives {terms} (1 + {num_supports} x hops)"
+                f"the weights have {self.num_terms} diffusion terms, --supports {diffusion.supports} "
+                f"--hops {diffusion.hops} gives {terms} (1 + {num_supports} x hops)"
             )
 
-    def build(self, graph: SensorGraph, ways: GraphConfig, *, future_steps: int, backend: Backend = "auto") -> DCRNN:
+    def build(
+        self, graph: SensorGraph, diffusion: GraphConfig, *, future_steps: int, backend: Backend = "auto"
+    ) -> DCRNN:
         """The model that these weights belong to.
 
         Args:
-            ways: supports, hops, recursion, orientation and edge order, as the weights were trained.
+            diffusion: supports, hops, recursion, orientation and edge order, as the weights were trained.
         Raises:
-            UserError: ``ways`` gives another number of diffusion terms than the weights have.
+            UserError: ``diffusion`` gives another number of diffusion terms than the weights have.
         """
-        self.require_terms(ways)
+        self.require_terms(diffusion)
         config = Config(
-            graph=ways,
+            graph=diffusion,
             data=DataConfig(future_steps=future_steps),
             model=ModelConfig(hidden_units=self.hidden_units, num_layers=self.num_layers, backend=backend),
         )

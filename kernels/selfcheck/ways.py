@@ -62,14 +62,14 @@ WAYS = {
     "cuda": BY_TILES,
 }
 
-Run = Callable[[Sequence[Tensor], DiffusionTerms, str], list[Tensor]]
+Runner = Callable[[Sequence[Tensor], DiffusionTerms, str], list[Tensor]]
 Shapes = list[tuple[int, ...]]
 
 
 class Case(NamedTuple):
     """What an operator is run on: ``shapes(nodes)`` of its floating arguments; ``data``: inputs and labels of these."""
 
-    run: Run
+    run: Runner
     shapes: Callable[[int], Shapes]
     data: tuple[int, ...]
 

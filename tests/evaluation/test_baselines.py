@@ -161,7 +161,7 @@ def test_no_test_target_is_known_to_a_baseline(rows: int) -> None:
     starts_W = data.test.starts_W[:1]
     for one, two in zip(fit_baselines(data).methods, fit_baselines(changed).methods, strict=True):
         np.testing.assert_array_equal(one.predict(starts_W), two.predict(starts_W), err_msg=one.name)
-    assert [(run.start, run.stop) for run in TargetRows(data).training_runs()] == [
+    assert [(stretch.start, stretch.stop) for stretch in TargetRows(data).training_stretches()] == [
         (0, min(first_target, data.train.starts_W[-1] + 24))
     ]
 

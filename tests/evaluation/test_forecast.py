@@ -83,7 +83,7 @@ def test_sensors_are_found_by_their_ids(city: SmallCity, forecaster: Forecaster)
 
 
 @pytest.mark.parametrize("rule", ["zero", "last", "mean"])
-def test_missing_inputs_follow_the_training_runs_rule(tmp_path: Path, rule: str) -> None:
+def test_missing_inputs_follow_the_rule_of_the_training_run(tmp_path: Path, rule: str) -> None:
     city = make_small_city(tmp_path, missing_input=rule)
     forecaster = dcrnn_fast.load(city.checkpoint)
     holes = ~city.data.series.observed_TNC[..., 0]
