@@ -16,8 +16,8 @@ from dcrnn_fast.data.table_columns import TIME_NAMES, Column, as_numbers, as_tex
 from dcrnn_fast.data.times import NameRow, Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
-from dcrnn_fast.graph.tables import find_column, plain_name
 from dcrnn_fast.messages import first_few
+from dcrnn_fast.reading.tables import find_column, plain_name
 
 ID_NAMES = (
     *("sensorid", "stationid", "detectorid", "nodeid", "siteid", "id", "sensor", "station", "detector", "node", "site"),

@@ -14,8 +14,9 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.times import Stamps, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
-from dcrnn_fast.graph.matrices import NUMPY_DAMAGE, graph_of_matrix, load_archive
+from dcrnn_fast.graph.matrices import graph_of_matrix
 from dcrnn_fast.messages import about, one_line
+from dcrnn_fast.reading.arrays import NUMPY_DAMAGE, load_archive
 
 _TIMES = ("times", "time", "timestamps", "t_unix", "t_unix_local")
 _IDS = ("ids", "sensor_ids", "node_ids", "station_ids")

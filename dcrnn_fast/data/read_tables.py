@@ -19,8 +19,8 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.table import Table, require_names_in_header, series_of_table
 from dcrnn_fast.data.table_columns import EMPTY_CELLS, Column, as_numbers, first_non_number, is_empty
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.tables import Row, is_number, plain_name, read_rows, table_form
 from dcrnn_fast.messages import about, one_line
+from dcrnn_fast.reading.tables import Row, is_number, plain_name, read_rows, table_form
 
 _EMPTY_CELLS = sorted(
     {form for cell in EMPTY_CELLS for form in (cell, cell.upper(), cell.capitalize())} | {"NaN", "<NA>"}

@@ -17,8 +17,8 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.table_columns import TIME_NAMES, Column, as_numbers, first_non_number
 from dcrnn_fast.data.times import NameRow, Stamps, parse_times
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.tables import plain_name
 from dcrnn_fast.messages import first_few
+from dcrnn_fast.reading.tables import plain_name
 
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?")
 

@@ -11,12 +11,13 @@ from dcrnn_fast.graph.grid import read_grid
 from dcrnn_fast.graph.kernel import Kernel
 from dcrnn_fast.graph.list_columns import DISTANCE_NAMES, WEIGHT_NAMES, end_columns, list_header
 from dcrnn_fast.graph.lists import read_distances, read_edges
-from dcrnn_fast.graph.matrices import Holds, load_archive, read_matrix
+from dcrnn_fast.graph.matrices import Holds, read_matrix
 from dcrnn_fast.graph.pickles import read_pickle
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES, from_positions, read_positions
 from dcrnn_fast.graph.sensor_graph import SensorGraph
-from dcrnn_fast.graph.tables import Row, find_column, is_number, plain_name, read_rows
 from dcrnn_fast.messages import about
+from dcrnn_fast.reading.arrays import load_archive
+from dcrnn_fast.reading.tables import Row, find_column, is_number, plain_name, read_rows
 
 _PICKLE_ENDINGS = (".pkl", ".pickle")
 _TEXT_ENDINGS = (".csv", ".tsv", ".txt")
