@@ -15,13 +15,13 @@ from typing import Literal
 
 import numpy as np
 
+from dcrnn_fast.config.sections import Missing
 from dcrnn_fast.data.series import SensorSeries, gap_notes, join_parts, join_rests
 from dcrnn_fast.data.times import regular_axis
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few
 
 Kind = Literal["channels", "continued", "scenarios"]
-Missing = Literal["auto", "zero", "nan", "none"]
 
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),

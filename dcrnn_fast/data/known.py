@@ -11,7 +11,7 @@ from typing import Literal
 import pooch
 import requests
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.sections import DataConfig, Match
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import folder_for_new_files
@@ -54,7 +54,7 @@ class KnownData:
     start: str | None = None
     freq: str | None = None
     missing: Missing = "zero"
-    match: Literal["id", "position"] = "id"
+    match: Match = "id"
     channels: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     shape: tuple[int, int] | None = None

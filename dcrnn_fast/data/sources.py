@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.sections import DataConfig, GraphConfig, Match, Missing
 from dcrnn_fast.data.city import synthetic_city
-from dcrnn_fast.data.folders import Missing, read_folder
+from dcrnn_fast.data.folders import read_folder
 from dcrnn_fast.data.known import KNOWN, known_data, missing_rule, require_files
 from dcrnn_fast.data.read_arrays import read_npy, read_npz
 from dcrnn_fast.data.read_axis import choose_channels
@@ -90,9 +90,7 @@ def formats_of(data: DataConfig) -> set[str]:
     return {kind for ending, kind in _FORMAT_OF.items() if ending == path.suffix.lower()}
 
 
-def match_series(
-    graph: SensorGraph, series: SensorSeries, how: Literal["id", "position"]
-) -> tuple[SensorSeries, SensorGraph]:
+def match_series(graph: SensorGraph, series: SensorSeries, how: Match) -> tuple[SensorSeries, SensorGraph]:
     """``match_graph``, and the series with a note about the graph's nodes that it has no readings of.
 
     Raises:

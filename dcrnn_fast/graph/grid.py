@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
+from dcrnn_fast.config.plain import require_choice
+from dcrnn_fast.config.sections import GridNeighbours
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES, haversine_km
@@ -26,7 +28,7 @@ def from_grid(
     latitudes_Y: Sequence[float] | np.ndarray,
     longitudes_X: Sequence[float] | np.ndarray,
     *,
-    neighbours: Literal[4, 8] = 8,
+    neighbours: GridNeighbours = 8,
     mask_YX: np.ndarray | None = None,
 ) -> SensorGraph:
     """The graph of a grid's cells: weight 1 in both directions between neighbours, no self loops.
@@ -45,8 +47,7 @@ def from_grid(
             node, another number of neighbours.
     """
     latitudes_Y, longitudes_X = _steady(latitudes_Y, "latitudes"), _steady(longitudes_X, "longitudes")
-    if neighbours not in (4, 8):
-        raise UserError(f"grid_neighbours must be 4 or 8, got {neighbours!r}")
+    require_choice("grid_neighbours", neighbours, GridNeighbours)
     mask_YX = _checked_mask(mask_YX, (len(latitudes_Y), len(longitudes_X)))
     longitude_YX, latitude_YX = np.meshgrid(longitudes_X, latitudes_Y)
     positions_N2 = np.stack([latitude_YX[mask_YX], longitude_YX[mask_YX]], axis=1)
@@ -59,7 +60,7 @@ def from_curved_grid(
     *,
     latitude_YX: np.ndarray | None = None,
     longitude_YX: np.ndarray | None = None,
-    neighbours: Literal[4, 8] = 8,
+    neighbours: GridNeighbours = 8,
     mask_YX: np.ndarray | None = None,
 ) -> SensorGraph:
     """The graph of a grid whose cells are neighbours by row and column, whatever their places (polar, rotated, ocean).
@@ -75,8 +76,7 @@ def from_curved_grid(
         UserError: places or a mask of another shape, a mask without a node, another number of neighbours, a place off
             the globe.
     """
-    if neighbours not in (4, 8):
-        raise UserError(f"grid_neighbours must be 4 or 8, got {neighbours!r}")
+    require_choice("grid_neighbours", neighbours, GridNeighbours)
     mask_YX = _checked_mask(mask_YX, shape)
     ids = cell_ids(shape, mask_YX=mask_YX)
     positions_N2, wraps = None, False
@@ -96,7 +96,7 @@ def cell_ids(shape: tuple[int, int], *, mask_YX: np.ndarray | None = None) -> tu
     return tuple(f"{y}_{x}" for y, x in np.argwhere(_checked_mask(mask_YX, shape)))
 
 
-def _neighbours(mask_YX: np.ndarray, neighbours: Literal[4, 8], *, wraps: bool) -> Any:
+def _neighbours(mask_YX: np.ndarray, neighbours: GridNeighbours, *, wraps: bool) -> Any:
     """The adjacency of the cells in the mask: weight 1 in both directions, also across the seam where it wraps."""
     node_YX: np.ndarray = np.full(mask_YX.shape, -1, dtype=np.int64)
     node_YX[mask_YX] = np.arange(mask_YX.sum())
@@ -118,7 +118,7 @@ def _neighbours(mask_YX: np.ndarray, neighbours: Literal[4, 8], *, wraps: bool) 
 
 
 def _with_account(
-    adjacency: Any, ids: tuple[str, ...], positions_N2: np.ndarray | None, neighbours: Literal[4, 8]
+    adjacency: Any, ids: tuple[str, ...], positions_N2: np.ndarray | None, neighbours: GridNeighbours
 ) -> SensorGraph:
     account = GraphAccount(file="grid", kind=f"a grid, {neighbours} neighbours of a cell", given=adjacency.nnz)
     return SensorGraph(adjacency, ids, positions_N2, account)
@@ -136,7 +136,7 @@ def grid_ids(
     return tuple(f"{latitudes[y]}_{longitudes[x]}" for y, x in np.argwhere(mask_YX))
 
 
-def read_grid(path: str | Path, *, neighbours: Literal[4, 8] = 8, land_mask: str | Path | None = None) -> SensorGraph:
+def read_grid(path: str | Path, *, neighbours: GridNeighbours = 8, land_mask: str | Path | None = None) -> SensorGraph:
     """The graph of the grid in a file: an .npz with latitude and longitude, or a NetCDF file with such coordinates.
 
     One-dimensional ones are axes (``from_grid``), two-dimensional ones the places of cells (``from_curved_grid``).
