@@ -13,9 +13,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.formats import Source
+from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.number_times import number_times
-from dcrnn_fast.data.read_axis import make_from_file
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number
 from dcrnn_fast.data.times import Stamps, offset_name, parse_times, whole_seconds
@@ -26,7 +27,7 @@ from dcrnn_fast.reading.pickles import Noted, noted_parts, plain_parts, texts_of
 from dcrnn_fast.reading.texts import text_of
 
 
-def read_hdf5(path: Path, data: DataConfig) -> SensorSeries:
+def read_hdf5(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """A frame with a row for each time and a column for each sensor, such as METR-LA's and PEMS-BAY's own files.
 
     Raises:
@@ -37,9 +38,8 @@ def read_hdf5(path: Path, data: DataConfig) -> SensorSeries:
         try:
             with h5py.File(path, "r") as file:
                 group = _choose_key(file, data.hdf5_key)
-                if _text(group.attrs.get("pandas_type")) == "frame_table":
-                    return _read_table(group, path, data)
-                return _read_fixed(group, path, data)
+                is_table = _text(group.attrs.get("pandas_type")) == "frame_table"
+                return (_read_table if is_table else _read_fixed)(group, path, data), None
         except (LookupError, RuntimeError) as error:
             raise UserError(f"not a table as pandas writes it, or a damaged one ({one_line(error)[:120]})") from error
         except OSError as error:

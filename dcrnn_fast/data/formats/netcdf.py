@@ -13,9 +13,9 @@ import xarray as xr
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.cf_times import cf_times
+from dcrnn_fast.data.formats import Source
+from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.number_times import number_times
-from dcrnn_fast.data.read_axis import make_from_file
-from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.times import Stamps, parse_times
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, cell_ids, from_curved_grid, from_grid, read_land_mask
@@ -28,7 +28,7 @@ _DEFAULT_FILL = 9.969209968386869e36
 """what the NetCDF library puts where a float was never written"""
 
 
-def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
+def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """The chosen variables (left out: all numeric ones with a time dimension) of one grid or one set of stations.
 
     Fill values are missing readings. A grid with latitudes and longitudes, of its axes or of each cell, brings its
