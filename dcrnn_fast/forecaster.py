@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from dcrnn_fast.config.plain import from_dict
-from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig
+from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, Precision
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
 from dcrnn_fast.data.inputs import assemble_inputs
 from dcrnn_fast.data.left_out import silenced
@@ -26,7 +26,7 @@ from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.coverage import coverage_notes, far_notes, newest_notes
-from dcrnn_fast.evaluation.evaluator import Precision, evaluate_model, predict
+from dcrnn_fast.evaluation.evaluator import evaluate_model, predict
 from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.labels import below_note
 from dcrnn_fast.evaluation.report import Report

@@ -28,12 +28,12 @@ from dcrnn_fast.kernels.gpu import why_no_gpu
 from dcrnn_fast.messages import first_line
 from dcrnn_fast.model import DCRNN
 
-Precision = Literal["float64", "float32", "bf16"]
+DType = Literal["float64", "float32", "bf16"]
 COLUMNS = ("supports", "training", "evaluation", "loss", "gradients")
 # The vectors are float32, so float64 cannot be nearer to them than float32 is.
 _FLOAT_BOUNDS = {"supports": 1e-6, "training": 2e-5, "evaluation": 2e-5, "loss": 2e-5, "gradients": 2e-4}
 _BF16_BOUNDS = {"supports": 1e-6, "training": 3e-2, "evaluation": 3e-2, "loss": 3e-2, "gradients": 8e-2}
-BOUNDS: dict[Precision, dict[str, float]] = {"float64": _FLOAT_BOUNDS, "float32": _FLOAT_BOUNDS, "bf16": _BF16_BOUNDS}
+BOUNDS: dict[DType, dict[str, float]] = {"float64": _FLOAT_BOUNDS, "float32": _FLOAT_BOUNDS, "bf16": _BF16_BOUNDS}
 FILTERS = ("dual_random_walk", "random_walk", "laplacian")
 
 
@@ -44,7 +44,7 @@ class VerifyOptions:
     golden: Path
     """folder of golden vectors (*.npz)"""
     backend: Backend = "auto"
-    dtype: Precision = "float32"
+    dtype: DType = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
 
 
@@ -61,7 +61,7 @@ class CaseErrors:
 
 
 def verify(
-    golden: str | Path, *, backend: Backend = "auto", dtype: Precision = "float32", device: str = "cpu"
+    golden: str | Path, *, backend: Backend = "auto", dtype: DType = "float32", device: str = "cpu"
 ) -> list[CaseErrors]:
     """Runs every ``*.npz`` of the folder through a backend and returns its errors, in the order of the names.
 
@@ -77,7 +77,7 @@ def verify(
     return [_verify_file(path, backend, dtype, device) for path in files]
 
 
-def _verify_file(path: Path, backend: Backend, precision: Precision, device: str) -> CaseErrors:
+def _verify_file(path: Path, backend: Backend, precision: DType, device: str) -> CaseErrors:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -93,7 +93,7 @@ def _verify_file(path: Path, backend: Backend, precision: Precision, device: str
 
 
 def _errors(
-    arrays: dict[str, Any], config: dict[str, Any], backend: Backend, precision: Precision, device: str, source: str
+    arrays: dict[str, Any], config: dict[str, Any], backend: Backend, precision: DType, device: str, source: str
 ) -> dict[str, float]:
     dtype = torch.float64 if precision == "float64" else torch.float32
     if config["filter_type"] not in FILTERS:

@@ -52,6 +52,17 @@ def _unknown_key(key: object, where: str, cls: type, names: list[str]) -> str:
     return f"unknown key {key!r} in {place}{hint} known keys: {', '.join(names)}"
 
 
+def require_choice(name: str, got: object, choices: Any) -> None:
+    """Checks that ``got`` is one of the values of ``choices``, a ``Literal``.
+
+    Raises:
+        UserError: it is none of them; they are listed.
+    """
+    # 1 == True == 1.0: the type must agree as well.
+    if not any(type(got) is type(choice) and got == choice for choice in get_args(choices)):
+        raise UserError(f"{name} must be one of {', '.join(map(str, get_args(choices)))}, got {got!r}")
+
+
 def _is_required(f: dataclasses.Field[Any]) -> bool:
     return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
@@ -79,9 +90,7 @@ def _from_plain(hint: Any, value: Any, where: str) -> Any:
         (inner,) = [option for option in options if option is not type(None)]
         return _from_plain(inner, value, where)
     if origin is Literal:
-        # 1 == True == 1.0: the type must agree as well.
-        if not any(type(value) is type(choice) and value == choice for choice in get_args(hint)):
-            raise UserError(f"{where} must be one of {', '.join(map(str, get_args(hint)))}, got {value!r}")
+        require_choice(where, value, hint)
         return value
     if origin is tuple:
         if not isinstance(value, (list, tuple)):

@@ -6,14 +6,18 @@ use them without a prefix (``--batch-size``); a YAML file nests them by section.
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from functools import cache
+from typing import Any, Literal, get_origin, get_type_hints
 
+from dcrnn_fast.config.plain import require_choice
 from dcrnn_fast.errors import UserError
 
 SupportKind = Literal["dual_random_walk", "random_walk", "laplacian"]
 Recursion = Literal["released", "chebyshev", "powers"]
 Orientation = Literal["released", "paper"]
 EdgeOrder = Literal["correct", "pytorch_port"]
+Match = Literal["id", "position"]
+GridNeighbours = Literal[4, 8]
 Backend = Literal["auto", "specification", "manual", "cpu", "triton", "cuda"]
 GraphFormat = Literal["auto", "matrix", "distance_matrix", "edges", "distances", "positions", "pickle", "grid"]
 DataFormat = Literal[
@@ -22,6 +26,7 @@ DataFormat = Literal[
 Missing = Literal["auto", "zero", "nan", "none"]
 MissingInput = Literal["auto", "zero", "last", "mean"]
 ScalerKind = Literal["auto", "published", "observed", "sensor"]
+Precision = Literal["fp32", "bf16", "fp16", "bf16x3"]
 LossUnit = Literal["auto", "original", "deviation"]
 
 
@@ -30,19 +35,35 @@ def _require(condition: bool, field_name: str, wanted: str, got: object) -> None
         raise UserError(f"{field_name} must be {wanted}, got {got!r}")
 
 
-def _require_choice(field_name: str, got: str, known: tuple[str, ...]) -> None:
-    _require(got in known, field_name, f"one of {', '.join(known)}", got)
+@cache
+def _choices(section: type) -> dict[str, Any]:
+    """The fields of a section that are a ``Literal``."""
+    return {name: hint for name, hint in get_type_hints(section).items() if get_origin(hint) is Literal}
+
+
+class _Section:
+    """Checks every choice by its type; what else a section asks of its fields is ``_check``."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for name, choices in _choices(type(self)).items():  # type: ignore[arg-type]  # classes are hashable
+            require_choice(name, getattr(self, name), choices)
+        self._check()
+
+    def _check(self) -> None:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GraphConfig:
+class GraphConfig(_Section):
     """Where the sensor graph comes from and which diffusion operators it yields."""
 
     graph: str | None = None
     """file with the graph; left out: the graph that the data set brings along"""
     graph_format: GraphFormat = "auto"
     """what the graph file holds; auto: by its ending and its columns"""
-    match: Literal["id", "position"] = "id"
+    match: Match = "id"
     """how the series' columns find their graph nodes: by id, or the i-th column is the i-th node (in a list: the node
     with number i)"""
     sigma: float | None = None
@@ -56,7 +77,7 @@ class GraphConfig:
     """positions: link each sensor to its k nearest (haversine)"""
     radius_km: float | None = None
     """positions: link sensors closer than this many kilometres (haversine)"""
-    grid_neighbours: Literal[4, 8] = 8
+    grid_neighbours: GridNeighbours = 8
     """grid: neighbours of a cell"""
     land_mask: str | None = None
     """grid: .npy of booleans (latitude, longitude), true where a cell is a node; other cells are left out"""
@@ -74,24 +95,16 @@ class GraphConfig:
     edge_order: EdgeOrder = "correct"
     """pytorch_port: the public PyTorch port's misplaced edge weights, for weights that were trained with it"""
 
-    def __post_init__(self) -> None:
-        _require_choice("graph_format", self.graph_format, get_args(GraphFormat))
-        _require_choice("supports", self.supports, ("dual_random_walk", "random_walk", "laplacian"))
-        _require_choice("recursion", self.recursion, ("released", "chebyshev", "powers"))
-        _require_choice("orientation", self.orientation, ("released", "paper"))
-        _require_choice("edge_order", self.edge_order, ("correct", "pytorch_port"))
-        _require_choice("match", self.match, ("id", "position"))
-        _require_choice("self_loops", self.self_loops, ("keep", "add"))
+    def _check(self) -> None:
         _require(self.hops >= 0, "hops", "at least 0", self.hops)
         _require(self.sigma is None or self.sigma > 0, "sigma", "positive", self.sigma)
         _require(0 <= self.threshold < 1, "threshold", "in [0, 1)", self.threshold)
         _require(self.nearest is None or self.nearest >= 1, "nearest", "at least 1", self.nearest)
         _require(self.radius_km is None or self.radius_km > 0, "radius_km", "positive", self.radius_km)
-        _require(self.grid_neighbours in (4, 8), "grid_neighbours", "4 or 8", self.grid_neighbours)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DataConfig:
+class DataConfig(_Section):
     """Where the series comes from and how it is cut into windows, split and scaled."""
 
     data: str = "city"
@@ -149,12 +162,7 @@ class DataConfig:
     """built-in city: length of the series"""
     city_seed: int = 0
 
-    def __post_init__(self) -> None:
-        _require_choice("data_format", self.data_format, get_args(DataFormat))
-        _require_choice("missing", self.missing, get_args(Missing))
-        _require_choice("missing_input", self.missing_input, get_args(MissingInput))
-        _require_choice("split", self.split, ("published", "strict"))
-        _require_choice("scaler", self.scaler, get_args(ScalerKind))
+    def _check(self) -> None:
         _require(self.past_steps >= 1, "past_steps", "at least 1", self.past_steps)
         _require(self.future_steps >= 1, "future_steps", "at least 1", self.future_steps)
         _require(0 < self.train_fraction < 1, "train_fraction", "in (0, 1)", self.train_fraction)
@@ -173,7 +181,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ModelConfig:
+class ModelConfig(_Section):
     """The encoder-decoder; channels and nodes come from the data, hops from the graph section."""
 
     hidden_units: int = 64
@@ -190,18 +198,17 @@ class ModelConfig:
     """forecasts below this are raised to it, in original units (0 for counts, speeds, power), in reports and forecast
     files; loss and validation are as without, so that one training serves both"""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         _require(self.hidden_units >= 1, "hidden_units", "at least 1", self.hidden_units)
         _require(self.num_layers >= 1, "num_layers", "at least 1", self.num_layers)
         parts = self.save.split(":")
         segments = len(parts) == 2 and parts[0] == "segments" and parts[1].isdecimal() and int(parts[1]) >= 1
         _require(self.save in ("all", "h") or segments, "save", "all, h or segments:K with K at least 1", self.save)
         _require(self.at_least is None or math.isfinite(self.at_least), "at_least", "a finite number", self.at_least)
-        _require_choice("backend", self.backend, ("auto", "specification", "manual", "cpu", "triton", "cuda"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig:
+class TrainingConfig(_Section):
     """Optimisation; the defaults are the published ones."""
 
     epochs: int = 100
@@ -209,7 +216,7 @@ class TrainingConfig:
     """windows in one micro-batch of one process; a step takes batch_size x processes x accumulate"""
     accumulate: int = 1
     """micro-batches of one optimiser step"""
-    precision: Literal["fp32", "bf16", "fp16", "bf16x3"] = "fp32"
+    precision: Precision = "fp32"
     """bf16x3: fp32 whose products are made of three to six bf16 ones on CPUs with AMX; exact elsewhere"""
     device: str = "auto"
     """auto: the GPU of this rank where there is one, else the CPU"""
@@ -252,7 +259,7 @@ class TrainingConfig:
     dist_timeout: int = 1800
     """seconds that a rank waits for the others"""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         for name in ("batch_size", "accumulate", "dist_timeout"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("epochs", "warmup_steps", "patience", "plateau_patience", "max_bad_steps", "seed"):
@@ -269,19 +276,13 @@ class TrainingConfig:
             "increasing epochs from 2 on",
             self.milestones,
         )
-        _require_choice("precision", self.precision, ("fp32", "bf16", "fp16", "bf16x3"))
         _require(
             not (self.cuda_graphs and self.precision == "fp16"), "cuda_graphs", "off with fp16: its scale moves", True
         )
-        _require_choice("loss", self.loss, ("mae", "mse", "rmse", "huber"))
-        _require_choice("loss_unit", self.loss_unit, get_args(LossUnit))
-        _require_choice("optimizer", self.optimizer, ("adam", "adamw"))
-        _require_choice("schedule", self.schedule, ("published", "constant", "cosine", "plateau"))
-        _require_choice("teacher_forcing", self.teacher_forcing, ("scheduled", "off", "on"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OutputConfig:
+class OutputConfig(_Section):
     """What is written where, and what a run continues from."""
 
     results: str = "results"
@@ -297,7 +298,7 @@ class OutputConfig:
     log_every: int = 10
     """seconds between progress lines where there is no terminal"""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         for name in ("save_every_epochs", "save_every_steps"):
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         _require(self.log_every >= 1, "log_every", "at least 1", self.log_every)

@@ -7,11 +7,11 @@ from dcrnn_fast.config.given import Needs
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.known import KNOWN
 from dcrnn_fast.data.sources import formats_of
-from dcrnn_fast.graph.read import detect_format
+from dcrnn_fast.graph.formats import FORMATS, find_format, format_named
 
-_KERNEL = (("distances", "distance_matrix", "positions"), "a graph from distances or positions")
-_POSITIONS = (("positions",), "a graph from sensor positions")
-_GRID = (("grid",), "a grid of latitudes and longitudes")
+_KERNEL = "a graph from distances or positions"
+_POSITIONS = "a graph from sensor positions"
+_GRID = "a grid of latitudes and longitudes"
 _WANTED = {
     "nearest": _POSITIONS,
     "radius_km": _POSITIONS,
@@ -21,16 +21,7 @@ _WANTED = {
     "grid_neighbours": _GRID,
     "land_mask": _GRID,
 }
-"""graph formats that use a setting, and in words"""
-_HOLDS = {
-    "matrix": "a matrix of weights",
-    "distance_matrix": "a matrix of distances",
-    "edges": "a list of weights",
-    "distances": "a list of distances",
-    "positions": "sensor positions",
-    "pickle": "a matrix of weights",
-    "grid": "a grid",
-}
+"""settings that only some graph formats use, and which these are in words"""
 _MADE = {"city": "the built-in city", "store": "a prepared store"}
 """sources whose times and missing readings are settled"""
 
@@ -71,7 +62,8 @@ def idle_in_graph(graph: GraphConfig, data: DataConfig, given: Collection[str]) 
     if not _WANTED.keys() & set(given):
         return idle
     kind, which = _graph_kind(graph, data, kinds)
-    for name, (wanted, spoken) in _WANTED.items():
+    for name, spoken in _WANTED.items():
+        wanted = [one.name for one in FORMATS if name in one.uses]
         # The mask of a NetCDF file's grid cuts its readings too, whatever the graph is.
         if kind not in (*wanted, "unknown") and not (name == "land_mask" and "netcdf" in kinds):
             idle[name] = f"{spoken}, and {which}"
@@ -84,10 +76,13 @@ def _graph_kind(graph: GraphConfig, data: DataConfig, kinds: Collection[str]) ->
     if path is None and data.data in KNOWN and not Path(data.data).exists():
         path = Path(data.data_folder, data.data, KNOWN[data.data].graph.name)
     if path is not None:
-        kind: str = graph.graph_format
-        if kind == "auto":
-            kind = detect_format(path) if path.exists() else "unknown"
-        return kind, f"{path} holds {_HOLDS.get(kind, kind)}"
+        if graph.graph_format != "auto":
+            found = format_named(graph.graph_format)
+        elif path.exists():
+            found = find_format(path)
+        else:
+            return "unknown", ""
+        return found.name, f"{path} holds {found.holds}"
     for made, name in _MADE.items():
         if set(kinds) == {made}:
             return made, f"{name} brings its graph along"

@@ -2,46 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.city import synthetic_city
-from dcrnn_fast.data.folders import Missing, read_folder
+from dcrnn_fast.config.sections import DataConfig, GraphConfig, Match
+from dcrnn_fast.data.formats import formats_of_path, read_path
 from dcrnn_fast.data.known import KNOWN, known_data, missing_rule, require_files
-from dcrnn_fast.data.read_arrays import read_npy, read_npz
-from dcrnn_fast.data.read_axis import choose_channels
-from dcrnn_fast.data.read_hdf5 import read_hdf5
-from dcrnn_fast.data.read_netcdf import read_netcdf
-from dcrnn_fast.data.read_tables import read_csv, read_parquet
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.data.store import MANIFEST, open_store
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph, read_positions
 from dcrnn_fast.messages import about, first_few
-
-_FORMAT_OF = {
-    ".h5": "hdf5",
-    ".hdf5": "hdf5",
-    ".hdf": "hdf5",
-    ".npz": "npz",
-    ".npy": "npy",
-    ".csv": "csv",
-    ".txt": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".nc": "netcdf",
-    ".nc4": "netcdf",
-    ".cdf": "netcdf",
-}
-
-_FOLDERS: dict[str, Literal["auto", "channels", "continued", "scenarios"]] = {
-    "folder": "auto",
-    "channels": "channels",
-    "continued": "continued",
-    "scenarios": "scenarios",
-}
-"""kinds of folders; folder: to be found out"""
 
 
 def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -56,7 +24,7 @@ def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
         raise UserError(
             f"missing: {data.data} was made with missing = {series.missing}, got {data.missing}; leave the flag out"
         )
-    if data.missing_value and (data.data == "city" or (Path(data.data) / MANIFEST).exists()):
+    if data.missing_value and formats_of(data) & {"city", "store"}:
         raise UserError(f"missing_value: {data.data} was made with its gaps marked; give the flag to prepare")
     if data.fill_rows and series.segments != series.parts:
         raise UserError(f"fill_rows: {data.data} was made with gaps in its time axis: prepare it with --fill-rows")
@@ -64,7 +32,7 @@ def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
         own_graph = own_graph.with_self_loops()
     if own_graph is not None and graph.graph is None and graph.sensor_positions is not None:
         own_graph = own_graph.with_positions(read_positions(graph.sensor_positions, ids=own_graph.ids)[1])
-    return choose_channels(series, data.variables), own_graph
+    return _choose_channels(series, data.variables), own_graph
 
 
 def read_series(data: DataConfig) -> SensorSeries:
@@ -73,26 +41,18 @@ def read_series(data: DataConfig) -> SensorSeries:
 
 
 def formats_of(data: DataConfig) -> set[str]:
-    """What kinds of files the source is made of: city, store, hdf5, npz, npy, csv, parquet, netcdf; none where that
-    cannot be told, which reading it says.
+    """The formats of the files that the source is made of, or city, or store; none where that cannot be told, which
+    reading it says.
     """
     if data.data in ("", "city"):
         return {data.data} - {""}
     path = Path(data.data)
     if data.data in KNOWN and not path.exists():
         path = Path(KNOWN[data.data].series.name)
-    if path.is_dir():
-        if data.data_format == "store" or (path / MANIFEST).exists():
-            return {"store"}
-        return {_FORMAT_OF[file.suffix.lower()] for file in path.iterdir() if file.suffix.lower() in _FORMAT_OF}
-    if data.data_format != "auto":
-        return {data.data_format}
-    return {kind for ending, kind in _FORMAT_OF.items() if ending == path.suffix.lower()}
+    return formats_of_path(path, data.data_format)
 
 
-def match_series(
-    graph: SensorGraph, series: SensorSeries, how: Literal["id", "position"]
-) -> tuple[SensorSeries, SensorGraph]:
+def match_series(graph: SensorGraph, series: SensorSeries, how: Match) -> tuple[SensorSeries, SensorGraph]:
     """``match_graph``, and the series with a note about the graph's nodes that it has no readings of.
 
     Raises:
@@ -107,11 +67,36 @@ def match_series(
     return series.with_notes((*series.notes, note)), matched
 
 
+def _choose_channels(series: SensorSeries, variables: tuple[str, ...]) -> SensorSeries:
+    """The channels that were asked for, by name or by number; all where none were.
+
+    Raises:
+        UserError: no such channel (those there are listed), or one twice.
+    """
+    if not variables:
+        return series
+    indices = []
+    for variable in variables:
+        if variable in series.channels:
+            indices.append(series.channels.index(variable))
+        elif variable.isdecimal() and int(variable) < len(series.channels):
+            indices.append(int(variable))
+        else:
+            raise UserError(f"variables: no channel {variable!r}; the channels are {', '.join(series.channels)}")
+    if len(set(indices)) != len(indices):
+        raise UserError(f"variables: each channel once, got {first_few(variables)}")
+    if indices == list(range(len(series.channels))):
+        return series
+    return series.take_channels(tuple(indices))
+
+
 def _read_any(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
     if not data.data:
         raise UserError("no data given: name a file, a folder or a known data set with --data")
     path = Path(data.data)
     if data.data == "city":
+        from dcrnn_fast.data.city import synthetic_city  # scipy's trees and paths, for nothing but the city
+
         return synthetic_city(nodes=data.city_nodes, days=data.city_days, seed=data.city_seed)
     data = replace(data, missing=missing_rule(data))
     if data.data in KNOWN and not path.exists():
@@ -120,42 +105,7 @@ def _read_any(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Senso
         raise UserError(
             f"data: {data.data!r} is neither a file or folder nor a known data set; known: city, {', '.join(KNOWN)}"
         )
-    return _read_path(path, data, graph)
-
-
-def _read_path(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
-    kind = _format_of(path) if data.data_format == "auto" else data.data_format
-    if path.is_dir() != (kind in ("store", *_FOLDERS)):
-        raise UserError(f"data: {path} is a {'folder' if path.is_dir() else 'file'}, which {kind} is not")
-    if kind == "store":
-        return open_store(path)
-    if kind in _FOLDERS:
-        graphs: list[SensorGraph | None] = []
-
-        def read_one(file: Path, missing: Missing) -> SensorSeries:
-            series, own_graph = _read_path(file, replace(data, data_format="auto", missing=missing), graph)
-            graphs.append(own_graph)
-            return series
-
-        series = read_folder(path, tuple(_FORMAT_OF), read_one, kind=_FOLDERS[kind], missing=data.missing)
-        return series, graphs[0]
-    if kind == "npz":
-        return read_npz(path, data)
-    if kind == "netcdf":
-        return read_netcdf(path, data, graph)
-    read = {"hdf5": read_hdf5, "npy": read_npy, "csv": read_csv, "parquet": read_parquet}[kind]
-    return read(path, data), None
-
-
-def _format_of(path: Path) -> str:
-    if path.is_dir():
-        return "store" if (path / MANIFEST).exists() else "folder"
-    if path.suffix.lower() not in _FORMAT_OF:
-        raise UserError(
-            f"data: the ending of {path.name} does not say what it holds; known endings are "
-            f"{', '.join(_FORMAT_OF)}, or set --data-format"
-        )
-    return _FORMAT_OF[path.suffix.lower()]
+    return read_path(path, data, graph)
 
 
 def _read_known(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -165,7 +115,7 @@ def _read_known(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
     path = folder / name / known.series.name
     if data.start is None and known.start is not None:
         data = replace(data, start=known.start, freq=data.freq or known.freq)
-    series, _ = _read_path(path, data, graph)
+    series, _ = read_path(path, data, graph)
     if known.channels:
         series = replace(series, channels=known.channels, units=known.units)
     if known.ids is not None:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.series import SensorSeries, gap_notes
 from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.errors import UserError
@@ -171,6 +172,11 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
             positions_N2=None if positions is None else np.array(positions, dtype=np.float64),
         )
     return series.with_notes(gap_notes(series, str(folder))), graph
+
+
+def read_store(folder: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
+    """``open_store`` as the reader of a format; what a store holds was settled when it was made."""
+    return open_store(folder)
 
 
 def verify_store(folder: Path) -> dict[str, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dcrnn_fast.data.times import Stamps, whole_seconds
-from dcrnn_fast.graph.tables import is_number
+from dcrnn_fast.reading.tables import is_number
 
 TIME_NAMES = (
     *("time", "timestamp", "datetime", "date", "times", "timestamps", "ds", "dateandtime", "timeutc", "utc"),

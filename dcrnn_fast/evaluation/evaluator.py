@@ -5,13 +5,13 @@ Shape legend: B batch, F future steps, W windows, N nodes, O target channels.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dcrnn_fast.config.sections import Precision
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
@@ -21,8 +21,6 @@ from dcrnn_fast.evaluation.labels import below_note, horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.evaluation.trace import Trace, TraceRecorder
-
-Precision = Literal["fp32", "bf16", "fp16", "bf16x3"]
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

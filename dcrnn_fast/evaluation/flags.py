@@ -3,12 +3,13 @@
 import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from dcrnn_fast.config.given import refuse_idle
-from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat, Missing
+from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat, Missing, Precision
+from dcrnn_fast.data.formats import format_by_ending
 from dcrnn_fast.data.idle import idle_in_reading
 from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.window_format import WindowFormat
@@ -70,7 +71,7 @@ class SourceFlags:
         )
 
     def _is_hdf5(self) -> bool:
-        return self.data_format == "hdf5" or Path(self.data or "").suffix.lower() in (".h5", ".hdf5", ".hdf")
+        return "hdf5" in (self.data_format, format_by_ending(Path(self.data or "")))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +80,7 @@ class ModelFlags:
 
     backend: Backend | None = None
     """left out: the one that the model was trained with"""
-    precision: Literal["fp32", "bf16", "fp16", "bf16x3"] | None = None
+    precision: Precision | None = None
     """left out: the one that the model was trained with"""
     device: str = "auto"
     """auto: the GPU where there is one, else the CPU"""

@@ -4,11 +4,12 @@ Shape legend: N nodes.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
 
+from dcrnn_fast.config.sections import Match
 from dcrnn_fast.messages import counted, first_few
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class GraphAccount:
     threshold: float | None = None
     sigma: float | None = None
     sigma_from: str = ""
-    matched_by: Literal["id", "position"] = "id"
+    matched_by: Match = "id"
     doubts: tuple[str, ...] = ()
 
     def with_more_unknown(self, pairs: int) -> "GraphAccount":

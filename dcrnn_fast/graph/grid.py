@@ -4,8 +4,7 @@ Shape legend: Y latitudes, X longitudes, N nodes (cells where the land mask is t
 """
 
 import re
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,34 +12,23 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
+from dcrnn_fast.config.plain import require_choice
+from dcrnn_fast.config.sections import GridNeighbours
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount
-from dcrnn_fast.graph.matrices import load_archive, load_array
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES, haversine_km
 from dcrnn_fast.graph.sensor_graph import SensorGraph, checked_positions
-from dcrnn_fast.graph.tables import plain_name
-from dcrnn_fast.messages import about, first_few, one_line
-
-NETCDF_DAMAGE = (
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""what the libraries that read NetCDF raise on damaged files, beside OSError"""
+from dcrnn_fast.messages import about, first_few
+from dcrnn_fast.reading.arrays import is_archive, load_archive, load_array
+from dcrnn_fast.reading.netcdf import arrays_of_netcdf, netcdf_kind
+from dcrnn_fast.reading.tables import plain_name
 
 
 def from_grid(
     latitudes_Y: Sequence[float] | np.ndarray,
     longitudes_X: Sequence[float] | np.ndarray,
     *,
-    neighbours: Literal[4, 8] = 8,
+    neighbours: GridNeighbours = 8,
     mask_YX: np.ndarray | None = None,
 ) -> SensorGraph:
     """The graph of a grid's cells: weight 1 in both directions between neighbours, no self loops.
@@ -59,8 +47,7 @@ def from_grid(
             node, another number of neighbours.
     """
     latitudes_Y, longitudes_X = _steady(latitudes_Y, "latitudes"), _steady(longitudes_X, "longitudes")
-    if neighbours not in (4, 8):
-        raise UserError(f"grid_neighbours must be 4 or 8, got {neighbours!r}")
+    require_choice("grid_neighbours", neighbours, GridNeighbours)
     mask_YX = _checked_mask(mask_YX, (len(latitudes_Y), len(longitudes_X)))
     longitude_YX, latitude_YX = np.meshgrid(longitudes_X, latitudes_Y)
     positions_N2 = np.stack([latitude_YX[mask_YX], longitude_YX[mask_YX]], axis=1)
@@ -73,7 +60,7 @@ def from_curved_grid(
     *,
     latitude_YX: np.ndarray | None = None,
     longitude_YX: np.ndarray | None = None,
-    neighbours: Literal[4, 8] = 8,
+    neighbours: GridNeighbours = 8,
     mask_YX: np.ndarray | None = None,
 ) -> SensorGraph:
     """The graph of a grid whose cells are neighbours by row and column, whatever their places (polar, rotated, ocean).
@@ -89,8 +76,7 @@ def from_curved_grid(
         UserError: places or a mask of another shape, a mask without a node, another number of neighbours, a place off
             the globe.
     """
-    if neighbours not in (4, 8):
-        raise UserError(f"grid_neighbours must be 4 or 8, got {neighbours!r}")
+    require_choice("grid_neighbours", neighbours, GridNeighbours)
     mask_YX = _checked_mask(mask_YX, shape)
     ids = cell_ids(shape, mask_YX=mask_YX)
     positions_N2, wraps = None, False
@@ -110,7 +96,7 @@ def cell_ids(shape: tuple[int, int], *, mask_YX: np.ndarray | None = None) -> tu
     return tuple(f"{y}_{x}" for y, x in np.argwhere(_checked_mask(mask_YX, shape)))
 
 
-def _neighbours(mask_YX: np.ndarray, neighbours: Literal[4, 8], *, wraps: bool) -> Any:
+def _neighbours(mask_YX: np.ndarray, neighbours: GridNeighbours, *, wraps: bool) -> Any:
     """The adjacency of the cells in the mask: weight 1 in both directions, also across the seam where it wraps."""
     node_YX: np.ndarray = np.full(mask_YX.shape, -1, dtype=np.int64)
     node_YX[mask_YX] = np.arange(mask_YX.sum())
@@ -132,7 +118,7 @@ def _neighbours(mask_YX: np.ndarray, neighbours: Literal[4, 8], *, wraps: bool) 
 
 
 def _with_account(
-    adjacency: Any, ids: tuple[str, ...], positions_N2: np.ndarray | None, neighbours: Literal[4, 8]
+    adjacency: Any, ids: tuple[str, ...], positions_N2: np.ndarray | None, neighbours: GridNeighbours
 ) -> SensorGraph:
     account = GraphAccount(file="grid", kind=f"a grid, {neighbours} neighbours of a cell", given=adjacency.nnz)
     return SensorGraph(adjacency, ids, positions_N2, account)
@@ -150,7 +136,7 @@ def grid_ids(
     return tuple(f"{latitudes[y]}_{longitudes[x]}" for y, x in np.argwhere(mask_YX))
 
 
-def read_grid(path: str | Path, *, neighbours: Literal[4, 8] = 8, land_mask: str | Path | None = None) -> SensorGraph:
+def read_grid(path: str | Path, *, neighbours: GridNeighbours = 8, land_mask: str | Path | None = None) -> SensorGraph:
     """The graph of the grid in a file: an .npz with latitude and longitude, or a NetCDF file with such coordinates.
 
     One-dimensional ones are axes (``from_grid``), two-dimensional ones the places of cells (``from_curved_grid``).
@@ -160,16 +146,13 @@ def read_grid(path: str | Path, *, neighbours: Literal[4, 8] = 8, land_mask: str
     """
     path = Path(path)
     with about(path):
-        with path.open("rb") as file:
-            signature = file.read(4)
-        if signature.startswith(b"PK"):
-            latitude, longitude = _pick({name: (array, "") for name, array in load_archive(path).items()})
-        elif signature.startswith(b"CDF"):
-            latitude, longitude = _pick(_damage_told(path, _classic_coordinates))
-        elif signature == b"\x89HDF":
-            latitude, longitude = _pick(_damage_told(path, _hdf5_coordinates))
+        if (kind := netcdf_kind(path)) is not None:
+            arrays = arrays_of_netcdf(path, kind)
+        elif is_archive(path):
+            arrays = {name: (array, "") for name, array in load_archive(path).items()}
         else:
             raise UserError("a grid is read from .npz (latitude, longitude) or NetCDF, and this is neither")
+        latitude, longitude = _pick(arrays)
         mask_YX = None if land_mask is None else read_land_mask(land_mask)
         if latitude.ndim == 1:
             graph = from_grid(latitude, longitude, neighbours=neighbours, mask_YX=mask_YX)
@@ -261,36 +244,3 @@ def _pick(candidates: dict[str, tuple[np.ndarray, str]]) -> tuple[np.ndarray, np
         f"no latitude and longitude among its arrays {first_few(candidates)}; wanted one row or one grid called "
         f"{' or '.join(LATITUDE_NAMES)}, and one called {' or '.join(LONGITUDE_NAMES)}"
     )
-
-
-def _damage_told(path: Path, read: Callable[[Path], Any]) -> Any:
-    try:
-        return read(path)
-    except NETCDF_DAMAGE as error:
-        raise UserError(f"not a readable NetCDF file, or a truncated one ({one_line(error)[:100]})") from error
-
-
-def _classic_coordinates(path: Path) -> dict[str, tuple[np.ndarray, str]]:
-    import scipy.io
-
-    with scipy.io.netcdf_file(path, mmap=False) as file:
-        return {
-            name: (np.array(variable[:], dtype=np.float64), _text(getattr(variable, "units", "")))
-            for name, variable in file.variables.items()
-            if len(variable.shape) in (1, 2) and variable.data.dtype.kind in "fiu"
-        }
-
-
-def _hdf5_coordinates(path: Path) -> dict[str, tuple[np.ndarray, str]]:
-    import h5py  # 11 MB that only a graph of this kind needs
-
-    with h5py.File(path, "r") as file:
-        return {
-            name: (item[:].astype(np.float64), _text(item.attrs.get("units", "")))
-            for name, item in file.items()
-            if isinstance(item, h5py.Dataset) and item.ndim in (1, 2) and item.dtype.kind in "fiu"
-        }
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.tables import Row, find_column, is_number, number, plain_name, read_table
+from dcrnn_fast.reading.tables import Row, find_column, is_number, number, plain_name, read_table
 
 DISTANCE_NAMES = (
     "distance",

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import scipy.sparse
 
+from dcrnn_fast.config.sections import Match
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.kernel import LOSS_ALLOWED, weigh
@@ -68,9 +69,7 @@ def from_distances(
     return _of_distances(pairs, sigma, threshold, allow_lost_links)
 
 
-def read_edges(
-    path: str | Path, *, ids: Sequence[str] | None = None, match: Literal["id", "position"] = "id"
-) -> SensorGraph:
+def read_edges(path: str | Path, *, ids: Sequence[str] | None = None, match: Match = "id") -> SensorGraph:
     """The graph of an edge list: columns from, to, weight (no third column: every weight is 1); see ``from_edges``.
 
     With a header the columns are found by name, without one they are the first, second and third. Ids stay text.
@@ -92,7 +91,7 @@ def read_distances(
     path: str | Path,
     *,
     ids: Sequence[str] | None = None,
-    match: Literal["id", "position"] = "id",
+    match: Match = "id",
     sigma: float | None = None,
     threshold: float = 0.1,
     allow_lost_links: bool = False,
@@ -163,14 +162,12 @@ def _of_distances(pairs: _Pairs, sigma: float | None, threshold: float, allow_lo
     return SensorGraph(matrix, pairs.nodes, account=account)
 
 
-def _from_file(graph: SensorGraph, path: Path, match: Literal["id", "position"]) -> SensorGraph:
+def _from_file(graph: SensorGraph, path: Path, match: Match) -> SensorGraph:
     assert graph.account is not None
     return graph.with_account(replace(graph.account, file=path.name, matched_by=match))
 
 
-def _listed(
-    path: Path, what: Literal["weight", "distance"], ids: Sequence[str] | None, match: Literal["id", "position"]
-) -> _Pairs:
+def _listed(path: Path, what: Literal["weight", "distance"], ids: Sequence[str] | None, match: Match) -> _Pairs:
     from_ids, to_ids, values = read_list(path, what, ids)
     if match == "id":
         return _pairs(from_ids, to_ids, values, ids, what)

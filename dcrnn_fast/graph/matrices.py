@@ -3,9 +3,6 @@
 Shape legend: N nodes, R rows and C columns of a text file.
 """
 
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,29 +16,13 @@ from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.distance_matrices import from_distance_matrix, require_no_distances
 from dcrnn_fast.graph.kernel import Kernel
 from dcrnn_fast.graph.sensor_graph import SensorGraph, require_square
-from dcrnn_fast.graph.tables import Row, is_number, read_rows
 from dcrnn_fast.messages import about, first_few, one_line
+from dcrnn_fast.reading.arrays import load_archive, load_array
+from dcrnn_fast.reading.tables import Row, is_number, read_rows
 
 ADJACENCY_KEYS = ("adjacency", "adj", "adj_mx", "adjacency_matrix", "A", "W", "weights", "matrix", "arr_0")
 ID_KEYS = ("ids", "sensor_ids", "node_ids")
 POSITION_KEYS = ("positions_N2", "positions", "coordinates")
-NUMPY_DAMAGE = (
-    EOFError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""what numpy and zipfile raise on damaged files; OSError, which means that reading itself failed, is not among them"""
-
-
 Holds = Literal["either", "weights", "distances"]
 
 
@@ -138,39 +119,6 @@ def graph_of_matrix(
         )
         account = replace(account, matched_by="position", doubts=(*account.doubts, doubt))
     return graph.with_account(account)
-
-
-def load_array(path: Path) -> np.ndarray:
-    """A .npy file that holds no objects, else UserError (without the path; ``OSError`` passes)."""
-    loaded = _load(path)
-    if not isinstance(loaded, np.ndarray):
-        raise UserError("an .npz archive under the name of an .npy array")
-    return loaded
-
-
-def load_archive(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file that holds no objects, else UserError (without the path; ``OSError`` passes)."""
-    loaded = _load(path)
-    if isinstance(loaded, np.ndarray):
-        raise UserError("an .npy array under the name of an .npz archive")
-    return loaded
-
-
-def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
-    with path.open("rb") as file:
-        # numpy takes whatever has neither signature for a pickle.
-        if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
-            raise UserError("not a numpy file (.npy or .npz), whatever its ending says")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except NUMPY_DAMAGE as error:
-        if "allow_pickle" in str(error):
-            raise UserError("holds Python objects, which are never loaded; save plain numbers") from error
-        raise UserError(f"not a readable numpy file, or a truncated one ({one_line(error)[:100]})") from error
 
 
 def _from_archive(archive: Mapping[str, np.ndarray]) -> tuple[Any, tuple[str, ...] | None, np.ndarray | None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import scipy.sparse
 
+from dcrnn_fast.config.plain import require_choice
 from dcrnn_fast.config.sections import GraphConfig, Recursion
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.csr import canonical_csr
@@ -69,8 +70,7 @@ def diffusion_operators(supports: Sequence[Any], *, hops: int, recursion: Recurs
     Raises:
         UserError: no support, supports of different shapes, a negative K, an unknown recursion.
     """
-    if recursion not in ("released", "chebyshev", "powers"):
-        raise UserError(f"recursion must be one of released, chebyshev, powers, got {recursion!r}")
+    require_choice("recursion", recursion, Recursion)
     if hops < 0:
         raise UserError(f"hops must be at least 0, got {hops}")
     matrices = [canonical_csr(support) for support in supports]

@@ -14,8 +14,8 @@ from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.kernel import weigh
 from dcrnn_fast.graph.numbering import counting_hint
 from dcrnn_fast.graph.sensor_graph import SensorGraph, checked_positions, require_unique_ids, spelling_hint
-from dcrnn_fast.graph.tables import find_column, is_number, number, read_table
 from dcrnn_fast.messages import about, first_few
+from dcrnn_fast.reading.tables import find_column, is_number, number, read_table
 
 EARTH_RADIUS_KM = 6371.0088
 """mean radius, IUGG"""

@@ -8,11 +8,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy.sparse
 
+from dcrnn_fast.config.plain import require_choice
+from dcrnn_fast.config.sections import Match
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount, num_links
 from dcrnn_fast.graph.csr import canonical_csr
@@ -137,7 +139,7 @@ class SensorGraph:
         return cls(adjacency, ids, state.get("positions_N2"))
 
 
-def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id", "position"]) -> SensorGraph:
+def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Match) -> SensorGraph:
     """The graph with its nodes in the series' order and under the series' ids.
 
     ``id``: node and column belong together where their ids are equal; graph nodes without a column are left
@@ -147,8 +149,7 @@ def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Literal["id"
     Raises:
         UserError: a column has no node (the first few are named), or by position the numbers differ.
     """
-    if how not in ("id", "position"):
-        raise UserError(f"match must be one of id, position, got {how!r}")
+    require_choice("match", how, Match)
     require_unique_ids(series_ids)
     if how == "position":
         if len(series_ids) != graph.num_nodes:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from dcrnn_fast.config.plain import require_choice
 from dcrnn_fast.config.sections import EdgeOrder, Orientation, SupportKind
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.csr import canonical_csr
@@ -47,21 +48,17 @@ def build_supports(
         UserError: an unknown kind, orientation or edge order, or the port's edge order with the paper's orientation
             (no such weights exist), a node whose weights' sum is too large or too small to divide by.
     """
-    if orientation not in ("released", "paper"):
-        raise UserError(f"orientation must be one of released, paper, got {orientation!r}")
-    if edge_order not in ("correct", "pytorch_port"):
-        raise UserError(f"edge_order must be one of correct, pytorch_port, got {edge_order!r}")
+    require_choice("supports", kind, SupportKind)
+    require_choice("orientation", orientation, Orientation)
+    require_choice("edge_order", edge_order, EdgeOrder)
     if edge_order == "pytorch_port" and orientation == "paper":
         raise UserError("edge_order pytorch_port needs orientation released: the port knows no other")
     forward = scipy.sparse.csr_array(adjacency, dtype=np.float64)
     if kind == "laplacian":
         return [canonical_csr(_scaled_laplacian(forward, ids))]
-    if kind == "random_walk":
-        walks = [_random_walk(forward, ids)]
-    elif kind == "dual_random_walk":
-        walks = [_random_walk(forward, ids), _random_walk(forward.T.tocsr(), ids)]
-    else:
-        raise UserError(f"supports must be one of dual_random_walk, random_walk, laplacian, got {kind!r}")
+    walks = [_random_walk(forward, ids)]
+    if kind == "dual_random_walk":
+        walks.append(_random_walk(forward.T.tocsr(), ids))
     if orientation == "paper":
         return walks
     if edge_order == "pytorch_port":

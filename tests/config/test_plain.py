@@ -112,6 +112,27 @@ def test_what_does_not_fit_is_refused_by_name(raw: Any, said: str) -> None:
         from_dict(Config, raw)
 
 
+def _choices(hint: Any) -> list[Any]:
+    """The values of every ``Literal`` inside a type."""
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    return [choice for inner in get_args(hint) for choice in _choices(inner)]
+
+
+CHOICES = [
+    pytest.param(cls, name, choices, id=name)
+    for cls in SECTIONS.values()
+    for name, hint in get_type_hints(cls).items()
+    if (choices := _choices(hint))
+]
+
+
+@pytest.mark.parametrize(("section", "name", "choices"), CHOICES)
+def test_a_wrong_word_is_refused_with_those_known(section: type, name: str, choices: list[Any]) -> None:
+    with pytest.raises(UserError, match=rf"^{name} must be one of {', '.join(map(str, choices))}, got 'zarr'$"):
+        section(**{name: "zarr"})
+
+
 def test_a_whole_number_is_a_number() -> None:
     rate = from_dict(Config, {"training": {"learning_rate": 1}}).training.learning_rate
     assert rate == 1.0

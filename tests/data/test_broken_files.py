@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from dcrnn_fast.data.formats import FORMATS
 from dcrnn_fast.errors import UserError
 from tests.data.written_files import READINGS, TIMES, WRITERS, make_frame, read, write_hdf5, write_hdf5_table
 
@@ -30,7 +31,7 @@ def test_a_truncated_file_is_refused_in_one_line(name: str, write: Callable[[Pat
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["x.csv", "x.parquet", "x.h5", "x.npz", "x.npy", "x.nc"])
+@pytest.mark.parametrize("name", [f"x{one.endings[0]}" for one in FORMATS if not one.is_folder])
 def test_garbage_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     for content in (b"", b"\x00\xff\xfegarbage" * 50):

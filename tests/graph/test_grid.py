@@ -95,7 +95,7 @@ def test_ids_of_cells() -> None:
         ([[1, 2]], [0, 1], {}, r"must be one row of numbers, got shape \(1, 2\)"),
         ([], [0, 1], {}, "one row of numbers"),
         ([1, 100], [0, 1], {}, "not on the globe"),
-        ([1, 2], [0, 1], {"neighbours": 6}, "grid_neighbours must be 4 or 8, got 6"),
+        ([1, 2], [0, 1], {"neighbours": 6}, "grid_neighbours must be one of 4, 8, got 6"),
         ([1, 2], [0, 1], {"mask_YX": np.ones((2, 3), dtype=bool)}, r"\(2, 2\), got bool \(2, 3\)"),
         ([1, 2], [0, 1], {"mask_YX": np.ones((2, 2))}, "must be booleans"),
         ([1, 2], [0, 1], {"mask_YX": np.zeros((2, 2), dtype=bool)}, "the grid has no node"),

@@ -1,17 +1,19 @@
 """One door for all graph files: which reader a file gets, and how ids and options reach it."""
 
 import pickle
+import re
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import scipy.sparse
 
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.sections import GraphConfig, GraphFormat
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import from_distances, from_grid, from_positions, read_graph
-from dcrnn_fast.graph.read import detect_format
+from dcrnn_fast.graph.formats import FORMATS, find_format
 
 MATRIX = np.array([[0, 0.5, 0], [0, 1, 0.25], [0.125, 0, 0]])
 IDS = ("00123", "773869.0", "c")
@@ -42,6 +44,15 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_choices_docs_and_settings_are_those_of_the_table() -> None:
+    assert get_args(GraphFormat) == ("auto", *(one.name for one in FORMATS))
+    docs = (Path(__file__).resolve().parents[2] / "docs" / "graphs.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", docs, re.MULTILINE))
+    assert list(rows) == [one.name for one in FORMATS]
+    assert all(f"`{ending}`" in rows[one.name] for one in FORMATS for ending in one.endings)
+    assert {setting for one in FORMATS for setting in one.uses} <= {field.name for field in fields(GraphConfig)}
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -62,7 +73,7 @@ def files(tmp_path: Path) -> Path:
     ],
 )
 def test_formats_are_found(files: Path, name: str, kind: str) -> None:
-    assert detect_format(files / name) == kind
+    assert find_format(files / name).name == kind
     options: dict[str, Any] = {"nearest": 1} if kind == "positions" else {}
     found = read_graph(config(files / name, **options))
     told = read_graph(config(files / name, graph_format=kind, **options))

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.formats import Source
+from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.number_times import number_times
-from dcrnn_fast.data.read_axis import make_from_file
-from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.times import Stamps, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph import SensorGraph
-from dcrnn_fast.graph.matrices import NUMPY_DAMAGE, graph_of_matrix, load_archive
+from dcrnn_fast.graph.matrices import graph_of_matrix
 from dcrnn_fast.messages import about, one_line
+from dcrnn_fast.reading.arrays import NUMPY_DAMAGE, load_archive
 
 _TIMES = ("times", "time", "timestamps", "t_unix", "t_unix_local")
 _IDS = ("ids", "sensor_ids", "node_ids", "station_ids")
 _ADJACENCIES = ("adj", "adjacency", "adj_mx")
 
 
-def read_npz(path: Path, data: DataConfig) -> tuple[SensorSeries, SensorGraph | None]:
+def read_npz(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """The array ``data``, or the only one, of shape (T, N) or (T, N, C).
 
     Beside it, where present: ids (``ids``, ``sensor_ids``), times (``times``: ``datetime64``, ISO texts, or s, ms, µs
@@ -51,11 +51,11 @@ def read_npz(path: Path, data: DataConfig) -> tuple[SensorSeries, SensorGraph | 
         channels = _texts(arrays, ("channels",), num_channels) or plain
         stamps = next((_times(arrays[key], num_steps, key, data) for key in _TIMES if key in arrays), None)
         adjacency = next((arrays[key] for key in _ADJACENCIES if key in arrays), None)
-        graph = None if adjacency is None else graph_of_matrix(adjacency, ids, path=path, ids=ids, holds="either")
-    return make_from_file(readings_TNC, stamps, ids, path, data, channels=channels), graph
+        own_graph = None if adjacency is None else graph_of_matrix(adjacency, ids, path=path, ids=ids, holds="either")
+    return make_from_file(readings_TNC, stamps, ids, path, data, channels=channels), own_graph
 
 
-def read_npy(path: Path, data: DataConfig) -> SensorSeries:
+def read_npy(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """An array (T, N) or (T, N, C); sensors are called 0 to N-1, times come from start and freq.
 
     Raises:
@@ -71,7 +71,8 @@ def read_npy(path: Path, data: DataConfig) -> SensorSeries:
         readings_TNC = readings.reshape(*readings.shape[:2], -1)
         _, num_sensors, num_channels = readings_TNC.shape
     ids, channels = (tuple(map(str, range(count))) for count in (num_sensors, num_channels))
-    return make_from_file(readings_TNC, None, ids, path, data, channels=("value",) if num_channels == 1 else channels)
+    channels = ("value",) if num_channels == 1 else channels
+    return make_from_file(readings_TNC, None, ids, path, data, channels=channels), None
 
 
 def _cut(arrays: dict[str, np.ndarray]) -> str:

@@ -7,25 +7,27 @@ Python 2 pickled even an absent text: ``N.`` is its None.
 Shape legend: T time, N sensors.
 """
 
-import errno
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.formats import Source
+from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.number_times import number_times
-from dcrnn_fast.data.read_axis import make_from_file
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number
 from dcrnn_fast.data.times import Stamps, offset_name, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.pickles import Noted, plain_part, texts_of_pickle
 from dcrnn_fast.messages import about, first_few, one_line
+from dcrnn_fast.reading.hdf5 import require_unlocked
+from dcrnn_fast.reading.pickles import Noted, noted_parts, plain_parts, texts_of
+from dcrnn_fast.reading.texts import text_of
 
 
-def read_hdf5(path: Path, data: DataConfig) -> SensorSeries:
+def read_hdf5(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """A frame with a row for each time and a column for each sensor, such as METR-LA's and PEMS-BAY's own files.
 
     Raises:
@@ -36,9 +38,8 @@ def read_hdf5(path: Path, data: DataConfig) -> SensorSeries:
         try:
             with h5py.File(path, "r") as file:
                 group = _choose_key(file, data.hdf5_key)
-                if _text(group.attrs.get("pandas_type")) == "frame_table":
-                    return _read_table(group, path, data)
-                return _read_fixed(group, path, data)
+                is_table = _text(group.attrs.get("pandas_type")) == "frame_table"
+                return (_read_table if is_table else _read_fixed)(group, path, data), None
         except (LookupError, RuntimeError) as error:
             raise UserError(f"not a table as pandas writes it, or a damaged one ({one_line(error)[:120]})") from error
         except OSError as error:
@@ -47,23 +48,6 @@ def read_hdf5(path: Path, data: DataConfig) -> SensorSeries:
                 f"not a readable HDF5 file, a truncated one, or compressed with other than zlib "
                 f"({one_line(error)[:120]})"
             ) from error
-
-
-def require_unlocked(error: BaseException) -> None:
-    """Says so where opening an HDF5 file failed because a writer holds it.
-
-    Raises:
-        UserError: it did.
-    """
-    text = str(error)
-    if isinstance(error, OSError) and (error.errno == errno.EAGAIN or f"lock file, errno = {errno.EAGAIN}" in text):
-        raise UserError(
-            "is locked: another program has it open for writing; close that program, or read a copy of the file"
-        ) from error
-    if "already open for write" in text or "already open for read" in text:
-        raise UserError(
-            "is marked as open for writing: another program writes it, or ended without closing it (then: h5clear -s)"
-        ) from error
 
 
 def _choose_key(file: h5py.File, key: str | None) -> h5py.Group:
@@ -137,7 +121,7 @@ def _read_table(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
         values = rows[name]
         # A data column (one that can be queried) is named by itself; a block of columns lists its labels.
         is_block = name.startswith("values_block_")
-        labels = texts_of_pickle(bytes(table.attrs[f"{name}_kind"])) if is_block else (name,)
+        labels = texts_of(plain_parts(bytes(table.attrs[f"{name}_kind"]))) if is_block else (name,)
         kind = _text(table.attrs.get(f"{name}_dtype"))
         if _text(table.attrs.get(f"{name}_meta")) == "category":
             raise UserError(f"column {labels[0]!r} holds categories, no readings: take it out")
@@ -149,7 +133,7 @@ def _read_table(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
     if not columns:
         raise UserError("no column with a sensor's readings")
     info = group.attrs.get("info")
-    settings = plain_part(bytes(info)) if info is not None and not isinstance(info, h5py.Empty) else {}
+    settings = noted_parts(bytes(info)) if info is not None and not isinstance(info, h5py.Empty) else {}
     index = settings.get("index", {}) if isinstance(settings, dict) else {}
     zone = _zone_of(index.get("tz")) if isinstance(index, dict) else None
     stamps = _times(rows["index"], _text(table.attrs.get("index_kind")), zone, data)
@@ -161,7 +145,7 @@ def _read_table(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
 def _column_order(group: h5py.Group, ids: list[str]) -> list[int]:
     """The frame's own order of columns, which blocks by type do not keep; as they lie where it is not told."""
     axes = group.attrs.get("non_index_axes")
-    told = plain_part(bytes(axes)) if isinstance(axes, bytes) else None
+    told = noted_parts(bytes(axes)) if isinstance(axes, bytes) else None
     try:
         labels = [str(label) for label in told[0][1]] if told else ids
     except (LookupError, TypeError):
@@ -210,7 +194,7 @@ def _labels(group: h5py.Group, name: str) -> tuple[str, ...]:
     if labels.dtype.kind == "S":
         return _decoded(labels, _text(group.attrs.get("encoding")))
     if labels.dtype.kind == "O" and len(labels) == 1:  # pickled: texts of Python 2 that are unicode, or mixed ones
-        return texts_of_pickle(np.asarray(labels[0], dtype=np.uint8).tobytes())
+        return texts_of(plain_parts(np.asarray(labels[0], dtype=np.uint8).tobytes()))
     if labels.dtype.kind in "iu":
         return tuple(str(label) for label in labels.tolist())
     if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
@@ -251,7 +235,7 @@ def _zone(attribute: Any) -> str | None:
     if attribute is None or isinstance(attribute, h5py.Empty):
         return None
     if isinstance(attribute, bytes) and attribute.endswith(b"."):
-        return _zone_of(plain_part(attribute))
+        return _zone_of(noted_parts(attribute))
     return _text(attribute) or None
 
 
@@ -285,5 +269,4 @@ def _offset(minutes: int) -> str:
 def _text(value: Any) -> str:
     if value is None or isinstance(value, h5py.Empty):
         return ""
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return "" if text == "N." else text
+    return "" if (text := text_of(value)) == "N." else text

@@ -5,7 +5,7 @@ Shape legend: T time, Y latitudes, X longitudes, N nodes, C channels.
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -13,23 +13,22 @@ import xarray as xr
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.cf_times import cf_times
+from dcrnn_fast.data.formats import Source
+from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.number_times import number_times
-from dcrnn_fast.data.read_axis import make_from_file
-from dcrnn_fast.data.read_hdf5 import require_unlocked
-from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.times import Stamps, parse_times
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, cell_ids, from_curved_grid, from_grid, read_land_mask
-from dcrnn_fast.graph.grid import NETCDF_DAMAGE
 from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES
-from dcrnn_fast.graph.tables import plain_name
-from dcrnn_fast.messages import about, first_few, one_line
+from dcrnn_fast.messages import about, first_few
+from dcrnn_fast.reading.netcdf import damage_told, netcdf_kind
+from dcrnn_fast.reading.tables import plain_name
 
 _DEFAULT_FILL = 9.969209968386869e36
 """what the NetCDF library puts where a float was never written"""
 
 
-def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
+def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """The chosen variables (left out: all numeric ones with a time dimension) of one grid or one set of stations.
 
     Fill values are missing readings. A grid with latitudes and longitudes, of its axes or of each cell, brings its
@@ -40,8 +39,8 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[Senso
             on different dimensions.
     """
     with about(path):
-        engine = netcdf_engine(path)
-        try:
+        engine = _engine(path)
+        with damage_told():
             if engine == "h5netcdf":
                 _require_root(path)
             with xr.open_dataset(path, engine=engine, decode_times=False) as opened:
@@ -49,11 +48,6 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[Senso
                 time_name, stamps = _times(lazy, data)
                 names, notes = _variable_names(lazy, time_name, data.variables)
                 dataset = lazy[names].load()
-        except UserError:
-            raise
-        except (BlockingIOError, *NETCDF_DAMAGE) as error:
-            require_unlocked(error)
-            raise UserError(f"not a readable NetCDF file, or a truncated one ({one_line(error)[:120]})") from error
         if empty := [dim for dim in dataset[names[0]].dims if dataset.sizes[dim] == 0]:
             raise UserError(f"its dimension {empty[0]} is empty")
         space = [dim for dim in dataset[names[0]].dims if dim != time_name and dataset.sizes[dim] > 1]
@@ -84,19 +78,13 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> tuple[Senso
     return series.with_notes((*series.notes, *(f"look: {path.name}: {note}" for note in notes))), own_graph
 
 
-def netcdf_engine(path: Path) -> str:
-    """xarray's engine by the file's first bytes: scipy for classic files, h5netcdf for NetCDF-4.
-
-    Raises:
-        UserError: neither.
-    """
-    with path.open("rb") as file:
-        signature = file.read(4)
-    if signature in (b"CDF\x01", b"CDF\x02"):
-        return "scipy"
-    if signature == b"\x89HDF":
-        return "h5netcdf"
-    raise UserError(f"neither classic NetCDF (CDF) nor NetCDF-4 (HDF5): it begins with {signature!r}")
+def _engine(path: Path) -> Literal["scipy", "h5netcdf"]:
+    """The library by which xarray reads this file."""
+    if (kind := netcdf_kind(path)) is None:
+        with path.open("rb") as file:
+            signature = file.read(4)
+        raise UserError(f"neither classic NetCDF (CDF) nor NetCDF-4 (HDF5): it begins with {signature!r}")
+    return "scipy" if kind == "classic" else "h5netcdf"
 
 
 def _require_root(path: Path) -> None:

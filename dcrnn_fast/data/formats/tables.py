@@ -13,21 +13,21 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.formats import Source
 from dcrnn_fast.data.long_table import ID_NAMES
-from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.table import Table, require_names_in_header, series_of_table
 from dcrnn_fast.data.table_columns import EMPTY_CELLS, Column, as_numbers, first_non_number, is_empty
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.tables import Row, is_number, plain_name, read_rows, table_form
 from dcrnn_fast.messages import about, one_line
+from dcrnn_fast.reading.tables import Row, is_number, plain_name, read_rows, table_form
 
 _EMPTY_CELLS = sorted(
     {form for cell in EMPTY_CELLS for form in (cell, cell.upper(), cell.capitalize())} | {"NaN", "<NA>"}
 )
 
 
-def read_csv(path: Path, data: DataConfig) -> SensorSeries:
+def read_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """A header, then a row for each time and a column for each sensor, or a row for each reading (time, id, value).
 
     Raises:
@@ -74,10 +74,10 @@ def read_csv(path: Path, data: DataConfig) -> SensorSeries:
             def line_of(row: int) -> str:
                 return f"line {lines[row]}"
 
-        return series_of_table(Table(columns=columns, name_row=line_of), path, data)
+        return series_of_table(Table(columns=columns, name_row=line_of), path, data), None
 
 
-def read_parquet(path: Path, data: DataConfig) -> SensorSeries:
+def read_parquet(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """One column of timestamps or dates (a pandas index is one), or a column of times by name, or start and freq; the
     others are sensors, or id and readings of a row for each reading.
 
@@ -98,7 +98,7 @@ def read_parquet(path: Path, data: DataConfig) -> SensorSeries:
         if stored and isinstance(stored[0], dict) and (stored[0].get("start"), stored[0].get("step")) != (0, 1):
             columns, index = (_range(stored[0], table.num_rows), *columns), 0
         rows = Table(columns=columns, name_row=lambda row: f"row {row}", index=index)
-        return series_of_table(rows, path, data)
+        return series_of_table(rows, path, data), None
 
 
 def _may_be_text(title: str, cell: str) -> bool:

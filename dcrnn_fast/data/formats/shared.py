@@ -12,7 +12,6 @@ from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.times import NameRow, Stamps, count_from, parse_freq, parse_time, row_of_array
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import first_few
 
 
 def make_from_file(
@@ -66,26 +65,3 @@ def make_from_file(
         note = f"{path.name}: times with a zone were read as UTC; time of day and day of week are UTC's"
         return replace(series, zone=stamps.zone, notes=(*series.notes, note))
     return series
-
-
-def choose_channels(series: SensorSeries, variables: tuple[str, ...]) -> SensorSeries:
-    """The channels that were asked for, by name or by number; all where none were.
-
-    Raises:
-        UserError: no such channel (those there are listed), or one twice.
-    """
-    if not variables:
-        return series
-    indices = []
-    for variable in variables:
-        if variable in series.channels:
-            indices.append(series.channels.index(variable))
-        elif variable.isdecimal() and int(variable) < len(series.channels):
-            indices.append(int(variable))
-        else:
-            raise UserError(f"variables: no channel {variable!r}; the channels are {', '.join(series.channels)}")
-    if len(set(indices)) != len(indices):
-        raise UserError(f"variables: each channel once, got {first_few(variables)}")
-    if indices == list(range(len(series.channels))):
-        return series
-    return series.take_channels(tuple(indices))

@@ -15,13 +15,15 @@ from typing import Literal
 
 import numpy as np
 
+from dcrnn_fast.config.sections import DataConfig, GraphConfig, Missing
+from dcrnn_fast.data.formats import ENDINGS, Source, read_path
 from dcrnn_fast.data.series import SensorSeries, gap_notes, join_parts, join_rests
 from dcrnn_fast.data.times import regular_axis
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.messages import first_few
 
 Kind = Literal["channels", "continued", "scenarios"]
-Missing = Literal["auto", "zero", "nan", "none"]
 
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -43,29 +45,20 @@ _FLAGS = (
 )
 
 
-def read_folder(
-    folder: Path,
-    endings: tuple[str, ...],
-    read: Callable[[Path, Missing], SensorSeries],
-    *,
-    kind: Literal["auto", "channels", "continued", "scenarios"],
-    missing: Missing,
-) -> SensorSeries:
-    """All files of the folder with one of the endings, as one series.
+def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
+    """All files of the folder that are series, as one series; the graph is the first file's.
 
-    Args:
-        read: the series of a file under a rule for missing readings.
-        kind: auto: as the files are.
-        missing: auto: one rule for all files, as if they were one.
+    Which kind of folder it is, ``data.data_format`` says; auto: as the files are. Under ``data.missing`` auto one rule
+    for missing readings holds for all files, as if they were one.
 
     Raises:
         UserError: no file, several kinds of them, train, validation and test parts, files that do not fit together
             (the first that does not is named), or a folder that may be one thing or another.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings and path.is_file())
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
     paths = [path for path in paths if not path.name.startswith(".")]
     if not paths:
-        raise UserError(f"{folder} holds no series: wanted files ending in {', '.join(endings)}, or a prepared store")
+        raise UserError(f"{folder} holds no series: wanted files ending in {', '.join(ENDINGS)}, or a prepared store")
     endings_there = {path.suffix.lower() for path in paths}
     if len(endings_there) > 1:
         raise UserError(
@@ -73,20 +66,28 @@ def read_folder(
             "file, or move the others (a graph is given with --graph)"
         )
     stems = [path.stem for path in paths]
-    if kind == "auto":
+    is_told = data.data_format != "auto"
+    if not is_told:
         _require_no_split(folder, stems, [path.name for path in paths])
-    parts = _read_alike(paths, read, missing)
+    graphs: list[SensorGraph | None] = []
+
+    def read_one(path: Path, missing: Missing) -> SensorSeries:
+        series, own_graph = read_path(path, replace(data, data_format="auto", missing=missing), graph)
+        graphs.append(own_graph)
+        return series
+
+    parts = _read_alike(paths, read_one, data.missing)
     names = [path.name for path in paths]
-    if kind == "auto" and len(parts) == 1:
-        return parts[0]
-    found = _kind_of(folder, parts, stems, names) if kind == "auto" else kind
+    if not is_told and len(parts) == 1:
+        return parts[0], graphs[0]
+    found = data.data_format if is_told else _kind_of(folder, parts, stems, names)
     join = {"channels": _channels, "continued": _continued, "scenarios": _scenarios}[found]
     joined = join(parts, names, folder)
-    if kind != "auto" or found == "scenarios":
-        return joined
-    what = {"channels": "channels", "continued": "stretches of one series"}[found]
-    note = f"look: {folder}: {first_few(names)} are read as {what}; else: {_FLAGS}"
-    return joined.with_notes((note, *joined.notes))
+    if not is_told and found != "scenarios":
+        what = {"channels": "channels", "continued": "stretches of one series"}[found]
+        note = f"look: {folder}: {first_few(names)} are read as {what}; else: {_FLAGS}"
+        joined = joined.with_notes((note, *joined.notes))
+    return joined, graphs[0]
 
 
 def _require_no_split(folder: Path, stems: list[str], names: list[str]) -> None:

@@ -1,0 +1,126 @@
+"""The one table of what a graph is read from; docs/adding.md says how to add a format.
+
+Several formats share the endings of tables and archives: there the header or the arrays' names tell.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.grid import read_grid
+from dcrnn_fast.graph.kernel import Kernel
+from dcrnn_fast.graph.lists import read_distances, read_edges
+from dcrnn_fast.graph.matrices import Holds, read_matrix
+from dcrnn_fast.graph.pickles import read_pickle
+from dcrnn_fast.graph.positions import from_positions, read_positions
+from dcrnn_fast.graph.sensor_graph import SensorGraph
+from dcrnn_fast.graph.shared_endings import format_of_archive, format_of_text
+from dcrnn_fast.messages import about
+
+
+class Sensors(NamedTuple):
+    """Ids of the series, None where they are not known: all of them, and those to read from lists and positions."""
+
+    all: Sequence[str] | None
+    wanted: Sequence[str] | None
+
+
+Reader = Callable[[Path, GraphConfig, Sensors], SensorGraph]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One kind of graph file.
+
+    Attributes:
+        name: the word of ``--graph-format``.
+        endings: of files that hold nothing else, in lower case.
+        read: makes the graph, without self loops added.
+        holds: what such a file holds, in words.
+        uses: the settings that only some formats have a use for, and this one has.
+    """
+
+    name: str
+    endings: tuple[str, ...]
+    read: Reader
+    holds: str
+    uses: tuple[str, ...] = ()
+
+
+def kernel_of(config: GraphConfig) -> Kernel:
+    """How distances become weights."""
+    return Kernel(sigma=config.sigma, threshold=config.threshold, allow_lost_links=config.allow_lost_links)
+
+
+def _matrix(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph:
+    holds: Holds = "distances" if config.graph_format == "distance_matrix" else "weights"
+    if config.graph_format == "auto":
+        holds = "either"
+    is_pickle = config.graph_format == "pickle" or path.suffix.lower() in _PICKLE_ENDINGS
+    return (read_pickle if is_pickle else read_matrix)(path, ids=sensors.all, holds=holds, kernel=kernel_of(config))
+
+
+def _edges(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph:
+    return read_edges(path, ids=sensors.wanted, match=config.match)
+
+
+def _distances(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph:
+    return read_distances(path, ids=sensors.wanted, match=config.match, **asdict(kernel_of(config)))
+
+
+def _positions(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph:
+    ids, positions_N2 = read_positions(path, ids=sensors.wanted if config.match == "id" else None)
+    with about(path):
+        graph = from_positions(
+            positions_N2, ids, nearest=config.nearest, radius_km=config.radius_km, **asdict(kernel_of(config))
+        )
+    return graph if graph.account is None else graph.with_account(replace(graph.account, file=path.name))
+
+
+def _grid(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph:
+    return read_grid(path, neighbours=config.grid_neighbours, land_mask=config.land_mask)
+
+
+_PICKLE_ENDINGS = (".pkl", ".pickle")
+_KERNEL = ("sigma", "threshold", "allow_lost_links")
+FORMATS = (
+    Format("matrix", (".npy",), _matrix, "a matrix of weights"),
+    Format("distance_matrix", (), _matrix, "a matrix of distances", _KERNEL),
+    Format("edges", (), _edges, "a list of weights"),
+    Format("distances", (), _distances, "a list of distances", _KERNEL),
+    Format("positions", (), _positions, "sensor positions", (*_KERNEL, "nearest", "radius_km")),
+    Format("pickle", _PICKLE_ENDINGS, _matrix, "a matrix of weights"),
+    Format("grid", (".nc", ".nc4", ".cdf", ".netcdf"), _grid, "a grid", ("grid_neighbours", "land_mask")),
+)
+_SHARED: dict[str, Callable[[Path], str]] = {
+    ".npz": format_of_archive,
+    **dict.fromkeys((".csv", ".tsv", ".txt"), format_of_text),
+}
+"""endings of several formats, and what tells them apart"""
+
+
+def format_named(name: str) -> Format:
+    """The format of this name, one of ``GraphFormat``'s but auto."""
+    return next(one for one in FORMATS if one.name == name)
+
+
+def find_format(path: Path) -> Format:
+    """The format of a file by its ending, its arrays' names or its header.
+
+    Raises:
+        UserError: it cannot be told, or the file cannot be read.
+    """
+    ending = path.suffix.lower()
+    if (found := next((one for one in FORMATS if ending in one.endings), None)) is not None:
+        return found
+    with about(path):
+        if ending in _SHARED:
+            return format_named(_SHARED[ending](path))
+        names = [one.name for one in FORMATS]
+        raise UserError(
+            f"the ending {ending or '(none)'!r} does not say what the graph file holds; set --graph-format to "
+            f"{', '.join(names[:-1])} or {names[-1]}"
+        )

@@ -1,0 +1,64 @@
+"""The table of formats: what it says agrees with the configuration, the readers, the tests' files and the docs."""
+
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from dcrnn_fast.config.sections import DataConfig, DataFormat, GraphConfig
+from dcrnn_fast.data.formats import FORMATS, Format, Source, formats_of_path, read_path
+from dcrnn_fast.errors import UserError
+from tests.data.written_files import WRITERS
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_the_choices_of_data_format_are_the_table() -> None:
+    assert get_args(DataFormat) == ("auto", *(one.name for one in FORMATS))
+
+
+def test_the_table_of_the_docs_is_the_table() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", (DOCS / "data.md").read_text(encoding="utf-8"), re.MULTILINE)
+    spoken = {one.name: "a folder" if one.is_folder else ", ".join(f"`{e}`" for e in one.endings) for one in FORMATS}
+    assert rows[: len(FORMATS)] == list(spoken.items())
+
+
+@pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
+def test_every_reader_has_the_one_signature(one: Format) -> None:
+    module, name = one.reader.split(":")
+    signature = inspect.signature(getattr(import_module(module), name))
+    assert [parameter.annotation for parameter in signature.parameters.values()] == [Path, DataConfig, GraphConfig]
+    assert signature.return_annotation == Source
+
+
+def test_no_ending_means_two_formats() -> None:
+    endings = [ending for one in FORMATS for ending in one.endings]
+    assert len(endings) == len(set(endings))
+    assert all(re.fullmatch(r"\.[a-z0-9]+", ending) for ending in endings)
+
+
+def test_every_kind_of_file_is_written_by_a_test() -> None:
+    written = {Path(param.values[0]).suffix for param in WRITERS} | {".npy"}
+    assert all(set(one.endings) & written for one in FORMATS if not one.is_folder)
+
+
+def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    for path, kind, what in ((tmp_path, "csv", "folder"), (tmp_path / "a.csv", "store", "file")):
+        with pytest.raises(UserError, match=f"is a {what}, which {kind} is not"):
+            read_path(path, DataConfig(data_format=kind), GraphConfig())
+
+
+def test_formats_of_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "b.H5").touch()
+    assert formats_of_path(tmp_path / "b.H5", "auto") == {"hdf5"}
+    assert formats_of_path(tmp_path / "a.csv", "npz") == {"npz"}
+    assert formats_of_path(tmp_path / "none.dat", "auto") == set()
+    assert formats_of_path(tmp_path, "auto") == formats_of_path(tmp_path, "channels") == {"csv", "hdf5"}
+    assert formats_of_path(tmp_path, "store") == {"store"}
+    (tmp_path / "manifest.json").touch()
+    assert formats_of_path(tmp_path, "auto") == {"store"}
