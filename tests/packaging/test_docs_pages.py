@@ -1,0 +1,43 @@
+"""README and the pages of docs/ agree with each other and with the code."""
+
+import re
+from pathlib import Path
+
+from tests.checkout import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SCREEN = 40
+
+
+def anchors(page: str) -> set[str]:
+    """What a link into a page may name: its headings in lower case, without marks, dashes for spaces."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def broken_links(path: Path) -> list[str]:
+    """The links of a page to files, and to headings of files, that do not exist."""
+    broken = []
+    for target in re.findall(r"\]\(([^):]+)\)", path.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        other = path.parent / name if name else path
+        if not other.exists() or (anchor and anchor not in anchors(other.read_text(encoding="utf-8"))):
+            broken.append(f"{path.name}: {target}")
+    return broken
+
+
+def test_links_lead_somewhere() -> None:
+    assert [link for path in PAGES for link in broken_links(path)] == []
+
+
+def test_a_broken_link_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# One: two\n[a](page.md) [b](#one-two) [c](page.md#three) [d](gone.md) [e](https://example.org)\n")
+    assert broken_links(page) == ["page.md: page.md#three", "page.md: gone.md"]
+
+
+def test_a_fresh_machine_is_set_up_from_the_first_screen() -> None:
+    first = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:SCREEN]
+    (apt_line,) = re.findall(r"^APT_LINE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for command in (apt_line, "make train", "make test"):
+        assert any(line.startswith(f"    {command} ") for line in first), command
