@@ -64,10 +64,10 @@ def look() -> Any:
 
 
 def new_figure(width: float, height: float, title: str, subtitle: str = "") -> Figure:
-    """An empty figure (inches) with its title at the top left."""
+    """An empty figure (inches) with its title at the top left, and below it the lines of its subtitle."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    head = 0.75 if subtitle else 0.45  # inches
+    head = 0.75 + 0.16 * subtitle.count("\n") if subtitle else 0.45  # inches
     figure.set_layout_engine(
         ConstrainedLayoutEngine(rect=(0.1 / width, 0.05 / height, 1 - 0.25 / width, 1 - head / height))
     )
