@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from dcrnn_fast.config.page import page
 from tests.checkout import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,3 +42,11 @@ def test_a_fresh_machine_is_set_up_from_the_first_screen() -> None:
     (apt_line,) = re.findall(r"^APT_LINE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for command in (apt_line, "make train", "make test"):
         assert any(line.startswith(f"    {command} ") for line in first), command
+
+
+def test_the_page_of_settings_is_made_from_the_sections() -> None:
+    again = "python -m dcrnn_fast.config.page > docs/configuration.md"
+    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == page(), (
+        f"outdated; make it again: {again}"
+    )
+    assert again in page()
