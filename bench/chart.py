@@ -5,30 +5,52 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from dcrnn_fast.evaluation.style import FAINT, INK, MODEL, look, new_figure, save_figure
 
 OURS = ("cpu", "triton", "cuda")
+NAMES = {"metr_la": "METR-LA", "metr_la_forecast": "METR-LA", "pems_bay": "PEMS-BAY"}
+"""how workloads are written, in the order of their panels; others follow by name"""
 
 
 def draw(records: Sequence[Path], path: Path) -> None:
-    """One panel a record, one bar a contestant, its seconds beside it; machine and versions above.
+    """Draws the records into a file.
 
     Raises:
         SystemExit: there is no record.
     """
     if not records:
         raise SystemExit("bench.compare: no records in bench/results/compare; make one with --json")
-    loaded = [json.loads(record.read_text()) for record in records]
-    bars = sum(len(record["rows"]) for record in loaded)
     with look():
-        height = 0.7 * len(loaded) + 0.26 * bars + 1.0
-        figure = new_figure(8, height, "Times the reference's speed", _conditions(loaded))
-        panels = figure.subplots(
-            len(loaded), 1, squeeze=False, height_ratios=[len(record["rows"]) + 1 for record in loaded]
-        )[:, 0]
-        for axes, record in zip(panels, loaded, strict=True):
-            _panel(axes, record)
-        save_figure(figure, path)
+        save_figure(chart([json.loads(record.read_text()) for record in records]), path)
+
+
+def chart(records: Sequence[dict[str, Any]]) -> Figure:
+    """One panel a record, its commit at the right; one bar a contestant, its seconds beside it; machines above."""
+    records = sorted(records, key=_place)
+    machines = list(dict.fromkeys(map(_machine, records)))
+    bars = sum(len(record["rows"]) for record in records)
+    height = 0.7 * len(records) + 0.26 * bars + 0.84 + 0.16 * len(machines)
+    figure = new_figure(8, height, "Times the reference's speed", "\n".join(machines))
+    heights = [len(record["rows"]) + 1 for record in records]
+    for axes, record in zip(
+        figure.subplots(len(records), squeeze=False, height_ratios=heights).flat, records, strict=True
+    ):
+        _panel(axes, record)
+        cpu = f"{record['machine']['cpu']}, " if len(machines) > 1 else ""
+        axes.set_title(f"{cpu}commit {record['commit'][:9]}", loc="right", fontsize=8, fontweight="normal", color=FAINT)
+    return figure
+
+
+def _place(record: dict[str, Any]) -> tuple[int, str]:
+    name = record["workload"]["name"]
+    return (list(NAMES).index(name) if name in NAMES else len(NAMES)), name
+
+
+def _machine(record: dict[str, Any]) -> str:
+    machine = record["machine"]
+    return f"{machine['cpu']} ({machine['flags'][-1]}), torch {record['versions']['torch']}"
 
 
 def _panel(axes: Any, record: dict[str, Any]) -> None:
@@ -47,23 +69,12 @@ def _panel(axes: Any, record: dict[str, Any]) -> None:
 
 
 def title(workload: dict[str, Any]) -> str:
-    """What was done, in words."""
+    """The workload in words."""
+    name = NAMES.get(workload["name"], workload["name"].replace("_", " "))
     what = "training step" if workload["training"] else "forecast"
-    return (
-        f"{workload['name'].replace('_', ' ')}: {what}, {workload['nodes']:,} nodes, B={workload['batch_size']}, "
-        f"{workload['past_steps']}+{workload['future_steps']} steps"
-    )
+    steps = f"{workload['past_steps']}+{workload['future_steps']} steps"
+    return f"{name}: {what}, {workload['nodes']:,} nodes, B={workload['batch_size']}, {steps}"
 
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.1f} ms"
-
-
-def _conditions(records: list[dict[str, Any]]) -> str:
-    said = []
-    for record in records:
-        machine, versions = record["machine"], record["versions"]
-        said.append(
-            f"{machine['cpu']} ({machine['flags'][-1]}), torch {versions['torch']}, commit {record['commit'][:9]}"
-        )
-    return "; ".join(dict.fromkeys(said))

@@ -265,7 +265,7 @@ def page(reference: Counts, fused: list[Fused]) -> str:
         "(every launch moves each of its tensors once), launches at their cost inside a CUDA graph; a step takes the",
         "larger of the first two plus the third. The shares are guesses. These are predictions, to be replaced by",
         "measurements. METR-LA's step was measured on an H100: 8.4 ms in bf16 as a CUDA graph",
-        "([gpu.md](gpu.md#on-an-h100)), 1.6 times the model's.",
+        "([gpu-status.md](gpu-status.md#on-an-h100)), 1.6 times the model's.",
         "",
         "| model, not measured | batch | GPU | products ms | memory ms | launches ms | step ms |",
         "|---|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""What every command shares: a user's mistake becomes one line and exit code 2."""
+"""Shared by all commands: a user's mistake becomes one line and exit code 2."""
 
 import os
 import select
@@ -14,17 +14,17 @@ from dcrnn_fast.messages import one_line
 MISTAKE = 2
 INTERRUPTED = 130
 NOBODY_READS = 141
-"""what a shell reports of a program that SIGPIPE ended"""
+"""the exit code that a shell reports for a program ended by SIGPIPE"""
 STDOUT = 1
 
 
 def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
     """Calls ``body(argv)`` and returns the command's exit code.
 
-    A ``UserError``, and an error that a variable of ours brings about, prints ``dcrnn-fast NAME: error: ...`` on
-    stderr, without a traceback, and yields 2; Ctrl-C yields 130. Every rank of a distributed run sees the same mistake:
-    only rank 0 (torchrun's RANK) prints it. Where whoever read our output has gone (``dcrnn-fast --help | head -1``),
-    the rest of it is dropped: 141. Any other exception is a bug of ours and keeps its traceback.
+    A ``UserError``, or the error of a ``DCRNN_FAST_*`` variable, prints ``dcrnn-fast NAME: error: ...`` on stderr,
+    without a traceback, and yields 2; Ctrl-C yields 130. Every rank of a distributed run sees the same mistake: only
+    rank 0 (torchrun's RANK) prints it. If the reader of stdout has closed it (``dcrnn-fast --help | head -1``), the
+    command stops quietly: 141. Any other exception is a bug of ours and keeps its traceback.
     """
     try:
         try:
@@ -48,7 +48,7 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
 
 
 def command_line(name: str, *words: object) -> str:
-    """What a user types in this folder to run a command of this installation, whatever the PATH holds."""
+    """The words that run a command of this installation from this folder, with any PATH."""
     python = Path(sys.executable)
     script = python.with_name("dcrnn-fast")
     if (found := shutil.which("dcrnn-fast")) is not None and Path(found).parent == python.parent:

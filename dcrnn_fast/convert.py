@@ -2,8 +2,8 @@
 
 The port's ``.tar`` or state dict is understood exactly. LibCity's, LargeST's and the authors' TensorFlow variables (as
 ``.npz``) are mapped by name and shape: no original weights were at hand. Weights carry neither graph nor scaler: give
---graph, and --mean and --std of the training readings, or --data to compute them as published. What the shapes and the
-file tell (hops, channels, steps) is the default of its flag; what was taken is printed.
+--graph, and --mean and --std of the training readings, or --data to compute them as published. Hops, channels and steps
+come from the shapes and the file, as defaults of their flags; the values that are used are printed.
 """  # noqa: E501
 
 import json
@@ -84,7 +84,7 @@ def _parse(argv: list[str], default: ConvertFlags | None = None) -> ConvertFlags
 
 
 def told_by(weights: ImportedWeights, flags: ConvertFlags) -> ConvertFlags:
-    """``flags`` with what the weights tell: the defaults with which the command line is read a second time.
+    """``flags`` with the weights' own settings, as defaults with which the command line is read a second time.
 
     Raises:
         UserError: the kind of supports contradicts the file or the number of diffusion terms.
@@ -108,7 +108,7 @@ def told_by(weights: ImportedWeights, flags: ConvertFlags) -> ConvertFlags:
             future_steps=_count(settings.get("horizon"), flags.data.future_steps),
             time_of_day=time_of_day,
             day_of_week=day_of_week,
-            # The codes that these weights come from follow the published recipe, on whatever data.
+            # The codes that these weights come from follow the published recipe, on any data.
             missing_input="zero" if flags.data.missing_input == "auto" else flags.data.missing_input,
             scaler="published" if flags.data.scaler == "auto" else flags.data.scaler,
         ),
@@ -128,7 +128,7 @@ def _time_channels(weights: ImportedWeights) -> tuple[bool, bool]:
 
 
 def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
-    """Writes the checkpoint; returns what to tell the user.
+    """Writes the checkpoint; returns the lines to print.
 
     Raises:
         UserError: scaler or graph is missing, or graph, channels or steps do not fit the weights; the output is the
@@ -313,7 +313,7 @@ def _numbers(numbers: Sequence[float]) -> str:
 
 
 def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
-    """Writes the port's ``.tar`` from a checkpoint of dcrnn_fast; returns what to tell the user.
+    """Writes the port's ``.tar`` from a checkpoint of dcrnn_fast; returns the lines to print.
 
     Raises:
         UserError: the checkpoint cannot be read, or the port cannot compute such a model; the output is a checkpoint.

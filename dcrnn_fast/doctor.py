@@ -1,7 +1,7 @@
 """``dcrnn-fast doctor``: all that one needs to know to help: what is installed, what runs and why, what is broken.
 
-Exits with 1 where something is broken and must be mended: a compiled library that is refused or cannot be opened, a
-package too old or not there, a variable that names nothing. What merely could be better is a note.
+Exits with 1 if something is broken and must be fixed: a compiled library that is refused or cannot be opened, a package
+that is too old or missing, a variable with an unknown value. Mere room for improvement is a note.
 """
 
 import json
@@ -54,7 +54,7 @@ class DoctorFlags:
 
 
 def examine() -> dict[str, Any]:
-    """All facts, with ``broken`` and ``notes``: sentences about what must and what could be mended."""
+    """All facts, with ``broken`` and ``notes``: sentences about things that must, or could, be fixed."""
     broken: list[str] = []
     try:
         kernels = facts()
@@ -133,7 +133,7 @@ def _installed() -> str:
 
 
 def requirements() -> list[Requirement]:
-    """What the installed package requires on this machine, by its own metadata; nothing where it is not installed."""
+    """The installed package's requirements on this machine, by its own metadata; none if it is not installed."""
     try:
         lines = requires("dcrnn_fast") or []
     except PackageNotFoundError:
@@ -155,7 +155,7 @@ def _unmet(required: list[Requirement], packages: dict[str, str | None]) -> list
 
 
 def _data_folders() -> dict[str, str]:
-    """Where data are looked for, and whether there is anything."""
+    """The places that are searched for data, and whether each exists."""
     default = DataConfig().data_folder
     places = {f"named data sets (--data-folder, default {default})": default}
     if "DCRNN_FAST_DATA" in os.environ:
@@ -193,7 +193,7 @@ def _what_limits(found: dict[str, Any], limit: Limits) -> str:
 
 
 def text(found: dict[str, Any]) -> str:
-    """The facts for a reader: one line each, what is broken last."""
+    """The facts for a reader: one line each, broken things last."""
     package, python, computer, limit = found["package"], found["python"], found["machine"], found["limits"]
     kernels = found["kernels"]
     lines = [

@@ -1,14 +1,14 @@
-"""The one exception that means "the user can mend this", and how the kernels' own is told from a bug."""
+"""The one exception that means "the user can fix this", and how the kernels' own differs from a bug."""
 
 import sys
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave: a file, a flag, a value.
+    """A mistake in the user's input: a file, a flag, a value.
 
-    The message is one line: what was wrong, what was got and what was wanted, which file, field or rank, and what to
-    do. Commands print it without a traceback and exit with code 2; callers of the Python API can catch it as a
-    ``ValueError``.
+    The message is one line: the mistake, the value that was given and the one that is wanted, the file, field or rank,
+    and the remedy. Commands print it without a traceback and exit with code 2; callers of the Python API can catch it
+    as a ``ValueError``.
     """
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, synced, renamed. A leaf: everything may import it."""
+"""Files that are complete or absent: written under another name, synced, renamed. A leaf: everything may import it."""
 
 import errno
 import hashlib
@@ -21,14 +21,14 @@ def sha256_of(path: str | Path) -> str:
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], None]) -> str:
     """Calls ``write`` with a binary stream and puts the result at ``path`` only when all of it is on the disk.
 
-    A crash, a full disk or an error in ``write`` leaves what stood at ``path`` before, and no temporary file after an
+    A crash, a full disk or an error in ``write`` leaves the former file at ``path``, and no temporary file after an
     error. The stream can seek (a zip archive needs that).
 
     Returns:
         SHA-256 of the bytes written, as hexadecimal digits.
     Raises:
         UserError: the disk is full or the file cannot be written; the message names the file.
-        Whatever ``write`` raises.
+        Any error of ``write``.
     """
     path = Path(path)
     beside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
@@ -51,7 +51,7 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], None]) -> str
 
 
 def write_together(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
-    """Writes files of one folder: all of them are on the disk before the first one gets its name.
+    """Writes and syncs all files of one folder under temporary names, then renames them.
 
     Returns:
         Their paths.
@@ -81,7 +81,7 @@ def require_writable_folder(path: str | Path, what: str) -> Path:
     """Makes the folder if it is missing and checks that files can be made in it.
 
     Args:
-        what: what the folder is to the user, for the message ("results folder").
+        what: the user's word for the folder, for the message ("results folder").
     Raises:
         UserError: it cannot be made or written, or it is not a folder.
     """
@@ -95,10 +95,10 @@ def require_writable_folder(path: str | Path, what: str) -> Path:
 
 
 def require_creatable_folder(path: str | Path, what: str) -> Path:
-    """Checks that files can be made in the folder, or where it is missing, that it can be made; makes nothing.
+    """Checks that files can be made in the folder, or if it is missing, that it can be made; makes nothing.
 
     Args:
-        what: as ``require_writable_folder``, which is to be called when the first file is written.
+        what: as in ``require_writable_folder``; call that one when the first file is written.
     Raises:
         UserError: neither is possible, or it is not a folder.
     """
@@ -112,7 +112,7 @@ def require_creatable_folder(path: str | Path, what: str) -> Path:
 
 @contextmanager
 def folder_for_new_files(path: str | Path, what: str) -> Iterator[Path]:
-    """``require_writable_folder``; what it made is removed where the block fails and left nothing in it.
+    """``require_writable_folder``; if the block fails and leaves nothing in new folders, they are removed.
 
     Raises:
         UserError: as ``require_writable_folder``.
@@ -130,12 +130,12 @@ def folder_for_new_files(path: str | Path, what: str) -> Iterator[Path]:
 
 
 def require_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None], flag: str) -> None:
-    """Checks that no file that is to be written is one that is read.
+    """Checks that no output replaces an input.
 
     Args:
         outputs: paths of files; the last part may be a pattern such as map*.png.
-        inputs: None and what is no file (the name of a data set) are passed over.
-        flag: what gives the outputs' place, for the message.
+        inputs: None and names of data sets, which are no files, are skipped.
+        flag: the flag that sets the outputs' place, for the message.
     Raises:
         UserError: one is.
     """
@@ -148,7 +148,7 @@ def require_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path | N
 
 
 def _nearest_folder(path: Path) -> Path:
-    """The folder, or the nearest one above it that exists; OSError where that is no folder."""
+    """The folder, or the nearest one above it that exists; OSError if that is no folder."""
     for folder in (path, *path.absolute().parents):
         try:
             folder.lstat()

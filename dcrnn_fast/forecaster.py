@@ -50,9 +50,9 @@ class Forecaster:
     Attributes:
         model: on its device; call ``forecast`` or ``evaluate`` unless you scale yourself.
         config: the training run's; graph: with the ids in the model's order.
-        precision: what forecasts are computed in.
-        about: where the model comes from; notes: what a user should be told, one line each.
-        data_digests, training_part: what the checkpoint says of its training data; None: nothing.
+        precision: the arithmetic of forecasts.
+        about: the model's origin; notes: lines to print.
+        data_digests, training_part: the checkpoint's record of its training data; None: it has none.
     """
 
     model: DCRNN
@@ -87,7 +87,7 @@ class Forecaster:
 
         Args:
             recent: a series, or readings (T, N) or (T, N, C) in original units with at least P rows, the newest last;
-                only the newest P are used. Missing readings are NaN, or 0 where the model was trained so.
+                only the newest P are used. Missing readings are NaN, or 0 if the model was trained so.
             times: of the rows of an array, or of its newest row alone; with an offset or a zone where the model was
                 trained on such times. A series brings its own, and so does a table (pandas) with a ``DatetimeIndex``.
             ids: the sensors of an array's columns, in any order; left out: the model's order. A series brings its own,
@@ -349,7 +349,7 @@ def load(
 
     Args:
         device: auto: the GPU where there is one, else the CPU.
-        backend, precision, at_least: left out: what the model was trained with.
+        backend, precision, at_least: left out: as in training.
     Raises:
         UserError: no checkpoint there, damaged and no other good one beside it, or of another shape than it says; no
             such device.

@@ -1,4 +1,4 @@
-"""Flags that would do nothing are refused before anything is read, each with what it would need."""
+"""Refuses flags that would do nothing, before anything is read; the message names the setting that each one needs."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -17,7 +17,7 @@ _OF_OPERATORS = ("supports", "hops", "recursion", "orientation", "edge_order")
 
 
 def refuse_idle_in_training(config: Config, argv: Sequence[str], *, on_gpu: bool) -> None:
-    """Raises UserError where a setting of a training run would do nothing."""
+    """Raises UserError if a setting of a training run would do nothing."""
     in_graph, in_training = given_in(config.graph, argv), given_in(config.training, argv)
     idle = idle_in_reading(config.data) | idle_in_graph(config.graph, config.data, in_graph)
     idle |= _idle_in_training(config.training, on_gpu=on_gpu)
@@ -25,7 +25,7 @@ def refuse_idle_in_training(config: Config, argv: Sequence[str], *, on_gpu: bool
 
 
 def refuse_idle_in_preparing(data: DataConfig, graph: GraphConfig, argv: Sequence[str], *, output: bool) -> None:
-    """Raises UserError where a setting of ``prepare`` would do nothing."""
+    """Raises UserError if a setting of ``prepare`` would do nothing."""
     in_graph = given_in(graph, argv)
     given = given_in(data, argv) | in_graph
     if output:
@@ -39,7 +39,7 @@ def refuse_idle_in_preparing(data: DataConfig, graph: GraphConfig, argv: Sequenc
 
 
 def refuse_idle_in_converting(data: DataConfig, graph: GraphConfig, argv: Sequence[str]) -> None:
-    """Raises UserError where a flag of ``convert`` would do nothing."""
+    """Raises UserError if a flag of ``convert`` would do nothing."""
     given = given_by_flags(data, argv) | given_by_flags(graph, argv)
     idle = idle_in_graph(graph, data, given)
     if data.data:
@@ -50,7 +50,7 @@ def refuse_idle_in_converting(data: DataConfig, graph: GraphConfig, argv: Sequen
 
 
 def refuse_idle_in_exporting(argv: Sequence[str]) -> None:
-    """Raises UserError where ``convert --export`` is given what only the other direction reads."""
+    """Raises UserError if ``convert --export`` is given a flag that only the other direction reads."""
     names = [f.name for section in (DataConfig, GraphConfig) for f in fields(section)]
     others = ("mean", "std", "channels", "units", "backend")
     refuse_idle(flags_in(argv), dict.fromkeys((*names, *others), "a conversion without --export"))

@@ -1,4 +1,4 @@
-"""Words for messages: which file, the first few of what was wrong, an exception on one line, a span of time."""
+"""Words for messages: the file, the first few of many, an exception on one line, a span of time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

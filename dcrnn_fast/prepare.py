@@ -42,7 +42,7 @@ def prepare(data: DataConfig, graph: GraphConfig, output: Path) -> tuple[SensorS
     """Read a source and write it as a store, with its graph in the series' order if it has one.
 
     Raises:
-        UserError: what the reader, the graph or the writer refuse; a sensor whose targets were never observed.
+        UserError: the reader, the graph or the writer refuses something; the targets of a sensor were never observed.
     """
     data = replace(data, leave_out=ids_to_leave_out(data.leave_out))
     series, own_graph = read_matched(data, graph)
@@ -76,7 +76,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _account(series: SensorSeries, graph: SensorGraph | None, asked: DataConfig) -> list[str]:
-    """What a human would doubt, what was understood, and the notes."""
+    """Doubts, facts and notes about a source, a line each."""
     facts = series_facts(series)
     looks = [*series_looks(series, facts, asked), *(look_lines(graph) if graph is not None else [])]
     looks += [note for note in series.notes if note.startswith("look:")]

@@ -24,9 +24,9 @@ class Scored:
     """The windows to score.
 
     Attributes:
-        starts_W: their first rows; name: what they are called in the report.
-        held_out: the data is not what the model was trained on.
-        why: a line that says which windows these are and why.
+        starts_W: their first rows; name: theirs in the report.
+        held_out: the model was not trained on this data.
+        why: a line that names these windows and the reason for them.
     """
 
     starts_W: NDArray[np.int64]
@@ -36,7 +36,7 @@ class Scored:
 
 
 def is_held_out(data: ForecastData, digests: dict[str, str] | None) -> bool | None:
-    """Whether this is not, reading for reading, what the model was trained on; None: its checkpoint does not say."""
+    """Whether the data differs from the training data, reading for reading; None: the checkpoint cannot tell."""
     if digests is None:
         return None
     ours = digests_of(data)
@@ -52,18 +52,18 @@ def scored_windows(
     part: TrainingPart | None = None,
     training: ForecastData | None = None,
 ) -> Scored:
-    """The windows of ``split``, or, where it is None, those that the model was not trained on.
+    """The windows of ``split``, or, if it is None, those that the model was not trained on.
 
-    That is the test part of the training data; all windows of other data, but for those with a target in the time of
-    the training and validation windows (where the training data is at hand and has other readings there, those too);
-    and again the test part where the checkpoint does not say what it was trained on.
+    That is the test part of the training data; all windows of other data, except those with a target in the time of the
+    training and validation windows (if the training data is at hand and has other readings there, those too); and again
+    the test part if the checkpoint has no record of its training data.
 
     Args:
         name: of the data, for messages.
         held_out: as ``is_held_out``.
-        part: what the checkpoint says of its training data; training: that data, where it is at hand.
+        part: the checkpoint's record of its training data; training: that data, if it is at hand.
     Raises:
-        UserError: there is no such window; the message says what there is.
+        UserError: there is no such window; the message lists those that there are.
     """
     if split is not None or not held_out:
         return _of_split(data, split, name, held_out=held_out)

@@ -1,4 +1,4 @@
-"""What this machine is, and what of it this process may use: processor, cores, memory, limits of its control group."""
+"""This machine, and this process's share of it: processor, cores, memory, limits of its control group."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ MIB = 2**20
 
 
 class Limits(NamedTuple):
-    """What a control group (a container, a batch job) leaves of the machine; None: no limit.
+    """The limits of a control group (a container, a batch job); None: no limit.
 
     Memory used is without the pages of files that the kernel drops if memory is needed.
     """
@@ -48,7 +48,7 @@ def machine() -> dict[str, object]:
 
 
 def usable_cores() -> int:
-    """Cores that the scheduler may give this process (taskset, a batch system); all of them where it cannot be told."""
+    """Cores that the scheduler may give this process (taskset, a batch system); all if the affinity is unknown."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -61,7 +61,7 @@ def memory_mib(field: str, proc: Path = Path("/proc")) -> float:
 def available_mib(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> float:
     """Memory that this process can still take, in MiB: of the machine, and of its control group.
 
-    NaN on a system that does not say.
+    NaN if the system does not report it.
     """
     group = limits(proc, groups)
     free = memory_mib("MemAvailable", proc)

@@ -53,7 +53,7 @@ class TrainFlags:
 def main(argv: list[str] | None = None) -> int:
     """Runs ``dcrnn-fast train ...``: 0 trained, 2 a mistake, 85 stopped by a signal and resumable."""
     trained: list[tuple[TrainingResult, Config]] = []
-    # Until an error is printed: torchrun ends all ranks as soon as one has failed, and rank 0 must live to say why.
+    # Until an error is printed: torchrun ends all ranks once one has failed, and rank 0 must live to print the reason.
     with stop_on_signals() as stop:
         code = run_command("train", lambda words: _train(words, stop, trained), argv)
     for result, config in trained:
@@ -86,7 +86,7 @@ def _refuse_idle(config: Config, argv: list[str], ranks: Ranks) -> None:
 
 
 def _show(lines: list[str], data: ForecastData, flags: TrainFlags) -> None:
-    """What was understood, in lines and on a page."""
+    """Prints how configuration, data and graph were understood, and draws the page."""
     doubts = sum(line.startswith(LOOK) for line in lines)
     end = "configuration and data are fine; nothing was trained"
     if doubts:
@@ -115,7 +115,7 @@ def _flags(argv: list[str]) -> TrainFlags:
 
 
 def _report(result: TrainingResult, config: Config) -> int:
-    """Test windows on the best checkpoint, beside the baselines; plots; where things are."""
+    """Evaluates the best checkpoint on the test windows, beside the baselines; plots; prints the files' places."""
     best = ""
     if result.best_epoch is not None:
         row = result.history[result.best_epoch - 1]

@@ -13,10 +13,10 @@ from dcrnn_fast.training.run import digests_of
 def unchanged(
     open_training_data: Callable[[], ForecastData], digests: Mapping[str, str] | None
 ) -> tuple[ForecastData | None, tuple[str, ...]]:
-    """The training data, or None and a line that says why it is not at hand.
+    """The training data, or None and a line with the reason why it is not at hand.
 
     Args:
-        digests: what the checkpoint says of it, as ``digests_of``.
+        digests: the checkpoint's record of it, as ``digests_of``.
     """
     try:
         training = open_training_data()
@@ -32,7 +32,7 @@ def require_training_data(config: DataConfig) -> None:
     """Checks that the data that a checkpoint names is there.
 
     Raises:
-        UserError: it is not; the message says that the name is the checkpoint's.
+        UserError: it is not; the message tells the user that the name is the checkpoint's.
     """
     named = config.data == "city" or config.data in KNOWN
     place = Path(config.data_folder, config.data) if named else Path(config.data)

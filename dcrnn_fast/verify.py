@@ -1,6 +1,6 @@
 """``dcrnn-fast verify``: the golden vectors of a folder through a backend, with the errors as a table.
 
-A golden file holds one small training step of the reference DCRNN: graph, weights, inputs, and what it computed. Here
+A golden file holds one small training step of the reference DCRNN: graph, weights, inputs and results. Here
 the same step runs from the same weights, and every tensor is compared: supports, forward in training and evaluation
 mode, loss, all gradients. The error of a tensor is max|a-b| / max|b|.
 
@@ -66,8 +66,8 @@ def verify(
     """Runs every ``*.npz`` of the folder through a backend and returns its errors, in the order of the names.
 
     Raises:
-        UserError: no such folder, no file in it, a file of another format, no GPU where one is asked for, or a backend
-            that cannot run here.
+        UserError: no such folder, no file in it, a file of another format, a GPU is asked for and there is none, or a
+            backend cannot run here.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device cuda: there is no GPU here ({why_no_gpu()}); use --device cpu")
@@ -163,7 +163,7 @@ def _named(arrays: dict[str, Any], prefix: str, source: str) -> dict[str, Tensor
 
 
 def _error(got: Tensor | None, wanted: Tensor) -> float:
-    """max|a-b| / max|b|; where b is all zeros, max|a|."""
+    """max|a-b| / max|b|; if b is all zeros, max|a|."""
     assert got is not None
     wanted = wanted.to(got.device)
     difference = (got.detach().double() - wanted.double()).abs().max().item()

@@ -3,13 +3,13 @@
     diffusion_conv    sum over diffusion terms m of P_m x W_m, plus bias
     dcgru_cell        one GRU step whose matrix products are diffusion convolutions
     dcgru_sequence    stacked cells over a sequence
-    dcrnn_seq2seq     the whole encoder-decoder, one autograd node
+    dcrnn_seq2seq     the complete encoder-decoder, one autograd node
 
     function.py         the public function: checks, then ``operator.run``
-    specification.py    plain PyTorch under autograd, in any precision: what all others must equal
+    specification.py    plain PyTorch under autograd, in any precision: the others are tested against it
     manual.py           plain PyTorch with a hand-written backward: saves less memory, the oracle of fused backends
     cpu.py              the operator of the compiled kernels (``csrc/``)
-    gpu.py              the operators of "triton" and "cuda", made of what ``gpu/`` has
+    gpu.py              the operators of "triton" and "cuda", made from ``gpu/``
 
 Every function takes ``backend=``: "auto", or one to insist on (``dispatch.py``). ``selfcheck/`` stands above them: it
 compares a GPU backend with PyTorch before its first use.

@@ -1,4 +1,4 @@
-"""What the public operators refuse, in one wording: the argument, what it got, what it wanted."""
+"""Checks of the public operators' arguments; each error names the argument, the value it got and the one it wants."""
 
 from collections.abc import Sequence
 
@@ -57,7 +57,7 @@ def require_precision(op: str, precision: str, dtype: torch.dtype) -> bool:
 def require_saving(op: str, backend: str, save: str) -> dict[str, int]:
     """The backend's option ``segment``, for save; none for PyTorch's backends, which keep everything.
 
-    Raises NotImplementedError where a backward may come, and those are asked to keep less.
+    Raises NotImplementedError if one of these is asked to keep less while a backward may follow.
     """
     segment = segment_length(op, save)
     if backend not in ("manual", "specification"):

@@ -34,8 +34,8 @@ _R = TypeVar("_R")
 def constant_when_traced(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Makes torch.compile call ``function`` while it traces, and take the result for a constant.
 
-    This is ``torch.compiler.assume_constant_result`` without its import of the whole compiler: 1.6 s and 150 MB that
-    everybody would pay who never compiles. A test compares the two.
+    This is ``torch.compiler.assume_constant_result`` without its import of the complete compiler: 1.6 s and 150 MB for
+    programs that never compile. A test compares the two.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
@@ -88,7 +88,7 @@ def choose(
 
     Raises:
         ValueError: a name that no operator knows.
-        NotImplementedError: the named backend cannot run here; the message says why and what can.
+        NotImplementedError: the named backend cannot run here; the message gives the reason, and backends that can.
     """
     if backend not in BACKENDS:
         raise ValueError(f"{op}: unknown backend {backend!r}; known: {', '.join(BACKENDS)}")

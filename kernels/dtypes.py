@@ -17,5 +17,5 @@ def computed_dtype(x: Tensor) -> torch.dtype:
 
 
 def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Where sums over nodes, batch and steps are kept: float64 for float64, else float32."""
+    """The dtype of sums over nodes, batch and steps: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32

@@ -14,11 +14,11 @@ OPERATORS = {"dcrnn_seq2seq": DCRNN_SEQ2SEQ, "dcgru_sequence": DCGRU_SEQUENCE, "
 
 
 def facts(dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """What ``explain`` prints, as plain values.
+    """The facts that ``explain`` prints, as plain values.
 
-    ``library``: its file, build facts, and the reason why it is not used, or None; ``broken`` where there is one that
-    is refused or cannot be opened. ``units`` (by storage type) and ``operators``: what is ``chosen`` for CPU tensors of
-    ``dtype``, and ``not``, by name, why. ``gpu``: see ``gpu/devices.py``.
+    ``library``: its file, build facts, and the reason why it is not used, or None; ``broken`` if there is one that is
+    refused or cannot be opened. ``units`` (by storage type) and ``operators``: the one ``chosen`` for CPU tensors of
+    ``dtype``, and under ``not`` the others' names and reasons. ``gpu``: see ``gpu/devices.py``.
 
     Raises:
         VariableError: DCRNN_FAST_CPU names no unit.

@@ -55,7 +55,7 @@ def refusal(facts: dict[str, Any], torch_version: str) -> str | None:
 
 
 def library_file() -> Path | None:
-    """Where the shared object lies, whether it can be opened or not; None: there is none."""
+    """The path of the shared object, whether or not it can be opened; None: there is none."""
     spec = find_spec(MODULE)
     return None if spec is None or spec.origin is None else Path(spec.origin)
 
@@ -64,7 +64,7 @@ def library_file() -> Path | None:
 def library() -> Library:
     """Opens the compiled kernels, once."""
     file = library_file()
-    # Without a module, the facts of an install that compiled nothing lie where it would: beside the package.
+    # An install that compiled nothing has facts too, in the module's place: beside the package.
     package = find_spec("dcrnn_fast")
     assert package is not None
     assert package.origin is not None
@@ -116,7 +116,7 @@ _WHY_NOT_OPENED = library().reason
 
 @constant_when_traced
 def _check_variable() -> None:
-    """Raises VariableError here: what the operators themselves throw arrives as any ValueError."""
+    """Raises VariableError here: an error that the operators throw arrives as a plain ValueError."""
     module = library().module
     if module is not None and "DCRNN_FAST_CPU" in os.environ:
         cpu_units(module)

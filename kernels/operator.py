@@ -1,4 +1,4 @@
-"""What every operator's folder is made with: its implementations, its call, and what its autograd keeps.
+"""Shared by all operators: the list of implementations, the call, and the tensors that autograd keeps.
 
 Shape legend: B batch.
 """
@@ -107,10 +107,10 @@ def _argument_names(op: str) -> tuple[str, ...]:
 
 
 def keep(ctx: Any, op: str, inputs: Sequence[Any], *, without: Sequence[str] = (), **outputs: Any) -> None:
-    """Keeps what the forward operator ``op`` was given, by the names of its schema, and some outputs: see ``kept``.
+    """Keeps the arguments of the forward operator ``op``, by the names of its schema, and some outputs: see ``kept``.
 
     Raises:
-        RuntimeError: the forward was told to save nothing.
+        RuntimeError: the forward was asked to save nothing.
     """
     values = dict(zip(_argument_names(op), inputs, strict=True)) | outputs
     if values.get("save") == SAVE_NOTHING:
@@ -131,7 +131,7 @@ def keep(ctx: Any, op: str, inputs: Sequence[Any], *, without: Sequence[str] = (
 
 
 def kept(ctx: Any) -> dict[str, Any]:
-    """What ``keep`` was given, by name."""
+    """The values that ``keep`` got, by name."""
     saved = iter(ctx.saved_tensors)
     return ctx.options | {
         name: next(saved) if length is None else [next(saved) for _ in range(length)]
@@ -140,7 +140,7 @@ def kept(ctx: Any) -> dict[str, Any]:
 
 
 def call_backward(op: str, found: Mapping[str, Any], **others: Any) -> Any:
-    """Calls the backward operator of ``op`` with what was kept and the others, by the names of its schema."""
+    """Calls the backward operator of ``op`` with the kept values and the others, by the names of its schema."""
     values = {**found, **others}
     backward = f"{op}_backward"
     return getattr(torch.ops.dcrnn_fast, backward)(*(values[name] for name in _argument_names(backward)))

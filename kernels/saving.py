@@ -1,4 +1,4 @@
-"""What a forward of the recurrent operators keeps for its backward: all of h, r, u, c, or states to start again from.
+"""The tensors that a recurrent operator's forward keeps for its backward: all h, r, u, c, or states to restart from.
 
 ``save`` is SAVE_NOTHING, SAVE_ALL, or K: the steps of a segment.
 
@@ -12,7 +12,7 @@ SAVE_NOTHING, SAVE_ALL = 0, -1
 
 
 def gradient_wanted(*differentiable: Tensor) -> bool:
-    """Whether a backward can follow, which must find what the forward kept."""
+    """Whether a backward can follow, so that the forward must keep something for it."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
 
 
@@ -31,7 +31,7 @@ def segment_length(op: str, save: str) -> int:
 
 
 def segment_steps(save: int, steps: int) -> int:
-    """Steps of a segment: all of them where none is computed again."""
+    """Steps of a segment: all of them if none is computed again."""
     return min(save, steps) if save > 0 else steps
 
 
@@ -43,9 +43,9 @@ def segment_of(save: int, steps: int, t: int) -> tuple[int, int]:
 
 
 def kept_steps(save: int, *runs: int) -> list[int]:
-    """For each of the ``runs``, which follow each other, the number of its steps whose h is kept for the GPU backends.
+    """For each of the consecutive ``runs``, the number of its steps whose h is kept for the GPU backends.
 
-    Where segments are computed again, those are the last steps of all segments but the very last.
+    If segments are computed again, these are the last steps of all segments but the very last.
     """
     if save <= 0:
         return [steps if save == SAVE_ALL else 0 for steps in runs]

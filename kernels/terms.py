@@ -1,7 +1,7 @@
 """The M diffusion terms of a graph as tensors.
 
-Every recursion over every support is linear in x, so a graph is M fixed operators P_m with P_0 = I. The other M-1 stand
-on top of each other in one sparse matrix of S = (M-1) N rows: one sparse product diffuses for all terms. The stacked
+Every recursion over every support is linear in x, so a graph is M fixed operators P_m with P_0 = I. The other M-1 are
+stacked vertically in one sparse matrix of S = (M-1) N rows: one sparse product diffuses for all terms. The stacked
 transposes serve the backward pass, which diffuses the gradient.
 
 Shape legend: N nodes, M diffusion terms, S = (M-1) N stacked rows, E stored entries.
@@ -65,7 +65,7 @@ class DiffusionTerms(NamedTuple):
         """Builds the terms from M scipy sparse matrices (N, N), float64, the first of which is the identity.
 
         Args:
-            recursion: how the operators come about from supports, where that is known.
+            recursion: how the operators are made from supports, if that is known.
 
         Raises:
             ValueError: no operator, shapes that differ, a first operator that is not the identity, or more than
@@ -87,13 +87,13 @@ class DiffusionTerms(NamedTuple):
 
     @classmethod
     def from_tensors(cls, tensors: Sequence[Tensor], num_nodes: int, num_terms: int) -> "DiffusionTerms":
-        """The terms again, from what ``tensors`` or ``tensors_with_recursion`` gave to an operator's schema."""
+        """The terms again, from the tensors of ``tensors`` or ``tensors_with_recursion``."""
         row_start, column, value, row_start_t, column_t, value_t, *recursion = tensors
         return cls(row_start, column, value, row_start_t, column_t, value_t, num_nodes, num_terms, tuple(recursion))
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The six tensors, in order: what an operator's schema carries."""
+        """The six tensors in the order of an operator's schema."""
         return [self.row_start, self.column, self.value, self.row_start_t, self.column_t, self.value_t]
 
     @property
@@ -103,7 +103,7 @@ class DiffusionTerms(NamedTuple):
 
 
 def _recursion_tensors(terms: DiffusionTerms, recursion: Recursion) -> tuple[Tensor, ...]:
-    """Steps, row_start, column and value of the supports, then of their transposes; without steps where the operators
+    """Steps, row_start, column and value of the supports, then of their transposes; without steps if the operators
     have no more entries than the steps visit.
     """
     if not recursion.steps:

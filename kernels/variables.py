@@ -1,8 +1,8 @@
-"""The error of an environment variable of ours that cannot mean anything."""
+"""The error of a ``DCRNN_FAST_*`` environment variable."""
 
 
 class VariableError(ValueError):
-    """A ``DCRNN_FAST_*`` environment variable names what is not there, or asks for what cannot be.
+    """A ``DCRNN_FAST_*`` environment variable has an unknown or impossible value.
 
     It is the user's mistake: commands print its one line without a traceback (``dcrnn_fast/errors.py``).
     """

@@ -41,7 +41,7 @@ def cell_shape(weights: CellWeights, num_terms: int, op: str) -> tuple[int, int]
     """(C, H) of a cell; checks that its four tensors agree.
 
     Raises:
-        ValueError: names the tensor, what it is and what it must be.
+        ValueError: a shape is wrong; the message names the tensor, its shape and the one it must have.
     """
     hidden = weights.candidate_weight.shape[-1]
     rows = weights.candidate_weight.shape[0]

@@ -1,6 +1,6 @@
 // The encoder-decoder's backward: per tile, from the last step to the first. Gradients are diffused before they are
 // multiplied, so that one diffusion serves the weights' gradient and the input's, and nothing but h, r, u, c is needed.
-// Where forward kept states only, each segment's h, r, u, c are computed again first.
+// If forward kept states only, each segment's h, r, u, c are computed again first.
 #include <optional>
 
 #include "csrc/cpu/segment.h"
@@ -67,7 +67,7 @@ class BackwardTiles {
     }
 
   private:
-    // What reaches layer l's last state from outside, and its state before the first step.
+    // The gradient that layer l's last state gets from outside, and its state before the first step.
     void begin(int64_t l) {
         const int64_t offset = (l * s_.B + first_) * s_.N * s_.H;
         std::fill_n(dh_[l], tile_.rows() * tile_.width, A(0));
@@ -173,7 +173,7 @@ class BackwardTiles {
     void cell(const BackwardCell<S>& weights, int64_t t, int64_t l, const Panel<S>& input, CellSums<S>& sums) {
         const Kernels<S>& kernels = tile_.kernels;
         const int64_t W = tile_.width;
-        // Where the state before the first step is zero, r gets no gradient, and nobody asks for the state's.
+        // If the state before the first step is zero, r gets no gradient, and the state's is not wanted.
         const bool from_zero = t == 0 && batch_.initial == nullptr;
         const S* h = state_before(t, l);
         const Slot<S> after = slot(t, l);
@@ -239,7 +239,7 @@ class BackwardTiles {
         tile_.add_weight_gradients(left_, right_, results_);
     }
 
-    // onto (rows x columns) += what tile_.panels and b make.
+    // onto (rows x columns) += tile_.panels times b.
     void multiply_onto(const Packed<S>& b, A* onto, int64_t columns) {
         tile_.multiply(b, nullptr, [&](const auto* product, int64_t row, int64_t count) {
             tile_.kernels.add(product, columns, count, columns, onto + row * columns, columns);
@@ -265,7 +265,7 @@ class BackwardTiles {
     A* d_input_;
     std::vector<A*> dh_;
     std::vector<S*> initial_;
-    std::optional<Segment<S>> segment_;  // where h, r, u, c are computed again
+    std::optional<Segment<S>> segment_;  // computes h, r, u, c again
     std::vector<Slot<S>> again_;
     int64_t first_ = 0, segment_start_ = 0;
     bool feeds_prediction_ = false;  // whether d_input_ is the gradient of the prediction of the step before

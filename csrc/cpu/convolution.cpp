@@ -5,7 +5,7 @@
 namespace dcrnn {
 namespace {
 
-// What a tile needs to know, with panels of `width` channels.
+// The facts that a tile needs, with panels of `width` channels.
 template <class S>
 Sizes panel_sizes(const Convolution<S>& op, int64_t width) {
     Sizes s{};

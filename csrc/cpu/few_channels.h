@@ -12,7 +12,7 @@ int64_t joined_width(const Sizes& s, int64_t channels) {
     return padded<S>(s.M * channels);
 }
 
-/// What the decoder reads at future step f, (N, O): `nothing`, then the label or the prediction of the step before.
+/// The decoder's input at future step f, (N, O): `nothing`, then the label or the prediction of the step before.
 template <class S>
 const S* decoder_input(const Sizes& s, const Batch<S>& batch, const S* prediction, const S* nothing, int64_t f,
                        int64_t b) {

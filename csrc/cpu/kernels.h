@@ -1,4 +1,4 @@
-// What an instruction-set unit provides: one table of functions for each storage type S of the panels.
+// The interface of an instruction-set unit: one table of functions for each storage type S of the panels.
 //
 // Each unit_*.cpp is compiled for its own instruction set, everything else for the baseline. So that no function
 // compiled for a newer instruction set can replace one of the same name elsewhere (the linker keeps one copy of an
@@ -40,7 +40,7 @@ constexpr int64_t kRowSlack = 32;
 /// rows of a large graph would lose a digit.
 constexpr int64_t kSumRows = 64;
 
-/// A (rows x depth) operand of a product: one diffusion term, say.
+/// A (rows x depth) operand of a product, such as one diffusion term.
 template <class S>
 struct Panel {
     const S* data;
@@ -56,7 +56,7 @@ struct SparseStack {
     const Accumulator<S>* value;
     int64_t nodes;
     int64_t operators;
-    const void* prepared = nullptr;  // what the unit's prepare_stack made of it, or null
+    const void* prepared = nullptr;  // made of it by the unit's prepare_stack, or null
 };
 
 template <class S>
@@ -111,23 +111,23 @@ struct Kernels {
     /// sum += the columns' sums of from (rows x width).
     void (*add_column_sums)(const S* from, int64_t rows, int64_t width, A* sum);
 
-    /// Between float32 and S = bf16 (round to nearest even); null where S is not bf16.
+    /// Between float32 and S = bf16 (round to nearest even); null if S is not bf16.
     void (*narrow)(const float* from, int64_t count, S* to);
     void (*widen)(const S* from, int64_t count, float* to);
 
     /// Rows of one product that suit the unit; any number is allowed.
     int64_t row_block = 48;
 
-    /// What a number of a packed matrix takes up, in halves of an S: see finish_packed.
+    /// Size of a number in a packed matrix, in halves of an S: see finish_packed.
     int64_t packed_halves = 2;
 
-    /// What follows is null where a unit does without.
+    /// A unit leaves the following null if it does not need them.
 
     /// A thread calls enter before its first product or diffusion and leave after its last one; the pairs do not nest.
     void (*enter)() = nullptr;
     void (*leave)() = nullptr;
 
-    /// Turns a packed matrix, in place, into what gemm reads; it has packed_halves / 2 times its room.
+    /// Turns a packed matrix, in place, into the form that gemm reads; it has packed_halves / 2 times its room.
     void (*finish_packed)(S* packed, int64_t depth, int64_t columns) = nullptr;
 
     /// Makes `prepared` of a stack, in prepared_bytes(stack) bytes, which are 64-byte aligned.
@@ -161,7 +161,8 @@ extern const Kernels<bf16> kAvx512DotBf16;
 extern const Kernels<bf16> kAmxBf16;
 #endif
 #ifdef DCRNN_UNIT_AMX_BF16X3
-/// What they leave null is another unit's. Six products for each are as good as float32; three are for many rows.
+/// Another unit provides the functions that are null here. Six products each are as good as float32; three are for many
+/// rows.
 extern const Kernels<float> kAmxBf16x6Products, kAmxBf16x3Products;
 #endif
 

@@ -58,7 +58,7 @@ class Arena {
         rewind();
     }
 
-    /// The whole block as numbers: pieces and the lines between them, which stay zero.
+    /// The complete block as numbers: pieces and the lines between them, which stay zero.
     template <class T>
     T* numbers() {
         return reinterpret_cast<T*>(start_);
@@ -71,7 +71,7 @@ class Arena {
     int64_t used_ = 0;
 };
 
-/// The memory of what lay_out(arena) describes, after lay_out has filled it.
+/// The memory that lay_out(arena) describes, after lay_out has filled it.
 template <class LayOut>
 Arena laid_out(const LayOut& lay_out) {
     Arena count;

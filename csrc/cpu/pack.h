@@ -28,7 +28,7 @@ struct ForwardCell {
     Accumulator<S>* candidate_bias = nullptr;
 };
 
-/// What turns diffused gradients into gradients of the state and of the input; each has M terms of W.
+/// The weights that turn diffused gradients into gradients of the state and of the input; each has M terms of W.
 template <class S>
 struct BackwardCell {
     Packed<S> reset;  // candidate's gradient -> gradient of r * h

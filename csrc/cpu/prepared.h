@@ -1,4 +1,4 @@
-// What a unit makes of a graph's operators, kept from call to call.
+// A graph's operators in a unit's own form, kept from call to call.
 #pragma once
 
 #include <cstring>
@@ -12,7 +12,7 @@
 
 namespace dcrnn {
 
-/// A stack and what kernels.prepare_stack made of it. It holds copies of the arrays, to know the stack again.
+/// A stack and the form that kernels.prepare_stack made of it. It holds copies of the arrays, to recognise the stack.
 template <class S>
 class PreparedStack {
   public:
@@ -60,7 +60,7 @@ Prepared<S> prepare(const Kernels<S>& kernels, const SparseStack<S>& stack) {
     constexpr int64_t kMostKeptBytes = int64_t{256} << 20;
     static std::mutex mutex;
     static std::list<Prepared<S>> kept;  // the last used first
-    // Whoever does not get in at once does without: a child forked while another thread was inside never would.
+    // If the lock is taken, do without: in a child forked while another thread held it, it would never be released.
     if (std::unique_lock lock(mutex, std::try_to_lock); lock) {
         for (auto it = kept.begin(); it != kept.end(); ++it)
             if ((*it)->is_of(kernels, stack)) {

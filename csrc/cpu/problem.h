@@ -1,4 +1,4 @@
-// What the encoder-decoder computes on: sizes, and views of the caller's arrays. No memory is owned here.
+// The encoder-decoder's arguments: sizes, and views of the caller's arrays. No memory is owned here.
 //
 // S is the storage of activations, A = Accumulator<S>. Letters: B batch, P past steps, F future steps, T = P + F,
 // N nodes, C input channels, O output channels, H units, L layers, M diffusion terms, W = H padded to kLanes<S>.
@@ -63,7 +63,7 @@ struct Model {
     Sizes sizes;
     Diffusion<S> terms;                            // P_1 .. P_{M-1}
     Diffusion<S> transposed;                       // their transposes
-    std::vector<CellWeights<S>> encoder, decoder;  // L cells each; no decoder where F = 0
+    std::vector<CellWeights<S>> encoder, decoder;  // L cells each; no decoder if F = 0
     const S* projection_weight = nullptr;          // (O, H)
     const S* projection_bias = nullptr;            // (O)
 };

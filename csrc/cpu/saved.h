@@ -1,4 +1,4 @@
-// What forward keeps for backward, by step: everything that backward reads, or states from which it computes that
+// The numbers that forward keeps for backward, by step: all that backward reads, or states from which it computes them
 // again.
 #pragma once
 
@@ -6,7 +6,7 @@
 
 namespace dcrnn {
 
-/// What a cell leaves at one step, panels (rows x W): the state after it, both gates, the candidate.
+/// A cell's results at one step, panels (rows x W): the state after it, both gates, the candidate.
 template <class S>
 struct Slot {
     S *h, *r, *u, *c;
@@ -36,7 +36,7 @@ struct Saved {
         return {h, h + all, h + 2 * all, h + 3 * all};
     }
 
-    /// With k > 0: whether the states after step t are kept, and where.
+    /// With k > 0: whether the states after step t are kept, and their place.
     bool keeps(const Sizes& s, int64_t t) const { return every > 0 && (t + 1) % every == 0 && t + 1 < s.steps(); }
     S* state(const Sizes& s, int64_t t, int64_t l, int64_t b) const {
         return data + ((((t + 1) / every - 1) * s.L + l) * s.B + b) * s.N * padded<S>(s.H);

@@ -1,4 +1,4 @@
-// Between the storage of panels and their accumulator, number by number; for what is no kernel.
+// Between the storage of panels and their accumulator, number by number, outside of kernels.
 #pragma once
 
 #include <cstring>

@@ -1,5 +1,5 @@
-// The core of forward: one tile through a run of steps, states in, states out. The whole sequence is one segment;
-// backward runs shorter ones again where forward kept states only.
+// The core of forward: one tile through a run of steps, states in, states out. The complete sequence is one segment;
+// backward runs shorter ones again if forward kept states only.
 #pragma once
 
 #include "csrc/cpu/few_channels.h"
@@ -10,7 +10,7 @@ namespace dcrnn {
 template <class S>
 class Segment {
   public:
-    /// `prediction` (B, F, N, O) is read where the decoder reads its own forecast back.
+    /// `prediction` (B, F, N, O) is read if the decoder reads its own forecast back.
     Segment(Arena& arena, const Model<S>& model, const ForwardWeights<S>& weights, const Batch<S>& batch,
             const S* prediction, Tile<S>& tile)
         : model_(model),
@@ -62,7 +62,8 @@ class Segment {
         }
     }
 
-    /// Step t of all layers; slot(l) says where results go (h may be null). `end`: one past the segment's last step.
+    /// Step t of all layers; slot(l) is the place of the results (h may be null). `end`: one past the segment's last
+    /// step.
     template <class SlotOf>
     void step(int64_t t, int64_t end, const SlotOf& slot) {
         const bool past = t < s_.P;

@@ -74,7 +74,7 @@ Missing detect() {
 Missing detect() { return {}; }
 #endif
 
-// What there is, from the slowest to the fastest; a unit may lack a table, which a slower one then provides.
+// All units, from the slowest to the fastest; a unit may lack a table, which a slower one then provides.
 struct Unit {
     const char* name;
     std::string missing;

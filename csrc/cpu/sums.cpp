@@ -67,7 +67,7 @@ Arena& SumTree<S>::total(const Threads& threads) {
             waiting.pop_back();
         }
     }
-    // Where the count is no power of two, several trees are left.
+    // If the count is no power of two, several trees remain.
     for (size_t i = 1; i < waiting.size(); ++i) pairs.push_back({&waiting[0]->sums, &waiting[i]->sums});
     constexpr int64_t kPiece = 4096;
     if (!pairs.empty())

@@ -79,7 +79,7 @@ class SumTree {
         Arena *to, *from;
     };
 
-    // Whether b is what a waits for.
+    // Whether a waits for b.
     static bool siblings(const Node& a, const Node& b) {
         return a.count == b.count && a.first + a.count == b.first && a.first % (2 * a.count) == 0;
     }

@@ -41,7 +41,7 @@ struct Tiles {
 
 /// Calls body(run, first, last) on ranges of [0, count), each with a run of its own that make(arena, threads) returns;
 /// count: the tiles, or partitions of them. With fewer tiles than threads, all threads work on each tile, and make gets
-/// them; else a thread takes whole tiles, and make gets nullptr.
+/// them; else a thread takes complete tiles, and make gets nullptr.
 template <class Make, class Body>
 void over_tiles(const Threads& threads, const Tiles& tiles, int64_t count, const Make& make, const Body& body) {
     const bool together = tiles.count < threads.count;
@@ -61,7 +61,7 @@ int64_t few_channels_width(const Sizes& s, int64_t elements) {
     return padded<S>(std::max(kColumnsWanted, elements * std::max(s.C, s.O)));
 }
 
-/// Who works on a tile: one thread, or (given `threads`) several that divide each phase among them.
+/// The workers on a tile: one thread, or (given `threads`) several that divide each phase among them.
 template <class S>
 class Crew {
   public:

@@ -103,7 +103,7 @@ void transpose_to_tiles(const bf16* from, int64_t stride, int64_t rows, int64_t 
         }
 }
 
-// Interleaved rows up to a multiple of what one tile takes, with zeros.
+// Interleaved rows, padded with zeros to a multiple of a tile's rows.
 void interleave_for_tiles(const bf16* x, int64_t stride, int64_t rows, int64_t width, bf16* to) {
     interleave_rows(x, stride, rows, width, to, 2 * width);
     for (int64_t pair = (rows + 1) / 2; pair < up(rows, kTileDepth) / 2; ++pair)

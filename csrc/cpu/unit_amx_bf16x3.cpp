@@ -2,8 +2,9 @@
 // one nearest to the rest of that. Three parts hold all 24 bits, two hold 17. Products of parts are summed in float32.
 // An infinite number has no rest and becomes NaN.
 //
-// Six products (all but low * middle, middle * low and low * low) are as good as float32. What fewer cost, as the worst
-// max error over max value of a gradient: METR-LA steps with losses of both signs, and 60 random problems of few rows.
+// Six products (all but low * middle, middle * low and low * low) are as good as float32. The cost of fewer, as the
+// worst max error over max value of a gradient: METR-LA steps with losses of both signs, and 60 random problems of few
+// rows.
 //
 //     high * high, high * middle, middle * high           1.5e-5   1.2e-4
 //     and middle * middle                                 1.5e-5   6.1e-5
@@ -13,7 +14,7 @@
 //     six                                                 9e-7     3.6e-6 (plain float32: 5.6e-6)
 //
 // Errors in states and in their gradients are handed from step to step; the sum over rows in a weight's gradient
-// averages its own, where rows are many. So three products serve there (6.0e-6 in random problems of 4096 rows and
+// averages its own, if rows are many. So three products serve there (6.0e-6 in random problems of 4096 rows and
 // more), and six everywhere else: five on average, since a third of all products are gradients of weights. Problems of
 // few rows take six throughout.
 #include "csrc/cpu/unit_prologue.h"
@@ -88,7 +89,7 @@ DCRNN_INLINE void split_pair(const float* first, const float* second, int64_t co
     }
 }
 
-// From the last pair of rows to the first: what is written is longer, and must not reach what is still to be read.
+// From the last pair of rows to the first: the written rows are longer, and must not overwrite unread ones.
 void finish_packed(float* packed, int64_t depth, int64_t columns) {
     auto* made = reinterpret_cast<bf16*>(packed);
     for (int64_t j = (columns - 1) / kBlock * kBlock; j >= 0; j -= kBlock) {
@@ -254,7 +255,7 @@ void transpose_to_tiles(const float* from, int64_t stride, int64_t rows, int64_t
         }
 }
 
-// Columns of `from` as pairs of rows, in blocks of 32 columns, with zeros up to a whole tile.
+// Columns of `from` as pairs of rows, in blocks of 32 columns, padded with zeros to a complete tile.
 template <int P>
 void split_right(const float* from, int64_t stride, int64_t rows, int64_t columns, bf16* to) {
     for (int64_t j = 0; j < columns; j += kBlock) {

@@ -6,7 +6,7 @@
 // block, a city of 11,160 nodes 146.
 constexpr int64_t kEntriesWorthATile = 16;
 
-// What prepare_stack leaves: the nodes that each 16 rows in the order (a block row) read, and tiles whose columns are
+// The result of prepare_stack: the nodes that each 16 rows in the order (a block row) read, and tiles whose columns are
 // these; or the blocks of unit_bf16_diffuse.h.
 struct alignas(64) TiledStack {
     Order order;
@@ -59,8 +59,8 @@ DCRNN_INLINE void each_entry(const SparseStack<bf16>& stack, const Order& order,
     }
 }
 
-// The nodes that block row r reads; returns how many. What the first operator reads comes first, among it and behind it
-// what the second one reads, and so on: the columns of each lie in few tiles.
+// The nodes that block row r reads; returns their number. Those of the first operator come first, then the second one's
+// others, and so on: the columns of each operator lie in few tiles.
 int64_t find_reads(const SparseStack<bf16>& stack, const Order& order, int64_t r, const TileArrays& to, int32_t* read) {
     int64_t count = 0;
     for (int64_t m = 0; m < stack.operators; ++m)
@@ -148,7 +148,7 @@ int64_t diffuse_scratch_bytes(int64_t nodes, int64_t width) {
     return interleaved_bytes(nodes, width) + kTileRows * 64 * 4;
 }
 
-// Columns [0, 16 * Tiles) of one block row of one operator, whose tiles are [first, last). x: what the block row reads.
+// Columns [0, 16 * Tiles) of one block row of one operator, whose tiles are [first, last). x: the block row's reads.
 template <int Tiles>
 void diffuse_block_row(const TiledStack& stack, int64_t first, int64_t last, const bf16* x, int64_t width,
                        float* sums) {

@@ -1,4 +1,4 @@
-// What the units with AMX share. Each unit includes this file inside an anonymous namespace. No include guard: it is
+// Shared by the units with AMX. Each unit includes this file inside an anonymous namespace. No include guard: it is
 // meant to be included once by each unit.
 
 // Every tile is 16 rows of 64 bytes: 16 x 32 bf16 on the left of a product, 16 pairs of rows x 16 columns on its right,
@@ -13,8 +13,8 @@ struct alignas(64) TileConfig {
     uint8_t rows[16];
 };
 
-// GCC's intrinsics do not tell it what they read: of the configuration 8 of 64 bytes, of a tile nothing (12.2; it left
-// out all stores of the sizes below). So whatever was written must be in memory before.
+// GCC's intrinsics hide most of their reads: of the configuration they declare 8 of 64 bytes, of a tile none (12.2; GCC
+// left out all stores of the sizes below). So all writes must be in memory before.
 #define DCRNN_WRITTEN(memory) __asm__ volatile("" : : "r"(memory) : "memory")
 #define DCRNN_LOAD_TILE(tile, base, stride) \
     do {                                    \

@@ -1,8 +1,8 @@
 // Diffusion by dot products. Each unit includes this file inside an anonymous namespace. No include guard: it is meant
 // to be included once by each unit.
 
-// Nodes in an order in which those that read much the same rows of x, over all operators, stand side by side. place[n]
-// is where node n stands.
+// An order of the nodes that puts those side by side that read much the same rows of x, over all operators. place[n] is
+// the position of node n.
 struct Order {
     int32_t* node;
     int32_t* place;
@@ -12,8 +12,8 @@ inline int64_t order_bytes(int64_t nodes) { return (2 * nodes * 4 + 63) / 64 * 6
 
 // Nodes of one group: the depth of an AMX tile.
 constexpr int32_t kGroup = 32;
-// What more nodes read than this brings none of them together; all nodes may read a hub, and each group would visit
-// all.
+// A row that more nodes read than this does not bring them together: all nodes may read a hub, and each group would
+// visit all.
 constexpr int32_t kMostReaders = 256;
 
 inline int64_t order_scratch_bytes(const SparseStack<bf16>& stack) {
@@ -80,7 +80,7 @@ inline Order find_order(const SparseStack<bf16>& stack, void* memory, void* scra
     return order;
 }
 
-// Rows of x as pairs: pair p is 2 * width numbers. What is missing (-1, or behind the last) counts as zeros.
+// Rows of x as pairs: pair p is 2 * width numbers. A missing row (-1, or behind the last) counts as zeros.
 inline void gather_pairs(const bf16* x, int64_t width, const int32_t* node, int64_t count, bf16* to) {
     for (int64_t i = 0; i < count; i += 2, to += 2 * width) {
         const bf16* first = node[i] < 0 ? nullptr : x + node[i] * width;
@@ -96,9 +96,9 @@ inline void gather_pairs(const bf16* x, int64_t width, const int32_t* node, int6
 }
 
 // A stack in blocks of two rows and two columns, in the order: x is read once for two rows. Values are rounded to bf16,
-// and where only some of the four exist the others are zero. (So a NaN of one node also reaches what knows the node
-// beside it.) Pairs of rows of a window stand in the order of their length: the processor foresees the end of a loop
-// that is as long as the one before.
+// and if only some of the four exist the others are zero. (So a NaN of one node also reaches the rows that read the
+// node beside it.) Pairs of rows of a window are sorted by length: the processor predicts the end of a loop that is as
+// long as the one before.
 struct BlockRow {
     int32_t node[2];  // the second may be missing: -1
     int32_t op, count;

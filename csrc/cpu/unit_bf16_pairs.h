@@ -1,4 +1,4 @@
-// What the units with bf16 dot products share: a dot product takes two rows of a matrix at once, so operands lie in
+// Shared by the units with bf16 dot products. A dot product takes two rows of a matrix at once, so operands lie in
 // pairs of rows, interleaved number by number. Each unit includes this file inside an anonymous namespace. No include
 // guard: it is meant to be included once by each unit.
 

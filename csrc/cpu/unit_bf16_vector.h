@@ -23,7 +23,7 @@ struct Vector {
     static DCRNN_INLINE Register mul(Register a, Register b) { return _mm512_mul_ps(a, b); }
     static DCRNN_INLINE Register fma(Register a, Register b, Register c) { return _mm512_fmadd_ps(a, b, c); }
 
-    // 1 / (1 + 2^x), within 2^-12: what is stored has 8 bits. 2^x from a polynomial of degree 3 for the fraction. The
+    // 1 / (1 + 2^x), within 2^-12: stored numbers have 8 bits. 2^x from a polynomial of degree 3 for the fraction. The
     // bound comes second, so that NaN stays NaN; below it 2^x is 0 in time.
     static DCRNN_INLINE Register one_over_one_plus_exp2(Register x) {
         x = _mm512_min_ps(broadcast(126.0f), x);

@@ -3,8 +3,8 @@
 //   V::Scalar, V::Register, V::kWidth           lanes divide kLanes
 //   V::kBlockVectors                            vectors of one gemm block: kRows x kBlockVectors accumulators fit the
 //                                               register file with room for a row of B and one broadcast
-//   zero, broadcast, load, store, add, sub, mul, fma (a*b+c), sigmoid, tanh; load and store of bf16 too where Scalar
-//   is float
+//   zero, broadcast, load, store, add, sub, mul, fma (a*b+c), sigmoid, tanh; load and store of bf16 too if Scalar is
+//   float
 // Products of bf16 are made in float32, of operands that are widened block by block in scratch memory.
 // No include guard: it is meant to be included once by each unit.
 
@@ -14,8 +14,8 @@ constexpr int kRows = 6;
 constexpr int64_t kDepth = 64;
 constexpr int64_t kDepthTransposed = 64;
 
-// What is added to a product's sums, which start from zero: sums over a stretch of depth are rounded among themselves,
-// not against a bias or a total that may be much larger.
+// The addend of a product's sums, which start from zero: sums over a stretch of depth are rounded among themselves, not
+// against a bias or a total that may be much larger.
 enum class Onto { kNothing, kBias, kResult };
 
 // c[R x NV] = onto + a * b, sums in registers. A is read as a[i][k], or as a[k][i] when Transposed.
@@ -149,7 +149,7 @@ void gemm(const Panel<S>* panels, int64_t count, const S* packed, int64_t packed
                                         bias_here);
                     } else {
                         if (far && j == 0) {
-                            // What the first block of columns brings, the others find in L2.
+                            // The first block of columns brings the rows into L2 for the others.
                             if (k + kDepth < panels[p].depth)
                                 prefetch_block(a + kDepth, panels[p].stride, height, kDepth);
                             else if (p + 1 < count)

@@ -1,4 +1,4 @@
-// What every unit's source begins with.
+// The beginning of every unit's source.
 #pragma once
 
 #if !defined(__clang__) && defined(__AVX512F__)

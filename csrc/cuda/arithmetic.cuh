@@ -88,7 +88,7 @@ struct Half {
                     pack(y[j][half * 2], y[j][half * 2 + 1]);
     }
 
-    /// sums += rows (16, 64) by weight (64, 32), which lies as (to, from) where kTransposed.
+    /// sums += rows (16, 64) by weight (64, 32), which lies as (to, from) if kTransposed.
     template <bool kTransposed>
     static __device__ __forceinline__ void product(Sums& sums, const Element* rows, int stride, const Element* weight,
                                                    int weight_stride, int lane) {
@@ -194,8 +194,8 @@ struct Single {
                     float2{y[j][half * 2], y[j][half * 2 + 1]};
     }
 
-    /// The order of a sum is free: units 2t and 2t+1 of eight stand where the instruction has t and t+4, neighbours in
-    /// memory.
+    /// The order of a sum is free: units 2t and 2t+1 of eight, neighbours in memory, take the places of the
+    /// instruction's t and t+4.
     template <bool kTransposed>
     static __device__ __forceinline__ void product(Sums& sums, const Element* rows, int stride, const Element* weight,
                                                    int weight_stride, int lane) {

@@ -1,4 +1,4 @@
-// What the CUDA kernels of the candidate compute, as plain arguments: no torch, no CUDA header.
+// The arguments of the candidate's CUDA kernels in plain C++: no torch, no CUDA header.
 //
 // Shape legend: N nodes in tile order (16 to a tile, N = 16 * tiles), B batch, H units, C input channels, M diffusion
 // terms (the first is the identity and is not stored), U slots of a tile's union of neighbours.

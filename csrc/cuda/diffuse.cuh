@@ -1,7 +1,7 @@
 // The loop of the candidate's kernels: diffuse a tile of 16 nodes, multiply by weights, finish.
 //
 // A block takes one tile and four batch rows; two warps take a batch row, and each sums one half of its 64 units, then
-// of its 64 outputs. What the block reads comes in steps, each copied into one of two stages of shared memory while the
+// of its 64 outputs. The block's reads come in steps, each copied into one of two stages of shared memory while the
 // step before is computed: the tile's own rows with the first term's weight; then, group of terms by group, chunks of
 // the neighbours with their coefficients, and the weights of the group's terms. Any number of neighbours, terms, units
 // and outputs is a matter of more steps.
@@ -18,7 +18,7 @@ constexpr int kThreads = 32 * kWarps;
 
 __host__ __device__ __forceinline__ int divide_up(int a, int b) { return (a + b - 1) / b; }
 
-/// A matrix (rows, units) for each term; what is behind its end is read as zeros.
+/// A matrix (rows, units) for each term; reads beyond its end give zeros.
 template <class Element>
 struct Weight {
     const Element* data;
@@ -50,7 +50,7 @@ struct Counts {
     int groups;   // of Math::kGroup terms
     int slabs;    // of 64 units
     int outputs;  // times 64
-    bool kept;    // what is diffused for the first outputs serves the others
+    bool kept;    // the terms that are diffused for the first outputs serve the others
 };
 
 template <class Math>
@@ -59,7 +59,7 @@ Counts count_steps(int terms, int units, int outputs) {
     return {terms - 1, groups, slabs, outputs, groups == 1 && slabs == 1};
 }
 
-/// Where one step of the loop stands.
+/// The position of one step of the loop.
 struct Step {
     int output = 0;  // tile of 64 outputs
     int slab = 0;    // 64 of the units
@@ -67,7 +67,7 @@ struct Step {
     int at = -1;     // -1: the first term; then the chunks; then the weights of the group's terms
 };
 
-/// One block's share. `Task` names the operands and finishes what was summed:
+/// One block's share. `Task` names the operands and finishes the sums:
 ///   graph, batch, units, source (N, B, units), counts;
 ///   of each 64 outputs the weight(), first_output() in it and width();
 ///   term(rows, m, slab): the 64 units of term m that start at 64 slab, of every term once; all threads call it;
@@ -145,7 +145,7 @@ class Loop {
         const Element* stage = stages_ + filled_ * Sizes::kStage;
         filled_ ^= 1;
         wait_copies<0>();
-        __syncthreads();  // everybody's copies have landed, and nobody reads the other stage any more
+        __syncthreads();  // all threads' copies have landed, and no thread reads the other stage any more
         Step next = now;
         advance(next);
         if (next.output < counts_.outputs) issue(next);

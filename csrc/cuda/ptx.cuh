@@ -14,7 +14,8 @@ __device__ __forceinline__ unsigned char* dynamic_shared() {
     return dcrnn_shared;
 }
 
-/// threadIdx.x, read anew: the compiler cannot hoist what depends on it out of a loop and hold it in registers there.
+/// threadIdx.x, read anew: the compiler cannot hoist values that depend on it out of a loop, where they would take
+/// registers.
 __device__ __forceinline__ int thread_anew() {
     int thread;
     asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
@@ -93,7 +94,7 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[4], cons
                  : "memory");
 }
 
-/// 16 bytes from global to shared memory, in the background; zeros instead where not valid.
+/// 16 bytes from global to shared memory, in the background; zeros instead if not valid.
 __device__ __forceinline__ void copy_async(void* shared, const void* global, bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
                  "r"(valid ? 16 : 0)

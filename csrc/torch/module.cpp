@@ -1,4 +1,5 @@
-// The Python module: what is no tensor operator. Importing it also registers the operators' implementations.
+// The Python module: the functions that are no tensor operators. Importing it also registers the operators'
+// implementations.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

@@ -87,7 +87,7 @@ class Views {
         return static_cast<const T*>(kept_.back().const_data_ptr());
     }
 
-    /// Where the core writes `tensor`, zeros at first.
+    /// The memory into which the core writes `tensor`, zeros at first.
     S* write(Tensor& tensor) const {
         torch::stable::zero_(tensor);
         return static_cast<S*>(tensor.mutable_data_ptr());
@@ -156,7 +156,7 @@ std::vector<CellGradients<Accumulator<S>>> write_cells(Views<S>& views, std::vec
     return cells;
 }
 
-/// What a forward saves, not initialised: see Saved.
+/// Memory for the numbers that a forward saves, not initialised: see Saved.
 inline Tensor fresh_saved(const Tensor& x, const Sizes& s, int64_t save) {
     int64_t numbers = 0, bytes = 0;
     with_storage(x.scalar_type(), [&](auto storage) {
@@ -168,7 +168,7 @@ inline Tensor fresh_saved(const Tensor& x, const Sizes& s, int64_t save) {
     return kept;
 }
 
-/// Throws unless `save` is one of Saved's, and, where `kept` is given, kept is what a forward saved by it.
+/// Throws unless `save` is one of Saved's and `kept`, if given, is a tensor that a forward saved by it.
 void require_saved(const char* op, const Sizes& s, int64_t save, ScalarType dtype, const Tensor* kept);
 
 /// Contiguous and not initialised.

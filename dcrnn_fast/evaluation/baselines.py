@@ -1,10 +1,10 @@
-"""What a forecast must beat: the last value, means by time, a vector autoregression, and what fits the series' seasons.
+"""Forecasts that a model must beat: the last value, means by time, a vector autoregression, seasonal persistence.
 
 Shape legend: B windows, F future steps, W windows, N nodes, O target channels.
 
 Each baseline is fitted on the rows that training windows touch, as the model is, but on no test target, and forecasts a
 window from the readings up to the window's newest row, so that all are scored over the same windows and the same
-targets. None ever has nothing to say: what it cannot know it fills with the sensor's mean or last value.
+targets. Each forecasts everything: where it lacks a reading, it takes the sensor's mean or last value.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from dcrnn_fast.evaluation.slots import DAY, Climatology, SlotMean
 from dcrnn_fast.evaluation.target_rows import Floats, TargetRows, with_rows
 
 _CHOSEN_ON = 1000
-"""windows that tell which baseline is the strongest: evenly spread, enough to rank them"""
+"""windows that the strongest baseline is chosen on: evenly spread, enough to rank them"""
 _AT_A_TIME = 64
 
 
@@ -30,7 +30,7 @@ class Baseline(Protocol):
 
     @property
     def name(self) -> str:
-        """What tables and legends call it."""
+        """Its name in tables and legends."""
 
     def on(self, rows: TargetRows) -> "Baseline":
         """The same, fitted as it is, for windows of other rows."""
@@ -46,8 +46,8 @@ class Baselines:
     Attributes:
         methods: last value first.
         strongest: the name of the one with the least error over the windows that ``chosen_by`` names; None: not known.
-        minimum_O: the least observed training reading of each target channel; NaN where it is not known.
-        notes: a line for each one that is left out or knows less than its name says.
+        minimum_O: the least observed training reading of each target channel; NaN if it is not known.
+        notes: a line for each one that is left out or knows less than its name promises.
     """
 
     methods: tuple[Baseline, ...]
@@ -70,9 +70,9 @@ def fit_baselines(
     the validation windows.
 
     Args:
-        held_out: the model was not trained on this data; then the baselines are fitted on ``training``, and where that
-            is not at hand those that need fitting are left out.
-        at_least: the bound that the model's forecasts are given; the baselines' are given it too.
+        held_out: the model was not trained on this data; then the baselines are fitted on ``training``, and if that is
+            not at hand those that need fitting are left out.
+        at_least: the bound of the model's forecasts; the baselines' get it too.
     """
     form = data.window_format
     if held_out and training is None:
@@ -107,14 +107,14 @@ def fit_baselines(
 
 
 def _last(rows: TargetRows, data: ForecastData) -> list[Baseline]:
-    """The last value, and beside it the raw one where zeros stand for missing readings."""
+    """The last value, and beside it the raw one if zeros stand for missing readings."""
     if rows.any_missing and data.series.missing == "zero":
         return [LastValue(rows), LastReading(rows)]
     return [LastValue(rows)]
 
 
 def _fitted(rows: TargetRows, interval: np.timedelta64, notes: list[str]) -> list[Baseline]:
-    """The means by time and the autoregression; what they lack is added to ``notes``."""
+    """The means by time and the autoregression; their gaps are added to ``notes``."""
     slots = SlotMean(rows, interval)
     found: list[Baseline] = [slots]
     if slots.unseen:
@@ -137,7 +137,7 @@ def _persistent(rows: TargetRows, interval: np.timedelta64, span: np.timedelta64
 
 
 def _choosing_windows(data: ForecastData) -> tuple[str, NDArray[np.int64]]:
-    """Which windows tell the strongest baseline: evenly spread ones of the validation part."""
+    """The windows that the strongest baseline is chosen on: evenly spread ones of the validation part."""
     windows = data.validation if len(data.validation) else data.train
     chosen_by = "validation" if len(data.validation) else "the training windows (there are no validation windows)"
     starts_W = windows.starts_W
@@ -161,12 +161,12 @@ def _error(baseline: Baseline, rows: TargetRows, starts_W: NDArray[np.int64], at
 
 
 def bounded(forecast_BFNO: Floats, at_least: float | None) -> Floats:
-    """The forecast, raised to ``at_least`` where it is below."""
+    """The forecast with values below ``at_least`` raised to it."""
     return forecast_BFNO if at_least is None else np.maximum(forecast_BFNO, at_least)
 
 
 class LastValue:
-    """Repeats the newest observed value of the window; the sensor's training mean where the window has none."""
+    """Repeats the newest observed value of the window; the sensor's training mean if the window has none."""
 
     name = "last value"
 

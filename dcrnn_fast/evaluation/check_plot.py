@@ -1,4 +1,4 @@
-"""One page that shows what was understood: readings with their gaps, what is missing when, and the graph.
+"""One page that shows how data and graph were understood: readings with gaps, missing readings by time, the graph.
 
 Shape legend: T time, N sensors, D bins of time, G groups of neighbouring sensors.
 """
@@ -111,7 +111,7 @@ def _gaps(series: SensorSeries) -> list[tuple[int, int]]:
 
 
 def _ends(series: SensorSeries, starts: np.ndarray) -> np.ndarray:
-    """When the bins that begin at these rows end: where the next begins, or an interval after the last row."""
+    """Ends of the bins that begin at these rows: the next one's beginning, or an interval after the last row."""
     stops = np.append(starts[1:], series.num_steps) if len(starts) > 1 else starts + 1
     last_T = series.times_T[stops - 1]
     if is_months(series.interval):
@@ -244,7 +244,7 @@ def _draw_matrix(axes: Axes, ids: tuple[str, ...], links_E2: np.ndarray, weights
 
 
 def _name_sensors(axis: Axis, ids: tuple[str, ...]) -> None:
-    """The ids beside the rows, where there are few; else their numbers."""
+    """The ids beside the rows, if there are few; else their numbers."""
     if len(ids) > _MOST_NAMES:
         axis.set_major_locator(MaxNLocator(integer=True))
         return

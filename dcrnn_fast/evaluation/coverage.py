@@ -1,4 +1,4 @@
-"""What is missing or odd among the readings that a model is given, in words.
+"""Lines about missing or odd readings in a model's input.
 
 Shape legend: P past steps, N nodes, C channels.
 """
@@ -19,7 +19,7 @@ _MARKS = np.array([0.0, *GAP_MARKS], dtype=np.float32)
 
 
 def coverage_notes(observed_PNC: NDArray[np.bool_], ids: Sequence[str]) -> tuple[str, ...]:
-    """What is missing among the newest steps."""
+    """Lines about readings missing among the newest steps."""
     if not observed_PNC.any():
         return ("look: none of the newest steps has an observed reading: the forecast rests on nothing but the time",)
     silent = [ids[node] for node in np.flatnonzero(~observed_PNC.any(axis=(0, 2))).tolist()]
@@ -31,7 +31,7 @@ def coverage_notes(observed_PNC: NDArray[np.bool_], ids: Sequence[str]) -> tuple
 
 
 def newest_notes(observed_PN: NDArray[np.bool_], times_P: NDArray[np.datetime64]) -> tuple[str, ...]:
-    """What is missing in the newest row, of which a forecast lives most; nothing where all rows are empty."""
+    """Lines about readings missing in the newest row, which matters most to a forecast; none if all rows are empty."""
     full_P = np.flatnonzero(observed_PN.any(axis=1))
     if not full_P.size:
         return ()
@@ -49,8 +49,8 @@ def newest_notes(observed_PN: NDArray[np.bool_], times_P: NDArray[np.datetime64]
 
 
 def far_notes(series: SensorSeries, scaler: Scaler) -> tuple[str, ...]:
-    """Readings that lie further from the training readings than any reading of the same kind: a mark of gaps that
-    nobody declared, another unit.
+    """Readings that lie further from the training readings than any reading of the same kind: an undeclared mark of
+    gaps, or another unit.
     """
     notes = []
     for channel, name in enumerate(series.channels):

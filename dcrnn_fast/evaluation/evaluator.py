@@ -41,7 +41,7 @@ def predict(
     Args:
         x_BPNC: float32, scaled, on any device.
         target_scaler: the scaler of the O target channels.
-        precision: what the model computes in; the way back to units is float32.
+        precision: the model's arithmetic; the way back to units is float32.
         at_least: forecasts below this, in original units, are raised to it.
     """
     device = next(model.parameters()).device
@@ -82,8 +82,8 @@ def evaluate_model(
             names them in the report.
         at_least: a bound that forecasts, also the baselines', are raised to, in original units.
         held_out: the model was not trained on this data: baselines are fitted on ``training`` (see ``fit_baselines``).
-        minimum_O: the least training reading of each target channel, where ``training`` cannot say it.
-        about: what a reader of the report should know of the model.
+        minimum_O: the least training reading of each target channel, if ``training`` is not given.
+        about: facts about the model for a reader of the report.
         progress: called after each batch with the windows that are scored, and how many there are.
     Raises:
         UserError: there is no window.

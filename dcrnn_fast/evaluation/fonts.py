@@ -1,4 +1,4 @@
-"""Fonts for names that the package's own font cannot write: found on the machine, or said in one line to be lacking."""
+"""Fonts for names that the package's own font cannot write: found on the machine, or reported missing in one line."""
 
 import functools
 import logging
@@ -11,7 +11,7 @@ _NO_TEXT = "Last Resort"  # has a box for every character
 
 
 def unwritable_note(texts: Iterable[str]) -> str | None:
-    """A line about the characters of these texts that no font of this machine can write; None where all can be."""
+    """A line about the characters of these texts that no font of this machine can write; None: there are none."""
     lacking = needed(texts)
     if not lacking or not (rest := _left(lacking, fonts_for(texts))):
         return None
@@ -53,7 +53,7 @@ def _others() -> list[str]:
 
 @contextmanager
 def in_any_weight() -> Iterator[None]:
-    """While drawing: a found font may have one weight only, of which matplotlib would tell in a line of its log."""
+    """While drawing: a found font may have one weight only, which matplotlib would log in a line of its own."""
 
     def is_other(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith("findfont: Failed to find font weight")

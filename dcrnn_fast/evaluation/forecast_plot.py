@@ -1,4 +1,4 @@
-"""The plot of one forecast: what was observed, and what comes.
+"""The plot of one forecast: observed readings, then the forecast.
 
 Shape legend: P past steps, F future steps, N nodes, O target channels.
 """

@@ -24,17 +24,17 @@ if TYPE_CHECKING:  # each takes a good part of a second, and a forecast is writt
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """What will be read at the next F steps.
+    """Forecast readings of the next F steps.
 
     Attributes:
         values_FNO: float32, original units.
-        times_F: ``datetime64[s]``, the times that are forecast; UTC where there is a zone.
-        ids: N sensors; channels: O names; units: O texts, "" where unknown.
-        past_values_PNO: what was observed before, NaN where nothing was; past_times_P: its times.
+        times_F: ``datetime64[s]``, the times that are forecast; UTC if there is a zone.
+        ids: N sensors; channels: O names; units: O texts, "" if unknown.
+        past_values_PNO: the readings before, NaN where none was observed; past_times_P: their times.
         zone: name or offset of the zone that the readings' times had (Europe/Berlin, +01:00, UTC), in which files give
             the times; None: they had none.
         positions_N2: (latitude, longitude) in degrees, or None.
-        notes: what a user should be told, one line each; about: the model that made it.
+        notes: lines to print; about: the model that made it.
         in_utc: whether the times are UTC; None: not known.
     """
 
@@ -112,7 +112,7 @@ class Forecast:
         return dataset
 
     def to_csv(self, path: str | Path) -> None:
-        """Write ``to_frame()``; times in ISO 8601, with Z or their offset where there is a zone; values with all digits
+        """Write ``to_frame()``; times in ISO 8601, with Z or their offset if there is a zone; values with all digits
         of float32.
         """
         columns = self._columns()

@@ -18,21 +18,21 @@ def horizon_labels(interval: np.timedelta64, steps: int) -> tuple[str, ...]:
 
 
 def channel_label(name: str) -> str:
-    """The name, or "channel 0" where a file gave none but a number: "0 of 6 sensors" would say something else."""
+    """The name, or "channel 0" if a file gave only a number: "0 of 6 sensors" would mean something else."""
     return f"channel {name}" if name.isdecimal() else name
 
 
 def zone_label(in_utc: bool | None) -> str:
-    """What a time axis is called: data whose times have no zone stay as they are."""
+    """The label of a time axis; data whose times have no zone stay as they are."""
     return "UTC" if in_utc else "time as in the data, which names no zone"
 
 
 def below_note(below_O: Sequence[int], of: int, minimum_O: Sequence[float | None], names: Sequence[str]) -> list[str]:
-    """A line for each target channel with forecasts below 0 where no training reading is below.
+    """A line for each target channel with forecasts below 0 if no training reading is below.
 
     Args:
         below_O: forecasts below 0; of: forecasts of each channel in all.
-        minimum_O: the least observed training reading; None or NaN where it is not known.
+        minimum_O: the least observed training reading; None or NaN if it is not known.
     """
     lines = []
     for below, minimum, name in zip(below_O, minimum_O, names, strict=True):

@@ -27,8 +27,8 @@ class Scores:
     """Four figures of one set of forecasts; arrays of one shape, NaN where no target was observed.
 
     ``mae`` and ``rmse`` are in the channel's unit; ``mape`` and ``wape`` are fractions (0.05 is 5 %): the mean of the
-    relative errors, and the sum of the errors over the sum of the targets' sizes, which readings near 0 do not rule
-    (both NaN where all targets are 0).
+    relative errors, and the sum of the errors over the sum of the targets' sizes, which readings near 0 do not dominate
+    (both NaN if all targets are 0).
     ``count`` counts the observed targets.
     """
 
@@ -42,11 +42,11 @@ class Scores:
 class HorizonSums:
     """Error sums and counts for each horizon, sensor and target channel.
 
-    ``sums_SFNO`` (float64) is everything there is to know; it is linear in the windows, so that
+    ``sums_SFNO`` (float64) is the complete state; it is linear in the windows, so that
     ``torch.distributed.all_reduce(sums.sums_SFNO)`` makes the sums of all ranks.
 
-    MAPE leaves out the targets that are exactly 0, also where zeros are real values (``missing`` is ``nan`` or
-    ``none``): a relative error of them does not exist. MAE, RMSE and WAPE keep them.
+    MAPE leaves out the targets that are exactly 0, even if zeros are real values (``missing`` is ``nan`` or ``none``):
+    they have no relative error. MAE, RMSE and WAPE keep them.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class HorizonSums:
 
         Args:
             prediction_BFNO, target_BFNO: any float type, original units, on one device with the sums.
-            observed_BFNO: bool, true where the target counts. What lies at the other places is never read, so that a
-                NaN there does no harm; a NaN forecast of an observed target makes the figure NaN.
+            observed_BFNO: bool, true where the target counts. Values at the other places are never read, so that a NaN
+                there does no harm; a NaN forecast of an observed target makes the figure NaN.
         Raises:
             ValueError: shapes disagree.
         """
@@ -86,8 +86,8 @@ class HorizonSums:
     def by_horizon(self, kind: Kind = "at", channel: int | None = None) -> Scores:
         """Scores (F,) over all sensors, of one target channel or pooled over all.
 
-        ``at``: horizon h alone. ``cumulative``: horizons 1..h pooled (every observed target counts once), which is what
-        some published tables print; the two must never be set side by side without the label.
+        ``at``: horizon h alone. ``cumulative``: horizons 1..h pooled (every observed target counts once), as in some
+        published tables; the two must never be set side by side without the label.
         """
         sums_SF = self._numpy(channel).sum(axis=(2, 3))
         return _scores(sums_SF if kind == "at" else np.cumsum(sums_SF, axis=1))

@@ -43,8 +43,8 @@ def save_report(report: Report, folder: str | Path) -> list[Path]:
     """Write the files of ``report.save`` and every plot that the report has data for, one set for each channel.
 
     ``horizons.png``, ``worst_and_best.png``, ``forecasts.png`` and ``map.png``; with several channels the channel's
-    name is added. A map needs positions; forecasts need windows that follow each other. All are whole on the disk
-    before the first one takes its place; the plots of a report that was there before go.
+    name is added. A map needs positions; forecasts need windows that follow each other. All files are complete on the
+    disk before the first one gets its name; the plots of an earlier report are removed.
 
     Raises:
         UserError: the folder or a file cannot be written, the disk is full.
@@ -76,7 +76,7 @@ def _file_name(stem: str, channels: Sequence[str], channel: int) -> str:
 
 
 def _channels_of(path: Path) -> list[str]:
-    """The channels of the report that was written there; none where there is no report."""
+    """The channels of the report in that folder; none if there is no report."""
     try:
         return [str(channel["name"]) for channel in json.loads(path.read_bytes())["channels"]]
     except (FileNotFoundError, KeyError, TypeError, ValueError):
@@ -120,7 +120,7 @@ def _marked(report: Report, method: str) -> str:
 
 
 def _baseline_styles(report: Report) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each baseline, the same in every report, whatever stands beside it."""
+    """Colour and marker of each baseline, the same in every report."""
     styles = list(zip(BASELINES, BASELINE_MARKERS, strict=True))
     return {name: styles[_style_of(name)] for name in report.methods if name != report.model_name}
 
@@ -219,7 +219,7 @@ def plot_forecasts(report: Report, channel: int = 0) -> Figure | None:
 
 
 def plot_map(report: Report, channel: int = 0) -> Figure | None:
-    """Where the errors are: sensors on the map, coloured by MAE over all horizons, over the graph's edges."""
+    """A map of the errors: sensors coloured by MAE over all horizons, over the graph's edges."""
     if report.positions_N2 is None:
         return None
     mae_N = report.methods[report.model_name].by_sensor(channel=channel).mae

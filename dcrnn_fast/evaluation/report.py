@@ -1,4 +1,4 @@
-"""What an evaluation found: scores of the model and the baselines, as a table, JSON and CSV.
+"""The report of an evaluation: scores of the model and the baselines, as a table, JSON and CSV.
 
 Shape legend: F future steps (horizons), N nodes, O target channels.
 """
@@ -31,7 +31,7 @@ class Report:
     """Scores over exactly the windows of one split.
 
     ``methods`` maps a name to its sums; the model comes first. ``horizons`` are labels of the F steps ("15 min").
-    ``about`` says what made the figures (checkpoint, backend, precision, ...), ``notes`` what a reader must know.
+    ``about`` names the figures' origin (checkpoint, backend, precision, ...); ``notes`` are lines for the reader.
     """
 
     data: str
@@ -44,7 +44,7 @@ class Report:
     channels: tuple[str, ...]
     """O target channels"""
     units: tuple[str, ...]
-    """"" where the unit is not known"""
+    """"" if the unit is not known"""
     methods: Mapping[str, HorizonSums]
     positions_N2: NDArray[np.float64] | None = None
     """latitude, longitude in degrees"""
@@ -153,7 +153,7 @@ class Report:
 
     def _digits(self, channel: int) -> tuple[Callable[[float], str], int]:
         """How errors of a channel are written, and how wide they are at least: four digits of the largest MAE and three
-        of the smallest, as a power of ten where that would take more than six decimals or eight places.
+        of the smallest, as a power of ten if that would take more than six decimals or eight places.
         """
         mae = np.concatenate([sums.by_horizon("at", channel).mae for sums in self.methods.values()])
         mae = mae[np.isfinite(mae) & (mae > 0)]
@@ -218,7 +218,7 @@ class Report:
         return _csv(["method", "channel", "unit", "id", *_FIGURES], rows)
 
     def files(self) -> dict[str, bytes]:
-        """What ``save`` writes, by name; MAPE as a fraction but in the table."""
+        """The files that ``save`` writes, by name; MAPE is a fraction except in the table."""
         return {
             "report.txt": (self.table() + "\n").encode(),
             "report.json": (json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode(),

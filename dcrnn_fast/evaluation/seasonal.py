@@ -1,4 +1,4 @@
-"""Seasonal persistence: what was read a day, a week or a year before.
+"""Seasonal persistence: the reading of a day, a week or a year before.
 
 Shape legend: B windows, F future steps, U different rows, T time, N nodes, O target channels.
 """
@@ -19,7 +19,7 @@ class SeasonalPersistence:
     """Repeats the newest reading of the same time of the season (day, week, year), none newer than the window.
 
     Readings older than the window are taken from the series, by their times, so that a gap shifts nothing. A missing
-    reading is that of a season before; where there is none either, the last value of the window.
+    reading is that of a season before; if that is missing too, the last value of the window.
     """
 
     def __init__(self, rows: TargetRows, name: str, season: np.timedelta64) -> None:
@@ -73,7 +73,7 @@ def seasons(interval: np.timedelta64, span: np.timedelta64) -> list[tuple[str, n
 
 
 def _season_before(rows: TargetRows, season: np.timedelta64) -> NDArray[np.int64]:
-    """(T,) for each row the newest older row of its part at the same time of the season; -1 where there is none."""
+    """(T,) for each row the newest older row of its part at the same time of the season; -1: there is none."""
     before_T = np.full(len(rows.times_T), -1, dtype=np.int64)
     for start, stop in rows.parts:
         times_R = rows.times_T[start:stop]

@@ -63,10 +63,10 @@ def look() -> Any:
 
 
 def new_figure(width: float, height: float, title: str, subtitle: str = "") -> Figure:
-    """An empty figure (inches) with its title at the top left."""
+    """An empty figure (inches) with its title at the top left, and below it the lines of its subtitle."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    head = 0.75 if subtitle else 0.45  # inches
+    head = 0.75 + 0.16 * subtitle.count("\n") if subtitle else 0.45  # inches
     figure.set_layout_engine(
         ConstrainedLayoutEngine(rect=(0.1 / width, 0.05 / height, 1 - 0.25 / width, 1 - head / height))
     )
@@ -76,7 +76,7 @@ def new_figure(width: float, height: float, title: str, subtitle: str = "") -> F
 
 
 def time_axis(axes: Axes, *, fewest: int = 4) -> None:
-    """Ticks that say the day once and hours where they are enough; the year belongs into the title."""
+    """Ticks that name the day once, and hours alone if they are enough; the year belongs into the title."""
     # The locator's steps are up to half of the next larger unit: fewer ticks than that are not always to be had.
     locator = AutoDateLocator(minticks=fewest, maxticks=2 * fewest + 1)
     axes.xaxis.set_major_locator(locator)
@@ -98,7 +98,7 @@ def spread(items: Sequence[str], shown: int) -> list[str]:
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write the figure whole or not at all, in the format of the file's ending.
+    """Write the complete figure or nothing, in the format of the file's ending.
 
     Raises:
         UserError: an ending other than .png, .pdf, .svg; the file cannot be written.
@@ -109,10 +109,10 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
 
 def drawn(figure: Figure, ending: str = "png") -> bytes:
-    """The figure's file, with fonts of this machine for what the package's own cannot write."""
+    """The figure's file, with fonts of this machine for characters that the package's own lacks."""
     image = io.BytesIO()
     with look(), in_any_weight(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # ``fonts.unwritable_note`` says it in one line
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # ``fonts.unwritable_note`` is one line about it
         texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
         if len(fonts := fonts_for(text.get_text() for text in texts)) > 1:
             for text in texts:

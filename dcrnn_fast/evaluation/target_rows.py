@@ -28,7 +28,7 @@ class Stretch:
 
 
 class TargetRows:
-    """Target readings in original units, float64, and the means that stand in for what was never observed.
+    """Target readings in original units, float64, and means in place of sensors that were never observed.
 
     ``mean_NO`` is the mean of a sensor's observed training readings; a sensor without any takes its channel's.
     ``std_O`` is the deviation and ``minimum_O`` the least of a channel's observed training readings.
@@ -49,7 +49,7 @@ class TargetRows:
         self._values_TNC = data.series.values_TNC
         self._observed_TNC = data.series.observed_TNC
         self._targets = list(window_format.target_channels)
-        # Where fewer windows validate than a forecast has steps, the last training windows reach into test targets.
+        # If fewer windows validate than a forecast has steps, the last training windows reach into test targets.
         stop = data.test.starts_W[0] + self.past_steps if len(data.test) else len(self.times_T)
         self._stretches = _training_stretches(
             data.train.starts_W, self.past_steps + self.future_steps, int(stop), data.series.segments
@@ -134,7 +134,7 @@ def with_rows(baseline: Fitted, rows: TargetRows) -> Fitted:
 
 
 def mean_or(sums: Floats, counts: Floats, otherwise: Floats) -> Floats:
-    """Sums / counts, and ``otherwise`` where nothing was counted."""
+    """Sums / counts, and ``otherwise`` where the count is 0."""
     return np.where(counts > 0, sums / np.maximum(counts, 1), otherwise)
 
 

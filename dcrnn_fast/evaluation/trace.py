@@ -23,7 +23,7 @@ class Trace:
 
     ``truth_RNO`` is NaN where nothing was observed; ``forecasts`` maps a horizon step (1-based) to target times (V,)
     and the values (V, N, O) that were forecast for them so many steps before. ``baseline`` has the name of the
-    strongest baseline and its forecasts at the last horizon, where there is one.
+    strongest baseline and its forecasts at the last horizon, if there is one.
     """
 
     times_R: NDArray[np.datetime64]
@@ -50,14 +50,14 @@ class TraceRecorder:
         self._baseline = baseline
 
     def add(self, starts_B: NDArray[np.int64], prediction_BFNO: Tensor) -> None:
-        """Keep what belongs to the stretch."""
+        """Keep the windows of the stretch."""
         kept, places = self._kept(starts_B)
         if kept.size:
             for step, forecast_VNO in self._forecasts.items():
                 forecast_VNO[places] = prediction_BFNO[kept, step - 1].cpu().numpy()
 
     def add_baseline(self, name: str, starts_B: NDArray[np.int64], forecast_BFNO: NDArray[np.float64]) -> None:
-        """Keep what belongs to the stretch, where this is the baseline that is kept."""
+        """Keep the windows of the stretch, if this is the baseline to keep."""
         kept, places = self._kept(starts_B)
         if kept.size and name == self._baseline and self._baseline_VNO is not None:
             self._baseline_VNO[places] = forecast_BFNO[kept, -1]
@@ -69,7 +69,7 @@ class TraceRecorder:
         return kept, starts_B[kept] - first
 
     def trace(self) -> Trace | None:
-        """The stretch; None where no two windows follow each other."""
+        """The stretch; None if no two windows follow each other."""
         if len(self._starts_V) < 2:
             return None
         series, form = self._data.series, self._data.window_format
@@ -88,7 +88,7 @@ class TraceRecorder:
 
 
 def _stretch(data: ForecastData, starts_W: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Consecutive windows over two days, from a working day's midnight where there is one."""
+    """Consecutive windows over two days, from a working day's midnight if there is one."""
     runs = np.split(starts_W, np.flatnonzero(np.diff(starts_W) != 1) + 1)
     longest = max(runs, key=len)
     interval = data.window_format.interval

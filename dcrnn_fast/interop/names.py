@@ -1,4 +1,4 @@
-"""How each DCRNN names its parameters, as patterns, and what dcrnn_fast calls the same parameter.
+"""How each DCRNN names its parameters, as patterns, and dcrnn_fast's names for the same parameters.
 
 | layout | encoder cell 0, gates | projection |
 |---|---|---|
@@ -44,7 +44,7 @@ LAYOUTS: tuple[Layout, ...] = ("pytorch_port", "libcity", "largest", "tensorflow
 _SIDE = {"rnn": "encoder", "rnn_decoder": "decoder"}
 _PART = {"_fn": "gate", "gates": "gate", "_gconv": "candidate"}
 
-# What TensorFlow's optimiser and counters leave among the variables.
+# Variables of TensorFlow's optimiser and counters.
 _NOT_WEIGHTS = re.compile(
     r".*/(Adam|Adam_1|Momentum|ExponentialMovingAverage)(:0)?|(?:.*/)?(beta[12]_power|global_step|learning_rate)(:0)?"
 )
@@ -98,7 +98,7 @@ def port_names(hidden_units: int, rows: int, side: str, layer: int) -> dict[str,
 
 
 def _hidden_units(layout: Layout, tensors: Mapping[str, Tensor]) -> int | None:
-    """H by the projection, which alone tells the port's gates from its candidate; None without one."""
+    """H by the projection, without which the port's gates and candidate look alike; None without one."""
     for name, tensor in tensors.items():
         match = re.fullmatch(_PROJECTION[layout], name)
         if match and match["kind"] != "bias" and tensor.dim() == 2:

@@ -1,4 +1,4 @@
-"""Imported weights: renamed, checked against one another, with what their shapes tell.
+"""Imported weights: renamed, checked against one another, with the sizes that follow from their shapes.
 
 Shape legend: C input channels, O output channels, H units, M diffusion terms, K hops, L layers.
 """
@@ -30,8 +30,8 @@ class ImportedWeights:
     Attributes:
         layout: pytorch_port, libcity, largest or tensorflow.
         state: a state dict for ``DCRNN``, float32.
-        hidden_units, num_layers, input_channels, output_channels, num_terms: H, L, C, O and M, told by the shapes.
-        settings: what the file says of the model (the port's section ``model``: filter_type, seq_len, ...), or empty.
+        hidden_units, num_layers, input_channels, output_channels, num_terms: H, L, C, O and M, by the shapes.
+        settings: the file's settings of the model (the port's section ``model``: filter_type, seq_len, ...), or empty.
     """
 
     layout: Layout

@@ -42,12 +42,12 @@ def build_model(
 
 
 def chosen_backend(model: DCRNN) -> str:
-    """What ``backend`` means for the model where it is."""
+    """The backend that ``backend`` stands for, on the model's device."""
     return choose("dcrnn_seq2seq", OPERATORS["dcrnn_seq2seq"], model.backend, next(model.parameters())).name
 
 
 _STORAGE = {"fp32": "float32", "bf16": "bfloat16", "bf16x3": "bf16x3"}
-"""what the compiled CPU kernels call a precision; fp16 is for GPUs"""
+"""the compiled CPU kernels' name of a precision; fp16 is for GPUs"""
 
 
 def backend_line(model: DCRNN, precision: str) -> str:
@@ -79,6 +79,6 @@ def same_bits_with_any_threads(model: DCRNN) -> bool:
 
 
 def precision_notes(config: Config) -> list[str]:
-    """What the configured precision does not do on this machine, a line each."""
+    """Warnings, one per line, about parts of the configured precision that have no effect here."""
     why = why_exact(config.model.backend) if config.training.precision == "bf16x3" else None
     return [] if why is None else [f"precision bf16x3: products are exact float32 ones here, not split: {why}"]

@@ -17,8 +17,8 @@ class DCRNN(nn.Module):
 
     Args:
         terms: the graph's diffusion terms.
-        input_channels, output_channels: C and O; the O forecast channels are what the decoder reads back.
-        future_steps: F. The number of past steps is whatever the input has.
+        input_channels, output_channels: C and O; the decoder reads the O forecast channels back.
+        future_steps: F. The number of past steps is the input's.
         hidden_units, num_layers: H and L, the same in encoder and decoder.
         backend: "auto", or one to insist on.
         save, precision: as ``dcrnn_fast.kernels.dcrnn_seq2seq`` has them.
@@ -89,9 +89,11 @@ class DCRNN(nn.Module):
         )
 
     def kept_panels(self, past_steps: int, *, on_gpu: bool, save: str | None = None) -> int:
-        """Arrays of (L, B, N, H) that a backward needs with ``save`` (None: the model's own): h, r, u, c of all steps,
-        or some steps' h. On a GPU then also the segment that is computed again (on a CPU that is of a few windows at a
-        time)."""
+        """How many (L, B, N, H) arrays the backward keeps under ``save`` (None: the model's own).
+
+        On a GPU this includes the segment being recomputed; on a CPU that segment covers only a few windows and is not
+        counted.
+        """
         steps, segment = past_steps + self.future_steps, segment_length("save", save or self.save)
         if segment == SAVE_ALL:
             return 4 * steps

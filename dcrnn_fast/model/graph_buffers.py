@@ -28,5 +28,5 @@ class GraphBuffers(nn.Module):
         return DiffusionTerms.from_tensors(tensors, self.num_nodes, self.num_terms)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` says."""
+        """The module's part of ``print(model)``."""
         return f"nodes={self.num_nodes}, terms={self.num_terms}, entries={self.get_buffer('value').shape[0]}"

@@ -46,10 +46,10 @@ def dcgru_sequence(
         backend: "auto", or one to insist on.
         save: what the forward keeps for the backward. "all": h, r, u and c of every step; "h": the states alone, a
             quarter of that; "segments:K": the states after every K-th step. The backward computes the rest again, to
-            the same bits, but where PyTorch multiplies many steps at once on a GPU; there, weights' gradients are
-            summed in another order. ``manual`` and ``specification`` know "all" alone.
-        precision: "exact", or "bf16x3": float32 products are made of three to six bfloat16 ones where the CPU has AMX
-            (max error at most 1e-5 of max value; elsewhere exact, and ``dcrnn_fast.explain`` says so).
+            the same bits, unless PyTorch multiplies many steps at once on a GPU; there, weights' gradients are
+            summed in another order. ``manual`` and ``specification`` take "all" only.
+        precision: "exact", or "bf16x3": float32 products are made of three to six bfloat16 ones if the CPU has AMX
+            (max error at most 1e-5 of max value; elsewhere exact, as ``dcrnn_fast.explain`` then prints).
 
     Returns:
         (states_BTNH of the last layer at every step, states_LBNH of every layer after the last step), in x's dtype
@@ -58,7 +58,7 @@ def dcgru_sequence(
     Raises:
         ValueError: shapes disagree, no step, no layer, or an unknown backend, save or precision.
         TypeError: dtypes disagree.
-        NotImplementedError: the named backend cannot run here, or not with this ``save``; the message says why.
+        NotImplementedError: the named backend cannot run here, or not with this ``save``; the message gives the reason.
     """
     require_nodes("dcgru_sequence", "x", x_BTNC, 4, terms)
     if x_BTNC.shape[1] == 0:

@@ -1,8 +1,8 @@
 """The recurrent core with a hand-written backward: a run of steps through stacked cells, state in, state out.
 
-The encoder, the decoder and ``dcgru_sequence`` are drivers of the two loops here. What they share:
+The encoder, the decoder and ``dcgru_sequence`` are drivers of the two loops here. In all of them:
 - the terms of a layer's new state serve the layer above at this step and the layer itself at the next one;
-- h, the gates r and u, and the candidate c are all that is saved;
+- only h, the gates r and u, and the candidate c are saved;
 - backward diffuses the gradients before the activations and multiplies from there (``diffusion_conv/manual.py``).
 
 Inside, nodes come first; "joined" tensors hold their M terms side by side in the last dimension.
@@ -24,7 +24,7 @@ from dcrnn_fast.kernels.weights import CellWeights
 
 
 class Saved(NamedTuple):
-    """What one segment keeps for its backward: h (T, L, N, B, H), gates [r, u] (T, L, N, B, 2H), c (T, L, N, B, H).
+    """A segment's tensors for its backward: h (T, L, N, B, H), gates [r, u] (T, L, N, B, 2H), c (T, L, N, B, H).
 
     A segment that needs no backward has one slot for all its steps (T = 1).
     """
@@ -155,11 +155,11 @@ def run_backward(
 ) -> None:
     """Runs all saved steps backwards; ``gradients`` are added to, ``dh`` (each layer's (N, B, H)) moves in place.
 
-    Only what enters a matrix product is in low precision: ``dh`` and the sums are float32 or wider.
+    Only factors of matrix products are in low precision: ``dh`` and the sums are float32 or wider.
 
-    ``input_at(t)`` is the first layer's input (N, B, C) at step t; ``state_gradient(t, dx)`` gives what reaches each
-    layer's state at step t from outside (None: nothing), where dx is the gradient of step t+1's input (None at the
-    last step); ``after_step(t, dx_NBC)`` sees the gradient of step t's input.
+    ``input_at(t)`` is the first layer's input (N, B, C) at step t. ``state_gradient(t, dx)`` returns, for each layer,
+    the gradient that its state at step t gets from outside (None: zero); dx is the gradient of step t+1's input (None
+    at the last step). ``after_step(t, dx_NBC)`` gets the gradient of step t's input.
     """
     weights_back = [
         (backward_weight(weights.gate_weight, num_terms), backward_weight(weights.candidate_weight, num_terms))

@@ -1,4 +1,4 @@
-"""The whole DCRNN encoder-decoder, one autograd node."""
+"""The complete DCRNN encoder-decoder, one autograd node."""
 
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import dcrnn_seq2seq
 

@@ -45,7 +45,7 @@ def dcrnn_seq2seq(
     """The DCRNN encoder-decoder (Li et al. 2018, section 2.3, as the released code has it).
 
     The encoder starts from zeros; its last states start the decoder, whose first input is zeros and whose next inputs
-    are its own predictions, or the labels where scheduled sampling says so. Gradients go through fed-back predictions.
+    are its own predictions, or labels if scheduled sampling chose them. Gradients go through fed-back predictions.
 
     Args:
         x_BPNC: scaled inputs.
@@ -54,14 +54,14 @@ def dcrnn_seq2seq(
         projection_weight_OH, projection_bias_O: from the last layer's state to the prediction.
         future_steps: F.
         labels_BFNO: scaled labels; needed with ``feed_label_F``.
-        feed_label_F: bool, on x's device; where [t] is true, step t+1 reads label t, not prediction t. Left out: never.
+        feed_label_F: bool, on x's device; if [t] is true, step t+1 reads label t, not prediction t. If omitted, never.
         backend: "auto", or one to insist on.
         save: what the forward keeps for the backward. "all": h, r, u and c of every step; "h": the states alone, a
             quarter of that; "segments:K": the states after every K-th step. The backward computes the rest again, to
-            the same bits, but where PyTorch multiplies many steps at once on a GPU; there, weights' gradients are
-            summed in another order. ``manual`` and ``specification`` know "all" alone.
-        precision: "exact", or "bf16x3": float32 products are made of three to six bfloat16 ones where the CPU has AMX
-            (max error at most 1e-5 of max value; elsewhere exact, and ``dcrnn_fast.explain`` says so).
+            the same bits, unless PyTorch multiplies many steps at once on a GPU; there, weights' gradients are
+            summed in another order. ``manual`` and ``specification`` take "all" only.
+        precision: "exact", or "bf16x3": float32 products are made of three to six bfloat16 ones if the CPU has AMX
+            (max error at most 1e-5 of max value; elsewhere exact, as ``dcrnn_fast.explain`` then prints).
 
     Returns:
         Scaled prediction_BFNO in x's dtype (under autocast: in autocast's).
@@ -70,7 +70,7 @@ def dcrnn_seq2seq(
         ValueError: shapes disagree, labels or coins without the other, or an unknown backend, save or
             precision.
         TypeError: dtypes disagree.
-        NotImplementedError: the named backend cannot run here, or not with this ``save``; the message says why.
+        NotImplementedError: the named backend cannot run here, or not with this ``save``; the message gives the reason.
     """
     op = "dcrnn_seq2seq"
     require_nodes(op, "x", x_BPNC, 4, terms)

@@ -65,14 +65,14 @@ def _forward(
         encoder_kept, decoder_kept = kept.of_runs(save, [P, F])
         encoder_room, decoder_room = encoder_kept, decoder_kept
         if save != SAVE_ALL:
-            # Two slots: a state is read until its successor is whole.
+            # Two slots: a state is read until its successor is complete.
             encoder_room = Saved.empty(x_PNBC, L, (segment_steps(save, P) if plan.hoist else 2, 1), H)
             decoder_room = Saved.empty(x_PNBC, L, (2, 1), H)
         state = [x_PNBC.new_zeros(N, B, H)] * L
         packs = pack_cells(primitives, cells_of(encoder), num_terms, backward=False)
         cells = Cells(primitives, graph.forward, packs, plan.hoist)
         run_forward(cells, state, x_PNBC, encoder_room, save, encoder_kept)
-        # What the decoder reads at each step; the last slot is what it would read next.
+        # The decoder's input at each step; the last slot is the one that it would read next.
         read_FNBO = x_PNBC.new_empty(F + 1, N, B, O)
         read_FNBO[0].zero_()
         prediction_FNBO = x_PNBC.new_empty(F, N, B, O)
@@ -145,7 +145,7 @@ def _backward(
         # The last label is read by no step.
         dlabels_FNBO = torch.zeros_like(grad_FNBO) if labels_wanted else None
         dh = list(x_PNBC.new_zeros(L, N, B, H, dtype=wide).unbind(0))
-        # What both runs' segments are computed again into.
+        # Both runs' segments are computed again into this.
         longest = segment_steps(save, max(P, F))
         room = decoder_kept if save == SAVE_ALL else Saved.empty(x_PNBC, L, (longest, longest), H)
         dweights_OH: list[Tensor] = []

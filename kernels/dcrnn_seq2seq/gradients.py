@@ -1,4 +1,4 @@
-"""The encoder-decoder's gradients, whatever computes them: what a backward operator returns, and what autograd wants.
+"""The encoder-decoder's gradients for every backend: as a backward operator returns them, and as autograd wants them.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units.
 """
@@ -21,7 +21,7 @@ def empty_gradients(
     x_wanted: bool,
     labels_wanted: bool,
 ) -> Gradients:
-    """What a backward operator returns, as a fake has it; ``labels`` or their like. Unwanted ones have no elements."""
+    """A backward operator's results for its fake; ``labels`` or a tensor like them. Unwanted ones have no elements."""
     return (
         x.new_empty(x.shape if x_wanted else (0,)),
         [tensor.new_empty(tensor.shape) for tensor in encoder],

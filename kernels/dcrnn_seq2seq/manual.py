@@ -80,7 +80,7 @@ def _empty_saved(x_PNBC: Tensor, encoder: Sequence[Tensor], future_steps: int, s
 
 
 def _decoder_input(t: int, prediction_FNBO: Tensor, labels_FNBO: Tensor, feed_label_F: Tensor) -> Tensor:
-    """What the decoder reads at step t: zeros, then the label or the prediction of the step before."""
+    """The decoder's input at step t: zeros, then the label or the prediction of the step before."""
     if t == 0:
         return torch.zeros_like(prediction_FNBO[0])
     return torch.where(feed_label_F[t - 1], labels_FNBO[t - 1], prediction_FNBO[t - 1])

@@ -39,8 +39,8 @@ def diffusion_conv(
         weight_IO: (C*M, O) in x's dtype; row = channel*M + m.
         bias_O: in x's dtype; left out: none.
         backend: "auto", or one to insist on.
-        precision: "exact", or "bf16x3": float32 products are made of three to six bfloat16 ones where the CPU has AMX
-            (max error at most 1e-5 of max value; elsewhere exact, and ``dcrnn_fast.explain`` says so).
+        precision: "exact", or "bf16x3": float32 products are made of three to six bfloat16 ones if the CPU has AMX
+            (max error at most 1e-5 of max value; elsewhere exact, as ``dcrnn_fast.explain`` then prints).
 
     Returns:
         y_BNO in x's dtype (under autocast: in autocast's). Sums run in float32 or wider.
@@ -48,7 +48,7 @@ def diffusion_conv(
     Raises:
         ValueError: shapes disagree, or an unknown backend or precision.
         TypeError: dtypes disagree.
-        NotImplementedError: the named backend cannot run here; the message says why.
+        NotImplementedError: the named backend cannot run here; the message gives the reason.
     """
     require_nodes("diffusion_conv", "x", x_BNC, 3, terms)
     rows = x_BNC.shape[-1] * terms.num_terms

@@ -3,7 +3,7 @@
 With Q_m = P_mᵀ dY both gradients follow: dX = sum over m of Q_m W_mᵀ and dW_m = Xᵀ Q_m. So nothing but x is saved, and
 there is no scatter. The recurrent cells (``dcgru_sequence/manual.py``) are made of the same functions.
 
-Inside, nodes come first (NBC), so that one matrix product diffuses the whole batch, and the M terms of a tensor stand
+Inside, nodes come first (NBC), so that one matrix product diffuses the complete batch. The M terms of a tensor stand
 side by side in its last dimension ("joined", column m*C + c), so that one GEMM sums over terms and channels and low
 precision rounds once.
 
@@ -33,7 +33,7 @@ def forward_weight(weight_IO: Tensor, num_terms: int) -> Tensor:
 
 
 def backward_weight(weight_IO: Tensor, num_terms: int) -> Tensor:
-    """(M*O, C): what turns the joined diffused gradient (column m*O + o) into the input's gradient."""
+    """(M*O, C): the matrix that turns the joined diffused gradient (column m*O + o) into the input's gradient."""
     weight_CMO = weight_IO.view(-1, num_terms, weight_IO.shape[1])
     return weight_CMO.permute(1, 2, 0).reshape(-1, weight_CMO.shape[0])
 

@@ -46,7 +46,7 @@ class StackedOperator(NamedTuple):
 
 
 def stacked_operator(terms: DiffusionTerms, dtype: torch.dtype, *, transposed: bool) -> StackedOperator:
-    """The stack P_1 .. P_{M-1} (or of their transposes) in ``dtype``, dense where that is faster."""
+    """The stack P_1 .. P_{M-1} (or of their transposes) in ``dtype``, dense if that is faster."""
     if transposed:
         row_start, column, value = terms.row_start_t, terms.column_t, terms.value_t
     else:

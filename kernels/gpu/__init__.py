@@ -3,8 +3,8 @@
 devices, available      which GPU, driver and Triton there are, or why they cannot be used
 words, plan             how a call diffuses and multiplies: the user's words, else rules
 tiles, chain, layout    the graph, and activations, as the kernels read them
-primitives, segment     what a step is made of, and the order of steps
-table_triton            the primitives in Triton: launches/, blocks (their sizes), kernels/ (what it compiles)
+primitives, segment     the pieces of a step, and the order of steps
+table_triton            the primitives in Triton: launches/, blocks (their sizes), kernels/ (the code that it compiles)
 table_cuda              the same, two of them in CUDA C++
 """
 

@@ -27,7 +27,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Call:
-    """What a rule may ask of a launch.
+    """The facts of a launch that a rule may depend on.
 
     Attributes:
         kernel: its name; "hoisted_gates": the kernel ``gates`` whose input was multiplied before.
@@ -81,8 +81,8 @@ def _wide(batch_rows: int, warps: int) -> Blocks:
     return Blocks(batch_rows, warps, input_columns=64)
 
 
-# The first that fits counts, so the most specific come first. More batch rows read the weights less often; what bounds
-# them is registers: 255 a thread, and each row has an accumulator for every column.
+# The first that fits counts, so the most specific come first. More batch rows read the weights less often; registers
+# bound them: 255 a thread, and each row has an accumulator for every column.
 _TIMED = "timed: the best of 24 sizes on an H100 (METR-LA's training step, bench/results/gpu_h100.txt), without spills"
 RULES = (
     Rule("convolve", 80, "tf32x3", 64, _tf32(2, 8), "the sizes below spill", most_channels=16, chunked=True),
@@ -152,7 +152,7 @@ _assumed: list[int] = []
 
 @contextmanager
 def assumed_architecture(arch: int) -> Iterator[None]:
-    """Block sizes as for ``arch``, whatever the device: to compile for GPUs that are not here."""
+    """Block sizes as for ``arch`` on any device: to compile for GPUs that this machine lacks."""
     _assumed.append(arch)
     try:
         yield

@@ -9,12 +9,12 @@ Shape legend: N nodes, M diffusion terms, R hops.
 from dcrnn_fast.kernels.gpu.primitives import Hop
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
-# Of a recursion's eight tensors, where those of each direction begin: steps, then the supports' CSR.
+# The index of each direction's first tensor among a recursion's eight: steps, then the supports' CSR.
 _SIDES = (0, 4)
 
 
 def read_hops(terms: DiffusionTerms, *, transposed: bool) -> tuple[Hop, ...]:
-    """The hops of one direction, on the host; none where the graph brings none. Waits for the device.
+    """The hops of one direction, on the host; none if the graph brings none. Waits for the device.
 
     Raises:
         ValueError: not eight tensors, steps that are not (R, 5), a hop that names a support or a panel that is not

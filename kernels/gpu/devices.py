@@ -1,4 +1,4 @@
-"""What of a GPU there is: PyTorch's build, the driver, the devices, Triton; each as a fact or as the reason why not."""
+"""This machine's GPU software and devices: PyTorch's build, the driver, the devices, Triton, or why one is missing."""
 
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -11,7 +11,7 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def driver_version(file: Path = DRIVER) -> str | None:
-    """What the kernel's NVIDIA driver says of itself; under WSL, which CUDA it knows; None where there is no driver."""
+    """The version line of the kernel's NVIDIA driver; under WSL, its CUDA version; None: there is no driver."""
     if file.is_file():
         return file.read_text().splitlines()[0].strip()
     asked = torch.version.cuda or torch.version.hip is None  # ROCm's numbers mean something else
@@ -20,7 +20,7 @@ def driver_version(file: Path = DRIVER) -> str | None:
 
 
 def gpu_facts(driver_file: Path = DRIVER) -> dict[str, Any]:
-    """``build``, ``driver``, ``devices``, ``triton``; ``reason`` says why no device can be used, None if one can."""
+    """``build``, ``driver``, ``devices``, ``triton``; ``reason``: why no device can be used, None if one can."""
     platform = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}"
     built = bool(torch.version.cuda or torch.version.hip)
     driver = driver_version(driver_file)

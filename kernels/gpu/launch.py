@@ -1,4 +1,4 @@
-"""The one place where GPU kernels are launched, and where tests and counters see every launch."""
+"""Launches every GPU kernel: the one place in which tests and counters see all launches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext

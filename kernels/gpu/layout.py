@@ -1,4 +1,4 @@
-"""Activations between the layout of a call and that of the GPU kernels: nodes first, in tile order, whole tiles.
+"""Activations between the layout of a call and that of the GPU kernels: nodes first, in tile order, padded to tiles.
 
 Shape legend: T steps, N nodes, B batch, C channels.
 """
@@ -14,7 +14,7 @@ def to_tiles(x_BTNC: Tensor, graph: GpuGraph) -> Tensor:
 
 
 def gradient_to_tiles(grad_BTNC: Tensor, graph: GpuGraph) -> Tensor:
-    """As ``to_tiles``, with zeros in the padding: what nobody reads has no gradient."""
+    """As ``to_tiles``, with zeros in the padding, which nothing reads."""
     grad_TNBC = to_tiles(grad_BTNC, graph)
     if graph.padded_nodes > graph.num_nodes:
         grad_TNBC[:, graph.num_nodes :].zero_()

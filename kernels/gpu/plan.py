@@ -2,19 +2,19 @@
 
 The rules:
 
-- **diffusion**. ``tile`` (see ``tiles.py``) where it loads at most a quarter of the rows that the stored entries would,
-  and at most 16 rows for a node: on road networks it loads 4 to 8. Else ``dense`` where the stacked terms have at least
+- **diffusion**. ``tile`` (see ``tiles.py``) if it loads at most a quarter of the rows that the stored entries would,
+  and at most 16 rows for a node: on road networks it loads 4 to 8. Else ``dense`` if the stacked terms have at least
   one entry in 80 (a GEMM over all of them is then faster than gathering the few). Else ``chain``, hop after hop over
-  the supports, where the graph brings its recursion and that visits fewer entries than the ready-made terms. Else
+  the supports, if the graph brings its recursion and that visits fewer entries than the ready-made terms. Else
   ``gather``, entry by entry.
 - **product**. ``fused`` with diffusion and activations in one kernel while H and C are at most 128 (64 in float32), so
   that a weight's tile fits beside the accumulators. Else ``gemm``: gather, the library's GEMM, and an epilogue kernel.
 - **float32**. ``tf32x3`` (three tf32 products, the error of float32) while PyTorch multiplies float32 exactly; ``tf32``
-  where it may use tf32 (``torch.set_float32_matmul_precision("high")``, or ``fp32_precision`` of
+  if it may use tf32 (``torch.set_float32_matmul_precision("high")``, or ``fp32_precision`` of
   ``torch.backends.cuda.matmul``); ``strict`` only by name, and always for float64 on a GPU: it means ``gemm``, because
   a float32 tile without tensor cores spills its registers.
 - **input**. ``hoist`` (one product for all steps before the encoder's recurrence) up to 65,536 rows (nodes times
-  batch), where launches count; beyond, its memory traffic costs more than diffusing x inside: ``inline``.
+  batch), because launches count there; beyond, its memory traffic costs more than diffusing x inside: ``inline``.
 
 ``DCRNN_FAST_TRITON`` overrules them with any of these words, separated by commas: tile, dense, chain, gather; fused,
 gemm; strict, tf32x3, tf32; hoist, inline.
@@ -86,7 +86,7 @@ def make_plan(terms: DiffusionTerms, dtype: torch.dtype, batch: int, channels: i
     """The plan of a call; the graph's part is made once and kept.
 
     Raises:
-        VariableError: ``words`` ask for what the sizes or the graph do not allow.
+        VariableError: the sizes or the graph do not allow one of the ``words``.
     """
     precision = _precision(dtype, words)
     widest = max(channels, units)
@@ -207,7 +207,7 @@ def _make_graph(terms: DiffusionTerms, dtype: torch.dtype, diffusion: str | None
 
 
 def padded_nodes(num_nodes: int) -> int:
-    """N': whole tiles."""
+    """N': N padded to complete tiles."""
     return -(-num_nodes // SIDE) * SIDE
 
 

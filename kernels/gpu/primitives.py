@@ -1,9 +1,9 @@
-"""What the GPU drivers of the recurrence are made of: one table of primitives, chosen once for a call.
+"""The primitives that the GPU drivers of the recurrence call: one table of them, chosen once for a call.
 
-The drivers (``dcgru_sequence/triton.py``) know the order of steps and layers and what is saved; a table knows how one
-step is computed. ``triton`` and ``cuda`` are two tables for the same drivers.
+The drivers (``gpu/segment.py``, the operators' ``gpu.py``) hold the order of steps and layers and choose the saved
+tensors; a table computes one step. ``triton`` and ``cuda`` are two tables for the same drivers.
 
-Inside, nodes come first, padded to whole tiles; a step's activation is (N, B, K), contiguous, and padded nodes hold
+Inside, nodes come first, padded to complete tiles; a step's activation is (N, B, K), contiguous, and padded nodes hold
 finite values whose gradients are zero. ``low`` is the dtype of activations and weights, ``wide`` float32 (float64 for
 float64). Primitives write into the tensors they are given, on the current stream, and never wait for the device.
 
@@ -55,7 +55,7 @@ class Direction(NamedTuple):
     chain: Chain | None = None
 
 
-# Where a kernel finds the diffused terms: it makes them itself from tiles, or they were made before.
+# The source of the diffused terms: tiles, from which the kernel makes them itself, or a tensor made before.
 Source = TileGraph | Tensor
 
 
@@ -84,10 +84,10 @@ class CellStep(NamedTuple):
 
 
 class CellGradient(NamedTuple):
-    """One step of a cell backward: what was saved, the state's gradient (wide), and what is written.
+    """One step of a cell backward: the saved tensors, the state's gradient (wide), and the tensors that are written.
 
     ``dpre`` is the candidate's pre-activation gradient, ``dr_pre`` and ``du_pre`` those of the gates; ``dx`` (wide) is
-    None where nobody wants it; ``q`` gets the diffused gradients.
+    None if it is not wanted; ``q`` gets the diffused gradients.
     """
 
     h_NBH: Tensor

@@ -1,7 +1,7 @@
-"""A run of steps through stacked cells on a GPU: the order of things, whatever primitives compute them.
+"""A run of steps through stacked cells on a GPU: the order of launches, for any table of primitives.
 
-Two launches a cell forward, three backward; h, r, u and c are all that is saved. Where only states between segments are
-kept, the backward computes each segment's h, r, u and c again, by the forward's launches, into one workspace. Weight
+Two launches a cell forward, three backward; only h, r, u and c are saved. If only states between segments are kept, the
+backward computes each segment's h, r, u and c again, by the forward's launches, into one workspace. Weight
 gradients are products over as many steps of a segment at once as fit into a workspace of fixed size, so their sums come
 in the same order every time.
 
@@ -42,12 +42,12 @@ class Saved(NamedTuple):
 
     @classmethod
     def kept(cls, like_NB: Tensor, layers: int, save: int, runs: Sequence[int], units: int) -> "Saved":
-        """Room for what ``runs`` of steps, one after the other, keep for the backward: all; some steps' h; nothing."""
+        """Room for the tensors that consecutive ``runs`` of steps keep for the backward: all; some steps' h; none."""
         steps = sum(kept_steps(save, *runs))
         return cls.empty(like_NB, layers, (steps, steps if save == SAVE_ALL else 0), units)
 
     def of_runs(self, save: int, runs: Sequence[int]) -> list["Saved"]:
-        """Each run's part of what they ``kept``."""
+        """Each run's part of the tensors that they ``kept``."""
         stops = list(accumulate(kept_steps(save, *runs)))
         return [self.steps(start, stop) for start, stop in pairwise([0, *stops])]
 
@@ -56,7 +56,7 @@ class Saved(NamedTuple):
         return Saved(*(tensor[:, start:stop] for tensor in self))
 
     def slot(self, layer: int, t: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Where step t of a layer goes; steps that are not kept share slots."""
+        """The place of step t of a layer; steps that are not kept share slots."""
         h, r, u, c = (tensor[layer, t % tensor.shape[1]] for tensor in self)
         return h, r, u, c
 
@@ -149,7 +149,7 @@ def _run_step_by_step(
     first: int,
     after_step: Callable[[int, Tensor], None] | None,
 ) -> None:
-    """Step t's input is read after step t-1. Two slots of h do: a state is read until its successor is whole."""
+    """Step t's input is read after step t-1. Two slots of h are enough: a state is read until the next is complete."""
     primitives, direction, packs, _ = cells
     N, B, H = state[0].shape
     pre_NBG = state[0].new_empty(N, B, 3 * H, dtype=accumulator_dtype(state[0].dtype))
@@ -285,9 +285,9 @@ def run_backward(
 ) -> list[CellWeights]:
     """Runs all steps backwards, segment after segment; returns each cell's gradients.
 
-    ``dh``, each layer's (N, B, H), wide, moves in place. ``outside(t, dx)`` gives what is added to the last layer's dh
-    at step t (None: nothing, or added already), where dx is the gradient of step t+1's input. ``after_step(t, dx)``
-    sees that of step t's; None: nobody wants it.
+    ``dh``, each layer's (N, B, H), wide, moves in place. ``outside(t, dx)`` returns the gradient to add to the last
+    layer's dh at step t (None: nothing, or added already); dx is the gradient of step t+1's input.
+    ``after_step(t, dx)`` gets that of step t's input; None: it is not wanted.
     """
     T, (N, B, H), L = x_TNBC.shape[0], dh[0].shape, len(packs)
     M = packs[0].state_MHG.shape[0]

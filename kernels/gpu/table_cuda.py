@@ -1,6 +1,6 @@
 """The table of primitives with the candidate in CUDA C++, and whether those kernels can run.
 
-They are compiled with the package where nvcc is found (``csrc/cuda/build.py``). They compute the candidate and its
+They are compiled with the package if nvcc is found (``csrc/cuda/build.py``). They compute the candidate and its
 gradient; everything else of ``backend=cuda`` is Triton's.
 
 Shape legend: N nodes, B batch, H units, C input channels, M diffusion terms.
@@ -64,7 +64,7 @@ def _(*_: Any) -> None:
 class CudaKernel:
     """An operator of the compiled library, launched as Triton's kernels are: ``kernel[grid](**arguments)``.
 
-    The grid is for whoever watches launches; the library computes its own.
+    The grid is for counters of launches; the library computes its own.
     """
 
     def __init__(self, operator: str) -> None:
@@ -124,7 +124,7 @@ def cuda_table(plan: Plan) -> Primitives:
     """The primitives of a call.
 
     Raises:
-        NotImplementedError: the plan is not what the CUDA kernels compute; the message says what it would take.
+        NotImplementedError: the CUDA kernels do not compute this plan; the message names the change that it needs.
     """
     if plan.graph.diffusion != "tile" or plan.product != "fused":
         raise NotImplementedError(

@@ -19,7 +19,7 @@ INPUTS = ("hoist", "inline")
 
 @dataclass(frozen=True)
 class Words:
-    """What ``DCRNN_FAST_TRITON`` asks for; None where a rule decides."""
+    """The choices of ``DCRNN_FAST_TRITON``; None: a rule decides."""
 
     diffusion: str | None = None
     product: str | None = None
@@ -48,7 +48,7 @@ def read_words(text: str) -> Words:
 
 def float32_word(words: Words) -> str:
     """How float32 is multiplied: as asked, or as PyTorch multiplies it."""
-    # torch.get_float32_matmul_precision() raises for whoever has set fp32_precision; this knows both ways to say it.
+    # torch.get_float32_matmul_precision() raises once fp32_precision has been set; this reads both settings.
     return words.float32 or ("tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3")
 
 

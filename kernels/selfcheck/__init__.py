@@ -10,10 +10,10 @@ and without, on unions of one chunk and of two. Together these launches cover ev
 and forecasting with two layers of 64 units use, for every ``save``. Not covered: other widths, other numbers of
 channels, 64-bit offsets.
 
-A verdict is kept in a file of the user's cache folder where the results differ, where the compiler refuses a kernel or
-the device faults in one; a full disk, a missing compiler or assembler and a lack of memory say nothing about the
-kernels, and the next process checks again. An operator is passed over by ``auto``, and refused by name, with what was
-found, for calls whose plan differs.
+A verdict is kept in a file of the user's cache folder if the results agree or differ, if the compiler refuses a kernel
+or if the device faults in one. A full disk, a missing compiler or assembler and a lack of memory prove nothing about
+the kernels: the next process checks again. If a plan differs, ``auto`` passes over the operator for calls by that plan,
+and the named backend refuses them with the check's finding.
 """
 
 import logging
@@ -42,7 +42,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Wrong code is wrong by far more than rounding; tf32x3, split sums and other orders of adding are not.
 _TIMES_OWN_DISTANCE = 8
 _ROUNDINGS = 32
-# Of a factor's 10 bits, where plain PyTorch may have multiplied exactly.
+# The rounding of a tf32 factor, which keeps 10 bits: plain PyTorch may have multiplied exactly.
 _TF32_ROUNDING = 2.0**-10
 _log = logging.getLogger("dcrnn_fast.kernels")
 _one_at_a_time = threading.Lock()
@@ -69,7 +69,7 @@ def failure(operator: str, backend: str, x: Tensor, plan: PlanName) -> str | Non
     problems = _problems(operator, backend, x.device.type, x.device.index, computed_dtype(x))
     if not problems:
         return None
-    # A plan reads the graph, which a trace does not: then what is wrong in one is wrong in all.
+    # A plan reads the graph, which a trace cannot: there, a failure of one plan refuses all.
     taken = "" if torch.compiler.is_compiling() else plan()
     found = [text for name, text in problems if taken in ("", name)]
     return f"its self-check failed on this GPU: {'; '.join(found)}" if found else None
@@ -95,7 +95,7 @@ def selfcheck(device: str | torch.device | None = None, *, backends: Sequence[st
         backends: "triton", "cuda"; left out: those that can run there, and a line about one that cannot.
 
     Raises:
-        NotImplementedError: a named backend, or none of them, can run there; the message says why.
+        NotImplementedError: a named backend cannot run there, or no backend can; the message gives the reasons.
     """
     chosen = torch.device("cuda" if device is None else device)
     verdicts, reasons = [], []
@@ -118,7 +118,7 @@ def check_backend(backend: str, device: torch.device) -> Iterator[Verdict]:
     """Checks every operator of one backend anew, and keeps the verdicts.
 
     Raises:
-        NotImplementedError: it cannot run there; the message says why.
+        NotImplementedError: it cannot run there; the message gives the reason.
     """
     if device.type == "cuda" and not torch.cuda.is_available():
         raise NotImplementedError(f"there is no GPU to check on: {gpu_facts()['reason']}")
@@ -181,7 +181,7 @@ def _check(operator: str, backend: str, device: torch.device, dtype: torch.dtype
             try:
                 got = results(operator, backend, way, device, dtype)
             except (NotImplementedError, torch.OutOfMemoryError):
-                raise  # says nothing about the kernels
+                raise  # no fault of the kernels
             except _kernel_errors() as error:
                 said = (str(error) or type(error).__name__).splitlines()[0]
                 problems[plan] = f"its kernels cannot be compiled or launched ({said}; {way})"
@@ -201,7 +201,7 @@ def _check(operator: str, backend: str, device: torch.device, dtype: torch.dtype
 def _difference(
     truth: Sequence[Tensor | None], plain: Sequence[Tensor | None], got: Sequence[Tensor | None], rounding: float
 ) -> str:
-    """What is further from the truth than rounding explains; empty: nothing. Results that are None are not compared."""
+    """The first result that is further from the truth than rounding explains; "": none. None is not compared."""
     for index, (true, one, other) in enumerate(zip(truth, plain, got, strict=True)):
         if true is None or one is None or other is None:
             continue
@@ -216,10 +216,10 @@ def _difference(
 
 
 def _kernel_errors() -> tuple[type[BaseException], ...]:
-    """What is raised for a kernel that its compiler, the assembler, the driver or the device refuses.
+    """The errors of a kernel that its compiler, the assembler, the driver or the device refuses.
 
-    Of the driver, Triton and the compiled library tell by a RuntimeError; a missing assembler or C compiler by the
-    others.
+    Triton and the compiled library report the driver's errors as RuntimeError; a missing assembler or C compiler raises
+    the others.
     """
     errors = (RuntimeError, OSError, subprocess.SubprocessError)
     return (*errors, *_compiler_errors())
@@ -241,7 +241,7 @@ def _has_faulted(error: BaseException) -> bool:
 
 
 def _lasting(error: BaseException) -> bool:
-    """Whether the error is the kernel's (a compiler's word, a device's fault), not that of a machine to be mended."""
+    """Whether the kernel is to blame (its compiler refuses it, the device faults), not a machine that can be fixed."""
     said = str(error)
     of_device = isinstance(error, torch.AcceleratorError) or said.startswith("Triton Error [CUDA]")
     return isinstance(error, _compiler_errors()) or (of_device and "out of memory" not in said)

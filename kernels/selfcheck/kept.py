@@ -21,7 +21,7 @@ _log = logging.getLogger("dcrnn_fast.kernels")
 
 
 class Verdict(NamedTuple):
-    """What the check of one operator found.
+    """The findings of one operator's check.
 
     ``problems``: by the name of the plan (``gpu/plan.py plan_name``) that does not agree with PyTorch.
     ``lasting``: it holds for later processes; else they check again.
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """All that was found, in one line; empty where everything agrees."""
+        """All findings in one line; empty if everything agrees."""
         return "; ".join(self.problems.values())
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ def multiplied(dtype: torch.dtype) -> str:
 
 
 def key_of(operator: str, backend: str, device: torch.device, dtype: torch.dtype) -> str:
-    """What a verdict holds for."""
+    """A digest of everything that a verdict depends on."""
     import triton  # by its metadata it may have another name
 
     facts: dict[str, Any] = {
@@ -60,7 +60,7 @@ def key_of(operator: str, backend: str, device: torch.device, dtype: torch.dtype
         "dtype": str(dtype),
         "words": override(),
         "multiplied": multiplied(dtype),
-        # Where a compiler was wrong, naming another is what one does about it.
+        # The remedy for a wrong compiler is to name another one.
         "assemblers": [_assembler(name) for name in ("TRITON_PTXAS_PATH", "TRITON_PTXAS_BLACKWELL_PATH")],
         "sources": _sources(),
         "device": "cpu",
@@ -87,7 +87,7 @@ def _assembler(variable: str) -> list[str | int]:
 
 @cache
 def _sources() -> str:
-    """A digest of this package's Python and of what the compiled library was made from."""
+    """A digest of this package's Python and of the compiled library's sources."""
     digest = hashlib.sha256(str(library().facts.get("sources")).encode())
     folder = Path(__file__).parent.parent
     for path in sorted(folder.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""What a self-check runs: every operator on small made-up graphs, in every way that launches other kernels.
+"""The self-check's runs: every operator on small made-up graphs, in every way that launches other kernels.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units,
 M diffusion terms, S = (M-1) N stacked rows.
@@ -43,7 +43,7 @@ class Way(NamedTuple):
         return f"{self.words or 'plan by rule'}, {gradients}, {self.nodes} nodes"
 
 
-# Inputs' gradients alternate with where the encoder's input is computed: a kernel knows of one of the two.
+# Wanted input gradients alternate with hoist and inline: a kernel depends on one of the two only.
 BY_TILES = (
     Way(),
     Way("tile,inline", inputs_wanted=False),
@@ -67,7 +67,7 @@ Shapes = list[tuple[int, ...]]
 
 
 class Case(NamedTuple):
-    """What an operator is run on: ``shapes(nodes)`` of its floating arguments; ``data``: inputs and labels of these."""
+    """An operator's arguments: ``shapes(nodes)`` of the floating ones; ``data``: inputs and labels among them."""
 
     run: Runner
     shapes: Callable[[int], Shapes]
@@ -156,7 +156,7 @@ def made_arguments(shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
 def made_operators(nodes: int = _N) -> Tensor:
     """P_1 .. P_{M-1} on top of each other: S and 2 S² - I of two sparse supports.
 
-    In both there is an empty row and a node that nobody reads.
+    Both have an empty row and a node that no row reads.
     """
     generator = torch.Generator().manual_seed(1)
     support_2NN = torch.rand(2, nodes, nodes, generator=generator, dtype=torch.float64)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
 from bench import chart, compare, turns
 from bench.budget import (
@@ -35,6 +36,7 @@ from bench.workload import (
     pems_bay,
     synthetic_adjacency,
 )
+from dcrnn_fast.evaluation.style import look
 from dcrnn_fast.kernels import dcrnn_seq2seq
 from dcrnn_fast.kernels.gpu.words import overruled
 from tests.checkout import ROOT
@@ -211,7 +213,27 @@ def test_the_chart_is_drawn_from_the_committed_records(tmp_path: Path) -> None:
     assert drawn.count("<!-- reference -->") == len(records)
     for record in loaded:
         assert f"<!-- {chart.title(record['workload'])} -->" in drawn
-    assert (compare.RECORDS / "chart.svg").is_file()
+    assert (compare.RECORDS / "chart.svg").read_text().count("<!-- reference -->") == len(records)
+
+
+def test_nothing_of_the_chart_is_cut_off() -> None:
+    records = [json.loads(record.read_text()) for record in compare.RECORDS.glob("*.json")]
+    for number, record in enumerate(records):
+        record["machine"]["cpu"] = f"Some Processor 1234-{number}"
+        record["machine"]["flags"] = ["avx512_vnni"]
+    with look():
+        figure = chart.chart(records)
+        figure.canvas.draw()
+        panels = [axes.get_title(loc="left").split(", ")[0] for axes in figure.axes]
+        assert panels == [
+            "METR-LA: training step", "METR-LA: forecast", "PEMS-BAY: training step", "city 11160: training step",
+        ]  # fmt: skip
+        assert figure.texts[1].get_text().count("\n") == len(records) - 1
+        beyond_the_axis = {label for axes in figure.axes for label in axes.get_xticklabels()}
+        for text in set(figure.findobj(Text)) - beyond_the_axis:
+            box = text.get_window_extent()
+            inside = figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1
+            assert (inside and figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1) or not text.get_text(), text
 
 
 def test_readme_shows_the_committed_record() -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.gpu_kernels
 SIZES = CallSizes(counts=(16, 37), U=48, B=3, H=24, C=3, M=3)
 WIDE = CallSizes(counts=(20,), U=32, B=2, H=72, C=2, M=2)
 BARRIER = """        wait_copies<0>();
-        __syncthreads();  // everybody's copies have landed, and nobody reads the other stage any more
+        __syncthreads();  // all threads' copies have landed, and no thread reads the other stage any more
 """
 ISSUE = """        Step next = now;
         advance(next);

@@ -58,14 +58,3 @@ def test_your_own_data_in_five_lines(tmp_path: Path) -> None:
     given += "readings, times = table.to_numpy(), table.index.to_numpy()\n"
     shown = _run(tmp_path, "-c", given + _block("From Python", "python"))
     assert "last value" in shown
-
-
-def test_the_apt_line_is_the_one_that_make_prints() -> None:
-    (line,) = re.findall(r"^APT_LINE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert f"    {line} " in README
-
-
-def test_links_lead_somewhere() -> None:
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"

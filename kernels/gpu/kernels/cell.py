@@ -161,7 +161,7 @@ def gates_kernel(
     else:
         acc_r += load_rows(STATE_PRE, row, valid, 2 * H, H, BH).to(ACC)
         acc_u += load_rows(STATE_PRE + H, row, valid, 2 * H, H, BH).to(ACC)
-    # What is saved is what is used: the backward pass recomputes r*h from the rounded r.
+    # The saved r is the one used here, rounded: the backward pass recomputes r*h from it.
     r = narrow(tl.sigmoid(acc_r), R.dtype.element_ty, UP)
     store_rows(R, r, row, valid, H, H, BH, UP)
     store_rows(UPDATE, tl.sigmoid(acc_u), row, valid, H, H, BH, UP)
@@ -243,7 +243,7 @@ def begin_gradient_kernel(
     WIDE: tl.constexpr,
     HAS_OUTSIDE: tl.constexpr,
 ):
-    """dh += what reaches the state from outside; DPRE = gradient before the candidate's tanh."""
+    """dh += the state's gradient from outside; DPRE = gradient before the candidate's tanh."""
     block = tl.program_id(0)
     if WIDE:
         block = block.to(tl.int64)
@@ -372,7 +372,7 @@ def gates_gradient_kernel(
     STATE: tl.constexpr,
     HAS_DX: tl.constexpr,
 ):
-    """Adds to dh and dx what comes through the gates; Q's first 2*M*H columns get the diffused gradients."""
+    """Adds the gates' gradients to dh and dx; Q's first 2*M*H columns get the diffused gradients."""
     t = tl.program_id(0)
     b0 = tl.program_id(1) * BB
     row, valid = program_rows(t, b0, N, B, BB, WIDE)

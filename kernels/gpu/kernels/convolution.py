@@ -1,9 +1,9 @@
 """Triton kernels of the diffusion convolution, and the pieces that the recurrent cells' kernels are made of.
 
 A program owns SIDE nodes (one tile of the clustering) and BB batch rows of each. The union of the tile's neighbours
-over all terms is loaded once; each term is then a small dense matrix times that panel, on the tensor cores. Where the
-terms were diffused before (``FUSED`` false), they are loaded instead. Rows of unions beyond one chunk are loaded again
-for each term: few tiles have them.
+over all terms is loaded once; each term is then a small dense matrix times that panel, on the tensor cores. Terms that
+were diffused before (``FUSED`` false) are loaded instead. Rows of unions beyond one chunk are loaded again for each
+term: few tiles have them.
 
 ``UP`` is true in the interpreter, whose arithmetic on bfloat16 works on bit patterns and whose casts to it truncate:
 there every operand is widened before it is computed with, and rounded to nearest before it is narrowed. Nothing here
@@ -62,7 +62,7 @@ def load_rows(S, row, valid, stride: tl.constexpr, K: tl.constexpr, BK: tl.const
 
 @triton.jit
 def store_rows(S, value, row, valid, stride: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, UP: tl.constexpr):
-    """The counterpart of ``load_rows``; rounds to the tensor's dtype what is not of it."""
+    """The counterpart of ``load_rows``; rounds values of another dtype to the tensor's."""
     k = tl.arange(0, BK)
     if BK == K:
         mask = valid[:, None]
@@ -136,7 +136,7 @@ def first_union(
     WIDE: tl.constexpr,
     FUSED: tl.constexpr,
 ):
-    """The chunk that all terms share; nothing where the terms were diffused before."""
+    """The chunk that all terms share; nothing if the terms were diffused before."""
     if FUSED:
         return load_union(S, INDEX, t, 0, count, b0, B, U, K, BK, BB, UC, WIDE)
     else:

@@ -29,7 +29,7 @@ def head_kernel(
     UP: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """PREDICTION = H_NOW Wᵀ + BIAS; NEXT is it, or LABEL where FEED_LABEL says so."""
+    """PREDICTION = H_NOW Wᵀ + BIAS; NEXT is LABEL if FEED_LABEL, else PREDICTION."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     valid = row < rows
     k = tl.arange(0, BH)
@@ -40,7 +40,7 @@ def head_kernel(
     for o in range(O):
         w = tl.load(W + o * H + k, mask=k < H, other=0.0).to(ACC)
         y = tl.sum(h * w[None, :], axis=1) + tl.load(BIAS + o).to(ACC)
-        # The rounded prediction is what is returned, and so what is fed back.
+        # The caller gets the rounded prediction, so the next step reads the rounded one too.
         y = narrow(y, PREDICTION.dtype.element_ty, UP)
         tl.store(PREDICTION + row * O + o, y, mask=valid)
         label = tl.load(LABEL + row * O + o, mask=valid, other=0.0)
@@ -67,7 +67,7 @@ def head_gradient_kernel(
     HAS_DX: tl.constexpr,
     HAS_DLABEL: tl.constexpr,
 ):
-    """TOTAL = GRAD plus, unless the label was read, DX; DH += TOTAL W; DLABEL = DX where the label was read."""
+    """If the label was read, DLABEL = DX and TOTAL = GRAD, else TOTAL = GRAD + DX; DH += TOTAL W."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     valid = row < rows
     k = tl.arange(0, BH)

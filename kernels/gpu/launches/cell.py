@@ -1,7 +1,7 @@
 """Launches of the DCGRU cell's Triton kernels, and the table of primitives in which they diffuse and multiply.
 
-Where a product is given (``state_pre``, ``through``), a kernel neither diffuses nor multiplies: any tensor may stand
-for its source.
+If a product is given (``state_pre``, ``through``), a kernel neither diffuses nor multiplies, and its source may be any
+tensor.
 
 Shape legend: T steps, N nodes, B batch, C input channels, H units, M terms, R = N*B, G = 3H, J = 3*M*H.
 """

@@ -33,12 +33,12 @@ def wide_type(dtype: torch.dtype) -> Any:
 
 
 def dot_precision(precision: str) -> str:
-    """``input_precision`` of ``tl.dot``: what a plan calls "low" and "strict" has no choice to make."""
+    """``input_precision`` of ``tl.dot``; it has no effect in a plan's "low" and "strict"."""
     return precision if precision in ("tf32", "tf32x3") else "ieee"
 
 
 def source_arguments(source: Source, like: Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(INDEX, COUNT, COEFFICIENT), and the constants of the way to diffuse; ``like`` stands where nothing is read."""
+    """(INDEX, COUNT, COEFFICIENT), and the constants of the diffusion; arguments that are not read get ``like``."""
     if isinstance(source, TileGraph):
         U = source.index_TU.shape[1]
         return (
@@ -49,7 +49,7 @@ def source_arguments(source: Source, like: Tensor) -> tuple[dict[str, Any], dict
 
 
 def terms_of(source: Source, like: Tensor) -> Tensor:
-    """The terms that were diffused before, or ``like`` where the kernel diffuses."""
+    """The terms that were diffused before, or ``like`` if the kernel diffuses."""
     return like if isinstance(source, TileGraph) else source
 
 
@@ -93,7 +93,7 @@ def chained(x: Tensor, chain: Chain, terms: int) -> Tensor:
     wide = is_wide([x, y, spare])
 
     def panel(number: int) -> tuple[Tensor, int, int]:
-        """Where it lies: the tensor, its first element there, elements from one step to the next."""
+        """Its place: the tensor, its first element there, elements from one step to the next."""
         if number == 0:
             return x, 0, N * width
         if number <= terms:

@@ -33,7 +33,7 @@ def _pack(weights: CellWeights, num_terms: int, backward: bool) -> CellPack:
         return pack
     M, C, G = pack.input_MCG.shape
     H = G // 3
-    # (gate, m, column) by (x channels, then units): what turns diffused gradients into those of x and h.
+    # (gate, m, column) by (x channels, then units): turns diffused gradients into those of x and h.
     back = torch.cat([pack.input_MCG, pack.state_MHG], dim=1).view(M, C + H, 3, H).permute(2, 0, 3, 1).contiguous()
     return pack._replace(back=(back[:2].reshape(2 * M * H, C + H), back[2].reshape(M * H, C + H)))
 

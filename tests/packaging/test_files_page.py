@@ -1,0 +1,98 @@
+"""docs/files.md names the keys, columns and kinds that are in the files of a real run, and no others."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import xarray as xr
+
+from dcrnn_fast import forecast, prepare, train
+from tests.checkout import ROOT
+
+PAGE = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+SMALL = ("--city-nodes", "8", "--city-days", "3")
+FORECAST_COORDINATES = {"time", "station", "forecast_reference_time", "latitude", "longitude"}
+
+
+def rows(heading: str) -> dict[str, set[str]]:
+    """Of the table under a heading: each name in the first column -> the names in the second."""
+    (section,) = re.findall(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    found = {}
+    for line in section.splitlines():
+        if line.startswith("| `"):
+            first, second = line.strip("| ").split(" | ")[:2]
+            found |= {name: set(re.findall(r"`([\w.]+)`", second)) for name in re.findall(r"`([\w.]+)`", first)}
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was trained, resumed and asked for a forecast; beside it a store."""
+    folder = tmp_path_factory.mktemp("files") / "run"
+    flags = [*SMALL, "--max-train-windows", "64", "--max-validation-windows", "32", "--results", str(folder)]
+    assert train.main(["--config", "debug", "--epochs", "1", *flags]) == 0
+    assert train.main(["--config", "debug", "--epochs", "2", "--resume", "auto", *flags]) == 0
+    for ending in ("csv", "nc"):
+        assert forecast.main([str(folder / "checkpoints"), "-o", str(folder / f"forecast.{ending}")]) == 0
+    assert prepare.main([*SMALL, "--data", "city", "--output", str(folder / "store")]) == 0
+    return folder
+
+
+def header(path: Path) -> list[str]:
+    with open(path, newline="", encoding="utf-8") as stream:
+        return next(csv.reader(stream))
+
+
+def test_checkpoint(run: Path) -> None:
+    state: dict[str, Any] = torch.load(run / "checkpoints" / "latest.pt", weights_only=True)
+    assert rows("Checkpoint").keys() == state.keys()
+    for part in ("graph", "window_format", "training"):
+        assert rows(part).keys() == state[part].keys()
+    for part in ("best", "loss_scale", "part", "random"):
+        assert rows("training")[part] - {"None"} == state["training"][part].keys()
+    assert rows("Checkpoint")["scaler"] == state["scaler"].keys()
+
+
+def test_manifest_of_a_checkpoint_folder(run: Path) -> None:
+    manifest = json.loads((run / "checkpoints" / "manifest.json").read_text())
+    assert manifest.keys() == {path.name for path in (run / "checkpoints").glob("*.pt")}
+    assert all(len(digest) == 64 for digests in manifest.values() for digest in digests)
+
+
+def test_events(run: Path) -> None:
+    kinds = rows("events.jsonl")
+    seen = set()
+    for line in (run / "events.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        seen.add(event["event"])
+        wanted = rows("metrics.csv").keys() if event["event"] == "epoch" else kinds[event["event"]]
+        assert event.keys() == {"time", "event", *wanted}
+    assert seen == kinds.keys() - {"bad_step", "overflow"}
+
+
+def test_metrics_and_reports(run: Path) -> None:
+    assert set(header(run / "metrics.csv")) == rows("metrics.csv").keys()
+    assert (report := rows("Report")).keys() <= {path.name for path in run.iterdir()}
+    for name in ("horizons.csv", "sensors.csv"):
+        assert set(header(run / name)) == report[name]
+    (channel,) = json.loads((run / "report.json").read_text())["channels"]
+    assert {"channels", "methods", *channel["methods"]["DCRNN"]} == report["report.json"]
+
+
+def test_store(run: Path) -> None:
+    assert rows("Prepared store").keys() == {path.name for path in (run / "store").iterdir()}
+    manifest = json.loads((run / "store" / "manifest.json").read_text())
+    assert rows("manifest.json").keys() == manifest.keys()
+    assert rows("manifest.json")["files"] == manifest["files"]["values.npy"].keys()
+
+
+def test_forecast(run: Path) -> None:
+    assert set(header(run / "forecast.csv")) == rows("Forecast").keys()
+    with xr.open_dataset(run / "forecast.nc", engine="h5netcdf") as dataset:
+        assert set(map(str, dataset.coords)) == FORECAST_COORDINATES
+        assert all(f"`{name}`" in PAGE for name in FORECAST_COORDINATES)
+        assert dataset["speed"].dims == ("time", "station")
