@@ -145,6 +145,41 @@ def test_declared_fill_values_mark_gaps(tmp_path: Path) -> None:
     assert read(tmp_path / "x.nc").observed_TNC[..., 0].tolist() == (counts >= 0).tolist()
 
 
+@pytest.mark.filterwarnings("ignore:saving variable v with floating point data as an integer dtype")
+@pytest.mark.parametrize("engine", ["scipy", "h5netcdf"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("split", [False, True])
+def test_readings_outside_the_valid_range_are_missing(engine: str, packed: bool, split: bool, tmp_path: Path) -> None:
+    """A bound itself is valid, also after unpacking; zeros of a file that says what is valid are readings."""
+    readings = np.tile(np.arange(48.0)[:, None] / 4, (1, 2))
+    readings[3] = 0.0
+    readings[5, 1], readings[7, 0] = 99.75, -0.25
+    bounds = np.array([0, 1175], dtype="i2") if packed else np.array([0.0, 11.75])
+    attributes = {"valid_min": bounds[0], "valid_max": bounds[1]} if split else {"valid_range": bounds}
+    values = (("time", "station"), readings, attributes)
+    times = ("time", np.arange(48), {"units": "hours since 2020-01-01"})
+    encoding = (
+        {"v": {"dtype": "i2", "scale_factor": 0.01, "_FillValue": None}} if packed else {"v": {"_FillValue": None}}
+    )
+    path = tmp_path / "x.nc"
+    xr.Dataset({"v": values}, {"time": times}).to_netcdf(path, engine=engine, encoding=encoding)
+    series = read(path)
+    assert series.missing == "nan"
+    assert sorted(map(tuple, np.argwhere(~series.observed_TNC[:, :, 0]))) == [(5, 1), (7, 0)]
+    assert [note for note in series.notes if "valid" in note] == [
+        "look: x.nc: 2 readings of v outside its valid range (0 to 11.75): missing"
+    ]
+
+
+def test_a_valid_range_without_numbers_is_said(tmp_path: Path) -> None:
+    values = (("time", "station"), np.ones((48, 2)) * np.arange(48)[:, None], {"valid_range": "0 to 11"})
+    times = ("time", np.arange(48), {"units": "hours since 2020-01-01"})
+    xr.Dataset({"v": values}, {"time": times}).to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+    series = read(tmp_path / "x.nc")
+    assert series.observed_TNC.all()
+    assert "look: x.nc: v declares a valid range that holds no numbers (0 to 11): not applied" in series.notes
+
+
 def test_an_empty_dimension_is_said(tmp_path: Path) -> None:
     path = tmp_path / "x.nc"
     for name, steps, stations in (("time", 0, 3), ("station", 40, 0)):

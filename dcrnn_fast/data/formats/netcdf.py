@@ -20,7 +20,7 @@ from dcrnn_fast.data.times import Stamps, parse_times
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, cell_ids, from_curved_grid, from_grid, read_land_mask
 from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES
-from dcrnn_fast.messages import about, first_few
+from dcrnn_fast.messages import about, counted, first_few
 from dcrnn_fast.reading.netcdf import damage_told, netcdf_kind
 from dcrnn_fast.reading.tables import plain_name
 
@@ -56,10 +56,12 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
             space = [single.pop()]
         space = _as_the_places(dataset, space)
         filled = [_without_default_fill(_in_order(dataset[name], time_name, space)) for name in names]
-        readings_TNC = np.stack([array for array, _ in filled], axis=-1).reshape(
+        valid = [_valid_only(dataset[name], array) for name, (array, _) in zip(names, filled, strict=True)]
+        notes = (*notes, *(note for _, note in valid if note is not None))
+        readings_TNC = np.stack([array for array, _ in valid], axis=-1).reshape(
             dataset.sizes[time_name], -1, len(names)
         )
-        marks_gaps = any(_declares_fill(dataset[name]) for name in names) or any(found for _, found in filled)
+        marks_gaps = any(_declares_gaps(dataset[name]) for name in names) or any(found for _, found in filled)
         units = tuple(str(dataset[name].attrs.get("units", "")) for name in names)
         ids, positions_N2, own_graph, keep_N = _nodes(dataset, space, graph)
         if keep_N is not None:
@@ -141,9 +143,38 @@ def _times(dataset: xr.Dataset, data: DataConfig) -> tuple[str, Stamps | None]:
     return found[0], number_times(values_T, f"its {found[0]} (without units such as 'hours since 2000-01-01')", data)
 
 
-def _declares_fill(variable: xr.DataArray) -> bool:
-    """Whether the file says what a missing reading holds; xarray has put NaN there."""
-    return any(key in variable.encoding or key in variable.attrs for key in ("_FillValue", "missing_value"))
+def _declares_gaps(variable: xr.DataArray) -> bool:
+    """Whether the file says what a missing reading holds, or which readings are valid."""
+    keys = ("_FillValue", "missing_value", "valid_range", "valid_min", "valid_max")
+    return any(key in variable.encoding or key in variable.attrs for key in keys)
+
+
+def _valid_only(variable: xr.DataArray, readings: np.ndarray) -> tuple[np.ndarray, str | None]:
+    """Readings with NaN outside the range that the file declares valid (CF 2.5.1), and a note if there are such."""
+    attributes = variable.attrs
+    low, high = attributes.get("valid_min", -np.inf), attributes.get("valid_max", np.inf)
+    if "valid_range" in attributes:
+        low, high = np.asarray(attributes["valid_range"]).reshape(-1)[[0, -1]]
+    bounds = np.asarray([low, high])
+    if bounds.dtype.kind not in "iuf":
+        declared = attributes.get("valid_range", f"{low} to {high}")
+        return readings, f"{variable.name} declares a valid range that holds no numbers ({declared}): not applied"
+    # Bounds of the packed type are packed; what was decoded in float32 may miss a bound by its rounding.
+    slack = np.abs(bounds) * np.finfo(np.float32).eps
+    scale, offset = (
+        float(variable.encoding.get(key, value)) for key, value in (("scale_factor", 1), ("add_offset", 0))
+    )
+    if (scale, offset) != (1, 0) and all(
+        np.asarray(bound).dtype.kind in "iu" for bound in (low, high) if np.isfinite(bound)
+    ):
+        bounds = np.sort(bounds * scale + offset)
+        slack = np.full(2, abs(scale) / 2)
+    invalid = (readings < bounds[0] - slack[0]) | (readings > bounds[1] + slack[1])
+    if not invalid.any():
+        return readings, None
+    count, declared = int(invalid.sum()), f"{bounds[0]:g} to {bounds[1]:g}"
+    note = f"{counted(count, 'reading')} of {variable.name} outside its valid range ({declared}): missing"
+    return np.where(invalid, np.nan, readings), note
 
 
 def _without_default_fill(readings: np.ndarray) -> tuple[np.ndarray, bool]:
