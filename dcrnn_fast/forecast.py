@@ -15,7 +15,7 @@ from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.forecasts import output_format
 from dcrnn_fast.evaluation.labels import channel_label
-from dcrnn_fast.evaluation.style import require_plot_format
+from dcrnn_fast.evaluation.plot_format import require_plot_format
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.forecaster import load
 from dcrnn_fast.messages import counted

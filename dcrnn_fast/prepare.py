@@ -12,7 +12,6 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.account import series_lines, series_looks
 from dcrnn_fast.data.dataset import read_matched, window_format_of
 from dcrnn_fast.data.facts import series_facts
-from dcrnn_fast.data.known import download
 from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
 from dcrnn_fast.data.store import verify_store, write_store
@@ -62,6 +61,8 @@ def _run(argv: list[str]) -> int:
         raise UserError("nothing to do: give --output STORE (with --data SOURCE), --download NAME or --verify STORE")
     refuse_idle_in_preparing(flags.data, flags.graph, argv, output=flags.output is not None)
     if flags.download is not None:
+        from dcrnn_fast.data.download import download  # requests, for nothing else
+
         for path in download(flags.download, Path(flags.data.data_folder)):
             print(f"{path}: checksum is right")
     if flags.output is not None:

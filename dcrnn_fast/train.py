@@ -10,11 +10,9 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.check_plot import plot_check
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.fonts import unwritable_note
-from dcrnn_fast.evaluation.plots import save_report
-from dcrnn_fast.evaluation.style import require_plot_format, save_figure
+from dcrnn_fast.evaluation.plot_format import require_plot_format
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.idle import refuse_idle_in_training
 from dcrnn_fast.messages import counted
@@ -95,6 +93,9 @@ def _show(lines: list[str], data: ForecastData, flags: TrainFlags) -> None:
         end = f"nothing was trained; {counted(doubts, 'line')} to look at first, above"
     print("\n".join([*lines, end]), flush=True)
     if flags.plot is not None:
+        from dcrnn_fast.evaluation.check_plot import plot_check
+        from dcrnn_fast.evaluation.style import save_figure
+
         if unwritable := unwritable_note(data.series.ids):
             print(unwritable)
         figure = plot_check(data, flags.settings.data.data)
@@ -135,6 +136,8 @@ def _report(result: TrainingResult, config: Config) -> int:
             )
         finally:
             display.close()
+        from dcrnn_fast.evaluation.plots import save_report  # draws: for the first rank alone
+
         written += save_report(report, result.results)
         lines += ["", report.table(), ""]
     else:

@@ -5,7 +5,6 @@ numbers of different size: no number of one range lies in another, so that the u
 """
 
 import numpy as np
-import pandas as pd
 
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.times import Stamps, whole_seconds
@@ -122,6 +121,8 @@ def _written_dates(numbers_T: np.ndarray, what: str) -> np.ndarray | None:
     for digits, form in _DATES.items():
         scale = 10 ** (digits - 8)
         if 1900_01_01 * scale <= numbers_T.min() and numbers_T.max() < 2101_01_01 * scale:
+            import pandas as pd
+
             texts = pd.Series(numbers_T.astype(np.int64)).astype(str)
             dates = pd.to_datetime(texts, format=form, errors="coerce")
             if not dates.isna().any():

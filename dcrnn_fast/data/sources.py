@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig, Match
-from dcrnn_fast.data.city import synthetic_city
 from dcrnn_fast.data.formats import formats_of_path, read_path
 from dcrnn_fast.data.known import KNOWN, known_data, missing_rule, require_files
 from dcrnn_fast.data.series import SensorSeries
@@ -96,6 +95,8 @@ def _read_any(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Senso
         raise UserError("no data given: name a file, a folder or a known data set with --data")
     path = Path(data.data)
     if data.data == "city":
+        from dcrnn_fast.data.city import synthetic_city  # scipy's trees and paths, for nothing but the city
+
         return synthetic_city(nodes=data.city_nodes, days=data.city_days, seed=data.city_seed)
     data = replace(data, missing=missing_rule(data))
     if data.data in KNOWN and not path.exists():

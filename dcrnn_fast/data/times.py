@@ -7,12 +7,14 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from dcrnn_fast.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SECONDS_OF = {"s": 1, "min": 60, "h": 3600, "D": 86400, "W": 7 * 86400}
 _DAY = 86400
@@ -119,6 +121,8 @@ def parse_times(texts: Sequence[str | None], name_row: NameRow = row_of_array) -
         UserError: a text is no ISO time (day and month would have to be guessed), or some have an offset and others
             none; the row is named. See also ``whole_seconds``.
     """
+    import pandas as pd  # half a second, for times as text only
+
     column = pd.Series([_as_pandas_reads(text or "") for text in texts], dtype="object")
     parsed = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
     # pandas knows words too: "today".
@@ -158,8 +162,10 @@ def offset_name(offset: str) -> str:
     return f"{offset[0]}{int(hours):02d}:{int(minutes):02d}" if int(hours) or int(minutes) else "UTC"
 
 
-def in_zone(times: np.ndarray, zone: str | None) -> pd.DatetimeIndex:
+def in_zone(times: np.ndarray, zone: str | None) -> "pd.DatetimeIndex":
     """Times that are UTC, in their zone; UTC where this machine does not know it; as they are where there is none."""
+    import pandas as pd
+
     index = pd.DatetimeIndex(times)
     if zone is None:
         return index

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from dcrnn_fast.evaluation.target_rows import Floats, TargetRows, fill_forward, with_rows
@@ -37,6 +36,8 @@ class VectorAutoregression:
             moment_QD += lagged_RQ.T @ filled_RD[self.lags :]
         ridge_Q = np.full(size, _RIDGE * np.trace(gram_QQ) / size)
         gram_QQ[np.diag_indices(size)] += ridge_Q
+        import scipy.linalg  # a tenth of a second that a forecast can do without
+
         self.coefficients_QD: Floats = scipy.linalg.solve(gram_QQ, moment_QD, assume_a="pos")
 
     def on(self, rows: TargetRows) -> Self:

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from matplotlib.font_manager import fontManager, get_font
-
 FONT = "DejaVu Sans"
 _SHOWN = 8
 _NO_TEXT = "Last Resort"  # has a box for every character
@@ -14,8 +12,8 @@ _NO_TEXT = "Last Resort"  # has a box for every character
 
 def unwritable_note(texts: Iterable[str]) -> str | None:
     """A line about the characters of these texts that no font of this machine can write; None where all can be."""
-    rest = _left(needed(texts), fonts_for(texts))
-    if not rest:
+    lacking = needed(texts)
+    if not lacking or not (rest := _left(lacking, fonts_for(texts))):
         return None
     shown = " ".join(sorted(rest)[:_SHOWN]) + (" …" if len(rest) > _SHOWN else "")
     return (
@@ -38,7 +36,8 @@ def fonts_for(texts: Iterable[str]) -> list[str]:
 
 def needed(texts: Iterable[str]) -> frozenset[str]:
     """The characters of these texts that the package's own font lacks."""
-    return frozenset(character for character in set("".join(texts)) if character.isprintable()) - _characters(FONT)
+    others = frozenset(c for c in set("".join(texts)) if c.isprintable() and not c.isascii())
+    return others - _characters(FONT) if others else others
 
 
 def _left(characters: frozenset[str], fonts: Sequence[str]) -> frozenset[str]:
@@ -46,6 +45,8 @@ def _left(characters: frozenset[str], fonts: Sequence[str]) -> frozenset[str]:
 
 
 def _others() -> list[str]:
+    from matplotlib.font_manager import fontManager
+
     names = {entry.name for entry in fontManager.ttflist if entry.style == "normal"}
     return sorted(name for name in names if not name.startswith((FONT, _NO_TEXT)))
 
@@ -67,6 +68,8 @@ def in_any_weight() -> Iterator[None]:
 
 @functools.cache
 def _characters(name: str) -> frozenset[str]:
+    from matplotlib.font_manager import fontManager, get_font  # 20 MB that plain names can do without
+
     upright = [entry for entry in fontManager.ttflist if entry.name == name and entry.style == "normal"]
     regular = min(upright, key=lambda entry: entry.weight not in (400, "normal", "regular"))
     try:

@@ -3,21 +3,23 @@
 Shape legend: P past steps, F future steps, N nodes, O target channels.
 """
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from dcrnn_fast.data.times import in_zone
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.forecast_plot import plot_forecast
-from dcrnn_fast.evaluation.style import save_figure
 from dcrnn_fast.files import write_atomically
+
+if TYPE_CHECKING:  # each takes a good part of a second, and a forecast is written in one way
+    import pandas as pd
+    import xarray as xr
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,23 +51,29 @@ class Forecast:
     about: Mapping[str, str | int] = field(default_factory=dict)
     in_utc: bool | None = None
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """One row for each time, sensor and channel: time (in the zone), step (1..F), id, channel, unit, value."""
-        steps, nodes, channels = self.values_FNO.shape
-        step_R, node_R, channel_R = (index.ravel() for index in np.indices((steps, nodes, channels)))
-        return pd.DataFrame(
-            {
-                "time": in_zone(self.times_F[step_R], self.zone),
-                "step": step_R + 1,
-                "id": np.array(self.ids, dtype=object)[node_R],
-                "channel": np.array(self.channels, dtype=object)[channel_R],
-                "unit": np.array(self.units, dtype=object)[channel_R],
-                "value": self.values_FNO.ravel(),
-            }
-        )
+        import pandas as pd
 
-    def to_dataset(self) -> xr.Dataset:
+        columns = self._columns()
+        return pd.DataFrame({**columns, "time": in_zone(columns["time"], self.zone)})
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        """The columns of ``to_frame()``, times as the forecast has them."""
+        step_R, node_R, channel_R = (index.ravel() for index in np.indices(self.values_FNO.shape))
+        return {
+            "time": self.times_F[step_R],
+            "step": step_R + 1,
+            "id": np.array(self.ids, dtype=object)[node_R],
+            "channel": np.array(self.channels, dtype=object)[channel_R],
+            "unit": np.array(self.units, dtype=object)[channel_R],
+            "value": self.values_FNO.ravel(),
+        }
+
+    def to_dataset(self) -> "xr.Dataset":
         """Variables (time, station) after the CF conventions' time series, one for each channel, with their units."""
+        import xarray as xr
+
         # A unit with UTC in it is how CF says that times are not local.
         since = f"seconds since {self.past_times_P[-1]!s:.10} 00:00:00{'' if self.zone is None else ' UTC'}"
         encoding = {"units": since, "dtype": "int64"}
@@ -107,12 +115,25 @@ class Forecast:
         """Write ``to_frame()``; times in ISO 8601, with Z or their offset where there is a zone; values with all digits
         of float32.
         """
-        frame = self.to_frame()
-        texts_F = [
-            time.isoformat(timespec="seconds").replace("+00:00", "Z") for time in in_zone(self.times_F, self.zone)
-        ]
-        frame["time"] = np.array(texts_F, dtype=object)[frame["step"] - 1]
-        write_atomically(path, lambda stream: frame.to_csv(stream, index=False, lineterminator="\n"))
+        columns = self._columns()
+        columns["time"] = self._texts_of_times()[columns["step"] - 1]
+        columns["value"] = np.where(np.isnan(columns["value"]), "", columns["value"].astype(str))
+        out = io.StringIO()
+        rows = csv.writer(out, lineterminator="\n")
+        rows.writerow(columns)
+        rows.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+        payload = out.getvalue().encode()
+
+        def write(stream: BinaryIO) -> None:
+            stream.write(payload)
+
+        write_atomically(path, write)
+
+    def _texts_of_times(self) -> NDArray[Any]:
+        if self.zone is None:
+            return np.datetime_as_string(self.times_F, unit="s")
+        zoned_F = in_zone(self.times_F, self.zone)
+        return np.array([time.isoformat(timespec="seconds").replace("+00:00", "Z") for time in zoned_F], dtype=object)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write ``to_frame()``."""
@@ -144,6 +165,9 @@ class Forecast:
         Raises:
             UserError: an unknown id or ending; the file cannot be written.
         """
+        from dcrnn_fast.evaluation.forecast_plot import plot_forecast
+        from dcrnn_fast.evaluation.style import save_figure
+
         save_figure(plot_forecast(self, ids), path)
 
 

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
-from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.fonts import FONT, fonts_for, in_any_weight
+from dcrnn_fast.evaluation.plot_format import require_plot_format
 from dcrnn_fast.files import write_together
 
 INK = "#1f2328"
@@ -55,7 +55,6 @@ _LOOK: Any = {
     "ytick.major.size": 0,
 }
 _DPI = 160
-_FORMATS = ("png", "pdf", "svg")
 
 
 def look() -> Any:
@@ -96,14 +95,6 @@ def spread(items: Sequence[str], shown: int) -> list[str]:
     """The labels with all but about ``shown`` of them blank, so that none overlap."""
     every = max(1, -(-len(items) // shown))
     return [item if (index + 1) % every == 0 or len(items) <= shown else "" for index, item in enumerate(items)]
-
-
-def require_plot_format(path: str | Path) -> str:
-    """png, pdf or svg, by the file's ending; else UserError."""
-    ending = Path(path).suffix.lower().removeprefix(".")
-    if ending not in _FORMATS:
-        raise UserError(f"plots are written as .png, .pdf or .svg, got {str(path)!r}")
-    return ending
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

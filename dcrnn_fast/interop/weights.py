@@ -17,7 +17,8 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.interop.files import read_tensors
 from dcrnn_fast.interop.names import Layout, recognise
-from dcrnn_fast.model import DCRNN, build_model
+from dcrnn_fast.model import DCRNN
+from dcrnn_fast.model.build import build_model
 
 NUM_SUPPORTS = {"dual_random_walk": 2, "random_walk": 1, "laplacian": 1}
 

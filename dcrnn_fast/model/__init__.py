@@ -1,7 +1,6 @@
 """DCRNN and its cell as nn.Modules, usable in other people's code."""
 
-from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcgru_cell import DCGRUCell
 from dcrnn_fast.model.dcrnn import DCRNN
 
-__all__ = ["DCRNN", "DCGRUCell", "build_model"]
+__all__ = ["DCRNN", "DCGRUCell"]

@@ -1,5 +1,6 @@
 """The optimiser, and the gradients of all parameters in one flat buffer."""
 
+import inspect
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -9,7 +10,18 @@ from torch import Tensor, nn
 
 from dcrnn_fast.config.sections import TrainingConfig
 
-_KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+def _without_compiler(kind: type[torch.optim.Adam]) -> type[torch.optim.Adam]:
+    """An optimiser of torch without the wrappers that import ``torch._dynamo``, two seconds of every process.
+
+    They tell torch's compiler what not to trace, and an optimiser is never compiled here. The arithmetic is torch's.
+    """
+    names = ("add_param_group", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))})
+
+
+_KINDS = {"adam": _without_compiler(torch.optim.Adam), "adamw": _without_compiler(torch.optim.AdamW)}
 # How the update is computed is this run's choice, whatever the run that saved a state had chosen.
 _HOW = ("fused", "foreach", "capturable")
 

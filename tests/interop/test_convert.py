@@ -19,7 +19,8 @@ from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.interop import export_pytorch_port, import_state
-from dcrnn_fast.model import DCRNN, build_model
+from dcrnn_fast.model import DCRNN
+from dcrnn_fast.model.build import build_model
 from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
