@@ -5,8 +5,9 @@
 Each round runs ``import torch`` first, then every command once, each in a process of its own with one thread; the best
 of all rounds counts, so a busy machine does little harm. A command's own work (its processor time when it runs a second
 time in the same process, everything imported) is taken off before it is compared with ``import torch``: what is left
-are imports and whatever else a process does once. Peak memory is compared as it is. The model is small, trained for
-one step on the built-in city, and forecasts from an .npz file.
+are imports and whatever else a process does once. ``evaluate`` and ``train`` draw: see what the library for that takes
+in a line of its own. Peak memory is compared as it is. The model is small, trained for one step on the built-in city,
+and forecasts from an .npz file.
 """
 
 import argparse
@@ -100,7 +101,8 @@ def run(code: str, folder: Path) -> tuple[float, float, str]:
 
 def measure(folder: Path, rounds: int) -> dict[str, Cost]:
     """The costs of ``import torch``, of the public name and of every command."""
-    codes = {TORCH: TORCH, "from dcrnn_fast import DCRNN": "from dcrnn_fast import DCRNN"}
+    imports = (TORCH, "import torch, matplotlib.figure", "from dcrnn_fast import DCRNN")
+    codes = dict(zip(imports, imports, strict=True))
     codes |= {name: _RUN.format(repetitions=1, words=words) for name, words in commands(folder).items()}
     costs = {name: Cost() for name in codes}
     for _ in range(rounds):
@@ -123,11 +125,11 @@ def main() -> None:
         prepare(Path(name))
         costs = measure(Path(name), flags.rounds)
     base = costs[TORCH]
-    print(f"{'':28} {'seconds':>8} {'own work':>9} {'rest / torch':>13} {'MiB':>6} {'MiB / torch':>12}")
+    print(f"{'':31} {'seconds':>8} {'own work':>9} {'rest / torch':>13} {'MiB':>6} {'MiB / torch':>12}")
     for name, cost in costs.items():
         ratio = (cost.seconds - cost.own_seconds) / base.seconds
         print(
-            f"{name:28} {cost.seconds:8.2f} {cost.own_seconds:9.2f} {ratio:13.2f} {cost.mib:6.0f} "
+            f"{name:31} {cost.seconds:8.2f} {cost.own_seconds:9.2f} {ratio:13.2f} {cost.mib:6.0f} "
             f"{cost.mib / base.mib:12.2f}"
         )
     if flags.json is not None:

@@ -62,6 +62,8 @@ def _run(argv: list[str]) -> int:
         raise UserError("nothing to do: give --output STORE (with --data SOURCE), --download NAME or --verify STORE")
     refuse_idle_in_preparing(flags.data, flags.graph, argv, output=flags.output is not None)
     if flags.download is not None:
+        from dcrnn_fast.data.download import download  # requests, for nothing else
+
         for path in download(flags.download, Path(flags.data.data_folder)):
             print(f"{path}: checksum is right")
     if flags.output is not None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from scipy.sparse import csgraph
-from scipy.spatial import cKDTree
 
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 
@@ -153,13 +152,28 @@ def _draw_road(plan: _Plan, road: int, nodes: int, per_line: int, side_km: float
 def _add_ramps(plan: _Plan, position_N2: np.ndarray) -> None:
     """Where sensors of two roads stand close: from each to the sensor that follows the other."""
     after = {start: stop for start, stop in plan.length if stop == start + 1}
-    for i, j in sorted(cKDTree(position_N2).query_pairs(RAMP_REACH_KM)):
+    for i, j in _pairs_within(position_N2, RAMP_REACH_KM):
         if plan.road[i] == plan.road[j]:
             continue
         for start, other in ((i, j), (j, i)):
             if (stop := after.get(other)) is not None:
                 km = float(np.hypot(*(position_N2[stop] - position_N2[start])))
                 plan.join(start, stop, 0.3 + km, 0.12)
+
+
+def _pairs_within(position_N2: np.ndarray, reach_km: float) -> list[tuple[int, int]]:
+    """Pairs i < j that are no farther apart, in order; scipy's tree of points would take longer to import."""
+    order_N = np.argsort(position_N2[:, 0], kind="stable")
+    east_N = position_N2[order_N, 0]
+    # A little farther than the reach, because the sum is rounded; the distance itself decides.
+    stop_N = np.searchsorted(east_N, east_N + 1.001 * reach_km, side="right")
+    pairs = []
+    for k, stop in enumerate(stop_N):
+        others_K = order_N[k + 1 : stop]
+        apart_K2 = position_N2[others_K] - position_N2[order_N[k]]
+        near_K = others_K[(apart_K2 * apart_K2).sum(axis=1) <= reach_km * reach_km]
+        pairs += [(min(order_N[k], other), max(order_N[k], other)) for other in near_K]
+    return sorted((int(i), int(j)) for i, j in pairs)
 
 
 def _matrix(entries: dict[tuple[int, int], float], shape: tuple[int, int]) -> Any:

@@ -124,10 +124,6 @@ class ForecastData:
             starts=starts,
         )
 
-    def input_times(self, starts: np.ndarray) -> np.ndarray:
-        """(W, P) ``datetime64[s]``, the times that each window reads."""
-        return self.series.times_T[np.asarray(starts)[:, None] + np.arange(self.window_format.past_steps)]
-
     def target_times(self, starts: np.ndarray) -> np.ndarray:
         """(W, F) ``datetime64[s]``, the times that each window forecasts."""
         form = self.window_format

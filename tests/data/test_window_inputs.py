@@ -80,10 +80,9 @@ def test_inputs_do_not_depend_on_the_future() -> None:
     assert not np.array_equal(data.gather(np.array([20])).y_BFNO, changed.gather(np.array([20])).y_BFNO)
 
 
-def test_times_of_a_window_and_after_it() -> None:
+def test_times_that_a_window_forecasts() -> None:
     data = _data()
     times = data.series.times_T
-    assert data.input_times(np.array([5])).tolist() == [times[5:9].tolist()]
     assert data.target_times(np.array([5])).tolist() == [times[9:12].tolist()]
     assert future_times(times[8], data.window_format).tolist() == times[9:12].tolist()
 

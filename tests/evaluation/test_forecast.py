@@ -96,6 +96,18 @@ def test_missing_inputs_follow_the_rule_of_the_training_run(tmp_path: Path, rule
     np.testing.assert_array_equal(np.isnan(past), holes[start : start + PAST])
 
 
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin", "+05:30"])
+def test_csv_has_the_bytes_that_pandas_writes(tmp_path: Path, zone: str | None) -> None:
+    values = np.float32([[0.1, np.nan, -0.0], [1e-8, 3.4e38, np.inf]]).reshape(2, 3, 1)
+    times = np.array(["2024-03-31T00:55", "2024-03-31T01:00"], dtype="datetime64[s]")
+    ids = ("a,b", 'say "c"', "d e")
+    forecast = Forecast(values, times, ids, ("flow\nper hour",), ("",), values[:1], times[:1] - 300, zone)
+    forecast.to_csv(tmp_path / "f.csv")
+    frame = forecast.to_frame()
+    frame["time"] = [time.isoformat(timespec="seconds").replace("+00:00", "Z") for time in frame["time"]]
+    assert (tmp_path / "f.csv").read_bytes() == frame.to_csv(index=False, lineterminator="\n").encode()
+
+
 def test_silent_sensors_are_named(city: SmallCity, forecaster: Forecaster) -> None:
     series = city.data.series
     start = next(row for row in range(400, 800) if series.observed_TNC[row : row + PAST].all())

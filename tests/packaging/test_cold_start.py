@@ -13,14 +13,14 @@ from bench.cold_start import TRAIN, WRITE_READINGS, commands
 ROOT = Path(__file__).resolve().parents[2]
 NEVER = {
     *("torch._dynamo", "torch._inductor", "torch.onnx", "triton", "sympy", "networkx"),
-    *("pandas", "pyarrow", "xarray", "h5py", "h5netcdf", "scipy.io"),
+    *("pandas", "pyarrow", "xarray", "h5py", "h5netcdf", "scipy.io", "scipy.spatial"),
     *("requests", "pooch", "urllib3", "IPython"),
 }
 """by a command that trains on the built-in city, or reads .npz and writes .csv"""
 DRAWING = {"matplotlib", "PIL", "fontTools"}
 TRAINING = {"rich", "dcrnn_fast.training.fit"}
 BASELINES = {"scipy.linalg", "scipy.special"}
-CITY = {"dcrnn_fast.data.city", "scipy.spatial", "scipy.sparse.csgraph"}
+CITY = {"dcrnn_fast.data.city", "scipy.sparse.csgraph"}
 GRAPH = {"scipy", "dcrnn_fast.graph", "dcrnn_fast.config", "dcrnn_fast.data", "tyro", "yaml"}
 
 
