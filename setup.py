@@ -1,10 +1,10 @@
-"""Where the packages lie, and how the compiled kernels are built. Everything else is in pyproject.toml.
+"""The packages' folders, and the build of the compiled kernels. Everything else is in pyproject.toml.
 
 ``kernels/`` is installed as ``dcrnn_fast.kernels``. The kernels become ``_dcrnn_fast_C``, a top-level module, so that a
 run from the repository's root, where ``./dcrnn_fast`` hides the installed package, finds them too. Without a C++
 compiler or without torch in the building environment the install still works, on plain PyTorch: one line says so, and
-``_dcrnn_fast_C.json`` beside where the module would be has the reason. A unit whose flags the compiler does not know is
-left out; the facts say so. ``csrc/cuda/build.py`` adds the CUDA kernels where nvcc is found.
+``_dcrnn_fast_C.json``, in the module's folder, has the reason. A unit whose flags the compiler does not know is left
+out, which the build facts record. ``csrc/cuda/build.py`` adds the CUDA kernels if nvcc is found.
 
 ``DCRNN_FAST_BUILD=emulated-amx`` builds the AMX units on AMX in plain C++ (tests/emulation/amx.h), for tests on a CPU
 without it: `python setup.py build_ext --build-lib FOLDER --build-temp FOLDER`, never into the source tree.
@@ -48,7 +48,7 @@ EMULATED_AMX = ["-include", "tests/emulation/amx.h"]
 
 
 def sources() -> list[str]:
-    """What is compiled on this machine."""
+    """The C++ sources that are compiled on this machine."""
     x86 = platform.machine() in ("x86_64", "AMD64")
     found = sorted(path.as_posix() for path in Path("csrc").glob("*/*.cpp") if not path.name.startswith("cuda_"))
     return [name for name in found if x86 or Path(name).name not in X86_UNITS]
@@ -63,7 +63,7 @@ def emulates_amx() -> bool:
 
 
 def flags_of(source: str) -> list[str]:
-    """What a source is compiled with beside FLAGS."""
+    """The flags of a source beside FLAGS."""
     flags = X86_UNITS.get(Path(source).name, [])
     if emulates_amx() and "-mamx-tile" in flags:
         return [*(flag for flag in flags if not flag.startswith("-mamx")), *EMULATED_AMX]
@@ -71,7 +71,7 @@ def flags_of(source: str) -> list[str]:
 
 
 def unknown_flags(compiler: str, source: str) -> str | None:
-    """What the compiler says to the flags of a source that it does not know, or None."""
+    """The compiler's complaint about flags of a source that it does not know, or None."""
     flags = X86_UNITS.get(Path(source).name, [])
     if not flags:
         return None

@@ -1,1 +1,1 @@
-"""Measurements: how fast and how large the project's own paths are beside what most people run."""
+"""Measurements: speed and memory of the project's own paths beside the code that most people run."""

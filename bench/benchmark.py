@@ -1,6 +1,6 @@
-"""What the pytest-benchmark files share: what they skip, and what a record says beside the times.
+"""Shared by the pytest-benchmark files: the cases to skip, and a record's entries beside the times.
 
-That is rates, the fraction of the roofline, memory, and the circumstances (``bench.machine``).
+These are rates, the fraction of the roofline, memory, and the circumstances (``bench.machine``).
 """
 
 import time
@@ -18,7 +18,7 @@ UNITS = ("generic", "avx2", "avx512", "amx")
 def skip_or_cap(
     monkeypatch: pytest.MonkeyPatch, *, reason: str | None, compiles_for_minutes: bool, unit: str | None
 ) -> None:
-    """Skips what cannot run or compiles for too long; caps the unit by DCRNN_FAST_CPU, which every call reads."""
+    """Skips cases that cannot run or compile for too long; caps the unit by DCRNN_FAST_CPU, which every call reads."""
     if reason:
         pytest.skip(reason)
     if compiles_for_minutes:

@@ -51,12 +51,12 @@ def errors(got: dict[str, Tensor], truth: dict[str, Tensor]) -> Errors:
 
 
 def plain_for(contestant: Contestant) -> Contestant | None:
-    """Whose distance decides what this contestant may err; None: nobody's, a limit is promised."""
+    """The contestant whose distance sets this one's budget; None: its budget is a promised limit."""
     return PLAIN.get(contestant.dtype)
 
 
 def budget(contestant: Contestant, plain: Errors | None) -> Errors:
-    """What the contestant may err."""
+    """The errors that the contestant may have."""
     if contestant.backend in ("plain", "compile"):
         return OTHERS[contestant.dtype]
     if plain is None:
@@ -78,7 +78,7 @@ def over_budget(got: Errors, allowed: Errors) -> str:
 
 
 def require_equal(contestant: Contestant, got: Errors, allowed: Errors) -> None:
-    """Raises SystemExit where an error is over its budget."""
+    """Raises SystemExit if an error is over its budget."""
     over = over_budget(got, allowed)
     if over:
         raise SystemExit(f"bench.compare: {contestant.name} is wrong, so no speed is reported: {over}")

@@ -52,7 +52,7 @@ def make_cell(generator: torch.Generator, channels: int, case: Case) -> CellWeig
 
 @dataclass(frozen=True)
 class Seq2SeqInputs:
-    """Float64 inputs of the whole encoder-decoder."""
+    """Float64 inputs of the complete encoder-decoder."""
 
     x_BPNC: Tensor
     encoder: list[CellWeights]
@@ -89,7 +89,7 @@ class Seq2SeqInputs:
 
 
 def make_seq2seq(case: Case, seed: int = 0) -> Seq2SeqInputs:
-    """Inputs with coins that fall both ways where there is more than one."""
+    """Inputs with coins that fall both ways, if there is more than one."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:

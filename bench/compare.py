@@ -3,8 +3,8 @@
 Each contestant has its own process, pinned to its own cores. First each runs alone, once: that gives its peak memory
 (resident, above what importing torch and the package leaves) and its results. Their distance from the same step in
 float64 must be within the error budget (``bench.budget``), or no speed is reported. Then all are started again and take
-turns with each other and with plain matrix products, so that a disturbance meets everybody; where they do not all fit
-in memory, they do so in several heats, the reference in each. The first ``--warm-up`` rounds are not counted.
+turns with each other and with plain matrix products, so that a disturbance meets all of them; if they do not all fit in
+memory, they do so in several heats, the reference in each. The first ``--warm-up`` rounds are not counted.
 """
 
 import argparse
@@ -49,7 +49,7 @@ RECORDS = Path(__file__).resolve().parent / "results" / "compare"
 
 
 class Comparison:
-    """One workload, its contestants, and what was found about each."""
+    """One workload, its contestants, and the findings about each."""
 
     def __init__(self, workload: Workload, contestants: Sequence[Contestant], *, insist: bool) -> None:
         self.workload = workload

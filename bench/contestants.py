@@ -1,4 +1,4 @@
-"""Who takes part, and one step of each on the same weights and the same batch.
+"""The contestants, and one step of each on the same weights and the same batch.
 
 A contestant is written NAME[:PART...], in any order of the parts:
 
@@ -91,7 +91,7 @@ class Contestant:
 
     @property
     def operator_arguments(self) -> dict[str, str]:
-        """What ``dcrnn_seq2seq`` gets beside its tensors."""
+        """The arguments of ``dcrnn_seq2seq`` beside its tensors."""
         return {**dict(self.options), **({"precision": "bf16x3"} if self.dtype == "bf16x3" else {})}
 
     def why_not(self, workload: Workload) -> str | None:
@@ -130,10 +130,10 @@ def why_not_compiled(unit: str | None) -> str | None:
 
 
 class Step:
-    """A contestant ready to run: ``run()`` is what is timed.
+    """A contestant ready to run: ``run()`` is timed.
 
     Raises:
-        NotImplementedError: from ``run``, where an operator cannot do what is asked; the message says why.
+        NotImplementedError: from ``run``, if an operator cannot run as asked; the message gives the reason.
     """
 
     def __init__(self, contestant: Contestant, workload: Workload, device: str = "cpu") -> None:

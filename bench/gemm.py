@@ -16,7 +16,7 @@ PRODUCTS_OF = {"float32": ("mm_float32", "onednn_float32"), "bf16": ("bf16",), "
 
 
 class Product:
-    """One matrix product of a kind; ``run()`` is what is timed.
+    """One matrix product of a kind; ``run()`` is timed.
 
     Raises:
         NotImplementedError: this PyTorch was built without oneDNN.

@@ -44,12 +44,12 @@ class Row:
 
 
 class Rows:
-    """Those of ``names``, and those whose errors are the others' budget, who can run here and are right.
+    """Contestants in ``names``, and those whose errors are the others' budget, that can run here and are right.
 
     Attributes:
-        rows: who is timed.
-        left_out: who cannot run here, by name, and why.
-        wrong: who is over its error budget, by name, and by how much.
+        rows: the contestants that are timed.
+        left_out: those that cannot run here: name -> reason.
+        wrong: those over their error budget: name -> by how much.
         failed: of those left out, our own that could run here and raised.
     """
 
@@ -70,7 +70,7 @@ class Rows:
                     self._admit(Contestant(backend, dtype))
 
     def measure(self, rounds: int) -> None:
-        """In turns; whoever fails is left out from then on."""
+        """In turns; a contestant that fails is left out from then on."""
         for _ in range(rounds):
             for row in list(self.rows):
                 try:
@@ -83,7 +83,7 @@ class Rows:
         before = _allocated_mib(self._device)
         try:
             step = Step(contestant, self._workload, self._device)
-            # What is checked and compiled on first use takes memory that a step does not.
+            # Checks and compilation on first use take memory that a step does not.
             step.run()
             peak_mib = _peak_mib(step.run, self._device) - before
             is_right = self._is_right(step, contestant.name)
@@ -110,7 +110,7 @@ class Rows:
             self.rows.append(Row(step, replay, captured=True))
 
     def _is_right(self, step: Step, name: str) -> bool:
-        """Whether the results of the step's last run are within its budget; says where they are not."""
+        """Whether the results of the step's last run are within its budget; prints those that are not."""
         contestant, found = step.contestant, errors(step.results(), self._truth)
         plain = plain_for(contestant)
         beside = found if plain == contestant else self._right.get(plain) if plain else None
@@ -160,7 +160,7 @@ def _timed(run: Callable[[], None], device: str) -> float:
 
 
 def record(found: Rows, workload: Workload, device: str) -> dict[str, Any]:
-    """What ``--json`` writes; the ratio is None where the reference is left out."""
+    """The record that ``--json`` writes; the ratio is None if the reference is left out."""
     best = {row.name: min(row.seconds) for row in found.rows}
     reference = best.get("reference")
     return {
@@ -206,7 +206,7 @@ def _or_dash(value: float | None, form: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command: 1 without a GPU, and where a contestant is wrong or one of our own failed."""
+    """The command: 1 without a GPU, or if a contestant is wrong or one of our own failed."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: only to see that it works")
     parser.add_argument("--rounds", type=int, default=20, help="timed steps of each contestant")

@@ -1,4 +1,4 @@
-"""What a training step costs on a GPU, by count: launches, saved bytes, gathered rows; and a model of its time.
+"""The cost of a training step on a GPU, by count: launches, saved bytes, gathered rows; and a model of its time.
 
     TRITON_INTERPRET=1 python -m bench.gpu_counts --json OUT --page PAGE
     TRITON_INTERPRET=1 python -m bench.gpu_counts --save h
@@ -40,14 +40,14 @@ from dcrnn_fast.model import DCRNN
 
 LAUNCHES_WANTED, BYTES_WANTED = 400, 25 * 1024
 ROWS_WANTED = {"metr-la": 5.0, "pems-bay": 5.5, "freeways": 3.0}
-# At most this many windows are traced; what is counted for a row does not depend on it. The large graphs need 6 for the
+# At most this many windows are traced; the counts of a row do not depend on it. The large graphs need 6 for the
 # plan that they have with more; with many more they have more launches, because weights' gradients are summed over
 # stretches of steps that fit a workspace.
 BATCH = {"metr-la": 64, "pems-bay": 64, "freeways": 6, "city": 6}
 # Operators that launch nothing.
 _EMPTY = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "is_same_size"}
-# Those that launch only where they copy: inside an operator of ours, the dispatch mode sees ``to``, ``contiguous`` and
-# their like whole.
+# Those that launch only if they copy: inside an operator of ours, the dispatch mode sees ``to``, ``contiguous`` and
+# their like undivided.
 _VIEWS = {
     "view", "_unsafe_view", "reshape", "expand", "permute", "transpose", "t", "unsqueeze", "squeeze", "slice", "select",
     "split", "split_with_sizes", "unbind", "detach", "alias", "as_strided", "_reshape_alias", "to", "contiguous", "mT",
@@ -57,7 +57,7 @@ _VIEWS = {
 
 @dataclass(frozen=True)
 class Gpu:
-    """Data sheet numbers: dense tensor-core flops in bf16, bytes from memory; and what a launch costs in a graph."""
+    """Data sheet numbers: dense tensor-core flops in bf16, bytes from memory; and the cost of a launch in a graph."""
 
     name: str
     bf16_flops: float
@@ -66,7 +66,7 @@ class Gpu:
 
 
 GPUS = (Gpu("A100 80 GB", 312e12, 2.04e12, 2.0e-6), Gpu("H100 SXM", 989e12, 3.35e12, 1.5e-6))
-# Of the data sheet: what fused kernels of this kind reach elsewhere. A guess, and the model's weakest part.
+# Shares of the data sheet that fused kernels of this kind reach elsewhere. A guess, and the model's weakest part.
 REACHED_FLOPS, REACHED_BYTES = 0.35, 0.7
 
 
@@ -145,7 +145,7 @@ def count(step: Callable[[], Tensor], rows: int, parameters: list[Tensor]) -> Co
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with observed(lambda _: False):  # the first call also makes what is kept with a graph
+    with observed(lambda _: False):  # the first call also makes the tensors that are kept with a graph
         torch.autograd.grad(step().sum(), parameters, allow_unused=True)
     with observed(see), OperatorCounter() as counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -183,7 +183,7 @@ class Fused:
     gflop: float
 
     def misses(self) -> list[str]:
-        """What is over its limit."""
+        """The counts that are over their limits."""
         launches = self.counts.launches - self.counts.casts
         found = {
             f"{launches} launches without casts > {LAUNCHES_WANTED}": launches > LAUNCHES_WANTED,
@@ -232,7 +232,7 @@ def fused_counts(name: str, workload: Workload, adjacency: Any, save: str) -> Fu
 
 
 def page(reference: Counts, fused: list[Fused]) -> str:
-    """What a reader sees: counts, then the model."""
+    """The page for a reader: counts, then the model."""
     lines = [
         "# GPU step by count, and a model of its time",
         "",
@@ -281,7 +281,7 @@ def page(reference: Counts, fused: list[Fused]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command: 1 where a count is over its limit."""
+    """The command: 1 if a count is over its limit."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu_counts", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the counts here")
     parser.add_argument("--page", type=Path, help="write the page for readers here")

@@ -12,12 +12,12 @@ from dcrnn_fast.system import machine
 
 
 def circumstances() -> dict[str, object]:
-    """What every record carries."""
+    """The circumstances in every record."""
     return {"machine": machine(), "versions": versions(), "commit": commit()}
 
 
 def versions() -> dict[str, str]:
-    """Of what takes part."""
+    """Versions of Python, the packages and the compiler."""
     packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy")}
     compiled = str(library().facts.get("compiler", "none"))
     return {
@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The repository's commit, with ``+`` where files differ from it; "unknown" outside a repository."""
+    """The repository's commit, with ``+`` if files differ from it; "unknown" outside a repository."""
     root = Path(__file__).resolve().parent.parent
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)

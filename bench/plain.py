@@ -15,7 +15,7 @@ from dcrnn_fast.model import DCRNN
 
 
 class PlainDCRNN(nn.Module):
-    """Shares the parameters of ``model`` and computes what it computes in evaluation mode."""
+    """Shares the parameters of ``model`` and computes the same in evaluation mode."""
 
     def __init__(self, model: DCRNN) -> None:
         super().__init__()

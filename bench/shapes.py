@@ -33,11 +33,11 @@ CORNERS = {
     "sparse_product": Case(B=2, P=2, F=3, N=71, C=2, O=1, H=9, L=2, M=5, density=0.02),
     "no_diffusion": Case(B=5, P=2, F=2, N=7, C=1, O=3, H=6, L=1, M=1),
 }
-"""where kernels go wrong: every test of an operator runs on them"""
+"""shapes that kernels get wrong: every test of an operator runs on them"""
 
 TIMED = {
     "nothing_divides_a_tile": CORNERS["nothing_divides_a_tile"],
     "metr_la_one_window": Case(B=1, P=12, F=12, N=207, C=2, O=1, H=64, L=2, M=5, density=0.04),
     "metr_la_eight_windows": Case(B=8, P=12, F=12, N=207, C=2, O=1, H=64, L=2, M=5, density=0.04),
 }
-"""what the benchmarks of single operators time: METR-LA's sizes and density, and one of the corners"""
+"""the shapes that single operators are timed on: METR-LA's sizes and density, and one of the corners"""

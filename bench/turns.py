@@ -1,8 +1,8 @@
-"""Contestants in processes of their own that take turns, so that a disturbance meets everybody.
+"""Contestants in processes of their own that take turns, so that a disturbance meets all of them.
 
 In the timed processes the heap is kept between steps (glibc's MALLOC_MMAP_MAX_=0 and no trimming): with the default,
-every large tensor is fresh memory, and what page faults cost on a virtual machine would be measured, to the
-reference's disadvantage (1.5 times its time at METR-LA's B=64).
+every large tensor is fresh memory, and the times would include page faults of a virtual machine, to the reference's
+disadvantage (1.5 times its time at METR-LA's B=64).
 """
 
 import json
@@ -23,19 +23,19 @@ from dcrnn_fast.system import available_mib
 _KEEP_THE_HEAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
 _ROOT = Path(__file__).resolve().parent.parent
 TURN_SECONDS = 0.25
-"""what takes less is run several times in a turn"""
+"""shorter steps run several times in a turn"""
 
 
 class CannotRunError(Exception):
-    """A contestant says that it cannot run here, and why."""
+    """A contestant cannot run here; the message gives its reason."""
 
 
 class Worker:
     """A ``bench.worker`` process; ends when it is closed.
 
     Raises:
-        CannotRunError: the contestant says why not.
-        SystemExit: the process ended otherwise; what it said stands on stderr.
+        CannotRunError: the contestant gave a reason why it cannot run.
+        SystemExit: the process ended otherwise; its messages are on stderr.
     """
 
     def __init__(

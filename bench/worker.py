@@ -1,8 +1,8 @@
 """One contestant, or one kind of matrix product, in a process of its own, pinned to its cores.
 
 Started by ``bench.compare``. Runs once, and prints a JSON line with the seconds of that first run and the peak memory;
-then answers each line of its input, which says how often to run, with the seconds of each run. Ends with its input. A
-contestant that cannot run here says ``why_not`` instead.
+then answers each line of its input, a number of runs, with the seconds of each run. Ends with its input. A contestant
+that cannot run here prints ``why_not`` instead.
 """
 
 import json

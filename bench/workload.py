@@ -1,4 +1,4 @@
-"""What is measured: a graph, a batch of windows and initial weights, the same for every contestant and every process.
+"""Workloads: a graph, a batch of windows and initial weights, the same for every contestant and every process.
 
 Shape legend: N nodes, P past steps, F future steps, B batch, C input channels (reading, time of day), O = 1 output
 channel, H units, M diffusion terms, L layers.
@@ -43,7 +43,7 @@ class Workload:
     nodes: int
     batch_size: int
     edges: int | None = None
-    """of a synthetic graph; None: what the graph has"""
+    """of a synthetic graph; None: the graph's own"""
     past_steps: int = 12
     future_steps: int = 12
     hidden_units: int = 64
@@ -72,7 +72,7 @@ class Workload:
         return products * 2 * self.batch_size * self.nodes * cells * 3 * self.hidden_units / 1e9
 
     def describe(self) -> dict[str, Any]:
-        """For the record. The path of the graph is this machine's business; its name says which graph it was."""
+        """For the record; of the graph's path, which differs between machines, only the name."""
         shown = replace(self, graph=None if self.graph is None else Path(self.graph).name)
         return {**asdict(shown), "gflop": self.gflop}
 
@@ -121,7 +121,7 @@ class Workload:
 
 
 def metr_la(data: Path | None = None, *, batch_size: int = 64, training: bool = True) -> Workload:
-    """The published METR-LA training step (or forecast), on the real graph where ``data`` holds it."""
+    """The published METR-LA training step (or forecast), on the real graph if ``data`` holds it."""
     name, graph = _real_or_synthetic("metr_la", data, METR_LA_PICKLE)
     return Workload(
         name=name if training else f"{name}_forecast",
@@ -134,7 +134,7 @@ def metr_la(data: Path | None = None, *, batch_size: int = 64, training: bool = 
 
 
 def pems_bay(data: Path | None = None, *, batch_size: int = 64) -> Workload:
-    """The published PEMS-BAY training step, on the real graph where ``data`` holds it."""
+    """The published PEMS-BAY training step, on the real graph if ``data`` holds it."""
     name, graph = _real_or_synthetic("pems_bay", data, PEMS_BAY_PICKLE)
     return Workload(name=name, nodes=PEMS_BAY_NODES, edges=PEMS_BAY_EDGES, batch_size=batch_size, graph=graph)
 
@@ -156,7 +156,7 @@ HEADLINE: dict[str, Callable[[Path | None], Workload]] = {
     "large": lambda _: large(),
     "inference": lambda data: metr_la(data, batch_size=1, training=False),
 }
-"""what ``bench.compare --workload`` knows, given the folder of the data"""
+"""the workloads of ``bench.compare --workload``, given the folder of the data"""
 
 QUICK: dict[str, Workload] = {
     "metr-la": Workload(
@@ -176,7 +176,7 @@ QUICK: dict[str, Workload] = {
 
 
 def data_folder() -> Path | None:
-    """DCRNN_FAST_DATA, the folder that holds ``metr_la_graph`` and ``pems_bay_graph``; None where it is not set."""
+    """DCRNN_FAST_DATA, the folder that holds ``metr_la_graph`` and ``pems_bay_graph``; None if it is not set."""
     named = os.environ.get("DCRNN_FAST_DATA")
     return Path(named) if named else None
 

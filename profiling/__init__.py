@@ -1,1 +1,1 @@
-"""How to look at what runs: machine code here, timelines and memory beside it."""
+"""Tools to look at running code: machine code here, timelines and memory beside it."""

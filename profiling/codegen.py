@@ -57,7 +57,7 @@ def recorded() -> Iterator[list[Launch]]:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What became of one launch."""
+    """The compiled result of one launch."""
 
     sass: Sass
     shared: int
@@ -114,7 +114,7 @@ ARCHITECTURES = (80, 90, 100)
 
 @dataclass(frozen=True)
 class Shape:
-    """What the constants of a kernel depend on besides architecture and arithmetic."""
+    """The facts that a kernel's constants depend on, besides architecture and arithmetic."""
 
     units: int = 64
     channels: int = 64
@@ -170,7 +170,7 @@ WIDTHS = ("64 units", "128 units", "32 units")
 
 
 def shipped() -> list[Case]:
-    """The table's configurations: what multiplies in each shape that is fused, the others by width and dtype."""
+    """The table's configurations: kernels that multiply in each fused shape, the others by width and dtype."""
     return [
         Case(arch, arithmetic, shape, kernel)
         for arch, arithmetic, shape in product(ARCHITECTURES, DTYPES, SHAPES)
@@ -256,7 +256,7 @@ def _calls(arithmetic: str, shape: Shape) -> dict[str, Callable[[], None]]:
 
 
 def problems(case: Case, made: Compiled) -> list[str]:
-    """Where a compiled kernel breaks its budget."""
+    """The points in which a compiled kernel breaks its budget."""
     found = []
     sass = made.sass
     if sass.spills != (0, 0) or sass.local or sass.stack:
@@ -308,7 +308,7 @@ def _in_fp16(rows: Mapping[Case, list[str]], case: Case) -> list[str]:
 
 
 def planned(rows: Sequence[list[str]], case: Case) -> list[str]:
-    """The record's row of ``case``; of fp16, where there is none, bf16's with fp16's names."""
+    """The record's row of ``case``; if fp16 has none, bf16's with fp16's names."""
     by_case = {tuple(line[:4]): line for line in rows}
     key = (f"sm_{case.arch}", case.arithmetic, case.shape, case.kernel)
     if case.arithmetic == "fp16" and key not in by_case:

@@ -1,4 +1,4 @@
-"""What nvcc made of the CUDA C++ kernels, and its budget.
+"""nvcc's machine code of the CUDA C++ kernels, and its budget.
 
 ``python -m profiling.codegen_cuda --write`` replaces ``records/codegen_cuda.csv``.
 """
@@ -23,9 +23,9 @@ TASKS = {"CandidateTask": "candidate_cuda", "GradientTask": "candidate_gradient_
 
 @dataclass(frozen=True)
 class Budget:
-    """What a block may use, how many fit on a multiprocessor at least, and what it multiplies with.
+    """The most that a block may use, how many must fit on a multiprocessor, and the instruction that multiplies.
 
-    ``shared`` is what the launch asks for (``csrc/cuda/candidate.cu`` asserts it).
+    ``shared`` is the amount that the launch asks for (``csrc/cuda/candidate.cu`` asserts it).
     """
 
     registers: int
@@ -57,7 +57,7 @@ class Compiled:
         return blocks_per_multiprocessor(self.arch, self.sass.registers, BUDGETS[self.precision].shared, WARPS)
 
     def problems(self) -> list[str]:
-        """Where it breaks its budget."""
+        """The points in which it breaks its budget."""
         sass, budget = self.sass, BUDGETS[self.precision]
         found = []
         if sass.spills != (0, 0) or sass.stack or sass.local:
@@ -99,7 +99,7 @@ def compile_kernels(compiler: str = "g++", root: Path = ROOT) -> Path:
     """The object that the package's build would make from the sources under ``root``.
 
     Raises:
-        Exception: ``NotBuiltError`` of csrc/cuda/build.py, where there is no nvcc or it fails.
+        Exception: ``NotBuiltError`` of csrc/cuda/build.py, if there is no nvcc or it fails.
     """
     build = runpy.run_path(str(root / "csrc" / "cuda" / "build.py"))
     made: Path = build["compile_object"](build["find_nvcc"](), compiler, ROOT / "build" / "cuda", root)

@@ -1,6 +1,6 @@
-"""What a compiler made of a kernel, read from its machine code: registers, spills, tensor-core instructions, loads.
+"""Facts about a kernel from its machine code: registers, spills, tensor-core instructions, loads.
 
-Works on Triton's cubins and on what nvcc writes (cubins, objects, shared objects). ``cuobjdump`` and ``nvdisasm`` are
+Works on Triton's cubins and on nvcc's files (cubins, objects, shared objects). ``cuobjdump`` and ``nvdisasm`` are
 inside the triton wheel; a toolkit without them is enough to compile, not to look.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 # Of a multiprocessor: the shared memory that blocks may use, bytes. Registers, warps and blocks are the same on all.
 SHARED_BYTES = {80: 164 * 1024, 90: 228 * 1024, 100: 228 * 1024}
-# What a block's shared memory costs beyond its own, and the most one block may have.
+# The cost of a block's shared memory beyond its own, and the most that one block may have.
 RESERVED_BYTES = 1024
 BLOCK_BYTES = {arch: size - RESERVED_BYTES for arch, size in SHARED_BYTES.items()}
 REGISTERS, WARPS, BLOCKS = 65536, 64, 32
@@ -89,7 +89,7 @@ def parse(resources: str, listing: str) -> dict[str, Sass]:
 
 
 def inspect(path: str | Path, arch: int | None = None) -> dict[str, Sass]:
-    """Every kernel of a cubin, object or shared object, by its (mangled) name; of one architecture where it holds more.
+    """Every kernel of a cubin, object or shared object, by its (mangled) name; of one architecture if it holds more.
 
     Raises:
         RuntimeError: the tools are missing, or they do not understand the file.

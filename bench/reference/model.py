@@ -134,7 +134,7 @@ class ReferenceDCRNN(nn.Module):
 
         Args:
             x_PBNC: scaled inputs, time first.
-            labels_FBNO, feed_label: after decoder step t the label replaces the prediction as the next input where
+            labels_FBNO, feed_label: after decoder step t the label replaces the prediction as the next input if
                 feed_label[t] is true; left out: never (evaluation, and training without scheduled sampling).
         Returns:
             prediction_FBNO.

@@ -1,7 +1,7 @@
 """How nvcc compiles the CUDA kernels. ``setup.py`` runs this file; a test does too.
 
-``DCRNN_FAST_CUDA`` decides: ``auto`` (the default) compiles where nvcc is found, ``0`` does not, ``1`` fails where nvcc
-is missing or does not succeed. The kernels use no torch header and the static CUDA runtime, so that one build opens in
+``DCRNN_FAST_CUDA`` decides: ``auto`` (the default) compiles if nvcc is found, ``0`` does not, ``1`` fails if nvcc is
+missing or does not succeed. The kernels use no torch header and the static CUDA runtime, so that one build opens in
 CPU and CUDA builds of torch, with and without a driver.
 """
 
@@ -25,7 +25,7 @@ LIBRARIES = ["cudart_static", "dl", "pthread", "rt"]
 
 
 class Built(NamedTuple):
-    """What is to be linked, and what the build facts say: ``{"cuda": ...}`` or ``{"no_cuda": reason}``."""
+    """The files and libraries to link, and the build facts: ``{"cuda": ...}`` or ``{"no_cuda": reason}``."""
 
     wrappers: list[str]
     objects: list[str]
@@ -82,20 +82,20 @@ def compile_object(nvcc: str, compiler: str, folder: Path, root: Path = Path()) 
 
 
 def nvcc_version(nvcc: str) -> str:
-    """As nvcc says it: "13.0"."""
+    """nvcc's own version, such as "13.0"."""
     release = re.search(r"release ([\d.]+)", _run([nvcc, "--version"]))
     return release[1] if release else "unknown"
 
 
 def library_dirs(nvcc: str) -> list[str]:
-    """Where this nvcc would link from: it knows, wherever its toolkit lies."""
+    """The folders that this nvcc links from, by its own dry run: its toolkit may lie anywhere."""
     said = _run([nvcc, "--dryrun", "-o", "nothing", "-x", "cu", os.devnull])
     line = next((line for line in said.splitlines() if "LIBRARIES=" in line), "")
     return [folder for folder in re.findall(r'-L"?([^"\s]+)', line) if not folder.endswith("stubs")]
 
 
 def build(compiler: str, folder: Path) -> Built:
-    """Compiles the kernels, or says why not.
+    """Compiles the kernels, or gives the reason why not.
 
     Raises:
         SystemExit: DCRNN_FAST_CUDA is 1 and they cannot be compiled, or it is none of auto, 0 and 1.

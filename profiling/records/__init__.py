@@ -1,4 +1,4 @@
-"""What compilers made of the kernels: one CSV file for each compiler, a line for each configuration."""
+"""Records of the kernels' machine code: one CSV file for each compiler, a line for each configuration."""
 
 import csv
 from collections.abc import Iterable, Sequence
