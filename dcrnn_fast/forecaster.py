@@ -24,6 +24,7 @@ from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.data.times import Stamps, count_from, parse_times, whole_seconds
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat
+from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.coverage import coverage_notes, far_notes, newest_notes
 from dcrnn_fast.evaluation.evaluator import Precision, evaluate_model, predict
@@ -36,7 +37,6 @@ from dcrnn_fast.model.build import build_model, precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.scored_windows import is_held_out, scored_windows
 from dcrnn_fast.training.checkpoint import Checkpoint, newest_good, read_good
-from dcrnn_fast.training.distributed import choose_device
 from dcrnn_fast.training_data import require_training_data, unchanged
 
 _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
@@ -368,7 +368,7 @@ def load(
     about: dict[str, str | int] = {"checkpoint": str(found.path), "version": str(state["version"])}
     about |= {name: int(training[name]) for name in ("epoch", "step") if name in training}
     return Forecaster(
-        model=model.to(choose_device(device, local_rank=0)).eval(),
+        model=model.to(choose_device(device)).eval(),
         config=config,
         graph=graph,
         window_format=window_format,

@@ -9,6 +9,7 @@ from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.check_plot import plot_check
 from dcrnn_fast.evaluation.evaluator import evaluate_model
@@ -20,7 +21,7 @@ from dcrnn_fast.idle import refuse_idle_in_training
 from dcrnn_fast.messages import counted
 from dcrnn_fast.training.account import LOOK
 from dcrnn_fast.training.display import Display, Standing, mae_words
-from dcrnn_fast.training.distributed import Ranks, choose_device, join_ranks
+from dcrnn_fast.training.distributed import Ranks, join_ranks
 from dcrnn_fast.training.fit import TrainingResult, checkpoint_folder, fit, understood
 from dcrnn_fast.training.records import CONFIG, EVENTS, METRICS, REPORT
 from dcrnn_fast.training.stopping import StopRequest, stop_on_signals

@@ -13,10 +13,10 @@ from dcrnn_fast.data.account import (
 )
 from dcrnn_fast.data.facts import SeriesFacts
 from dcrnn_fast.data.scale_notes import input_words
+from dcrnn_fast.device import device_notes
 from dcrnn_fast.graph.account import account_lines, look_lines
 from dcrnn_fast.model.build import backend_line, precision_notes
 from dcrnn_fast.training.checkpoint import Checkpoint
-from dcrnn_fast.training.distributed import device_notes
 from dcrnn_fast.training.run import Run, loss_notes
 
 LOOK = "look: "

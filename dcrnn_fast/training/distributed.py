@@ -25,9 +25,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.kernels.gpu import why_no_gpu
 from dcrnn_fast.messages import one_line
-from dcrnn_fast.system import usable_cores
 
 T = TypeVar("T")
 _ERROR = "dcrnn_fast/error"
@@ -47,6 +45,7 @@ class Ranks:
     local_world: int = 1
     store: dist.Store | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    launcher_sets_one_thread: bool = False
     _exchanges: int = 0
 
     @property
@@ -89,9 +88,9 @@ class Ranks:
             ) from error
         return texts
 
-    def connect(self, device: str, timeout_seconds: int) -> None:
-        """Chooses the device and opens the process group (none for a single process)."""
-        self.device = self.together("choosing a device", lambda: choose_device(device, self.local_rank))
+    def connect(self, device: torch.device, timeout_seconds: int) -> None:
+        """Opens the process group, whose gradients are on ``device`` (no group for a single process)."""
+        self.device = device
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         if self.store is None:
@@ -191,61 +190,27 @@ def join_ranks() -> Ranks:
 
     Raises UserError when the environment is incomplete.
     """
+    by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ:
-        return Ranks()
+        return Ranks(launcher_sets_one_thread=by_torchrun)
     rank, world = _integer("RANK"), _integer("WORLD_SIZE")
     local_rank = _integer("LOCAL_RANK", rank)
     local_world = _integer("LOCAL_WORLD_SIZE", world)
     if not 0 <= rank < world:
         raise UserError(f"RANK must lie in 0 .. WORLD_SIZE - 1 = {world - 1}, got {rank}")
     if world == 1:
-        return Ranks(local_rank=local_rank)
+        return Ranks(local_rank=local_rank, launcher_sets_one_thread=by_torchrun)
     if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
         raise UserError(f"WORLD_SIZE is {world} but {', '.join(missing)} is not set; start the ranks with torchrun")
     store, rank, world = next(dist.rendezvous("env://", rank, world))
-    return Ranks(rank=rank, world=world, local_rank=local_rank, local_world=local_world, store=store)
-
-
-def choose_device(wanted: str, local_rank: int) -> torch.device:
-    """auto: the GPU with this rank's local number, else the CPU; ``cuda`` insists on a GPU."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(wanted)
-    except RuntimeError as error:
-        raise UserError(f"device must be auto, cpu, cuda or cuda:NUMBER, got {wanted!r}") from error
-    if device.type == "cpu":
-        return torch.device("cpu")
-    if device.type != "cuda":
-        raise UserError(f"device must be auto, cpu, cuda or cuda:NUMBER, got {wanted!r}")
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    index = local_rank if device.index is None else device.index
-    if index >= found:
-        why = why_no_gpu()
-        raise UserError(
-            f"device {wanted}: local rank {local_rank} needs GPU {index}, this machine has {found}"
-            f"{'' if why is None else f' ({why})'}; use --device cpu, or start as many processes as there are GPUs"
-        )
-    return torch.device("cuda", index)
-
-
-def device_notes(wanted: str) -> list[str]:
-    """Why ``auto`` is the CPU where PyTorch was built for GPUs; whoever installed such a build expects one."""
-    why = why_no_gpu() if wanted == "auto" and (torch.version.cuda or torch.version.hip) else None
-    return [] if why is None else [f"device auto: the CPU, because {why}"]
-
-
-def choose_threads(wanted: int | None, local_world: int) -> int:
-    """CPU threads of this process: as configured, as OMP_NUM_THREADS says, else cores / processes on this host.
-
-    torchrun itself sets OMP_NUM_THREADS=1, which would leave cores idle: under torchrun a 1 is taken for torchrun's.
-    """
-    if wanted is not None:
-        return wanted
-    by_user = os.environ.get("OMP_NUM_THREADS", "")
-    if by_user.isdigit() and int(by_user) > 0 and not (by_user == "1" and "TORCHELASTIC_RUN_ID" in os.environ):
-        return int(by_user)
-    return max(1, usable_cores() // local_world)
+    return Ranks(
+        rank=rank,
+        world=world,
+        local_rank=local_rank,
+        local_world=local_world,
+        store=store,
+        launcher_sets_one_thread=by_torchrun,
+    )
 
 
 def _integer(name: str, default: int | None = None) -> int:

@@ -14,6 +14,7 @@ from dcrnn_fast.config.yaml_file import to_yaml
 from dcrnn_fast.data.account import require_changing_target, require_validation_targets
 from dcrnn_fast.data.dataset import ForecastData, open_data
 from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.device import choose_device, choose_threads
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.files import require_creatable_folder, require_writable_folder
@@ -31,7 +32,7 @@ from dcrnn_fast.training.checkpoint import (
     save_checkpoint,
 )
 from dcrnn_fast.training.display import Display, Standing, digits, duration, mae_words, speed, target_column
-from dcrnn_fast.training.distributed import Ranks, SharedError, choose_threads, join_ranks
+from dcrnn_fast.training.distributed import Ranks, SharedError, join_ranks
 from dcrnn_fast.training.loop import best_so_far, epoch_loss, rate_of, train_epoch, validate, validation_error
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress, Row
@@ -133,8 +134,11 @@ def _asked(config: Config, found: Checkpoint | None) -> DataConfig:
 
 def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
     """Device, checkpoint to resume, data and model, the same on all ranks; one window is tried, nothing trained."""
-    ranks.connect(config.training.device, config.training.dist_timeout)
-    torch.set_num_threads(choose_threads(config.training.threads, ranks.local_world))
+    device = ranks.together("choosing a device", lambda: choose_device(config.training.device, ranks.local_rank))
+    ranks.connect(device, config.training.dist_timeout)
+    torch.set_num_threads(
+        choose_threads(config.training.threads, ranks.local_world, launcher_sets_one=ranks.launcher_sets_one_thread)
+    )
     found = ranks.together("opening the results folder", lambda: _open_folders(config, ranks))
     state = broadcast_state(found.state if found else None, ranks)
     if state is not None and found is None:  # not rank 0: notes are for it alone to say

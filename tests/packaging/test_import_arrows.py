@@ -18,8 +18,8 @@ ALLOWED = {
         "dcrnn_fast.model",
         "dcrnn_fast.data",
         "dcrnn_fast.graph",
+        "dcrnn_fast.device",
         "dcrnn_fast.evaluation.metrics",
-        "dcrnn_fast.kernels.gpu",
         *LEAVES,
     ),
     "dcrnn_fast/evaluation": (

@@ -73,7 +73,7 @@ def gradients(folder: str, micro: int, total: int = 8, batch_size: int = 2) -> N
     ranks = join_ranks()
     assert ranks.world * micro == total
     with ranks.reporting_failure():
-        ranks.connect("cpu", 60)
+        ranks.connect(torch.device("cpu"), 60)
         torch.set_num_threads(1)
         found = {}
         for unit, loss in itertools.product(("original", "deviation"), ("mae", "mse", "rmse", "huber")):

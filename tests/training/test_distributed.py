@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.training.distributed import choose_device, choose_threads, device_notes, join_ranks
+from dcrnn_fast.training.distributed import join_ranks
 
 
 def test_without_torchrun_there_is_one_process_and_no_group(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     ranks = join_ranks()
-    ranks.connect("cpu", 5)
+    ranks.connect(torch.device("cpu"), 5)
     assert (ranks.rank, ranks.world, ranks.store, ranks.backend) == (0, 1, None, "none")
     assert not torch.distributed.is_initialized()
     assert ranks.sum_integers(3, True) == [3, 1]
@@ -37,43 +37,6 @@ def test_an_incomplete_environment_is_named(monkeypatch, environment, message):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=message):
         join_ranks()
-
-
-def test_threads_are_cores_over_processes_unless_the_user_says(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [choose_threads(None, world) for world in (1, 2, 3, 16)] == [8, 4, 2, 1]
-    assert choose_threads(5, 2) == 5
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert choose_threads(None, 2) == 1
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # then the 1 is torchrun's own
-    assert choose_threads(None, 2) == 4
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert choose_threads(None, 2) == 3
-
-
-def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert choose_device("auto", 0).type == "cpu"
-    for wanted in ("cuda", "cuda:3"):
-        with pytest.raises(UserError, match=r"this machine has 0 \(.+\)"):
-            choose_device(wanted, 0)
-    for wanted in ("tpu", "mps"):
-        with pytest.raises(UserError, match="must be auto, cpu, cuda"):
-            choose_device(wanted, 0)
-
-
-def test_a_build_for_gpus_says_why_auto_takes_the_cpu(monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("dcrnn_fast.kernels.gpu.devices.driver_version", lambda file: None)
-    monkeypatch.setattr("torch.version.cuda", None)
-    assert device_notes("auto") == []
-    monkeypatch.setattr("torch.version.cuda", "13.0")
-    assert device_notes("auto") == ["device auto: the CPU, because no NVIDIA driver is loaded"]
-    assert device_notes("cpu") == []
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert device_notes("auto") == []
 
 
 def one_line_from_rank_0(job, world):
