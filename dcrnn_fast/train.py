@@ -19,12 +19,12 @@ from dcrnn_fast.evaluation.style import require_plot_format, save_figure
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.idle import refuse_idle_in_training
 from dcrnn_fast.messages import counted
+from dcrnn_fast.ranks.group import Ranks, join_ranks
+from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
 from dcrnn_fast.training.account import LOOK
 from dcrnn_fast.training.display import Display, Standing, mae_words
-from dcrnn_fast.training.distributed import Ranks, join_ranks
 from dcrnn_fast.training.fit import TrainingResult, checkpoint_folder, fit, understood
 from dcrnn_fast.training.records import CONFIG, EVENTS, METRICS, REPORT
-from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
 STOPPED = 85
 """exit code of a run that was asked to stop and can be resumed; not 0, or a job scheduler would think it finished"""

@@ -6,7 +6,6 @@ Shape legend: P past steps, F future steps, N nodes, O target channels.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from dcrnn_fast.data.times import in_zone
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.forecast_plot import plot_forecast
 from dcrnn_fast.evaluation.style import save_figure
-from dcrnn_fast.files import write_atomically
+from dcrnn_fast.files import write_atomically, write_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,11 +121,7 @@ class Forecast:
     def to_netcdf(self, path: str | Path) -> None:
         """Write ``to_dataset()`` as NetCDF-4."""
         payload = self.to_dataset().to_netcdf(None, engine="h5netcdf")
-
-        def write(stream: BinaryIO) -> None:
-            stream.write(payload)
-
-        write_atomically(path, write)
+        write_bytes(path, payload)
 
     def write(self, path: str | Path) -> None:
         """Write in the format of the file's ending: .csv, .parquet, .nc.

@@ -8,6 +8,16 @@ from pathlib import Path
 
 import torch
 
+from dcrnn_fast.checkpoints.files import (
+    BEST,
+    LATEST,
+    MANIFEST,
+    Checkpoint,
+    load_checkpoint,
+    newest_good,
+    read_good,
+    save_checkpoint,
+)
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.config.yaml_file import to_yaml
@@ -20,19 +30,11 @@ from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.files import require_creatable_folder, require_writable_folder
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.scheduled_sampling import label_probability
+from dcrnn_fast.ranks.failure import SharedError
+from dcrnn_fast.ranks.group import Ranks, join_ranks
+from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
 from dcrnn_fast.training.account import first_lines, other_notes, whole_account
-from dcrnn_fast.training.checkpoint import (
-    BEST,
-    LATEST,
-    MANIFEST,
-    Checkpoint,
-    load_checkpoint,
-    newest_good,
-    read_good,
-    save_checkpoint,
-)
 from dcrnn_fast.training.display import Display, Standing, digits, duration, mae_words, speed, target_column
-from dcrnn_fast.training.distributed import Ranks, SharedError, join_ranks
 from dcrnn_fast.training.loop import best_so_far, epoch_loss, rate_of, train_epoch, validate, validation_error
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress, Row
@@ -53,13 +55,12 @@ from dcrnn_fast.training.resume import (
     require_fitting,
     restore,
     saved_choices,
-    training_state,
+    state_of,
 )
 from dcrnn_fast.training.run import Run, make_run, start_digests
 from dcrnn_fast.training.schedule import has_stalled
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep, try_window
-from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +195,8 @@ def _train(run: Run, asked: DataConfig, found: Checkpoint | None, stop: StopRequ
 
     def save(*file_names: str) -> None:
         if ranks.is_first:
-            state = training_state(run, progress)
-            for name in file_names:
-                save_checkpoint(folder, name, state)
+            state = state_of(run, progress)
+            save_checkpoint(folder, state, *file_names)
             events.add("save", step=progress.step, files=list(file_names))
 
     def after_step() -> None:
@@ -284,9 +284,9 @@ def _bring_best_along(progress: Progress, found: Checkpoint, folder: Path, displ
     if best is None or _best_of(folder / BEST, display) == best:
         return
     if best == progress.epoch and progress.position == 0:
-        save_checkpoint(folder, BEST, found.state)
+        save_checkpoint(folder, found.state, BEST)
     elif _best_of(found.path.parent / BEST, display) == best:
-        save_checkpoint(folder, BEST, load_checkpoint(found.path.parent / BEST))
+        save_checkpoint(folder, load_checkpoint(found.path.parent / BEST), BEST)
     else:
         display.say(f"the checkpoint of epoch {best}, the best so far, is not at hand; {BEST} is what comes next")
 

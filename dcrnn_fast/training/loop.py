@@ -13,8 +13,9 @@ import torch
 from dcrnn_fast.data.batches import GlobalBatch, GlobalBatches
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.messages import some
+from dcrnn_fast.ranks.failure import SharedError
+from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.display import Display, Standing, digits, mae_words
-from dcrnn_fast.training.distributed import SharedError
 from dcrnn_fast.training.loss import loss_value, original_units
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
@@ -24,7 +25,6 @@ from dcrnn_fast.training.run import Run
 from dcrnn_fast.training.schedule import learning_rate
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep, Outcome
-from dcrnn_fast.training.stopping import StopRequest
 
 
 def train_epoch(
@@ -111,16 +111,16 @@ def validate(run: Run, stop: StopRequest, told: Callable[[int], None] | None = N
     Args:
         told: called with the number of windows that are done, every so often.
     """
-    windows, ranks = run.data.validation, run.ranks
+    windows, ranks, replicas = run.data.validation, run.ranks, run.ranks.replicas
     form = run.data.window_format
     sums = HorizonSums(form.future_steps, run.data.graph.num_nodes, form.output_channels, device=ranks.device)
     run.model.eval()
-    rounds = GlobalBatches(len(windows), run.config.training.batch_size * ranks.world, shuffle=False)
+    rounds = GlobalBatches(len(windows), run.config.training.batch_size * replicas.size, shuffle=False)
     for global_batch in rounds.epoch(0):
         (asked_to_stop,) = ranks.sum_integers(stop.requested)
         if asked_to_stop:
             return None
-        (mine,) = global_batch.share(ranks.rank, ranks.world, 1)
+        (mine,) = global_batch.share(replicas.rank, replicas.size, 1)
         if len(mine):
             with nvtx_range("validation"), naming_what_fits(run, training=False):
                 batch = run.gather(windows.starts_W[mine])
@@ -128,7 +128,7 @@ def validate(run: Run, stop: StopRequest, told: Callable[[int], None] | None = N
                 sums.add(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO)
         if told is not None:
             told(global_batch.stop)
-    ranks.sum_(sums.sums_SFNO, "adding up validation errors")
+    replicas.sum_(sums.sums_SFNO, "adding up validation errors")
     return sums
 
 

@@ -22,7 +22,7 @@ from dcrnn_fast.data.training_part import TrainingPart, training_part
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcrnn import DCRNN
-from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training.loss import DEVIATION
 from dcrnn_fast.training.optimizer import FlatGradients, make_optimizer
 from dcrnn_fast.training.precision import LossScale, autocast, require_precision
@@ -97,6 +97,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         config, data.graph, input_channels=form.input_channels, output_channels=form.output_channels, dtype=dtype
     ).to(ranks.device)
     targets = data.scaler.take(form.target_channels)
+    global_batch = training.batch_size * ranks.replicas.size * training.accumulate
     return Run(
         config=config,
         data=data,
@@ -105,7 +106,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         optimizer=make_optimizer(model.parameters(), training),
         gradients=FlatGradients(model.parameters()),
         loss_scale=LossScale.of(training.precision),
-        batches=GlobalBatches(len(data.train), training.batch_size * ranks.world * training.accumulate, training.seed),
+        batches=GlobalBatches(len(data.train), global_batch, training.seed),
         mean_O=torch.tensor(targets.mean, dtype=torch.float64, device=ranks.device),
         std_O=torch.tensor(targets.std, dtype=torch.float64, device=ranks.device),
         data_digests=digests_of(data),

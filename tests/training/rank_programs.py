@@ -18,12 +18,12 @@ from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
-from dcrnn_fast.training.distributed import join_ranks
+from dcrnn_fast.ranks.group import join_ranks
+from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.loss import loss_value
 from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.step import accumulate_gradients, finish_gradient, label_coins, micro_batches_of
-from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
 SMALL = DataConfig(city_nodes=5, city_days=3, past_steps=3, future_steps=4, max_train_windows=40)
 

@@ -16,13 +16,13 @@ import torch
 import yaml
 
 from dcrnn_fast import train
+from dcrnn_fast.checkpoints.files import load_checkpoint, newest_good
 from dcrnn_fast.config.sections import DataConfig, GraphConfig, TrainingConfig
 from dcrnn_fast.config.yaml_file import load_yaml
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.training import step
-from dcrnn_fast.training.checkpoint import load_checkpoint, newest_good
 from dcrnn_fast.training.display import Display, Standing, digits, speed
 from dcrnn_fast.training.fit import check, fit
 from dcrnn_fast.training.records import COLUMNS, Events

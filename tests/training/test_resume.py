@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 import torch
 
+from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.data.dataset import ForecastData, open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.native import library
-from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.records import TIMING_COLUMNS
 from tests.training.rank_programs import debug_config
@@ -216,7 +216,7 @@ def test_a_checkpoint_that_does_not_know_its_data_is_resumed_with_a_note(tmp_pat
     fit(debug_config(*flags, "1"))
     state = load_checkpoint(tmp_path / "checkpoints" / "latest.pt")
     del state["training"]["data"], state["window_format"]["in_utc"]
-    save_checkpoint(tmp_path / "checkpoints", "latest.pt", state)
+    save_checkpoint(tmp_path / "checkpoints", state, "latest.pt")
     assert fit(debug_config(*flags, "2", "--resume", "auto")).epochs == 2
     assert "does not say on which data it was trained" in capsys.readouterr().out
     state = load_checkpoint(tmp_path / "checkpoints" / "latest.pt")
@@ -224,7 +224,7 @@ def test_a_checkpoint_that_does_not_know_its_data_is_resumed_with_a_note(tmp_pat
     assert known is False
     for other, epochs in ((None, 3), (True, None)):
         state["window_format"]["in_utc"] = other
-        save_checkpoint(tmp_path / "checkpoints", "latest.pt", state)
+        save_checkpoint(tmp_path / "checkpoints", state, "latest.pt")
         if epochs is not None:
             assert fit(debug_config(*flags, str(epochs), "--resume", "auto")).epochs == epochs
             continue

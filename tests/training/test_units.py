@@ -11,18 +11,18 @@ import pytest
 import torch
 
 from dcrnn_fast import load
+from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
-from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.fit import check, fit
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run, make_run, with_loss_unit
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep, label_coins
-from dcrnn_fast.training.stopping import StopRequest
 from tests.training.rank_programs import debug_config
 
 IDS = tuple("abcdef")
@@ -185,7 +185,7 @@ def test_a_checkpoint_from_before_these_choices_is_resumed_as_it_was_started(tmp
     state["config"]["data"]["missing"] = "auto"
     for row in state["training"]["history"]:
         del row["validation_error"]
-    save_checkpoint(tmp_path / "half" / "checkpoints", "latest.pt", state)
+    save_checkpoint(tmp_path / "half" / "checkpoints", state, "latest.pt")
     resumed = fit(debug_config(*flags, str(tmp_path / "half"), "--epochs", "3", "--resume", "auto"))
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name

@@ -8,8 +8,7 @@ import time
 import pytest
 import torch
 
-from dcrnn_fast.errors import UserError
-from dcrnn_fast.training.distributed import join_ranks
+from dcrnn_fast.ranks.group import Ranks, join_ranks
 
 
 def test_without_torchrun_there_is_one_process_and_no_group(monkeypatch):
@@ -20,23 +19,17 @@ def test_without_torchrun_there_is_one_process_and_no_group(monkeypatch):
     assert (ranks.rank, ranks.world, ranks.store, ranks.backend) == (0, 1, None, "none")
     assert not torch.distributed.is_initialized()
     assert ranks.sum_integers(3, True) == [3, 1]
+    assert ranks.from_first(b"state") == b"state"
+    for group in (ranks.replicas, ranks.partners):
+        tensor = torch.ones(2)
+        group.sum_(tensor, "testing")
+        assert (group.rank, group.size, tensor.tolist()) == (0, 1, [1.0, 1.0])
 
 
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"RANK": "0", "WORLD_SIZE": "two"}, "WORLD_SIZE must be a whole number"),
-        ({"RANK": "3", "WORLD_SIZE": "2"}, r"RANK must lie in 0 \.\. WORLD_SIZE - 1 = 1, got 3"),
-        ({"RANK": "0", "WORLD_SIZE": "2"}, "MASTER_ADDR, MASTER_PORT is not set"),
-    ],
-)
-def test_an_incomplete_environment_is_named(monkeypatch, environment, message):
-    for name in ("MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=message):
-        join_ranks()
+def test_all_ranks_share_the_batch_and_none_a_graph():
+    ranks = Ranks(rank=2, world=3)
+    assert (ranks.replicas.rank, ranks.replicas.size) == (2, 3)
+    assert (ranks.partners.rank, ranks.partners.size) == (0, 1)
 
 
 def one_line_from_rank_0(job, world):
