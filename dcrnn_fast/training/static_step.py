@@ -26,8 +26,9 @@ from dcrnn_fast.training.cuda_graphs import capture, warm_up
 from dcrnn_fast.training.loss import channel_weights, error_sum, gradient_factor, in_loss_unit, loss_mean
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import make_static
+from dcrnn_fast.training.progress import Outcome
 from dcrnn_fast.training.run import Run
-from dcrnn_fast.training.step import Outcome, label_coins
+from dcrnn_fast.training.step import label_coins
 
 
 class StaticStep:

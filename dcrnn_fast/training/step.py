@@ -5,7 +5,6 @@ Shape legend: B batch, F future steps, N nodes, O output channels.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,26 +19,8 @@ from dcrnn_fast.training.loss import channel_weights, error_sum, gradient_factor
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import set_learning_rate
+from dcrnn_fast.training.progress import Outcome
 from dcrnn_fast.training.run import Run
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a step did; the same on every rank.
-
-    Attributes:
-        error_sum, loss: in the loss's unit, over the global batch; norm: of the gradient before clipping.
-        observed: targets that the loss counts.
-        finite: loss and norm are; otherwise the weights were left alone.
-        only_overflow: not finite, and its cure is a smaller loss scale (fp16).
-    """
-
-    error_sum: float
-    loss: float
-    norm: float
-    observed: int
-    finite: bool
-    only_overflow: bool = False
 
 
 class EagerStep:

@@ -110,7 +110,7 @@ def fails_on_rank_2(where: str, *flags: str) -> int:
 
     if os.environ["RANK"] == "2":
         name = {"configuration": "_flags", "data": "open_data", "training": "finish_gradient"}[where]
-        home = {"configuration": "dcrnn_fast.train", "data": "dcrnn_fast.training.fit"}
+        home = {"configuration": "dcrnn_fast.train", "data": "dcrnn_fast.training.start"}
         setattr(sys.modules[home.get(where, "dcrnn_fast.training.step")], name, fail)
     return command("--config", "debug", "--threads", "1", *flags)
 
@@ -118,7 +118,7 @@ def fails_on_rank_2(where: str, *flags: str) -> int:
 def other_data(*flags: str) -> int:
     """Rank 1 reads a city with another reading."""
     if os.environ["RANK"] == "1":
-        module = sys.modules["dcrnn_fast.training.fit"]
+        module = sys.modules["dcrnn_fast.training.start"]
 
         def changed(*args: Any, **kwargs: Any) -> ForecastData:
             data = open_data(*args, **kwargs)

@@ -19,8 +19,8 @@ from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.data.dataset import ForecastData, open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.native import library
+from dcrnn_fast.records.events import TIMING_COLUMNS
 from dcrnn_fast.training.fit import fit
-from dcrnn_fast.training.records import TIMING_COLUMNS
 from tests.training.rank_programs import debug_config
 
 FLAGS = (
@@ -205,7 +205,7 @@ def test_a_run_is_not_resumed_on_other_readings(tmp_path, monkeypatch, field, wh
         array[1001, 3] = array[1001, 3] == 0
         return data
 
-    monkeypatch.setattr("dcrnn_fast.training.fit.open_data", changed)
+    monkeypatch.setattr("dcrnn_fast.training.start.open_data", changed)
     with pytest.raises(UserError, match=rf"latest\.pt was trained on data with other {what}; resume with the data"):
         fit(debug_config(*flags, "2", "--resume", "auto"))
     assert (tmp_path / "checkpoints" / "latest.pt").read_bytes() == before
