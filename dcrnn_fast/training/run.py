@@ -19,10 +19,11 @@ from dcrnn_fast.data.training_part import TrainingPart, training_part
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.model.precision import autocast
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training.loss import DEVIATION
 from dcrnn_fast.training.optimizer import FlatGradients, make_optimizer
-from dcrnn_fast.training.precision import LossScale, autocast, require_precision
+from dcrnn_fast.training.precision import LossScale, require_precision
 
 
 @dataclass(slots=True)

@@ -142,6 +142,17 @@ def test_free_files_import_absolutely(path: Path) -> None:
     assert violations("", path.read_text()) == []
 
 
+def test_only_the_command_imports_training() -> None:
+    """Inference, evaluation and conversion work without a training loop."""
+    importers = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "dcrnn_fast").rglob("*.py")
+        for _, name, _ in _imports(path.read_text())
+        if f"{name}.".startswith("dcrnn_fast.training.")
+    }
+    assert {name for name in importers if not name.startswith("dcrnn_fast/training/")} == {"dcrnn_fast/train.py"}
+
+
 def test_every_folder_stands_in_the_table() -> None:
     folders = {
         f"{parent}{path.name}"

@@ -81,8 +81,7 @@ def run_with_kills(rank_server, folder: Path, world: int, kill_after: list[int],
     for number, after in enumerate(kill_after):
         before = saves(results)
         job = rank_server.start(folder / f"job{number}", world, "rank_programs:train", *flags)
-        while saves(results) < before + after and not (job.folder / "codes.json").exists():
-            time.sleep(0.001)
+        job.until(lambda enough=before + after, job=job: saves(results) >= enough or job.ended)
         time.sleep(random.random() * 0.02)
         if not job.kill():  # a fast machine can be through before the last of the kills
             break
@@ -133,8 +132,7 @@ def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(tmp_path, rank_ser
     results = tmp_path / "results"
     flags = ("--results", str(results), *FLAGS)
     first = rank_server.start(tmp_path / "first", 1, "rank_programs:train", *flags)
-    while saves(results) < 5:
-        time.sleep(0.001)
+    first.until(lambda: saves(results) >= 5)
     os.kill(first.pid(0), signal.SIGUSR1)
     assert first.wait() == [85]
     rank_server.run(tmp_path / "second", 1, "rank_programs:train", *flags, "--resume", "auto")
