@@ -15,10 +15,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from dcrnn_fast import __version__
+from dcrnn_fast.checkpoints.files import MANIFEST, load_checkpoint, save_checkpoint
+from dcrnn_fast.checkpoints.state import make_state
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.plain import from_dict, to_dict
+from dcrnn_fast.config.plain import from_dict
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.scaler import Scaler
@@ -30,7 +31,6 @@ from dcrnn_fast.graph import SensorGraph, read_graph
 from dcrnn_fast.idle import refuse_idle_in_converting, refuse_idle_in_exporting
 from dcrnn_fast.interop import NUM_SUPPORTS, ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
 from dcrnn_fast.messages import counted
-from dcrnn_fast.training.checkpoint import FORMAT, MANIFEST, load_checkpoint, save_checkpoint
 
 _DEFAULT_FREQ = "5min"
 
@@ -162,18 +162,9 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
         model=ModelConfig(hidden_units=weights.hidden_units, num_layers=weights.num_layers, backend=flags.backend),
     )
     model = weights.build(graph, flags.graph, future_steps=window_format.future_steps, backend=flags.backend)
-    state = {
-        "format": FORMAT,
-        "version": __version__,
-        "config": to_dict(config),
-        "model": model.state_dict(),
-        "graph": graph.to_state(),
-        "window_format": window_format.to_state(),
-        "scaler": scaler.to_state(),
-        "training": None,
-    }
+    state = make_state(config, model, graph, window_format, scaler)
     with folder_for_new_files(output.parent, "output folder") as folder:
-        save_checkpoint(folder, output.name, state)
+        save_checkpoint(folder, state, output.name)
     return [
         *_summary(weights, graph, window_format, flags),
         f"scaler: {_scaler_words(scaler)} ({source})",

@@ -15,7 +15,7 @@ from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.files import require_apart, require_creatable_folder
 from dcrnn_fast.forecaster import Forecaster, load
-from dcrnn_fast.training.records import REPORT
+from dcrnn_fast.records.names import REPORT
 from dcrnn_fast.training_data import require_training_data
 
 _PURPOSE = (

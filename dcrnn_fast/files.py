@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +19,7 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_atomically(path: str | Path, write: Callable[[BinaryIO], None]) -> str:
+def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> str:
     """Calls ``write`` with a binary stream and puts the result at ``path`` only when all of it is on the disk.
 
     A crash, a full disk or an error in ``write`` leaves the former file at ``path``, and no temporary file after an
@@ -30,24 +31,13 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], None]) -> str
         UserError: the disk is full or the file cannot be written; the message names the file.
         Any error of ``write``.
     """
-    path = Path(path)
-    beside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(beside, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        digest = sha256_of(beside)
-        os.replace(beside, path)
-        _sync_folder(path.parent)
-    except BaseException as error:
-        beside.unlink(missing_ok=True)
-        # torch.save turns the stream's OSError (disk full) into a RuntimeError that keeps it as its context.
-        cause = error if isinstance(error, OSError) else error.__context__
-        if isinstance(cause, OSError):
-            raise UserError(f"cannot write {path}: {cause.strerror or cause}; nothing there was changed") from error
-        raise
-    return digest
+    _put({Path(path): write})
+    return sha256_of(path)
+
+
+def write_bytes(path: str | Path, payload: bytes | memoryview) -> None:
+    """``write_atomically`` of bytes that are in memory."""
+    _put({Path(path): partial(_write, payload=payload)})
 
 
 def write_together(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
@@ -58,23 +48,37 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
     Raises:
         UserError: the disk is full or a file cannot be written; the message names the file.
     """
-    beside = {folder / name: folder / f"{name}.tmp-{os.getpid()}" for name in contents}
-    path = folder
+    writes = {folder / name: partial(_write, payload=payload) for name, payload in contents.items()}
+    _put(writes)
+    return list(writes)
+
+
+def _write(stream: BinaryIO, payload: bytes | memoryview) -> None:
+    stream.write(payload)
+
+
+def _put(writes: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
+    """Writes and syncs all files (of one folder) under temporary names, then renames them."""
+    beside = {path: path.with_name(f"{path.name}.tmp-{os.getpid()}") for path in writes}
+    changed, path = "; nothing there was changed", Path()
     try:
-        for path, temporary in beside.items():
-            with open(temporary, "wb") as stream:
-                stream.write(contents[path.name])
+        for path, write in writes.items():
+            with open(beside[path], "wb") as stream:
+                write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
         for path, temporary in beside.items():
             os.replace(temporary, path)
-        _sync_folder(folder)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
+            changed = ""
+        _sync_folder(path.parent)
+    except BaseException as error:
         for temporary in beside.values():
             temporary.unlink(missing_ok=True)
-    return list(beside)
+        # torch.save turns the stream's OSError (disk full) into a RuntimeError that keeps it as its context.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if isinstance(cause, OSError):
+            raise UserError(f"cannot write {path}: {cause.strerror or cause}{changed}") from error
+        raise
 
 
 def require_writable_folder(path: str | Path, what: str) -> Path:

@@ -3,7 +3,6 @@
 Shape legend: T time, P past steps, F future steps, N nodes, C value channels, O target channels.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from dcrnn_fast.checkpoints.files import Checkpoint, newest_good, read_good
+from dcrnn_fast.checkpoints.state import unwrapped
 from dcrnn_fast.config.plain import from_dict
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, Precision
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
@@ -24,6 +25,7 @@ from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.data.times import Stamps, count_from, parse_times, whole_seconds
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat
+from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.coverage import coverage_notes, far_notes, newest_notes
 from dcrnn_fast.evaluation.evaluator import evaluate_model, predict
@@ -35,11 +37,8 @@ from dcrnn_fast.messages import first_few
 from dcrnn_fast.model.build import build_model, precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.scored_windows import is_held_out, scored_windows
-from dcrnn_fast.training.checkpoint import Checkpoint, newest_good, read_good
-from dcrnn_fast.training.distributed import choose_device
 from dcrnn_fast.training_data import require_training_data, unchanged
 
-_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
 _SAME_WEIGHT = 1e-6
 
 
@@ -370,7 +369,7 @@ def load(
     about: dict[str, str | int] = {"checkpoint": str(found.path), "version": str(state["version"])}
     about |= {name: int(training[name]) for name in ("epoch", "step") if name in training}
     return Forecaster(
-        model=model.to(choose_device(device, local_rank=0)).eval(),
+        model=model.to(choose_device(device)).eval(),
         config=config,
         graph=graph,
         window_format=window_format,
@@ -403,7 +402,7 @@ def _model(
             output_channels=window_format.output_channels,
         )
     try:
-        model.load_state_dict({_WRAPPERS.sub("", name): weight for name, weight in weights.items()})
+        model.load_state_dict(unwrapped(weights))
     except RuntimeError as error:
         reason = " ".join(str(error).split()).partition(": ")[2]
         raise UserError(f"checkpoint {path}: its weights do not fit its own configuration: {reason[:300]}") from error

@@ -11,7 +11,6 @@ from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.account import series_lines, series_looks
 from dcrnn_fast.data.dataset import read_matched, window_format_of
-from dcrnn_fast.data.download import download
 from dcrnn_fast.data.facts import series_facts
 from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted
-from dcrnn_fast.training.run import digests_of
 
 SPLITS = ("all", "train", "validation", "test")
 _COMPARED_ROWS, _ROUNDING, _MOSTLY = 1000, 1e-3, 0.9

@@ -1,6 +1,7 @@
 """``dcrnn-fast train``: trains, evaluates the best checkpoint on the test windows, and says where everything is."""
 
 import sys
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.fonts import unwritable_note
@@ -16,12 +18,17 @@ from dcrnn_fast.evaluation.plot_format import require_plot_format
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.idle import refuse_idle_in_training
 from dcrnn_fast.messages import counted
+from dcrnn_fast.ranks.group import Ranks, join_ranks
+from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
+from dcrnn_fast.records.display import mae_words
+from dcrnn_fast.records.events import EpochRow
+from dcrnn_fast.records.names import REPORT
+from dcrnn_fast.records.terminal import Standing, Terminal
+from dcrnn_fast.records.watchers import RUN_FILES
 from dcrnn_fast.training.account import LOOK
-from dcrnn_fast.training.display import Display, Standing, mae_words
-from dcrnn_fast.training.distributed import Ranks, choose_device, join_ranks
-from dcrnn_fast.training.fit import TrainingResult, checkpoint_folder, fit, understood
-from dcrnn_fast.training.records import CONFIG, EVENTS, METRICS, REPORT
-from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
+from dcrnn_fast.training.check import understood
+from dcrnn_fast.training.fit import TrainingResult, fit
+from dcrnn_fast.training.folders import checkpoint_folder
 
 STOPPED = 85
 """exit code of a run that was asked to stop and can be resumed; not 0, or a job scheduler would think it finished"""
@@ -52,16 +59,12 @@ class TrainFlags:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs ``dcrnn-fast train ...``: 0 trained, 2 a mistake, 85 stopped by a signal and resumable."""
-    trained: list[tuple[TrainingResult, Config]] = []
     # Until an error is printed: torchrun ends all ranks once one has failed, and rank 0 must live to print the reason.
     with stop_on_signals() as stop:
-        code = run_command("train", lambda words: _train(words, stop, trained), argv)
-    for result, config in trained:
-        code = run_command("train", lambda _: _report(result, config), [])  # noqa: B023 (called at once)
-    return code
+        return run_command("train", lambda words: _train(words, stop), argv)
 
 
-def _train(argv: list[str], stop: StopRequest, trained: list[tuple[TrainingResult, Config]]) -> int:
+def _train(argv: list[str], stop: StopRequest) -> int:
     ranks = join_ranks()
     flags = ranks.together("reading the configuration", lambda: _flags(argv))
     if ranks.is_first and not argv:
@@ -76,7 +79,8 @@ def _train(argv: list[str], stop: StopRequest, trained: list[tuple[TrainingResul
     if result.stopped_by_signal:
         return STOPPED
     if ranks.is_first:
-        trained.append((result, flags.settings))
+        stop.release()  # a signal ends the evaluation at once: there is nothing more to save
+        _report(result, flags.settings)
     return 0
 
 
@@ -107,24 +111,24 @@ def _flags(argv: list[str]) -> TrainFlags:
     name = config_flag(argv) if argv else _NO_ARGUMENTS
     default = TrainFlags(config=name, settings=load_config(name) if name else Config())
     flags = parse(TrainFlags, argv, prog="dcrnn-fast train", description=__doc__ or "", default=default)
-    outputs = [Path(flags.settings.output.results, name) for name in (CONFIG, METRICS, EVENTS, *REPORT)]
+    outputs = [Path(flags.settings.output.results, name) for name in (*RUN_FILES, *REPORT)]
     graph = flags.settings.graph
     read = (flags.settings.data.data, graph.graph, graph.land_mask, graph.sensor_positions)
     require_apart(outputs, read, "--results folder")
     return flags
 
 
-def _report(result: TrainingResult, config: Config) -> int:
+def _report(result: TrainingResult, config: Config) -> None:
     """Evaluates the best checkpoint on the test windows, beside the baselines; plots; prints the files' places."""
     best = ""
     if result.best_epoch is not None:
-        row = result.history[result.best_epoch - 1]
-        best = f"best epoch {result.best_epoch}: {mae_words(row, result.data.window_format)}"
+        row, form = EpochRow.from_dict(result.history[result.best_epoch - 1]), result.data.window_format
+        targets = tuple(zip(form.target_names, form.target_units, strict=True))
+        best = f"best epoch {result.best_epoch}: {mae_words(row, targets)}"
     lines = [best] if best else []
     written: list[Path] = []
     if len(result.data.test):
-        display = Display(shown=True, log_every=config.output.log_every)
-        try:
+        with closing(Terminal(config.output.log_every)) as terminal:
             report = evaluate_model(
                 result.model,
                 result.data,
@@ -132,24 +136,22 @@ def _report(result: TrainingResult, config: Config) -> int:
                 name=config.data.data,
                 precision=config.training.precision,
                 at_least=config.model.at_least,
-                progress=lambda done, windows: display.show(Standing("evaluation", done, windows, best)),
+                progress=lambda done, windows: terminal.show(Standing("evaluation", done, windows, best)),
             )
-        finally:
-            display.close()
         from dcrnn_fast.evaluation.plots import save_report  # draws: for the first rank alone
 
         written += save_report(report, result.results)
         lines += ["", report.table(), ""]
     else:
         lines.append("there are no test windows: nothing was evaluated")
+    names = ", ".join((*RUN_FILES, *(path.name for path in written)))
     lines += [
         f"checkpoints: {checkpoint_folder(config)} (best: {result.checkpoint})",
-        f"results: {result.results} (config.yaml, metrics.csv, events.jsonl{''.join(f', {p.name}' for p in written)})",
+        f"results: {result.results} ({names})",
         f"forecast with it: {command_line('forecast', result.checkpoint)}",
         f"measure it again: {command_line('evaluate', result.checkpoint)}",
     ]
     print("\n".join(lines), flush=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.known import KNOWN
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.training.run import digests_of
 
 
 def unchanged(

@@ -12,6 +12,7 @@ import torch
 from hypothesis import settings
 
 from tests.checkout import GOLDEN, ROOT, missing
+from tests.training.rank_server import RankServer
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
@@ -27,6 +28,14 @@ def _seeds() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def rank_server() -> Iterator[RankServer]:
+    """Starts ranks as real processes; all tests of several processes share it."""
+    server = RankServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

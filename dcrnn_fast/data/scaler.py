@@ -22,6 +22,11 @@ Numbers = tuple[float, ...] | tuple[tuple[float, ...], ...]
 _ROUNDING = 1e-10
 
 
+def unscaled(scaled: Values, mean: Values, std: Values) -> Values:
+    """Scaled to original units; ``mean`` and ``std`` in the dtype of ``scaled``."""
+    return scaled * std + mean
+
+
 @dataclass(frozen=True, slots=True)
 class Scaler:
     """scaled = (value - mean) / std, for each channel, or for each sensor and channel; the channel is the last
@@ -55,7 +60,7 @@ class Scaler:
 
     def inverse(self, scaled: Values) -> Values:
         """Scaled to original units, in the dtype of ``scaled`` (..., N, C)."""
-        return scaled * _like(self.std, scaled) + _like(self.mean, scaled)
+        return unscaled(scaled, _like(self.mean, scaled), _like(self.std, scaled))
 
     def take(self, channels: Sequence[int]) -> "Scaler":
         """The scaler of these channels, in this order (for the targets: ``window_format.target_channels``)."""

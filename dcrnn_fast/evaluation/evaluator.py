@@ -21,8 +21,7 @@ from dcrnn_fast.evaluation.labels import below_note, horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.evaluation.trace import Trace, TraceRecorder
-
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from dcrnn_fast.model.precision import autocast
 
 
 @torch.inference_mode()
@@ -46,11 +45,8 @@ def predict(
     """
     device = next(model.parameters()).device
     x_BPNC = x_BPNC.to(device)
-    if precision in ("fp32", "bf16x3"):
+    with autocast(precision, device):
         scaled_BFNO = model(x_BPNC)
-    else:
-        with torch.autocast(device.type, _AUTOCAST[precision]):
-            scaled_BFNO = model(x_BPNC)
     forecast_BFNO = target_scaler.inverse(scaled_BFNO.float())
     return forecast_BFNO if at_least is None else forecast_BFNO.clamp(min=at_least)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dcrnn_fast.data.times import in_zone
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import write_atomically
+from dcrnn_fast.files import write_atomically, write_bytes
 
 if TYPE_CHECKING:  # each takes a good part of a second, and a forecast is written in one way
     import pandas as pd
@@ -143,11 +143,7 @@ class Forecast:
     def to_netcdf(self, path: str | Path) -> None:
         """Write ``to_dataset()`` as NetCDF-4."""
         payload = self.to_dataset().to_netcdf(None, engine="h5netcdf")
-
-        def write(stream: BinaryIO) -> None:
-            stream.write(payload)
-
-        write_atomically(path, write)
+        write_bytes(path, payload)
 
     def write(self, path: str | Path) -> None:
         """Write in the format of the file's ending: .csv, .parquet, .nc.

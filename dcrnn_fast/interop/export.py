@@ -1,14 +1,13 @@
 """The other way: a DCRNN's parameters in the public PyTorch port's names, bit for bit."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from dcrnn_fast.files import write_atomically
+from dcrnn_fast.checkpoints.files import torch_bytes
+from dcrnn_fast.files import write_bytes
 from dcrnn_fast.interop.names import port_names
 
 
@@ -37,11 +36,4 @@ def save_pytorch_port(path: str | Path, state: Mapping[str, Tensor], settings: M
         settings: the port's section ``model`` (filter_type, max_diffusion_step, num_nodes, seq_len, horizon, ...).
     """
     content = {"model": dict(settings), "model_state_dict": export_pytorch_port(state), "epoch": epoch}
-    # Through memory: torch.save into a full disk raises a RuntimeError about "inline_container", not an OSError.
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-
-    def write(stream: BinaryIO) -> None:
-        stream.write(buffer.getbuffer())
-
-    write_atomically(path, write)
+    write_bytes(path, torch_bytes(content))

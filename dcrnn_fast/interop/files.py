@@ -13,11 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dcrnn_fast.checkpoints.state import unwrapped
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_line
-
-# Wrappers that put a prefix before every name: DataParallel and DDP, torch.compile.
-_WRAPPERS = ("module.", "_orig_mod.")
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -59,14 +57,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(
             f"{path} holds no state dict: {strangers[0]!r} is of type {kind}, not a tensor; save model.state_dict()"
         )
-    return _unwrapped({str(name): tensor for name, tensor in content.items()}), settings
-
-
-def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _WRAPPERS:
-        if all(name.startswith(prefix) for name in tensors):
-            return _unwrapped({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
-    return tensors
+    return unwrapped({str(name): tensor for name, tensor in content.items()}), settings
 
 
 def _is_npz(payload: bytes) -> bool:

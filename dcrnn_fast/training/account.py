@@ -2,6 +2,7 @@
 
 import torch
 
+from dcrnn_fast.checkpoints.files import Checkpoint
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.account import (
     facts_of,
@@ -13,10 +14,9 @@ from dcrnn_fast.data.account import (
 )
 from dcrnn_fast.data.facts import SeriesFacts
 from dcrnn_fast.data.scale_notes import input_words
+from dcrnn_fast.device import device_notes
 from dcrnn_fast.graph.account import account_lines, look_lines
 from dcrnn_fast.model.build import backend_line, precision_notes
-from dcrnn_fast.training.checkpoint import Checkpoint
-from dcrnn_fast.training.distributed import device_notes
 from dcrnn_fast.training.run import Run, loss_notes
 
 LOOK = "look: "

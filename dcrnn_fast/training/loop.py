@@ -12,19 +12,20 @@ import torch
 
 from dcrnn_fast.data.batches import GlobalBatch, GlobalBatches
 from dcrnn_fast.evaluation.metrics import HorizonSums
-from dcrnn_fast.messages import some
-from dcrnn_fast.training.display import Display, Standing, digits, mae_words
-from dcrnn_fast.training.distributed import SharedError
+from dcrnn_fast.model.scheduled_sampling import label_probability
+from dcrnn_fast.ranks.failure import SharedError
+from dcrnn_fast.ranks.stopping import StopRequest
+from dcrnn_fast.records.display import bad_step_words
+from dcrnn_fast.records.events import BadStep, EpochRow, Overflow, Stepped
+from dcrnn_fast.records.watchers import Watchers
 from dcrnn_fast.training.loss import loss_value, original_units
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
-from dcrnn_fast.training.progress import Progress
-from dcrnn_fast.training.records import Events
+from dcrnn_fast.training.progress import Outcome, Progress
 from dcrnn_fast.training.run import Run
 from dcrnn_fast.training.schedule import learning_rate
 from dcrnn_fast.training.static_step import StaticStep
-from dcrnn_fast.training.step import EagerStep, Outcome
-from dcrnn_fast.training.stopping import StopRequest
+from dcrnn_fast.training.step import EagerStep
 
 
 def train_epoch(
@@ -32,8 +33,7 @@ def train_epoch(
     stepper: EagerStep | StaticStep,
     progress: Progress,
     stop: StopRequest,
-    display: Display,
-    events: Events,
+    watchers: Watchers,
     after_step: Callable[[], None],
 ) -> bool:
     """Trains from where ``progress`` stands to the end of its epoch; False: stopped before that, on request.
@@ -41,46 +41,21 @@ def train_epoch(
     Raises:
         UserError: more steps in a row with a non-finite gradient than allowed; the windows are named.
     """
-    config = run.config.training
     run.model.train()
     for global_batch in run.batches.epoch(progress.epoch, progress.position):
-        began = time.perf_counter()
+        began, rate = time.perf_counter(), rate_of(run, progress)
         with naming_what_fits(run):
-            outcome = stepper.take(global_batch, progress.step, rate_of(run, progress), stop)
+            outcome = stepper.take(global_batch, progress.step, rate, stop)
         if outcome is None:
             return False
-        progress.step += 1
-        progress.position = global_batch.stop
-        if outcome.finite:
-            progress.bad_in_a_row = 0
-            progress.good_steps += 1
-            progress.error_sum += outcome.error_sum
-            progress.observed += outcome.observed
-            progress.norm_sum += outcome.norm
-        else:
-            progress.skipped_steps += 1
-            progress.bad_in_a_row += not outcome.only_overflow
-            _tell_bad_step(run, progress, global_batch, events, display, outcome)
+        progress.count_step(outcome, global_batch.stop)
+        if not outcome.finite:
+            _tell_skipped(run, progress, global_batch, outcome, watchers)
         progress.train_seconds += time.perf_counter() - began
-        facts = "  ".join(filter(None, (f"loss {digits(epoch_loss(run, progress))}", best_so_far(run, progress))))
-        windows = len(run.data.train)
-        display.show(
-            Standing(
-                f"epoch {progress.epoch + 1}/{config.epochs}",
-                progress.position,
-                windows,
-                facts,
-                later=(config.epochs - progress.epoch - 1) * windows,
-            )
-        )
+        loss = epoch_loss(run, progress)
+        watchers.tell(Stepped(progress.epoch, progress.step, progress.position, loss, rate))
         after_step()
     return True
-
-
-def best_so_far(run: Run, progress: Progress) -> str:
-    """The smallest validation error and its epoch; "" before there is one."""
-    row = progress.best_row
-    return "" if row is None else f"best {mae_words(row, run.data.window_format)}, epoch {row['epoch']}"
 
 
 def rate_of(run: Run, progress: Progress) -> float:
@@ -111,16 +86,16 @@ def validate(run: Run, stop: StopRequest, told: Callable[[int], None] | None = N
     Args:
         told: called with the number of windows that are done, every so often.
     """
-    windows, ranks = run.data.validation, run.ranks
+    windows, ranks, replicas = run.data.validation, run.ranks, run.ranks.replicas
     form = run.data.window_format
     sums = HorizonSums(form.future_steps, run.data.graph.num_nodes, form.output_channels, device=ranks.device)
     run.model.eval()
-    rounds = GlobalBatches(len(windows), run.config.training.batch_size * ranks.world, shuffle=False)
+    rounds = GlobalBatches(len(windows), run.config.training.batch_size * replicas.size, shuffle=False)
     for global_batch in rounds.epoch(0):
         (asked_to_stop,) = ranks.sum_integers(stop.requested)
         if asked_to_stop:
             return None
-        (mine,) = global_batch.share(ranks.rank, ranks.world, 1)
+        (mine,) = global_batch.share(replicas.rank, replicas.size, 1)
         if len(mine):
             with nvtx_range("validation"), naming_what_fits(run, training=False):
                 batch = run.gather(windows.starts_W[mine])
@@ -128,7 +103,7 @@ def validate(run: Run, stop: StopRequest, told: Callable[[int], None] | None = N
                 sums.add(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO)
         if told is not None:
             told(global_batch.stop)
-    ranks.sum_(sums.sums_SFNO, "adding up validation errors")
+    replicas.sum_(sums.sums_SFNO, "adding up validation errors")
     return sums
 
 
@@ -151,28 +126,62 @@ def validation_error(run: Run, sums: HorizonSums) -> float:
     return float(np.mean(errors)) if errors else math.nan
 
 
-def _tell_bad_step(
-    run: Run,
-    progress: Progress,
-    global_batch: GlobalBatch,
-    events: Events,
-    display: Display,
-    outcome: Outcome,
+def finished_row(run: Run, progress: Progress, sums: HorizonSums, validation_seconds: float) -> EpochRow:
+    """The row of the epoch that is trained and validated.
+
+    Raises:
+        SharedError: no validation window has an observed target.
+    """
+    scores, form = sums.overall(), run.data.window_format
+    if int(scores.count) == 0:
+        raise SharedError("the validation windows hold no observed target; give a longer series or other fractions")
+    error = validation_error(run, sums)
+    names = form.target_names if form.output_channels > 1 else ()
+    return EpochRow(
+        epoch=progress.epoch + 1,
+        step=progress.step,
+        learning_rate=rate_of(run, progress),
+        label_probability=_label_probability(run, progress.step),
+        train_loss=epoch_loss(run, progress),
+        gradient_norm=progress.norm_sum / max(progress.good_steps, 1),
+        skipped_steps=progress.skipped_steps,
+        validation_mae=float(scores.mae),
+        validation_error=error,
+        validation_rmse=float(scores.rmse),
+        validation_mape=float(scores.mape),
+        best=int(error < progress.best_error),
+        train_seconds=round(progress.train_seconds, 3),
+        validation_seconds=round(validation_seconds, 3),
+        windows_per_second=round(len(run.data.train) / max(progress.train_seconds, 1e-9), 2),
+        targets={name: float(sums.overall(k).mae) for k, name in enumerate(names)},
+    )
+
+
+def _label_probability(run: Run, step: int) -> float:
+    config = run.config.training
+    if config.teacher_forcing == "scheduled":
+        return label_probability(step, config.sampling_decay)
+    return float(config.teacher_forcing == "on")
+
+
+def _tell_skipped(
+    run: Run, progress: Progress, global_batch: GlobalBatch, outcome: Outcome, watchers: Watchers
 ) -> None:
     if outcome.only_overflow:
-        events.add("overflow", step=progress.step, loss_scale=run.loss_scale.scale)
+        watchers.tell(Overflow(progress.step, run.loss_scale.scale))
         return
-    starts = run.data.train.starts_W[global_batch.windows]
-    events.add("bad_step", step=progress.step, gradient_norm=str(outcome.norm), windows=starts.tolist())
+    starts, limit = run.data.train.starts_W[global_batch.windows], run.config.training.max_bad_steps
     times = np.datetime_as_string(run.data.target_times(starts)[:, 0])
-    said = some([f"{start} ({when})" for start, when in zip(starts.tolist(), times, strict=True)], 6)
-    line = (
-        f"step {progress.step}: gradient norm {outcome.norm}, step skipped; windows by first row (first target): {said}"
+    event = BadStep(
+        progress.step,
+        outcome.norm,
+        windows=tuple(starts.tolist()),
+        times=tuple(times.tolist()),
+        ends_run=progress.bad_in_a_row > limit,
     )
-    limit = run.config.training.max_bad_steps
-    if progress.bad_in_a_row > limit:
+    watchers.tell(event)
+    if event.ends_run:
         raise SharedError(
-            f"{line}; {progress.bad_in_a_row} such step(s) in a row, max_bad_steps is {limit}: stopped, any earlier "
-            "checkpoint is kept; look at these windows, or lower the learning rate"
+            f"{bad_step_words(event)}; {progress.bad_in_a_row} such step(s) in a row, max_bad_steps is {limit}: "
+            "stopped, any earlier checkpoint is kept; look at these windows, or lower the learning rate"
         )
-    display.say(line)

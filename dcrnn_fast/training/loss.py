@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.data.scaler import unscaled
 
 DEVIATION = 12.5
 """the loss's units in one deviation of the target: METR-LA's observed speeds deviate by 12.5 mph (its first week, which
@@ -31,7 +32,8 @@ def original_units(prediction_BFNO: Tensor, mean_O: Tensor, std_O: Tensor) -> Te
     """Undoes the scaling, in float32 (float64 for a float64 model): bf16 would round a speed of 60 to 0.25 mph."""
     if prediction_BFNO.dtype != torch.float64:
         prediction_BFNO = prediction_BFNO.float()
-    return prediction_BFNO * std_O.to(prediction_BFNO.dtype) + mean_O.to(prediction_BFNO.dtype)
+    dtype = prediction_BFNO.dtype
+    return unscaled(prediction_BFNO, mean_O.to(dtype), std_O.to(dtype))
 
 
 def in_loss_unit(

@@ -1,13 +1,11 @@
-"""The precision of training: autocast around the model, and the loss scale that keeps small fp16 gradients alive."""
+"""The precision of training: where it can be had, and the loss scale that keeps small fp16 gradients alive."""
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
 from dcrnn_fast.errors import UserError
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _GROWTH_STEPS = 2000
 
 
@@ -19,13 +17,6 @@ def require_precision(precision: str, device: torch.device) -> None:
         raise UserError("precision fp16 needs a GPU, the device is cpu; use --precision bf16 or fp32")
     if precision == "bf16x3" and device.type != "cpu":
         raise UserError(f"precision bf16x3 is for CPUs, the device is {device.type}; use --precision fp32 or bf16")
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """What the model's forward runs under; bf16x3 is the model's own affair (``build_model``)."""
-    if precision in ("fp32", "bf16x3"):
-        return nullcontext()
-    return torch.autocast(device.type, _DTYPES[precision])
 
 
 @dataclass(slots=True)

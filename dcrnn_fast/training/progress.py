@@ -4,9 +4,27 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from dcrnn_fast.records.events import EpochRow
 from dcrnn_fast.training.schedule import best_epoch
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step did; the same on every rank.
+
+    Attributes:
+        error_sum, loss: in the loss's unit, over the global batch; norm: of the gradient before clipping.
+        observed: targets that the loss counts.
+        finite: loss and norm are; otherwise the weights were left alone.
+        only_overflow: not finite, and its cure is a smaller loss scale (fp16).
+    """
+
+    error_sum: float
+    loss: float
+    norm: float
+    observed: int
+    finite: bool
+    only_overflow: bool = False
 
 
 @dataclass(slots=True)
@@ -29,13 +47,13 @@ class Progress:
     """of the current epoch"""
     bad_in_a_row: int = 0
     train_seconds: float = 0.0
-    history: list[Row] = field(default_factory=list)
+    history: list[EpochRow] = field(default_factory=list)
     """one row for each finished epoch: what metrics.csv holds"""
 
     @property
     def validation_errors(self) -> list[float]:
-        """By which epochs are ranked; a history from before there was such a column was ranked by the MAE."""
-        return [row["validation_error" if "validation_error" in row else "validation_mae"] for row in self.history]
+        """By which epochs are ranked, one for each finished epoch."""
+        return [row.error for row in self.history]
 
     @property
     def best_epoch(self) -> int | None:
@@ -50,16 +68,30 @@ class Progress:
         return math.inf if best is None else self.validation_errors[best - 1]
 
     @property
-    def best_row(self) -> Row | None:
+    def best_row(self) -> EpochRow | None:
         """The best epoch's row."""
         best = self.best_epoch
         return None if best is None else self.history[best - 1]
 
     @property
     def best_validation_mae(self) -> float | None:
-        return None if self.best_row is None else self.best_row["validation_mae"]
+        return None if self.best_row is None else self.best_row.validation_mae
 
-    def finish_epoch(self, row: Row) -> None:
+    def count_step(self, outcome: Outcome, position: int) -> None:
+        """Counts a step, after which ``position`` windows of the epoch are used."""
+        self.step += 1
+        self.position = position
+        if outcome.finite:
+            self.bad_in_a_row = 0
+            self.good_steps += 1
+            self.error_sum += outcome.error_sum
+            self.observed += outcome.observed
+            self.norm_sum += outcome.norm
+        else:
+            self.skipped_steps += 1
+            self.bad_in_a_row += not outcome.only_overflow
+
+    def finish_epoch(self, row: EpochRow) -> None:
         """Keeps the row and starts the next epoch from nothing."""
         self.history.append(row)
         self.epoch += 1
@@ -67,10 +99,11 @@ class Progress:
         self.error_sum = self.norm_sum = self.train_seconds = 0.0
 
     def to_state(self) -> dict[str, Any]:
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        state = {item.name: getattr(self, item.name) for item in fields(self)}
+        return state | {"history": [row.to_dict() for row in self.history]}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Progress":
         made = cls(**{item.name: state[item.name] for item in fields(cls)})
-        made.history = [dict(row) for row in made.history]
+        made.history = [EpochRow.from_dict(row) for row in state["history"]]
         return made

@@ -12,16 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
-from dcrnn_fast import __version__
+from dcrnn_fast.checkpoints.files import torch_bytes
+from dcrnn_fast.checkpoints.state import State, make_state
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import same_bits_with_any_threads
-from dcrnn_fast.training.checkpoint import FORMAT, State
-from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training.optimizer import optimizer_state, restore_optimizer
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run
@@ -44,28 +43,20 @@ _WHERE_AND_HOW_LONG = {
 }
 
 
-def training_state(run: Run, progress: Progress) -> State:
+def state_of(run: Run, progress: Progress) -> State:
     """The whole state, as ``save_checkpoint`` takes it."""
-    return {
-        "format": FORMAT,
-        "version": __version__,
-        "config": to_dict(run.config),
-        "model": run.model.state_dict(),
-        "graph": run.data.graph.to_state(),
-        "window_format": run.data.window_format.to_state(),
-        "scaler": run.data.scaler.to_state(),
-        "training": {
-            **progress.to_state(),
-            "best": {"epoch": progress.best_epoch, "validation_mae": progress.best_validation_mae},
-            "optimizer": optimizer_state(run.optimizer),
-            "loss_scale": run.loss_scale.to_state(),
-            "train_windows": len(run.data.train),
-            "data": run.data_digests,
-            "part": run.training_part.to_state(),
-            "random": _random_states(run.ranks),
-            "environment": environment(run),
-        },
+    training = {
+        **progress.to_state(),
+        "best": {"epoch": progress.best_epoch, "validation_mae": progress.best_validation_mae},
+        "optimizer": optimizer_state(run.optimizer),
+        "loss_scale": run.loss_scale.to_state(),
+        "train_windows": len(run.data.train),
+        "data": run.data_digests,
+        "part": run.training_part.to_state(),
+        "random": _random_states(run.ranks),
+        "environment": environment(run),
     }
+    return make_state(run.config, run.model, run.data.graph, run.data.window_format, run.data.scaler, training)
 
 
 def environment(run: Run) -> dict[str, Any]:
@@ -173,17 +164,10 @@ def broadcast_state(state: State | None, ranks: Ranks) -> State | None:
     """Rank 0's ``state`` on every rank: the others may not see its disk."""
     if ranks.world == 1:
         return state
-    buffer = io.BytesIO()
-    if state is not None:
-        torch.save(state, buffer)
-    (length,) = ranks.sum_integers(len(buffer.getbuffer()) if ranks.is_first else 0)
-    if length == 0:
+    payload = ranks.from_first(b"" if state is None else torch_bytes(state))
+    if not payload:
         return None
-    payload = torch.zeros(length, dtype=torch.uint8)
-    if ranks.is_first:
-        payload = torch.frombuffer(bytearray(buffer.getbuffer()), dtype=torch.uint8)
-    dist.broadcast(payload, src=0)
-    received: State = torch.load(io.BytesIO(payload.numpy().tobytes()), map_location="cpu", weights_only=True)
+    received: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     return received
 
 

@@ -3,31 +3,27 @@
 Shape legend: B batch, F future steps, N nodes, O output channels.
 """
 
-import hashlib
-import json
 import random
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config, TrainingConfig
 from dcrnn_fast.data.batches import GlobalBatches
 from dcrnn_fast.data.dataset import Batch, ForecastData
 from dcrnn_fast.data.device_windows import DeviceWindows, fits
+from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.training_part import TrainingPart, training_part
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcrnn import DCRNN
-from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.model.precision import autocast
+from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training.loss import DEVIATION
 from dcrnn_fast.training.optimizer import FlatGradients, make_optimizer
-from dcrnn_fast.training.precision import LossScale, autocast, require_precision
-
-_HASHED_AT_ONCE = 64 << 20
+from dcrnn_fast.training.precision import LossScale, require_precision
 
 
 @dataclass(slots=True)
@@ -97,6 +93,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         config, data.graph, input_channels=form.input_channels, output_channels=form.output_channels, dtype=dtype
     ).to(ranks.device)
     targets = data.scaler.take(form.target_channels)
+    global_batch = training.batch_size * ranks.replicas.size * training.accumulate
     return Run(
         config=config,
         data=data,
@@ -105,7 +102,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         optimizer=make_optimizer(model.parameters(), training),
         gradients=FlatGradients(model.parameters()),
         loss_scale=LossScale.of(training.precision),
-        batches=GlobalBatches(len(data.train), training.batch_size * ranks.world * training.accumulate, training.seed),
+        batches=GlobalBatches(len(data.train), global_batch, training.seed),
         mean_O=torch.tensor(targets.mean, dtype=torch.float64, device=ranks.device),
         std_O=torch.tensor(targets.std, dtype=torch.float64, device=ranks.device),
         data_digests=digests_of(data),
@@ -148,44 +145,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def start_digests(run: Run) -> dict[str, str]:
-    """What all ranks must agree in before the first step: SHA-256 of configuration, graph, data and weights."""
-    weights = hashlib.sha256()
-    for parameter in run.model.parameters():
-        weights.update(parameter.detach().cpu().numpy().tobytes())
-    data = [run.data_digests, run.data.scaler.to_state(), run.data.window_format.to_state()]
-    return {
-        "configuration": _sha256_of_json(to_dict(run.config)),
-        "graph": run.data.graph.digest(),
-        "data": _sha256_of_json(data),
-        "weights": weights.hexdigest(),
-    }
-
-
-def digests_of(data: ForecastData) -> dict[str, str]:
-    """SHA-256 (hex) of every reading, of which are missing, of the times, and of the windows to train and validate on.
-
-    0.02 s for METR-LA, 0.05 s for PEMS-BAY.
-    """
-    parts = {
-        "readings": data.series.values_TNC,
-        "missing readings": data.series.observed_TNC,
-        "times": data.series.times_T,
-        "training windows": data.train.starts_W,
-        "validation windows": data.validation.starts_W,
-    }
-    return {name: _sha256_of_array(array) for name, array in parts.items()}
-
-
-def _sha256_of_array(array: np.ndarray) -> str:
-    sha = hashlib.sha256(repr((array.shape, array.dtype.str)).encode())
-    rows = max(1, _HASHED_AT_ONCE // max(array[:1].nbytes, 1))  # a memory map is never held in memory as a whole
-    for start in range(0, len(array), rows):
-        sha.update(np.ascontiguousarray(array[start : start + rows]).view(np.uint8).data)
-    return sha.hexdigest()
-
-
-def _sha256_of_json(state: Any) -> str:
-    return hashlib.sha256(json.dumps(state).encode()).hexdigest()

@@ -21,13 +21,14 @@ import torch
 from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import Batch
 from dcrnn_fast.data.device_windows import HostWindows
+from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.cuda_graphs import capture, warm_up
 from dcrnn_fast.training.loss import channel_weights, error_sum, gradient_factor, in_loss_unit, loss_mean
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import make_static
+from dcrnn_fast.training.progress import Outcome
 from dcrnn_fast.training.run import Run
-from dcrnn_fast.training.step import Outcome, label_coins
-from dcrnn_fast.training.stopping import StopRequest
+from dcrnn_fast.training.step import label_coins
 
 
 class StaticStep:
@@ -90,7 +91,7 @@ class StaticStep:
                 self._windows.place(self._host_starts_KB[k].numpy())
             self.micro_batch()
         with nvtx_range("all_reduce"):
-            ranks.sum_(run.gradients.buffer, "adding up gradients")
+            ranks.replicas.sum_(run.gradients.buffer, "adding up gradients")
         self.update()
         total_value, loss, norm = self._results.tolist()  # waits for the device
         return Outcome(total_value, loss, norm, observed, math.isfinite(loss) and math.isfinite(norm))
@@ -99,9 +100,9 @@ class StaticStep:
         """Puts this rank's windows where they are copied from; micro-batches with a window, and observed targets of
         each channel.
         """
-        ranks, training = self._run.ranks, self._run.config.training
+        replicas, training = self._run.ranks.replicas, self._run.config.training
         placed, observed_O = 0, np.zeros(self._run.data.window_format.output_channels, dtype=np.int64)
-        for windows in global_batch.share(ranks.rank, ranks.world, training.accumulate):
+        for windows in global_batch.share(replicas.rank, replicas.size, training.accumulate):
             if len(windows) == 0:
                 continue
             starts = self._run.data.train.starts_W[windows]

@@ -5,7 +5,6 @@ Shape legend: B batch, F future steps, N nodes, O output channels.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,31 +14,13 @@ from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import Batch
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.scheduled_sampling import feed_label_coins
+from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.loss import channel_weights, error_sum, gradient_factor, in_loss_unit, loss_value
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import set_learning_rate
+from dcrnn_fast.training.progress import Outcome
 from dcrnn_fast.training.run import Run
-from dcrnn_fast.training.stopping import StopRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a step did; the same on every rank.
-
-    Attributes:
-        error_sum, loss: in the loss's unit, over the global batch; norm: of the gradient before clipping.
-        observed: targets that the loss counts.
-        finite: loss and norm are; otherwise the weights were left alone.
-        only_overflow: not finite, and its cure is a smaller loss scale (fp16).
-    """
-
-    error_sum: float
-    loss: float
-    norm: float
-    observed: int
-    finite: bool
-    only_overflow: bool = False
 
 
 class EagerStep:
@@ -63,7 +44,7 @@ class EagerStep:
         observed = sum(observed_O)
         accumulate_gradients(run, micro_batches, observed_O, label_coins(run, step))
         with nvtx_range("all_reduce"):
-            ranks.sum_(gradients.buffer, "adding up gradients")
+            ranks.replicas.sum_(gradients.buffer, "adding up gradients")
         with nvtx_range("optimizer"):
             loss = loss_value(gradients.error_sum, observed, run.config.training)
             finish_gradient(run, loss)
@@ -83,7 +64,8 @@ def micro_batches_of(run: Run, global_batch: GlobalBatch) -> tuple[list[Batch], 
 
     Empty shares of a small last batch are left out.
     """
-    shares = global_batch.share(run.ranks.rank, run.ranks.world, run.config.training.accumulate)
+    replicas = run.ranks.replicas
+    shares = global_batch.share(replicas.rank, replicas.size, run.config.training.accumulate)
     starts = [run.data.train.starts_W[windows] for windows in shares if len(windows)]
     observed_O = np.zeros(run.data.window_format.output_channels, dtype=np.int64)
     if run.device_windows is not None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
+from dcrnn_fast.checkpoints.files import save_checkpoint
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config, DataConfig, ModelConfig
 from dcrnn_fast.data.city import synthetic_city
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcrnn import DCRNN
-from dcrnn_fast.training.checkpoint import save_checkpoint
 
 NODES, DAYS = 8, 8
 
@@ -39,7 +39,7 @@ def make_small_city(folder: Path, prefix: str = "", **data_fields: object) -> Sm
     form = data.window_format
     model = build_model(config, graph, input_channels=form.input_channels, output_channels=form.output_channels)
     folder.mkdir(exist_ok=True)
-    checkpoint = save_checkpoint(folder, "model.pt", state_of(config, data, model, prefix))
+    checkpoint = save_checkpoint(folder, state_of(config, data, model, prefix), "model.pt")
     return SmallCity(config, data, model.eval(), checkpoint)
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from dcrnn_fast import evaluate, forecast, train
+from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.forecaster import load
-from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.evaluation.small_city import SmallCity, make_small_city
 
 
@@ -125,7 +125,7 @@ def test_evaluate_refuses_a_checkpoint_of_another_city(
 ) -> None:
     state = load_checkpoint(city.checkpoint)
     state["config"] = to_dict(city.config) | {"data": to_dict(city.config.data) | {"city_seed": 1}}
-    path = save_checkpoint(tmp_path, "other.pt", state)
+    path = save_checkpoint(tmp_path, state, "other.pt")
     assert "city is of another graph than the model" in mistake(capsys, evaluate.main([str(path), "-o", str(tmp_path)]))
 
 

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from dcrnn_fast import evaluate, forecast, train
+from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.command import command_line
 from dcrnn_fast.forecaster import load
-from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
 
 ROWS, PAST, FUTURE = 500, 6, 4
 WINDOW = PAST + FUTURE
@@ -139,14 +139,14 @@ def test_an_older_checkpoint_says_that_it_cannot_tell(there: Path, capsys: pytes
     state = load_checkpoint(CHECKPOINT)
     del state["training"]["part"]
     Path("old").mkdir()
-    old = str(save_checkpoint(Path("old"), "best.pt", state))
+    old = str(save_checkpoint(Path("old"), state, "best.pt"))
     counts(60, 1, "2024-01-01").to_csv("later.csv")
     line = refused(capsys, evaluate.main([old, "--data", "later.csv", "-o", "out"]))
     assert "too old to say at what times" in line
     assert "--split all or --split test" in line
     assert evaluate.main([old, "-o", "out"]) == 0
     state["training"] = None
-    converted = str(save_checkpoint(Path("old"), "best.pt", state))
+    converted = str(save_checkpoint(Path("old"), state, "best.pt"))
     assert evaluate.main([converted, "-o", "out"]) == 0
     assert "does not say what it was trained on, --split all scores all" in capsys.readouterr().out
 
@@ -158,7 +158,7 @@ def test_forecasts_below_a_bound_are_counted_and_a_bound_can_be_set(
     state = load_checkpoint(CHECKPOINT)
     state["model"]["projection.bias"] -= 2.0  # surely below 0 at night
     Path("low").mkdir()
-    low = str(save_checkpoint(Path("low"), "best.pt", state))
+    low = str(save_checkpoint(Path("low"), state, "best.pt"))
     test = round((ROWS - WINDOW + 1) * 0.2) * FUTURE * 3
     below = f" of {test:,} forecasts ("
     assert evaluate.main([low, "-o", "out"]) == 0

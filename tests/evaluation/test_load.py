@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import dcrnn_fast
+from dcrnn_fast.checkpoints.files import MANIFEST, load_checkpoint, save_checkpoint
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.training.checkpoint import MANIFEST, load_checkpoint, save_checkpoint
 from tests.evaluation.small_city import SmallCity, make_small_city
 
 
@@ -49,7 +49,7 @@ def test_a_folder_means_its_newest_good_checkpoint(city: SmallCity) -> None:
     folder = city.checkpoint.parent
     state = load_checkpoint(city.checkpoint)
     for name, step in (("epoch_0001.pt", 10), ("best.pt", 20), ("latest.pt", 30)):
-        save_checkpoint(folder, name, state | {"training": {"step": step, "epoch": step // 10}})
+        save_checkpoint(folder, state | {"training": {"step": step, "epoch": step // 10}}, name)
     for place in (folder, folder.parent):
         forecaster = dcrnn_fast.load(place)
         assert forecaster.about["step"] == 30
@@ -64,7 +64,7 @@ def test_a_folder_means_its_newest_good_checkpoint(city: SmallCity) -> None:
 
 def test_a_damaged_checkpoint_falls_back_to_the_other_good_one_and_says_so(city: SmallCity) -> None:
     folder = city.checkpoint.parent
-    save_checkpoint(folder, "best.pt", load_checkpoint(city.checkpoint))
+    save_checkpoint(folder, load_checkpoint(city.checkpoint), "best.pt")
     damaged = bytearray((folder / "best.pt").read_bytes())
     damaged[1000] ^= 4
     (folder / "best.pt").write_bytes(damaged)
@@ -114,14 +114,14 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_weights_of_another_shape_are_refused_in_one_line(city: SmallCity) -> None:
     state = load_checkpoint(city.checkpoint)
     state["config"]["model"]["hidden_units"] = 16
-    path = save_checkpoint(city.checkpoint.parent, "wrong.pt", state)
+    path = save_checkpoint(city.checkpoint.parent, state, "wrong.pt")
     with pytest.raises(UserError, match="do not fit its own configuration") as refused:
         dcrnn_fast.load(path)
     assert "\n" not in str(refused.value)
     del state["model"]["projection.bias"]
     state["config"]["model"]["hidden_units"] = 8
     with pytest.raises(UserError, match=r"projection\.bias"):
-        dcrnn_fast.load(save_checkpoint(city.checkpoint.parent, "wrong.pt", state))
+        dcrnn_fast.load(save_checkpoint(city.checkpoint.parent, state, "wrong.pt"))
 
 
 def test_a_checkpoint_that_was_moved_is_checked_by_itself(city: SmallCity) -> None:

@@ -23,12 +23,12 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels import CellWeights, DiffusionTerms, dcrnn_seq2seq
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.kernels.selfcheck import kept
-from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep
-from dcrnn_fast.training.stopping import StopRequest
 from tests.training.rank_programs import debug_config
 
 pytestmark = pytest.mark.gpu

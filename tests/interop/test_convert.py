@@ -12,6 +12,7 @@ import dcrnn_fast
 from bench.reference import ReferenceDCRNN, build_reference_supports, sparse_support
 from bench.reference.golden import GoldenCase, read_golden
 from dcrnn_fast import convert, evaluate
+from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.config.plain import from_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.scaler import Scaler
@@ -20,7 +21,6 @@ from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.interop import export_pytorch_port, import_state
 from dcrnn_fast.model import DCRNN
 from dcrnn_fast.model.build import build_model
-from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.checkout import GOLDEN
 from tests.models import predict, relative_error
 
@@ -246,7 +246,7 @@ def test_checkpoints_of_a_run_are_not_overwritten(files: Files, capsys: pytest.C
     assert files.convert(*SCALER) == 0
     assert files.convert(*SCALER) == 0, "a converted one may be made again"
     state = load_checkpoint(files.folder / "model.pt") | {"training": {"step": 1, "epoch": 1}}
-    latest = save_checkpoint(files.folder, "latest.pt", state)
+    latest = save_checkpoint(files.folder, state, "latest.pt")
     before = latest.read_bytes()
     (files.folder / "alone").mkdir()
     unlisted = shutil.copy(latest, files.folder / "alone" / "model.pt")

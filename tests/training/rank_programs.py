@@ -18,12 +18,12 @@ from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
-from dcrnn_fast.training.distributed import join_ranks
+from dcrnn_fast.ranks.group import join_ranks
+from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.loss import loss_value
 from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.step import accumulate_gradients, finish_gradient, label_coins, micro_batches_of
-from dcrnn_fast.training.stopping import StopRequest, stop_on_signals
 
 SMALL = DataConfig(city_nodes=5, city_days=3, past_steps=3, future_steps=4, max_train_windows=40)
 
@@ -73,7 +73,7 @@ def gradients(folder: str, micro: int, total: int = 8, batch_size: int = 2) -> N
     ranks = join_ranks()
     assert ranks.world * micro == total
     with ranks.reporting_failure():
-        ranks.connect("cpu", 60)
+        ranks.connect(torch.device("cpu"), 60)
         torch.set_num_threads(1)
         found = {}
         for unit, loss in itertools.product(("original", "deviation"), ("mae", "mse", "rmse", "huber")):
@@ -110,7 +110,7 @@ def fails_on_rank_2(where: str, *flags: str) -> int:
 
     if os.environ["RANK"] == "2":
         name = {"configuration": "_flags", "data": "open_data", "training": "finish_gradient"}[where]
-        home = {"configuration": "dcrnn_fast.train", "data": "dcrnn_fast.training.fit"}
+        home = {"configuration": "dcrnn_fast.train", "data": "dcrnn_fast.training.start"}
         setattr(sys.modules[home.get(where, "dcrnn_fast.training.step")], name, fail)
     return command("--config", "debug", "--threads", "1", *flags)
 
@@ -118,7 +118,7 @@ def fails_on_rank_2(where: str, *flags: str) -> int:
 def other_data(*flags: str) -> int:
     """Rank 1 reads a city with another reading."""
     if os.environ["RANK"] == "1":
-        module = sys.modules["dcrnn_fast.training.fit"]
+        module = sys.modules["dcrnn_fast.training.start"]
 
         def changed(*args: Any, **kwargs: Any) -> ForecastData:
             data = open_data(*args, **kwargs)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +29,28 @@ class Job:
     folder: Path
     world: int
 
+    @property
+    def ended(self) -> bool:
+        """Whether its exit codes are there."""
+        return (self.folder / "codes.json").exists()
+
+    def until(self, condition: Callable[[], bool], seconds: float = 120.0) -> None:
+        """Waits for ``condition``; fails with what the ranks wrote if the job ends, or dies, without it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            over = self.ended or not _alive(self.group)  # asked first: what it did last may be the condition
+            if condition():
+                return
+            words = "".join(map(self.errors, range(self.world))) or self.output(0)
+            assert not over, f"the job is over, and that for which the test waits did not happen: {words}"
+            assert time.monotonic() < deadline, f"nothing happened for {seconds} s: {words}"
+            time.sleep(0.002)
+
     def wait(self, seconds: float = 120.0) -> list[int]:
         """Exit codes by rank; negative: the signal that ended it."""
-        codes = self.folder / "codes.json"
-        deadline = time.monotonic() + seconds
-        while not codes.exists():
-            assert time.monotonic() < deadline, f"ranks still run after {seconds} s: {self.output(0)}"
-            time.sleep(0.01)
-        return json.loads(codes.read_text())
+        self.until(lambda: self.ended, seconds)
+        codes: list[int] = json.loads((self.folder / "codes.json").read_text())
+        return codes
 
     def kill(self) -> bool:
         """SIGKILL to all of it, as a power cut would; False: it had ended by itself."""
@@ -43,7 +58,9 @@ class Job:
             os.killpg(self.group, signal.SIGKILL)
         except ProcessLookupError:
             return False
+        deadline = time.monotonic() + 60
         while any((self.folder / f"pid.{rank}").exists() and _alive(self.pid(rank)) for rank in range(self.world)):
+            assert time.monotonic() < deadline, "a rank outlives SIGKILL"
             time.sleep(0.005)
         return True
 
@@ -51,10 +68,10 @@ class Job:
         return int((self.folder / f"pid.{rank}").read_text())
 
     def output(self, rank: int) -> str:
-        return (self.folder / f"out.{rank}").read_text()
+        return _text(self.folder / f"out.{rank}")
 
     def errors(self, rank: int) -> str:
-        return (self.folder / f"err.{rank}").read_text()
+        return _text(self.folder / f"err.{rank}")
 
 
 class RankServer:
@@ -99,12 +116,19 @@ class RankServer:
         self._server.wait()
 
 
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):  # it ended between the two questions
+        return False
 
 
 def _serve() -> None:

@@ -1,13 +1,11 @@
-"""Gradients in one buffer, clipping, and the loss scale of fp16."""
+"""Gradients in one buffer, clipping, and the optimisers."""
 
 import pytest
 import torch
 from torch import nn
 
 from dcrnn_fast.config.sections import TrainingConfig
-from dcrnn_fast.errors import UserError
 from dcrnn_fast.training.optimizer import FlatGradients, make_optimizer, set_learning_rate
-from dcrnn_fast.training.precision import LossScale, require_precision
 
 
 def test_backward_writes_into_the_buffer_and_set_to_none_does_no_harm():
@@ -62,29 +60,3 @@ def test_optimizers_are_as_configured():
     assert adamw.defaults["weight_decay"] == 0.1
     set_learning_rate(adam, 0.5)
     assert adam.param_groups[0]["lr"] == 0.5
-
-
-def test_loss_scale_halves_on_overflow_and_doubles_after_2000_good_steps():
-    scale = LossScale.of("fp16")
-    assert scale.update(finite=False)
-    assert scale.scale == 32768.0
-    for _ in range(1999):
-        scale.update(finite=True)
-    assert scale.scale == 32768.0
-    twin = LossScale.of("fp16")
-    twin.restore(scale.to_state())
-    for each in (scale, twin):
-        each.update(finite=True)
-        assert each.scale == 65536.0
-    scale.scale = 1.0
-    assert not scale.update(finite=False), "at scale 1 an overflow is the gradient's own: a bad step"
-    for precision in ("fp32", "bf16"):
-        still = LossScale.of(precision)
-        assert not still.update(finite=False)
-        assert still.scale == 1.0
-
-
-def test_fp16_on_a_cpu_is_refused():
-    with pytest.raises(UserError, match=r"needs a GPU.*bf16"):
-        require_precision("fp16", torch.device("cpu"))
-    require_precision("bf16", torch.device("cpu"))

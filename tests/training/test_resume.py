@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 import torch
 
+from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.data.dataset import ForecastData, open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.native import library
-from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
+from dcrnn_fast.records.events import TIMING_COLUMNS
 from dcrnn_fast.training.fit import fit
-from dcrnn_fast.training.records import TIMING_COLUMNS
 from tests.training.rank_programs import debug_config
 
 FLAGS = (
@@ -81,8 +81,7 @@ def run_with_kills(rank_server, folder: Path, world: int, kill_after: list[int],
     for number, after in enumerate(kill_after):
         before = saves(results)
         job = rank_server.start(folder / f"job{number}", world, "rank_programs:train", *flags)
-        while saves(results) < before + after and not (job.folder / "codes.json").exists():
-            time.sleep(0.001)
+        job.until(lambda enough=before + after, job=job: saves(results) >= enough or job.ended)
         time.sleep(random.random() * 0.02)
         if not job.kill():  # a fast machine can be through before the last of the kills
             break
@@ -133,8 +132,7 @@ def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(tmp_path, rank_ser
     results = tmp_path / "results"
     flags = ("--results", str(results), *FLAGS)
     first = rank_server.start(tmp_path / "first", 1, "rank_programs:train", *flags)
-    while saves(results) < 5:
-        time.sleep(0.001)
+    first.until(lambda: saves(results) >= 5)
     os.kill(first.pid(0), signal.SIGUSR1)
     assert first.wait() == [85]
     rank_server.run(tmp_path / "second", 1, "rank_programs:train", *flags, "--resume", "auto")
@@ -205,7 +203,7 @@ def test_a_run_is_not_resumed_on_other_readings(tmp_path, monkeypatch, field, wh
         array[1001, 3] = array[1001, 3] == 0
         return data
 
-    monkeypatch.setattr("dcrnn_fast.training.fit.open_data", changed)
+    monkeypatch.setattr("dcrnn_fast.training.start.open_data", changed)
     with pytest.raises(UserError, match=rf"latest\.pt was trained on data with other {what}; resume with the data"):
         fit(debug_config(*flags, "2", "--resume", "auto"))
     assert (tmp_path / "checkpoints" / "latest.pt").read_bytes() == before
@@ -216,7 +214,7 @@ def test_a_checkpoint_that_does_not_know_its_data_is_resumed_with_a_note(tmp_pat
     fit(debug_config(*flags, "1"))
     state = load_checkpoint(tmp_path / "checkpoints" / "latest.pt")
     del state["training"]["data"], state["window_format"]["in_utc"]
-    save_checkpoint(tmp_path / "checkpoints", "latest.pt", state)
+    save_checkpoint(tmp_path / "checkpoints", state, "latest.pt")
     assert fit(debug_config(*flags, "2", "--resume", "auto")).epochs == 2
     assert "does not say on which data it was trained" in capsys.readouterr().out
     state = load_checkpoint(tmp_path / "checkpoints" / "latest.pt")
@@ -224,7 +222,7 @@ def test_a_checkpoint_that_does_not_know_its_data_is_resumed_with_a_note(tmp_pat
     assert known is False
     for other, epochs in ((None, 3), (True, None)):
         state["window_format"]["in_utc"] = other
-        save_checkpoint(tmp_path / "checkpoints", "latest.pt", state)
+        save_checkpoint(tmp_path / "checkpoints", state, "latest.pt")
         if epochs is not None:
             assert fit(debug_config(*flags, str(epochs), "--resume", "auto")).epochs == epochs
             continue

@@ -13,13 +13,14 @@ from dcrnn_fast.config.sections import Config, TrainingConfig
 from dcrnn_fast.data.dataset import ForecastData, open_data
 from dcrnn_fast.data.device_windows import DeviceWindows
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.loop import validate
+from dcrnn_fast.training.progress import Outcome
 from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.static_step import StaticStep
-from dcrnn_fast.training.step import EagerStep, Outcome
-from dcrnn_fast.training.stopping import StopRequest
+from dcrnn_fast.training.step import EagerStep
 from tests.capture_lint import CaptureLint
 from tests.training.rank_programs import debug_config
 

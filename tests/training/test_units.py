@@ -11,18 +11,18 @@ import pytest
 import torch
 
 from dcrnn_fast import load
+from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.training.checkpoint import load_checkpoint, save_checkpoint
-from dcrnn_fast.training.distributed import Ranks
-from dcrnn_fast.training.fit import check, fit
-from dcrnn_fast.training.progress import Progress
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.ranks.stopping import StopRequest
+from dcrnn_fast.training.check import check
+from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.run import Run, make_run, with_loss_unit
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep, label_coins
-from dcrnn_fast.training.stopping import StopRequest
 from tests.training.rank_programs import debug_config
 
 IDS = tuple("abcdef")
@@ -185,7 +185,7 @@ def test_a_checkpoint_from_before_these_choices_is_resumed_as_it_was_started(tmp
     state["config"]["data"]["missing"] = "auto"
     for row in state["training"]["history"]:
         del row["validation_error"]
-    save_checkpoint(tmp_path / "half" / "checkpoints", "latest.pt", state)
+    save_checkpoint(tmp_path / "half" / "checkpoints", state, "latest.pt")
     resumed = fit(debug_config(*flags, str(tmp_path / "half"), "--epochs", "3", "--resume", "auto"))
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
@@ -201,12 +201,6 @@ def test_a_resumed_run_is_not_told_that_it_chose_its_rule_for_zeros(tmp_path):
     said = "\n".join(check(debug_config(*flags, "--resume", "auto")))
     assert "--missing zero" in said
     assert "because the file marks no gaps" not in said
-
-
-def test_an_older_history_was_ranked_by_the_mae():
-    progress = Progress(history=[{"validation_mae": 3.0}, {"validation_mae": 2.0}, {"validation_mae": 2.5}])
-    assert (progress.best_epoch, progress.best_validation_mae) == (2, 2.0)
-    assert Progress().best_error == np.inf
 
 
 def of_six_magnitudes() -> pd.DataFrame:

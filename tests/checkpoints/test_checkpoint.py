@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from dcrnn_fast import files
+from dcrnn_fast.checkpoints import files as checkpoint
+from dcrnn_fast.checkpoints.files import load_checkpoint, newest_good, read_checkpoint, read_good, save_checkpoint
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.training import checkpoint
-from dcrnn_fast.training.checkpoint import load_checkpoint, newest_good, read_checkpoint, read_good, save_checkpoint
 
 
 def make_state(step: int, size: int = 1000) -> dict:
@@ -40,7 +40,7 @@ def flip_bit(path: Path, where: float = 0.5) -> None:
 def test_state_comes_back_with_its_types(tmp_path):
     state = make_state(3)
     state["model"]["view"] = torch.arange(1_000_000)[:2]
-    path = save_checkpoint(tmp_path, "latest.pt", state)
+    path = save_checkpoint(tmp_path, state, "latest.pt")
     back = load_checkpoint(path)
     assert torch.equal(back["model"]["weight"], state["model"]["weight"])
     assert np.asarray(back["graph"]["indices"]).dtype == np.int32
@@ -53,10 +53,22 @@ def test_state_comes_back_with_its_types(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["latest.pt", "manifest.json"]
 
 
+def test_several_names_cost_one_serialisation_and_latest_is_written_last(tmp_path, monkeypatch):
+    saved, renamed = [], []
+    save, replace = torch.save, os.replace
+    monkeypatch.setattr(torch, "save", lambda *args: (saved.append(args), save(*args)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (renamed.append(Path(b).name), replace(a, b)))
+    assert save_checkpoint(tmp_path, make_state(3), "best.pt", "epoch_0001.pt", "latest.pt") == tmp_path / "latest.pt"
+    assert len(saved) == 1
+    assert renamed == ["manifest.json", "best.pt", "epoch_0001.pt", "latest.pt", "manifest.json"]
+    for name in renamed[1:4]:
+        assert load_checkpoint(tmp_path / name)["training"]["step"] == 3
+
+
 def test_a_flipped_bit_is_noticed_and_the_other_good_one_is_used(tmp_path):
-    save_checkpoint(tmp_path, "best.pt", make_state(5))
-    save_checkpoint(tmp_path, "epoch_0010.pt", make_state(7))
-    latest = save_checkpoint(tmp_path, "latest.pt", make_state(9))
+    save_checkpoint(tmp_path, make_state(5), "best.pt")
+    save_checkpoint(tmp_path, make_state(7), "epoch_0010.pt")
+    latest = save_checkpoint(tmp_path, make_state(9), "latest.pt")
     assert newest_good(tmp_path).state["training"]["step"] == 9
     flip_bit(latest)
     torch.load(latest, weights_only=True)  # torch itself loads it without a word
@@ -78,7 +90,7 @@ def test_a_flipped_bit_is_noticed_and_the_other_good_one_is_used(tmp_path):
 
 
 def test_without_a_manifest_the_files_own_checksums_decide(tmp_path):
-    path = save_checkpoint(tmp_path, "model.pt", make_state(1))
+    path = save_checkpoint(tmp_path, make_state(1), "model.pt")
     (tmp_path / "manifest.json").unlink()
     assert "no entry" in read_checkpoint(path).notes[0]
     flip_bit(path)
@@ -89,7 +101,7 @@ def test_without_a_manifest_the_files_own_checksums_decide(tmp_path):
 @pytest.mark.parametrize("keep", [0, 10, 2000])
 @pytest.mark.parametrize("manifest", [True, False])
 def test_truncated_files_are_refused(tmp_path, keep, manifest):
-    path = save_checkpoint(tmp_path, "latest.pt", make_state(1))
+    path = save_checkpoint(tmp_path, make_state(1), "latest.pt")
     if not manifest:
         (tmp_path / "manifest.json").unlink()
     path.write_bytes(path.read_bytes()[:keep])
@@ -120,7 +132,7 @@ def test_other_files_are_named(tmp_path):
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="it lacks format"):
         load_checkpoint(tmp_path / "other.pt")
-    save_checkpoint(tmp_path, "future.pt", make_state(0) | {"format": 99})
+    save_checkpoint(tmp_path, make_state(0) | {"format": 99}, "future.pt")
     with pytest.raises(UserError, match="format 99"):
         load_checkpoint(tmp_path / "future.pt")
     with zipfile.ZipFile(tmp_path / "zip.pt", "w") as archive:
@@ -133,7 +145,8 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing after it runs."""
 
 
-def test_a_kill_between_any_two_file_operations_leaves_a_loadable_checkpoint(tmp_path, monkeypatch):
+@pytest.mark.parametrize("names", [("latest.pt",), ("best.pt", "latest.pt")], ids=len)
+def test_a_kill_between_any_two_file_operations_leaves_a_loadable_checkpoint(tmp_path, monkeypatch, names):
     operations = {"count": 0, "kill_at": -1, "dead": False}
 
     def mortal(real):
@@ -157,7 +170,7 @@ def test_a_kill_between_any_two_file_operations_leaves_a_loadable_checkpoint(tmp
     def save_and_die(folder: Path, step: int, kill_at: int) -> bool:
         operations.update(count=0, kill_at=kill_at, dead=False)
         try:
-            save_checkpoint(folder, "latest.pt", make_state(step))
+            save_checkpoint(folder, make_state(step), *names)
         except Killed:
             return True
         finally:
@@ -169,17 +182,20 @@ def test_a_kill_between_any_two_file_operations_leaves_a_loadable_checkpoint(tmp
     while True:
         folder = tmp_path / str(kill_at)
         folder.mkdir()
-        save_checkpoint(folder, "latest.pt", make_state(1))
+        save_checkpoint(folder, make_state(1), *names)
         died = save_and_die(folder, 2, kill_at)
         found = newest_good(folder)
         assert found.notes == (), (kill_at, found.notes)
         seen.add(found.state["training"]["step"])
+        for name in names:
+            assert read_checkpoint(folder / name).notes == ()
         # A second crash on top of the first, then a save that succeeds.
         save_and_die(folder, 3, kill_at)
         assert newest_good(folder).notes == ()
-        save_checkpoint(folder, "latest.pt", make_state(4))
-        assert load_checkpoint(folder / "latest.pt")["training"]["step"] == 4
-        assert len(json.loads((folder / "manifest.json").read_text())["latest.pt"]) == 1
+        save_checkpoint(folder, make_state(4), *names)
+        for name in names:
+            assert load_checkpoint(folder / name)["training"]["step"] == 4
+            assert len(json.loads((folder / "manifest.json").read_text())[name]) == 1
         if not died:
             break
         kill_at += 1
@@ -188,22 +204,22 @@ def test_a_kill_between_any_two_file_operations_leaves_a_loadable_checkpoint(tmp
 
 
 def test_disk_full_keeps_the_old_checkpoint_and_leaves_no_temporary_file(small_disk):
-    save_checkpoint(small_disk, "latest.pt", make_state(1, size=600_000))
+    save_checkpoint(small_disk, make_state(1, size=600_000), "latest.pt")
     with pytest.raises(UserError, match="No space left on device"):
-        save_checkpoint(small_disk, "latest.pt", make_state(2, size=700_000))
+        save_checkpoint(small_disk, make_state(2, size=700_000), "latest.pt")
     assert newest_good(small_disk).state["training"]["step"] == 1
     assert sorted(p.name for p in small_disk.iterdir()) == ["latest.pt", "manifest.json"]
 
 
 def test_what_cannot_be_stored_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(TypeError, match="BytesIO"):
-        save_checkpoint(tmp_path, "latest.pt", make_state(0) | {"model": io.BytesIO()})
+        save_checkpoint(tmp_path, make_state(0) | {"model": io.BytesIO()}, "latest.pt")
     with pytest.raises(ValueError, match="lacks"):
-        save_checkpoint(tmp_path, "latest.pt", {"format": 1})
+        save_checkpoint(tmp_path, {"format": 1}, "latest.pt")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_manifest_that_is_no_longer_json_does_not_hide_good_checkpoints(tmp_path):
-    path = save_checkpoint(tmp_path, "latest.pt", make_state(1))
+    path = save_checkpoint(tmp_path, make_state(1), "latest.pt")
     (tmp_path / checkpoint.MANIFEST).write_text("{")
     assert "no entry" in read_checkpoint(path).notes[0]

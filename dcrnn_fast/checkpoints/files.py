@@ -13,22 +13,18 @@ import pickle
 import re
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
+from dcrnn_fast.checkpoints.state import FORMAT, State, missing_keys, plain
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import write_atomically
+from dcrnn_fast.files import write_bytes
 from dcrnn_fast.messages import first_line
 
-FORMAT = 1
 MANIFEST = "manifest.json"
 LATEST = "latest.pt"
 BEST = "best.pt"
-_REQUIRED = ("format", "version", "config", "model", "graph", "window_format", "scaler", "training")
-
-State = dict[str, Any]
 
 
 class Checkpoint(NamedTuple):
@@ -40,26 +36,32 @@ class Checkpoint(NamedTuple):
     """lines for the user: damaged files that were skipped, a missing manifest"""
 
 
-def save_checkpoint(folder: Path, name: str, state: State) -> Path:
-    """Writes ``folder/name`` and its manifest entry; the file that was there stays loadable until the new one is whole.
+def save_checkpoint(folder: Path, state: State, *names: str) -> Path:
+    """Writes ``state`` to ``folder`` under each name, in that order, and their manifest entries; returns the last path.
 
-    numpy arrays in ``state`` become tensors, numpy scalars become Python's. Tensors are stored on the CPU.
+    It is serialised once. The previous files stay loadable until the new ones are complete. numpy arrays in ``state``
+    become tensors, numpy scalars become Python's. Tensors are stored on the CPU.
 
-    Raises UserError (disk full, folder gone) with the old file and its manifest entry intact, no temporary file left.
+    Raises UserError (disk full, folder gone): no file is left incomplete or unlisted, no temporary file stays.
     """
-    if missing := [key for key in _REQUIRED if key not in state]:
+    if missing := missing_keys(state):
         raise ValueError(f"save_checkpoint: state lacks {missing}")
-    # Through memory: torch.save into a full disk raises a RuntimeError about "inline_container", not an OSError.
-    buffer = io.BytesIO()
-    torch.save(_plain(state), buffer)
-    payload = buffer.getbuffer()
-    path = folder / name
+    payload = torch_bytes(plain(state))
     new = hashlib.sha256(payload).hexdigest()
     manifest = _read_manifest(folder) or {}
-    _write_manifest(folder, manifest | {name: [*manifest.get(name, []), new]})
-    _write(path, payload)
-    _write_manifest(folder, manifest | {name: [new]})
-    return path
+    _write_manifest(folder, manifest | {name: [*manifest.get(name, []), new] for name in names})
+    for name in names:
+        write_bytes(folder / name, payload)
+    _write_manifest(folder, manifest | {name: [new] for name in names})
+    return folder / names[-1]
+
+
+def torch_bytes(content: Any) -> memoryview:
+    """What ``torch.save`` writes of ``content``."""
+    # Through memory: torch.save into a full disk raises a RuntimeError about "inline_container", not an OSError.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
 
 
 def load_checkpoint(path: str | Path) -> State:
@@ -86,7 +88,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"checkpoint {path} holds more than data{what} and was not opened") from error
     except (RuntimeError, EOFError, KeyError, ValueError) as error:
         raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {first_line(error)}") from error
-    if not isinstance(state, dict) or (missing := [key for key in _REQUIRED if key not in state]):
+    if not isinstance(state, dict) or (missing := missing_keys(state)):
         what = f"it lacks {', '.join(missing)}" if isinstance(state, dict) else f"it holds a {type(state).__name__}"
         raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {what}; see `dcrnn-fast convert --help`")
     if state["format"] != FORMAT:
@@ -177,33 +179,4 @@ def _read_manifest(folder: Path) -> dict[str, list[str]] | None:
 
 
 def _write_manifest(folder: Path, manifest: dict[str, list[str]]) -> None:
-    _write(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
-
-
-def _write(path: Path, payload: bytes | memoryview) -> None:
-    def write(stream: BinaryIO) -> None:
-        stream.write(payload)
-
-    write_atomically(path, write)
-
-
-def _plain(value: Any) -> Any:
-    """``value`` with numpy's types replaced by what ``weights_only=True`` reads."""
-    if isinstance(value, torch.Tensor):
-        # A clone: a view would drag its whole storage into the file.
-        return value.detach().to("cpu").clone()
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.array(value)) if value.dtype.kind in "biufc" else value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, tuple):
-        return tuple(_plain(item) for item in value)
-    if isinstance(value, str):
-        return str(value)  # torch.__version__ is a class of its own
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    raise TypeError(f"save_checkpoint: cannot store a {type(value).__name__}")
+    write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())

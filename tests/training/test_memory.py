@@ -10,14 +10,14 @@ import torch
 
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.training.distributed import Ranks
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.loop import validate
 from dcrnn_fast.training.memory import _HEADROOM, advice, bytes_per_window, fitting_batch_size, naming_what_fits
 from dcrnn_fast.training.run import Run, make_run
-from dcrnn_fast.training.stopping import StopRequest
+from tests.checkout import ROOT
 from tests.training.rank_programs import debug_config
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMITED = """
 import resource, sys, torch
 import torch._dynamo  # the first custom operator that runs would import it: 140 MB of what a step may take

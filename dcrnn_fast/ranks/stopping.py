@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
 # torchrun passes a Ctrl-C on to ranks that the terminal has already told: a second one so soon is the same one.
@@ -18,6 +19,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal_name = ""
         self._asked_at = 0.0
+        self._before: dict[int, Any] = {}
 
     @property
     def requested(self) -> bool:
@@ -31,20 +33,24 @@ class StopRequest:
         if not self.requested:
             self.signal_name, self._asked_at = signal.Signals(number).name, now
 
+    def listen(self) -> None:
+        """Takes the signals. Python delivers them to the main thread only: called from another one, nothing happens."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self.handle) for number in _SIGNALS}
+
+    def release(self) -> None:
+        """Puts the handlers back that were there before; the signals do again what they did."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """SIGTERM, SIGINT and SIGUSR1 ask to stop while the body runs; the handlers before are put back after it.
-
-    Python delivers signals to the main thread only: called from another one, nothing is changed and nothing can ask.
-    """
+    """SIGTERM, SIGINT and SIGUSR1 ask to stop while the body runs, or until it calls ``release``."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-    before = {number: signal.signal(number, request.handle) for number in _SIGNALS}
+    request.listen()
     try:
         yield request
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        request.release()

@@ -1,0 +1,57 @@
+"""The device and the CPU threads that this process computes with; training and inference choose them alike."""
+
+import os
+
+import torch
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.kernels.gpu import why_no_gpu
+from dcrnn_fast.system import usable_cores
+
+
+def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
+    """auto: the GPU with this process's number on its host, else the CPU; ``cuda`` insists on a GPU.
+
+    Raises:
+        UserError: no such kind of device, or no GPU of that number here.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise UserError(f"device must be auto, cpu, cuda or cuda:NUMBER, got {wanted!r}") from error
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type != "cuda":
+        raise UserError(f"device must be auto, cpu, cuda or cuda:NUMBER, got {wanted!r}")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    index = local_rank if device.index is None else device.index
+    if index >= found:
+        why = why_no_gpu()
+        raise UserError(
+            f"device {wanted}: local rank {local_rank} needs GPU {index}, this machine has {found}"
+            f"{'' if why is None else f' ({why})'}; use --device cpu, or start as many processes as there are GPUs"
+        )
+    return torch.device("cuda", index)
+
+
+def device_notes(wanted: str) -> list[str]:
+    """Why ``auto`` is the CPU although PyTorch was built for GPUs: whoever installed such a build expects a GPU."""
+    why = why_no_gpu() if wanted == "auto" and (torch.version.cuda or torch.version.hip) else None
+    return [] if why is None else [f"device auto: the CPU, because {why}"]
+
+
+def choose_threads(wanted: int | None, processes: int = 1, *, launcher_sets_one: bool = False) -> int:
+    """CPU threads of this process: as configured, as OMP_NUM_THREADS says, else cores / processes on this host.
+
+    Args:
+        launcher_sets_one: the launcher sets OMP_NUM_THREADS=1 by itself (torchrun does), which would leave cores idle:
+            a 1 is then not taken for the user's.
+    """
+    if wanted is not None:
+        return wanted
+    by_user = os.environ.get("OMP_NUM_THREADS", "")
+    if by_user.isdigit() and int(by_user) > 0 and not (by_user == "1" and launcher_sets_one):
+        return int(by_user)
+    return max(1, usable_cores() // processes)

@@ -1,0 +1,149 @@
+"""How ranks stop together when one fails, and all of them know why.
+
+A rank that fails leaves its message in the rendezvous store and ends; its connections close, so that the others, who
+wait in a collective, wake up, read the message, and stop with it. Rank 0 is the one that prints. (torchrun sends
+SIGTERM to all ranks when one has ended: ``stop_on_signals`` keeps rank 0 alive until it has.)
+"""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch.distributed as dist
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import one_line
+
+T = TypeVar("T")
+_ERROR = "dcrnn_fast/error"
+
+
+class SharedError(UserError):
+    """An error already raised on all ranks: it is not told to the others again."""
+
+
+@dataclass(slots=True)
+class Meeting:
+    """This process among all processes of the run, and the store that they meet at; None for a single process.
+
+    The store carries texts, before there is a process group and after one has failed.
+    """
+
+    rank: int = 0
+    world: int = 1
+    store: dist.Store | None = None
+    _exchanges: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Rank 0: the one that writes and prints."""
+        return self.rank == 0
+
+    def together(self, what: str, body: Callable[[], T]) -> T:
+        """Runs ``body`` on every rank and returns its result once all have theirs.
+
+        Raises UserError on every rank when one failed: the message names the failing ranks, unless all failed alike.
+        """
+        if self.store is None:
+            return body()
+        try:
+            result = body()
+        except UserError as error:
+            raise _joined(self._exchange(what, str(error))) or error from error
+        except BaseException as error:
+            self._exchange(what, _described(error))
+            raise
+        if problem := _joined(self._exchange(what, "")):
+            raise problem
+        return result
+
+    def require_same(self, digests: dict[str, str]) -> None:
+        """Raises UserError naming the rank and the entries in which a rank differs from rank 0."""
+        if self.store is None:
+            return
+        all_digests = [json.loads(text) for text in self._exchange("comparing their starts", json.dumps(digests))]
+        for rank, theirs in enumerate(all_digests):
+            if different := [name for name in digests if theirs[name] != all_digests[0][name]]:
+                raise SharedError(
+                    f"rank {rank} does not start from what rank 0 has: other {', '.join(different)}; "
+                    "give all ranks the same files and the same version"
+                )
+
+    @contextmanager
+    def reporting_failure(self) -> Iterator[None]:
+        """Tells the other ranks when the body fails here, and closes the process group in any case."""
+        try:
+            yield
+        except BaseException as error:
+            if self.store is not None and not isinstance(error, SharedError):
+                self._leave_message(f"rank {self.rank}: {_described(error)}")
+            raise
+        finally:
+            if dist.is_initialized() and self.store is not None:
+                dist.destroy_process_group()
+
+    def what_failed(self, what: str, error: RuntimeError) -> SharedError:
+        """Why a collective failed here: the message of the rank that failed first, if it could leave one."""
+        assert self.store is not None
+        try:
+            # A rank that failed has left its message before it closed its connections; one that was killed has not.
+            if self._appears(_ERROR, 2.0):
+                return SharedError(self.store.get(_ERROR).decode())
+        except RuntimeError as lost:  # the store lives with rank 0, or with torchrun on the first machine
+            error = lost
+        return SharedError(f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output")
+
+    def _exchange(self, what: str, text: str) -> list[str]:
+        """Every rank's ``text``, in rank order, through the store."""
+        assert self.store is not None
+        self._exchanges += 1
+        key = f"dcrnn_fast/{self._exchanges}"
+        try:
+            self.store.set(f"{key}/{self.rank}", text)
+            texts = [self.store.get(f"{key}/{rank}").decode() for rank in range(self.world)]
+            self.store.set(f"{key}/read/{self.rank}", "")
+            if self.is_first:  # the store may live in this process, which may end next
+                self.store.wait([f"{key}/read/{rank}" for rank in range(self.world)])
+        except RuntimeError as error:
+            raise SharedError(
+                f"rank {self.rank} waited in vain for the other ranks while {what} ({_short(error)}); see their output"
+            ) from error
+        return texts
+
+    def _leave_message(self, message: str) -> None:
+        assert self.store is not None
+        try:
+            self.store.set(_ERROR, message)
+        except RuntimeError as error:
+            print(f"{message}; rank 0 could not be told ({_short(error)})", file=sys.stderr)
+
+    def _appears(self, key: str, seconds: float) -> bool:
+        """Whether the store gets ``key`` in time. Polls: ``store.wait`` prints warnings when it times out."""
+        assert self.store is not None
+        give_up = time.monotonic() + seconds
+        while not self.store.check([key]):
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+def _described(error: BaseException) -> str:
+    return one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)[:300]}"
+
+
+def _short(error: RuntimeError) -> str:
+    """Why a connection failed, without the library's source lines and advice."""
+    reason = re.search(r"(?i)connection \w+( by peer)?|timed out( after \w+)?|timeout|broken pipe", str(error))
+    return reason[0] if reason else _described(error)
+
+
+def _joined(problems: list[str]) -> SharedError | None:
+    if len(set(problems)) == 1:
+        return SharedError(problems[0]) if problems[0] else None
+    return SharedError("; ".join(f"rank {rank}: {text}" for rank, text in enumerate(problems) if text))

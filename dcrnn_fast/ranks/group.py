@@ -1,0 +1,124 @@
+"""The ranks of a run, and what they add up.
+
+Small numbers travel as CPU tensors over gloo, so that asking costs no wait for a GPU; gradients travel over nccl on
+GPUs and over gloo on CPUs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dcrnn_fast.ranks.environment import read_launch
+from dcrnn_fast.ranks.failure import Meeting
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The ranks that share one thing: this one's number among them, how many they are, and their sums.
+
+    Attributes:
+        sum_: sums a tensor over the group in place; the text says for messages what it is.
+    """
+
+    rank: int
+    size: int
+    sum_: Callable[[Tensor, str], None]
+
+
+@dataclass(slots=True)
+class Ranks(Meeting):
+    """All processes of the run; ``rank`` and ``world`` are this one's number and how many they are."""
+
+    local_rank: int = 0
+    local_world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    launcher_sets_one_thread: bool = False
+
+    @property
+    def replicas(self) -> Group:
+        """Those that share a global batch: each has a copy of the model and a part of the windows."""
+        return Group(self.rank, self.world, self.sum_)
+
+    @property
+    def partners(self) -> Group:
+        """Those that share a graph: each has a part of the nodes. No graph is shared yet."""
+        return Group(0, 1, lambda tensor, what: None)
+
+    @property
+    def backend(self) -> str:
+        """What gradients travel over: none, gloo or nccl."""
+        if self.store is None:
+            return "none"
+        return "nccl" if self.device.type == "cuda" else "gloo"
+
+    def connect(self, device: torch.device, timeout_seconds: int) -> None:
+        """Opens the process group, whose gradients are on ``device`` (no group for a single process)."""
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        if self.store is None:
+            return
+        timeout = timedelta(seconds=timeout_seconds)
+        self.store.set_timeout(timeout)
+        try:
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+                store=dist.PrefixStore("dcrnn_fast/group", self.store),
+                rank=self.rank,
+                world_size=self.world,
+                timeout=timeout,
+            )
+        except RuntimeError as error:
+            raise self.what_failed("opening connections", error) from error
+
+    def sum_integers(self, *values: int) -> list[int]:
+        """Each of ``values`` summed over all ranks; waits for all of them."""
+        if self.store is None:
+            return list(values)
+        summed = torch.tensor(values, dtype=torch.int64)
+        self.sum_(summed, "counting")
+        return [int(value) for value in summed.tolist()]
+
+    def sum_(self, tensor: Tensor, what: str) -> None:
+        """Sums ``tensor`` over all ranks in place. All ranks get the same bits, and the same ones in every run."""
+        if self.store is None:
+            return
+        try:
+            dist.all_reduce(tensor)
+        except RuntimeError as error:
+            raise self.what_failed(what, error) from error
+
+    def from_first(self, payload: bytes | memoryview) -> bytes | memoryview:
+        """Rank 0's ``payload`` on every rank."""
+        if self.store is None:
+            return payload
+        (length,) = self.sum_integers(len(payload) if self.is_first else 0)
+        if length == 0:
+            return b""
+        sent = torch.frombuffer(bytearray(payload), dtype=torch.uint8) if self.is_first else None
+        received = torch.zeros(length, dtype=torch.uint8) if sent is None else sent
+        dist.broadcast(received, src=0)
+        return received.numpy().tobytes()
+
+
+def join_ranks() -> Ranks:
+    """Reads the launcher's environment and meets the other processes at the rendezvous store.
+
+    Raises UserError when the environment is incomplete.
+    """
+    launch = read_launch()
+    store, rank, world = None, launch.rank, launch.world
+    if world > 1:
+        store, rank, world = next(dist.rendezvous("env://", rank, world))
+    return Ranks(
+        rank=rank,
+        world=world,
+        store=store,
+        local_rank=launch.local_rank,
+        local_world=launch.local_world,
+        launcher_sets_one_thread=launch.sets_one_thread,
+    )

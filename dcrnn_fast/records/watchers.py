@@ -1,0 +1,62 @@
+"""All who watch a run, told one after the other."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.messages import one_line
+from dcrnn_fast.records.display import Display
+from dcrnn_fast.records.events import Event, Said
+from dcrnn_fast.records.jsonl import EventsFile
+from dcrnn_fast.records.metrics_csv import MetricsFile
+from dcrnn_fast.records.names import CONFIG
+from dcrnn_fast.records.watcher import Watcher
+
+WATCHERS: tuple[type[Watcher], ...] = (MetricsFile, EventsFile, Display)
+"""in the order in which they are told"""
+RUN_FILES = (CONFIG, *(name for kind in WATCHERS for name in kind.files))
+"""patterns of what a run writes in its results folder"""
+
+
+def open_watchers(config: Config, *, on: bool = True) -> "Watchers":
+    """The watchers of a run; with ``on`` False (all ranks but the first) none."""
+    return Watchers(kind(config) for kind in WATCHERS if on)
+
+
+class Watchers:
+    """Tells each event to every watcher."""
+
+    def __init__(self, watchers: Iterable[Watcher]) -> None:
+        self._watchers = list(watchers)
+
+    def tell(self, event: Event) -> None:
+        """Raises what a needed watcher raises; any other watcher that fails is dropped and one line says so."""
+        for watcher in tuple(self._watchers):
+            try:
+                watcher.see(event)
+            except Exception as error:
+                if watcher.needed:
+                    raise
+                self._watchers.remove(watcher)
+                with suppress(Exception):
+                    watcher.close()
+                self.say(f"{type(watcher).__name__} is told no more, training goes on: {one_line(error)}")
+
+    def say(self, line: str) -> None:
+        """A line for the user."""
+        self.tell(Said(line))
+
+    def close(self) -> None:
+        """Closes all of them, the last first, whatever one of them raises."""
+        with ExitStack() as stack:
+            for watcher in self._watchers:
+                stack.callback(self._close, watcher)
+
+    def _close(self, watcher: Watcher) -> None:
+        try:
+            watcher.close()
+        except Exception as error:
+            if watcher.needed:
+                raise
+            self._watchers.remove(watcher)
+            self.say(f"{type(watcher).__name__} could not be closed: {one_line(error)}")

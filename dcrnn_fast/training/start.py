@@ -1,0 +1,137 @@
+"""How a run begins: everything opened and the same on all ranks, and an earlier run set aside or gone on with."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcrnn_fast.checkpoints.files import Checkpoint
+from dcrnn_fast.config.plain import to_dict
+from dcrnn_fast.config.sections import Config, DataConfig
+from dcrnn_fast.config.yaml_file import to_yaml
+from dcrnn_fast.data.account import require_changing_target, require_validation_targets
+from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.device import choose_device, choose_threads
+from dcrnn_fast.files import write_bytes
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.records.events import Started
+from dcrnn_fast.records.names import CONFIG
+from dcrnn_fast.records.watchers import Watchers
+from dcrnn_fast.training.account import first_lines, other_notes
+from dcrnn_fast.training.folders import (
+    bring_best_along,
+    checkpoint_folder,
+    make_folders,
+    open_folders,
+    set_earlier_run_aside,
+)
+from dcrnn_fast.training.progress import Progress
+from dcrnn_fast.training.resume import (
+    broadcast_state,
+    differences,
+    in_saved_order,
+    require_fitting,
+    restore,
+    saved_choices,
+)
+from dcrnn_fast.training.run import Run, make_run
+from dcrnn_fast.training.step import try_window
+
+
+def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
+    """Device, checkpoint to resume, data and model, the same on all ranks; one window is tried, nothing trained."""
+    device = ranks.together("choosing a device", lambda: choose_device(config.training.device, ranks.local_rank))
+    ranks.connect(device, config.training.dist_timeout)
+    torch.set_num_threads(
+        choose_threads(config.training.threads, ranks.local_world, launcher_sets_one=ranks.launcher_sets_one_thread)
+    )
+    found = ranks.together("opening the results folder", lambda: open_folders(config) if ranks.is_first else None)
+    state = broadcast_state(found.state if found else None, ranks)
+    if state is not None and found is None:  # not rank 0: notes are for it alone to say
+        found = Checkpoint(Path(str(config.output.resume)), state, ())
+    if found is not None:
+        config = saved_choices(config, found.state)
+    run = ranks.together("opening data and model", lambda: _open_data_and_model(config, ranks, found))
+    ranks.require_same(start_digests(run))
+    ranks.together("trying one window", lambda: try_window(run))
+    return run, found
+
+
+def _open_data_and_model(config: Config, ranks: Ranks, found: Checkpoint | None) -> Run:
+    scaler = None if found is None else Scaler.from_state(found.state["scaler"])
+    all_digits = config.training.loss_unit != "original"
+    data = open_data(config.data, config.graph, scaler=scaler, all_digits=all_digits)
+    if found is not None:
+        data = in_saved_order(data, config.data, found.state)
+    run = make_run(config, data, ranks)
+    require_changing_target(data, config.data)
+    require_validation_targets(data)
+    if found is not None:
+        require_fitting(run, found.state, str(found.path))
+    return run
+
+
+def asked_for(config: Config, found: Checkpoint | None) -> DataConfig:
+    """The data section as it was given: by the user, and if a run goes on by whoever started it."""
+    return (config if found is None else saved_choices(config, found.state)).data
+
+
+def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watchers) -> Progress:
+    """Says what was understood, prints and saves the configuration, and puts a resumed run back where it stood."""
+    config, folder, on_first = run.config, checkpoint_folder(run.config), run.ranks.is_first
+    if on_first:
+        make_folders(config)
+        for line in first_lines(run, asked):
+            watchers.say(line)
+    watchers.say(to_yaml(config).rstrip())
+    for note in other_notes(run):
+        watchers.say(note)
+    progress = Progress()
+    if found is not None:
+        progress = restore(run, found.state)
+        for line in (*found.notes, *differences(run, found.state)):
+            watchers.say(line)
+        watchers.say(f"resumed from {found.path}: epoch {progress.epoch}, step {progress.step}")
+    elif config.output.resume == "auto":
+        watchers.say(f"resume auto: no checkpoint in {folder}, starting anew")
+    if on_first:
+        if found is None:
+            set_earlier_run_aside(config, watchers.say)
+        else:
+            bring_best_along(progress, found, folder, watchers.say)
+        write_bytes(Path(config.output.results, CONFIG), to_yaml(config).encode())
+    form = run.data.window_format
+    watchers.tell(
+        Started(
+            resumed=found is not None,
+            epoch=progress.epoch,
+            step=progress.step,
+            history=tuple(progress.history),
+            ranks=run.ranks.world,
+            train_windows=len(run.data.train),
+            validation_windows=len(run.data.validation),
+            targets=tuple(zip(form.target_names, form.target_units, strict=True)),
+        )
+    )
+    return progress
+
+
+def start_digests(run: Run) -> dict[str, str]:
+    """What all ranks must agree in before the first step: SHA-256 of configuration, graph, data and weights."""
+    weights = hashlib.sha256()
+    for parameter in run.model.parameters():
+        weights.update(parameter.detach().cpu().numpy().tobytes())
+    data = [run.data_digests, run.data.scaler.to_state(), run.data.window_format.to_state()]
+    return {
+        "configuration": _sha256_of_json(to_dict(run.config)),
+        "graph": run.data.graph.digest(),
+        "data": _sha256_of_json(data),
+        "weights": weights.hexdigest(),
+    }
+
+
+def _sha256_of_json(state: Any) -> str:
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()

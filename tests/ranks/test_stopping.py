@@ -1,0 +1,59 @@
+"""Signals ask to stop while a run listens, and do what they did before once it is over."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_asks_and_the_first_one_is_named(name: str) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    with stop_on_signals() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), getattr(signal, name))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+        assert stop.signal_name == name
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_released_in_the_middle_the_handlers_from_before_are_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stop_on_signals() as stop:
+        stop.release()
+        assert signal.getsignal(signal.SIGINT) is before
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert not stop.requested
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_interrupts_only_seconds_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("dcrnn_fast.ranks.stopping.time.monotonic", lambda: now[0])
+    stop = StopRequest()
+    stop.handle(signal.SIGINT, None)
+    now[0] += 1.0  # torchrun passes the terminal's Ctrl-C on
+    stop.handle(signal.SIGINT, None)
+    now[0] += 5.0
+    stop.handle(signal.SIGTERM, None)
+    with pytest.raises(KeyboardInterrupt):
+        stop.handle(signal.SIGINT, None)
+    assert stop.signal_name == "SIGINT"
+
+
+def test_outside_the_main_thread_nothing_is_changed() -> None:
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def listen() -> None:
+        with stop_on_signals():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert seen == [before]

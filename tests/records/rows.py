@@ -1,0 +1,27 @@
+"""Rows of epochs for tests."""
+
+from typing import Any
+
+from dcrnn_fast.records.events import EpochRow
+
+
+def row(epoch: int = 1, **changes: Any) -> EpochRow:
+    """The row of an epoch, with fields changed."""
+    values: dict[str, Any] = {
+        "epoch": epoch,
+        "step": 8 * epoch,
+        "learning_rate": 0.01,
+        "label_probability": 0.5,
+        "train_loss": 3.25,
+        "gradient_norm": 2.0,
+        "skipped_steps": 0,
+        "validation_mae": 2.5,
+        "validation_error": 0.25,
+        "validation_rmse": 4.0,
+        "validation_mape": 0.05,
+        "best": 1,
+        "train_seconds": 2.0,
+        "validation_seconds": 0.5,
+        "windows_per_second": 128.0,
+    }
+    return EpochRow(**values | changes)

@@ -1,0 +1,205 @@
+"""One stream of events for all: the files' formats, and trackers that fail without ending a run."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from dcrnn_fast.config.sections import Config, OutputConfig
+from dcrnn_fast.records import watchers as watchers_module
+from dcrnn_fast.records.events import (
+    COLUMNS,
+    BadStep,
+    Ended,
+    EpochDone,
+    EpochRow,
+    Event,
+    Overflow,
+    Said,
+    Saved,
+    Started,
+    Stepped,
+    Validating,
+)
+from dcrnn_fast.records.jsonl import EventsFile
+from dcrnn_fast.records.metrics_csv import MetricsFile
+from dcrnn_fast.records.watcher import Watcher
+from dcrnn_fast.records.watchers import RUN_FILES, Watchers, open_watchers
+from tests.records.rows import row
+
+
+def started(*history: EpochRow, resumed: bool = False) -> Started:
+    return Started(resumed, len(history), 8 * len(history), history, 1, 40, 20, (("speed", "mph"),))
+
+
+def config_in(folder: Path) -> Config:
+    return Config(output=OutputConfig(results=str(folder)))
+
+
+def lines_of(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+class Tracker(Watcher):
+    """Keeps what it saw, and fails at a kind of event."""
+
+    fails_at: ClassVar[type | None] = None
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.seen: list[Event] = []
+        self.closed = 0
+
+    def see(self, event: Event) -> None:
+        if self.fails_at is not None and isinstance(event, self.fails_at):
+            raise ConnectionError("no answer\nfrom the server")
+        self.seen.append(event)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Fragile(Tracker):
+    fails_at = Saved
+
+
+class Needed(Fragile):
+    needed = True
+
+
+class Stuck(Tracker):
+    def close(self) -> None:
+        raise OSError("cannot flush")
+
+
+def test_every_column_is_a_field_and_the_files_keep_their_order(tmp_path: Path) -> None:
+    assert (
+        *("epoch", "step", "learning_rate", "label_probability", "train_loss", "gradient_norm", "skipped_steps"),
+        *("validation_mae", "validation_error", "validation_rmse", "validation_mape", "best"),
+        *("train_seconds", "validation_seconds", "windows_per_second"),
+    ) == COLUMNS
+    config, done = config_in(tmp_path), row(targets={"flow": 2.0, "share": 0.5})
+    assert list(done.to_dict()) == [*COLUMNS, "validation_mae_flow", "validation_mae_share"]
+    assert EpochRow.from_dict(done.to_dict()) == done
+    for watcher in (MetricsFile(config), EventsFile(config)):
+        watcher.see(started())
+        watcher.see(EpochDone(done))
+    header, values = list(csv.reader((tmp_path / "metrics.csv").open()))
+    assert header == list(done.to_dict())
+    assert [float(value) for value in values] == [float(value) for value in done.to_dict().values()]
+    assert list(lines_of(tmp_path)[-1]) == ["time", "event", *done.to_dict()]
+
+
+def test_a_row_of_an_older_version_is_ranked_by_its_mae_and_stays_as_it_was() -> None:
+    values = row().to_dict()
+    del values["validation_error"]
+    old = EpochRow.from_dict(values)
+    assert old.error == old.validation_mae
+    assert old.to_dict() == values
+
+
+def test_each_event_is_written_in_its_own_words(tmp_path: Path) -> None:
+    told: list[Event] = [
+        started(),
+        Said("a line"),
+        Stepped(0, 1, 8, 3.0, 0.01),
+        Overflow(2, 32768.0),
+        BadStep(3, math.inf, (5, 9), ("2024-01-01", "2024-01-02"), ends_run=False),
+        Validating(0, 20),
+        EpochDone(row(validation_mape=math.nan)),
+        Saved(8, ("best.pt", "latest.pt")),
+        started(row(), resumed=True),
+        Ended("SIGTERM", 1, 9, Path("latest.pt")),
+    ]
+    file = EventsFile(config_in(tmp_path))
+    for event in told:
+        file.see(event)
+    entries = lines_of(tmp_path)
+    for entry in entries:
+        assert str(entry.pop("time")).endswith("+00:00")
+    epoch = entries.pop(3)
+    assert epoch["event"] == "epoch"
+    assert epoch["validation_mape"] is None
+    assert entries == [
+        {"event": "start", "epoch": 0, "step": 0, "ranks": 1},
+        {"event": "overflow", "step": 2, "loss_scale": 32768.0},
+        {"event": "bad_step", "step": 3, "gradient_norm": "inf", "windows": [5, 9]},
+        {"event": "save", "step": 8, "files": ["best.pt", "latest.pt"]},
+        {"event": "resume", "epoch": 1, "step": 8, "ranks": 1},
+        {"event": "end", "reason": "SIGTERM", "epoch": 1, "step": 9},
+    ]
+
+
+def test_events_after_a_torn_line_stay_readable(tmp_path: Path) -> None:
+    torn = '{"event": "start"}\n{"event": "sa'
+    (tmp_path / "events.jsonl").write_text(torn)
+    file = EventsFile(config_in(tmp_path))
+    file.see(Said("an earlier run may yet be set aside"))
+    assert (tmp_path / "events.jsonl").read_text() == torn
+    file.see(started(row(), resumed=True))
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert len(lines) == 3
+    assert json.loads(lines[-1])["event"] == "resume"
+
+
+def test_a_resumed_run_has_no_epoch_twice(tmp_path: Path) -> None:
+    first = MetricsFile(config_in(tmp_path))
+    first.see(started())
+    assert not (tmp_path / "metrics.csv").exists()
+    for epoch in (1, 2):
+        first.see(EpochDone(row(epoch)))
+    second = MetricsFile(config_in(tmp_path))  # from a checkpoint of epoch 1: the second is trained again
+    second.see(started(row(1), resumed=True))
+    assert [line["epoch"] for line in csv.DictReader((tmp_path / "metrics.csv").open())] == ["1"]
+    second.see(EpochDone(row(2)))
+    assert [line["epoch"] for line in csv.DictReader((tmp_path / "metrics.csv").open())] == ["1", "2"]
+
+
+def test_a_tracker_that_fails_is_dropped_with_one_line_and_the_others_go_on() -> None:
+    before, fragile, after = Tracker(), Fragile(), Tracker()
+    watchers = Watchers([before, fragile, after])
+    told = [started(), Saved(8, ("latest.pt",)), Ended("finished", 1, 8, Path("latest.pt"))]
+    for event in told:
+        watchers.tell(event)
+    line = Said("Fragile is told no more, training goes on: no answer from the server")
+    assert before.seen == [*told[:2], line, told[2]]
+    assert after.seen == [told[0], line, *told[1:]]
+    assert fragile.seen == told[:1]
+    watchers.close()
+    assert [each.closed for each in (before, fragile, after)] == [1, 1, 1]
+
+
+def test_a_needed_watcher_that_fails_ends_the_run() -> None:
+    with pytest.raises(ConnectionError):
+        Watchers([Needed()]).tell(Saved(8, ("latest.pt",)))
+
+
+def test_closing_closes_all_and_says_which_one_could_not_be() -> None:
+    first, last = Tracker(), Tracker()
+    Watchers([first, Stuck(), last]).close()
+    assert (first.closed, last.closed) == (1, 1)
+    assert first.seen == [Said("Stuck could not be closed: cannot flush")]
+
+
+def test_other_ranks_have_no_watcher(tmp_path: Path) -> None:
+    watchers = open_watchers(config_in(tmp_path), on=False)
+    watchers.tell(started())
+    watchers.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_watcher_is_one_entry_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Tracker] = []
+
+    class Noted(Tracker):
+        def __init__(self, config: Config) -> None:
+            super().__init__(config)
+            made.append(self)
+
+    monkeypatch.setattr(watchers_module, "WATCHERS", (*watchers_module.WATCHERS, Noted))
+    watchers = open_watchers(config_in(tmp_path))
+    watchers.tell(started())
+    assert made[0].seen == [started()]
+    assert RUN_FILES == ("config.yaml", "metrics.csv", "events.jsonl")
