@@ -18,7 +18,7 @@ Values = TypeVar("Values", np.ndarray, torch.Tensor)
 
 Numbers = tuple[float, ...] | tuple[tuple[float, ...], ...]
 
-# Sums over equal readings may miss their mean by rounding: what is below is no deviation.
+# Sums over equal readings may miss their mean by rounding: smaller values are no deviation.
 _ROUNDING = 1e-10
 
 

@@ -1,4 +1,4 @@
-"""What a model has seen of its data: when, and no reading below what. Kept in its checkpoints.
+"""The part of the data that a model has seen: its times, and its least reading. Kept in checkpoints.
 
 Shape legend: O target channels.
 """
@@ -23,7 +23,7 @@ class TrainingPart:
         first, last: ``datetime64[s]``, of the first row that a training or validation window reads, and of the last one
             that such a window forecasts.
         minimum: the least observed reading of each target channel among the rows of the training windows, original
-            units; None where none was observed.
+            units; None if none was observed.
     """
 
     first: np.datetime64

@@ -1,4 +1,4 @@
-"""Matrices of distances: told apart from weights, and turned into weights.
+"""Matrices of distances: distinguished from weights, and turned into weights.
 
 Shape legend: N nodes, E pairs.
 """
@@ -23,8 +23,8 @@ _TRIANGLES_OF = 200
 def require_no_distances(matrix: Any) -> None:
     """Refuses a matrix that could as well hold distances, naming both readings.
 
-    It looks so where the diagonal is 0, and off it a value is infinite, or values differ and most are above 1 or one
-    is above 5, or all are positive, symmetric and obey the triangle inequality over more than a factor of 2.
+    It looks so if the diagonal is 0, and off it a value is infinite, or values differ and most are above 1 or one is
+    above 5, or all are positive, symmetric and obey the triangle inequality over more than a factor of 2.
 
     Raises:
         UserError: it does, or it is not square.
