@@ -62,7 +62,7 @@ class GraphConfig(_Section):
     graph: str | None = None
     """file with the graph; left out: the graph that the data set brings along"""
     graph_format: GraphFormat = "auto"
-    """what the graph file holds; auto: by its ending and its columns"""
+    """the graph file's contents; auto: by its ending and its columns"""
     match: Match = "id"
     """how the series' columns find their graph nodes: by id, or the i-th column is the i-th node (in a list: the node
     with number i)"""

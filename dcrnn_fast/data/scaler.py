@@ -76,7 +76,7 @@ class Scaler:
         """The scaler of ``to_state``.
 
         Raises:
-            UserError: mean or std is missing, they do not fit together, or hold what no scaler can.
+            UserError: mean or std is missing, they do not fit together, or hold values that no scaler can.
         """
         if set(state) != {"mean", "std"}:
             raise UserError(f"the saved scaler must hold mean and std, it holds {', '.join(sorted(map(str, state)))}")

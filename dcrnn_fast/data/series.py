@@ -161,7 +161,7 @@ def make_series(
         where: the file, for messages.
         interval: when it is known better than from the times.
         in_utc: see ``SensorSeries``.
-        name_row: what messages call a row.
+        name_row: a row's name in messages.
         missing_value: more values that mean a missing reading, compared in float32.
         marks_gaps: the file declares a fill value, whether or not a reading has it.
         fill_rows: rows that the time axis lacks become rows of missing readings, and it has no gap then.

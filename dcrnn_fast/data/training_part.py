@@ -12,7 +12,7 @@ import numpy as np
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.errors import UserError
 
-_AT_ONCE = 1 << 22  # readings: a memory map is never held in memory as a whole
+_AT_ONCE = 1 << 22  # readings: a memory map is never loaded completely
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

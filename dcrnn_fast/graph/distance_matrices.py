@@ -65,8 +65,8 @@ def from_distance_matrix(
     distance. A sensor is at distance 0 from itself, which gives it a self loop of weight 1, as published.
 
     Raises:
-        UserError: no square matrix, a NaN or negative distance, a sensor that is not at 0 from itself, what
-            ``kernel.weigh`` refuses.
+        UserError: no square matrix, a NaN or negative distance, a sensor that is not at 0 from itself, errors of
+            ``kernel.weigh``.
     """
     entries = canonical_csr(require_square(matrix))
     if np.isnan(entries.data).any():
