@@ -1,13 +1,13 @@
-"""What a command pays before it works: processor time and peak memory of fresh processes, beside ``import torch``.
+"""The cost of a command before it works: processor time and peak memory of fresh processes, beside ``import torch``.
 
     python -m bench.cold_start [--rounds 5] [--json FILE]
 
 Each round runs ``import torch`` first, then every command once, each in a process of its own with one thread; the best
 of all rounds counts, so a busy machine does little harm. A command's own work (its processor time when it runs a second
-time in the same process, everything imported) is taken off before it is compared with ``import torch``: what is left
-are imports and whatever else a process does once. ``evaluate`` and ``train`` draw: see what the library for that takes
-in a line of its own. Peak memory is compared as it is. The model is small, trained for one step on the built-in city,
-and forecasts from an .npz file.
+time in the same process, everything imported) is subtracted before the comparison with ``import torch``: imports and
+other work that a process does once remain. ``evaluate`` and ``train`` draw: the library for that has a line of its own.
+Peak memory is compared as it is. The model is small, trained for one step on the built-in city, and forecasts from an
+.npz file.
 """
 
 import argparse

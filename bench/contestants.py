@@ -200,7 +200,7 @@ def _ours(
 
 
 def _operator(model: DCRNN, terms: DiffusionTerms, x_BPNC: Tensor, contestant: Contestant) -> Tensor:
-    """What ``model(x)`` does, with the contestant's arguments."""
+    """``model(x)`` with the contestant's arguments."""
     arguments: dict[str, Any] = contestant.operator_arguments
     return dcrnn_seq2seq(
         x_BPNC,

@@ -33,7 +33,7 @@ NO_GPU = "no CUDA device: GPU rows skipped"
 
 
 class Row:
-    """One contestant on the device, launch by launch or captured; ``peak_mib`` without what the others keep there."""
+    """One contestant on the device, launch by launch or captured; ``peak_mib`` without the others' memory there."""
 
     def __init__(self, step: Step, run: Callable[[], None], *, captured: bool, peak_mib: float | None = None) -> None:
         self.name = step.contestant.name + (" graph" if captured else "")

@@ -1,4 +1,4 @@
-"""The circumstances of a measurement: versions and commit; and what a process has used of its memory."""
+"""The circumstances of a measurement: versions and commit; and the memory that a process has used."""
 
 import importlib.metadata
 import platform

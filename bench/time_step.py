@@ -1,4 +1,4 @@
-"""pytest-benchmark: a whole step, or forecast, of every contestant on small shapes. Run with ``pytest bench``.
+"""pytest-benchmark: a complete step, or forecast, of every contestant on small shapes. Run with ``pytest bench``.
 
 ``python -m bench.compare`` is the comparison that numbers are quoted from: processes that take turns, pinned cores.
 """

@@ -1,8 +1,8 @@
 """Lets a source checkout find ``dcrnn_fast.kernels`` in the folder ``kernels/`` beside ``dcrnn_fast/``.
 
 An installed copy has the kernels inside the package (``setup.py`` maps the folder), and nothing happens here. A run
-from the repository's root imports ``./dcrnn_fast`` whatever is installed, because Python puts the current folder first
-on its path, and in that folder the mapping does not exist.
+from the repository's root imports ``./dcrnn_fast`` even if the package is installed, because Python puts the current
+folder first on its path, and in that folder the mapping does not exist.
 """
 
 import importlib.abc

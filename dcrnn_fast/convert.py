@@ -37,7 +37,7 @@ _DEFAULT_FREQ = "5min"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConvertFlags:
-    """What the weights do not say."""
+    """Settings that the weights do not hold."""
 
     checkpoint: tyro.conf.Positional[str]
     """weights of another DCRNN; with --export a checkpoint of dcrnn_fast"""

@@ -1,4 +1,4 @@
-"""``dcrnn-fast doctor``: all that one needs to know to help: what is installed, what runs and why, what is broken.
+"""``dcrnn-fast doctor``: all facts that a helper needs: what is installed, what runs and why, what is broken.
 
 Exits with 1 if something is broken and must be fixed: a compiled library that is refused or cannot be opened, a package
 that is too old or missing, a variable with an unknown value. Mere room for improvement is a note.
@@ -47,7 +47,7 @@ VARIABLES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DoctorFlags:
-    """How it is told."""
+    """The form of the output."""
 
     json: bool = False
     """one JSON object instead of text"""

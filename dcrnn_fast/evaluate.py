@@ -26,7 +26,7 @@ _PURPOSE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateFlags:
-    """What is measured, on what, and where the report goes."""
+    """The model to measure, the data, and the report's place."""
 
     checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
     """a checkpoint, or a folder of them (the newest good one)"""

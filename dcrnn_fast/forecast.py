@@ -26,7 +26,7 @@ _PURPOSE = "Forecasts from a checkpoint and the newest readings, and nothing els
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForecastFlags:
-    """Which model, from what, and where the forecast goes."""
+    """The model, the readings, and the forecast's place."""
 
     checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
     """a checkpoint, or a folder of them (the newest good one)"""

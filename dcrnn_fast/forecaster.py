@@ -157,7 +157,7 @@ class Forecaster:
         Args:
             graph: given only to check that its graph file holds the model's graph.
         Raises:
-            UserError: sensors, graph, channels, units or interval are not the model's; what the readers refuse.
+            UserError: sensors, graph, channels, units or interval are not the model's; errors of the readers.
         """
         config = self.config.data if data is None else data
         if data is None:
@@ -413,7 +413,7 @@ def _read_times(times: ArrayLike) -> Stamps:
     """Times in the shape of ``times``; numpy's cannot have an offset, so that of them it is not known."""
     array = np.asarray(times)
     if array.dtype.kind == "M":
-        from_pandas = type(times).__module__.partition(".")[0] == "pandas"  # which would have said its zone
+        from_pandas = type(times).__module__.partition(".")[0] == "pandas"  # which keeps the zone
         return Stamps(whole_seconds(array), False if from_pandas else None)
     try:
         stamps = parse_times([str(time) for time in array.ravel()])

@@ -25,7 +25,7 @@ from dcrnn_fast.messages import counted
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareFlags:
-    """What to read, and where to write it."""
+    """The source to read, and the store's place."""
 
     output: str | None = None
     """folder of the new store"""

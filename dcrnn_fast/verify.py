@@ -39,7 +39,7 @@ FILTERS = ("dual_random_walk", "random_walk", "laplacian")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyOptions:
-    """What to check, and how it is computed."""
+    """The vectors to check, and the arithmetic."""
 
     golden: Path
     """folder of golden vectors (*.npz)"""

@@ -27,7 +27,7 @@ def parse(cls: type[T], argv: Sequence[str], *, prog: str, description: str, def
     """Makes ``cls`` from a command line; ``--help`` prints every flag with its default and exits with 0.
 
     Args:
-        default: what a flag that is not given takes; left out: the defaults of ``cls``.
+        default: values of flags that are not given; left out: the defaults of ``cls``.
     Raises:
         UserError: an unknown flag (the nearest known one is named), a value that does not fit, a missing argument.
     """
@@ -92,7 +92,7 @@ def _flags(cls: type) -> list[str]:
 def _one_line(boxed: str) -> str:
     """The sentence in the box that tyro draws: below the title, above the next rule.
 
-    The title stands in the box's upper border, or, where stdout is not UTF-8, above a rule of hyphens.
+    The title stands in the box's upper border, or, if stdout is not UTF-8, above a rule of hyphens.
     """
     parts: list[list[str]] = [[]]
     for line in boxed.splitlines():

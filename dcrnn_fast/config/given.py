@@ -9,7 +9,7 @@ from dcrnn_fast.config.yaml_file import load_config, presets
 from dcrnn_fast.errors import UserError
 
 Needs = dict[str, str]
-"""settings that do nothing here, and what each would need"""
+"""settings that do nothing here -> what each would need"""
 
 
 def given_in(section: Any, argv: Sequence[str]) -> frozenset[str]:
@@ -26,7 +26,7 @@ def given_in(section: Any, argv: Sequence[str]) -> frozenset[str]:
 def given_by_flags(section: Any, argv: Sequence[str]) -> frozenset[str]:
     """Names of the fields of a section that flags set to another value than the default, or to any number.
 
-    Whoever writes the default number believes that it is used; a switch that is off asks for nothing.
+    A user who writes the default number believes that it is used; a switch that is off asks for nothing.
     """
     written, default = flags_in(argv), type(section)()
     return frozenset(
@@ -44,7 +44,7 @@ def flags_in(argv: Sequence[str]) -> frozenset[str]:
 
 
 def refuse_idle(given: Collection[str], idle: Needs) -> None:
-    """Raises UserError where something was given that does nothing; each is named with what it would need."""
+    """Raises UserError if a given setting does nothing; the message names each, and what it would need."""
     named = [f"--{name.replace('_', '-')} needs {needs}" for name, needs in idle.items() if name in given]
     if len(named) == 1:
         raise UserError(f"a setting without effect: {named[0]}; leave it out")

@@ -20,7 +20,7 @@ def from_dict(cls: type[T], raw: Mapping[str, Any], *, where: str = "") -> T:
     """Makes the dataclass ``cls`` from nested dictionaries, as ``to_dict`` gives them; absent keys take their defaults.
 
     Args:
-        where: the section that ``raw`` is, for messages; empty at the top.
+        where: the section of ``raw``, for messages; empty at the top.
     Raises:
         UserError: an unknown key (the known ones are listed), a value of another type, a value that ``cls`` refuses.
     """

@@ -42,7 +42,7 @@ def _choices(section: type) -> dict[str, Any]:
 
 
 class _Section:
-    """Checks every choice by its type; what else a section asks of its fields is ``_check``."""
+    """Checks every choice by its type; a section's other conditions are in ``_check``."""
 
     __slots__ = ()
 
@@ -57,12 +57,12 @@ class _Section:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GraphConfig(_Section):
-    """Where the sensor graph comes from and which diffusion operators it yields."""
+    """The source of the sensor graph, and the diffusion operators that it yields."""
 
     graph: str | None = None
     """file with the graph; left out: the graph that the data set brings along"""
     graph_format: GraphFormat = "auto"
-    """what the graph file holds; auto: by its ending and its columns"""
+    """the graph file's contents; auto: by its ending and its columns"""
     match: Match = "id"
     """how the series' columns find their graph nodes: by id, or the i-th column is the i-th node (in a list: the node
     with number i)"""
@@ -72,7 +72,7 @@ class GraphConfig(_Section):
     threshold: float = 0.1
     """kernel weights below this become 0"""
     allow_lost_links: bool = False
-    """train also where the threshold takes more than a small part of a file's links"""
+    """train even if the threshold removes more than a small part of a file's links"""
     nearest: int | None = None
     """positions: link each sensor to its k nearest (haversine)"""
     radius_km: float | None = None
@@ -105,7 +105,7 @@ class GraphConfig(_Section):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig(_Section):
-    """Where the series comes from and how it is cut into windows, split and scaled."""
+    """The source of the series, and how it is cut into windows, split and scaled."""
 
     data: str = "city"
     """a data set by name (city, metr-la, pems-bay, ...), or a file or folder"""
@@ -126,12 +126,12 @@ class DataConfig(_Section):
     """time between rows (5min, 1h, 1D, 1MS), for data without a time column"""
     missing: Missing = "auto"
     """which readings are missing: zeros and NaN, only NaN, or none (then a NaN is an error); auto: as a named data
-    set marks them, else nan where the file marks gaps itself (NaN, fill values, empty cells), holds no zero or
+    set marks them, else nan if the file marks gaps itself (NaN, fill values, empty cells), holds no zero or
     negative readings too, else zero"""
     missing_value: tuple[float, ...] = ()
     """more values that mean a missing reading, such as -9999"""
     missing_input: MissingInput = "auto"
-    """what the network reads at a missing reading: raw 0 (as published), the last observed value, the mean; auto:
+    """the network's input in place of a missing reading: raw 0 (as published), the last observed value, the mean; auto:
     zero for the published data sets, else last"""
     leave_out: tuple[str, ...] = ()
     """sensors to leave out: ids, or one file with an id a line"""
@@ -191,7 +191,7 @@ class ModelConfig(_Section):
     backend: Backend = "auto"
     """which implementation computes it; auto: the fastest that can run here"""
     save: str = "all"
-    """what the cpu, triton and cuda backends keep for the backward pass: all; h: the states, a quarter of the memory
+    """kept for the backward pass by the cpu, triton and cuda backends: all; h: the states, a quarter of the memory
     (on a CPU for a third more time); segments:K: the states after every K-th step. The results are the same, on a GPU
     but for the rounding of the weights' gradients"""
     at_least: float | None = None
@@ -219,7 +219,7 @@ class TrainingConfig(_Section):
     precision: Precision = "fp32"
     """bf16x3: fp32 whose products are made of three to six bf16 ones on CPUs with AMX; exact elsewhere"""
     device: str = "auto"
-    """auto: the GPU of this rank where there is one, else the CPU"""
+    """auto: the GPU of this rank if there is one, else the CPU"""
     cuda_graphs: bool = False
     """replay the step as CUDA graphs (fp32 or bf16)"""
     threads: int | None = None
@@ -228,7 +228,7 @@ class TrainingConfig(_Section):
     loss: Literal["mae", "mse", "rmse", "huber"] = "mae"
     """masked"""
     loss_unit: LossUnit = "auto"
-    """what an error of 1 is in the loss: original, one unit of the readings (as published); deviation, 0.08 of the
+    """the size of an error of 1 in the loss: original, one unit of the readings (as published); deviation, 0.08 of the
     target's own standard deviation (METR-LA's observed speeds have 12.5 mph), so that Adam's eps and the clip norm mean
     the same in any unit and all targets count alike; auto: original for the published data sets, else deviation"""
     huber_delta: float = 1.0
@@ -283,7 +283,7 @@ class TrainingConfig(_Section):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputConfig(_Section):
-    """What is written where, and what a run continues from."""
+    """The files of a run, their places, and the checkpoint that it continues from."""
 
     results: str = "results"
     """folder for metrics, events, configuration, plots"""
@@ -296,7 +296,7 @@ class OutputConfig(_Section):
     resume: str | None = None
     """a checkpoint, or auto: the newest good one of the checkpoint folder, if any"""
     log_every: int = 10
-    """seconds between progress lines where there is no terminal"""
+    """seconds between progress lines without a terminal"""
 
     def _check(self) -> None:
         for name in ("save_every_epochs", "save_every_steps"):

@@ -62,10 +62,10 @@ def to_yaml(config: Any) -> str:
 
 
 def parse_yaml(text: str, *, source: str) -> Config:
-    """The configuration in a YAML text; what it leaves out takes its default.
+    """The configuration in a YAML text; settings that it leaves out take their defaults.
 
     Args:
-        source: where the text is from, for messages.
+        source: the text's origin, for messages.
     Raises:
         UserError: not YAML, nothing in it, a key twice, an unknown key, a value that does not fit; the message names
             the source.

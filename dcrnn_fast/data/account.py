@@ -1,4 +1,4 @@
-"""What was understood of the data, in lines for the user, and what a human would doubt in it (lines with "look:").
+"""Lines for the user about the data as it was understood, and about doubts (lines with "look:").
 
 Shape legend: T time, N sensors, C channels.
 """
@@ -56,7 +56,7 @@ def series_lines(series: SensorSeries, facts: SeriesFacts) -> list[str]:
 
 
 def readings_line(series: SensorSeries, facts: SeriesFacts) -> str:
-    """How many readings are missing, by which rule, and what zeros are."""
+    """How many readings are missing, by which rule, and whether zeros are readings."""
     rule = f"--missing {series.missing}{_RULES[series.missing]}"
     if zeros := int(facts.zeros_C.sum()):
         rule += f"; zeros, {percent(zeros / facts.counts.sum())} of what is left, are readings"
@@ -77,10 +77,10 @@ def window_lines(data: ForecastData) -> list[str]:
 
 
 def series_looks(series: SensorSeries, facts: SeriesFacts, asked: DataConfig) -> list[str]:
-    """What a human would doubt in the readings.
+    """Doubts about the readings.
 
     Args:
-        asked: the configuration as it was given, where ``auto`` still stands.
+        asked: the configuration as it was given, with ``auto`` not yet resolved.
     """
     return [
         *zero_rule_look(series, facts, asked),
@@ -91,7 +91,7 @@ def series_looks(series: SensorSeries, facts: SeriesFacts, asked: DataConfig) ->
 
 
 def zero_rule_look(series: SensorSeries, facts: SeriesFacts, asked: DataConfig) -> list[str]:
-    """The rule for zeros, where nobody said it: neither the user, nor the file, nor whoever named the data set."""
+    """The rule for zeros, if neither the user, nor the file, nor the table of known data sets gives it."""
     if series.missing != "zero" or asked.missing != "auto" or asked.data in ("city", *KNOWN):
         return []
     cells = series.num_steps * series.num_sensors
@@ -113,7 +113,7 @@ def zero_rule_look(series: SensorSeries, facts: SeriesFacts, asked: DataConfig) 
 
 
 def window_looks(data: ForecastData, facts: SeriesFacts) -> list[str]:
-    """What a human would doubt in what is trained and tested on."""
+    """Doubts about the windows to train and test on."""
     series, form = data.series, data.window_format
     looks = []
     for c in form.target_channels:
@@ -139,7 +139,7 @@ def window_looks(data: ForecastData, facts: SeriesFacts) -> list[str]:
 
 
 def require_validation_targets(data: ForecastData) -> None:
-    """Raises UserError where no validation window holds an observed target: no epoch could be the best."""
+    """Raises UserError if no validation window holds an observed target: no epoch could be the best."""
     if len(data.validation) and not _any_target(data, data.validation):
         first, last = data.target_times(data.validation.starts_W[[0, -1]])[[0, -1], [0, -1]]
         raise UserError(
@@ -149,8 +149,8 @@ def require_validation_targets(data: ForecastData) -> None:
 
 
 def require_changing_target(data: ForecastData, asked: DataConfig) -> None:
-    """Raises UserError where nobody named the targets, and the first channel is a property of the sensors, no reading:
-    it never changes at any of them, while another one does.
+    """Raises UserError if no targets are named and the first channel is a property of the sensors, no reading: it never
+    changes at any of them, while another one does.
     """
     series = data.series
     if asked.targets or len(series.channels) < 2:
@@ -240,7 +240,7 @@ def duration(seconds: int) -> str:
 
 
 def minute(time: np.datetime64) -> str:
-    """2012-03-01 00:05, with seconds only where there are some."""
+    """2012-03-01 00:05, with seconds only if there are some."""
     text = str(time.astype("datetime64[s]")).replace("T", " ")
     return text.removesuffix(":00")
 

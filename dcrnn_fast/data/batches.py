@@ -1,7 +1,7 @@
 """The order of windows in an epoch, global batches, and their shares over ranks and micro-batches.
 
-A position is the number of windows of the epoch that were used so far: it means the same whatever the number of ranks,
-so a run can be resumed in mid-epoch. Nothing is ever padded or repeated: the last batch is what is left.
+A position is the number of windows of the epoch that were used so far: it means the same for any number of ranks, so a
+run can be resumed in mid-epoch. Nothing is ever padded or repeated: the last batch holds the remaining windows.
 """
 
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ from dcrnn_fast.errors import UserError
 def epoch_order(num_windows: int, seed: int, epoch: int) -> np.ndarray:
     """(num_windows,) int64: a permutation that is a pure function of its arguments.
 
-    The raw stream of PCG64 is sorted, because numpy keeps that stream through its releases, and not what its
-    ``permutation`` makes of it.
+    The raw stream of PCG64 is sorted, because numpy keeps that stream through its releases, but not the results of its
+    ``permutation``.
     """
     return np.random.PCG64(np.random.SeedSequence([seed, epoch])).random_raw(num_windows).argsort(kind="stable")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class GlobalBatch:
-    """What all ranks together use in one optimiser step.
+    """The windows that all ranks together use in one optimiser step.
 
     Attributes:
         windows: int64, positions in the window set (not rows of the series).

@@ -1,7 +1,7 @@
 """Times of the CF conventions ("days since 1950-01-01", any calendar) as ``datetime64[s]``.
 
-Whole numbers stay exact, and floats are rounded to what they can resolve: 26000 + 1/288 days misses its five minutes by
-some nanoseconds. Any year will do, and the library cftime is not needed: a calendar is a way to count days.
+Integers stay exact, and floats are rounded to their resolution: 26000 + 1/288 days misses its five minutes by some
+nanoseconds. Any year will do, and the library cftime is not needed: a calendar is a way to count days.
 
 Shape legend: T time.
 """
@@ -44,7 +44,7 @@ _SAME = {"365_day": "noleap", "366_day": "all_leap", "gregorian": "standard", ""
 def cf_times(numbers_T: np.ndarray, units: str, calendar: str = "standard") -> Stamps:
     """The times of numbers in ``units`` since a date.
 
-    A unit with a zone or an offset says that the times are UTC; without one they are whatever their author meant.
+    A unit with a zone or an offset marks the times as UTC; without one their zone is not known.
 
     Raises:
         UserError: units that are no time since a date, a calendar that is not known or has days that no real year has

@@ -1,7 +1,7 @@
 """The built-in synthetic city: a directed road graph and 5-minute speeds whose congestion travels upstream.
 
 Queues grow at bottlenecks in the rush hours and at incidents, then move against the traffic, one sensor in about five
-minutes, while they dissolve: what a sensor will read in the next hour stands now at the sensors downstream of it.
+minutes, while they dissolve: a sensor's readings of the next hour stand now at the sensors downstream of it.
 Readings carry noise and go missing.
 
 Shape legend: N sensors, S steps of a day, T time, Q bottlenecks.
@@ -34,7 +34,7 @@ def synthetic_city(*, nodes: int, days: int, seed: int) -> tuple[SensorSeries, S
     """Speeds (mph, 5 min, from a Monday on) and the sensor graph of a made-up city.
 
     The same arguments give the same bytes, and more days begin with the same days. Readings are multiples of 1/8 mph;
-    about 3 % are missing (single readings, sensors out for hours, now and then the whole network), as zeros.
+    about 3 % are missing (single readings, sensors out for hours, now and then the complete network), as zeros.
     """
     roads = build_roads(nodes, np.random.default_rng([seed, nodes]))
     graph = kernel_graph(roads)
@@ -129,7 +129,7 @@ class _Traffic:
         return at_step
 
     def _missing(self, nodes: int, rng: np.random.Generator) -> np.ndarray:
-        """(S, N) bool: single readings, sensors that are out for hours (over midnight too), the whole network."""
+        """(S, N) bool: single readings, sensors that are out for hours (over midnight too), the complete network."""
         missing_SN = rng.random((STEPS_PER_DAY, nodes)) < 0.005
         step_S1 = np.arange(STEPS_PER_DAY)[:, None]
         missing_SN |= step_S1 < self.outage_N

@@ -1,4 +1,4 @@
-"""Roads of the synthetic city: where its sensors stand, which sensor follows which, and the sensor graph.
+"""Roads of the synthetic city: its sensors' places, which sensor follows which, and the sensor graph.
 
 Shape legend: N sensors, E pairs of sensors.
 """
@@ -97,7 +97,7 @@ def build_roads(nodes: int, rng: np.random.Generator) -> Roads:
 
 def kernel_graph(roads: Roads) -> SensorGraph:
     """exp(-(road distance / sigma)^2), below 0.1 nothing, as Li et al. 2018 do it; sigma such that 9.86 weights stand
-    in a row on average, or every pair that a road joins where those are fewer."""
+    in a row on average, or every pair that a road joins if those are fewer."""
     nodes = len(roads.ids)
     wanted = round(EDGES_PER_NODE * nodes)
     limit_km = 4.0
@@ -150,7 +150,7 @@ def _draw_road(plan: _Plan, road: int, nodes: int, per_line: int, side_km: float
 
 
 def _add_ramps(plan: _Plan, position_N2: np.ndarray) -> None:
-    """Where sensors of two roads stand close: from each to the sensor that follows the other."""
+    """Pairs at close sensors of two roads: from each to the sensor that follows the other."""
     after = {start: stop for start, stop in plan.length if stop == start + 1}
     for i, j in _pairs_within(position_N2, RAMP_REACH_KM):
         if plan.road[i] == plan.road[j]:

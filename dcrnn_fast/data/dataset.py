@@ -1,4 +1,4 @@
-"""Series, graph, windows and scaler together: what training and evaluation work on.
+"""Series, graph, windows and scaler together: the data of training and evaluation.
 
 Shape legend: W windows, B batch, P past steps, F future steps, N sensors, C input channels, O target channels.
 """
@@ -28,10 +28,10 @@ class Batch:
     """Windows as tensors.
 
     Attributes:
-        x_BPNC: float32, scaled: what the encoder reads.
+        x_BPNC: float32, scaled: the encoder's input.
         y_BFNO: float32, original units, 0 where missing.
         observed_BFNO: bool, from the raw targets.
-        labels_BFNO: float32, scaled, with the rule for missing readings: what teacher forcing feeds back.
+        labels_BFNO: float32, scaled, with the rule for missing readings: the labels of teacher forcing.
         starts: int64 (B,), the windows' first rows (numpy, on the host).
     """
 
@@ -68,10 +68,10 @@ class ForecastData:
         series: with the value channels of ``window_format``, in its order.
         graph: its nodes stand in the series' order.
         train, validation, test: the windows of each part.
-        config: what it was made with, nothing left ``auto`` that the data decides.
+        config: its configuration, with every ``auto`` resolved that the data decides.
         published: whether it is a data set that the published recipe was published for (``known.is_published``).
         all_digits: readings are scaled in float64 with all their digits (see ``assemble_data``).
-        notes: what a user should be told, one line each (gaps, limits).
+        notes: lines to print (gaps, limits).
     """
 
     series: SensorSeries
@@ -112,7 +112,7 @@ class ForecastData:
             y_BFNO, observed_BFNO = values_BSNC[:, past:], observed_BSNC[:, past:]
         else:
             y_BFNO, observed_BFNO = values_BSNC[:, past:][..., targets], observed_BSNC[:, past:][..., targets]
-        # Over the whole window: a fed-back label may be the last observed reading from before the forecast.
+        # Over the complete window: a fed-back label may be the last observed reading from before the forecast.
         exact_BSNC = self.series.readings(rows_BS) if self.all_digits else values_BSNC
         scaled_BSNC = readable(exact_BSNC, observed_BSNC, self.scaler, form.missing_input)
         x_BPNC = with_time_channels(scaled_BSNC[:, :past], self.series.times_T[rows_BS[:, :past]], form)
@@ -204,7 +204,7 @@ def read_matched(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Se
 
 
 def resolved(config: DataConfig, series: SensorSeries, *, published: bool) -> DataConfig:
-    """``config`` with ``auto`` replaced by what it means for this series.
+    """``config`` with ``auto`` replaced by its meaning for this series.
 
     The published model read a missing reading as raw 0, and counted it so in mean and deviation: right for speeds near
     60 mph, wrong by forty deviations for temperatures in kelvin. So that is the default for the published data alone.
@@ -229,8 +229,8 @@ def assemble_data(
 
     Args:
         all_digits: readings are scaled in float64, with the digits that float32 has no room for, so that the network
-            reads the same bits whatever their unit: training magnifies a last one. The published recipe, and runs of
-            versions that did not do so, scale in float32 what float32 holds.
+            reads the same bits in any unit: training magnifies a difference in the last one. The published recipe, and
+            runs of older versions, scale the float32 readings in float32.
     """
     published = is_published(config, series)
     all_digits = all_digits and not published

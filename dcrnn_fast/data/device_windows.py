@@ -1,7 +1,7 @@
 """The series on the training device, and windows gathered there: a GPU step of a few milliseconds waits for no loader.
 
-The values are those of ``ForecastData.gather``, bit for bit; only where the arithmetic runs differs. For a series that
-does not fit, ``HostWindows`` gathers on the host what a captured step reads.
+The values are those of ``ForecastData.gather``, bit for bit; only the place of the arithmetic differs. For a series
+that does not fit, ``HostWindows`` gathers the windows of a captured step on the host.
 
 Shape legend: T time, W windows, B batch, P past steps, F future steps, S = P + F, N sensors, C value channels,
 K time channels, O target channels.
@@ -19,14 +19,14 @@ SHARE_OF_MEMORY = 0.25
 
 
 def series_bytes(data: ForecastData) -> int:
-    """What ``DeviceWindows`` puts on the device: float32 readings, a byte of mask each, float32 time channels."""
+    """Bytes that ``DeviceWindows`` puts on the device: float32 readings, a byte of mask each, float32 time channels."""
     readings = data.series.values_TNC.size
     channels = data.window_format.input_channels - len(data.window_format.channels)
     return (5 if data.series.rest_TNC is None else 9) * readings + 4 * data.series.num_steps * channels
 
 
 def fits(data: ForecastData, device: torch.device) -> bool:
-    """Whether the series should lie on this GPU: it takes at most a quarter of what is free there."""
+    """Whether the series should lie on this GPU: it takes at most a quarter of the free memory there."""
     free_bytes, _ = torch.cuda.mem_get_info(device)
     return series_bytes(data) <= SHARE_OF_MEMORY * free_bytes
 
@@ -55,7 +55,7 @@ class HostWindows(_Windows):
         self._batch = data.gather(np.full(batch_size, data.train.starts_W[0])).to(device)
 
     def place(self, starts: np.ndarray) -> None:
-        """Puts these windows, as many as there is room for, where ``gather`` finds them; waits for nothing."""
+        """Puts these windows, as many as there is room for, into the batch that ``gather`` reads; waits for nothing."""
         for here, there in zip(_tensors(self._data.gather(starts)), _tensors(self._batch), strict=True):
             there.copy_(here.pin_memory() if self._pinned else here, non_blocking=True)
 
@@ -87,7 +87,7 @@ class DeviceWindows(_Windows):
         self._step_S = torch.arange(form.window_steps, device=device)
 
     def batch(self, starts: np.ndarray) -> Batch:
-        """What ``ForecastData.gather(starts)`` gives, on the device."""
+        """The batch of ``ForecastData.gather(starts)``, on the device."""
         starts_B = torch.from_numpy(np.ascontiguousarray(starts, dtype=np.int64)).to(self.device)
         return Batch(*self.gather(starts_B), starts=starts)
 

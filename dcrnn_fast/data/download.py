@@ -1,4 +1,4 @@
-"""Downloads the known data sets that have a public address, and checks what came."""
+"""Downloads the known data sets that have a public address, and checks the files."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def _reason(error: OSError) -> str:
 
 
 def download(name: str, folder: Path) -> list[Path]:
-    """Download what has a known address and checksum into ``folder``/``name``; files that are there and right stay.
+    """Download the files with a known address and checksum into ``folder``/``name``; files already there stay if right.
 
     Returns:
         the files' paths.
@@ -33,7 +33,7 @@ def download(name: str, folder: Path) -> list[Path]:
     """
     known_data(name)
     target = folder / name
-    if target.is_dir():  # perhaps with all files there, where nobody may write
+    if target.is_dir():  # perhaps with all files there, and write-protected
         return _download_into(target, name, folder)
     with folder_for_new_files(target, "data folder"):
         return _download_into(target, name, folder)

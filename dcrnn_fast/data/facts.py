@@ -1,4 +1,4 @@
-"""Numbers about a series' observed readings, from passes in stretches: a memory map is never held as a whole.
+"""Numbers about a series' observed readings, from passes in stretches: a memory map is never loaded completely.
 
 Shape legend: T time, R rows of a stretch, N sensors, C channels.
 """
@@ -19,15 +19,15 @@ GAP_MARKS = tuple(
         *(-1e20, 1e15, 1e20, 1e30, -1e30, 9.969209968386869e36, -3.4028235e38, 3.4028235e38),
     )
 )
-"""what instruments and formats write where nothing was measured"""
+"""marks that instruments and formats write for a missing measurement"""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SeriesFacts:
-    """What one pass over a series tells; of observed readings only.
+    """Results of one pass over a series; of observed readings only.
 
     Attributes:
-        count_NC, train_NC: int64, how many there are, in all and in the rows of the training windows.
+        count_NC, train_NC: int64, their number, in all and in the rows of the training windows.
         low_NC, high_NC: float32, inf and -inf where there is none.
         sum_NC, square_NC: float64, of reading minus ``center_C`` and of its square.
         zeros_C: int64, readings of 0.
@@ -115,9 +115,9 @@ def series_facts(series: SensorSeries, train_T: np.ndarray | None = None) -> Ser
 def odd_values(series: SensorSeries, facts: SeriesFacts) -> list[OddValue]:
     """Values far outside the range of all others: known marks of gaps, and extremes that nothing lies near.
 
-    A known mark is odd where its distance from all others is over a tenth of their own range, for a single reading
-    over half of it. Another extreme is odd at five times the range, zero at the whole range where it comes three times;
-    and a whole number where it is the only negative value and as frequent as all readings up to as far above zero.
+    A known mark is odd if its distance from all others is over a tenth of their own range, for a single reading over
+    half of it. Another extreme is odd at five times the range, zero at the range itself if it comes three times; and an
+    integer if it is the only negative value and as frequent as all readings up to as far above zero.
     """
     found = []
     for channel in range(len(series.channels)):

@@ -1,4 +1,4 @@
-"""Which settings of data and graph do nothing with a source, told by what kinds of files it is made of."""
+"""The settings of data and graph that do nothing with a source, by the kinds of its files."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -49,10 +49,10 @@ def idle_in_graph(graph: GraphConfig, data: DataConfig, given: Collection[str]) 
     """The settings by which a graph is made that this one has no use for.
 
     Args:
-        given: those that were given; only for some the graph's file must be looked into.
+        given: those that were given; only some of them need a look into the graph's file.
 
     Raises:
-        UserError: the graph's file cannot be read, or does not say what it holds.
+        UserError: the graph's file cannot be read, or its format cannot be determined.
     """
     kinds = formats_of(data)
     idle: Needs = {}
@@ -64,14 +64,14 @@ def idle_in_graph(graph: GraphConfig, data: DataConfig, given: Collection[str]) 
     kind, which = _graph_kind(graph, data, kinds)
     for name, spoken in _WANTED.items():
         wanted = [one.name for one in FORMATS if name in one.uses]
-        # The mask of a NetCDF file's grid cuts its readings too, whatever the graph is.
+        # The mask of a NetCDF file's grid cuts its readings too, with any graph.
         if kind not in (*wanted, "unknown") and not (name == "land_mask" and "netcdf" in kinds):
             idle[name] = f"{spoken}, and {which}"
     return idle
 
 
 def _graph_kind(graph: GraphConfig, data: DataConfig, kinds: Collection[str]) -> tuple[str, str]:
-    """A ``graph_format`` or another source, and in words; "unknown" where reading will say what is wrong."""
+    """A ``graph_format`` or another source, and in words; "unknown" if reading will fail with a message."""
     path = None if graph.graph is None else Path(graph.graph)
     if path is None and data.data in KNOWN and not Path(data.data).exists():
         path = Path(data.data_folder, data.data, KNOWN[data.data].graph.name)

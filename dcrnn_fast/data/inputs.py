@@ -1,4 +1,4 @@
-"""What the network reads: scaled readings, a rule for missing ones, time of day, day of week.
+"""The network's input: scaled readings, a rule for missing ones, time of day, day of week.
 
 The same few functions serve training, evaluation and forecasting, so that they cannot disagree.
 
@@ -62,7 +62,7 @@ def assemble_inputs(
     observed_BPNC: np.ndarray,
     times_BP: np.ndarray,
 ) -> np.ndarray:
-    """x_BPNC, float32 and scaled: what the network reads.
+    """x_BPNC, float32 and scaled: the network's input.
 
     Args:
         values_BPNC: float32 or float64, original units, the value channels of ``window_format``, 0 at missing readings.

@@ -1,7 +1,7 @@
-"""Data sets known by name: which files they are made of, where those belong, and where they can be downloaded.
+"""Data sets known by name: their files, the files' folders, and the addresses to download them from.
 
 The files of a data set lie in DATA_FOLDER/NAME/. An address is given only with a checksum that was computed from the
-file itself, at a fixed commit; the other files are to be fetched by hand from the place that is named.
+file itself, at a fixed commit; users fetch the other files by hand from the place that is named.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class KnownFile:
     """One file of a data set.
 
     Attributes:
-        name: what it is called in the data set's folder.
-        place: where people get it.
+        name: its name in the data set's folder.
+        place: the place that people get it from.
         address, sha256: for a download; both or none.
     """
 
@@ -33,14 +33,14 @@ class KnownFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownData:
-    """A data set: its files, and how they are read where the files do not say so themselves.
+    """A data set: its files, and the settings to read them that the files do not hold themselves.
 
     Attributes:
         ids: a file with one sensor id a line, for arrays that name none.
         start, freq: for files without times.
         missing: which of its readings are missing.
         match: how graph and series belong together.
-        shape: (time, sensors) of the whole series, by which a file of it is known whatever it is called.
+        shape: (time, sensors) of the complete series, by which a file of it is recognised under any name.
     """
 
     series: KnownFile
@@ -143,7 +143,7 @@ KNOWN: dict[str, KnownData] = {
 
 
 def missing_rule(data: DataConfig) -> Missing | Literal["auto"]:
-    """zero, nan or none: what ``data.missing`` means for its source; auto: the readings themselves must tell."""
+    """zero, nan or none: the meaning of ``data.missing`` for its source; auto: the readings themselves decide."""
     if data.missing != "auto" or data.data not in KNOWN:
         return data.missing
     return KNOWN[data.data].missing
@@ -174,7 +174,7 @@ def require_files(name: str, folder: Path) -> None:
     """Check that the files of a known data set are in their place, ``folder``/``name``.
 
     Raises:
-        UserError: one is not; the message says where it belongs and where to get it.
+        UserError: one is not; the message names its place and its origin.
     """
     for file in known_data(name).files:
         path = folder / name / file.name

@@ -1,4 +1,4 @@
-"""Sensors that are left out: dead ones, late ones, ones that nobody wants forecast.
+"""Sensors that are left out: dead ones, late ones, unwanted ones.
 
 Shape legend: T time, N sensors, C channels.
 """
@@ -37,7 +37,7 @@ def ids_to_leave_out(leave_out: Sequence[str]) -> tuple[str, ...]:
 
 
 def without_sensors(series: SensorSeries, ids: Sequence[str], where: str) -> SensorSeries:
-    """The series without these sensors, and a note that says so.
+    """The series without these sensors, with a note about them.
 
     Raises:
         UserError: a sensor that the series does not have, or all that it has.
@@ -57,7 +57,7 @@ def without_sensors(series: SensorSeries, ids: Sequence[str], where: str) -> Sen
 def silenced(series: SensorSeries, ids: Collection[str], wanted: Sequence[str]) -> SensorSeries:
     """The series with every reading of these sensors missing; those of them that it lacks become columns of it.
 
-    For a trained model, which reads all of its sensors: what it cannot be given it is told to be missing.
+    For a trained model, which reads all of its sensors: readings that it cannot get are marked as missing.
 
     Args:
         wanted: the sensors of the model; others are not added.

@@ -32,7 +32,7 @@ _CHANNEL_NAMES = ("channel", "variable", "parameter", "quantity", "measure")
 
 @dataclass(frozen=True)
 class Roles:
-    """Which columns of a long table are what, as indices; the others are readings."""
+    """The roles of a long table's columns, as indices; the others are readings."""
 
     sensor: int
     channel: int | None = None
@@ -40,10 +40,10 @@ class Roles:
 
 
 def find_roles(columns: list[Column], stamps: Stamps | None) -> Roles | None:
-    """The roles in a table (without its column of times), or None where it is wide.
+    """The roles in a table (without its column of times), or None if it is wide.
 
-    A column is the sensors' by its name and its content (texts or whole numbers, not one for each row), or, where
-    times repeat, as the only column of texts.
+    A column is the sensors' by its name and its content (texts or integers, not one for each row), or, if times repeat,
+    as the only column of texts.
     """
     names = [column.name for column in columns]
     found = [k for k in (names.index(n) for n in _named(names, ID_NAMES)) if _names_things(columns[k])]
@@ -78,8 +78,8 @@ def pivot(
     A time without a row of some sensor is a missing reading. Latitudes and longitudes become positions.
 
     Raises:
-        UserError: two rows of one time, sensor (and channel), a row without a sensor, columns of texts that say more
-            than the sensor does, units that differ within a channel; lines are named.
+        UserError: two rows of one time, sensor (and channel), a row without a sensor, columns of texts that differ
+            within a sensor, units that differ within a channel; lines are named.
     """
     sensors_R = as_texts(columns[roles.sensor])
     if (blank := np.flatnonzero(sensors_R == "")).size:
@@ -134,7 +134,7 @@ def _named(names: list[str], wanted: tuple[str, ...]) -> list[str]:
 
 
 def _names_things(column: Column) -> bool:
-    """Whether cells can be names of sensors: texts, or whole numbers."""
+    """Whether cells can be names of sensors: texts, or integers."""
     if column.cells.dtype.kind == "M":
         return False
     if column.is_text and first_non_number(column) is not None:
@@ -146,7 +146,7 @@ def _names_things(column: Column) -> bool:
 def _reading_columns(
     columns: list[Column], roles: Roles, sensor_R: np.ndarray, num_sensors: int, time_R: np.ndarray, name_row: NameRow
 ) -> tuple[list[Column], np.ndarray | None]:
-    """Columns with readings, and (N, 2) positions where the table has them."""
+    """Columns with readings, and (N, 2) positions if the table has them."""
     readings, positions = [], {}
     for k, column in enumerate(columns):
         if k in (roles.sensor, roles.channel, roles.unit):

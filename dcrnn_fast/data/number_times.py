@@ -16,16 +16,16 @@ _YEAR = 365 * 86400
 _1900, _2100 = -2208988800, 4102444800
 """seconds since 1970"""
 _GRIDS = (86400, 43200, 21600, 10800, 3600, 1800, 900, 600, 300, 120, 60, 30, 20, 15, 10, 5, 2, 1)
-"""seconds: what times that are known only roughly are multiples of"""
+"""seconds: times that are known only roughly are multiples of one of these"""
 _DATES = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
 def number_times(numbers_T: np.ndarray, what: str, data: DataConfig) -> Stamps | None:
-    """The times of an axis of numbers; None for a plain count where ``data`` has start and freq.
+    """The times of an axis of numbers; None for a plain count if ``data`` has start and freq.
 
     Args:
         numbers_T: integers or floats; NaN is refused.
-        what: what the message calls them.
+        what: their name in the message.
 
     Raises:
         UserError: they are no times, or none for sure; a plain count without start and freq.
@@ -65,9 +65,8 @@ def is_count(numbers_T: np.ndarray) -> bool:
 
 
 def is_surely_an_axis(numbers_T: np.ndarray) -> bool:
-    """Whether a column of numbers without a name that says so can only be its table's axis: five rows or more that
-    are counted one by one, or times since 1970 whose steps are multiples of the
-    shortest.
+    """Whether a column of numbers can only be its table's axis, whatever its name: five rows or more that are counted
+    one by one, or times since 1970 whose steps are multiples of the shortest.
     """
     if len(numbers_T) < 5 or not np.isfinite(numbers_T).all() or (numbers_T != np.floor(numbers_T)).any():
         return False
@@ -77,7 +76,7 @@ def is_surely_an_axis(numbers_T: np.ndarray) -> bool:
 
 
 def unit_since_1970(numbers_T: np.ndarray) -> str | None:
-    """s, ms, us or ns where the numbers are times of 1900 to 2100 in that unit, and not all in or about 1970."""
+    """s, ms, us or ns if the numbers are times of 1900 to 2100 in that unit, and not all in or about 1970."""
     low, high = float(numbers_T.min()), float(numbers_T.max())
     for unit, ticks in _UNITS.items():
         outside_1970 = low >= _YEAR * ticks or low <= -_YEAR * ticks
@@ -108,7 +107,7 @@ def on_coarsest_grid(seconds_T: np.ndarray, resolution: float, what: str) -> np.
 
 
 def _written_dates(numbers_T: np.ndarray, what: str) -> np.ndarray | None:
-    """``datetime64[s]`` of 20240131, 2024013123, 202401312355 or 20240131235500, where all are such dates.
+    """``datetime64[s]`` of 20240131, 2024013123, 202401312355 or 20240131235500, if all are such dates.
 
     The second and third lie in the range of seconds and milliseconds, but digits that are a real date and hour in every
     row are no count.

@@ -1,4 +1,4 @@
-"""What a human would doubt about the scale of the readings: one line each, for ``ForecastData.notes``.
+"""Doubts about the scale of the readings: one line each, for ``ForecastData.notes``.
 
 Shape legend: R rows, W windows, N sensors, C value channels, X N with a scaler for each sensor, else 1.
 """
@@ -29,7 +29,7 @@ _SCALED = {
 
 
 def input_words(config: DataConfig) -> str:
-    """How the network reads missing readings, and of what mean and deviation are."""
+    """The network's input at missing readings, and the readings that mean and deviation are computed from."""
     return (
         f"the network reads {_READ[config.missing_input]} where a reading is missing (--missing-input "
         f"{config.missing_input}); mean and deviation are of {_SCALED[config.scaler]} (--scaler {config.scaler})"

@@ -18,7 +18,7 @@ Values = TypeVar("Values", np.ndarray, torch.Tensor)
 
 Numbers = tuple[float, ...] | tuple[tuple[float, ...], ...]
 
-# Sums over equal readings may miss their mean by rounding: what is below is no deviation.
+# Sums over equal readings may miss their mean by rounding: smaller values are no deviation.
 _ROUNDING = 1e-10
 
 
@@ -76,7 +76,7 @@ class Scaler:
         """The scaler of ``to_state``.
 
         Raises:
-            UserError: mean or std is missing, they do not fit together, or hold what no scaler can.
+            UserError: mean or std is missing, they do not fit together, or hold values that no scaler can.
         """
         if set(state) != {"mean", "std"}:
             raise UserError(f"the saved scaler must hold mean and std, it holds {', '.join(sorted(map(str, state)))}")

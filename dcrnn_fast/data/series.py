@@ -1,4 +1,4 @@
-"""A sensor series: readings, which of them were observed, their times, and where no window may cross.
+"""A sensor series: readings, the mask of observed ones, their times, and borders that no window may cross.
 
 Shape legend: T time, N sensors, C channels.
 """
@@ -29,22 +29,22 @@ class SensorSeries:
     """Readings of N sensors on a regular time axis.
 
     Attributes:
-        values_TNC: float32, original units, may be memory-mapped; a missing reading holds 0 whatever its file held.
+        values_TNC: float32, original units, may be memory-mapped; a missing reading is 0, with any value in its file.
         observed_TNC: bool, may be memory-mapped; false where the reading is missing.
-        rest_TNC: float32, what each reading is beyond ``values_TNC``, so that both together have 48 bits of it; None
-            where float32 holds all readings, or nobody knows.
+        rest_TNC: float32, each reading's remainder beyond ``values_TNC``, so that both together have 48 bits of it;
+            None if float32 holds all readings, or the remainders are not known.
         times_T: ``datetime64[s]``, one a row.
         ids: N different texts.
-        channels: C different names; units: C texts, "" where unknown.
+        channels: C different names; units: C texts, "" if unknown.
         interval: time between rows, ``timedelta64`` in seconds or months.
         segments: half-open row ranges without a gap in time; windows stay inside unless gaps may be crossed.
-        parts: half-open row ranges that nothing ever crosses (the files of a scenario folder); each is a whole number
-            of segments.
+        parts: half-open row ranges that no window ever crosses (the files of a scenario folder); each consists of
+            complete segments.
         missing: the rule that made the mask: zero, nan or none.
         in_utc: whether the times had a zone or an offset, and are UTC now; None: not known.
         zone: the name or offset that they had, as in Europe/Berlin, +01:00, UTC; None: none, or not known.
         positions_N2: (latitude, longitude) in degrees, or None.
-        notes: what a user should be told about the series, one line each.
+        notes: lines about the series to print.
     """
 
     values_TNC: np.ndarray
@@ -161,7 +161,7 @@ def make_series(
         where: the file, for messages.
         interval: when it is known better than from the times.
         in_utc: see ``SensorSeries``.
-        name_row: what messages call a row.
+        name_row: a row's name in messages.
         missing_value: more values that mean a missing reading, compared in float32.
         marks_gaps: the file declares a fill value, whether or not a reading has it.
         fill_rows: rows that the time axis lacks become rows of missing readings, and it has no gap then.
@@ -271,7 +271,7 @@ def gap_notes(series: SensorSeries, where: str) -> tuple[str, ...]:
 
 
 def silent_sensors(series: SensorSeries, channels: tuple[int, ...]) -> str:
-    """Which sensors have no observed reading in one of these channels, in words; "" where all have one in each."""
+    """The sensors without an observed reading in one of these channels, in words; "" if all have one in each."""
     seen_NC = np.zeros((series.num_sensors, len(channels)), dtype=bool)
     rows = max(1, (1 << 24) // (series.num_sensors * len(series.channels)))
     for start in range(0, series.num_steps, rows):
@@ -335,11 +335,11 @@ def join_parts(series: list[SensorSeries], names: list[str], where: str) -> Sens
 
 
 def rule_for(readings: np.ndarray, *, marks_gaps: bool) -> str:
-    """The rule for readings of which nobody said which are missing: "nan" or "zero".
+    """The rule for missing readings if neither user nor data set gives one: "nan" or "zero".
 
-    A file that marks gaps itself means its zeros; so do readings of both signs, which pass through 0 (one negative
-    number alone, such as -9999, is no reading), and readings without a zero, for whatever comes later. Only zeros at
-    the lower end without any mark are taken for gaps, as in METR-LA.
+    Zeros are readings in a file that marks gaps itself, and among readings of both signs, which pass through 0 (one
+    negative number alone, such as -9999, is no reading); a file without a zero gets "nan" too, for later data. Only
+    zeros at the lower end without any mark are taken for gaps, as in METR-LA.
     """
     if marks_gaps or (readings.dtype.kind == "f" and bool(np.isnan(readings).any())):
         return "nan"

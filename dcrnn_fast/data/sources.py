@@ -16,8 +16,8 @@ def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
     """The series, and the graph that the source brings along (the city, named data sets, stores, grids, some .npz).
 
     Raises:
-        UserError: no such name or file, an unknown format, another missing rule than a store's or the city's, or what
-            the reader says.
+        UserError: no such name or file, an unknown format, another missing rule than a store's or the city's, or an
+            error of the reader.
     """
     series, own_graph = _read_any(data, graph)
     if data.missing not in ("auto", series.missing):
@@ -41,9 +41,7 @@ def read_series(data: DataConfig) -> SensorSeries:
 
 
 def formats_of(data: DataConfig) -> set[str]:
-    """The formats of the files that the source is made of, or city, or store; none where that cannot be told, which
-    reading it says.
-    """
+    """The formats of the source's files, or city, or store; none if it cannot be determined, as reading will report."""
     if data.data in ("", "city"):
         return {data.data} - {""}
     path = Path(data.data)
@@ -68,7 +66,7 @@ def match_series(graph: SensorGraph, series: SensorSeries, how: Match) -> tuple[
 
 
 def _choose_channels(series: SensorSeries, variables: tuple[str, ...]) -> SensorSeries:
-    """The channels that were asked for, by name or by number; all where none were.
+    """The channels that were asked for, by name or by number; if none were, all.
 
     Raises:
         UserError: no such channel (those there are listed), or one twice.

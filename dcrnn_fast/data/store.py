@@ -3,12 +3,13 @@
     values.npy    float32 (T, N, C), 0 where missing
     observed.npy  bool    (T, N, C)
     times.npy     datetime64[s] (T,)
-    graph.npz     where the source brought a graph or one was given
+    graph.npz     if the source brought a graph or one was given
     manifest.json everything else, and the name, size and SHA-256 of each file
 
-A store that is replaced stays whole until the new one is: the new one's files get the other of two names (values.npy,
-values.2.npy), and the manifest, which names them, is replaced last and at once. The first thing in a new folder is a
-manifest of format 0: what an interrupted run leaves is known as a store's, and no other file is ever removed.
+A store that is replaced stays complete until the new one is: the new one's files get the other of two names
+(values.npy, values.2.npy), and the manifest, which names them, is replaced last and at once. The first thing in a new
+folder is a manifest of format 0: it marks the files of an interrupted run as a store's, and no other file is ever
+removed.
 
 Shape legend: T time, N sensors, C channels.
 """
@@ -53,14 +54,14 @@ def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -
 
 def _replace_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -> None:
     is_new, old = not (folder / MANIFEST).exists(), _listed(folder)
-    _remove_all_but(folder, old)  # what an interrupted run left
+    _remove_all_but(folder, old)  # leftovers of an interrupted run
     try:
         if is_new:
             write_atomically(folder / MANIFEST, lambda out: _write_bytes(out, b'{"format": 0}'))
         files = _write_files(folder, series, graph, ".2" if "values.npy" in old else "")
         _write_manifest(folder, series, files)
     except BaseException:
-        whole = _listed(folder)  # the new store's already, where this came after its manifest had its name
+        whole = _listed(folder)  # the new store's already, if its manifest had its name
         _remove_all_but(folder, whole)
         if is_new and not whole:
             (folder / MANIFEST).unlink(missing_ok=True)
@@ -80,7 +81,7 @@ def _holds_a_store(folder: Path) -> bool:
 
 
 def _listed(folder: Path) -> set[str]:
-    """The files that the folder's manifest names; none where it has none, or a damaged one."""
+    """The files that the folder's manifest names; none if it has none, or a damaged one."""
     try:
         return set(_read_manifest(folder)["files"])
     except UserError:
@@ -175,7 +176,7 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
 
 
 def read_store(folder: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
-    """``open_store`` as the reader of a format; what a store holds was settled when it was made."""
+    """``open_store`` as the reader of a format; a store's contents were settled when it was made."""
     return open_store(folder)
 
 
@@ -221,7 +222,7 @@ def _write(path: Path, write: Any) -> dict[str, Any]:
 
 
 def _write_array(out: BinaryIO, array: np.ndarray) -> None:
-    # In stretches of 64 MiB: a memory map is copied without being held in memory as a whole.
+    # In stretches of 64 MiB: a memory map is copied without being loaded completely.
     header = np.lib.format.header_data_from_array_1_0(np.empty(0, dtype=array.dtype))
     np.lib.format.write_array_header_1_0(out, {**header, "fortran_order": False, "shape": array.shape})
     rows = max(1, (64 << 20) // max(array[:1].nbytes, 1))

@@ -1,4 +1,4 @@
-"""A table in memory, from whatever file, and what it is: a column for each sensor, or a row for each reading.
+"""A table in memory, from any file, and its layout: a column for each sensor, or a row for each reading.
 
 Shape legend: R rows, T time, N sensors.
 """
@@ -29,7 +29,7 @@ class Table:
 
     Attributes:
         index: which column the file itself declares as the index (Parquet from pandas), if any.
-        name_row: what messages call a row.
+        name_row: a row's name in messages.
     """
 
     columns: tuple[Column, ...]
@@ -44,8 +44,8 @@ def series_of_table(table: Table, path: Path, data: DataConfig) -> SensorSeries:
     """The series of a table: wide (time, then a column for each sensor) or long (time, id, value ..).
 
     Raises:
-        UserError: no times and no start and freq, or several columns of times; columns that hold no numbers; what
-            ``pivot`` and ``make_from_file`` refuse.
+        UserError: no times and no start and freq, or several columns of times; columns that hold no numbers; errors of
+            ``pivot`` and ``make_from_file``.
     """
     require_names_in_header([column.name for column in table.columns])
     columns = list(table.columns)
@@ -88,7 +88,7 @@ def require_names_in_header(names: list[str]) -> None:
 
 
 def _time_column(table: Table) -> Column | None:
-    """Dates by type, then by name, then the first column where its content says so."""
+    """Dates by type, then by name, then the first column, if its content is times."""
     stamps = [column for column in table.columns if column.cells.dtype.kind == "M"]
     if table.index is not None:
         index = table.columns[table.index]
@@ -122,7 +122,7 @@ def _time_column(table: Table) -> Column | None:
 
 def _numbers_rows(column: Column) -> bool:
     """Whether this is the index that pandas and R write in front of everything else, without a name or under one of its
-    own: whole numbers, another in each row.
+    own: integers, another in each row.
     """
     if plain_name(column.name) not in _ROW_NAMES or (column.is_text and first_non_number(column) is not None):
         return False

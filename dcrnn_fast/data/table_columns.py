@@ -65,7 +65,7 @@ def as_numbers(column: Column) -> np.ndarray:
 
 
 def as_texts(column: Column) -> np.ndarray:
-    """(R,) objects: the cells as names; whole floats lose their ".0"."""
+    """(R,) objects: the cells as names; floats without a fraction lose their ".0"."""
     if column.is_text:
         return column.cells
     if column.cells.dtype.kind == "f":

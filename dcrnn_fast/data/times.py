@@ -24,7 +24,7 @@ _OFFSET = re.compile(r"[T ]\d.*(Z|[+-]\d{1,2}(:?\d{2})?)$")
 _TICKS = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 
 NameRow = Callable[[int], str]
-"""what messages call a row that is counted from 0"""
+"""the name in messages of a row that is counted from 0"""
 
 
 def row_of_array(row: int) -> str:
@@ -36,9 +36,9 @@ class Stamps(NamedTuple):
     """Times as a file had them.
 
     Attributes:
-        times_T: ``datetime64[s]``; UTC where they had a zone or an offset.
+        times_T: ``datetime64[s]``; UTC if they had a zone or an offset.
         in_utc: whether they had; None: not known.
-        zone: its name or offset, as in Europe/Berlin, +01:00, UTC; None where they had none.
+        zone: its name or offset, as in Europe/Berlin, +01:00, UTC; None if they had none.
     """
 
     times_T: np.ndarray
@@ -48,7 +48,7 @@ class Stamps(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TimeAxis:
-    """What was found out about a time axis: its interval and the rows (half-open) without a gap inside."""
+    """The interval of a time axis, and the rows (half-open) without a gap inside."""
 
     interval: np.timedelta64
     segments: tuple[tuple[int, int], ...]
@@ -115,7 +115,7 @@ def whole_seconds(times: np.ndarray) -> np.ndarray:
 
 
 def parse_times(texts: Sequence[str | None], name_row: NameRow = row_of_array) -> Stamps:
-    """The times of ISO 8601 texts such as 2012-03-01 00:05:00; where offsets differ, the last row's is the zone.
+    """The times of ISO 8601 texts such as 2012-03-01 00:05:00; if offsets differ, the last row's is the zone.
 
     Raises:
         UserError: a text is no ISO time (day and month would have to be guessed), or some have an offset and others
@@ -163,7 +163,7 @@ def offset_name(offset: str) -> str:
 
 
 def in_zone(times: np.ndarray, zone: str | None) -> "pd.DatetimeIndex":
-    """Times that are UTC, in their zone; UTC where this machine does not know it; as they are where there is none."""
+    """Times that are UTC, in their zone; UTC if this machine does not know it; as they are if there is none."""
     import pandas as pd
 
     index = pd.DatetimeIndex(times)
@@ -274,7 +274,7 @@ def rows_on_grid(times_T: np.ndarray, interval: np.timedelta64, where: str, name
 
 
 def _backward(times_T: np.ndarray, steps: np.ndarray, row: int, name_row: NameRow) -> str:
-    """What is wrong with a row that does not come after the one before it."""
+    """The message about a row that does not come after the one before it."""
     before, usual = name_row(row - 1), int(np.median(steps[steps > 0])) if (steps > 0).any() else 0
     offset = "give the times an offset (2024-10-27T02:00+01:00) or write them in UTC"
     if steps[row - 1] < 0 and steps[row - 1] == usual - _HOUR:

@@ -1,4 +1,4 @@
-"""What a model has seen of its data: when, and no reading below what. Kept in its checkpoints.
+"""The part of the data that a model has seen: its times, and its least reading. Kept in checkpoints.
 
 Shape legend: O target channels.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.errors import UserError
 
-_AT_ONCE = 1 << 22  # readings: a memory map is never held in memory as a whole
+_AT_ONCE = 1 << 22  # readings: a memory map is never loaded completely
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +23,7 @@ class TrainingPart:
         first, last: ``datetime64[s]``, of the first row that a training or validation window reads, and of the last one
             that such a window forecasts.
         minimum: the least observed reading of each target channel among the rows of the training windows, original
-            units; None where none was observed.
+            units; None if none was observed.
     """
 
     first: np.datetime64

@@ -1,4 +1,4 @@
-"""What a window looks like to the network: steps, channels, and how missing readings are read.
+"""The form of a window: steps, channels, and the network's input at missing readings.
 
 Shape legend: P past steps, F future steps, C input channels, O target channels.
 """

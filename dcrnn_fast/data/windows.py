@@ -51,8 +51,8 @@ def split_windows(series: SensorSeries, config: DataConfig, *, to_train: bool = 
     """Cut and split as configured.
 
     published (Li et al. 2018, released code): all windows in time order; test = round(test_fraction n), train =
-    round(train_fraction n), validation what lies between. strict: the rows are divided so, and a window belongs where
-    all its rows lie; one that crosses a border is dropped.
+    round(train_fraction n), validation the windows between. strict: the rows are divided so, and a window belongs to
+    the part that all its rows lie in; one that crosses a border is dropped.
 
     A limit keeps that many windows, evenly spread over the part.
 

@@ -18,10 +18,10 @@ from dcrnn_fast.errors import UserError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceFlags:
-    """Where the readings come from; whatever is left out is as the model was trained."""
+    """The source of the readings; flags that are left out are as in training."""
 
     data: str | None = None
-    """a file or folder, or a data set by name; left out: what the model was trained on"""
+    """a file or folder, or a data set by name; left out: the training data"""
     data_format: DataFormat = "auto"
     hdf5_key: str | None = None
     """left out: the training data's, or the file's only key"""

@@ -14,7 +14,7 @@ from dcrnn_fast.evaluation.target_rows import Floats, TargetRows, mean_or, with_
 
 DAY = np.timedelta64(86_400, "s")
 _BIN_DAYS, _BINS = 5, 73
-_BINS_EACH_SIDE = 3  # 35 days in all: what climatologies are usually smoothed over
+_BINS_EACH_SIDE = 3  # 35 days in all, as climatologies are usually smoothed
 
 
 class SlotMean:

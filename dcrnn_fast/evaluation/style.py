@@ -27,7 +27,7 @@ MODEL = "#0b5fa5"
 WORST = "#c1440e"
 NEAR = "#e08214"
 BASELINES = ("#d8b365", "#e08214", "#35978f", "#8073ac", "#b2182b")
-"""told apart by people who see colours differently; each line has its own marker beside"""
+"""distinct also to colour-blind readers; each line has its own marker as well"""
 BASELINE_MARKERS = ("D", "s", "^", "v", "P")
 
 _LOOK: Any = {

@@ -1,4 +1,4 @@
-"""What became of every link that a graph file gives, and what a human would doubt about the graph.
+"""An account of every link that a graph file gives, and doubts about the graph.
 
 Shape legend: N nodes.
 """
@@ -24,16 +24,16 @@ class GraphAccount:
 
     Attributes:
         file: the file's name.
-        kind: what it holds, in words: "a list of neighbours", "a matrix of weights" ...
+        kind: its contents in words: "a list of neighbours", "a matrix of weights" ...
         given: pairs that it lists, or entries of a matrix that are not 0, pairs of a sensor with itself included.
         unknown: pairs with a sensor that the series does not have.
         duplicates: pairs that were listed before, with the same value.
         no_path: pairs at an infinite distance, or with weight 0.
-        below: links that the threshold took.
-        threshold, sigma: of the Gaussian kernel; None where the file holds weights.
-        sigma_from: where sigma came from, in words.
+        below: links that the threshold removed.
+        threshold, sigma: of the Gaussian kernel; None if the file holds weights.
+        sigma_from: sigma's origin in words.
         matched_by: how nodes found their columns.
-        doubts: what the reader would have a human look at, one line each.
+        doubts: lines about points that a human should look at.
     """
 
     file: str
@@ -62,14 +62,14 @@ def isolated_sensors(graph: "SensorGraph") -> tuple[str, ...]:
 
 
 def num_components(graph: "SensorGraph") -> int:
-    """Parts that no link joins, whatever its direction; an isolated sensor is one."""
+    """Parts that no link joins in either direction; an isolated sensor is one."""
     import scipy.sparse.csgraph
 
     return int(scipy.sparse.csgraph.connected_components(graph.adjacency, directed=True, connection="weak")[0])
 
 
 def account_lines(graph: "SensorGraph") -> list[str]:
-    """What was understood of the graph, in two lines."""
+    """The graph as it was understood, in two lines."""
     links = _links(graph)
     account = graph.account
     lines = []
@@ -103,7 +103,7 @@ def account_lines(graph: "SensorGraph") -> list[str]:
 
 
 def look_lines(graph: "SensorGraph") -> list[str]:
-    """What a human would doubt about the graph, each a line that begins with "look: "."""
+    """Doubts about the graph, each a line that begins with "look: "."""
     doubts = list(graph.account.doubts) if graph.account is not None else []
     isolated = isolated_sensors(graph)
     if graph.num_nodes > 1 and len(isolated) == graph.num_nodes:

@@ -1,4 +1,4 @@
-"""Matrices of distances: told apart from weights, and turned into weights.
+"""Matrices of distances: distinguished from weights, and turned into weights.
 
 Shape legend: N nodes, E pairs.
 """
@@ -23,8 +23,8 @@ _TRIANGLES_OF = 200
 def require_no_distances(matrix: Any) -> None:
     """Refuses a matrix that could as well hold distances, naming both readings.
 
-    It looks so where the diagonal is 0, and off it a value is infinite, or values differ and most are above 1 or one
-    is above 5, or all are positive, symmetric and obey the triangle inequality over more than a factor of 2.
+    It looks so if the diagonal is 0, and off it a value is infinite, or values differ and most are above 1 or one is
+    above 5, or all are positive, symmetric and obey the triangle inequality over more than a factor of 2.
 
     Raises:
         UserError: it does, or it is not square.
@@ -65,8 +65,8 @@ def from_distance_matrix(
     distance. A sensor is at distance 0 from itself, which gives it a self loop of weight 1, as published.
 
     Raises:
-        UserError: no square matrix, a NaN or negative distance, a sensor that is not at 0 from itself, what
-            ``kernel.weigh`` refuses.
+        UserError: no square matrix, a NaN or negative distance, a sensor that is not at 0 from itself, errors of
+            ``kernel.weigh``.
     """
     entries = canonical_csr(require_square(matrix))
     if np.isnan(entries.data).any():

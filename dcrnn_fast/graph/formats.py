@@ -1,6 +1,6 @@
-"""The one table of what a graph is read from; docs/adding.md says how to add a format.
+"""The one table of the formats of graphs; docs/adding.md shows how to add one.
 
-Several formats share the endings of tables and archives: there the header or the arrays' names tell.
+Several formats share the endings of tables and archives: there the header or the arrays' names decide.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from dcrnn_fast.messages import about
 
 
 class Sensors(NamedTuple):
-    """Ids of the series, None where they are not known: all of them, and those to read from lists and positions."""
+    """Ids of the series, None if they are not known: all of them, and those to read from lists and positions."""
 
     all: Sequence[str] | None
     wanted: Sequence[str] | None
@@ -39,8 +39,8 @@ class Format:
         name: the word of ``--graph-format``.
         endings: of files that hold nothing else, in lower case.
         read: makes the graph, without self loops added.
-        holds: what such a file holds, in words.
-        uses: the settings that only some formats have a use for, and this one has.
+        holds: such a file's contents, in words.
+        uses: settings that this format uses and some others do not.
     """
 
     name: str
@@ -99,7 +99,7 @@ _SHARED: dict[str, Callable[[Path], str]] = {
     ".npz": format_of_archive,
     **dict.fromkeys((".csv", ".tsv", ".txt"), format_of_text),
 }
-"""endings of several formats, and what tells them apart"""
+"""endings of several formats -> the function that distinguishes them"""
 
 
 def format_named(name: str) -> Format:
@@ -111,7 +111,7 @@ def find_format(path: Path) -> Format:
     """The format of a file by its ending, its arrays' names or its header.
 
     Raises:
-        UserError: it cannot be told, or the file cannot be read.
+        UserError: it cannot be determined, or the file cannot be read.
     """
     ending = path.suffix.lower()
     if (found := next((one for one in FORMATS if ending in one.endings), None)) is not None:

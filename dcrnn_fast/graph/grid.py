@@ -33,8 +33,8 @@ def from_grid(
 ) -> SensorGraph:
     """The graph of a grid's cells: weight 1 in both directions between neighbours, no self loops.
 
-    Longitudes that go around the globe close: where the gap between the last and the first is at most one and a half
-    steps, cells of the last column and the first are neighbours (also where both name one meridian, 0 and 360).
+    Longitudes that go around the globe close: if the gap between the last and the first is at most one and a half
+    steps, cells of the last column and the first are neighbours (also if both name one meridian, 0 and 360).
 
     Args:
         latitudes_Y, longitudes_X: cell centres in degrees, in steady order; longitudes may jump at 180 or 360.
@@ -63,15 +63,15 @@ def from_curved_grid(
     neighbours: GridNeighbours = 8,
     mask_YX: np.ndarray | None = None,
 ) -> SensorGraph:
-    """The graph of a grid whose cells are neighbours by row and column, whatever their places (polar, rotated, ocean).
+    """The graph of a grid whose cells are neighbours by row and column, at any places (polar, rotated, ocean).
 
-    Where the last column lies beside the first, as on an ocean model's grid around the globe, they are neighbours too.
+    If the last column lies beside the first, as on an ocean model's grid around the globe, they are neighbours too.
 
     Args:
         latitude_YX, longitude_YX: places in degrees, finite where the mask is true; left out: not known.
         neighbours, mask_YX: as ``from_grid``.
     Returns:
-        A graph with the ids of ``cell_ids``, and positions where they are known.
+        A graph with the ids of ``cell_ids``, and positions if they are known.
     Raises:
         UserError: places or a mask of another shape, a mask without a node, another number of neighbours, a place off
             the globe.

@@ -1,4 +1,4 @@
-"""From distances to weights: the Gaussian kernel, its width, and what its threshold may take.
+"""From distances to weights: the Gaussian kernel, its width, and the links that its threshold may remove.
 
 Shape legend: N nodes, E pairs (row = from, column = to).
 """
@@ -29,7 +29,7 @@ _FILLERS = (
     *(9999, 99999, 999999, 9999999, 99999999, 999999999, 32767, 65535, 2147483647, 4294967295),
     *(1e6, 1e7, 1e8, 1e9, 1e10, 1e12, 1e15, 1e20, 1e30, 1e38),
 )
-"""what is written where there is no path"""
+"""numbers that stand for no path in files"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +47,9 @@ class Weighed:
 
     Attributes:
         weights_E: exp(-(d / sigma)²), 0 below the threshold.
-        kind: what the pairs are, which decides sigma where none is given.
-        sigma, sigma_from: the width, and where it came from in words.
-        below: pairs of two different sensors that the threshold took.
+        kind: the kind of pairs, which decides sigma if none is given.
+        sigma, sigma_from: the width, and its origin in words.
+        below: pairs of two different sensors that the threshold removed.
         no_path: pairs at an infinite distance.
     """
 
@@ -76,17 +76,17 @@ def weigh(
     """The weights of different pairs at these distances.
 
     Sigma defaults to the standard deviation of the finite distances (pairs of a sensor with itself included, as
-    published) where the pairs are all pairs within a reach, as ``pair_kind`` tells. A list of neighbours keeps its
-    links: there sigma is the larger of that deviation and the longest distance / sqrt(ln(1 / threshold)), with 0.1 for
-    a lower threshold.
+    published) if the pairs are all pairs within a reach, by ``pair_kind``. A list of neighbours keeps its links: there
+    sigma is the larger of that deviation and the longest distance / sqrt(ln(1 / threshold)), with 0.1 for a lower
+    threshold.
 
     Args:
-        kind: what the pairs are, where the caller knows.
+        kind: the kind of pairs, if the caller knows it.
         spread: the deviation that sigma is set by; left out: that of the finite distances.
     Raises:
         UserError: no finite distance, or none but 0 and no sigma given; a number that stands for no path; without
-            ``allow_lost_links``, the threshold takes more than 5 % of the links of a list of neighbours, or isolates
-            more than 5 % of the sensors of a list of all pairs, for which the threshold is how links are chosen.
+            ``allow_lost_links``, the threshold removes more than 5 % of the links of a list of neighbours, or isolates
+            more than 5 % of the sensors of a list of all pairs, whose links the threshold chooses.
     """
     finite_E = np.isfinite(distances_E)
     if sigma is None and not finite_E.any():
@@ -103,7 +103,7 @@ def weigh(
         sigma, sigma_from = listed, "deviation of the finite distances"
         if spread is not None:
             sigma, sigma_from = spread, "deviation of the distances between all pairs of sensors"
-        # A given spread is a width in its own right; what keeps links below 0.1 is only the deviation of neighbours.
+        # A given spread is a width in its own right; only the deviation of neighbours keeps links below 0.1.
         keeping = longest / _cutoff(threshold if spread is not None else max(threshold, PUBLISHED_THRESHOLD))
         keeping *= 1 + 1e-9
         if kind == "neighbours" and keeping > sigma:
@@ -139,10 +139,10 @@ def pair_kind(
 ) -> PairKind:
     """Whether these pairs of different sensors are all pairs within a reach, or neighbours only.
 
-    They are all pairs where three things hold: a detour a, b, c that is no longer than the reach (the 95 % quantile of
+    They are all pairs if three things hold: a detour a, b, c that is no longer than the reach (the 95 % quantile of
     the distances) is nearly always (3 in 4) a pair a, c too; the published kernel, as wide as the distances' deviation
-    ``spread`` and cut at 0.1, leaves nearly every sensor (95 %) a link; and the sensors have not all one number of
-    partners, fewer than there are (that is a list of the nearest). Else they are neighbours.
+    ``spread`` and cut at 0.1, leaves nearly every sensor (95 %) a link; and the sensors do not all have the same number
+    of partners, fewer than there are (that is a list of the nearest). Else they are neighbours.
     """
     if not len(rows_E):
         return "neighbours"
@@ -162,7 +162,7 @@ def pair_kind(
 def _share_of_short_detours(
     rows_E: np.ndarray, columns_E: np.ndarray, distances_E: np.ndarray, num_nodes: int
 ) -> float:
-    """Of the detours a, b, c within the reach, the share whose a, c is a pair; 0 where there is no such detour."""
+    """Of the detours a, b, c within the reach, the share whose a, c is a pair; 0 if there is no such detour."""
     order_E = np.lexsort((columns_E, rows_E))
     rows_E, columns_E, distances_E = rows_E[order_E], columns_E[order_E], distances_E[order_E]
     reach = float(np.quantile(distances_E, _REACH_QUANTILE)) * (1 + 1e-9)

@@ -28,7 +28,7 @@ WEIGHT_NAMES = ("weight", "weights", "w", "similarity", "affinity", "connectivit
 
 _FROM_WORDS = ("from", "source", "src", "origin", "orig", "upstream", "up", "start", "begin", "i", "u")
 _TO_WORDS = ("to", "target", "dst", "destination", "dest", "downstream", "down", "end", "j", "v")
-# What stands beside such a word: from_sensor_id, upstreamGauge, node_to. "Node 1" and "node 2" say first and second.
+# Words beside these: from_sensor_id, upstreamGauge, node_to. "Node 1" and "node 2" mean first and second.
 _BESIDES = (
     "id",
     "node",
@@ -75,7 +75,7 @@ def read_list(
     """(from ids, to ids, values) of a list with or without a header; without a third column every weight is 1.
 
     Args:
-        ids: the series' ids, where they are known: a first line that is no pair of them is a header.
+        ids: the series' ids, if they are known: a first line that is no pair of them is a header.
     Raises:
         UserError: no such columns, a value that is no number, an empty id; the line is named.
     """
@@ -110,7 +110,7 @@ def read_list(
 
 
 def list_header(rows: Sequence[Row], ids: Sequence[str] | None = None) -> bool:
-    """Whether a list's first row names its columns, as its own words or the other rows tell."""
+    """Whether a list's first row names its columns, by its own words or by the other rows."""
     head = rows[0].cells
     if len(head) > 2:
         return not any(is_number(cell) for cell in head[2:])

@@ -36,8 +36,8 @@ def from_edges(
             neighbours. Left out: the ids in order of their first appearance, pair by pair, from before to.
     Raises:
         UserError: a NaN, infinite or negative weight, one pair with two weights, more nodes without a pair than a list
-            of the same sensors would leave (half of them, or 5 % where the list names other sensors), one whose id
-            only looks different.
+            of the same sensors would leave (half of them, or 5 % if the list names other sensors), one whose id only
+            looks different.
     """
     return _of_weights(_pairs(from_ids, to_ids, weights_E, ids, "weight"))
 
@@ -55,15 +55,15 @@ def from_distances(
     """The graph whose weights are a Gaussian kernel of directed distances: exp(-(d / sigma)²), as the published graphs.
 
     Args:
-        distances_E: any unit, not negative; ``inf`` means no path. A sensor's distance to itself, where listed, counts
-            (it gives the self loop of weight 1).
+        distances_E: any unit, not negative; ``inf`` means no path. A sensor's distance to itself, if listed, counts (it
+            gives the self loop of weight 1).
         ids: as ``from_edges``.
-        sigma: in the distances' unit; left out: by what kind of list it is, see ``kernel.weigh``.
+        sigma: in the distances' unit; left out: by the kind of list, see ``kernel.weigh``.
         threshold: weights below it become 0.
         allow_lost_links: see ``kernel.weigh``.
     Raises:
-        UserError: a NaN or negative distance, one pair with two distances, what ``kernel.weigh`` refuses, nodes without
-            a pair as ``from_edges``.
+        UserError: a NaN or negative distance, one pair with two distances, errors of ``kernel.weigh``, nodes without a
+            pair as ``from_edges``.
     """
     pairs = _pairs(from_ids, to_ids, distances_E, ids, "distance")
     return _of_distances(pairs, sigma, threshold, allow_lost_links)
@@ -79,7 +79,7 @@ def read_edges(path: str | Path, *, ids: Sequence[str] | None = None, match: Mat
         match: "position": the list calls its sensors by number, 0 to N-1 or 1 to N in any order; the i-th node is the
             i-th number, and is called by its number from 0.
     Raises:
-        UserError: by position, a list that names its sensors otherwise; what ``from_edges`` refuses.
+        UserError: by position, a list that names its sensors otherwise; errors of ``from_edges``.
     """
     path = Path(path)
     with about(path):
@@ -105,7 +105,7 @@ def read_distances(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Pairs:
-    """Different pairs of nodes with their values, and what became of the others."""
+    """Different pairs of nodes with their values, and an account of the others."""
 
     nodes: tuple[str, ...]
     rows_E: np.ndarray
@@ -238,7 +238,7 @@ def _pairs(
 
 
 def _require_named(nodes: Sequence[str], named: Sequence[str]) -> tuple[str, ...]:
-    """Refuses a list that does not speak of these nodes; else what is doubtful about those that it never names."""
+    """Refuses a list that is not about these nodes; else returns doubts about the nodes that it never names."""
     known, wanted = set(named), set(nodes)
     absent = [node for node in nodes if node not in known]
     if not absent:

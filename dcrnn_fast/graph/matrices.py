@@ -46,13 +46,13 @@ def read_matrix(
     """The graph of a matrix file.
 
     - ``.npy``: a dense array.
-    - ``.npz``: what ``scipy.sparse.save_npz`` writes, the state of a SensorGraph, or a dense array under one of the
+    - ``.npz``: a file of ``scipy.sparse.save_npz``, the state of a SensorGraph, or a dense array under one of the
       names ``adjacency, adj, adj_mx, adjacency_matrix, A, W, weights, matrix, arr_0`` or as the only square array;
-      beside it, where present, ids (``ids, sensor_ids, node_ids``) and positions (``positions``).
+      beside it, if present, ids (``ids, sensor_ids, node_ids``) and positions (``positions``).
     - anything else is read as text: numbers only, or with ids in a header line, in a first column, or in both.
 
     Args:
-        ids: the nodes' ids where the file has none; left out: "0" .. "N-1".
+        ids: the nodes' ids if the file has none; left out: "0" .. "N-1".
         holds: weights, distances, or either: weights that do not look like distances.
         kernel: for distances.
     Raises:
@@ -161,7 +161,7 @@ def _sparse(archive: Mapping[str, np.ndarray]) -> Any:
 
 
 def _from_text(rows: Any) -> tuple[Any, tuple[str, ...] | None]:
-    """(matrix, ids or None). Where the ids stand follows from the numbers of rows and columns.
+    """(matrix, ids or None). The place of the ids follows from the numbers of rows and columns.
 
     R = C: no ids, or a header and a first column below a corner that is no number; R = C + 1: a header; C = R + 1: a
     first column; a header that is one cell shorter than the other lines (R writes it so) has no corner.

@@ -7,7 +7,7 @@ from dcrnn_fast.errors import UserError
 
 
 def whole_numbers(names: Iterable[str]) -> dict[str, int] | None:
-    """Name to number where every name is a whole number as a table writes one (7 or 7.0, not 007), else None."""
+    """Name to number if every name is an integer as a table writes one (7 or 7.0, not 007), else None."""
     numbers: dict[str, int] = {}
     for name in names:
         if not (found := re.fullmatch(r"(0|[1-9]\d{0,8})(\.0+)?", name)):
@@ -17,7 +17,7 @@ def whole_numbers(names: Iterable[str]) -> dict[str, int] | None:
 
 
 def first_number(numbers: Iterable[int], count: int) -> int | None:
-    """What ``count`` sensors are counted from, 0 or 1, as these numbers of some of them tell; None: they do not fit.
+    """The first of ``count`` sensors' numbers, 0 or 1, by these numbers of some of them; None: they do not fit.
 
     Raises:
         UserError: both would fit.
@@ -34,7 +34,7 @@ def first_number(numbers: Iterable[int], count: int) -> int | None:
 
 
 def in_numeric_order(ids: tuple[str, ...]) -> list[int] | None:
-    """Where the ids are the numbers 0 to N-1 or 1 to N in another order: the index of each number's node."""
+    """If the ids are the numbers 0 to N-1 or 1 to N in another order: the index of each number's node."""
     numbers = whole_numbers(ids)
     if numbers is None:
         return None
@@ -46,7 +46,7 @@ def in_numeric_order(ids: tuple[str, ...]) -> list[int] | None:
 
 
 def counting_hint(ids: Iterable[str], named: Iterable[str]) -> str:
-    """A hint where both are numbers, and one of them seems to count from 0 and the other from 1: each number would then
+    """A hint if both are numbers, and one of them seems to count from 0 and the other from 1: each number would then
     find its neighbour's node.
     """
     ours, theirs = whole_numbers(ids), whole_numbers(named)

@@ -30,7 +30,7 @@ def read_pickle(
     lists. Nothing that the file names is run.
 
     Args:
-        ids: the nodes' ids where the pickle is a matrix alone; left out: "0" .. "N-1".
+        ids: the nodes' ids if the pickle is a matrix alone; left out: "0" .. "N-1".
         holds, kernel: as ``read_matrix``.
     Raises:
         UserError: the pickle wants to run something, is truncated or no pickle, its line ends were changed, or it does
@@ -50,7 +50,7 @@ def read_pickle(
 
 
 def _require_line_ends(content: bytes) -> None:
-    """No whole pickle has a carriage return before each of its line ends: git and uploads in text mode put them there.
+    """No intact pickle has a carriage return before each of its line ends: git and uploads in text mode put them there.
 
     Some such pickles would still load, with a carriage return at the end of every id.
     """
@@ -62,7 +62,7 @@ def _require_line_ends(content: bytes) -> None:
 
 
 def _require_same_order(index_of: Mapping[Any, Any], ids: Sequence[str]) -> None:
-    """The second part must say what the first says."""
+    """The second part must agree with the first."""
     by_text = {text_of(node): index for node, index in index_of.items()}
     if by_text and (wrong := [node for i, node in enumerate(ids) if by_text.get(node) != i]):
         raise UserError(f"the list of ids and the map from ids to indices disagree on {first_few(wrong)}")

@@ -49,11 +49,11 @@ def from_positions(
 ) -> SensorGraph:
     """Directed edges from every sensor to its ``nearest`` others, to all within ``radius_km``, or to both limits.
 
-    The weight is exp(-(d / sigma)²) of the haversine distance d in km, 0 where that is below ``threshold``. Sigma
-    defaults to the standard deviation of the distances between all pairs of sensors (of every n-th sensor where there
-    are more than 4096), not of the linked pairs alone: those are of nearly one length, and their deviation would cut
-    nearly every edge. With ``nearest`` it is wider where the threshold would take a link. There are no self loops. Of
-    equally near sensors the earlier ones are taken. For ``kernel.weigh``, which says what the threshold may take, the
+    The weight is exp(-(d / sigma)²) of the haversine distance d in km, 0 if that is below ``threshold``. Sigma defaults
+    to the standard deviation of the distances between all pairs of sensors (of every n-th sensor if there are more than
+    4096), not of the linked pairs alone: those are of nearly one length, and their deviation would cut nearly every
+    edge. With ``nearest`` it is wider if the threshold would remove a link. There are no self loops. Of equally near
+    sensors the earlier ones are taken. For ``kernel.weigh``, which limits the links that the threshold may remove, the
     sensors within ``nearest`` are neighbours, those within ``radius_km`` alone all pairs within a reach.
 
     Raises:

@@ -15,7 +15,7 @@ def read_graph(
 ) -> SensorGraph:
     """The graph of ``config.graph``, with self loops as configured.
 
-    ``ids`` are the series' ids, where they are known. A matrix without ids takes them. With ``match="id"`` the lists
+    ``ids`` are the series' ids, if they are known. A matrix without ids takes them. With ``match="id"`` the lists
     and positions are read for these sensors, in this order, and every other sensor of the file is left out before
     sigma and neighbours are determined, as the published graphs were made; without them the nodes are the file's own.
     With ``match="position"`` a list must call its sensors by number. ``leave_out`` are ids of the series that lists and
@@ -23,10 +23,10 @@ def read_graph(
 
     ``graph_format="auto"`` goes by the ending (.pkl, .npy, .npz, .nc) and, for text, by the header's names; a list
     without a header could hold distances, weights or positions, and a matrix with a diagonal of 0 and large values off
-    it weights or distances: they must be told apart by ``graph_format``.
+    it weights or distances: ``graph_format`` must name the format.
 
     Raises:
-        UserError: no graph file named, or what its reader says.
+        UserError: no graph file named, or an error of its reader.
     """
     if config.graph is None:
         raise UserError("no graph file given: name one with --graph")

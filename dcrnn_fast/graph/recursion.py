@@ -1,6 +1,6 @@
-"""The recursion behind the M operators of a graph, step by step: what it takes to diffuse without multiplying them out.
+"""The recursion behind the M operators of a graph, step by step: it diffuses without multiplying them out.
 
-A product of supports has many more entries than the supports. Where a kernel can, it applies one support after another:
+A product of supports has many more entries than the supports. A kernel that can applies one support after another:
 
     panel[target] = scale * S_support panel[source] - panel[minus]
 

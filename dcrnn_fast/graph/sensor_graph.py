@@ -1,4 +1,4 @@
-"""The sensor graph: who is connected to whom, how strongly, and under which ids.
+"""The sensor graph: which sensors are connected, how strongly, and under which ids.
 
 Shape legend: N nodes, E edges. A weight at (row i, column j) is an edge from node i to node j.
 """
@@ -28,10 +28,10 @@ class SensorGraph:
 
     Attributes:
         adjacency: (N, N) float64 ``csr_array``, row = from, column = to, unitless; columns sorted within each row, no
-            explicit zeros. Whatever dense or sparse matrix is given is copied into this form; duplicate entries of a
-            sparse matrix are summed, as scipy does.
+            explicit zeros. Any dense or sparse matrix is copied into this form; duplicate entries of a sparse matrix
+            are summed, as scipy does.
         ids: N different non-empty texts.
-        positions_N2: float64 (latitude, longitude) in degrees, or None where they are not known.
+        positions_N2: float64 (latitude, longitude) in degrees, or None if they are not known.
         account: how it came out of its file, or None; no part of the digest or the state.
 
     Raises:
@@ -108,8 +108,8 @@ class SensorGraph:
         return part.with_account(self.account.with_more_unknown(num_links(self) - num_links(part)))
 
     def to_state(self) -> dict[str, Any]:
-        """What a checkpoint or an ``.npz`` keeps: ids (list of text), indptr, indices (int64), data (float64), and
-        positions_N2 only where they are known."""
+        """The state for a checkpoint or an ``.npz``: ids (list of text), indptr, indices (int64), data (float64), and
+        positions_N2 only if they are known."""
         state: dict[str, Any] = {
             "ids": list(self.ids),
             "indptr": self.adjacency.indptr.astype(np.int64),
@@ -142,9 +142,9 @@ class SensorGraph:
 def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Match) -> SensorGraph:
     """The graph with its nodes in the series' order and under the series' ids.
 
-    ``id``: node and column belong together where their ids are equal; graph nodes without a column are left
-    out. ``position``: the i-th node is the i-th column, whatever they are called; only nodes that are called by number,
-    0 to N-1 or 1 to N, go by their number.
+    ``id``: node and column belong together if their ids are equal; graph nodes without a column are left out.
+    ``position``: the i-th node is the i-th column, under any names; only nodes whose ids are the numbers 0 to N-1 or
+    1 to N go by their number.
 
     Raises:
         UserError: a column has no node (the first few are named), or by position the numbers differ.
@@ -247,7 +247,7 @@ def _position_hint(graph: SensorGraph, series_ids: Sequence[str]) -> str:
 
 
 def spelling_hint(unmatched: Sequence[str], known: Sequence[str]) -> str:
-    """A hint where ids differ only by spaces, case, leading zeros or a trailing .0."""
+    """A hint if ids differ only by spaces, case, leading zeros or a trailing .0."""
     spelled = {_plain_spelling(node): node for node in known}
     for node in unmatched:
         if (other := spelled.get(_plain_spelling(node))) is not None:

@@ -1,4 +1,4 @@
-"""What a graph file holds whose ending several formats share: told by its header, or by its arrays' names."""
+"""The format of a graph file whose ending several formats share: by its header, or by its arrays' names."""
 
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ def format_of_text(path: Path) -> str:
     """positions, distances, edges or matrix, by the header and the numbers of lines and columns.
 
     Raises:
-        UserError: it cannot be told, or the file cannot be read.
+        UserError: it cannot be determined, or the file cannot be read.
     """
     rows: list[Row] = list(islice(read_rows(path), 5))
     if not rows:

@@ -33,7 +33,7 @@ def build_supports(
     - ``random_walk``: [P(A)ᵀ]; ``dual_random_walk``: [P(A)ᵀ, P(Aᵀ)ᵀ], both column-stochastic, as the released code
       builds them. ``orientation="paper"`` gives [P(A)] and [P(A), P(Aᵀ)], equation 2 of Li et al. 2018 as printed.
     - ``laplacian``: A ← max(A, Aᵀ); L = I − D^-½ A D^-½; S = (2 / λmax) L − I. It is symmetric, so that the orientation
-      does not matter. Where L is 0 (every node linked to itself only) there is no λmax to scale by, and S = −I.
+      does not matter. If L is 0 (every node linked to itself only) there is no λmax to scale by, and S = −I.
 
     ``edge_order="pytorch_port"`` misplaces the random-walk values as the public PyTorch port does: it sorts the
     coordinates and not the values, so that in each support column the non-zeros stand in reversed row order. Weights
@@ -81,7 +81,7 @@ def _inverse_or_zero(adjacency: Any, power: float, ids: Sequence[str]) -> np.nda
 
 
 def _random_walk(adjacency: Any, ids: Sequence[str]) -> Any:
-    """P(A) = D⁻¹ A, each row summing to 1, or to 0 where the node has no outgoing edge."""
+    """P(A) = D⁻¹ A, each row summing to 1, or to 0 if the node has no outgoing edge."""
     return canonical_csr(scipy.sparse.diags_array(_inverse_or_zero(adjacency, -1.0, ids)) @ adjacency)
 
 

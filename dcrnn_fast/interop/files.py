@@ -92,7 +92,7 @@ def _load_torch(path: Path, payload: bytes) -> Any:
         raise UserError(f"weights {path} are no file of torch.save, or damaged; they begin {payload[:8]!r}") from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AssertionError, AttributeError) as error:
         # All seen: torch's reader meets a truncated archive or a garbled pickle in many places; its words, such as
-        # "pop from empty list", help nobody.
+        # "pop from empty list", do not help the user.
         raise UserError(
             f"weights {path} are truncated or no file of torch.save; they begin {payload[:8]!r}: give a state dict "
             "(.pt, .tar) or arrays (.npz)"

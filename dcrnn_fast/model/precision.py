@@ -1,4 +1,4 @@
-"""What a model computes in, by name: autocast around its forward."""
+"""A model's arithmetic, by name: autocast around its forward."""
 
 from contextlib import AbstractContextManager, nullcontext
 

@@ -1,1 +1,1 @@
-"""Reads files that nobody vouches for: pickles, numpy arrays, text tables, NetCDF and HDF5."""
+"""Reads untrusted files: pickles, numpy arrays, text tables, NetCDF and HDF5."""

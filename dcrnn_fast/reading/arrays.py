@@ -24,7 +24,7 @@ NUMPY_DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""what numpy and zipfile raise on damaged files; OSError, which means that reading itself failed, is not among them"""
+"""errors of numpy and zipfile on damaged files; OSError, which means that reading itself failed, is not among them"""
 
 
 def is_archive(path: Path) -> bool:
@@ -51,7 +51,7 @@ def load_archive(path: Path) -> dict[str, np.ndarray]:
 
 def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     with path.open("rb") as file:
-        # numpy takes whatever has neither signature for a pickle.
+        # numpy takes a file with neither signature for a pickle.
         if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
             raise UserError("not a numpy file (.npy or .npz), whatever its ending says")
     try:

@@ -6,7 +6,7 @@ from dcrnn_fast.errors import UserError
 
 
 def require_unlocked(error: BaseException) -> None:
-    """Says so where opening an HDF5 file failed because a writer holds it.
+    """Raises if opening an HDF5 file failed because a writer holds it.
 
     Raises:
         UserError: it did.

@@ -1,4 +1,4 @@
-"""NetCDF files, classic and NetCDF-4, told apart by their first bytes."""
+"""NetCDF files, classic and NetCDF-4, distinguished by their first bytes."""
 
 import struct
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _DAMAGE = (
     ValueError,
     struct.error,
 )
-"""what the libraries that read NetCDF raise on damaged files, beside OSError"""
+"""errors of the libraries that read NetCDF on damaged files, beside OSError"""
 
 
 def netcdf_kind(path: Path) -> Literal["classic", "hdf5"] | None:
@@ -39,7 +39,7 @@ def netcdf_kind(path: Path) -> Literal["classic", "hdf5"] | None:
 
 @contextmanager
 def damage_told() -> Iterator[None]:
-    """Turns what the libraries raise on a locked or damaged file into a UserError; other ``OSError`` passes."""
+    """Turns the libraries' errors on a locked or damaged file into a UserError; other ``OSError`` passes."""
     try:
         yield
     except UserError:

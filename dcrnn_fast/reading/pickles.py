@@ -1,8 +1,8 @@
 """Reads pickles without letting them run anything.
 
-A pickle is a program: an ordinary unpickler calls whatever it names. This one knows the few names that arrays are made
-of, and even those stand for objects of this file that only take notes: numpy itself makes the array afterwards, from
-checked parts. Any other name is refused before anything is called.
+A pickle is a program: an ordinary unpickler calls everything that it names. This one knows the few names that arrays
+are made of, and even those stand for objects of this file that only take notes: numpy itself makes the array
+afterwards, from checked parts. Any other name is refused before anything is called.
 """
 
 import io
@@ -72,7 +72,7 @@ class _RefusedError(Exception):
 
 
 class _Inert:
-    """A stand-in: it can be called where its class says so, and can never be given attributes."""
+    """A stand-in: it can be called if its class defines that, and never gets attributes."""
 
     __slots__ = ()
 
@@ -106,7 +106,7 @@ class _Dtype:
         return self.spec in ("O", "O4", "O8")
 
     def to_numpy(self) -> np.dtype[Any]:
-        # Only these kinds: their bytes can mean nothing but a number or a text, whatever they are.
+        # Only these kinds: any bytes of theirs are a number or a text.
         if not re.fullmatch(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,4}", self.spec):
             raise pickle.UnpicklingError(f"an array of dtype {self.spec:.40}")
         return np.dtype(self.byte_order.replace("|", "=") + self.spec)
@@ -240,7 +240,7 @@ for _core in ("numpy.core", "numpy._core"):
     _STAND_INS[_core + ".numeric", "_frombuffer"] = _FromBuffer()
 
 
-# The interpreter of pickle written in Python, not the one in C: that one reserves whatever sizes a file claims.
+# The interpreter of pickle written in Python: the one in C reserves any size that a file claims.
 class _RestrictedUnpickler(pickle._Unpickler):
     read: Callable[[int], bytes]
     append: Callable[[object], None]
@@ -269,7 +269,7 @@ class _RestrictedUnpickler(pickle._Unpickler):
 
 
 class Noted:
-    """A class or function that a pickle names, and what it would be called with; it is neither found nor called."""
+    """A class or function that a pickle names, and its arguments; it is neither found nor called."""
 
     def __init__(self, name: str, arguments: tuple[Any, ...] = ()) -> None:
         self.name = name
@@ -295,7 +295,7 @@ def _load(content: bytes, unpickler: type[_RestrictedUnpickler]) -> Any:
             f"the pickle wants to run {str(refused)[:100]!r}; only lists, dicts, text, numbers and numpy "
             "arrays are read, and nothing was run; if you trust it, save its matrix as .npy or .npz"
         ) from refused
-    # What the interpreter raises on bytes that are no pickle, or half of one.
+    # Errors of the interpreter on bytes that are no pickle, or half of one.
     except (
         pickle.UnpicklingError,
         ArithmeticError,

@@ -27,7 +27,7 @@ class Row:
 def table_form(path: Path) -> tuple[str, str | None]:
     """Encoding (UTF-8, or UTF-16 by its byte order mark) and delimiter of a text table.
 
-    The delimiter is comma, semicolon or tab, whichever the first line has most of; None where it has none of them.
+    The delimiter is the most frequent of comma, semicolon and tab in the first line; None if it has none of them.
 
     Raises:
         UserError: not text. ``OSError`` passes.
@@ -45,7 +45,7 @@ def table_form(path: Path) -> tuple[str, str | None]:
 def read_rows(path: Path) -> Iterator[Row]:
     """The lines of a text table in its ``table_form``, one at a time.
 
-    Any line ends; cells are separated by spaces where there is no delimiter, and may stand in double quotes.
+    Any line ends; cells are separated by spaces if there is no delimiter, and may stand in double quotes.
 
     Raises:
         UserError: not text, or an open quote at the end. ``OSError`` passes.

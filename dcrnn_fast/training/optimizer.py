@@ -96,11 +96,11 @@ class FlatGradients:
 
     @property
     def error_sum(self) -> Tensor:
-        """The last element: what the ranks' error sums add up to."""
+        """The last element: the sum of the ranks' error sums."""
         return self.buffer[-1]
 
     def zero(self) -> None:
-        """Before each step: zeros, and the views put back where someone set ``grad`` to None."""
+        """Before each step: zeros, and the views put back if ``grad`` was set to None."""
         self.buffer.zero_()
         for parameter, view in zip(self.parameters, self._views, strict=True):
             parameter.grad = view

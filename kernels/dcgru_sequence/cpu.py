@@ -100,7 +100,7 @@ def dcgru_sequence_cpu(
     """``dcgru_sequence`` in the compiled kernels; same contract.
 
     Args:
-        segment: what is kept for the backward, as ``saving.segment_length`` has it.
+        segment: the numbers kept for the backward, as ``saving.segment_length`` has it.
         bf16x3: float32 products may be made of three to six bfloat16 ones.
     """
     flat = flatten_cells(layers)

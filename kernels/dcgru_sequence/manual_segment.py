@@ -49,7 +49,7 @@ class Saved(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where a segment starts and what it hands on: each layer's state (N, B, H) and the state's joined terms."""
+    """A segment's start, and its end for the next one: each layer's state (N, B, H) and the state's joined terms."""
 
     h: list[Tensor]
     joined: list[Tensor]
@@ -61,7 +61,7 @@ class State(NamedTuple):
 
 
 class _ForwardCell(NamedTuple):
-    """Weights by what they meet, rows in the order of joined terms: input to [r, u, c], state to [r, u], r*h to c."""
+    """Weights by their other factor, rows ordered as joined terms: input to [r, u, c], state to [r, u], r*h to c."""
 
     input_J3H: Tensor
     state_JG: Tensor

@@ -109,7 +109,7 @@ def dcrnn_seq2seq_cpu(
     """``dcrnn_seq2seq`` in the compiled kernels; same contract, with labels and coins given.
 
     Args:
-        segment: what is kept for the backward, as ``saving.segment_length`` has it.
+        segment: the numbers kept for the backward, as ``saving.segment_length`` has it.
         bf16x3: float32 products may be made of three to six bfloat16 ones.
     """
     encoder_flat, decoder_flat = flatten_cells(encoder), flatten_cells(decoder)

@@ -118,8 +118,8 @@ class Primitives(NamedTuple):
             dr_pre and du_pre; dh <- dh u + d(r*h) r.
         gates_gradient: (dr_pre's source, du_pre's source, CellGradient, pack): diffused gradients into the first 2*M*H
             columns of q; adds to dh and dx.
-        head: (h_NBH, weight_OH, bias_O, label_NBO, feed_label, prediction_NBO, next_NBO): the prediction, and what the
-            decoder reads next.
+        head: (h_NBH, weight_OH, bias_O, label_NBO, feed_label, prediction_NBO, next_NBO): the prediction, and the
+            decoder's next input.
         head_gradient: (grad_NBO, dx_NBO or None, feed_label, weight_OH, dh, total_NBO, dlabel_NBO or None): dx goes to
             the label or to the prediction; dh += total W.
     """

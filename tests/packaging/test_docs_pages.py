@@ -69,6 +69,16 @@ def test_the_glossary_is_in_order() -> None:
     assert words == sorted(set(words))
 
 
+def test_the_architecture_names_files_and_what_is_in_them() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| `([^`]+)` \| `(\w+)` \|", page, re.MULTILINE)
+    assert [int(number) for number, _, _ in rows] == list(range(1, 11))
+    for _, path, function in rows:
+        assert re.search(rf"(def|void) {function}\(", (ROOT / path).read_text(encoding="utf-8")), f"{path}: {function}"
+    for function, path in re.findall(r"`(\w+)` \(`([^`]+)`\)", page):
+        assert re.search(rf"\b{function}\b", (ROOT / path).read_text(encoding="utf-8")), f"{path}: {function}"
+
+
 def test_a_fresh_machine_is_set_up_from_the_first_screen() -> None:
     first = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:SCREEN]
     (apt_line,) = re.findall(r"^APT_LINE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)

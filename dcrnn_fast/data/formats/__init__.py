@@ -1,4 +1,4 @@
-"""The one table of what a series is read from; docs/adding.md says how to add a format."""
+"""The one table of the formats of series; docs/adding.md shows how to add one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Format:
         endings: of its files' names, in lower case.
         reader: "module:function" of its ``Reader``; the module, and the library that it needs, is imported by the first
             file of this format.
-        is_folder: a folder is read as a whole.
+        is_folder: the format is a folder, not a file.
         marker: a file in such a folder that no other folder has.
     """
 
@@ -45,7 +45,7 @@ class Format:
         return read(path, data, graph)
 
     def takes(self, path: Path) -> bool:
-        """Whether a path says by itself that it is of this format."""
+        """Whether a path is of this format by its name, or a folder by its marker."""
         if path.is_dir() != self.is_folder:
             return False
         return path.suffix.lower() in self.endings or (self.marker is not None and (path / self.marker).exists())
@@ -70,12 +70,12 @@ ENDINGS = tuple(ending for one in FORMATS for ending in one.endings if not one.i
 
 
 def format_by_ending(path: Path) -> str | None:
-    """The format that a file's name says, whether the file exists or not."""
+    """The format by a file's name, whether or not the file exists."""
     return next((one.name for one in FORMATS if path.suffix.lower() in one.endings), None)
 
 
 def formats_of_path(path: Path, data_format: str) -> set[str]:
-    """The formats of a file, of the files in a folder, or of a folder that is read as a whole; none if unknown."""
+    """The formats of a file, of the files in a folder, or of a folder that is a format itself; none if unknown."""
     if not path.is_dir():
         return {data_format if data_format != "auto" else format_by_ending(path) or ""} - {""}
     found = _find(path)
@@ -90,7 +90,7 @@ def read_path(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """The series of a file or folder in ``data.data_format``, and the graph that it brings along, if any.
 
     Raises:
-        UserError: an unknown ending, a folder where a file is wanted or the reverse, and what the reader says.
+        UserError: an unknown ending, a folder where a file is wanted or the reverse, and errors of the reader.
     """
     found = _find(path) if data.data_format == "auto" else next(f for f in FORMATS if f.name == data.data_format)
     if path.is_dir() != found.is_folder:

@@ -25,7 +25,7 @@ _ADJACENCIES = ("adj", "adjacency", "adj_mx")
 def read_npz(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """The array ``data``, or the only one, of shape (T, N) or (T, N, C).
 
-    Beside it, where present: ids (``ids``, ``sensor_ids``), times (``times``: ``datetime64``, ISO texts, or s, ms, µs
+    Beside it, if present: ids (``ids``, ``sensor_ids``), times (``times``: ``datetime64``, ISO texts, or s, ms, µs
     or ns since 1970), ``channels``, and an adjacency (``adj``), which becomes the graph.
 
     Raises:

@@ -1,7 +1,7 @@
 """A folder of series: channels over the same times, stretches of one series, or scenarios that share their sensors.
 
-Which of them it is, the times and sensors say, and where those leave it open the files' names; where these do too, the
-folder is refused with the flag for each.
+Times and sensors decide which of them it is, and if they leave it open the files' names; if these do too, the folder is
+refused with the flag for each.
 
 Shape legend: T time, N sensors, C channels.
 """
@@ -48,8 +48,8 @@ _FLAGS = (
 def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """All files of the folder that are series, as one series; the graph is the first file's.
 
-    Which kind of folder it is, ``data.data_format`` says; auto: as the files are. Under ``data.missing`` auto one rule
-    for missing readings holds for all files, as if they were one.
+    ``data.data_format`` names the kind of folder; auto: by the files. Under ``data.missing`` auto one rule for missing
+    readings holds for all files, as if they were one.
 
     Raises:
         UserError: no file, several kinds of them, train, validation and test parts, files that do not fit together
@@ -105,7 +105,7 @@ def _require_no_split(folder: Path, stems: list[str], names: list[str]) -> None:
 def _read_alike(
     paths: list[Path], read: Callable[[Path, Missing], SensorSeries], missing: Missing
 ) -> list[SensorSeries]:
-    """The files under one rule for missing readings: "nan" where any of them marks gaps."""
+    """The files under one rule for missing readings: "nan" if any of them marks gaps."""
     parts = [read(path, missing) for path in paths]
     if missing != "auto" or len({part.missing for part in parts}) == 1:
         return parts
@@ -179,14 +179,14 @@ def _are_numbered(stems: list[str]) -> bool:
 
 
 def _names_its_date(stem: str, series: SensorSeries) -> bool:
-    """Whether a name tells the year (or month, or day) in which its file begins: 2019, flow_2019-01, 20190131."""
+    """Whether a name holds the year (or month, or day) in which its file begins: 2019, flow_2019-01, 20190131."""
     first = series.times_T[0].astype(str)
     digits = "".join(re.findall(r"\d+", stem))
     return len(digits) >= 4 and first[:10].replace("-", "").startswith(digits[:8])
 
 
 def _reordered(parts: list[SensorSeries]) -> list[SensorSeries]:
-    """The parts with their sensors in the first one's order, where they have the same."""
+    """The parts with their sensors in the first one's order, if they have the same."""
     ids = parts[0].ids
     return [part.take_sensors(ids) if part.ids != ids and set(part.ids) == set(ids) else part for part in parts]
 
@@ -196,7 +196,7 @@ def _scenarios(parts: list[SensorSeries], names: list[str], folder: Path) -> Sen
 
 
 def _continued(parts: list[SensorSeries], names: list[str], folder: Path) -> SensorSeries:
-    """One series; in the order of time, whatever the names' is."""
+    """One series, in the order of time, not of names."""
     order = sorted(range(len(parts)), key=lambda k: (parts[k].times_T[0], parts[k].times_T[-1]))
     parts, names = _reordered([parts[k] for k in order]), [names[k] for k in order]
     for before, after, name, next_name in zip(parts, parts[1:], names, names[1:], strict=False):
@@ -212,7 +212,7 @@ def _continued(parts: list[SensorSeries], names: list[str], folder: Path) -> Sen
 
 
 def _channels(parts: list[SensorSeries], names: list[str], folder: Path) -> SensorSeries:
-    """One series with the channels of all files, named after the files where these do not name them."""
+    """One series with the channels of all files, named after the files if these do not name them."""
     parts = _reordered(parts)
     first = parts[0]
     for part, name in zip(parts[1:], names[1:], strict=True):

@@ -1,7 +1,7 @@
 """Tables that pandas wrote to HDF5, both of its formats and every version of it, read without running anything.
 
 pandas and PyTables keep Python pickles in attributes (an index's ``freq``) and in object columns, and unpickling runs
-whatever the file's author wrote. Here h5py reads the plain arrays; of pickles only lists, texts and numbers are read.
+any code of the file's author. Here h5py reads the plain arrays; of pickles only lists, texts and numbers are read.
 Python 2 pickled even an absent text: ``N.`` is its None.
 
 Shape legend: T time, N sensors.
@@ -143,7 +143,7 @@ def _read_table(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
 
 
 def _column_order(group: h5py.Group, ids: list[str]) -> list[int]:
-    """The frame's own order of columns, which blocks by type do not keep; as they lie where it is not told."""
+    """The frame's own order of columns, which blocks by type do not keep; the file's order if it is not recorded."""
     axes = group.attrs.get("non_index_axes")
     told = noted_parts(bytes(axes)) if isinstance(axes, bytes) else None
     try:
@@ -203,7 +203,7 @@ def _labels(group: h5py.Group, name: str) -> tuple[str, ...]:
 
 
 def _decoded(texts: np.ndarray, encoding: str) -> tuple[str, ...]:
-    """Texts in the file's encoding; Python 2 named none, and wrote what its system had."""
+    """Texts in the file's encoding; Python 2 named none, and wrote its system's."""
     for known in (encoding or "utf-8", "latin-1"):
         try:
             return tuple(text.decode(known) for text in texts.tolist())
@@ -213,7 +213,7 @@ def _decoded(texts: np.ndarray, encoding: str) -> tuple[str, ...]:
 
 
 def _times(index: Any, kind: str, zone: str | None, data: DataConfig) -> Stamps | None:
-    """The times of an index of this kind; None where it only counts the rows."""
+    """The times of an index of this kind; None if it only counts the rows."""
     if kind.startswith("datetime64"):
         unit = kind[len("datetime64[") : -1] or "ns"
         times_T = whole_seconds(index[:].astype(np.int64).astype(f"datetime64[{unit}]"))

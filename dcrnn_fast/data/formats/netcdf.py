@@ -25,7 +25,7 @@ from dcrnn_fast.reading.netcdf import damage_told, netcdf_kind
 from dcrnn_fast.reading.tables import plain_name
 
 _DEFAULT_FILL = 9.969209968386869e36
-"""what the NetCDF library puts where a float was never written"""
+"""the NetCDF library's value of floats that were never written"""
 
 
 def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
@@ -90,13 +90,13 @@ def _engine(path: Path) -> Literal["scipy", "h5netcdf"]:
 
 
 def _require_root(path: Path) -> None:
-    """Fails where h5netcdf would fail half-made, and later print a traceback from its destructor."""
+    """Fails if h5netcdf would fail half-made, and later print a traceback from its destructor."""
     with h5py.File(path, "r") as file:
         file.attrs.get("_nc3_strict")
 
 
 def _with_coordinates(dataset: xr.Dataset) -> xr.Dataset:
-    """Positions and ids of stations are coordinates, whether the file says so or not; bounds of cells are left out."""
+    """Makes positions and ids of stations coordinates, whether or not the file does; leaves out bounds of cells."""
     dataset = dataset.drop_vars(_bounds(dataset))
     known = (*LATITUDE_NAMES, *LONGITUDE_NAMES, *(name for name in ID_NAMES if name))
     names = [name for name in dataset.data_vars if plain_name(str(name)) in known or _names_stations(dataset[name])]
@@ -144,7 +144,7 @@ def _times(dataset: xr.Dataset, data: DataConfig) -> tuple[str, Stamps | None]:
 
 
 def _declares_gaps(variable: xr.DataArray) -> bool:
-    """Whether the file says what a missing reading holds, or which readings are valid."""
+    """Whether the file declares the value of a missing reading, or a range of valid ones."""
     keys = ("_FillValue", "missing_value", "valid_range", "valid_min", "valid_max")
     return any(key in variable.encoding or key in variable.attrs for key in keys)
 
@@ -260,7 +260,7 @@ def _as_the_places(dataset: xr.Dataset, space: list[Any]) -> list[Any]:
 
 
 def _positions(latitude: xr.DataArray | None, longitude: xr.DataArray | None, dims: tuple[Any, ...]) -> Any:
-    """(N, 2) where both lie on exactly these dimensions, else None."""
+    """(N, 2) if both lie on exactly these dimensions, else None."""
     if latitude is None or longitude is None or not latitude.dims == longitude.dims == dims:
         return None
     return np.stack([latitude.values, longitude.values], axis=-1).reshape(-1, 2).astype(np.float64)
@@ -282,7 +282,7 @@ def _station_ids(dataset: xr.Dataset, dim: Any) -> tuple[str, ...]:
 
 
 def _station_id(value: Any) -> str:
-    """Character arrays are padded with blanks; whole floats are numbers of stations."""
+    """Character arrays are padded with blanks; floats without a fraction are numbers of stations."""
     if isinstance(value, bytes):
         return value.decode("utf-8").rstrip(" \0")
     if isinstance(value, float) and value.is_integer():

@@ -1,4 +1,4 @@
-"""What all file readers share: times from start and freq, and the way into a series.
+"""Shared by all file readers: times from start and freq, and the way into a series.
 
 Shape legend: T time, N sensors, C channels.
 """
@@ -27,15 +27,15 @@ def make_from_file(
     name_row: NameRow = row_of_array,
     marks_gaps: bool = False,
 ) -> SensorSeries:
-    """A series from what a file held.
+    """A series from a file's contents.
 
     Args:
-        stamps: None where the file has no times; they are then counted from ``data.start`` in steps of ``data.freq``.
-        name_row: what messages call a row.
+        stamps: None if the file has no times; they are then counted from ``data.start`` in steps of ``data.freq``.
+        name_row: a row's name in messages.
         marks_gaps: the file declares a fill value.
 
     Raises:
-        UserError: no times and no start and freq; times and a start; what ``make_series`` refuses.
+        UserError: no times and no start and freq; times and a start; errors of ``make_series``.
     """
     interval = None if data.freq is None else parse_freq(data.freq)
     if stamps is None:
