@@ -1,4 +1,4 @@
-"""What was understood, as ``--check`` and the first lines of training say it: what a human would doubt comes first."""
+"""How the run was understood, for ``--check`` and the first lines of training; what looks wrong comes first."""
 
 import torch
 

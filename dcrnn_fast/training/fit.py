@@ -64,8 +64,8 @@ def fit(config: Config, ranks: Ranks | None = None, stop: StopRequest | None = N
     metrics.csv and events.jsonl; prints progress on rank 0. SIGTERM, SIGINT and SIGUSR1 ask it to save and stop.
 
     Args:
-        ranks: the processes, where the caller has met them already.
-        stop: the request to stop, where the caller listens to the signals already.
+        ranks: the processes, if the caller has met them already.
+        stop: the request to stop, if the caller listens to the signals already.
     Raises:
         UserError: anything wrong with configuration, data, checkpoint or disk, on this rank or another; on all ranks.
     """

@@ -68,11 +68,11 @@ def error_sum(
 
     Args:
         prediction_BFNO, y_BFNO: in one unit, float32 or float64.
-        observed_BFNO: bool; made from the raw targets. What stands in y elsewhere is never read, NaN included.
+        observed_BFNO: bool; made from the raw targets. y is not read elsewhere, and may be NaN there.
         weight_O: of each channel's errors; None: 1.
-    Without an observed target the sum is 0 and so are all gradients. It is the same bits for any number of CPU threads,
-    but for a single step of a single window: each step of each window is summed first, because torch divides a sum of
-    everything among its threads.
+    Without an observed target the sum is 0 and so are all gradients. It is bitwise independent of the number of CPU
+    threads: sums run per window and step first, because torch splits one big sum among its threads. Exception: one
+    window of one step.
     """
     error_BFNO = torch.where(observed_BFNO, prediction_BFNO - y_BFNO.to(prediction_BFNO.dtype), 0.0)
     if config.loss == "mae":

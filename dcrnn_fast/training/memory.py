@@ -15,15 +15,17 @@ from dcrnn_fast.system import MIB, available_mib
 from dcrnn_fast.training.run import Run
 
 _HEADROOM = 0.8
-"""of the memory there is that a step may plan with; the rest is for workspaces and fragments"""
+"""share of the available memory that a step may plan with; the rest is for workspaces and fragments"""
 _SAVING = ("cpu", "triton", "cuda")
 """backends that can compute states again"""
 
 
 def bytes_per_window(run: Run, save: str | None = None) -> int:
-    """What one window of a micro-batch keeps for its backward, of every layer and node: h, r, u and c of every step, or
-    with ``save`` (None: as configured) h alone, of every step or every K-th; on a GPU then also the segment that is
-    computed again.
+    """Bytes that a window of a micro-batch keeps for its backward: h, r, u and c of every step, layer and node, or with
+    ``save`` h alone, of every step or every K-th. On a GPU those include the segment that is computed again.
+
+    Args:
+        save: None: as configured.
     """
     form, model = run.data.window_format, run.config.model
     panels = run.model.kept_panels(form.past_steps, on_gpu=run.ranks.device.type == "cuda", save=save)

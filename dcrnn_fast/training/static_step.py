@@ -7,7 +7,7 @@ Adam). A batch that is not full, the last of an epoch, is filled up with windows
 with a non-finite gradient is masked, as a gradient scaler does it: neither weights nor moments move. Windows of a
 series that is not on the device are gathered on the host, and copied to where the graph reads them.
 
-Where a capture fails, or the device is a CPU, the same functions run launch by launch, and one line says so.
+If a capture fails, or the device is a CPU, the same functions run launch by launch, and one line says so.
 
 Shape legend: B windows of one micro-batch, K micro-batches, F future steps.
 """
