@@ -1,4 +1,4 @@
-"""SHA-256 of the data that a model is trained on, by which it is recognised again."""
+"""SHA-256 of the data that a model is trained on, to recognise it again."""
 
 import hashlib
 
@@ -26,7 +26,7 @@ def digests_of(data: ForecastData) -> dict[str, str]:
 
 def _sha256_of_array(array: np.ndarray) -> str:
     sha = hashlib.sha256(repr((array.shape, array.dtype.str)).encode())
-    rows = max(1, _HASHED_AT_ONCE // max(array[:1].nbytes, 1))  # a memory map is never held in memory as a whole
+    rows = max(1, _HASHED_AT_ONCE // max(array[:1].nbytes, 1))  # a memory map is never loaded completely
     for start in range(0, len(array), rows):
         sha.update(np.ascontiguousarray(array[start : start + rows]).view(np.uint8).data)
     return sha.hexdigest()

@@ -29,7 +29,7 @@ def capture(run: Callable[[], None], device: torch.device, pool: Any = None) -> 
         with torch.cuda.graph(graph, pool=pool):
             run()
     except RuntimeError as error:
-        # Where a capture cannot be ended either, torch.cuda.graph raises before it leaves the capture's stream.
+        # If a capture cannot be ended either, torch.cuda.graph raises before it leaves the capture's stream.
         torch.cuda.set_stream(stream)
         torch.cuda.synchronize(device)
         first = error.__context__

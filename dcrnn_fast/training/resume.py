@@ -44,7 +44,7 @@ _WHERE_AND_HOW_LONG = {
 
 
 def state_of(run: Run, progress: Progress) -> State:
-    """The whole state, as ``save_checkpoint`` takes it."""
+    """The complete state, as ``save_checkpoint`` takes it."""
     training = {
         **progress.to_state(),
         "best": {"epoch": progress.best_epoch, "validation_mae": progress.best_validation_mae},
@@ -60,7 +60,7 @@ def state_of(run: Run, progress: Progress) -> State:
 
 
 def environment(run: Run) -> dict[str, Any]:
-    """What bit equality depends on."""
+    """The facts that bit equality depends on."""
     return {
         "ranks": run.ranks.world,
         "global batch": run.batches.batch_size,
@@ -152,7 +152,7 @@ def differences(run: Run, state: State) -> list[str]:
 
 
 def restore(run: Run, state: State) -> Progress:
-    """Puts weights, optimiser, loss scale and random states back; returns where the run stood."""
+    """Restores weights, optimiser, loss scale and random states; returns the run's position."""
     training = state["training"]
     run.model.load_state_dict(state["model"])
     restore_optimizer(run.optimizer, training["optimizer"])

@@ -1,4 +1,4 @@
-"""What a training run is made of, put together from a configuration and its data.
+"""The parts of a training run, put together from a configuration and its data.
 
 Shape legend: B batch, F future steps, N nodes, O output channels.
 """
@@ -114,7 +114,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
 
 
 def with_loss_unit(training: TrainingConfig, data: ForecastData) -> TrainingConfig:
-    """``training`` with ``auto`` replaced by what it means for this data.
+    """``training`` with ``auto`` replaced by its meaning for this data.
 
     There is no published recipe for several targets: they would count by their magnitude.
     """
