@@ -37,17 +37,17 @@ def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
 
 
 def device_notes(wanted: str) -> list[str]:
-    """Why ``auto`` is the CPU although PyTorch was built for GPUs: whoever installed such a build expects a GPU."""
+    """Why ``auto`` is the CPU although PyTorch was built for GPUs: a user who installed such a build expects a GPU."""
     why = why_no_gpu() if wanted == "auto" and (torch.version.cuda or torch.version.hip) else None
     return [] if why is None else [f"device auto: the CPU, because {why}"]
 
 
 def choose_threads(wanted: int | None, processes: int = 1, *, launcher_sets_one: bool = False) -> int:
-    """CPU threads of this process: as configured, as OMP_NUM_THREADS says, else cores / processes on this host.
+    """CPU threads of this process: as configured, by OMP_NUM_THREADS, else cores / processes on this host.
 
     Args:
         launcher_sets_one: the launcher sets OMP_NUM_THREADS=1 by itself (torchrun does), which would leave cores idle:
-            a 1 is then not taken for the user's.
+            a 1 then does not count as the user's.
     """
     if wanted is not None:
         return wanted

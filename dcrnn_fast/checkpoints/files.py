@@ -3,7 +3,7 @@
 A checkpoint is a nested dict of tensors, numbers, strings and lists, written by ``torch.save`` and read with
 ``weights_only=True``: nothing in it can run code. torch does not notice a flipped bit in a weight, so the folder holds
 a ``manifest.json`` with the SHA-256 of each file. It lists the old and the new hash before the file is replaced and
-only the new one after that: whenever the machine stops, what lies there is listed.
+only the new one after that: whenever the machine stops, every file there is listed.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ BEST = "best.pt"
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint that passed its checks, and what was passed over to find it."""
+    """A checkpoint that passed its checks, and notes about those that were skipped."""
 
     path: Path
     state: State
@@ -57,7 +57,7 @@ def save_checkpoint(folder: Path, state: State, *names: str) -> Path:
 
 
 def torch_bytes(content: Any) -> memoryview:
-    """What ``torch.save`` writes of ``content``."""
+    """The bytes that ``torch.save`` writes for ``content``."""
     # Through memory: torch.save into a full disk raises a RuntimeError about "inline_container", not an OSError.
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -97,9 +97,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def read_good(path: str | Path) -> Checkpoint:
-    """``path`` when it is whole, else the newest good checkpoint beside it, and the notes say so.
+    """``path`` if it is intact, else the newest good checkpoint beside it, with notes about that.
 
-    Raises UserError when there is none either: what is wrong with ``path`` stands first.
+    Raises UserError if there is none either; the message begins with the error of ``path``.
     """
     path = Path(path)
     if not path.is_file():
@@ -117,10 +117,10 @@ def read_good(path: str | Path) -> Checkpoint:
 
 
 def newest_good(folder: Path, skip: tuple[str, ...] = ()) -> Checkpoint | None:
-    """The checkpoint of ``folder`` that is furthest in training and whole; None when the folder holds none.
+    """The intact checkpoint of ``folder`` that is furthest in training; None if the folder holds no checkpoint.
 
-    ``latest.pt`` is asked first. Raises UserError when there are checkpoints and all are damaged: starting anew then
-    would overwrite what may still be rescued.
+    ``latest.pt`` is read first. Raises UserError if there are checkpoints and all are damaged: a fresh start would
+    overwrite files that may still be rescued.
     """
     names = sorted(path.name for path in folder.glob("*.pt") if path.name not in skip)
     notes: list[str] = []

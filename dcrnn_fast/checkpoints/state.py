@@ -1,4 +1,4 @@
-"""The one dict that is a checkpoint: what is in it, and how a state dict of another wrapper is read."""
+"""The one dict that is a checkpoint: its keys, and how a state dict of another wrapper is read."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -32,7 +32,7 @@ def make_state(
     scaler: _HasState,
     training: dict[str, Any] | None = None,
 ) -> State:
-    """A checkpoint: everything that a forecast needs, and with ``training`` what a run needs to go on.
+    """A checkpoint: everything that a forecast needs, and with ``training`` all that a run needs to go on.
 
     Args:
         training: None for weights that were not trained here; such a checkpoint can be evaluated, not resumed.

@@ -1,4 +1,4 @@
-"""SHA-256 of the data that a model is trained on, by which it is recognised again."""
+"""SHA-256 of the data that a model is trained on, to recognise it again."""
 
 import hashlib
 

@@ -1,2 +1,2 @@
-"""The processes of one training run: who they are, what they add up, how they stop together, how one that fails tells
-the others."""
+"""The processes of one training run: their numbers, their sums, how they stop together, how one that fails informs the
+others."""

@@ -1,4 +1,4 @@
-"""What the launcher says of this process, in torchrun's names. Names of other launchers belong here."""
+"""The launcher's variables of this process, in torchrun's names. Names of other launchers belong here."""
 
 import os
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""How ranks stop together when one fails, and all of them know why.
+"""How ranks stop together when one fails, with its message.
 
-A rank that fails leaves its message in the rendezvous store and ends; its connections close, so that the others, who
-wait in a collective, wake up, read the message, and stop with it. Rank 0 is the one that prints. (torchrun sends
-SIGTERM to all ranks when one has ended: ``stop_on_signals`` keeps rank 0 alive until it has.)
+A rank that fails leaves its message in the rendezvous store and ends; its connections close, so that the others, which
+wait in a collective, wake up, read the message, and stop with it. Only rank 0 prints it. (torchrun sends SIGTERM to all
+ranks when one has ended: ``stop_on_signals`` keeps rank 0 alive until it has printed.)
 """
 
 import json
@@ -24,7 +24,7 @@ _ERROR = "dcrnn_fast/error"
 
 
 class SharedError(UserError):
-    """An error already raised on all ranks: it is not told to the others again."""
+    """An error already raised on all ranks; do not broadcast it again."""
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Meeting:
 
     @contextmanager
     def reporting_failure(self) -> Iterator[None]:
-        """Tells the other ranks when the body fails here, and closes the process group in any case."""
+        """Reports to the other ranks if the body fails here, and closes the process group in any case."""
         try:
             yield
         except BaseException as error:

@@ -1,6 +1,6 @@
-"""The ranks of a run, and what they add up.
+"""The ranks of a run, and their sums.
 
-Small numbers travel as CPU tensors over gloo, so that asking costs no wait for a GPU; gradients travel over nccl on
+Small numbers travel as CPU tensors over gloo, so that they need no wait for a GPU; gradients travel over nccl on
 GPUs and over gloo on CPUs.
 """
 
@@ -21,7 +21,7 @@ class Group:
     """The ranks that share one thing: this one's number among them, how many they are, and their sums.
 
     Attributes:
-        sum_: sums a tensor over the group in place; the text says for messages what it is.
+        sum_: sums a tensor over the group in place; the text names it in messages.
     """
 
     rank: int
@@ -50,7 +50,7 @@ class Ranks(Meeting):
 
     @property
     def backend(self) -> str:
-        """What gradients travel over: none, gloo or nccl."""
+        """The backend that gradients travel over: none, gloo or nccl."""
         if self.store is None:
             return "none"
         return "nccl" if self.device.type == "cuda" else "gloo"

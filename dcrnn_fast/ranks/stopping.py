@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
-# torchrun passes a Ctrl-C on to ranks that the terminal has already told: a second one so soon is the same one.
+# torchrun passes a Ctrl-C on to ranks that the terminal has already interrupted: a second one so soon is the same one.
 _SAME_REQUEST_SECONDS = 3.0
 
 
@@ -39,7 +39,7 @@ class StopRequest:
             self._before = {number: signal.signal(number, self.handle) for number in _SIGNALS}
 
     def release(self) -> None:
-        """Puts the handlers back that were there before; the signals do again what they did."""
+        """Restores the handlers that were there before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

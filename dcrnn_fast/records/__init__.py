@@ -1,1 +1,1 @@
-"""What a run tells while it goes: typed events, and the watchers that show or write them."""
+"""A run's reports while it goes: typed events, and the watchers that show or write them."""

@@ -10,9 +10,9 @@ from dcrnn_fast.records.watcher import Watcher
 
 
 class Display(Watcher):
-    """What the user sees while training runs."""
+    """The output on the terminal while training runs."""
 
-    needed = True  # whoever reads our output has gone: the command stops
+    needed = True  # if the reader of our output has gone, the command stops
 
     def __init__(self, config: Config) -> None:
         self._training = config.training

@@ -1,4 +1,4 @@
-"""What a run tells while it goes, as typed values."""
+"""A run's reports while it goes, as typed values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -23,7 +23,7 @@ class EpochRow:
     learning_rate: float
     """of the step that comes next"""
     label_probability: float
-    """with which the decoder reads a label instead of its own forecast"""
+    """probability that the decoder reads a label instead of its own forecast"""
     train_loss: float
     """over the epoch's steps that were not skipped, in the loss's unit"""
     gradient_norm: float
@@ -32,7 +32,7 @@ class EpochRow:
     validation_mae: float
     """this and the two below: original units, over all observed targets"""
     validation_error: float | None
-    """by which epochs are ranked; None: the epoch is of an older version, which ranked by ``validation_mae``"""
+    """epochs are ranked by it; None: the epoch is of an older version, which ranked by ``validation_mae``"""
     validation_rmse: float
     validation_mape: float
     best: int
@@ -46,7 +46,7 @@ class EpochRow:
 
     @property
     def error(self) -> float:
-        """By which epochs are ranked."""
+        """The error that epochs are ranked by."""
         return self.validation_mae if self.validation_error is None else self.validation_error
 
     def to_dict(self) -> dict[str, Any]:

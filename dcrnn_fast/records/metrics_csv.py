@@ -13,7 +13,7 @@ METRICS = "metrics.csv"
 
 
 class MetricsFile(Watcher):
-    """Writes metrics.csv anew after each epoch, from the history: no epoch twice, whatever was lost or repeated."""
+    """Writes metrics.csv anew after each epoch, from the history: no epoch twice, even if one was repeated."""
 
     needed = True
     files = (METRICS,)

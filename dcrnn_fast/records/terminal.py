@@ -1,4 +1,4 @@
-"""Lines on stdout, and how far something is: a bar on a terminal, else one line an interval."""
+"""Lines and progress on stdout: a bar on a terminal, else one line an interval."""
 
 import sys
 import time
@@ -13,13 +13,13 @@ from dcrnn_fast.messages import span
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where the run is, in numbers worth showing."""
+    """The progress of a phase of the run, in numbers to show."""
 
     what: str
     """epoch 3/100, epoch 3/100 validation, evaluation"""
     done: int
     windows: int
-    """of what is being done"""
+    """of this phase"""
     facts: str = ""
     """loss, best epoch so far"""
     later: int = 0
@@ -27,10 +27,10 @@ class Standing:
 
 
 class Terminal:
-    """Says lines and shows how far training, validation and evaluation are."""
+    """Prints lines, and shows the progress of training, validation and evaluation."""
 
     def __init__(self, log_every: float) -> None:
-        """``log_every``: seconds between two lines where there is no bar."""
+        """``log_every``: seconds between two lines if there is no bar."""
         self._log_every = log_every
         self._bar: Bar | None = None
         self._task: TaskID | None = None
@@ -43,7 +43,7 @@ class Terminal:
             )
 
     def say(self, line: str) -> None:
-        """One line, above the bar where there is one."""
+        """One line, above the bar if there is one."""
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:

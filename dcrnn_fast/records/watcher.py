@@ -1,4 +1,4 @@
-"""What a watcher is; ``watchers.py`` lists those there are."""
+"""The interface of a watcher; ``watchers.py`` lists all of them."""
 
 from typing import ClassVar
 
@@ -10,8 +10,8 @@ class Watcher:
     """Sees a run's events on rank 0. It never reaches into the run, and the run never asks it anything.
 
     Attributes:
-        needed: its failure ends the run; otherwise it is dropped and one line says so.
-        files: patterns of what it writes in the results folder: a new run sets them aside, none may be an input.
+        needed: its failure ends the run; otherwise the watcher is dropped, and a line says so.
+        files: patterns of its files in the results folder: a new run sets them aside, none may be an input.
     """
 
     needed: ClassVar[bool] = False
@@ -21,7 +21,7 @@ class Watcher:
         """Opens nothing in the results folder yet: until ``Started`` an earlier run's files stand there."""
 
     def see(self, event: Event) -> None:
-        """Called with each event, between two steps: what takes long delays training."""
+        """Called with each event, between two steps: slow work here delays training."""
         raise NotImplementedError
 
     def close(self) -> None:

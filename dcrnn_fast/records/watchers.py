@@ -1,4 +1,4 @@
-"""All who watch a run, told one after the other."""
+"""All watchers of a run, called one after the other."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -13,9 +13,9 @@ from dcrnn_fast.records.names import CONFIG
 from dcrnn_fast.records.watcher import Watcher
 
 WATCHERS: tuple[type[Watcher], ...] = (MetricsFile, EventsFile, Display)
-"""in the order in which they are told"""
+"""in the order in which they are called"""
 RUN_FILES = (CONFIG, *(name for kind in WATCHERS for name in kind.files))
-"""patterns of what a run writes in its results folder"""
+"""patterns of a run's files in its results folder"""
 
 
 def open_watchers(config: Config, *, on: bool = True) -> "Watchers":
@@ -24,13 +24,13 @@ def open_watchers(config: Config, *, on: bool = True) -> "Watchers":
 
 
 class Watchers:
-    """Tells each event to every watcher."""
+    """Passes each event to every watcher."""
 
     def __init__(self, watchers: Iterable[Watcher]) -> None:
         self._watchers = list(watchers)
 
     def tell(self, event: Event) -> None:
-        """Raises what a needed watcher raises; any other watcher that fails is dropped and one line says so."""
+        """Raises a needed watcher's error; any other watcher that fails is dropped, and a line says so."""
         for watcher in tuple(self._watchers):
             try:
                 watcher.see(event)
@@ -47,7 +47,7 @@ class Watchers:
         self.tell(Said(line))
 
     def close(self) -> None:
-        """Closes all of them, the last first, whatever one of them raises."""
+        """Closes all of them, the last first, even if one of them raises."""
         with ExitStack() as stack:
             for watcher in self._watchers:
                 stack.callback(self._close, watcher)

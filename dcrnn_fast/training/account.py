@@ -1,4 +1,4 @@
-"""What was understood, as ``--check`` and the first lines of training say it: what a human would doubt comes first."""
+"""How the run was understood, for ``--check`` and the first lines of training; what looks wrong comes first."""
 
 import torch
 
@@ -21,14 +21,14 @@ from dcrnn_fast.training.run import Run, loss_notes
 
 LOOK = "look: "
 _SHOWN_LOOKS = 3
-"""so that the first ten lines of training say all that they should"""
+"""so that the first ten lines of training have room for everything else"""
 
 
 def whole_account(run: Run, asked: DataConfig, found: Checkpoint | None) -> list[str]:
     """All that was understood, for ``--check``.
 
     Args:
-        asked: the data section as it was given, where ``auto`` still stands.
+        asked: the data section as it was given, with ``auto`` not yet resolved.
     """
     facts = facts_of(run.data)
     lines = [
@@ -62,7 +62,7 @@ def first_lines(run: Run, asked: DataConfig) -> list[str]:
 
 
 def other_notes(run: Run) -> list[str]:
-    """What else a user should be told."""
+    """The other notes for the user."""
     config = run.config
     notes = [note for note in run.data.notes if not note.startswith(LOOK)]
     return [

@@ -1,4 +1,4 @@
-"""``check``: what a run would start from, without training it."""
+"""``check``: a run's start, without training."""
 
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import ForecastData
@@ -8,7 +8,7 @@ from dcrnn_fast.training.start import asked_for, open_run
 
 
 def check(config: Config, ranks: Ranks | None = None) -> list[str]:
-    """Opens everything, tries one window, changes nothing; what was understood, line by line.
+    """Opens everything, tries one window, changes nothing; returns how the run was understood, line by line.
 
     Raises UserError as ``fit`` does.
     """

@@ -1,4 +1,4 @@
-"""A function as a CUDA graph; and what a failed capture leaves behind, put right."""
+"""A function as a CUDA graph, and a way back from a capture that fails."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ _WARM_UPS = 3
 
 
 def warm_up(run: Callable[[], None], device: torch.device) -> None:
-    """Runs it beside the current stream, as it must be before a capture: what is made on first use is made then."""
+    """Runs it on a stream of its own, as a capture requires, so that everything made on first use exists."""
     beside = torch.cuda.Stream(device)
     beside.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(beside):
@@ -19,17 +19,17 @@ def warm_up(run: Callable[[], None], device: torch.device) -> None:
 
 
 def capture(run: Callable[[], None], device: torch.device, pool: Any = None) -> torch.cuda.CUDAGraph:
-    """What ``run`` launches, as a graph; its memory is from ``pool``, or its own.
+    """Captures the launches of ``run`` as a graph, whose memory is from ``pool``, or its own.
 
     Raises:
-        RuntimeError: what cannot be captured; the current stream is the same as before, and idle.
+        RuntimeError: ``run`` cannot be captured; the current stream is the same as before, and idle.
     """
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
     try:
         with torch.cuda.graph(graph, pool=pool):
             run()
     except RuntimeError as error:
-        # Where a capture cannot be ended either, torch.cuda.graph raises before it leaves the capture's stream.
+        # If a capture cannot be ended either, torch.cuda.graph raises before it leaves the capture's stream.
         torch.cuda.set_stream(stream)
         torch.cuda.synchronize(device)
         first = error.__context__

@@ -1,4 +1,4 @@
-"""``fit``: a whole training run, from configuration to the best checkpoint."""
+"""``fit``: a complete training run, from configuration to the best checkpoint."""
 
 import time
 from contextlib import closing, nullcontext
@@ -28,7 +28,7 @@ from dcrnn_fast.training.step import EagerStep
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What training ended with.
+    """The result of training.
 
     Attributes:
         reason: "finished" (all epochs), "stalled" (early stopping), or the name of the signal that asked to stop.
@@ -36,8 +36,8 @@ class TrainingResult:
         best_epoch, best_validation_mae: original units; None before the first validation.
         history: one dict for each epoch, the rows of metrics.csv.
         checkpoint: the best one (``best.pt``; ``latest.pt`` before the first validation); results: the folder.
-        model: on rank 0 with that checkpoint's weights, in evaluation mode; data: what it was trained on.
-        rank: of this process; rank 0 is the one that reports.
+        model: on rank 0 with that checkpoint's weights, in evaluation mode; data: its training data.
+        rank: of this process; only rank 0 reports.
     """
 
     reason: str
@@ -64,8 +64,8 @@ def fit(config: Config, ranks: Ranks | None = None, stop: StopRequest | None = N
     metrics.csv and events.jsonl; prints progress on rank 0. SIGTERM, SIGINT and SIGUSR1 ask it to save and stop.
 
     Args:
-        ranks: the processes, where the caller has met them already.
-        stop: the request to stop, where the caller listens to the signals already.
+        ranks: the processes, if the caller has met them already.
+        stop: the request to stop, if the caller listens to the signals already.
     Raises:
         UserError: anything wrong with configuration, data, checkpoint or disk, on this rank or another; on all ranks.
     """
@@ -121,7 +121,7 @@ def _result(run: Run, progress: Progress, reason: str, watchers: Watchers) -> Tr
     if run.ranks.is_first:
         run.model.load_state_dict(load_checkpoint(checkpoint)["model"])
     run.model.eval()
-    run.ranks.sum_integers(0)  # nobody leaves before rank 0 has everything on disk
+    run.ranks.sum_integers(0)  # no rank leaves before rank 0 has everything on disk
     return TrainingResult(
         reason=reason,
         epochs=progress.epoch,

@@ -1,4 +1,4 @@
-"""The folders of a run: made, cleared of what an earlier run left, the best checkpoint brought along."""
+"""The folders of a run: made, cleared of an earlier run's files, the best checkpoint brought along."""
 
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -24,7 +24,7 @@ from dcrnn_fast.training.progress import Progress
 
 
 def checkpoint_folder(config: Config) -> Path:
-    """Where this configuration's checkpoints go."""
+    """The folder of this configuration's checkpoints."""
     return Path(config.output.checkpoint_dir or Path(config.output.results, "checkpoints"))
 
 
@@ -44,7 +44,7 @@ def open_folders(config: Config) -> Checkpoint | None:
 
 
 def make_folders(config: Config) -> None:
-    """Makes the folders, without what a run that was killed left half-written.
+    """Makes the folders, and removes the incomplete files of a run that was killed.
 
     Raises:
         UserError: one of them cannot be written.
@@ -56,12 +56,12 @@ def make_folders(config: Config) -> None:
 
 
 def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
-    """Moves what an earlier run left: a new one must neither destroy its checkpoints nor take them for its own."""
+    """Moves an earlier run's files: a new run must neither destroy its checkpoints nor take them for its own."""
     results, folder = Path(config.output.results), checkpoint_folder(config)
     if target := _set_aside(folder, ("*.pt", MANIFEST)):
         hint = "; --resume auto would have continued it" if any(target.glob("*.pt")) else ""
         say(f"what an earlier run left was moved to {target}{hint}")
-    # Only where a run has been, and not what this one reads: a user's own file may have one of these names.
+    # Only after an earlier run, and none of this run's inputs: a user's own file may have one of these names.
     if (results / EVENTS).exists() and (target := _set_aside(results, (*RUN_FILES, *REPORT), _files_of(config))):
         say(f"the figures and pictures of an earlier run were moved to {target}")
 

@@ -36,7 +36,7 @@ def train_epoch(
     watchers: Watchers,
     after_step: Callable[[], None],
 ) -> bool:
-    """Trains from where ``progress`` stands to the end of its epoch; False: stopped before that, on request.
+    """Trains from the position of ``progress`` to the end of its epoch; False: stopped before that, on request.
 
     Raises:
         UserError: more steps in a row with a non-finite gradient than allowed; the windows are named.
@@ -81,7 +81,7 @@ def epoch_loss(run: Run, progress: Progress) -> float:
 def validate(run: Run, stop: StopRequest, told: Callable[[int], None] | None = None) -> HorizonSums | None:
     """Error sums over the validation windows of all ranks, each window once; None: stopped before the end, on request.
 
-    The decoder reads its own forecasts, whatever training does.
+    The decoder always reads its own forecasts here.
 
     Args:
         told: called with the number of windows that are done, every so often.
@@ -108,7 +108,7 @@ def validate(run: Run, stop: StopRequest, told: Callable[[int], None] | None = N
 
 
 def validation_error(run: Run, sums: HorizonSums) -> float:
-    """By which epochs are ranked; NaN where a forecast is, or no target was observed.
+    """The error that epochs are ranked by; NaN if a forecast is NaN, or no target was observed.
 
     Loss in original units: the MAE, as published. In parts of the deviation: the MAE in deviations (of each sensor,
     with a scaler for each), averaged over the targets that were observed, so that each counts alike.

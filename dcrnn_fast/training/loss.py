@@ -6,9 +6,9 @@ The loss of a step is the sum of the errors over the global batch (all ranks, al
 of observed targets in it. That number is known before the first backward, so each micro-batch contributes its own sum
 divided by it, gradients add up, and how the batch was cut does not matter.
 
-In original units that is the published loss, and what Adam's eps and the clip norm do depends on the unit of the
-readings. In parts of the deviation they do the same in any unit, and the loss is the mean over the target channels of
-each one's own mean: a channel's errors are weighted by how many more readings there are in all than of it
+In original units that is the published loss, and the effect of Adam's eps and the clip norm depends on the unit of the
+readings. In parts of the deviation they have the same effect in any unit, and the loss is the mean over the target
+channels of each one's own mean: a channel's errors are weighted by the ratio of all readings to its own
 (:func:`channel_weights`).
 
 RMSE is the root of such a mean, and its gradient is the mean's gradient times 1 / (2 RMSE): the step accumulates the
@@ -47,7 +47,7 @@ def in_loss_unit(
     """Forecast and target so that their difference is the error in the unit of the loss.
 
     Args:
-        scaled_BFNO: what the model gives; y_BFNO: original units; labels_BFNO: scaled, the same readings.
+        scaled_BFNO: the model's output; y_BFNO: original units; labels_BFNO: scaled, the same readings.
         mean_O, std_O: (O,), or (N, O) with a scaler for each sensor.
     """
     if config.loss_unit == "original":
@@ -68,11 +68,11 @@ def error_sum(
 
     Args:
         prediction_BFNO, y_BFNO: in one unit, float32 or float64.
-        observed_BFNO: bool; made from the raw targets. What stands in y elsewhere is never read, NaN included.
+        observed_BFNO: bool; made from the raw targets. y is not read elsewhere, and may be NaN there.
         weight_O: of each channel's errors; None: 1.
-    Without an observed target the sum is 0 and so are all gradients. It is the same bits for any number of CPU threads,
-    but for a single step of a single window: each step of each window is summed first, because torch divides a sum of
-    everything among its threads.
+    Without an observed target the sum is 0 and so are all gradients. It is bitwise independent of the number of CPU
+    threads: sums run per window and step first, because torch splits one big sum among its threads. Exception: one
+    window of one step.
     """
     error_BFNO = torch.where(observed_BFNO, prediction_BFNO - y_BFNO.to(prediction_BFNO.dtype), 0.0)
     if config.loss == "mae":
@@ -89,11 +89,10 @@ def error_sum(
 
 
 def channel_weights(counts_O: Sequence[int], config: TrainingConfig) -> list[float] | None:
-    """What each channel's errors are multiplied by, so that each counts alike however few of its targets were observed;
-    None: nothing.
+    """The factor on each channel's errors, so that all channels count alike, even with few observed targets; None: 1.
 
-    All 1 where all channels have as many. A channel without an observed target in the batch leaves its share empty, so
-    that the others weigh in this step what they weigh in any other.
+    All 1 if all channels have equally many. A channel without an observed target in the batch leaves its share empty,
+    so that the others have the same weight in this step as in any other.
 
     Args:
         counts_O: observed targets of each channel in the global batch.
@@ -114,7 +113,7 @@ def loss_mean(mean: Tensor, config: TrainingConfig) -> Tensor:
 
 
 def gradient_factor(loss: Tensor, config: TrainingConfig) -> Tensor | None:
-    """What the accumulated gradient of the mean must still be multiplied by; None: nothing (all losses but RMSE).
+    """The factor on the accumulated gradient of the mean; None: 1 (all losses but RMSE).
 
     At RMSE = 0 the gradient is set to 0, as it is for a batch without observed targets.
     """

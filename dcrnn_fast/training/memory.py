@@ -1,4 +1,4 @@
-"""When memory runs out: what the step needs, and the values that would fit.
+"""When memory runs out: the step's need, and the values that would fit.
 
 Shape legend: S = P + F steps, L layers, N nodes, H units.
 """
@@ -15,15 +15,17 @@ from dcrnn_fast.system import MIB, available_mib
 from dcrnn_fast.training.run import Run
 
 _HEADROOM = 0.8
-"""of the memory there is that a step may plan with; the rest is for workspaces and fragments"""
+"""share of the available memory that a step may plan with; the rest is for workspaces and fragments"""
 _SAVING = ("cpu", "triton", "cuda")
 """backends that can compute states again"""
 
 
 def bytes_per_window(run: Run, save: str | None = None) -> int:
-    """What one window of a micro-batch keeps for its backward, of every layer and node: h, r, u and c of every step, or
-    with ``save`` (None: as configured) h alone, of every step or every K-th; on a GPU then also the segment that is
-    computed again.
+    """Bytes that a window of a micro-batch keeps for its backward: h, r, u and c of every step, layer and node, or with
+    ``save`` h alone, of every step or every K-th. On a GPU those include the segment that is computed again.
+
+    Args:
+        save: None: as configured.
     """
     form, model = run.data.window_format, run.config.model
     panels = run.model.kept_panels(form.past_steps, on_gpu=run.ranks.device.type == "cuda", save=save)
@@ -33,14 +35,14 @@ def bytes_per_window(run: Run, save: str | None = None) -> int:
 
 
 def fitting_batch_size(needed_each: int, available: int, batch_size: int, most: int) -> int:
-    """The largest divisor of ``batch_size``, at most ``most``, whose windows fit; 0 where not even one does."""
+    """The largest divisor of ``batch_size``, at most ``most``, whose windows fit; 0 if not even one does."""
     limit = min(int(_HEADROOM * available) // max(needed_each, 1), most)
     return max((size for size in range(1, limit + 1) if batch_size % size == 0), default=0)
 
 
 def advice(run: Run, available: int) -> str:
-    """The flags with which the same step, window for window, takes less memory: smaller parts; where no window fits,
-    fewer states kept as well.
+    """The flags with which the same step, window for window, takes less memory: smaller parts; if no window fits, fewer
+    states kept as well.
     """
     training = run.config.training
     needed_each = bytes_per_window(run)
@@ -78,7 +80,7 @@ def _parts(run: Run, size: int) -> str:
 
 @contextmanager
 def naming_what_fits(run: Run, *, training: bool = True) -> Iterator[None]:
-    """Turns an allocation that fails in the body into one line with what would fit; without ``training``, a forecast.
+    """Turns a failed allocation in the body into one line with values that would fit; without ``training``, a forecast.
 
     Raises UserError.
     """

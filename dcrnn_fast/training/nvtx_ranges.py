@@ -1,4 +1,4 @@
-"""Named ranges for a profiler's timeline, through the ``nvtx`` package; nothing at all where it is not installed."""
+"""Named ranges for a profiler's timeline, through the ``nvtx`` package; nothing at all if it is not installed."""
 
 import importlib.util
 from contextlib import AbstractContextManager, nullcontext

@@ -1,4 +1,4 @@
-"""The precision of training: where it can be had, and the loss scale that keeps small fp16 gradients alive."""
+"""The precision of training: the devices that have it, and the loss scale that keeps small fp16 gradients alive."""
 
 from dataclasses import dataclass
 

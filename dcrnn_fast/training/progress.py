@@ -1,4 +1,4 @@
-"""Where training stands: everything that changes while it runs, except weights and optimiser."""
+"""The position of training: everything that changes while it runs, except weights and optimiser."""
 
 import math
 from dataclasses import dataclass, field, fields
@@ -10,7 +10,7 @@ from dcrnn_fast.training.schedule import best_epoch
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a step did; the same on every rank.
+    """The outcome of a step; the same on every rank.
 
     Attributes:
         error_sum, loss: in the loss's unit, over the global batch; norm: of the gradient before clipping.
@@ -48,11 +48,11 @@ class Progress:
     bad_in_a_row: int = 0
     train_seconds: float = 0.0
     history: list[EpochRow] = field(default_factory=list)
-    """one row for each finished epoch: what metrics.csv holds"""
+    """one row for each finished epoch: the rows of metrics.csv"""
 
     @property
     def validation_errors(self) -> list[float]:
-        """By which epochs are ranked, one for each finished epoch."""
+        """The errors that epochs are ranked by, one for each finished epoch."""
         return [row.error for row in self.history]
 
     @property

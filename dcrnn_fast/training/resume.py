@@ -1,8 +1,8 @@
 """From a running training to the state in a checkpoint, and back.
 
 Bit for bit: with the same backend, instruction set, number of ranks and threads, a resumed run computes what the
-uninterrupted one would have; on the compiled CPU kernels with any number of threads. Those four are recorded, and a
-difference is said.
+uninterrupted one would have; on the compiled CPU kernels with any number of threads. A checkpoint records those four,
+and a resumed run prints which of them differ.
 """
 
 import io
@@ -32,7 +32,7 @@ _MUST_AGREE = {
     "model": ("hidden_units", "num_layers"),
     "training": ("seed", "optimizer", "precision", "loss_unit"),
 }
-# What a run did before there was such a choice.
+# What a run did in versions that had no such choice.
 _BEFORE = {"loss_unit": "original", "scaler": "published"}
 _SAME_DATA = "resume with the data that the run was started with, or train anew on this with another --results folder"
 _WHERE_AND_HOW_LONG = {
@@ -44,7 +44,7 @@ _WHERE_AND_HOW_LONG = {
 
 
 def state_of(run: Run, progress: Progress) -> State:
-    """The whole state, as ``save_checkpoint`` takes it."""
+    """The complete state, as ``save_checkpoint`` takes it."""
     training = {
         **progress.to_state(),
         "best": {"epoch": progress.best_epoch, "validation_mae": progress.best_validation_mae},
@@ -60,7 +60,7 @@ def state_of(run: Run, progress: Progress) -> State:
 
 
 def environment(run: Run) -> dict[str, Any]:
-    """What bit equality depends on."""
+    """The facts that bit equality depends on."""
     return {
         "ranks": run.ranks.world,
         "global batch": run.batches.batch_size,
@@ -74,7 +74,7 @@ def environment(run: Run) -> dict[str, Any]:
 
 
 def saved_choices(config: Config, state: State) -> Config:
-    """``config`` with what the checkpoint's run came to where it leaves the choice open (``auto``).
+    """``config`` with each choice that it leaves open (``auto``) replaced by the one that the checkpoint's run made.
 
     The defaults follow the data and may change from version to version; what a run was started with does not.
     """
@@ -86,8 +86,9 @@ def saved_choices(config: Config, state: State) -> Config:
 
 
 def _saved(state: State, section: str, name: str) -> Any:
-    """A field of the checkpoint's configuration, plain; one that is newer than the checkpoint has its meaning of then,
-    one that was left open what it came to.
+    """A field of the checkpoint's configuration, plain.
+
+    A field that the checkpoint's version did not have gets its meaning of then; ``auto`` becomes what the run chose.
     """
     value = state["config"][section].get(name, to_dict(Config())[section][name])
     if value != "auto":
@@ -96,7 +97,7 @@ def _saved(state: State, section: str, name: str) -> Any:
 
 
 def in_saved_order(data: ForecastData, config: DataConfig, state: State) -> ForecastData:
-    """``data`` with its sensors in the checkpoint's order, where they are the same ones."""
+    """Reorders the sensors of ``data`` to match the checkpoint; returns it unchanged if the sets of sensors differ."""
     ids = tuple(state["graph"]["ids"])
     if data.graph.ids == ids or set(data.graph.ids) != set(ids):
         return data
@@ -151,7 +152,7 @@ def differences(run: Run, state: State) -> list[str]:
 
 
 def restore(run: Run, state: State) -> Progress:
-    """Puts weights, optimiser, loss scale and random states back; returns where the run stood."""
+    """Restores weights, optimiser, loss scale and random states; returns the run's position."""
     training = state["training"]
     run.model.load_state_dict(state["model"])
     restore_optimizer(run.optimizer, training["optimizer"])

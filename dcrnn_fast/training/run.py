@@ -1,4 +1,4 @@
-"""What a training run is made of, put together from a configuration and its data.
+"""The parts of a training run, put together from a configuration and its data.
 
 Shape legend: B batch, F future steps, N nodes, O output channels.
 """
@@ -31,7 +31,7 @@ class Run:
     """Everything that a step needs; nothing here changes but weights, optimiser and loss scale.
 
     ``mean_O``, ``std_O``: of the targets, float64, original units; (N, O) with a scaler for each sensor.
-    ``device_windows``: the series on the GPU where it fits; None: windows are gathered on the host.
+    ``device_windows``: the series on the GPU if it fits; None: windows are gathered on the host.
     ``data_digests``: what its windows are made of, as ``digests_of`` says; ``training_part``: when it is seen.
     """
 
@@ -114,7 +114,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
 
 
 def with_loss_unit(training: TrainingConfig, data: ForecastData) -> TrainingConfig:
-    """``training`` with ``auto`` replaced by what it means for this data.
+    """``training`` with ``auto`` replaced by its meaning for this data.
 
     There is no published recipe for several targets: they would count by their magnitude.
     """
@@ -125,7 +125,7 @@ def with_loss_unit(training: TrainingConfig, data: ForecastData) -> TrainingConf
 
 
 def loss_notes(run: Run) -> list[str]:
-    """What an error of 1 is in the loss, where that is no unit of the readings."""
+    """How much an error of 1 in the loss is in the readings' units, unless it is one of them."""
     training, form = run.config.training, run.data.window_format
     if training.loss_unit == "original":
         return []

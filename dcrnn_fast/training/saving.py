@@ -16,7 +16,7 @@ class Saver:
         self._run, self._progress, self._watchers = run, progress, watchers
 
     def save(self, *names: str) -> None:
-        """Saves where the run stands, under each name.
+        """Saves the run's state under each name.
 
         Raises:
             UserError: the disk is full or the folder cannot be written; the previous files stay loadable.
@@ -37,5 +37,5 @@ class Saver:
         progress, every = self._progress, self._run.config.output.save_every_epochs
         best = [BEST] if progress.best_epoch == progress.epoch else []
         kept = [f"epoch_{progress.epoch:04d}.pt"] if every and progress.epoch % every == 0 else []
-        # latest.pt last: whoever resumes from it finds the others as it knows them.
+        # latest.pt last: a run that resumes from it finds the other files as its state records them.
         self.save(*best, *kept, LATEST)

@@ -1,4 +1,4 @@
-"""Learning rate and early stopping as pure functions of where training stands: nothing to save, nothing to restore.
+"""Learning rate and early stopping as pure functions of training's position: nothing to save, nothing to restore.
 
 ``epoch`` counts finished epochs (0 in the first), ``step`` the optimiser steps before this one, and the validation
 errors of finished epochs are in the history that a checkpoint holds anyway.

@@ -50,7 +50,7 @@ def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
     )
     found = ranks.together("opening the results folder", lambda: open_folders(config) if ranks.is_first else None)
     state = broadcast_state(found.state if found else None, ranks)
-    if state is not None and found is None:  # not rank 0: notes are for it alone to say
+    if state is not None and found is None:  # not rank 0: only rank 0 prints notes
         found = Checkpoint(Path(str(config.output.resume)), state, ())
     if found is not None:
         config = saved_choices(config, found.state)
@@ -75,12 +75,12 @@ def _open_data_and_model(config: Config, ranks: Ranks, found: Checkpoint | None)
 
 
 def asked_for(config: Config, found: Checkpoint | None) -> DataConfig:
-    """The data section as it was given: by the user, and if a run goes on by whoever started it."""
+    """The data section as it was given: by the user, and if a run is resumed by its first start."""
     return (config if found is None else saved_choices(config, found.state)).data
 
 
 def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watchers) -> Progress:
-    """Says what was understood, prints and saves the configuration, and puts a resumed run back where it stood."""
+    """Prints how the run was understood, prints and saves the configuration, and restores a resumed run's position."""
     config, folder, on_first = run.config, checkpoint_folder(run.config), run.ranks.is_first
     if on_first:
         make_folders(config)
@@ -120,7 +120,7 @@ def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watch
 
 
 def start_digests(run: Run) -> dict[str, str]:
-    """What all ranks must agree in before the first step: SHA-256 of configuration, graph, data and weights."""
+    """All ranks must agree in these before the first step: SHA-256 of configuration, graph, data and weights."""
     weights = hashlib.sha256()
     for parameter in run.model.parameters():
         weights.update(parameter.detach().cpu().numpy().tobytes())

@@ -7,7 +7,7 @@ Adam). A batch that is not full, the last of an epoch, is filled up with windows
 with a non-finite gradient is masked, as a gradient scaler does it: neither weights nor moments move. Windows of a
 series that is not on the device are gathered on the host, and copied to where the graph reads them.
 
-Where a capture fails, or the device is a CPU, the same functions run launch by launch, and one line says so.
+If a capture fails, or the device is a CPU, the same functions run launch by launch, and one line says so.
 
 Shape legend: B windows of one micro-batch, K micro-batches, F future steps.
 """
@@ -64,7 +64,7 @@ class StaticStep:
         self._capture(say)
 
     def take(self, global_batch: GlobalBatch, step: int, rate: float, stop: StopRequest) -> Outcome | None:
-        """As ``EagerStep.take``: the only wait for the device is for the results of the whole step."""
+        """As ``EagerStep.take``: the only wait for the device is for the results of the complete step."""
         run, ranks = self._run, self._run.ranks
         with nvtx_range("data"):
             micro_batches, observed_here_O = self._place(global_batch)
@@ -97,8 +97,8 @@ class StaticStep:
         return Outcome(total_value, loss, norm, observed, math.isfinite(loss) and math.isfinite(norm))
 
     def _place(self, global_batch: GlobalBatch) -> tuple[int, list[int]]:
-        """Puts this rank's windows where they are copied from; micro-batches with a window, and observed targets of
-        each channel.
+        """Fills the buffers that this rank's windows are copied from; returns the number of micro-batches with a
+        window, and the observed targets of each channel.
         """
         replicas, training = self._run.ranks.replicas, self._run.config.training
         placed, observed_O = 0, np.zeros(self._run.data.window_format.output_channels, dtype=np.int64)
@@ -166,7 +166,7 @@ class StaticStep:
         say("cuda graphs: captured, one for a micro-batch and one for the update")
 
     def _warm_up(self) -> None:
-        """Makes Adam's moments, and whatever is compiled or allocated on first use; changes no weight."""
+        """Makes Adam's moments, and everything that is compiled or allocated on first use; changes no weight."""
         self._run.gradients.zero()
         self._micro_batch()
         self._update()

@@ -29,7 +29,10 @@ def test_released_in_the_middle_the_handlers_from_before_are_back() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
         assert not stop.requested
-    assert signal.getsignal(signal.SIGINT) is before
+        own = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert own is before
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN, "released handlers are not put back a second time"
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_second_ctrl_c_interrupts_only_seconds_later(monkeypatch: pytest.MonkeyPatch) -> None:
