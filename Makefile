@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 APT_LINE := sudo apt-get install python3-venv python3-dev g++ make
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 CPP_FILES := git ls-files '*.cpp' '*.h' '*.cu' '*.cuh'
 
 .PHONY: train test prove lint types clean

@@ -22,6 +22,8 @@ def test_a_signal_asks_and_the_first_one_is_named(name: str) -> None:
 
 
 def test_released_in_the_middle_the_handlers_from_before_are_back() -> None:
+    # A shell starts its background jobs with SIGINT ignored, and Python then leaves it so.
+    at_start = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGINT)
     with stop_on_signals() as stop:
         stop.release()
@@ -32,7 +34,7 @@ def test_released_in_the_middle_the_handlers_from_before_are_back() -> None:
         own = signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert own is before
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN, "released handlers are not put back a second time"
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, at_start)
 
 
 def test_a_second_ctrl_c_interrupts_only_seconds_later(monkeypatch: pytest.MonkeyPatch) -> None:
