@@ -27,7 +27,7 @@ from bench.gemm import GFLOP, KINDS, roofline
 from bench.machine import circumstances
 from bench.turns import CannotRunError, Times, Worker, contestant_worker, heats, product_worker, run_heat
 from bench.workload import HEADLINE, LARGE_NODES, QUICK, Workload, data_folder, large
-from dcrnn_fast.files import write_atomically
+from dcrnn_fast.files import write_bytes
 
 REFERENCE = Contestant("reference")
 DEFAULTS = (
@@ -217,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
     print(table(record), flush=True)
     if flags.json is not None:
         text = json.dumps(record, indent=1) + "\n"
-        write_atomically(flags.json, lambda stream: stream.write(text.encode()) and None)
+        write_bytes(flags.json, text.encode())
     return 0
 
 

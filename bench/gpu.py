@@ -22,7 +22,7 @@ from bench.budget import TRUTH, Errors, budget, errors, over_budget, plain_for
 from bench.contestants import MODULES, Contestant, Step
 from bench.machine import circumstances
 from bench.workload import QUICK, Workload, data_folder, metr_la
-from dcrnn_fast.files import write_atomically
+from dcrnn_fast.files import write_bytes
 from dcrnn_fast.kernels.gpu.devices import gpu_facts
 from dcrnn_fast.training.cuda_graphs import capture, warm_up
 
@@ -230,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{found['device']}, {workload.name}")
     print(table(found))
     if options.json is not None:
-        write_atomically(options.json, lambda file: file.write((json.dumps(found, indent=2) + "\n").encode()))
+        write_bytes(options.json, (json.dumps(found, indent=2) + "\n").encode())
     return 1 if rows.wrong or rows.failed else 0
 
 

@@ -28,7 +28,7 @@ from bench.freeways import freeway_adjacency
 from bench.machine import commit
 from bench.workload import INPUT_CHANNELS, Workload, data_folder, large, metr_la, pems_bay
 from dcrnn_fast.config.sections import GraphConfig
-from dcrnn_fast.files import write_atomically
+from dcrnn_fast.files import write_bytes
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.operators import graph_operators
 from dcrnn_fast.kernels import DiffusionTerms
@@ -311,9 +311,9 @@ def main(argv: list[str] | None = None) -> int:
     print(text)
     if options.json is not None:
         record = {"commit": commit(), "reference": asdict(reference), "fused": [asdict(one) for one in fused]}
-        write_atomically(options.json, lambda file: file.write((json.dumps(record, indent=2) + "\n").encode()))
+        write_bytes(options.json, (json.dumps(record, indent=2) + "\n").encode())
     if options.page is not None:
-        write_atomically(options.page, lambda file: file.write(text.encode()))
+        write_bytes(options.page, text.encode())
     missed = [f"{one.workload}: {what}" for one in fused for what in one.misses() if options.save == "all"]
     for line in missed:
         print(f"over its limit: {line}", file=sys.stderr)

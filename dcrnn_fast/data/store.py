@@ -27,7 +27,7 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.series import SensorSeries, gap_notes
 from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import folder_for_new_files, sha256_of, write_atomically
+from dcrnn_fast.files import folder_for_new_files, sha256_of, write_atomically, write_bytes
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.messages import about, one_line
 
@@ -57,7 +57,7 @@ def _replace_store(folder: Path, series: SensorSeries, graph: SensorGraph | None
     _remove_all_but(folder, old)  # leftovers of an interrupted run
     try:
         if is_new:
-            write_atomically(folder / MANIFEST, lambda out: _write_bytes(out, b'{"format": 0}'))
+            write_bytes(folder / MANIFEST, b'{"format": 0}')
         files = _write_files(folder, series, graph, ".2" if "values.npy" in old else "")
         _write_manifest(folder, series, files)
     except BaseException:
@@ -129,7 +129,7 @@ def _write_manifest(folder: Path, series: SensorSeries, files: dict[str, dict[st
     }
     manifest["sha256"] = _digest(manifest)
     text = json.dumps(manifest, indent=1).encode("utf-8")
-    write_atomically(folder / MANIFEST, lambda out: _write_bytes(out, text))
+    write_bytes(folder / MANIFEST, text)
 
 
 def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
@@ -228,10 +228,6 @@ def _write_array(out: BinaryIO, array: np.ndarray) -> None:
     rows = max(1, (64 << 20) // max(array[:1].nbytes, 1))
     for start in range(0, len(array), rows):
         out.write(np.ascontiguousarray(array[start : start + rows]).tobytes())
-
-
-def _write_bytes(out: BinaryIO, content: bytes) -> None:
-    out.write(content)
 
 
 def _digest(manifest: dict[str, Any]) -> str:

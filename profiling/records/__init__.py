@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 
-from dcrnn_fast.files import write_atomically
+from dcrnn_fast.files import write_bytes
 
 FOLDER = Path(__file__).resolve().parent
 TRITON, CUDA = FOLDER / "codegen_triton.csv", FOLDER / "codegen_cuda.csv"
@@ -32,5 +32,4 @@ def as_csv(rows: Iterable[Sequence[str]]) -> str:
 
 def write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:
     """Replaces a record."""
-    payload = as_csv(rows).encode()
-    write_atomically(path, lambda stream: stream.write(payload) and None)
+    write_bytes(path, as_csv(rows).encode())

@@ -1,4 +1,4 @@
-"""Atomic files and the exit codes of commands."""
+"""Files that are complete or not there, and folders that can be written."""
 
 import hashlib
 import os
@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 import pytest
 
-from dcrnn_fast.command import run_command
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import (
     folder_for_new_files,
@@ -17,13 +16,14 @@ from dcrnn_fast.files import (
     require_writable_folder,
     sha256_of,
     write_atomically,
+    write_bytes,
 )
 from tests.checkout import ROOT
 
 
 def test_a_written_file_is_whole_and_its_digest_right(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
-    digest = write_atomically(path, lambda stream: stream.write(b"weights") and None)
+    digest = write_bytes(path, b"weights")
     assert path.read_bytes() == b"weights"
     assert digest == sha256_of(path) == hashlib.sha256(b"weights").hexdigest()
     assert os.listdir(tmp_path) == ["model.pt"]
@@ -133,38 +133,3 @@ def test_a_folder_made_for_files_that_were_not_written_goes_again(tmp_path: Path
     with pytest.raises(UserError, match="the disk is full"):
         _fill(tmp_path / "a" / "b", "kept")
     assert (tmp_path / "a" / "b" / "kept").is_file()
-
-
-def _mistaken(argv: list[str]) -> int:
-    raise UserError(f"{argv[0]} is wrong\nin two lines")
-
-
-@pytest.mark.parametrize(("rank", "printed"), [(None, True), ("0", True), ("1", False)])
-def test_a_mistake_is_printed_by_rank_0_only(
-    rank: str | None, printed: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RANK", raising=False)
-    if rank is not None:
-        monkeypatch.setenv("RANK", rank)
-    assert run_command("train", _mistaken, ["--x"]) == 2
-    assert capsys.readouterr().err == ("dcrnn-fast train: error: --x is wrong in two lines\n" if printed else "")
-
-
-def test_exit_codes() -> None:
-    def interrupted(argv: list[str]) -> int:
-        raise KeyboardInterrupt
-
-    def buggy(argv: list[str]) -> int:
-        raise ZeroDivisionError
-
-    assert run_command("train", lambda argv: len(argv), ["a", "b", "c"]) == 3
-    assert run_command("train", interrupted, []) == 130
-
-    def other_pipe(argv: list[str]) -> int:
-        raise BrokenPipeError
-
-    with pytest.raises(ZeroDivisionError):
-        run_command("train", buggy, [])
-    # Not our output's reader has gone, but some other: a bug.
-    with pytest.raises(BrokenPipeError):
-        run_command("train", other_pipe, [])
