@@ -23,9 +23,16 @@ from tests.checkout import ROOT
 
 def test_a_written_file_is_whole_and_its_digest_right(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
-    digest = write_bytes(path, b"weights")
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(b"weights")
+
+    digest = write_atomically(path, write)
     assert path.read_bytes() == b"weights"
     assert digest == sha256_of(path) == hashlib.sha256(b"weights").hexdigest()
+    assert os.listdir(tmp_path) == ["model.pt"]
+    write_bytes(path, b"others")
+    assert path.read_bytes() == b"others"
     assert os.listdir(tmp_path) == ["model.pt"]
 
 
