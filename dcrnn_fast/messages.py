@@ -46,7 +46,7 @@ def span(seconds: int) -> str:
 
 
 @contextmanager
-def about(path: Path) -> Iterator[None]:
+def naming_file(path: Path) -> Iterator[None]:
     """Names the file in a UserError from inside, and turns a failure to read it into one."""
     try:
         yield

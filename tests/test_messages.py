@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import about, counted, first_few, first_line, one_line, some, span
+from dcrnn_fast.messages import counted, first_few, first_line, naming_file, one_line, some, span
 
 
 def test_lists_are_cut_and_counted() -> None:
@@ -30,11 +30,11 @@ def test_a_span_in_its_units(seconds: int, text: str) -> None:
     assert span(seconds) == text
 
 
-def test_about_names_the_file_once(tmp_path: Path) -> None:
+def test_the_file_is_named_once(tmp_path: Path) -> None:
     path = tmp_path / "speeds.csv"
     for text in ("no times", "speeds.csv: no times", "speeds.csv no times", f"{path}: no times"):
-        with pytest.raises(UserError) as error, about(path):
+        with pytest.raises(UserError) as error, naming_file(path):
             raise UserError(text)
         assert str(error.value) == f"{path}: no times"
-    with pytest.raises(UserError, match=f"cannot read {path}: No such file"), about(path):
+    with pytest.raises(UserError, match=f"cannot read {path}: No such file"), naming_file(path):
         path.read_text()

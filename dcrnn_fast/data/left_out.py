@@ -11,7 +11,7 @@ import numpy as np
 
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import about, first_few
+from dcrnn_fast.messages import first_few, naming_file
 
 
 def ids_to_leave_out(leave_out: Sequence[str]) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ def ids_to_leave_out(leave_out: Sequence[str]) -> tuple[str, ...]:
     ids = tuple(leave_out)
     if len(ids) == 1 and Path(ids[0]).is_file():
         path = Path(ids[0])
-        with about(path):
+        with naming_file(path):
             try:
                 text = path.read_text(encoding="utf-8-sig")
             except UnicodeDecodeError as error:

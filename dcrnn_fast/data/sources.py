@@ -9,7 +9,7 @@ from dcrnn_fast.data.known import KNOWN, known_data, missing_rule, require_files
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph, read_positions
-from dcrnn_fast.messages import about, first_few
+from dcrnn_fast.messages import first_few, naming_file
 
 
 def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -118,7 +118,7 @@ def _read_known(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
         series = replace(series, channels=known.channels, units=known.units)
     if known.ids is not None:
         ids_path = folder / name / known.ids.name
-        with about(ids_path):
+        with naming_file(ids_path):
             ids = tuple(line.strip() for line in ids_path.read_text(encoding="utf-8").split())
             if len(ids) != series.num_sensors:
                 raise UserError(f"{len(ids)} ids for {series.num_sensors} sensors")

@@ -29,7 +29,7 @@ from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import folder_for_new_files, sha256_of, write_atomically, write_bytes
 from dcrnn_fast.graph import SensorGraph
-from dcrnn_fast.messages import about, one_line
+from dcrnn_fast.messages import naming_file, one_line
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -143,7 +143,7 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
     manifest = _read_manifest(folder)
     _check_files(folder, manifest, _HASHED_AT_OPEN)
     paths = {name.split(".")[0]: folder / name for name in manifest["files"]}
-    with about(folder):
+    with naming_file(folder):
         try:
             values_TNC = np.load(paths["values"], mmap_mode="r", allow_pickle=False)
             observed_TNC = np.load(paths["observed"], mmap_mode="r", allow_pickle=False)
@@ -193,7 +193,7 @@ def verify_store(folder: Path) -> dict[str, int]:
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
-    with about(path):
+    with naming_file(path):
         try:
             manifest = json.loads(path.read_bytes())
         except ValueError as error:
@@ -208,7 +208,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _check_files(folder: Path, manifest: dict[str, Any], hash_up_to: int | None) -> None:
     for name, wanted in manifest["files"].items():
         path = folder / name
-        with about(path):
+        with naming_file(path):
             size = path.stat().st_size
             if size != wanted["bytes"]:
                 raise UserError(f"has {size} bytes, {wanted['bytes']} were written: prepare the store again")

@@ -18,7 +18,7 @@ from dcrnn_fast.graph.pickles import read_pickle
 from dcrnn_fast.graph.positions import from_positions, read_positions
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.graph.shared_endings import format_of_archive, format_of_text
-from dcrnn_fast.messages import about
+from dcrnn_fast.messages import naming_file
 
 
 class Sensors(NamedTuple):
@@ -73,7 +73,7 @@ def _distances(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph
 
 def _positions(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph:
     ids, positions_N2 = read_positions(path, ids=sensors.wanted if config.match == "id" else None)
-    with about(path):
+    with naming_file(path):
         graph = from_positions(
             positions_N2, ids, nearest=config.nearest, radius_km=config.radius_km, **asdict(kernel_of(config))
         )
@@ -116,7 +116,7 @@ def find_format(path: Path) -> Format:
     ending = path.suffix.lower()
     if (found := next((one for one in FORMATS if ending in one.endings), None)) is not None:
         return found
-    with about(path):
+    with naming_file(path):
         if ending in _SHARED:
             return format_named(_SHARED[ending](path))
         names = [one.name for one in FORMATS]

@@ -18,7 +18,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES, haversine_km
 from dcrnn_fast.graph.sensor_graph import SensorGraph, checked_positions
-from dcrnn_fast.messages import about, first_few
+from dcrnn_fast.messages import first_few, naming_file
 from dcrnn_fast.reading.arrays import is_archive, load_archive, load_array
 from dcrnn_fast.reading.netcdf import arrays_of_netcdf, netcdf_kind
 from dcrnn_fast.reading.tables import plain_name
@@ -145,7 +145,7 @@ def read_grid(path: str | Path, *, neighbours: GridNeighbours = 8, land_mask: st
     degrees_east); classic and NetCDF-4 files are told apart by their first bytes.
     """
     path = Path(path)
-    with about(path):
+    with naming_file(path):
         if (kind := netcdf_kind(path)) is not None:
             arrays = arrays_of_netcdf(path, kind)
         elif is_archive(path):
@@ -167,7 +167,7 @@ def read_grid(path: str | Path, *, neighbours: GridNeighbours = 8, land_mask: st
 def read_land_mask(path: str | Path) -> np.ndarray:
     """(Y, X) bool from a .npy file of booleans or of numbers that are all 0 or 1, else UserError."""
     path = Path(path)
-    with about(path):
+    with naming_file(path):
         mask_YX = load_array(path)
         if mask_YX.ndim != 2 or mask_YX.dtype.kind not in "biuf" or not np.isin(mask_YX, (0, 1)).all():
             raise UserError(

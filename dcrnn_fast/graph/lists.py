@@ -18,7 +18,7 @@ from dcrnn_fast.graph.kernel import LOSS_ALLOWED, weigh
 from dcrnn_fast.graph.list_columns import read_list
 from dcrnn_fast.graph.numbering import counting_hint, first_number, in_numeric_order, is_numbering, whole_numbers
 from dcrnn_fast.graph.sensor_graph import SensorGraph, require_unique_ids, spelling_hint
-from dcrnn_fast.messages import about, first_few
+from dcrnn_fast.messages import first_few, naming_file
 
 
 def from_edges(
@@ -82,7 +82,7 @@ def read_edges(path: str | Path, *, ids: Sequence[str] | None = None, match: Mat
         UserError: by position, a list that names its sensors otherwise; errors of ``from_edges``.
     """
     path = Path(path)
-    with about(path):
+    with naming_file(path):
         graph = _of_weights(_listed(path, "weight", ids, match))
     return _from_file(graph, path, match)
 
@@ -98,7 +98,7 @@ def read_distances(
 ) -> SensorGraph:
     """The graph of a distance list: columns from, to, cost (or distance); see ``from_distances``, ``read_edges``."""
     path = Path(path)
-    with about(path):
+    with naming_file(path):
         graph = _of_distances(_listed(path, "distance", ids, match), sigma, threshold, allow_lost_links)
     return _from_file(graph, path, match)
 

@@ -16,7 +16,7 @@ from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.distance_matrices import from_distance_matrix, require_no_distances
 from dcrnn_fast.graph.kernel import Kernel
 from dcrnn_fast.graph.sensor_graph import SensorGraph, require_square
-from dcrnn_fast.messages import about, first_few, one_line
+from dcrnn_fast.messages import first_few, naming_file, one_line
 from dcrnn_fast.reading.arrays import load_archive, load_array
 from dcrnn_fast.reading.tables import Row, is_number, read_rows
 
@@ -60,7 +60,7 @@ def read_matrix(
             another number of nodes than ``ids``; a matrix that could hold either.
     """
     path = Path(path)
-    with about(path):
+    with naming_file(path):
         if path.suffix.lower() == ".npy":
             matrix, own_ids, positions_N2 = load_array(path), None, None
         elif path.suffix.lower() == ".npz":

@@ -16,7 +16,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.kernel import Kernel
 from dcrnn_fast.graph.matrices import Holds, graph_of_matrix
 from dcrnn_fast.graph.sensor_graph import SensorGraph
-from dcrnn_fast.messages import about, first_few
+from dcrnn_fast.messages import first_few, naming_file
 from dcrnn_fast.reading.pickles import plain_parts, texts_of, unpacked
 from dcrnn_fast.reading.texts import text_of
 
@@ -37,7 +37,7 @@ def read_pickle(
             not hold such a graph; a matrix that could hold weights or distances.
     """
     path = Path(path)
-    with about(path):
+    with naming_file(path):
         content = path.read_bytes()
         _require_line_ends(content)
         loaded = plain_parts(content)

@@ -14,7 +14,7 @@ from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.kernel import weigh
 from dcrnn_fast.graph.numbering import counting_hint
 from dcrnn_fast.graph.sensor_graph import SensorGraph, checked_positions, require_unique_ids, spelling_hint
-from dcrnn_fast.messages import about, first_few
+from dcrnn_fast.messages import first_few, naming_file
 from dcrnn_fast.reading.tables import find_column, is_number, number, read_table
 
 EARTH_RADIUS_KM = 6371.0088
@@ -120,7 +120,7 @@ def read_positions(path: str | Path, *, ids: Sequence[str] | None = None) -> tup
             position is not on the globe.
     """
     path = Path(path)
-    with about(path):
+    with naming_file(path):
         rows = read_table(path)
         columns: list[int | None] = [0, 1, 2]
         if not (len(rows[0].cells) >= 3 and is_number(rows[0].cells[1]) and is_number(rows[0].cells[2])):

@@ -14,7 +14,7 @@ from dcrnn_fast.data.number_times import number_times
 from dcrnn_fast.data.times import Stamps, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.matrices import graph_of_matrix
-from dcrnn_fast.messages import about, one_line
+from dcrnn_fast.messages import naming_file, one_line
 from dcrnn_fast.reading.arrays import NUMPY_DAMAGE, load_archive
 
 _TIMES = ("times", "time", "timestamps", "t_unix", "t_unix_local")
@@ -31,7 +31,7 @@ def read_npz(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     Raises:
         UserError: unreadable, truncated or pickled, no such array, shapes that do not fit.
     """
-    with about(path):
+    with naming_file(path):
         arrays = load_archive(path)
         candidates = {
             name: array
@@ -61,7 +61,7 @@ def read_npy(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     Raises:
         UserError: unreadable, truncated or pickled, another shape.
     """
-    with about(path):
+    with naming_file(path):
         try:
             readings = np.load(path, mmap_mode="r", allow_pickle=False)
         except NUMPY_DAMAGE as error:

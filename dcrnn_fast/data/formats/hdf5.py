@@ -21,7 +21,7 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number
 from dcrnn_fast.data.times import Stamps, offset_name, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import about, first_few, one_line
+from dcrnn_fast.messages import first_few, naming_file, one_line
 from dcrnn_fast.reading.hdf5 import require_unlocked
 from dcrnn_fast.reading.pickles import Noted, noted_parts, plain_parts, texts_of
 from dcrnn_fast.reading.texts import text_of
@@ -34,7 +34,7 @@ def read_hdf5(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
         UserError: unreadable or truncated, locked by a writer, no such key (those there are listed), several keys and
             none chosen, an index without times (unless start and freq are given), columns that are not numbers.
     """
-    with about(path):
+    with naming_file(path):
         try:
             with h5py.File(path, "r") as file:
                 group = _choose_key(file, data.hdf5_key)

@@ -20,7 +20,7 @@ from dcrnn_fast.data.times import Stamps, parse_times
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, cell_ids, from_curved_grid, from_grid, read_land_mask
 from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES
-from dcrnn_fast.messages import about, counted, first_few
+from dcrnn_fast.messages import counted, first_few, naming_file
 from dcrnn_fast.reading.netcdf import damage_told, netcdf_kind
 from dcrnn_fast.reading.tables import plain_name
 
@@ -38,7 +38,7 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
         UserError: unreadable or truncated, no time dimension, a missing variable (those there are listed), variables
             on different dimensions.
     """
-    with about(path):
+    with naming_file(path):
         engine = _engine(path)
         with damage_told():
             if engine == "h5netcdf":

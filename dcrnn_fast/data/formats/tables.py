@@ -19,7 +19,7 @@ from dcrnn_fast.data.long_table import ID_NAMES
 from dcrnn_fast.data.table import Table, require_names_in_header, series_of_table
 from dcrnn_fast.data.table_columns import EMPTY_CELLS, Column, as_numbers, first_non_number, is_empty
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import about, one_line
+from dcrnn_fast.messages import naming_file, one_line
 from dcrnn_fast.reading.tables import Row, is_number, plain_name, read_rows, table_form
 
 _EMPTY_CELLS = sorted(
@@ -34,7 +34,7 @@ def read_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
         UserError: not text, truncated, rows of different lengths, a cell that is no number, a header without ids; the
             line of the file is named.
     """
-    with about(path):
+    with naming_file(path):
         encoding, found = table_form(path)
         delimiter = found or ","
         header, first_row = _first_rows(path, found)
@@ -84,7 +84,7 @@ def read_parquet(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     Raises:
         UserError: unreadable or truncated, several columns of timestamps, columns that are not numbers.
     """
-    with about(path):
+    with naming_file(path):
         try:
             table = pyarrow.parquet.read_table(path)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, OSError) as error:
