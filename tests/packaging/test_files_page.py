@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,14 @@ def test_manifest_of_a_checkpoint_folder(run: Path) -> None:
     manifest = json.loads((run / "checkpoints" / "manifest.json").read_text())
     assert manifest.keys() == {path.name for path in (run / "checkpoints").glob("*.pt")}
     assert all(len(digest) == 64 for digests in manifest.values() for digest in digests)
+
+
+def test_every_file_has_its_place_on_the_page(run: Path) -> None:
+    """A name, or a pattern such as `epoch_0010.pt` for `epoch_NNNN.pt`."""
+    patterns = [re.sub(r"N+", "*", name) for name in rows("A run's folder")]
+    left = {path.name for place in (run, run / "checkpoints") for path in place.iterdir() if path.is_file()}
+    left -= {"forecast.csv", "forecast.nc"}  # asked for by name, beside the run's
+    assert {name for name in left if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
 
 
 def test_events(run: Path) -> None:

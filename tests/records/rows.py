@@ -1,8 +1,8 @@
-"""Rows of epochs for tests."""
+"""Events of a made-up run for tests."""
 
 from typing import Any
 
-from dcrnn_fast.records.events import EpochRow
+from dcrnn_fast.records.events import EpochRow, Started
 
 
 def row(epoch: int = 1, **changes: Any) -> EpochRow:
@@ -25,3 +25,8 @@ def row(epoch: int = 1, **changes: Any) -> EpochRow:
         "windows_per_second": 128.0,
     }
     return EpochRow(**values | changes)
+
+
+def started(*history: EpochRow, resumed: bool = False) -> Started:
+    """The start of a run that has these epochs behind it, of 40 windows each."""
+    return Started(resumed, len(history), 8 * len(history), history, 1, 40, 20, (("speed", "mph"),))

@@ -24,6 +24,7 @@ from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.records.events import COLUMNS
 from dcrnn_fast.records.terminal import Standing, Terminal
+from dcrnn_fast.records.watchers import RUN_FILES
 from dcrnn_fast.training import step
 from dcrnn_fast.training.check import check
 from dcrnn_fast.training.fit import fit
@@ -217,7 +218,7 @@ def test_a_new_run_sets_aside_all_that_the_one_before_wrote(tmp_path, capsys):
     fit(debug_config(*TINY, "--results", str(tmp_path), "--epochs", "1", "--resume", "auto"))
     assert {path.name for path in (tmp_path / "earlier-1").iterdir()} == written
     left = {path.name for path in tmp_path.iterdir() if path.is_file()}
-    assert left == {"config.yaml", "metrics.csv", "events.jsonl", "mine.txt"}
+    assert left == {*RUN_FILES, "mine.txt"}
     said = capsys.readouterr().out
     assert f"moved to {tmp_path / 'earlier-1'}\n" in said
     assert "would have continued" not in said, "there was no checkpoint to continue"
