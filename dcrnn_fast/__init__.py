@@ -3,9 +3,9 @@
 The public names are loaded when they are first used, so that ``import dcrnn_fast`` and ``--help`` take no time.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from dcrnn_fast._lazy import lazy_names
 from dcrnn_fast._source_tree import mount_kernels
 
 if TYPE_CHECKING:
@@ -28,12 +28,7 @@ _HOME_OF = {
 }
 
 mount_kernels()
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+__getattr__ = lazy_names(__name__, _HOME_OF)
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -30,6 +31,22 @@ def test_import_loads_neither_torch_nor_kernels() -> None:
 def test_every_public_name_arrives(name: str) -> None:
     assert callable(getattr(dcrnn_fast, name))
     assert name in dir(dcrnn_fast)
+
+
+@pytest.mark.parametrize("package", ["data", "evaluation", "graph", "interop", "kernels", "model"])
+def test_every_name_of_a_room_arrives(package: str) -> None:
+    """Also those that are imported only when they are first used."""
+    room = importlib.import_module(f"dcrnn_fast.{package}")
+    assert [name for name in getattr(room, "__all__", ()) if not hasattr(room, name)] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_names_that_the_pages_give_arrive(page: str) -> None:
+    """`dcrnn_fast.data.open_data` in prose, as much as in code."""
+    for dotted in re.findall(r"`(dcrnn_fast(?:\.\w+)+)(?:\([^`]*)?`", (ROOT / page).read_text(encoding="utf-8")):
+        home, _, name = dotted.rpartition(".")
+        module = importlib.import_module(home)
+        assert hasattr(module, name) or importlib.util.find_spec(dotted) is not None, f"{page}: {dotted}"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
