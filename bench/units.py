@@ -35,7 +35,7 @@ def made_of(folder: Path, kind: str) -> tuple[np.ndarray, str, np.ndarray]:
     """Readings (T, N) with gaps as NaN, the graph's file, the times."""
     if kind == "city":
         data = open_data(DataConfig(city_nodes=12, city_days=7), GraphConfig())
-        readings_TN = np.where(data.series.observed_TNC, data.series.values_TNC, np.nan)[..., 0]
+        readings_TN = np.where(data.series.observed_TNC, data.series.values_TNC, np.nan)[..., 0].astype(np.float64)
         adjacency, times_T = data.graph.adjacency.toarray(), data.series.times_T
     else:
         rng = np.random.default_rng(3)
