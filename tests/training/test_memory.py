@@ -23,6 +23,7 @@ import resource, sys, torch
 import torch._dynamo  # the first custom operator that runs would import it: 140 MB of what a step may take
 from dcrnn_fast import train
 from dcrnn_fast.data.city import synthetic_city
+from dcrnn_fast.evaluation import plots
 synthetic_city(nodes=40, days=8, seed=0)  # like all that is imported late, no part of the step
 torch.set_num_threads(1)
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
