@@ -1,7 +1,5 @@
 """A resumed run equals the uninterrupted one bit for bit: weights, optimiser, metrics. Real processes, killed."""
 
-import csv
-import json
 import os
 import random
 import shutil
@@ -19,54 +17,15 @@ from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.data.dataset import ForecastData, open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.native import library
-from dcrnn_fast.records.events import TIMING_COLUMNS
 from dcrnn_fast.training.fit import fit
 from tests.training.rank_programs import debug_config
+from tests.training.same_run import assert_same_run, differing, events_of, metrics
 
 FLAGS = (
     *("--epochs", "3", "--save-every-steps", "1", "--accumulate", "2", "--batch-size", "8", "--patience", "0"),
     *("--max-train-windows", "250", "--schedule", "plateau", "--plateau-patience", "0"),
     *("--sampling-decay", "10", "--warmup-steps", "5"),
 )
-
-
-def metrics(results: Path) -> list[dict[str, str]]:
-    with open(results / "metrics.csv") as file:
-        rows = list(csv.DictReader(file))
-    return [{name: value for name, value in row.items() if name not in TIMING_COLUMNS} for row in rows]
-
-
-def differing(a: object, b: object, where: str = "") -> list[str]:
-    """Paths at which two states are not the same bits."""
-    if isinstance(a, torch.Tensor):
-        same = isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
-        return [] if same else [where]
-    if isinstance(a, dict):
-        if not isinstance(b, dict) or a.keys() != b.keys():
-            return [where]
-        return [found for key in a for found in differing(a[key], b[key], f"{where}/{key}")]
-    if isinstance(a, (list, tuple)):
-        if len(a) != len(b):
-            return [where]
-        return [found for i in range(len(a)) for found in differing(a[i], b[i], f"{where}/{i}")]
-    return [] if a == b and type(a) is type(b) else [where]
-
-
-def without_times(state: dict) -> dict:
-    training = dict(state["training"])
-    training.pop("train_seconds")
-    training["history"] = [
-        {name: value for name, value in row.items() if name not in TIMING_COLUMNS} for row in training["history"]
-    ]
-    config = {**state["config"], "output": None}
-    return {**state, "config": config, "training": training}
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    assert metrics(one) == metrics(other)
-    for name in ("latest.pt", "best.pt"):
-        states = [without_times(load_checkpoint(results / "checkpoints" / name)) for results in (one, other)]
-        assert differing(*states) == []
 
 
 def saves(results: Path) -> int:
@@ -86,8 +45,7 @@ def run_with_kills(rank_server, folder: Path, world: int, kill_after: list[int],
         if not job.kill():  # a fast machine can be through before the last of the kills
             break
     rank_server.run(folder / "last", world, "rank_programs:train", *flags)
-    events = [json.loads(line) for line in (results / "events.jsonl").read_text().splitlines()]
-    return results, [event["step"] for event in events if event["event"] == "resume"]
+    return results, [event["step"] for event in events_of(results) if event["event"] == "resume"]
 
 
 @pytest.fixture(scope="module")
