@@ -5,9 +5,5 @@ from bench.reference.model import ReferenceDCRNN
 from bench.reference.supports import build_reference_supports, dual_random_walk_of_large_graph, sparse_support
 
 __all__ = [
-    "ReferenceDCRNN",
-    "build_reference_supports",
-    "dual_random_walk_of_large_graph",
-    "masked_mae",
-    "sparse_support",
-]
+    "ReferenceDCRNN", "build_reference_supports", "dual_random_walk_of_large_graph", "masked_mae", "sparse_support",
+]  # fmt: skip

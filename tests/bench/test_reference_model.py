@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from bench.reference import build_reference_supports, masked_mae
-from bench.reference.golden import GoldenCase, read_golden
 from tests.checkout import GOLDEN
+from tests.golden.vectors import GoldenCase, read_golden
 from tests.models import relative_error
 
 FILES = sorted(GOLDEN.glob("*.npz"))

@@ -10,7 +10,6 @@ import torch
 
 import dcrnn_fast
 from bench.reference import ReferenceDCRNN, build_reference_supports, sparse_support
-from bench.reference.golden import GoldenCase, read_golden
 from dcrnn_fast import convert, evaluate
 from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.config.plain import from_dict
@@ -22,6 +21,7 @@ from dcrnn_fast.interop import export_pytorch_port, import_state
 from dcrnn_fast.model import DCRNN
 from dcrnn_fast.model.build import build_model
 from tests.checkout import GOLDEN
+from tests.golden.vectors import GoldenCase, read_golden
 from tests.models import predict, relative_error
 
 
