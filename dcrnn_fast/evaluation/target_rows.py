@@ -6,7 +6,7 @@ Shape legend: B windows, P past steps, F future steps, R rows, T time, N nodes, 
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,14 +123,17 @@ class TargetRows:
         self.std_O = np.where(variance_O > 0, np.sqrt(np.maximum(variance_O, 0)), 1.0)
 
 
-Fitted = TypeVar("Fitted")
+class FittedOnRows:
+    """A baseline that is fitted on some rows and forecasts windows of them, or of others."""
 
+    def __init__(self, rows: TargetRows) -> None:
+        self._rows = rows
 
-def with_rows(baseline: Fitted, rows: TargetRows) -> Fitted:
-    """A copy of a fitted baseline that forecasts windows of other rows."""
-    other = copy(baseline)
-    other._rows = rows  # type: ignore[attr-defined]
-    return other
+    def on(self, rows: TargetRows) -> Self:
+        """The same, fitted as it is, for windows of other rows."""
+        other = copy(self)
+        other._rows = rows
+        return other
 
 
 def mean_or(sums: Floats, counts: Floats, otherwise: Floats) -> Floats:

@@ -15,11 +15,11 @@ from dcrnn_fast.kernels.dcgru_sequence.gradients import register_gradients
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.gpu.launch import on_device
 from dcrnn_fast.kernels.gpu.layout import from_tiles, gradient_to_tiles, to_tiles
-from dcrnn_fast.kernels.gpu.plan import Plan, Table, make_plan, padded_nodes
+from dcrnn_fast.kernels.gpu.plan import Table, padded_nodes, plan_of_call
 from dcrnn_fast.kernels.gpu.segment import Cells, Saved, pack_cells, run_backward, run_forward
 from dcrnn_fast.kernels.gpu.table_cuda import cuda_table
 from dcrnn_fast.kernels.gpu.table_triton import triton_table
-from dcrnn_fast.kernels.gpu.words import override, read_words
+from dcrnn_fast.kernels.gpu.words import override
 from dcrnn_fast.kernels.operator import register_fake
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, segment_of, segment_steps
 from dcrnn_fast.kernels.terms import DiffusionTerms
@@ -45,7 +45,7 @@ def _forward(
     plan_words: str,
     save: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    plan = _plan(x_BTNC, initial_LBNH, terms, num_terms, plan_words)
+    plan = plan_of_call(x_BTNC, terms, num_terms, plan_words, channels=x_BTNC.shape[3], units=initial_LBNH.shape[3])
     primitives, graph = table(plan), plan.graph
     L, T, H = initial_LBNH.shape[0], x_BTNC.shape[1], initial_LBNH.shape[3]
     with on_device(x_BTNC):
@@ -89,7 +89,7 @@ def _backward(
     save: int,
     x_wanted: bool,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    plan = _plan(x_BTNC, initial_LBNH, terms, num_terms, plan_words)
+    plan = plan_of_call(x_BTNC, terms, num_terms, plan_words, channels=x_BTNC.shape[3], units=initial_LBNH.shape[3])
     primitives, graph = table(plan), plan.graph
     T, L, H = x_BTNC.shape[1], initial_LBNH.shape[0], initial_LBNH.shape[3]
     kept, wide = Saved(*saved), accumulator_dtype(x_BTNC.dtype)
@@ -129,18 +129,6 @@ def _backward(
         dx_BTNC = x_BTNC.new_empty(0) if dx_TNBC is None else from_tiles(dx_TNBC, graph)
         dinitial_LBNH = from_tiles(torch.stack(dh).to(x_BTNC.dtype), graph).transpose(0, 1).contiguous()
     return dx_BTNC, dinitial_LBNH, flatten_cells(gradients)
-
-
-def _plan(x_BTNC: Tensor, initial_LBNH: Tensor, terms: list[Tensor], num_terms: int, plan_words: str) -> Plan:
-    B, _, N, C = x_BTNC.shape
-    return make_plan(
-        DiffusionTerms.from_tensors(terms, N, num_terms),
-        x_BTNC.dtype,
-        B,
-        C,
-        initial_LBNH.shape[3],
-        read_words(plan_words),
-    )
 
 
 def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Tensor, Tensor]]:

@@ -15,11 +15,11 @@ from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import register_gradients
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.gpu.launch import on_device
 from dcrnn_fast.kernels.gpu.layout import from_tiles, gradient_to_tiles, to_tiles
-from dcrnn_fast.kernels.gpu.plan import Plan, Table, make_plan, padded_nodes
+from dcrnn_fast.kernels.gpu.plan import Table, padded_nodes, plan_of_call
 from dcrnn_fast.kernels.gpu.segment import Cells, Saved, pack_cells, run_backward, run_forward
 from dcrnn_fast.kernels.gpu.table_cuda import cuda_table
 from dcrnn_fast.kernels.gpu.table_triton import triton_table
-from dcrnn_fast.kernels.gpu.words import override, read_words
+from dcrnn_fast.kernels.gpu.words import override
 from dcrnn_fast.kernels.operator import register_fake
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, segment_of, segment_steps
 from dcrnn_fast.kernels.terms import DiffusionTerms
@@ -51,10 +51,10 @@ def _forward(
     plan_words: str,
     save: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    plan = _plan(x_BPNC, terms, num_terms, projection_weight_OH, plan_words)
+    O, H = projection_weight_OH.shape  # noqa: E741
+    plan = plan_of_call(x_BPNC, terms, num_terms, plan_words, channels=max(x_BPNC.shape[3], O), units=H)
     primitives, graph = table(plan), plan.graph
     P, F, L = x_BPNC.shape[1], feed_label_F.shape[0], len(cells_of(encoder))
-    O, H = projection_weight_OH.shape  # noqa: E741
     # The heads' kernels look at no strides.
     projection_weight_OH, projection_bias_O = projection_weight_OH.contiguous(), projection_bias_O.contiguous()
     with on_device(x_BPNC):
@@ -120,11 +120,12 @@ def _backward(
     x_wanted: bool,
     labels_wanted: bool,
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-    plan = _plan(x_BPNC, terms, num_terms, projection_weight_OH, plan_words)
+    O, H = projection_weight_OH.shape  # noqa: E741
+    plan = plan_of_call(x_BPNC, terms, num_terms, plan_words, channels=max(x_BPNC.shape[3], O), units=H)
     primitives, graph = table(plan), plan.graph
     P, F, dtype = x_BPNC.shape[1], feed_label_F.shape[0], x_BPNC.dtype
     encoder_kept, decoder_kept = Saved(*kept[:4]).of_runs(save, [P, F])
-    L, _, N, B, H = kept[0].shape
+    L, _, N, B, _ = kept[0].shape
     wide = accumulator_dtype(dtype)
     projection_weight_OH = projection_weight_OH.contiguous()
     with on_device(x_BPNC):
@@ -201,14 +202,6 @@ def _backward(
         dweight_OH,
         dbias_O,
         dlabels_BFNO,
-    )
-
-
-def _plan(x_BPNC: Tensor, terms: list[Tensor], num_terms: int, projection_weight_OH: Tensor, plan_words: str) -> Plan:
-    B, _, N, C = x_BPNC.shape
-    O, H = projection_weight_OH.shape  # noqa: E741
-    return make_plan(
-        DiffusionTerms.from_tensors(terms, N, num_terms), x_BPNC.dtype, B, max(C, O), H, read_words(plan_words)
     )
 
 

@@ -13,9 +13,9 @@ from dcrnn_fast.kernels.diffusion_conv.gradients import register_gradients
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.gpu.launch import on_device
 from dcrnn_fast.kernels.gpu.layout import from_tiles, gradient_to_tiles, to_tiles
-from dcrnn_fast.kernels.gpu.plan import Plan, Table, make_plan
+from dcrnn_fast.kernels.gpu.plan import Table, plan_of_call
 from dcrnn_fast.kernels.gpu.table_triton import triton_table
-from dcrnn_fast.kernels.gpu.words import override, read_words
+from dcrnn_fast.kernels.gpu.words import override
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 FORWARD = "(Tensor x_BNC, Tensor[] terms, SymInt num_terms, Tensor weight_IO, Tensor bias_O, str plan_words) -> Tensor"
@@ -34,7 +34,7 @@ def _forward(
     bias_O: Tensor,
     plan_words: str,
 ) -> Tensor:
-    plan = _plan(x_BNC, terms, num_terms, weight_IO, plan_words)
+    plan = plan_of_call(x_BNC, terms, num_terms, plan_words, channels=x_BNC.shape[2], units=weight_IO.shape[1])
     with on_device(x_BNC):
         x_1NBC = to_tiles(x_BNC[:, None], plan.graph)
         out_1NBO = x_1NBC.new_empty(*x_1NBC.shape[:3], weight_IO.shape[1])
@@ -53,7 +53,7 @@ def _backward(
     plan_words: str,
     x_wanted: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    plan = _plan(x_BNC, terms, num_terms, weight_IO, plan_words)
+    plan = plan_of_call(x_BNC, terms, num_terms, plan_words, channels=x_BNC.shape[2], units=weight_IO.shape[1])
     M, C, O = num_terms, x_BNC.shape[2], weight_IO.shape[1]  # noqa: E741
     with on_device(x_BNC):
         grad_1NBO = gradient_to_tiles(grad_BNO[:, None], plan.graph)
@@ -66,13 +66,6 @@ def _backward(
         dbias_O = grad_1NBO.sum((0, 1, 2), dtype=accumulator_dtype(x_BNC.dtype)).to(x_BNC.dtype)
         dx_BNC = from_tiles(dx_1NBC, plan.graph)[:, 0].contiguous() if x_wanted else x_BNC.new_empty(0)
     return dx_BNC, dweight_IO, dbias_O
-
-
-def _plan(x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, plan_words: str) -> Plan:
-    B, N, C = x_BNC.shape
-    return make_plan(
-        DiffusionTerms.from_tensors(terms, N, num_terms), x_BNC.dtype, B, C, weight_IO.shape[1], read_words(plan_words)
-    )
 
 
 def define_diffusion_conv(backend: str, table: Table) -> Callable[..., Tensor]:
