@@ -28,7 +28,7 @@ from dcrnn_fast.kernels.gpu.launches.convolution import chained, gather
 from dcrnn_fast.kernels.gpu.plan import LARGEST_FUSED_WIDTH
 from dcrnn_fast.kernels.gpu.primitives import CellGradient, CellPack, CellStep, Chain, Csr, Direction, Hop, Source
 from dcrnn_fast.kernels.gpu.tiles import SIDE, TileGraph
-from profiling.records import TRITON, as_csv, write_rows
+from profiling.records import TRITON, line, report
 from profiling.sass import BLOCK_BYTES, Sass, blocks_per_multiprocessor, inspect_cubin
 
 POINTERS = {
@@ -257,14 +257,9 @@ def _calls(arithmetic: str, shape: Shape) -> dict[str, Callable[[], None]]:
 
 def problems(case: Case, made: Compiled) -> list[str]:
     """The points in which a compiled kernel breaks its budget."""
-    found = []
-    sass = made.sass
-    if sass.spills != (0, 0) or sass.local or sass.stack:
-        found.append(f"spills: {sass.spills} loads and stores of local memory, {sass.stack} bytes of stack")
+    sass, found = made.sass, made.sass.problems()
     if made.shared > MOST_SHARED[case.arch]:
         found.append(f"{made.shared} bytes of shared memory")
-    if sass.atomics:
-        found.append(f"{sass.atomics} atomic operations: results would not repeat")
     if not sass.loads_16_bytes:
         found.append("no 16-byte loads")
     wanted = TENSOR_CORE[case.arch, case.arithmetic.removesuffix("x3")]
@@ -277,24 +272,9 @@ def problems(case: Case, made: Compiled) -> list[str]:
 
 def row(case: Case, launch: Launch, made: Compiled) -> list[str]:
     """One line of the record."""
-    sass = made.sass
-    blocks = blocks_per_multiprocessor(case.arch, sass.registers, made.shared, made.warps)
-    cores = ", ".join(f"{number} {name}" for name, number in sorted(sass.tensor_core.items())) or "-"
-    return [
-        f"sm_{case.arch}",
-        case.arithmetic,
-        case.shape,
-        case.kernel,
-        str(launch.constants.get("BB", "-")),
-        str(made.warps),
-        str(sass.registers),
-        str(made.shared),
-        "/".join(map(str, sass.spills)),
-        str(blocks),
-        cores,
-        str(sass.loads_16_bytes),
-        str(sass.atomics),
-    ]
+    blocks = blocks_per_multiprocessor(case.arch, made.sass.registers, made.shared, made.warps)
+    names, batch_rows = (case.arithmetic, case.shape, case.kernel), launch.constants.get("BB", "-")
+    return line(case.arch, names, batch_rows, made.warps, made.sass, made.shared, blocks)
 
 
 def listed(rows: Mapping[Case, list[str]]) -> list[list[str]]:
@@ -329,7 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows[case] = row(case, launch, made)
         broken += [f"{case}: {problem}" for problem in problems(case, made)]
     kept = listed(rows)
-    write_rows(TRITON, kept) if options.write else print(as_csv(kept))
+    report(TRITON, kept, write=options.write)
     print(f"triton {triton.__version__}: {len(rows)} configurations, {len(rows) - len(kept)} in fp16 without a row")
     print("\n".join(broken) or "all within their budgets")
     return 1 if broken else 0

@@ -9,6 +9,8 @@
 #include <immintrin.h>
 #endif
 
+#include <utility>
+
 #include "csrc/cpu/kernels.h"
 
 #define DCRNN_INLINE inline __attribute__((always_inline))
