@@ -32,14 +32,9 @@ from profiling.records import TRITON, line, report
 from profiling.sass import BLOCK_BYTES, Sass, blocks_per_multiprocessor, inspect_cubin
 
 POINTERS = {
-    torch.float32: "*fp32",
-    torch.float64: "*fp64",
-    torch.bfloat16: "*bf16",
-    torch.float16: "*fp16",
-    torch.int32: "*i32",
-    torch.int64: "*i64",
-    torch.bool: "*i1",
-}
+    torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16", torch.float16: "*fp16",
+    torch.int32: "*i32", torch.int64: "*i64", torch.bool: "*i1",
+}  # fmt: skip
 
 
 @contextmanager
@@ -98,16 +93,10 @@ def compile_launch(launch: Launch, arch: int) -> Compiled:
 # The configurations of sm_80 serve sm_86 and sm_89 too, whose blocks have 99 KiB.
 MOST_SHARED = BLOCK_BYTES | {80: 99 * 1024}
 TENSOR_CORE = {
-    (80, "bf16"): "HMMA.16816.F32.BF16",
-    (80, "fp16"): "HMMA.16816.F32",
-    (80, "tf32"): "HMMA.1688.F32.TF32",
-    (90, "bf16"): "HGMMA",
-    (90, "fp16"): "HGMMA",
-    (90, "tf32"): "HMMA.1688.F32.TF32",
-    (100, "bf16"): "UTCHMMA",
-    (100, "fp16"): "UTCHMMA",
-    (100, "tf32"): "HMMA.1688.F32.TF32",
-}
+    (80, "bf16"): "HMMA.16816.F32.BF16", (80, "fp16"): "HMMA.16816.F32", (80, "tf32"): "HMMA.1688.F32.TF32",
+    (90, "bf16"): "HGMMA", (90, "fp16"): "HGMMA", (90, "tf32"): "HMMA.1688.F32.TF32",
+    (100, "bf16"): "UTCHMMA", (100, "fp16"): "UTCHMMA", (100, "tf32"): "HMMA.1688.F32.TF32",
+}  # fmt: skip
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32, "tf32x3": torch.float32}
 ARCHITECTURES = (80, 90, 100)
 
@@ -124,29 +113,22 @@ class Shape:
     diffusion: str = "tile"
 
 
-METR_LA = Shape()
-# Unions larger than a chunk, as on PEMS-BAY and large graphs.
-CHUNKED = Shape(slots=256)
-FIRST_LAYER = Shape(channels=2)
-DECODER = Shape(channels=1)
-WIDE = Shape(units=128, channels=128)
-NARROW = Shape(units=32, channels=32, slots=64, chunk=64)
-DENSE = Shape(diffusion="dense")
 SHAPES = {
-    "64 units": METR_LA,
-    "64 units, union in chunks": CHUNKED,
-    "64 units, 2 channels": FIRST_LAYER,
-    "64 units, 1 channel": DECODER,
-    "128 units": WIDE,
-    "32 units": NARROW,
-    "64 units, dense": DENSE,
-    "64 units, 2 channels, union in chunks": replace(FIRST_LAYER, slots=CHUNKED.slots),
-    "64 units, 1 channel, union in chunks": replace(DECODER, slots=CHUNKED.slots),
-    "128 units, union in chunks": replace(WIDE, slots=CHUNKED.slots),
-    "128 units, 2 channels": replace(WIDE, channels=2),
-    "128 units, 1 channel": replace(WIDE, channels=1),
-    "64 units, 2 channels, dense": replace(FIRST_LAYER, diffusion=DENSE.diffusion),
-    "64 units, 1 channel, dense": replace(DECODER, diffusion=DENSE.diffusion),
+    "64 units": Shape(),
+    # Unions larger than a chunk, as on PEMS-BAY and large graphs.
+    "64 units, union in chunks": Shape(slots=256),
+    "64 units, 2 channels": Shape(channels=2),
+    "64 units, 1 channel": Shape(channels=1),
+    "128 units": Shape(128, 128),
+    "32 units": Shape(32, 32, slots=64, chunk=64),
+    "64 units, dense": Shape(diffusion="dense"),
+    "64 units, 2 channels, union in chunks": Shape(channels=2, slots=256),
+    "64 units, 1 channel, union in chunks": Shape(channels=1, slots=256),
+    "128 units, union in chunks": Shape(128, 128, slots=256),
+    "128 units, 2 channels": Shape(128, 2),
+    "128 units, 1 channel": Shape(128, 1),
+    "64 units, 2 channels, dense": Shape(channels=2, diffusion="dense"),
+    "64 units, 1 channel, dense": Shape(channels=1, diffusion="dense"),
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.data.scaler import window_counts
 
 Floats = NDArray[np.float64]
 
@@ -154,10 +155,7 @@ def _training_stretches(
     starts_W: NDArray[np.int64], steps: int, num_rows: int, segments: tuple[tuple[int, int], ...]
 ) -> list[tuple[int, int]]:
     """Half-open runs among the first ``num_rows`` rows."""
-    windows_touching_T = np.zeros(num_rows + 1, dtype=np.int64)
-    np.add.at(windows_touching_T, np.minimum(starts_W, num_rows), 1)
-    np.add.at(windows_touching_T, np.minimum(starts_W + steps, num_rows), -1)
-    touched_T = np.cumsum(windows_touching_T)[:-1] > 0
+    touched_T = window_counts(starts_W, steps, segments[-1][1])[:num_rows] > 0
     runs = []
     for first, last in segments:
         edges = np.flatnonzero(np.diff(np.concatenate(([False], touched_T[first:last], [False])).astype(np.int8)))

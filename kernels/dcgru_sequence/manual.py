@@ -12,7 +12,7 @@ from torch import Tensor
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.dcgru_sequence.manual_segment import CellGradients, Saved, State, run_backward, run_forward
 from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
-from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
+from dcrnn_fast.kernels.diffusion_conv.plain import stack_of
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward, register_fake
 from dcrnn_fast.kernels.terms import DiffusionTerms
@@ -24,9 +24,7 @@ def _forward(
     x_TNBC: Tensor, initial_LNBH: Tensor, terms: list[Tensor], num_terms: int, flat: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
     layers = cells_of(flat)
-    operator = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_TNBC.shape[1], num_terms), x_TNBC.dtype, transposed=False
-    )
+    operator = stack_of(terms, num_terms, x_TNBC, transposed=False)
     T = x_TNBC.shape[0]
     saved = Saved.empty(x_TNBC, T, len(layers), initial_LNBH.shape[-1])
     run_forward(
@@ -59,9 +57,7 @@ def _backward(
     saved: list[Tensor],
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     layers = cells_of(flat)
-    transposed = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_TNBC.shape[1], num_terms), x_TNBC.dtype, transposed=True
-    )
+    transposed = stack_of(terms, num_terms, x_TNBC, transposed=True)
     gradients = [CellGradients.zeros(weights) for weights in layers]
     dx_TNBC = torch.empty_like(x_TNBC, memory_format=torch.contiguous_format)
     wide = accumulator_dtype(x_TNBC.dtype)

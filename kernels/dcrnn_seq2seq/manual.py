@@ -13,7 +13,7 @@ from torch import Tensor
 from dcrnn_fast.kernels.dcgru_sequence.manual_segment import CellGradients, Saved, State, run_backward, run_forward
 from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import register_gradients
 from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
-from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
+from dcrnn_fast.kernels.diffusion_conv.plain import stack_of
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.operator import register_fake
 from dcrnn_fast.kernels.saving import gradient_wanted
@@ -34,9 +34,7 @@ def _forward(
     feed_label_F: Tensor,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    operator = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_PNBC.shape[1], num_terms), x_PNBC.dtype, transposed=False
-    )
+    operator = stack_of(terms, num_terms, x_PNBC, transposed=False)
     P, N, B, _ = x_PNBC.shape
     F, O = feed_label_F.shape[0], projection_bias_O.shape[0]  # noqa: E741
     saved = _empty_saved(x_PNBC, encoder, F, save)
@@ -106,9 +104,7 @@ def _backward(
     prediction_FNBO: Tensor,
     saved_tensors: list[Tensor],
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-    transposed = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_PNBC.shape[1], num_terms), x_PNBC.dtype, transposed=True
-    )
+    transposed = stack_of(terms, num_terms, x_PNBC, transposed=True)
     P, F = x_PNBC.shape[0], feed_label_F.shape[0]
     grad_FNBO = grad_FNBO.contiguous()
     saved = Saved(*saved_tensors)

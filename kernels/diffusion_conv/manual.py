@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.diffusion_conv.gradients import register_gradients
-from dcrnn_fast.kernels.diffusion_conv.plain import StackedOperator, stacked_operator
+from dcrnn_fast.kernels.diffusion_conv.plain import StackedOperator, stack_of
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
@@ -46,9 +46,7 @@ def weight_gradient(x_NBC: Tensor, joined_gradient_NBQ: Tensor, num_terms: int) 
 
 @torch.library.custom_op("dcrnn_fast::diffusion_conv_manual", mutates_args=())
 def _forward(x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, bias_O: Tensor) -> Tensor:
-    operator = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_BNC.shape[1], num_terms), x_BNC.dtype, transposed=False
-    )
+    operator = stack_of(terms, num_terms, x_BNC, transposed=False)
     y_NBO = diffuse(x_BNC.transpose(0, 1), operator) @ forward_weight(weight_IO, num_terms) + bias_O
     return y_NBO.transpose(0, 1).contiguous()
 
@@ -58,9 +56,7 @@ def _backward(
     grad_BNO: Tensor, x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, x_wanted: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     grad_BNO = grad_BNO.contiguous()
-    operator = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_BNC.shape[1], num_terms), x_BNC.dtype, transposed=True
-    )
+    operator = stack_of(terms, num_terms, x_BNC, transposed=True)
     diffused_NBQ = diffuse(grad_BNO.transpose(0, 1), operator)
     dweight_IO = weight_gradient(x_BNC.transpose(0, 1), diffused_NBQ, num_terms)
     dbias_O = grad_BNO.sum((0, 1), dtype=accumulator_dtype(grad_BNO.dtype)).to(grad_BNO.dtype)
