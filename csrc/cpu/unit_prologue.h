@@ -9,8 +9,6 @@
 #include <immintrin.h>
 #endif
 
-#include <utility>
-
 #include "csrc/cpu/kernels.h"
 
 #define DCRNN_INLINE inline __attribute__((always_inline))

@@ -3,7 +3,7 @@
 Shape legend: N nodes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,10 +48,6 @@ class GraphAccount:
     sigma_from: str = ""
     matched_by: Match = "id"
     doubts: tuple[str, ...] = ()
-
-    def with_more_unknown(self, pairs: int) -> "GraphAccount":
-        """The account after so many more links went with the sensors at their ends."""
-        return replace(self, unknown=self.unknown + pairs) if pairs else self
 
 
 def isolated_sensors(graph: "SensorGraph") -> tuple[str, ...]:
