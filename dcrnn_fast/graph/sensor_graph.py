@@ -105,8 +105,8 @@ class SensorGraph:
         part = SensorGraph(self.adjacency[index][:, index], tuple(ids), positions_N2)
         if self.account is None:
             return part
-        unknown = self.account.unknown + num_links(self) - num_links(part)
-        return part.with_account(replace(self.account, unknown=unknown))
+        missing = self.account.unknown + num_links(self) - num_links(part)
+        return part.with_account(replace(self.account, unknown=missing))
 
     def to_state(self) -> dict[str, Any]:
         """The state for a checkpoint or an ``.npz``: ids (list of text), indptr, indices (int64), data (float64), and
