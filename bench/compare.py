@@ -31,18 +31,9 @@ from dcrnn_fast.files import write_bytes
 
 REFERENCE = Contestant("reference")
 DEFAULTS = (
-    "specification",
-    "manual",
-    "compile",
-    "compile:bf16",
-    "cpu",
-    "cpu:save=h",
-    "cpu:bf16",
-    "cpu:bf16:save=h",
-    "cpu:bf16x3",
-    "cpu:threads=2",
-    "cpu:bf16:threads=2",
-)
+    "specification", "manual", "compile", "compile:bf16", "cpu", "cpu:save=h", "cpu:bf16", "cpu:bf16:save=h",
+    "cpu:bf16x3", "cpu:threads=2", "cpu:bf16:threads=2",
+)  # fmt: skip
 """beside the reference; a later version's operators may take more of them than this one's"""
 NOT_QUICK = ("compile", "compile:bf16", "cpu:threads=2", "cpu:bf16:threads=2")
 RECORDS = Path(__file__).resolve().parent / "results" / "compare"

@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,19 @@ CAPTURED = ("manual", "triton", "cuda")
 NO_GPU = "no CUDA device: GPU rows skipped"
 
 
+@dataclass
 class Row:
     """One contestant on the device, launch by launch or captured; ``peak_mib`` without the others' memory there."""
 
-    def __init__(self, step: Step, run: Callable[[], None], *, captured: bool, peak_mib: float | None = None) -> None:
-        self.name = step.contestant.name + (" graph" if captured else "")
-        self.contestant, self.captured = step.contestant, captured
-        self.run = run
-        self.seconds: list[float] = []
-        self.peak_mib = peak_mib
+    contestant: Contestant
+    run: Callable[[], None]
+    captured: bool = False
+    peak_mib: float | None = None
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.contestant.name + (" graph" if self.captured else "")
 
 
 class Rows:
@@ -92,7 +97,7 @@ class Rows:
             return
         if not is_right:
             return
-        self.rows.append(Row(step, step.run, captured=False, peak_mib=peak_mib))
+        self.rows.append(Row(contestant, step.run, peak_mib=peak_mib))
         if self._device == "cuda" and contestant.backend in CAPTURED:
             self._admit_captured(step)
 
@@ -107,7 +112,7 @@ class Rows:
             self._leave_out(name, error)
             return
         if is_right:
-            self.rows.append(Row(step, replay, captured=True))
+            self.rows.append(Row(step.contestant, replay, captured=True))
 
     def _is_right(self, step: Step, name: str) -> bool:
         """Whether the results of the step's last run are within its budget; prints those that are not."""

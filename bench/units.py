@@ -22,13 +22,9 @@ from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.training.fit import fit
 
 UNITS = {
-    "x 1e-6": (1e-6, 0.0),
-    "x 1e6": (1e6, 0.0),
-    "x 1e-3": (1e-3, 0.0),
-    "+ 273.15": (1.0, 273.15),
-    "x 0.5556 + 255.37": (0.5556, 255.37),
-    "x 0.01 - 40": (0.01, -40.0),
-}
+    "x 1e-6": (1e-6, 0.0), "x 1e6": (1e6, 0.0), "x 1e-3": (1e-3, 0.0),
+    "+ 273.15": (1.0, 273.15), "x 0.5556 + 255.37": (0.5556, 255.37), "x 0.01 - 40": (0.01, -40.0),
+}  # fmt: skip
 
 
 def made_of(folder: Path, kind: str) -> tuple[np.ndarray, str, np.ndarray]:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.reference import ReferenceDCRNN, build_reference_supports, dual_random_walk_of_large_graph, sparse_support
+from bench.reference import ReferenceDCRNN, dual_random_walk, sparse_support
 from dcrnn_fast.data.city_roads import build_roads, kernel_graph
 from dcrnn_fast.graph import read_pickle
 
@@ -31,8 +31,6 @@ PEMS_BAY_PICKLE = Path("pems_bay_graph") / "adj_mx_bay.pkl"
 LARGE_NODES = 11_160
 """sensors of the largest public traffic data"""
 CITY = "city"
-DENSE_NODES = 2_000
-"""up to here matrices of N x N numbers are made without a thought"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +101,8 @@ class Workload:
     def reference(self) -> ReferenceDCRNN:
         """The yardstick with its initial weights; the other contestants take their weights from it."""
         torch.manual_seed(self.seed)
-        adjacency = self.adjacency()
-        if self.nodes > DENSE_NODES:
-            supports = dual_random_walk_of_large_graph(adjacency)
-        else:
-            supports = build_reference_supports(adjacency.toarray(), "dual_random_walk")
         return ReferenceDCRNN(
-            [sparse_support(support) for support in supports],
+            [sparse_support(support) for support in dual_random_walk(self.adjacency())],
             num_nodes=self.nodes,
             input_channels=INPUT_CHANNELS,
             output_channels=1,
@@ -122,32 +115,24 @@ class Workload:
 
 def metr_la(data: Path | None = None, *, batch_size: int = 64, training: bool = True) -> Workload:
     """The published METR-LA training step (or forecast), on the real graph if ``data`` holds it."""
-    name, graph = _real_or_synthetic("metr_la", data, METR_LA_PICKLE)
-    return Workload(
-        name=name if training else f"{name}_forecast",
-        nodes=METR_LA_NODES,
-        edges=METR_LA_EDGES,
-        batch_size=batch_size,
-        training=training,
-        graph=graph,
-    )
+    step = _published("metr_la", data, METR_LA_PICKLE, METR_LA_NODES, METR_LA_EDGES, batch_size)
+    return step if training else replace(step, name=f"{step.name}_forecast", training=False)
 
 
 def pems_bay(data: Path | None = None, *, batch_size: int = 64) -> Workload:
     """The published PEMS-BAY training step, on the real graph if ``data`` holds it."""
-    name, graph = _real_or_synthetic("pems_bay", data, PEMS_BAY_PICKLE)
-    return Workload(name=name, nodes=PEMS_BAY_NODES, edges=PEMS_BAY_EDGES, batch_size=batch_size, graph=graph)
+    return _published("pems_bay", data, PEMS_BAY_PICKLE, PEMS_BAY_NODES, PEMS_BAY_EDGES, batch_size)
+
+
+def _published(name: str, data: Path | None, pickle: Path, nodes: int, edges: int, batch_size: int) -> Workload:
+    graph = None if data is None or not (data / pickle).is_file() else str(data / pickle)
+    name = f"{name}_synthetic_graph" if graph is None else name
+    return Workload(name=name, nodes=nodes, edges=edges, batch_size=batch_size, graph=graph)
 
 
 def large(nodes: int = LARGE_NODES, *, batch_size: int = 2) -> Workload:
     """A training step on the synthetic city with as many sensors as the largest public data, 2 + 2 steps."""
     return Workload(name=f"city_{nodes}", nodes=nodes, batch_size=batch_size, past_steps=2, future_steps=2, graph=CITY)
-
-
-def _real_or_synthetic(name: str, data: Path | None, pickle: Path) -> tuple[str, str | None]:
-    if data is not None and (data / pickle).is_file():
-        return name, str(data / pickle)
-    return f"{name}_synthetic_graph", None
 
 
 HEADLINE: dict[str, Callable[[Path | None], Workload]] = {

@@ -32,17 +32,9 @@ ONLY_FOR_GPUS = ("triton",)
 """requirements that nothing on a CPU needs"""
 GPU_BACKENDS = ("triton", "cuda")
 VARIABLES = (
-    "DCRNN_FAST_CPU",
-    "DCRNN_FAST_TRITON",
-    "DCRNN_FAST_CACHE",
-    "DCRNN_FAST_DATA",
-    "TRITON_INTERPRET",
-    "TRITON_PTXAS_PATH",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "CUDA_VISIBLE_DEVICES",
-    "RANK",
-)
+    "DCRNN_FAST_CPU", "DCRNN_FAST_TRITON", "DCRNN_FAST_CACHE", "DCRNN_FAST_DATA", "TRITON_INTERPRET",
+    "TRITON_PTXAS_PATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "RANK",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

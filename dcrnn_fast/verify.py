@@ -102,6 +102,8 @@ def _errors(
         arrays["adjacency"].astype(np.float64), kind=config["filter_type"], edge_order=config["edge_order"]
     )
     stored = [arrays[f"support/{index}"] for index in range(len(supports))]
+    pairs = zip(supports, stored, strict=True)
+    support_errors = [_error(torch.from_numpy(ours.toarray()), torch.from_numpy(theirs)) for ours, theirs in pairs]
     operators = diffusion_operators(supports, hops=config["max_diffusion_step"])
     model = DCRNN(
         DiffusionTerms.from_operators(operators, dtype),
@@ -142,13 +144,7 @@ def _errors(
     if len(gradients) != len(wanted):
         raise UserError(f"{source}: {len(wanted)} gradients stored, {len(gradients)} computed")
     return {
-        "supports": max(
-            (
-                _error(torch.from_numpy(ours.toarray()), torch.from_numpy(theirs))
-                for ours, theirs in zip(supports, stored, strict=True)
-            ),
-            default=0.0,
-        ),
+        "supports": max(support_errors, default=0.0),
         "training": _error(training_BFNO, batch_first("prediction_scaled")),
         "evaluation": _error(evaluation_BFNO, batch_first("prediction_eval_scaled")),
         "loss": _error(loss, torch.from_numpy(arrays["loss"])),

@@ -10,6 +10,7 @@
     manual.py           plain PyTorch with a hand-written backward: saves less memory, the oracle of fused backends
     cpu.py              the operator of the compiled kernels (``csrc/``)
     gpu.py              the operators of "triton" and "cuda", made from ``gpu/``
+    gradients.py        the fakes and gradients that the operators share
 
 Every function takes ``backend=``: "auto", or one to insist on (``dispatch.py``). ``selfcheck/`` stands above them: it
 compares a GPU backend with PyTorch before its first use.

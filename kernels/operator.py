@@ -106,13 +106,23 @@ def _argument_names(op: str) -> tuple[str, ...]:
     return tuple(argument.name for argument in getattr(torch.ops.dcrnn_fast, op).default._schema.arguments)
 
 
+def by_name(op: str, values: Sequence[Any]) -> dict[str, Any]:
+    """An operator's arguments by the names of its schema."""
+    return dict(zip(_argument_names(op), values, strict=True))
+
+
+def register_fake(op: str, fake: Callable[[dict[str, Any]], object]) -> None:
+    """Makes ``fake`` the fake of ``dcrnn_fast::OP``; it gets the arguments ``by_name``."""
+    torch.library.register_fake(f"dcrnn_fast::{op}", lambda *values: fake(by_name(op, values)))
+
+
 def keep(ctx: Any, op: str, inputs: Sequence[Any], *, without: Sequence[str] = (), **outputs: Any) -> None:
     """Keeps the arguments of the forward operator ``op``, by the names of its schema, and some outputs: see ``kept``.
 
     Raises:
         RuntimeError: the forward was asked to save nothing.
     """
-    values = dict(zip(_argument_names(op), inputs, strict=True)) | outputs
+    values = by_name(op, inputs) | outputs
     if values.get("save") == SAVE_NOTHING:
         raise RuntimeError(f"dcrnn_fast::{op}: a backward needs save other than {SAVE_NOTHING}")
     ctx.options, ctx.lengths = {}, {}

@@ -28,18 +28,13 @@ from dcrnn_fast.kernels.gpu.launches.convolution import chained, gather
 from dcrnn_fast.kernels.gpu.plan import LARGEST_FUSED_WIDTH
 from dcrnn_fast.kernels.gpu.primitives import CellGradient, CellPack, CellStep, Chain, Csr, Direction, Hop, Source
 from dcrnn_fast.kernels.gpu.tiles import SIDE, TileGraph
-from profiling.records import TRITON, as_csv, write_rows
+from profiling.records import TRITON, line, report
 from profiling.sass import BLOCK_BYTES, Sass, blocks_per_multiprocessor, inspect_cubin
 
 POINTERS = {
-    torch.float32: "*fp32",
-    torch.float64: "*fp64",
-    torch.bfloat16: "*bf16",
-    torch.float16: "*fp16",
-    torch.int32: "*i32",
-    torch.int64: "*i64",
-    torch.bool: "*i1",
-}
+    torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16", torch.float16: "*fp16",
+    torch.int32: "*i32", torch.int64: "*i64", torch.bool: "*i1",
+}  # fmt: skip
 
 
 @contextmanager
@@ -98,16 +93,10 @@ def compile_launch(launch: Launch, arch: int) -> Compiled:
 # The configurations of sm_80 serve sm_86 and sm_89 too, whose blocks have 99 KiB.
 MOST_SHARED = BLOCK_BYTES | {80: 99 * 1024}
 TENSOR_CORE = {
-    (80, "bf16"): "HMMA.16816.F32.BF16",
-    (80, "fp16"): "HMMA.16816.F32",
-    (80, "tf32"): "HMMA.1688.F32.TF32",
-    (90, "bf16"): "HGMMA",
-    (90, "fp16"): "HGMMA",
-    (90, "tf32"): "HMMA.1688.F32.TF32",
-    (100, "bf16"): "UTCHMMA",
-    (100, "fp16"): "UTCHMMA",
-    (100, "tf32"): "HMMA.1688.F32.TF32",
-}
+    (80, "bf16"): "HMMA.16816.F32.BF16", (80, "fp16"): "HMMA.16816.F32", (80, "tf32"): "HMMA.1688.F32.TF32",
+    (90, "bf16"): "HGMMA", (90, "fp16"): "HGMMA", (90, "tf32"): "HMMA.1688.F32.TF32",
+    (100, "bf16"): "UTCHMMA", (100, "fp16"): "UTCHMMA", (100, "tf32"): "HMMA.1688.F32.TF32",
+}  # fmt: skip
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32, "tf32x3": torch.float32}
 ARCHITECTURES = (80, 90, 100)
 
@@ -124,29 +113,22 @@ class Shape:
     diffusion: str = "tile"
 
 
-METR_LA = Shape()
-# Unions larger than a chunk, as on PEMS-BAY and large graphs.
-CHUNKED = Shape(slots=256)
-FIRST_LAYER = Shape(channels=2)
-DECODER = Shape(channels=1)
-WIDE = Shape(units=128, channels=128)
-NARROW = Shape(units=32, channels=32, slots=64, chunk=64)
-DENSE = Shape(diffusion="dense")
 SHAPES = {
-    "64 units": METR_LA,
-    "64 units, union in chunks": CHUNKED,
-    "64 units, 2 channels": FIRST_LAYER,
-    "64 units, 1 channel": DECODER,
-    "128 units": WIDE,
-    "32 units": NARROW,
-    "64 units, dense": DENSE,
-    "64 units, 2 channels, union in chunks": replace(FIRST_LAYER, slots=CHUNKED.slots),
-    "64 units, 1 channel, union in chunks": replace(DECODER, slots=CHUNKED.slots),
-    "128 units, union in chunks": replace(WIDE, slots=CHUNKED.slots),
-    "128 units, 2 channels": replace(WIDE, channels=2),
-    "128 units, 1 channel": replace(WIDE, channels=1),
-    "64 units, 2 channels, dense": replace(FIRST_LAYER, diffusion=DENSE.diffusion),
-    "64 units, 1 channel, dense": replace(DECODER, diffusion=DENSE.diffusion),
+    "64 units": Shape(),
+    # Unions larger than a chunk, as on PEMS-BAY and large graphs.
+    "64 units, union in chunks": Shape(slots=256),
+    "64 units, 2 channels": Shape(channels=2),
+    "64 units, 1 channel": Shape(channels=1),
+    "128 units": Shape(128, 128),
+    "32 units": Shape(32, 32, slots=64, chunk=64),
+    "64 units, dense": Shape(diffusion="dense"),
+    "64 units, 2 channels, union in chunks": Shape(channels=2, slots=256),
+    "64 units, 1 channel, union in chunks": Shape(channels=1, slots=256),
+    "128 units, union in chunks": Shape(128, 128, slots=256),
+    "128 units, 2 channels": Shape(128, 2),
+    "128 units, 1 channel": Shape(128, 1),
+    "64 units, 2 channels, dense": Shape(channels=2, diffusion="dense"),
+    "64 units, 1 channel, dense": Shape(channels=1, diffusion="dense"),
 }
 
 
@@ -257,14 +239,9 @@ def _calls(arithmetic: str, shape: Shape) -> dict[str, Callable[[], None]]:
 
 def problems(case: Case, made: Compiled) -> list[str]:
     """The points in which a compiled kernel breaks its budget."""
-    found = []
-    sass = made.sass
-    if sass.spills != (0, 0) or sass.local or sass.stack:
-        found.append(f"spills: {sass.spills} loads and stores of local memory, {sass.stack} bytes of stack")
+    sass, found = made.sass, made.sass.problems()
     if made.shared > MOST_SHARED[case.arch]:
         found.append(f"{made.shared} bytes of shared memory")
-    if sass.atomics:
-        found.append(f"{sass.atomics} atomic operations: results would not repeat")
     if not sass.loads_16_bytes:
         found.append("no 16-byte loads")
     wanted = TENSOR_CORE[case.arch, case.arithmetic.removesuffix("x3")]
@@ -277,24 +254,9 @@ def problems(case: Case, made: Compiled) -> list[str]:
 
 def row(case: Case, launch: Launch, made: Compiled) -> list[str]:
     """One line of the record."""
-    sass = made.sass
-    blocks = blocks_per_multiprocessor(case.arch, sass.registers, made.shared, made.warps)
-    cores = ", ".join(f"{number} {name}" for name, number in sorted(sass.tensor_core.items())) or "-"
-    return [
-        f"sm_{case.arch}",
-        case.arithmetic,
-        case.shape,
-        case.kernel,
-        str(launch.constants.get("BB", "-")),
-        str(made.warps),
-        str(sass.registers),
-        str(made.shared),
-        "/".join(map(str, sass.spills)),
-        str(blocks),
-        cores,
-        str(sass.loads_16_bytes),
-        str(sass.atomics),
-    ]
+    blocks = blocks_per_multiprocessor(case.arch, made.sass.registers, made.shared, made.warps)
+    names, batch_rows = (case.arithmetic, case.shape, case.kernel), launch.constants.get("BB", "-")
+    return line(case.arch, names, batch_rows, made.warps, made.sass, made.shared, blocks)
 
 
 def listed(rows: Mapping[Case, list[str]]) -> list[list[str]]:
@@ -329,7 +291,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows[case] = row(case, launch, made)
         broken += [f"{case}: {problem}" for problem in problems(case, made)]
     kept = listed(rows)
-    write_rows(TRITON, kept) if options.write else print(as_csv(kept))
+    report(TRITON, kept, write=options.write)
     print(f"triton {triton.__version__}: {len(rows)} configurations, {len(rows) - len(kept)} in fp16 without a row")
     print("\n".join(broken) or "all within their budgets")
     return 1 if broken else 0

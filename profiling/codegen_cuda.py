@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiling.records import CUDA, as_csv, write_rows
+from profiling.records import CUDA, line, report
 from profiling.sass import Sass, blocks_per_multiprocessor, inspect
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,29 +59,21 @@ class Compiled:
     def problems(self) -> list[str]:
         """The points in which it breaks its budget."""
         sass, budget = self.sass, BUDGETS[self.precision]
-        found = []
-        if sass.spills != (0, 0) or sass.stack or sass.local:
-            found.append(f"spills: {sass.spills} loads and stores of local memory, {sass.stack} bytes of stack")
+        found = sass.problems()
         if sass.registers > budget.registers:
             found.append(f"{sass.registers} registers, {budget.registers} are planned")
         if not any(name.startswith(budget.tensor_core) for name in sass.tensor_core):
             found.append(f"no {budget.tensor_core}, but {sass.tensor_core}")
         if sass.count("LDGSTS.E.BYPASS.128") == 0 or sass.count("LDG.E.128") == 0 or sass.count("STG.E.128") == 0:
             found.append("no 16-byte copies, loads or stores of global memory")
-        if sass.atomics:
-            found.append(f"{sass.atomics} atomic operations: results would not repeat")
         if self.blocks < budget.blocks:
             found.append(f"{self.blocks} blocks on a multiprocessor, {budget.blocks} are planned")
         return found
 
     def row(self) -> list[str]:
         """Its line in the record."""
-        cores = ", ".join(f"{number} {name}" for name, number in sorted(self.sass.tensor_core.items()))
-        return [
-            f"sm_{self.arch}", self.precision, "any", self.kernel, str(BATCH_ROWS), str(WARPS),
-            str(self.sass.registers), str(BUDGETS[self.precision].shared), "/".join(map(str, self.sass.spills)),
-            str(self.blocks), cores, str(self.sass.loads_16_bytes), str(self.sass.atomics),
-        ]  # fmt: skip
+        shared = BUDGETS[self.precision].shared
+        return line(self.arch, (self.precision, "any", self.kernel), BATCH_ROWS, WARPS, self.sass, shared, self.blocks)
 
 
 def compiled(made: Path) -> Iterator[Compiled]:
@@ -116,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     build = runpy.run_path(str(ROOT / "csrc" / "cuda" / "build.py"))
     kernels = sorted(compiled(compile_kernels()), key=lambda one: (one.arch, list(BUDGETS).index(one.precision)))
     rows = [one.row() for one in kernels]
-    write_rows(CUDA, rows) if options.write else print(as_csv(rows))
+    report(CUDA, rows, write=options.write)
     broken = [f"{one.row()[:4]}: {problem}" for one in kernels for problem in one.problems()]
     print(f"nvcc {build['nvcc_version'](build['find_nvcc']())}")
     print("\n".join(broken) or f"{len(kernels)} kernels within their budgets")

@@ -46,6 +46,15 @@ class Sass:
         """Loads and stores of local memory."""
         return self.count("LDL"), self.count("STL")
 
+    def problems(self) -> list[str]:
+        """What no kernel may do: spill registers, or add up in an order that does not repeat."""
+        found = []
+        if self.spills != (0, 0) or self.stack or self.local:
+            found.append(f"spills: {self.spills} loads and stores of local memory, {self.stack} bytes of stack")
+        if self.atomics:
+            found.append(f"{self.atomics} atomic operations: results would not repeat")
+        return found
+
     @property
     def loads_16_bytes(self) -> int:
         """16-byte reads of global memory, through registers or straight into shared memory."""

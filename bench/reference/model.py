@@ -86,12 +86,10 @@ class _Stack(nn.Module):
 
 
 class _Decoder(_Stack):
-    def __init__(
-        self, supports: Sequence[Tensor], *, num_nodes: int, outputs: int, units: int, hops: int, layers: int
-    ) -> None:
-        super().__init__(supports, num_nodes=num_nodes, inputs=outputs, units=units, hops=hops, layers=layers)
-        self.projection_layer = nn.Linear(units, outputs)
-        self.num_nodes, self.outputs, self.units = num_nodes, outputs, units
+    def __init__(self, supports: Sequence[Tensor], *, outputs: int, **sizes: int) -> None:
+        super().__init__(supports, inputs=outputs, **sizes)
+        self.num_nodes, self.outputs, self.units = sizes["num_nodes"], outputs, sizes["units"]
+        self.projection_layer = nn.Linear(self.units, outputs)
 
     def project(self, state_BX: Tensor) -> Tensor:
         return self.projection_layer(state_BX.view(-1, self.units)).view(-1, self.num_nodes * self.outputs)
@@ -120,12 +118,9 @@ class ReferenceDCRNN(nn.Module):
         super().__init__()
         self.num_nodes, self.output_channels = num_nodes, output_channels
         self.hidden_units, self.num_layers, self.future_steps = hidden_units, num_layers, future_steps
-        self.encoder_model = _Stack(
-            supports, num_nodes=num_nodes, inputs=input_channels, units=hidden_units, hops=hops, layers=num_layers
-        )
-        self.decoder_model = _Decoder(
-            supports, num_nodes=num_nodes, outputs=output_channels, units=hidden_units, hops=hops, layers=num_layers
-        )
+        sizes = {"num_nodes": num_nodes, "units": hidden_units, "hops": hops, "layers": num_layers}
+        self.encoder_model = _Stack(supports, inputs=input_channels, **sizes)
+        self.decoder_model = _Decoder(supports, outputs=output_channels, **sizes)
 
     def forward(
         self, x_PBNC: Tensor, labels_FBNO: Tensor | None = None, feed_label: Sequence[bool] | None = None

@@ -140,38 +140,12 @@ void gradient_block(const bf16* left, int64_t left_columns, const bf16* right, i
         }
 }
 
-struct LeftBlock {
-    int64_t panel, column, columns;
-};
+#include "csrc/cpu/unit_gradient_blocks.h"
 
 void weight_gradients_in_tiles(const Panel<bf16>* left, int64_t lefts, const Panel<bf16>* right, int64_t rights,
                                int64_t rows, float* const* c, void* scratch) {
-    auto* right_packed = static_cast<bf16*>(scratch);
-    auto* left_packed = right_packed + kPackedBlock;
-    LeftBlock blocks[kLeftBlocks];
-    for (int64_t row = 0; row < rows; row += kChunk) {
-        const int64_t count = smaller(kChunk, rows - row);
-        for (int64_t l = 0, column = 0; l < lefts;) {
-            int64_t filled = 0;
-            while (filled < kLeftBlocks && l < lefts) {
-                const int64_t columns = smaller(kColumns, left[l].depth - column);
-                transpose_to_tiles(left[l].data + row * left[l].stride + column, left[l].stride, count, columns,
-                                   left_packed + filled * kPackedBlock);
-                blocks[filled++] = {l, column, columns};
-                column += columns;
-                if (column == left[l].depth) ++l, column = 0;
-            }
-            for (int64_t r = 0; r < rights; ++r)
-                for (int64_t j = 0; j < right[r].depth; j += kColumns) {
-                    const int64_t columns = smaller(kColumns, right[r].depth - j), c_stride = right[r].depth;
-                    interleave_for_tiles(right[r].data + row * right[r].stride + j, right[r].stride, count, columns,
-                                         right_packed);
-                    for (int64_t b = 0; b < filled; ++b)
-                        gradient_block(left_packed + b * kPackedBlock, blocks[b].columns, right_packed, columns, count,
-                                       c[blocks[b].panel * rights + r] + blocks[b].column * c_stride + j, c_stride);
-                }
-        }
-    }
+    gradients_by_blocks(left, lefts, right, rights, rows, c, scratch, transpose_to_tiles, interleave_for_tiles,
+                        gradient_block);
 }
 
 #include "csrc/cpu/unit_bf16_diffuse.h"

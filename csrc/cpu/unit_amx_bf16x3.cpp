@@ -267,47 +267,25 @@ void split_right(const float* from, int64_t stride, int64_t rows, int64_t column
     }
 }
 
-struct LeftBlock {
-    int64_t panel, column, columns;
-};
+#include "csrc/cpu/unit_gradient_blocks.h"
 
 template <class Of>
 void weight_gradients_of(const Panel<float>* left, int64_t lefts, const Panel<float>* right, int64_t rights,
                          int64_t rows, float* const* c, void* scratch) {
-    auto* right_packed = static_cast<bf16*>(scratch);
-    auto* left_packed = right_packed + kPackedBlock;
-    LeftBlock blocks[kLeftBlocks];
-    for (int64_t row = 0; row < rows; row += kChunk) {
-        const int64_t count = smaller(kChunk, rows - row), steps = (count + kTileDepth - 1) / kTileDepth;
-        for (int64_t l = 0, column = 0; l < lefts;) {
-            int64_t filled = 0;
-            while (filled < kLeftBlocks && l < lefts) {
-                const int64_t columns = smaller(kColumns, left[l].depth - column);
-                transpose_to_tiles<Of::kLeftParts>(left[l].data + row * left[l].stride + column, left[l].stride, count,
-                                                   columns, left_packed + filled * kPackedBlock);
-                blocks[filled++] = {l, column, columns};
-                column += columns;
-                if (column == left[l].depth) ++l, column = 0;
-            }
-            for (int64_t r = 0; r < rights; ++r)
-                for (int64_t j = 0; j < right[r].depth; j += kColumns) {
-                    const int64_t columns = smaller(kColumns, right[r].depth - j), c_stride = right[r].depth;
-                    split_right<Of::kRightParts>(right[r].data + row * right[r].stride + j, right[r].stride, count,
-                                                 columns, right_packed);
-                    for (int64_t b = 0; b < filled; ++b)
-                        for (int64_t i = 0; i < blocks[b].columns; i += 2 * kTileRows)
-                            for (int64_t k = 0; k < columns; k += kBlock) {
-                                const bool two = blocks[b].columns - i > kTileRows;
-                                float* to = c[blocks[b].panel * rights + r] + (blocks[b].column + i) * c_stride + j + k;
-                                const bf16* tiles =
-                                    left_packed + b * kPackedBlock + i / 32 * steps * 2 * Of::kLeftParts * kTile;
-                                const bf16* pairs = right_packed + k * steps * kTileDepth * Of::kRightParts;
-                                const auto run = product_tiles_of<Of>(two, columns - k > 16);
-                                run(tiles, pairs, steps, nullptr, to, false, to, c_stride);
-                            }
+    gradients_by_blocks(
+        left, lefts, right, rights, rows, c, scratch, transpose_to_tiles<Of::kLeftParts>, split_right<Of::kRightParts>,
+        [](const bf16* from, int64_t left_columns, const bf16* right_packed, int64_t columns, int64_t count, float* to,
+           int64_t c_stride) {
+            const int64_t steps = (count + kTileDepth - 1) / kTileDepth;
+            for (int64_t i = 0; i < left_columns; i += 2 * kTileRows)
+                for (int64_t k = 0; k < columns; k += kBlock) {
+                    float* here = to + i * c_stride + k;
+                    const bf16* tiles = from + i / 32 * steps * 2 * Of::kLeftParts * kTile;
+                    const bf16* pairs = right_packed + k * steps * kTileDepth * Of::kRightParts;
+                    const auto run = product_tiles_of<Of>(left_columns - i > kTileRows, columns - k > 16);
+                    run(tiles, pairs, steps, nullptr, here, false, here, c_stride);
                 }
-        }
-    }
+        });
 }
 
 void weight_gradients(const Panel<float>* left, int64_t lefts, const Panel<float>* right, int64_t rights, int64_t rows,

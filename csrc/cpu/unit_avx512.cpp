@@ -4,20 +4,10 @@
 namespace dcrnn {
 namespace {
 
-struct Vector {
-    using Scalar = float;
-    using Register = __m512;
-    static constexpr int kWidth = 16;
-    static constexpr int kBlockVectors = 4;
+#include "csrc/cpu/unit_avx512_vector.h"
 
-    static DCRNN_INLINE Register zero() { return _mm512_setzero_ps(); }
-    static DCRNN_INLINE Register broadcast(float x) { return _mm512_set1_ps(x); }
-    static DCRNN_INLINE Register load(const float* from) { return _mm512_loadu_ps(from); }
-    static DCRNN_INLINE void store(float* to, Register x) { _mm512_storeu_ps(to, x); }
-    static DCRNN_INLINE Register add(Register a, Register b) { return _mm512_add_ps(a, b); }
-    static DCRNN_INLINE Register sub(Register a, Register b) { return _mm512_sub_ps(a, b); }
-    static DCRNN_INLINE Register mul(Register a, Register b) { return _mm512_mul_ps(a, b); }
-    static DCRNN_INLINE Register fma(Register a, Register b, Register c) { return _mm512_fmadd_ps(a, b, c); }
+struct Vector : Avx512 {
+    using Avx512::store;
 
     // exp(x) within 1 ulp: 2^n * p(x - n ln 2), ln 2 in two parts, p of degree 6 (Cephes expf). The bound comes second
     // in min and max, so that NaN stays NaN; beyond it 1 / (1 + exp) has long been 0 or 1.
@@ -54,10 +44,6 @@ struct Vector {
         const Register near = fma(mul(p, z), x, x);
         const __mmask16 small = _mm512_cmp_ps_mask(_mm512_abs_ps(x), broadcast(0.625f), _CMP_LT_OQ);
         return _mm512_mask_blend_ps(small, far, near);
-    }
-    static DCRNN_INLINE Register load(const bf16* from) {
-        const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-        return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
     }
     static DCRNN_INLINE void store(bf16* to, Register x) {
         const __m512i bits = _mm512_castps_si512(x);

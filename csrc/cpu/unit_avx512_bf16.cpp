@@ -17,6 +17,7 @@ constexpr int64_t kBlock = 64;
 // Rows of one chunk of the weights' gradients, and columns of the left side that are interleaved at once: 28 KiB for
 // every 64 columns, read over and over while the right side's blocks pass by.
 constexpr int64_t kChunk = 224;
+constexpr int64_t kColumns = kBlock;
 constexpr int64_t kLeftBlocks = 4;
 constexpr int64_t kPackedBlock = kChunk * kBlock;
 
@@ -98,43 +99,22 @@ void gradient_block(const bf16* left, int64_t left_columns, const bf16* right, i
     if (left_columns - i == 2) gradient_tile<2, NV>(left + 2 * i, right, depth, c + i * c_stride, c_stride);
 }
 
-struct LeftBlock {
-    int64_t panel, column, columns;
-};
+#include "csrc/cpu/unit_gradient_blocks.h"
 
 void weight_gradients_of_pairs(const Panel<bf16>* left, int64_t lefts, const Panel<bf16>* right, int64_t rights,
                                int64_t rows, float* const* c, void* scratch) {
-    auto* right_packed = static_cast<bf16*>(scratch);
-    auto* left_packed = right_packed + kPackedBlock;
-    LeftBlock blocks[kLeftBlocks];
-    for (int64_t row = 0; row < rows; row += kChunk) {
-        const int64_t count = smaller(kChunk, rows - row), depth = (count + 1) / 2 * 2;
-        for (int64_t l = 0, column = 0; l < lefts;) {
-            int64_t filled = 0;
-            while (filled < kLeftBlocks && l < lefts) {
-                const int64_t columns = smaller(kBlock, left[l].depth - column);
-                interleave_rows(left[l].data + row * left[l].stride + column, left[l].stride, count, columns,
-                                left_packed + filled * kPackedBlock, 2 * kBlock);
-                blocks[filled++] = {l, column, columns};
-                column += columns;
-                if (column == left[l].depth) ++l, column = 0;
-            }
-            for (int64_t r = 0; r < rights; ++r)
-                for (int64_t j = 0; j < right[r].depth; j += kBlock) {
-                    const int64_t columns = smaller(kBlock, right[r].depth - j), c_stride = right[r].depth;
-                    interleave_rows(right[r].data + row * right[r].stride + j, right[r].stride, count, columns,
-                                    right_packed, 2 * columns);
-                    for (int64_t b = 0; b < filled; ++b) {
-                        float* to = c[blocks[b].panel * rights + r] + blocks[b].column * c_stride + j;
-                        const bf16* from = left_packed + b * kPackedBlock;
-                        if (columns == kBlock)
-                            gradient_block<4>(from, blocks[b].columns, right_packed, depth, to, c_stride);
-                        else
-                            gradient_block<2>(from, blocks[b].columns, right_packed, depth, to, c_stride);
-                    }
-                }
-        }
-    }
+    const auto pack_left = [](const bf16* from, int64_t stride, int64_t count, int64_t columns, bf16* to) {
+        interleave_rows(from, stride, count, columns, to, 2 * kBlock);
+    };
+    const auto pack_right = [](const bf16* from, int64_t stride, int64_t count, int64_t columns, bf16* to) {
+        interleave_rows(from, stride, count, columns, to, 2 * columns);
+    };
+    gradients_by_blocks(left, lefts, right, rights, rows, c, scratch, pack_left, pack_right,
+                        [](const bf16* from, int64_t left_columns, const bf16* right_packed, int64_t columns,
+                           int64_t count, float* to, int64_t c_stride) {
+                            const auto run = columns == kBlock ? gradient_block<4> : gradient_block<2>;
+                            run(from, left_columns, right_packed, (count + 1) / 2 * 2, to, c_stride);
+                        });
 }
 
 void diffuse_of_pairs(const SparseStack<bf16>& stack, const bf16* x, int64_t width, bf16* out, int64_t out_panel,

@@ -45,6 +45,9 @@ DCRNN_INLINE void tile(const typename V::Scalar* a, int64_t a_stride, int64_t de
         for (int j = 0; j < NV; ++j) V::store(c + i * c_stride + j * V::kWidth, sum[i][j]);
 }
 
+template <int...>
+struct Counts {};
+
 // All rows of one column block and one stretch of depth.
 template <class V, int NV, bool Transposed>
 void tiles(const typename V::Scalar* a, int64_t a_stride, int64_t depth, const typename V::Scalar* b, int64_t b_stride,
@@ -56,25 +59,12 @@ void tiles(const typename V::Scalar* a, int64_t a_stride, int64_t depth, const t
                                        bias);
     a += i * a_step;
     c += i * c_stride;
-    switch (rows - i) {
-        case 5:
-            tile<V, 5, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, onto, bias);
-            break;
-        case 4:
-            tile<V, 4, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, onto, bias);
-            break;
-        case 3:
-            tile<V, 3, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, onto, bias);
-            break;
-        case 2:
-            tile<V, 2, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, onto, bias);
-            break;
-        case 1:
-            tile<V, 1, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, onto, bias);
-            break;
-        default:
-            break;
-    }
+    // The rest, for which there is a tile of as many rows.
+    [&]<int... Rest>(Counts<Rest...>) {
+        ((rows - i == Rest ? tile<V, Rest, NV, Transposed>(a, a_stride, depth, b, b_stride, c, c_stride, onto, bias)
+                           : void()),
+         ...);
+    }(Counts<1, 2, 3, 4, 5>{});
 }
 
 // The same for a block of `vectors` vectors.

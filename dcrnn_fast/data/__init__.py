@@ -16,46 +16,20 @@ if TYPE_CHECKING:
     from dcrnn_fast.data.windows import WindowSet
 
 __all__ = [
-    "Batch",
-    "ForecastData",
-    "GlobalBatch",
-    "GlobalBatches",
-    "Scaler",
-    "SensorSeries",
-    "WindowFormat",
-    "WindowSet",
-    "assemble_data",
-    "assemble_inputs",
-    "epoch_order",
-    "fit_scaler",
-    "future_times",
-    "make_series",
-    "open_data",
-    "read_series",
-    "share",
-    "synthetic_city",
-]
+    "Batch", "ForecastData", "GlobalBatch", "GlobalBatches", "Scaler", "SensorSeries", "WindowFormat", "WindowSet",
+    "assemble_data", "assemble_inputs", "epoch_order", "fit_scaler", "future_times", "make_series", "open_data",
+    "read_series", "share", "synthetic_city",
+]  # fmt: skip
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "Batch": "dcrnn_fast.data.dataset",
-        "ForecastData": "dcrnn_fast.data.dataset",
-        "GlobalBatch": "dcrnn_fast.data.batches",
-        "GlobalBatches": "dcrnn_fast.data.batches",
-        "Scaler": "dcrnn_fast.data.scaler",
-        "SensorSeries": "dcrnn_fast.data.series",
-        "WindowFormat": "dcrnn_fast.data.window_format",
-        "WindowSet": "dcrnn_fast.data.windows",
-        "assemble_data": "dcrnn_fast.data.dataset",
-        "assemble_inputs": "dcrnn_fast.data.inputs",
-        "epoch_order": "dcrnn_fast.data.batches",
-        "fit_scaler": "dcrnn_fast.data.scaler",
-        "future_times": "dcrnn_fast.data.dataset",
-        "make_series": "dcrnn_fast.data.series",
-        "open_data": "dcrnn_fast.data.dataset",
-        "read_series": "dcrnn_fast.data.sources",
-        "share": "dcrnn_fast.data.batches",
-        "synthetic_city": "dcrnn_fast.data.city",
-    },
-)
+_NAMES_OF = {
+    "batches": ("GlobalBatch", "GlobalBatches", "epoch_order", "share"),
+    "city": ("synthetic_city",),
+    "dataset": ("Batch", "ForecastData", "assemble_data", "future_times", "open_data"),
+    "inputs": ("assemble_inputs",),
+    "scaler": ("Scaler", "fit_scaler"),
+    "series": ("SensorSeries", "make_series"),
+    "sources": ("read_series",),
+    "window_format": ("WindowFormat",),
+    "windows": ("WindowSet",),
+}
+__getattr__ = lazy_names(__name__, {n: f"{__name__}.{module}" for module, names in _NAMES_OF.items() for n in names})

@@ -76,6 +76,17 @@ _DCRNN_README = "the folder that the README of github.com/liyaguang/DCRNN links 
 _STSGCN_README = "the archive that the README of github.com/Davidham3/STSGCN links"
 
 
+def _of_li(name: str, pickle: str, sha256: str, shape: tuple[int, int]) -> KnownData:
+    """The data sets of Li et al. 2018."""
+    return KnownData(
+        series=KnownFile(name=f"{name}.h5", place=_DCRNN_README),
+        graph=_at_github(*_DCRNN, f"data/sensor_graph/{pickle}", sha256),
+        channels=("speed",),
+        units=("mph",),
+        shape=shape,
+    )
+
+
 def _pems0x(name: str, start: str, *, ids: bool = False) -> KnownData:
     return KnownData(
         series=KnownFile(name=f"{name}.npz", place=_STSGCN_README),
@@ -87,27 +98,11 @@ def _pems0x(name: str, start: str, *, ids: bool = False) -> KnownData:
 
 
 KNOWN: dict[str, KnownData] = {
-    "metr-la": KnownData(
-        series=KnownFile(name="metr-la.h5", place=_DCRNN_README),
-        graph=_at_github(
-            *_DCRNN,
-            "data/sensor_graph/adj_mx.pkl",
-            "a35687c6e15aa228dc45027b0ed2a0ea0f4ec78f573deb992c595092d12f61b3",
-        ),
-        channels=("speed",),
-        units=("mph",),
-        shape=(34272, 207),
+    "metr-la": _of_li(
+        "metr-la", "adj_mx.pkl", "a35687c6e15aa228dc45027b0ed2a0ea0f4ec78f573deb992c595092d12f61b3", (34272, 207)
     ),
-    "pems-bay": KnownData(
-        series=KnownFile(name="pems-bay.h5", place=_DCRNN_README),
-        graph=_at_github(
-            *_DCRNN,
-            "data/sensor_graph/adj_mx_bay.pkl",
-            "116275f5704d0d492018e14c047f7ae5004385b450aa907f88424055a4a97370",
-        ),
-        channels=("speed",),
-        units=("mph",),
-        shape=(52116, 325),
+    "pems-bay": _of_li(
+        "pems-bay", "adj_mx_bay.pkl", "116275f5704d0d492018e14c047f7ae5004385b450aa907f88424055a4a97370", (52116, 325)
     ),
     "los-loop": KnownData(
         series=_at_github(

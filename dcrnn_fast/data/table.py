@@ -96,11 +96,9 @@ def _time_column(table: Table) -> Column | None:
             return index
     if len(stamps) > 1:
         names = [plain_name(column.name) for column in stamps]
-        if len(named := [column for column, name in zip(stamps, names, strict=True) if name in TIME_NAMES]) != 1:
-            raise UserError(f"more than one column of times: {first_few(c.name for c in stamps)}; leave one")
-        raise UserError(
-            f"more than one column of times: {first_few(c.name for c in stamps)}; leave {named[0].name!r} alone"
-        )
+        named = [column for column, name in zip(stamps, names, strict=True) if name in TIME_NAMES]
+        which = f"{named[0].name!r} alone" if len(named) == 1 else "one"
+        raise UserError(f"more than one column of times: {first_few(c.name for c in stamps)}; leave {which}")
     if stamps:
         return stamps[0]
     named = [column for column in table.columns if column.name and plain_name(column.name) in TIME_NAMES]

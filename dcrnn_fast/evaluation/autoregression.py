@@ -4,19 +4,18 @@ Shape legend: B windows, F future steps, R rows, D = N * O series, L lags, Q = 1
 """
 
 from collections.abc import Iterator
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcrnn_fast.evaluation.target_rows import Floats, TargetRows, fill_forward, with_rows
+from dcrnn_fast.evaluation.target_rows import FittedOnRows, Floats, TargetRows, fill_forward
 
 VAR_LAGS = 3
 VAR_MAX_SERIES = 1000
 _RIDGE = 1e-6  # of the mean squared regressor: makes constant and copied sensors solvable, changes no fourth digit
 
 
-class VectorAutoregression:
+class VectorAutoregression(FittedOnRows):
     """Every series regressed on the three newest values of all series, iterated over the horizons.
 
     Centred on each sensor's training mean and scaled by the channel's spread; a missing reading is the last observed
@@ -25,7 +24,7 @@ class VectorAutoregression:
     """
 
     def __init__(self, rows: TargetRows) -> None:
-        self._rows = rows
+        super().__init__(rows)
         self.lags = min(VAR_LAGS, rows.past_steps)
         self.name = f"VAR({self.lags})"
         size = 1 + self.lags * rows.num_series
@@ -39,10 +38,6 @@ class VectorAutoregression:
         import scipy.linalg  # a tenth of a second that a forecast can do without
 
         self.coefficients_QD: Floats = scipy.linalg.solve(gram_QQ, moment_QD, assume_a="pos")
-
-    def on(self, rows: TargetRows) -> Self:
-        """The same coefficients for windows of other rows."""
-        return with_rows(self, rows)
 
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         past_BPNO = self._rows.filled_windows(starts_B)

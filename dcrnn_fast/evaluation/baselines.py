@@ -8,7 +8,7 @@ targets. Each forecasts everything: where it lacks a reading, it takes the senso
 """
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from dcrnn_fast.data.times import is_months
 from dcrnn_fast.evaluation.autoregression import VAR_LAGS, VAR_MAX_SERIES, VectorAutoregression
 from dcrnn_fast.evaluation.seasonal import SeasonalPersistence, seasons
 from dcrnn_fast.evaluation.slots import DAY, Climatology, SlotMean
-from dcrnn_fast.evaluation.target_rows import Floats, TargetRows, with_rows
+from dcrnn_fast.evaluation.target_rows import FittedOnRows, Floats, TargetRows
 
 _CHOSEN_ON = 1000
 """windows that the strongest baseline is chosen on: evenly spread, enough to rank them"""
@@ -165,22 +165,16 @@ def bounded(forecast_BFNO: Floats, at_least: float | None) -> Floats:
     return forecast_BFNO if at_least is None else np.maximum(forecast_BFNO, at_least)
 
 
-class LastValue:
+class LastValue(FittedOnRows):
     """Repeats the newest observed value of the window; the sensor's training mean if the window has none."""
 
     name = "last value"
-
-    def __init__(self, rows: TargetRows) -> None:
-        self._rows = rows
-
-    def on(self, rows: TargetRows) -> Self:
-        return with_rows(self, rows)
 
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         return _repeat(self._rows.filled_windows(starts_B)[:, -1], self._rows.future_steps)
 
 
-class LastReading:
+class LastReading(FittedOnRows):
     """Repeats the newest reading as the file has it, a missing one as 0.
 
     Published comparisons on data whose zeros are missing readings often mean this one. It is weaker than ``LastValue``:
@@ -188,12 +182,6 @@ class LastReading:
     """
 
     name = "raw last value"
-
-    def __init__(self, rows: TargetRows) -> None:
-        self._rows = rows
-
-    def on(self, rows: TargetRows) -> Self:
-        return with_rows(self, rows)
 
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         values_BNO, _ = self._rows.rows(starts_B + self._rows.past_steps - 1)

@@ -85,8 +85,9 @@ def _draw_readings(axes: Axes, series: SensorSeries, node: int, channel: int) ->
         low_D, high_D = np.fmin.reduceat(values_T, starts), np.fmax.reduceat(values_T, starts)
     ends_D = _ends(series, starts)
     if step == 1:
+        marker = "." if len(values_T) <= 200 else ""
         for start, stop in series.segments:
-            axes.plot(series.times_T[start:stop], values_T[start:stop], color=MODEL, lw=1, marker=_dot(values_T))
+            axes.plot(series.times_T[start:stop], values_T[start:stop], color=MODEL, lw=1, marker=marker)
     else:
         stairs = np.repeat(low_D, 2), np.repeat(high_D, 2)
         x = np.stack([times_D, ends_D], axis=1).ravel()
@@ -98,10 +99,6 @@ def _draw_readings(axes: Axes, series: SensorSeries, node: int, channel: int) ->
         axes.axvspan(date2num(begin), date2num(end), color=WORST, alpha=0.18, lw=0)
     axes.set_xlim(series.times_T[0], _ends(series, np.array([series.num_steps - 1]))[0])
     time_axis(axes)
-
-
-def _dot(values_T: np.ndarray) -> str:
-    return "." if len(values_T) <= 200 else ""
 
 
 def _gaps(series: SensorSeries) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 FONT = "DejaVu Sans"
@@ -13,7 +13,7 @@ _NO_TEXT = "Last Resort"  # has a box for every character
 def unwritable_note(texts: Iterable[str]) -> str | None:
     """A line about the characters of these texts that no font of this machine can write; None: there are none."""
     lacking = needed(texts)
-    if not lacking or not (rest := _left(lacking, fonts_for(texts))):
+    if not lacking or not (rest := lacking.difference(*map(_characters, fonts_for(texts)))):
         return None
     shown = " ".join(sorted(rest)[:_SHOWN]) + (" …" if len(rest) > _SHOWN else "")
     return (
@@ -38,10 +38,6 @@ def needed(texts: Iterable[str]) -> frozenset[str]:
     """The characters of these texts that the package's own font lacks."""
     others = frozenset(c for c in set("".join(texts)) if c.isprintable() and not c.isascii())
     return others - _characters(FONT) if others else others
-
-
-def _left(characters: frozenset[str], fonts: Sequence[str]) -> frozenset[str]:
-    return characters.difference(*map(_characters, fonts))
 
 
 def _others() -> list[str]:

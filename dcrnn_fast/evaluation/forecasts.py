@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,12 +122,7 @@ class Forecast:
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(columns)
         rows.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
-        payload = out.getvalue().encode()
-
-        def write(stream: BinaryIO) -> None:
-            stream.write(payload)
-
-        write_atomically(path, write)
+        write_bytes(path, out.getvalue().encode())
 
     def _texts_of_times(self) -> NDArray[Any]:
         if self.zone is None:

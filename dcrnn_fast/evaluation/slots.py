@@ -3,21 +3,19 @@
 Shape legend: B windows, F future steps, T time, N nodes, O target channels, G slots, Y bins of the year, H hours.
 """
 
-from typing import Self
-
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
 from dcrnn_fast.data.times import day_of_week, is_months
-from dcrnn_fast.evaluation.target_rows import Floats, TargetRows, mean_or, with_rows
+from dcrnn_fast.evaluation.target_rows import FittedOnRows, Floats, TargetRows, mean_or
 
 DAY = np.timedelta64(86_400, "s")
 _BIN_DAYS, _BINS = 5, 73
 _BINS_EACH_SIDE = 3  # 35 days in all, as climatologies are usually smoothed
 
 
-class SlotMean:
+class SlotMean(FittedOnRows):
     """The sensor's mean over the training rows of the same weekday and time of day.
 
     Steps longer than a day have no weekly slot: there it is the same month of the year. A slot that training never
@@ -25,7 +23,7 @@ class SlotMean:
     """
 
     def __init__(self, rows: TargetRows, interval: np.timedelta64) -> None:
-        self._rows = rows
+        super().__init__(rows)
         self._interval = interval
         self._monthly = is_months(interval) or interval > DAY
         if self._monthly:
@@ -41,10 +39,6 @@ class SlotMean:
         any_day_mean = mean_or(_product(pooled, sums_GNO), _product(pooled, counts_GNO), rows.mean_NO)
         self.mean_GNO = mean_or(sums_GNO, counts_GNO, any_day_mean[any_day_G])
 
-    def on(self, rows: TargetRows) -> Self:
-        """The same means for windows of other rows."""
-        return with_rows(self, rows)
-
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         return self.mean_GNO[self._slots(self._rows.times_T[self._rows.target_rows(starts_B)])]
 
@@ -54,7 +48,7 @@ class SlotMean:
         return day_of_week(times) * int(-(-DAY // self._interval)) + _since_midnight(times) // self._interval
 
 
-class Climatology:
+class Climatology(FittedOnRows):
     """The sensor's mean at this time of the year: five-day bins, smoothed over 35 days, each hour of the day apart.
 
     An hour that training never observed near this day of the year takes the mean of the season, failing that the
@@ -64,16 +58,12 @@ class Climatology:
     name = "climatology"
 
     def __init__(self, rows: TargetRows, interval: np.timedelta64) -> None:
-        self._rows = rows
+        super().__init__(rows)
         self._hours = 24 if interval < DAY else 1
         sums_GNO, counts_GNO = _totals(rows, self._slots(rows.times_T), _BINS * self._hours)
         sums_YHNO, counts_YHNO = self._smoothed(sums_GNO), self._smoothed(counts_GNO)
         season_YNO = mean_or(sums_YHNO.sum(axis=1), counts_YHNO.sum(axis=1), rows.mean_NO)
         self.mean_GNO = mean_or(sums_YHNO, counts_YHNO, season_YNO[:, None]).reshape(sums_GNO.shape)
-
-    def on(self, rows: TargetRows) -> Self:
-        """The same means for windows of other rows."""
-        return with_rows(self, rows)
 
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         return self.mean_GNO[self._slots(self._rows.times_T[self._rows.target_rows(starts_B)])]

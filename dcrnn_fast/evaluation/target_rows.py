@@ -6,12 +6,13 @@ Shape legend: B windows, P past steps, F future steps, R rows, T time, N nodes, 
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.data.scaler import window_counts
 
 Floats = NDArray[np.float64]
 
@@ -123,14 +124,17 @@ class TargetRows:
         self.std_O = np.where(variance_O > 0, np.sqrt(np.maximum(variance_O, 0)), 1.0)
 
 
-Fitted = TypeVar("Fitted")
+class FittedOnRows:
+    """A baseline that is fitted on some rows and forecasts windows of them, or of others."""
 
+    def __init__(self, rows: TargetRows) -> None:
+        self._rows = rows
 
-def with_rows(baseline: Fitted, rows: TargetRows) -> Fitted:
-    """A copy of a fitted baseline that forecasts windows of other rows."""
-    other = copy(baseline)
-    other._rows = rows  # type: ignore[attr-defined]
-    return other
+    def on(self, rows: TargetRows) -> Self:
+        """The same, fitted as it is, for windows of other rows."""
+        other = copy(self)
+        other._rows = rows
+        return other
 
 
 def mean_or(sums: Floats, counts: Floats, otherwise: Floats) -> Floats:
@@ -151,10 +155,7 @@ def _training_stretches(
     starts_W: NDArray[np.int64], steps: int, num_rows: int, segments: tuple[tuple[int, int], ...]
 ) -> list[tuple[int, int]]:
     """Half-open runs among the first ``num_rows`` rows."""
-    windows_touching_T = np.zeros(num_rows + 1, dtype=np.int64)
-    np.add.at(windows_touching_T, np.minimum(starts_W, num_rows), 1)
-    np.add.at(windows_touching_T, np.minimum(starts_W + steps, num_rows), -1)
-    touched_T = np.cumsum(windows_touching_T)[:-1] > 0
+    touched_T = window_counts(starts_W, steps, segments[-1][1])[:num_rows] > 0
     runs = []
     for first, last in segments:
         edges = np.flatnonzero(np.diff(np.concatenate(([False], touched_T[first:last], [False])).astype(np.int8)))

@@ -3,7 +3,7 @@
 Shape legend: N nodes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,10 +49,6 @@ class GraphAccount:
     matched_by: Match = "id"
     doubts: tuple[str, ...] = ()
 
-    def with_more_unknown(self, pairs: int) -> "GraphAccount":
-        """The account after so many more links went with the sensors at their ends."""
-        return replace(self, unknown=self.unknown + pairs) if pairs else self
-
 
 def isolated_sensors(graph: "SensorGraph") -> tuple[str, ...]:
     """The sensors without a link from or to another sensor."""
@@ -63,9 +59,7 @@ def isolated_sensors(graph: "SensorGraph") -> tuple[str, ...]:
 
 def num_components(graph: "SensorGraph") -> int:
     """Parts that no link joins in either direction; an isolated sensor is one."""
-    import scipy.sparse.csgraph
-
-    return int(scipy.sparse.csgraph.connected_components(graph.adjacency, directed=True, connection="weak")[0])
+    return int(_components(graph).max()) + 1
 
 
 def account_lines(graph: "SensorGraph") -> list[str]:
@@ -113,7 +107,7 @@ def look_lines(graph: "SensorGraph") -> list[str]:
             f"{len(isolated)} of {graph.num_nodes} sensors have no link to another (isolated): {first_few(isolated)}"
         )
     joined = graph.num_nodes - len(isolated)
-    if joined and (largest := _largest_component(graph)) * 2 < graph.num_nodes and largest < joined:
+    if joined and (largest := int(np.bincount(_components(graph)).max())) * 2 < graph.num_nodes and largest < joined:
         doubts.append(
             f"the graph falls into {num_components(graph)} parts that no link joins, the largest of {largest} of its "
             f"{graph.num_nodes} sensors"
@@ -144,8 +138,8 @@ def _num_both_ways(links: "scipy.sparse.csr_array") -> int:
     return int(listed.multiply(listed.T).nnz)
 
 
-def _largest_component(graph: "SensorGraph") -> int:
+def _components(graph: "SensorGraph") -> np.ndarray:
+    """(N,) the number of each node's part, from 0."""
     import scipy.sparse.csgraph
 
-    label_N = scipy.sparse.csgraph.connected_components(graph.adjacency, directed=True, connection="weak")[1]
-    return int(np.bincount(label_N).max())
+    return np.asarray(scipy.sparse.csgraph.connected_components(graph.adjacency, directed=True, connection="weak")[1])

@@ -10,9 +10,8 @@ import numpy as np
 import scipy.sparse
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.csr import canonical_csr
-from dcrnn_fast.graph.kernel import weigh
+from dcrnn_fast.graph.kernel import Kernel, weigh
 from dcrnn_fast.graph.sensor_graph import SensorGraph, require_square
 
 _LARGE_WEIGHT = 5.0
@@ -98,25 +97,13 @@ def from_distance_matrix(
         distances_E = np.concatenate([listed.data, np.zeros(num_nodes)])
         if zeros:
             doubts = (f"{zeros} zeros off the diagonal are read as no path, not as a distance of 0",)
-    weighed = weigh(
-        rows_E,
-        columns_E,
-        distances_E,
-        num_nodes,
-        sigma=sigma,
-        threshold=threshold,
-        allow_lost_links=allow_lost_links,
-    )
-    account = GraphAccount(
+    kernel = Kernel(sigma=sigma, threshold=threshold, allow_lost_links=allow_lost_links)
+    weighed = weigh(rows_E, columns_E, distances_E, num_nodes, kernel)
+    account = weighed.account(
         file="a matrix in memory",
         kind="a matrix of distances between "
         + ("neighbours" if weighed.kind == "neighbours" else "all pairs within a reach"),
         given=len(distances_E),
-        no_path=weighed.no_path,
-        below=weighed.below,
-        threshold=threshold,
-        sigma=weighed.sigma,
-        sigma_from=weighed.sigma_from,
         doubts=doubts,
     )
     weights: Any = scipy.sparse.coo_array((weighed.weights_E, (rows_E, columns_E)), shape=entries.shape)

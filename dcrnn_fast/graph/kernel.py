@@ -5,11 +5,12 @@ Shape legend: N nodes, E pairs (row = from, column = to).
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.messages import counted
 
 PairKind = Literal["neighbours", "all pairs"]
@@ -46,7 +47,7 @@ class Weighed:
     """Weights of pairs, and the kernel that made them.
 
     Attributes:
-        weights_E: exp(-(d / sigma)²), 0 below the threshold.
+        weights_E: exp(-(d / sigma)²), 0 below ``threshold``.
         kind: the kind of pairs, which decides sigma if none is given.
         sigma, sigma_from: the width, and its origin in words.
         below: pairs of two different sensors that the threshold removed.
@@ -55,10 +56,16 @@ class Weighed:
 
     weights_E: np.ndarray
     kind: PairKind
+    threshold: float
     sigma: float
     sigma_from: str
     below: int
     no_path: int
+
+    def account(self, **others: Any) -> GraphAccount:
+        """The account of a graph with these weights; ``others``: its fields that are not of the kernel."""
+        found = {name: getattr(self, name) for name in ("threshold", "sigma", "sigma_from", "below", "no_path")}
+        return GraphAccount(**(found | others))
 
 
 def weigh(
@@ -66,10 +73,8 @@ def weigh(
     columns_E: np.ndarray,
     distances_E: np.ndarray,
     num_nodes: int,
+    kernel: Kernel,
     *,
-    sigma: float | None,
-    threshold: float,
-    allow_lost_links: bool,
     kind: PairKind | None = None,
     spread: float | None = None,
 ) -> Weighed:
@@ -85,9 +90,10 @@ def weigh(
         spread: the deviation that sigma is set by; left out: that of the finite distances.
     Raises:
         UserError: no finite distance, or none but 0 and no sigma given; a number that stands for no path; without
-            ``allow_lost_links``, the threshold removes more than 5 % of the links of a list of neighbours, or isolates
-            more than 5 % of the sensors of a list of all pairs, whose links the threshold chooses.
+            ``kernel.allow_lost_links``, the threshold removes more than 5 % of the links of a list of neighbours, or
+            isolates more than 5 % of the sensors of a list of all pairs, whose links the threshold chooses.
     """
+    sigma, threshold = kernel.sigma, kernel.threshold
     finite_E = np.isfinite(distances_E)
     if sigma is None and not finite_E.any():
         raise UserError("there is no finite distance")
@@ -115,9 +121,10 @@ def weigh(
     weights_E = np.exp(-np.square(distances_E / sigma))
     weights_E[weights_E < threshold] = 0.0
     lost_E = link_E & (weights_E == 0)
-    if not allow_lost_links:
-        _require_links(rows_E, columns_E, link_E, lost_E, num_nodes, kind, sigma, threshold, longest)
-    return Weighed(weights_E, kind, sigma, sigma_from, int(lost_E.sum()), int((~finite_E).sum()))
+    weighed = Weighed(weights_E, kind, threshold, sigma, sigma_from, int(lost_E.sum()), int((~finite_E).sum()))
+    if not kernel.allow_lost_links:
+        _require_links(rows_E, columns_E, link_E, lost_E, num_nodes, weighed, longest)
+    return weighed
 
 
 def _require_no_fillers(distances_P: np.ndarray) -> None:
@@ -200,18 +207,16 @@ def _require_links(
     link_E: np.ndarray,
     lost_E: np.ndarray,
     num_nodes: int,
-    kind: PairKind,
-    sigma: float,
-    threshold: float,
+    weighed: Weighed,
     longest: float,
 ) -> None:
-    keeping = _rounded_up(longest / _cutoff(max(threshold, PUBLISHED_THRESHOLD)))
-    how = f"with sigma {sigma:.6g} and threshold {threshold:g}"
+    keeping = _rounded_up(longest / _cutoff(max(weighed.threshold, PUBLISHED_THRESHOLD)))
+    how = f"with sigma {weighed.sigma:.6g} and threshold {weighed.threshold:g}"
     cure = f"--sigma {keeping} keeps all; --allow-lost-links trains on what is left"
-    links, lost = int(link_E.sum()), int(lost_E.sum())
-    if kind == "neighbours" and lost > LOSS_ALLOWED * links:
+    links, lost = int(link_E.sum()), weighed.below
+    if weighed.kind == "neighbours" and lost > LOSS_ALLOWED * links:
         raise UserError(f"{lost} of the {counted(links, 'listed link')} fall below the threshold {how}; {cure}")
-    if kind == "all pairs":
+    if weighed.kind == "all pairs":
         kept_E = link_E & ~lost_E
         paired = _num_linked(rows_E[link_E], columns_E[link_E], num_nodes)
         alone = paired - _num_linked(rows_E[kept_E], columns_E[kept_E], num_nodes)

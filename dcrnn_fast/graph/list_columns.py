@@ -8,51 +8,19 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.reading.tables import Row, find_column, is_number, number, plain_name, read_table
 
 DISTANCE_NAMES = (
-    "distance",
-    "dist",
-    "cost",
-    "costs",
-    "distances",
+    "distance", "dist", "cost", "costs", "distances",
     *(f"{what}{unit}" for what in ("distance", "dist", "length") for unit in ("m", "km", "mi", "meters", "metres")),
-    "distancemiles",
-    "length",
-    "metres",
-    "meters",
-    "km",
-    "miles",
-    "traveltime",
-    "traveltimes",
-    "traveltimemin",
-)
+    "distancemiles", "length", "metres", "meters", "km", "miles", "traveltime", "traveltimes", "traveltimemin",
+)  # fmt: skip
 WEIGHT_NAMES = ("weight", "weights", "w", "similarity", "affinity", "connectivity", "connected", "strength")
 
 _FROM_WORDS = ("from", "source", "src", "origin", "orig", "upstream", "up", "start", "begin", "i", "u")
 _TO_WORDS = ("to", "target", "dst", "destination", "dest", "downstream", "down", "end", "j", "v")
 # Words beside these: from_sensor_id, upstreamGauge, node_to. "Node 1" and "node 2" mean first and second.
 _BESIDES = (
-    "id",
-    "node",
-    "sensor",
-    "station",
-    "gauge",
-    "site",
-    "detector",
-    "vertex",
-    "point",
-    "cell",
-    "region",
-    "area",
-    "segment",
-    "reach",
-    "city",
-    "county",
-    "bus",
-    "name",
-    "code",
-    "index",
-    "idx",
-    "stop",
-)
+    "id", "node", "sensor", "station", "gauge", "site", "detector", "vertex", "point", "cell", "region", "area",
+    "segment", "reach", "city", "county", "bus", "name", "code", "index", "idx", "stop",
+)  # fmt: skip
 _FIRST, _SECOND = ("1", "a"), ("2", "b")
 
 

@@ -14,7 +14,7 @@ import scipy.sparse
 from dcrnn_fast.config.sections import Match
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount
-from dcrnn_fast.graph.kernel import LOSS_ALLOWED, weigh
+from dcrnn_fast.graph.kernel import LOSS_ALLOWED, Kernel, weigh
 from dcrnn_fast.graph.list_columns import read_list
 from dcrnn_fast.graph.numbering import counting_hint, first_number, in_numeric_order, is_numbering, whole_numbers
 from dcrnn_fast.graph.sensor_graph import SensorGraph, require_unique_ids, spelling_hint
@@ -66,7 +66,7 @@ def from_distances(
             pair as ``from_edges``.
     """
     pairs = _pairs(from_ids, to_ids, distances_E, ids, "distance")
-    return _of_distances(pairs, sigma, threshold, allow_lost_links)
+    return _of_distances(pairs, Kernel(sigma=sigma, threshold=threshold, allow_lost_links=allow_lost_links))
 
 
 def read_edges(path: str | Path, *, ids: Sequence[str] | None = None, match: Match = "id") -> SensorGraph:
@@ -97,9 +97,9 @@ def read_distances(
     allow_lost_links: bool = False,
 ) -> SensorGraph:
     """The graph of a distance list: columns from, to, cost (or distance); see ``from_distances``, ``read_edges``."""
-    path = Path(path)
+    path, kernel = Path(path), Kernel(sigma=sigma, threshold=threshold, allow_lost_links=allow_lost_links)
     with naming_file(path):
-        graph = _of_distances(_listed(path, "distance", ids, match), sigma, threshold, allow_lost_links)
+        graph = _of_distances(_listed(path, "distance", ids, match), kernel)
     return _from_file(graph, path, match)
 
 
@@ -135,28 +135,15 @@ def _of_weights(pairs: _Pairs) -> SensorGraph:
     return SensorGraph(matrix, pairs.nodes, account=account)
 
 
-def _of_distances(pairs: _Pairs, sigma: float | None, threshold: float, allow_lost_links: bool) -> SensorGraph:
-    weighed = weigh(
-        pairs.rows_E,
-        pairs.columns_E,
-        pairs.values_E,
-        len(pairs.nodes),
-        sigma=sigma,
-        threshold=threshold,
-        allow_lost_links=allow_lost_links,
-    )
+def _of_distances(pairs: _Pairs, kernel: Kernel) -> SensorGraph:
+    weighed = weigh(pairs.rows_E, pairs.columns_E, pairs.values_E, len(pairs.nodes), kernel)
     matrix = scipy.sparse.coo_array((weighed.weights_E, (pairs.rows_E, pairs.columns_E)), shape=pairs.shape)
-    account = GraphAccount(
+    account = weighed.account(
         file="distances in memory",
         kind="a list of neighbours" if weighed.kind == "neighbours" else "a list of all pairs within a reach",
         given=pairs.given,
         unknown=pairs.unknown,
         duplicates=pairs.duplicates,
-        no_path=weighed.no_path,
-        below=weighed.below,
-        threshold=threshold,
-        sigma=weighed.sigma,
-        sigma_from=weighed.sigma_from,
         doubts=pairs.doubts,
     )
     return SensorGraph(matrix, pairs.nodes, account=account)

@@ -4,7 +4,7 @@ Shape legend: N nodes, R rows and C columns of a text file.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,15 +97,7 @@ def graph_of_matrix(
         raise UserError(f"a {num_nodes} x {num_nodes} matrix without ids, for {len(ids)} sensors")
     nodes = ids if own_ids is None else own_ids
     if holds == "distances":
-        kernel = kernel or Kernel()
-        graph = from_distance_matrix(
-            matrix,
-            nodes,
-            positions_N2,
-            sigma=kernel.sigma,
-            threshold=kernel.threshold,
-            allow_lost_links=kernel.allow_lost_links,
-        )
+        graph = from_distance_matrix(matrix, nodes, positions_N2, **asdict(kernel or Kernel()))
     else:
         if holds == "either":
             require_no_distances(matrix)

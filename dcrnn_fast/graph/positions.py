@@ -10,8 +10,7 @@ import numpy as np
 import scipy.sparse
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.account import GraphAccount
-from dcrnn_fast.graph.kernel import weigh
+from dcrnn_fast.graph.kernel import Kernel, weigh
 from dcrnn_fast.graph.numbering import counting_hint
 from dcrnn_fast.graph.sensor_graph import SensorGraph, checked_positions, require_unique_ids, spelling_hint
 from dcrnn_fast.messages import first_few, naming_file
@@ -83,18 +82,14 @@ def from_positions(
         columns_E,
         distances_E,
         num_nodes,
-        sigma=sigma if len(rows_E) else 1.0,
-        threshold=threshold,
-        allow_lost_links=allow_lost_links,
+        Kernel(sigma=sigma if len(rows_E) else 1.0, threshold=threshold, allow_lost_links=allow_lost_links),
         kind="all pairs" if nearest is None else "neighbours",
         spread=_spread_km(positions_N2, nearest) if sigma is None and len(rows_E) else None,
     )
-    account = GraphAccount(
+    account = weighed.account(
         file="positions in memory",
         kind="positions, " + _limits(nearest, radius_km),
         given=len(rows_E),
-        below=weighed.below,
-        threshold=threshold,
         sigma=weighed.sigma if len(rows_E) else sigma,
         sigma_from=f"km, {weighed.sigma_from}",
     )

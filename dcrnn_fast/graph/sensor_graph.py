@@ -105,7 +105,8 @@ class SensorGraph:
         part = SensorGraph(self.adjacency[index][:, index], tuple(ids), positions_N2)
         if self.account is None:
             return part
-        return part.with_account(self.account.with_more_unknown(num_links(self) - num_links(part)))
+        missing = self.account.unknown + num_links(self) - num_links(part)
+        return part.with_account(replace(self.account, unknown=missing))
 
     def to_state(self) -> dict[str, Any]:
         """The state for a checkpoint or an ``.npz``: ids (list of text), indptr, indices (int64), data (float64), and

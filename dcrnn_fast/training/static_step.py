@@ -42,12 +42,9 @@ class StaticStep:
         self._run = run
         self._windows = run.device_windows or HostWindows(run.data, device, training.batch_size)
         pinned = device.type == "cuda"
-        self._host_starts_KB = torch.zeros(
-            training.accumulate, training.batch_size, dtype=torch.int64, pin_memory=pinned
-        )
-        self._host_counts_KB = torch.zeros(
-            training.accumulate, training.batch_size, dtype=torch.bool, pin_memory=pinned
-        )
+        shape_KB = (training.accumulate, training.batch_size)
+        self._host_starts_KB = torch.zeros(shape_KB, dtype=torch.int64, pin_memory=pinned)
+        self._host_counts_KB = torch.zeros(shape_KB, dtype=torch.bool, pin_memory=pinned)
         self._host_coins_F = torch.zeros(run.model.future_steps, dtype=torch.bool, pin_memory=pinned)
         self._starts_B = torch.zeros(training.batch_size, dtype=torch.int64, device=device)
         self._counts_B = torch.zeros(training.batch_size, dtype=torch.bool, device=device)

@@ -1,35 +1,37 @@
-"""Stacked DCGRU cells over a sequence on a GPU: schema, fakes and autograd, for one table of primitives.
+"""Stacked DCGRU cells over a sequence on a GPU: schema and launches, for one table of primitives.
 
 Shape legend: B batch, T steps, N nodes, C input channels, H units, L layers, M diffusion terms.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.checks import refuse_second_derivatives
+from dcrnn_fast.kernels.dcgru_sequence.gradients import register_gradients
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.gpu.launch import on_device
 from dcrnn_fast.kernels.gpu.layout import from_tiles, gradient_to_tiles, to_tiles
-from dcrnn_fast.kernels.gpu.plan import Plan, Table, make_plan, padded_nodes
+from dcrnn_fast.kernels.gpu.plan import Table, padded_nodes, plan_of_call
 from dcrnn_fast.kernels.gpu.segment import Cells, Saved, pack_cells, run_backward, run_forward
 from dcrnn_fast.kernels.gpu.table_cuda import cuda_table
 from dcrnn_fast.kernels.gpu.table_triton import triton_table
-from dcrnn_fast.kernels.gpu.words import override, read_words
-from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.gpu.words import override
+from dcrnn_fast.kernels.operator import register_fake
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, segment_of, segment_steps
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
 
 FORWARD = (
-    "(Tensor x_BTNC, Tensor initial_LBNH, Tensor[] terms, SymInt num_terms, Tensor[] flat, str plan_words, "
+    "(Tensor x_BTNC, Tensor initial_LBNH, Tensor[] terms, SymInt num_terms, Tensor[] layers, str plan_words, "
     "SymInt save) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 BACKWARD = (
     "(Tensor grad_BTNH, Tensor grad_LBNH, Tensor x_BTNC, Tensor initial_LBNH, Tensor[] terms, SymInt num_terms, "
-    "Tensor[] flat, Tensor[] saved, str plan_words, SymInt save, bool x_wanted) -> (Tensor, Tensor, Tensor[])"
+    "Tensor[] layers, Tensor[] saved, str plan_words, SymInt save, bool x_wanted) -> (Tensor, Tensor, Tensor[])"
 )
 
 
@@ -43,7 +45,7 @@ def _forward(
     plan_words: str,
     save: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    plan = _plan(x_BTNC, initial_LBNH, terms, num_terms, plan_words)
+    plan = plan_of_call(x_BTNC, terms, num_terms, plan_words, channels=x_BTNC.shape[3], units=initial_LBNH.shape[3])
     primitives, graph = table(plan), plan.graph
     L, T, H = initial_LBNH.shape[0], x_BTNC.shape[1], initial_LBNH.shape[3]
     with on_device(x_BTNC):
@@ -65,18 +67,11 @@ def _forward(
     return states_BTNH, last_LBNH, *kept
 
 
-def _fake_forward(
-    x_BTNC: Tensor,
-    initial_LBNH: Tensor,
-    terms: list[Tensor],
-    num_terms: int,
-    flat: list[Tensor],
-    plan_words: str,
-    save: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _fake_forward(given: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    x_BTNC, initial_LBNH = given["x_BTNC"], given["initial_LBNH"]
     B, T, N, _ = x_BTNC.shape
     L, H = initial_LBNH.shape[0], initial_LBNH.shape[3]
-    kept = Saved.kept(x_BTNC.new_empty(padded_nodes(N), B, 0), L, save, [T], H)
+    kept = Saved.kept(x_BTNC.new_empty(padded_nodes(N), B, 0), L, given["save"], [T], H)
     return x_BTNC.new_empty(B, T, N, H), x_BTNC.new_empty(L, B, N, H), *kept
 
 
@@ -94,7 +89,7 @@ def _backward(
     save: int,
     x_wanted: bool,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    plan = _plan(x_BTNC, initial_LBNH, terms, num_terms, plan_words)
+    plan = plan_of_call(x_BTNC, terms, num_terms, plan_words, channels=x_BTNC.shape[3], units=initial_LBNH.shape[3])
     primitives, graph = table(plan), plan.graph
     T, L, H = x_BTNC.shape[1], initial_LBNH.shape[0], initial_LBNH.shape[3]
     kept, wide = Saved(*saved), accumulator_dtype(x_BTNC.dtype)
@@ -136,66 +131,15 @@ def _backward(
     return dx_BTNC, dinitial_LBNH, flatten_cells(gradients)
 
 
-def _fake_backward(
-    grad_BTNH: Tensor,
-    grad_LBNH: Tensor,
-    x_BTNC: Tensor,
-    initial_LBNH: Tensor,
-    terms: list[Tensor],
-    num_terms: int,
-    flat: list[Tensor],
-    saved: list[Tensor],
-    plan_words: str,
-    save: int,
-    x_wanted: bool,
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    return (
-        x_BTNC.new_empty(x_BTNC.shape if x_wanted else (0,)),
-        initial_LBNH.new_empty(initial_LBNH.shape),
-        [tensor.new_empty(tensor.shape) for tensor in flat],
-    )
-
-
-def _plan(x_BTNC: Tensor, initial_LBNH: Tensor, terms: list[Tensor], num_terms: int, plan_words: str) -> Plan:
-    B, _, N, C = x_BTNC.shape
-    return make_plan(
-        DiffusionTerms.from_tensors(terms, N, num_terms),
-        x_BTNC.dtype,
-        B,
-        C,
-        initial_LBNH.shape[3],
-        read_words(plan_words),
-    )
-
-
 def define_dcgru_sequence(backend: str, table: Table) -> Callable[..., tuple[Tensor, Tensor]]:
     """Defines ``dcrnn_fast::dcgru_sequence_<backend>`` and returns the function with ``dcgru_sequence``'s contract."""
 
     name = f"dcgru_sequence_{backend}"
     op = f"dcrnn_fast::{name}"
     forward = torch.library.custom_op(op, partial(_forward, table), mutates_args=(), schema=FORWARD)
-    backward = torch.library.custom_op(f"{op}_backward", partial(_backward, table), mutates_args=(), schema=BACKWARD)
-    forward.register_fake(_fake_forward)
-    backward.register_fake(_fake_backward)
-
-    def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-        keep(ctx, name, inputs, saved=output[2:])
-        only_for_the_backward(ctx, output[2:])
-
-    def gradient(ctx, grad_BTNH, grad_LBNH, *_):  # type: ignore[no-untyped-def]
-        found, x_wanted = kept(ctx), ctx.needs_input_grad[0]
-        x_BTNC, initial_LBNH = found["x_BTNC"], found["initial_LBNH"]
-        if grad_BTNH is None:
-            grad_BTNH = x_BTNC.new_zeros(()).expand(*x_BTNC.shape[:3], initial_LBNH.shape[3])
-        if grad_LBNH is None:
-            grad_LBNH = torch.zeros_like(initial_LBNH)
-        dx_BTNC, dinitial_LBNH, dflat = call_backward(
-            name, found, grad_BTNH=grad_BTNH, grad_LBNH=grad_LBNH, x_wanted=x_wanted
-        )
-        return dx_BTNC if x_wanted else None, dinitial_LBNH, [None] * len(found["terms"]), None, dflat, None, None
-
-    forward.register_autograd(gradient, setup_context=setup)
-    refuse_second_derivatives(f"{op}_backward")
+    torch.library.custom_op(f"{op}_backward", partial(_backward, table), mutates_args=(), schema=BACKWARD)
+    register_fake(name, _fake_forward)
+    register_gradients(name, saved=itemgetter(slice(2, None)))
 
     def dcgru_sequence_on_gpu(
         x_BTNC: Tensor,

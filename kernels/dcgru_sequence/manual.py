@@ -4,6 +4,7 @@ Shape legend: B batch, T steps, N nodes, C input channels, H units, L layers, M 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +12,9 @@ from torch import Tensor
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.dcgru_sequence.manual_segment import CellGradients, Saved, State, run_backward, run_forward
 from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
-from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
+from dcrnn_fast.kernels.diffusion_conv.plain import stack_of
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
-from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward, register_fake
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
 
@@ -23,9 +24,7 @@ def _forward(
     x_TNBC: Tensor, initial_LNBH: Tensor, terms: list[Tensor], num_terms: int, flat: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
     layers = cells_of(flat)
-    operator = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_TNBC.shape[1], num_terms), x_TNBC.dtype, transposed=False
-    )
+    operator = stack_of(terms, num_terms, x_TNBC, transposed=False)
     T = x_TNBC.shape[0]
     saved = Saved.empty(x_TNBC, T, len(layers), initial_LNBH.shape[-1])
     run_forward(
@@ -41,10 +40,8 @@ def _forward(
     return saved.h, saved.gates, saved.c
 
 
-@_forward.register_fake
-def _(
-    x_TNBC: Tensor, initial_LNBH: Tensor, terms: list[Tensor], num_terms: int, flat: list[Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+def _fake_forward(given: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    x_TNBC, initial_LNBH = given["x_TNBC"], given["initial_LNBH"]
     saved = Saved.empty(x_TNBC, x_TNBC.shape[0], initial_LNBH.shape[0], initial_LNBH.shape[-1])
     return saved.h, saved.gates, saved.c
 
@@ -60,9 +57,7 @@ def _backward(
     saved: list[Tensor],
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     layers = cells_of(flat)
-    transposed = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_TNBC.shape[1], num_terms), x_TNBC.dtype, transposed=True
-    )
+    transposed = stack_of(terms, num_terms, x_TNBC, transposed=True)
     gradients = [CellGradients.zeros(weights) for weights in layers]
     dx_TNBC = torch.empty_like(x_TNBC, memory_format=torch.contiguous_format)
     wide = accumulator_dtype(x_TNBC.dtype)
@@ -87,20 +82,12 @@ def _store(where: Tensor, t: int, value: Tensor) -> None:
     where[t] = value
 
 
-@_backward.register_fake
-def _(
-    grad_TLNBH: Tensor,
-    x_TNBC: Tensor,
-    initial_LNBH: Tensor,
-    terms: list[Tensor],
-    num_terms: int,
-    flat: list[Tensor],
-    saved: list[Tensor],
-) -> tuple[Tensor, Tensor, list[Tensor]]:
+def _fake_backward(given: dict[str, Any]) -> tuple[Tensor, Tensor, list[Tensor]]:
+    x_TNBC, initial_LNBH = given["x_TNBC"], given["initial_LNBH"]
     return (
         x_TNBC.new_empty(x_TNBC.shape),
         initial_LNBH.new_empty(initial_LNBH.shape),
-        [tensor.new_empty(tensor.shape) for tensor in flat],
+        [tensor.new_empty(tensor.shape) for tensor in given["flat"]],
     )
 
 
@@ -117,6 +104,8 @@ def _gradient(ctx, grad_TLNBH, *_):  # type: ignore[no-untyped-def]
     return dx_TNBC, dinitial_LNBH, [None] * len(found["terms"]), None, dflat
 
 
+register_fake("dcgru_sequence_manual", _fake_forward)
+register_fake("dcgru_sequence_manual_backward", _fake_backward)
 _forward.register_autograd(_gradient, setup_context=_setup)
 refuse_second_derivatives("dcrnn_fast::dcgru_sequence_manual_backward")
 

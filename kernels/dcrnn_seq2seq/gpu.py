@@ -1,4 +1,4 @@
-"""The DCRNN encoder-decoder on a GPU: schema, fakes and autograd, for one table of primitives.
+"""The DCRNN encoder-decoder on a GPU: schema and launches, for one table of primitives.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels,
 H units, L layers, M diffusion terms.
@@ -6,21 +6,21 @@ H units, L layers, M diffusion terms.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.checks import refuse_second_derivatives
-from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients, wanted_inputs
+from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import register_gradients
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.gpu.launch import on_device
 from dcrnn_fast.kernels.gpu.layout import from_tiles, gradient_to_tiles, to_tiles
-from dcrnn_fast.kernels.gpu.plan import Plan, Table, make_plan, padded_nodes
+from dcrnn_fast.kernels.gpu.plan import Table, padded_nodes, plan_of_call
 from dcrnn_fast.kernels.gpu.segment import Cells, Saved, pack_cells, run_backward, run_forward
 from dcrnn_fast.kernels.gpu.table_cuda import cuda_table
 from dcrnn_fast.kernels.gpu.table_triton import triton_table
-from dcrnn_fast.kernels.gpu.words import override, read_words
-from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.gpu.words import override
+from dcrnn_fast.kernels.operator import register_fake
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING, gradient_wanted, segment_of, segment_steps
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
@@ -51,10 +51,10 @@ def _forward(
     plan_words: str,
     save: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    plan = _plan(x_BPNC, terms, num_terms, projection_weight_OH, plan_words)
+    O, H = projection_weight_OH.shape  # noqa: E741
+    plan = plan_of_call(x_BPNC, terms, num_terms, plan_words, channels=max(x_BPNC.shape[3], O), units=H)
     primitives, graph = table(plan), plan.graph
     P, F, L = x_BPNC.shape[1], feed_label_F.shape[0], len(cells_of(encoder))
-    O, H = projection_weight_OH.shape  # noqa: E741
     # The heads' kernels look at no strides.
     projection_weight_OH, projection_bias_O = projection_weight_OH.contiguous(), projection_bias_O.contiguous()
     with on_device(x_BPNC):
@@ -95,22 +95,11 @@ def _forward(
     return prediction_BFNO, *kept, x_BPNC.new_empty(0) if save == SAVE_NOTHING else read_FNBO
 
 
-def _fake_forward(
-    x_BPNC: Tensor,
-    terms: list[Tensor],
-    num_terms: int,
-    encoder: list[Tensor],
-    decoder: list[Tensor],
-    projection_weight_OH: Tensor,
-    projection_bias_O: Tensor,
-    labels_BFNO: Tensor,
-    feed_label_F: Tensor,
-    plan_words: str,
-    save: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _fake_forward(given: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    x_BPNC, save = given["x_BPNC"], given["save"]
     B, P, N, _ = x_BPNC.shape
-    F, (O, H) = feed_label_F.shape[0], projection_weight_OH.shape  # noqa: E741
-    kept = Saved.kept(x_BPNC.new_empty(padded_nodes(N), B, 0), len(cells_of(encoder)), save, [P, F], H)
+    F, (O, H) = given["feed_label_F"].shape[0], given["projection_weight_OH"].shape  # noqa: E741
+    kept = Saved.kept(x_BPNC.new_empty(padded_nodes(N), B, 0), len(cells_of(given["encoder"])), save, [P, F], H)
     read = x_BPNC.new_empty((0,) if save == SAVE_NOTHING else (F + 1, padded_nodes(N), B, O))
     return x_BPNC.new_empty(B, F, N, O), *kept, read
 
@@ -131,11 +120,12 @@ def _backward(
     x_wanted: bool,
     labels_wanted: bool,
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-    plan = _plan(x_BPNC, terms, num_terms, projection_weight_OH, plan_words)
+    O, H = projection_weight_OH.shape  # noqa: E741
+    plan = plan_of_call(x_BPNC, terms, num_terms, plan_words, channels=max(x_BPNC.shape[3], O), units=H)
     primitives, graph = table(plan), plan.graph
     P, F, dtype = x_BPNC.shape[1], feed_label_F.shape[0], x_BPNC.dtype
     encoder_kept, decoder_kept = Saved(*kept[:4]).of_runs(save, [P, F])
-    L, _, N, B, H = kept[0].shape
+    L, _, N, B, _ = kept[0].shape
     wide = accumulator_dtype(dtype)
     projection_weight_OH = projection_weight_OH.contiguous()
     with on_device(x_BPNC):
@@ -215,32 +205,6 @@ def _backward(
     )
 
 
-def _fake_backward(
-    grad_BFNO: Tensor,
-    x_BPNC: Tensor,
-    terms: list[Tensor],
-    num_terms: int,
-    encoder: list[Tensor],
-    decoder: list[Tensor],
-    projection_weight_OH: Tensor,
-    feed_label_F: Tensor,
-    kept: list[Tensor],
-    plan_words: str,
-    save: int,
-    x_wanted: bool,
-    labels_wanted: bool,
-) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-    return empty_gradients(x_BPNC, encoder, decoder, projection_weight_OH, grad_BFNO, x_wanted, labels_wanted)
-
-
-def _plan(x_BPNC: Tensor, terms: list[Tensor], num_terms: int, projection_weight_OH: Tensor, plan_words: str) -> Plan:
-    B, _, N, C = x_BPNC.shape
-    O, H = projection_weight_OH.shape  # noqa: E741
-    return make_plan(
-        DiffusionTerms.from_tensors(terms, N, num_terms), x_BPNC.dtype, B, max(C, O), H, read_words(plan_words)
-    )
-
-
 def _coins(feed_label_F: Tensor) -> Tensor:
     """(F, 4) int32: one coin in 16 bytes, so that kernels see the same alignment at every step."""
     return feed_label_F[:, None].expand(-1, 4).to(torch.int32)
@@ -252,24 +216,10 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
     name = f"seq2seq_{backend}"
     op = f"dcrnn_fast::{name}"
     forward = torch.library.custom_op(op, partial(_forward, table), mutates_args=(), schema=FORWARD)
-    backward = torch.library.custom_op(f"{op}_backward", partial(_backward, table), mutates_args=(), schema=BACKWARD)
-    forward.register_fake(_fake_forward)
-    backward.register_fake(_fake_backward)
-
-    def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-        keep(ctx, name, inputs, without=["projection_bias_O", "labels_BFNO"], kept=output[1:])
-        only_for_the_backward(ctx, output[1:])
-
-    def gradient(ctx, grad_BFNO, *_):  # type: ignore[no-untyped-def]
-        found, wanted = kept(ctx), wanted_inputs(ctx)
-        if grad_BFNO is None:
-            x_BPNC, (F,), O = found["x_BPNC"], found["feed_label_F"].shape, found["projection_weight_OH"].shape[0]  # noqa: E741
-            grad_BFNO = x_BPNC.new_zeros(x_BPNC.shape[0], F, x_BPNC.shape[2], O)
-        gradients = call_backward(name, found, grad_BFNO=grad_BFNO, **wanted)
-        return input_gradients(gradients, len(found["terms"]), **wanted)
-
-    forward.register_autograd(gradient, setup_context=setup)
-    refuse_second_derivatives(f"{op}_backward")
+    torch.library.custom_op(f"{op}_backward", partial(_backward, table), mutates_args=(), schema=BACKWARD)
+    register_fake(name, _fake_forward)
+    without = ("projection_bias_O", "labels_BFNO")
+    register_gradients(name, "grad_BFNO", lambda output: {"kept": output[1:]}, without=without)
 
     def dcrnn_seq2seq_on_gpu(
         x_BPNC: Tensor,

@@ -1,56 +1,68 @@
-"""The encoder-decoder's gradients for every backend: as a backward operator returns them, and as autograd wants them.
+"""Fakes of backwards, and gradients, of the encoder-decoder's operators, the same for every backend.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-# Of x, the encoder's and the decoder's flat weights, the projection's weight and bias, and the labels.
-Gradients = tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]
+from dcrnn_fast.kernels.checks import refuse_second_derivatives
+from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward, register_fake
 
 
-def empty_gradients(
-    x: Tensor,
-    encoder: Sequence[Tensor],
-    decoder: Sequence[Tensor],
-    projection_weight_OH: Tensor,
-    labels: Tensor,
-    x_wanted: bool,
-    labels_wanted: bool,
-) -> Gradients:
-    """A backward operator's results for its fake; ``labels`` or a tensor like them. Unwanted ones have no elements."""
+def register_gradients(
+    name: str, grad: str, outputs: Callable[[Any], dict[str, Any]], *, without: Sequence[str] = ("projection_bias_O",)
+) -> None:
+    """Completes ``dcrnn_fast::NAME``, whose options stand behind the coins, and ``NAME_backward``.
+
+    Args:
+        grad: the backward's name of the prediction's gradient, its first argument.
+        outputs: from the forward's outputs, the prediction first, to the backward's arguments among them.
+        without: the forward's inputs that the backward does not want.
+    """
+
+    def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        keep(ctx, name, inputs, without=without, **outputs(output))
+        ctx.prediction_shape, ctx.options_of_backend = output[0].shape, len(inputs) - 9
+        only_for_the_backward(ctx, output[1:])
+
+    def gradient(ctx, grad_prediction, *_):  # type: ignore[no-untyped-def]
+        found = kept(ctx)
+        x_wanted, labels_wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[7]
+        if grad_prediction is None:
+            grad_prediction = found["projection_weight_OH"].new_zeros(ctx.prediction_shape)
+        given = {grad: grad_prediction, "x_wanted": x_wanted, "labels_wanted": labels_wanted}
+        dx, dencoder, ddecoder, dweight_OH, dbias_O, dlabels = call_backward(name, found, **given)
+        return (
+            dx if x_wanted else None,
+            [None] * len(found["terms"]),
+            None,
+            dencoder,
+            ddecoder,
+            dweight_OH,
+            dbias_O,
+            dlabels if labels_wanted else None,
+            None,
+            *[None] * ctx.options_of_backend,
+        )
+
+    register_fake(f"{name}_backward", _fake_backward)
+    torch.library.register_autograd(f"dcrnn_fast::{name}", gradient, setup_context=setup)
+    refuse_second_derivatives(f"dcrnn_fast::{name}_backward")
+
+
+def _fake_backward(given: dict[str, Any]) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+    """Of x, the cells, the projection and the labels; unwanted ones, where a backend asks, have no elements."""
+    grad, x, *_ = given.values()
+    weight_OH = given["projection_weight_OH"]
     return (
-        x.new_empty(x.shape if x_wanted else (0,)),
-        [tensor.new_empty(tensor.shape) for tensor in encoder],
-        [tensor.new_empty(tensor.shape) for tensor in decoder],
-        projection_weight_OH.new_empty(projection_weight_OH.shape),
-        projection_weight_OH.new_empty(projection_weight_OH.shape[0]),
-        labels.new_empty(labels.shape if labels_wanted else (0,)),
-    )
-
-
-def wanted_inputs(ctx: Any) -> dict[str, bool]:
-    """Whether the gradients of x and of the labels are wanted, by their places among a forward operator's inputs."""
-    return {"x_wanted": ctx.needs_input_grad[0], "labels_wanted": ctx.needs_input_grad[7]}
-
-
-def input_gradients(
-    gradients: Gradients, graph_tensors: int, x_wanted: bool, labels_wanted: bool, options: int = 2
-) -> tuple[object, ...]:
-    """One for each input of a forward operator: x, graph, M, cells, projection, labels, coins and its options."""
-    dx, dencoder, ddecoder, dweight_OH, dbias_O, dlabels = gradients
-    return (
-        dx if x_wanted else None,
-        [None] * graph_tensors,
-        None,
-        dencoder,
-        ddecoder,
-        dweight_OH,
-        dbias_O,
-        dlabels if labels_wanted else None,
-        None,
-        *[None] * options,
+        x.new_empty(x.shape if given.get("x_wanted", True) else (0,)),
+        [tensor.new_empty(tensor.shape) for tensor in given["encoder"]],
+        [tensor.new_empty(tensor.shape) for tensor in given["decoder"]],
+        weight_OH.new_empty(weight_OH.shape),
+        weight_OH.new_empty(weight_OH.shape[0]),
+        grad.new_empty(grad.shape if given.get("labels_wanted", True) else (0,)),
     )

@@ -5,17 +5,17 @@ L layers, M diffusion terms.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.checks import refuse_second_derivatives
 from dcrnn_fast.kernels.dcgru_sequence.manual_segment import CellGradients, Saved, State, run_backward, run_forward
-from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import empty_gradients, input_gradients
+from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import register_gradients
 from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
-from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
+from dcrnn_fast.kernels.diffusion_conv.plain import stack_of
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
-from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward
+from dcrnn_fast.kernels.operator import register_fake
 from dcrnn_fast.kernels.saving import gradient_wanted
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
@@ -34,9 +34,7 @@ def _forward(
     feed_label_F: Tensor,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    operator = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_PNBC.shape[1], num_terms), x_PNBC.dtype, transposed=False
-    )
+    operator = stack_of(terms, num_terms, x_PNBC, transposed=False)
     P, N, B, _ = x_PNBC.shape
     F, O = feed_label_F.shape[0], projection_bias_O.shape[0]  # noqa: E741
     saved = _empty_saved(x_PNBC, encoder, F, save)
@@ -86,21 +84,10 @@ def _decoder_input(t: int, prediction_FNBO: Tensor, labels_FNBO: Tensor, feed_la
     return torch.where(feed_label_F[t - 1], labels_FNBO[t - 1], prediction_FNBO[t - 1])
 
 
-@_forward.register_fake
-def _(
-    x_PNBC: Tensor,
-    terms: list[Tensor],
-    num_terms: int,
-    encoder: list[Tensor],
-    decoder: list[Tensor],
-    projection_weight_OH: Tensor,
-    projection_bias_O: Tensor,
-    labels_FNBO: Tensor,
-    feed_label_F: Tensor,
-    save: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    saved = _empty_saved(x_PNBC, encoder, feed_label_F.shape[0], save)
-    return x_PNBC.new_empty(labels_FNBO.shape), saved.h, saved.gates, saved.c
+def _fake_forward(given: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    labels_FNBO = given["labels_FNBO"]
+    saved = _empty_saved(given["x_PNBC"], given["encoder"], labels_FNBO.shape[0], given["save"])
+    return labels_FNBO.new_empty(labels_FNBO.shape), saved.h, saved.gates, saved.c
 
 
 @torch.library.custom_op("dcrnn_fast::seq2seq_manual_backward", mutates_args=())
@@ -117,10 +104,9 @@ def _backward(
     prediction_FNBO: Tensor,
     saved_tensors: list[Tensor],
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-    transposed = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_PNBC.shape[1], num_terms), x_PNBC.dtype, transposed=True
-    )
+    transposed = stack_of(terms, num_terms, x_PNBC, transposed=True)
     P, F = x_PNBC.shape[0], feed_label_F.shape[0]
+    grad_FNBO = grad_FNBO.contiguous()
     saved = Saved(*saved_tensors)
     encoder_saved, decoder_saved = saved.steps(0, P), saved.steps(P, P + F)
     wide = accumulator_dtype(x_PNBC.dtype)
@@ -185,39 +171,10 @@ def _backward(
     )
 
 
-@_backward.register_fake
-def _(
-    grad_FNBO: Tensor,
-    x_PNBC: Tensor,
-    terms: list[Tensor],
-    num_terms: int,
-    encoder: list[Tensor],
-    decoder: list[Tensor],
-    projection_weight_OH: Tensor,
-    labels_FNBO: Tensor,
-    feed_label_F: Tensor,
-    prediction_FNBO: Tensor,
-    saved_tensors: list[Tensor],
-) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-    return empty_gradients(x_PNBC, encoder, decoder, projection_weight_OH, prediction_FNBO, True, True)
-
-
-def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    without = ["projection_bias_O"]
-    keep(ctx, "seq2seq_manual", inputs, without=without, prediction_FNBO=output[0], saved_tensors=output[1:])
-    only_for_the_backward(ctx, output[1:])
-
-
-def _gradient(ctx, grad_FNBO, *_):  # type: ignore[no-untyped-def]
-    found = kept(ctx)
-    if grad_FNBO is None:
-        grad_FNBO = torch.zeros_like(found["prediction_FNBO"])
-    gradients = call_backward("seq2seq_manual", found, grad_FNBO=grad_FNBO.contiguous())
-    return input_gradients(gradients, len(found["terms"]), True, True, options=1)
-
-
-_forward.register_autograd(_gradient, setup_context=_setup)
-refuse_second_derivatives("dcrnn_fast::seq2seq_manual_backward")
+register_fake("seq2seq_manual", _fake_forward)
+register_gradients(
+    "seq2seq_manual", "grad_FNBO", lambda output: {"prediction_FNBO": output[0], "saved_tensors": output[1:]}
+)
 
 
 def dcrnn_seq2seq_manual(

@@ -1,4 +1,4 @@
-"""The diffusion convolution on a GPU: schema, fakes and autograd, for one table of primitives.
+"""The diffusion convolution on a GPU: schema and launches, for one table of primitives.
 
 Shape legend: B batch, N nodes, C input channels, O output channels, M diffusion terms, I = C*M weight rows.
 """
@@ -9,14 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.checks import refuse_second_derivatives
+from dcrnn_fast.kernels.diffusion_conv.gradients import register_gradients
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.gpu.launch import on_device
 from dcrnn_fast.kernels.gpu.layout import from_tiles, gradient_to_tiles, to_tiles
-from dcrnn_fast.kernels.gpu.plan import Plan, Table, make_plan
+from dcrnn_fast.kernels.gpu.plan import Table, plan_of_call
 from dcrnn_fast.kernels.gpu.table_triton import triton_table
-from dcrnn_fast.kernels.gpu.words import override, read_words
-from dcrnn_fast.kernels.operator import call_backward, keep, kept
+from dcrnn_fast.kernels.gpu.words import override
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 FORWARD = "(Tensor x_BNC, Tensor[] terms, SymInt num_terms, Tensor weight_IO, Tensor bias_O, str plan_words) -> Tensor"
@@ -35,19 +34,13 @@ def _forward(
     bias_O: Tensor,
     plan_words: str,
 ) -> Tensor:
-    plan = _plan(x_BNC, terms, num_terms, weight_IO, plan_words)
+    plan = plan_of_call(x_BNC, terms, num_terms, plan_words, channels=x_BNC.shape[2], units=weight_IO.shape[1])
     with on_device(x_BNC):
         x_1NBC = to_tiles(x_BNC[:, None], plan.graph)
         out_1NBO = x_1NBC.new_empty(*x_1NBC.shape[:3], weight_IO.shape[1])
         weight_MCO = weight_IO.view(-1, num_terms, weight_IO.shape[1]).transpose(0, 1).contiguous()
         table(plan).convolve(x_1NBC, plan.graph.forward, weight_MCO, bias_O.contiguous(), out_1NBO, None)
         return from_tiles(out_1NBO, plan.graph)[:, 0].contiguous()
-
-
-def _fake_forward(
-    x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, bias_O: Tensor, plan_words: str
-) -> Tensor:
-    return x_BNC.new_empty(x_BNC.shape[0], x_BNC.shape[1], weight_IO.shape[1])
 
 
 def _backward(
@@ -60,7 +53,7 @@ def _backward(
     plan_words: str,
     x_wanted: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    plan = _plan(x_BNC, terms, num_terms, weight_IO, plan_words)
+    plan = plan_of_call(x_BNC, terms, num_terms, plan_words, channels=x_BNC.shape[2], units=weight_IO.shape[1])
     M, C, O = num_terms, x_BNC.shape[2], weight_IO.shape[1]  # noqa: E741
     with on_device(x_BNC):
         grad_1NBO = gradient_to_tiles(grad_BNO[:, None], plan.graph)
@@ -75,45 +68,13 @@ def _backward(
     return dx_BNC, dweight_IO, dbias_O
 
 
-def _fake_backward(
-    grad_BNO: Tensor,
-    x_BNC: Tensor,
-    terms: list[Tensor],
-    num_terms: int,
-    weight_IO: Tensor,
-    plan_words: str,
-    x_wanted: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    dx_BNC = x_BNC.new_empty(x_BNC.shape if x_wanted else (0,))
-    return dx_BNC, weight_IO.new_empty(weight_IO.shape), weight_IO.new_empty(weight_IO.shape[1])
-
-
-def _plan(x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, plan_words: str) -> Plan:
-    B, N, C = x_BNC.shape
-    return make_plan(
-        DiffusionTerms.from_tensors(terms, N, num_terms), x_BNC.dtype, B, C, weight_IO.shape[1], read_words(plan_words)
-    )
-
-
 def define_diffusion_conv(backend: str, table: Table) -> Callable[..., Tensor]:
     """Defines ``dcrnn_fast::diffusion_conv_<backend>`` and returns the function with ``diffusion_conv``'s contract."""
     name = f"diffusion_conv_{backend}"
     op = f"dcrnn_fast::{name}"
     forward = torch.library.custom_op(op, partial(_forward, table), mutates_args=(), schema=FORWARD)
-    backward = torch.library.custom_op(f"{op}_backward", partial(_backward, table), mutates_args=(), schema=BACKWARD)
-    forward.register_fake(_fake_forward)
-    backward.register_fake(_fake_backward)
-
-    def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-        keep(ctx, name, inputs, without=["bias_O"])
-
-    def gradient(ctx, grad_BNO):  # type: ignore[no-untyped-def]
-        found, x_wanted = kept(ctx), ctx.needs_input_grad[0]
-        dx_BNC, dweight_IO, dbias_O = call_backward(name, found, grad_BNO=grad_BNO, x_wanted=x_wanted)
-        return dx_BNC if x_wanted else None, [None] * len(found["terms"]), None, dweight_IO, dbias_O, None
-
-    forward.register_autograd(gradient, setup_context=setup)
-    refuse_second_derivatives(f"{op}_backward")
+    torch.library.custom_op(f"{op}_backward", partial(_backward, table), mutates_args=(), schema=BACKWARD)
+    register_gradients(name)
 
     def diffusion_conv_on_gpu(x_BNC: Tensor, terms: DiffusionTerms, weight_IO: Tensor, bias_O: Tensor) -> Tensor:
         return forward(x_BNC, terms.tensors_with_recursion, terms.num_terms, weight_IO, bias_O, override())

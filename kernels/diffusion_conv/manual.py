@@ -13,10 +13,9 @@ Shape legend: B batch, N nodes, C input channels, O output channels, M diffusion
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.checks import refuse_second_derivatives
-from dcrnn_fast.kernels.diffusion_conv.plain import StackedOperator, stacked_operator
+from dcrnn_fast.kernels.diffusion_conv.gradients import register_gradients
+from dcrnn_fast.kernels.diffusion_conv.plain import StackedOperator, stack_of
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
-from dcrnn_fast.kernels.operator import call_backward, keep, kept
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 
@@ -47,51 +46,27 @@ def weight_gradient(x_NBC: Tensor, joined_gradient_NBQ: Tensor, num_terms: int) 
 
 @torch.library.custom_op("dcrnn_fast::diffusion_conv_manual", mutates_args=())
 def _forward(x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, bias_O: Tensor) -> Tensor:
-    operator = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_BNC.shape[1], num_terms), x_BNC.dtype, transposed=False
-    )
+    operator = stack_of(terms, num_terms, x_BNC, transposed=False)
     y_NBO = diffuse(x_BNC.transpose(0, 1), operator) @ forward_weight(weight_IO, num_terms) + bias_O
     return y_NBO.transpose(0, 1).contiguous()
 
 
-@_forward.register_fake
-def _(x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, bias_O: Tensor) -> Tensor:
-    return x_BNC.new_empty(x_BNC.shape[0], x_BNC.shape[1], weight_IO.shape[1])
-
-
 @torch.library.custom_op("dcrnn_fast::diffusion_conv_manual_backward", mutates_args=())
 def _backward(
-    grad_BNO: Tensor, x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor
+    grad_BNO: Tensor, x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor, x_wanted: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    operator = stacked_operator(
-        DiffusionTerms.from_tensors(terms, x_BNC.shape[1], num_terms), x_BNC.dtype, transposed=True
-    )
+    grad_BNO = grad_BNO.contiguous()
+    operator = stack_of(terms, num_terms, x_BNC, transposed=True)
     diffused_NBQ = diffuse(grad_BNO.transpose(0, 1), operator)
-    dx_NBC = diffused_NBQ @ backward_weight(weight_IO, num_terms)
     dweight_IO = weight_gradient(x_BNC.transpose(0, 1), diffused_NBQ, num_terms)
     dbias_O = grad_BNO.sum((0, 1), dtype=accumulator_dtype(grad_BNO.dtype)).to(grad_BNO.dtype)
+    if not x_wanted:
+        return x_BNC.new_empty(0), dweight_IO, dbias_O
+    dx_NBC = diffused_NBQ @ backward_weight(weight_IO, num_terms)
     return dx_NBC.transpose(0, 1).contiguous(), dweight_IO, dbias_O
 
 
-@_backward.register_fake
-def _(
-    grad_BNO: Tensor, x_BNC: Tensor, terms: list[Tensor], num_terms: int, weight_IO: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return x_BNC.new_empty(x_BNC.shape), weight_IO.new_empty(weight_IO.shape), weight_IO.new_empty(weight_IO.shape[1])
-
-
-def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    keep(ctx, "diffusion_conv_manual", inputs, without=["bias_O"])
-
-
-def _gradient(ctx, grad_BNO):  # type: ignore[no-untyped-def]
-    found = kept(ctx)
-    dx_BNC, dweight_IO, dbias_O = call_backward("diffusion_conv_manual", found, grad_BNO=grad_BNO.contiguous())
-    return dx_BNC, [None] * len(found["terms"]), None, dweight_IO, dbias_O
-
-
-_forward.register_autograd(_gradient, setup_context=_setup)
-refuse_second_derivatives("dcrnn_fast::diffusion_conv_manual_backward")
+register_gradients("diffusion_conv_manual")
 
 
 def diffusion_conv_manual(x_BNC: Tensor, terms: DiffusionTerms, weight_IO: Tensor, bias_O: Tensor) -> Tensor:

@@ -45,6 +45,12 @@ class StackedOperator(NamedTuple):
             return (self.matrix @ x_NR.to(self.matrix.dtype)).to(x_NR.dtype)
 
 
+def stack_of(tensors: list[Tensor], num_terms: int, x: Tensor, *, transposed: bool) -> StackedOperator:
+    """``stacked_operator`` for x (.., N, .., ..) with its nodes second, from an operator's arguments."""
+    terms = DiffusionTerms.from_tensors(tensors, x.shape[1], num_terms)
+    return stacked_operator(terms, x.dtype, transposed=transposed)
+
+
 def stacked_operator(terms: DiffusionTerms, dtype: torch.dtype, *, transposed: bool) -> StackedOperator:
     """The stack P_1 .. P_{M-1} (or of their transposes) in ``dtype``, dense if that is faster."""
     if transposed:

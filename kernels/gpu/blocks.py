@@ -99,17 +99,11 @@ RULES = (
     Rule("gates_gradient", 100, "low", 128, _wide(1, 4), "the sizes below spill", chunked=True),
     # Unions of one chunk; in more, these spill.
     Rule("gates", 90, "low", 64, Blocks(2, 4, 2), _TIMED, chunked=False),
-    Rule("hoisted_gates", 90, "low", 64, Blocks(4, 4), _TIMED, chunked=False),
-    Rule("candidate", 90, "low", 64, Blocks(4, 4), _TIMED, chunked=False),
-    Rule("candidate_gradient", 90, "low", 64, Blocks(4, 4), _TIMED, chunked=False),
-    Rule("gates_gradient", 90, "low", 64, Blocks(4, 4), _TIMED, chunked=False),
-    Rule("convolve", 90, "low", 64, Blocks(4, 4), _TIMED, chunked=False),
-    Rule("gates", 90, "tf32x3", 64, _tf32(1, 4, 2), _TIMED, chunked=False),
-    Rule("hoisted_gates", 90, "tf32x3", 64, _tf32(1, 4, 2), _TIMED, chunked=False),
-    Rule("candidate", 90, "tf32x3", 64, _tf32(1, 4, 2), _TIMED, chunked=False),
-    Rule("candidate_gradient", 90, "tf32x3", 64, _tf32(1, 4, 2), _TIMED, chunked=False),
+    *(Rule(kernel, 90, "low", 64, Blocks(4, 4), _TIMED, chunked=False)
+      for kernel in ("hoisted_gates", "candidate", "candidate_gradient", "gates_gradient", "convolve")),
     Rule("gates_gradient", 90, "tf32x3", 64, _tf32(1, 8, 2), _TIMED, chunked=False),
-    Rule("convolve", 90, "tf32x3", 64, _tf32(1, 4, 2), _TIMED, chunked=False),
+    *(Rule(kernel, 90, "tf32x3", 64, _tf32(1, 4, 2), _TIMED, chunked=False)
+      for kernel in ("gates", "hoisted_gates", "candidate", "candidate_gradient", "convolve")),
     # Kernels that spill in the sizes of the others.
     Rule("gates", 100, "low", 64, Blocks(2, 4), "three accumulators unless x is hoisted; 128 registers in 8 warps"),
     Rule("gates_gradient", 100, "low", 64, Blocks(4, 4), "eight warps spill seven registers"),

@@ -103,6 +103,12 @@ def make_plan(terms: DiffusionTerms, dtype: torch.dtype, batch: int, channels: i
     return Plan(graph, product, precision, hoist)
 
 
+def plan_of_call(x: Tensor, terms: list[Tensor], num_terms: int, plan_words: str, *, channels: int, units: int) -> Plan:
+    """The plan of an operator's call: ``x`` (B, .., N, C) and ``terms`` are its arguments. Raises as ``make_plan``."""
+    graph = DiffusionTerms.from_tensors(terms, x.shape[-2], num_terms)
+    return make_plan(graph, x.dtype, x.shape[0], channels, units, read_words(plan_words))
+
+
 def plan_name(terms: DiffusionTerms, dtype: torch.dtype, batch: int, channels: int, units: int) -> str:
     """Which kernels a call takes, by the words of its plan: "tile", "tile,chunks" (a union is more than one chunk),
     "dense", "chain", "gather", "gemm,chain" or "gemm,gather". Raises as ``make_plan``.

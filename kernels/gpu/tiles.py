@@ -84,15 +84,6 @@ def _growth(reads: set[int], union: set[int]) -> float:
     return new - 0.3 * (len(reads) - new)
 
 
-def _entries(
-    row_start: Tensor, column: Tensor, position: Tensor, num_nodes: int, num_terms: int
-) -> tuple[Tensor, Tensor]:
-    """(row position, column position) of every stored entry; int64."""
-    lengths = (row_start[1:] - row_start[:-1]).long()
-    stacked = torch.repeat_interleave(torch.arange((num_terms - 1) * num_nodes), lengths)
-    return position[stacked % num_nodes], position[column.long()]
-
-
 def build(
     row_start: Tensor,
     column: Tensor,
@@ -106,7 +97,8 @@ def build(
     N, tiles = len(order), -(-len(order) // SIDE)
     position = torch.empty(N, dtype=torch.int64)
     position[torch.tensor(order, dtype=torch.int64)] = torch.arange(N)
-    row, at = _entries(row_start, column, position, N, num_terms)
+    stacked = torch.repeat_interleave(torch.arange((num_terms - 1) * N), (row_start[1:] - row_start[:-1]).long())
+    row, at = position[stacked % N], position[column.long()]
     # One number for each (tile, position that it reads), in order.
     keys = torch.unique((row // SIDE) * (tiles * SIDE) + at)
     count_T = torch.bincount(keys // (tiles * SIDE), minlength=tiles)
@@ -123,10 +115,8 @@ def build(
 
     tile = row // SIDE
     found = torch.searchsorted(keys, tile * (tiles * SIDE) + at) - first_T[tile]
-    lengths = (row_start[1:] - row_start[:-1]).long()
-    term = torch.repeat_interleave(torch.arange((num_terms - 1) * N), lengths) // N
     coefficient_TQSU = torch.zeros(tiles, num_terms - 1, SIDE, U, dtype=dtype)
-    coefficient_TQSU[tile, term, row % SIDE, found] = value.to(dtype)
+    coefficient_TQSU[tile, stacked // N, row % SIDE, found] = value.to(dtype)
     beyond = (count_T - chunk).clamp_min(0)
     gathered = int((count_T.clamp_max(chunk) + (num_terms - 1) * beyond).sum())
     return TileGraph(index_TU, count_T.to(torch.int32), coefficient_TQSU, chunk, gathered)

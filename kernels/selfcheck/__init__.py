@@ -221,8 +221,7 @@ def _kernel_errors() -> tuple[type[BaseException], ...]:
     Triton and the compiled library report the driver's errors as RuntimeError; a missing assembler or C compiler raises
     the others.
     """
-    errors = (RuntimeError, OSError, subprocess.SubprocessError)
-    return (*errors, *_compiler_errors())
+    return (RuntimeError, OSError, subprocess.SubprocessError, *_compiler_errors())
 
 
 def _compiler_errors() -> tuple[type[BaseException], ...]:

@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 
 from dcrnn_fast.files import write_bytes
+from profiling.sass import Sass
 
 FOLDER = Path(__file__).resolve().parent
 TRITON, CUDA = FOLDER / "codegen_triton.csv", FOLDER / "codegen_cuda.csv"
@@ -13,6 +14,16 @@ COLUMNS = [
     "architecture", "arithmetic", "shape", "kernel", "batch rows", "warps", "registers", "shared bytes", "spills",
     "blocks", "tensor-core instructions", "16-byte loads", "atomics",
 ]  # fmt: skip
+
+
+def line(
+    arch: int, names: Sequence[str], batch_rows: int | str, warps: int, sass: Sass, shared: int, blocks: int
+) -> list[str]:
+    """One line of a record; ``names``: arithmetic, shape, kernel."""
+    cores = ", ".join(f"{number} {name}" for name, number in sorted(sass.tensor_core.items())) or "-"
+    spills = "/".join(map(str, sass.spills))
+    numbers = (batch_rows, warps, sass.registers, shared, spills, blocks, cores, sass.loads_16_bytes, sass.atomics)
+    return [f"sm_{arch}", *names, *map(str, numbers)]
 
 
 def read_rows(path: Path) -> list[list[str]]:
@@ -30,6 +41,6 @@ def as_csv(rows: Iterable[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:
-    """Replaces a record."""
-    write_bytes(path, as_csv(rows).encode())
+def report(path: Path, rows: Iterable[Sequence[str]], *, write: bool) -> None:
+    """Replaces a record, or prints what it would be."""
+    write_bytes(path, as_csv(rows).encode()) if write else print(as_csv(rows))

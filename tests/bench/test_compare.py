@@ -24,7 +24,7 @@ from bench.budget import (
 )
 from bench.contestants import Contestant, Step
 from bench.gemm import roofline
-from bench.reference import build_reference_supports, dual_random_walk_of_large_graph
+from bench.reference import dual_random_walk
 from bench.workload import (
     LARGE_NODES,
     METR_LA_EDGES,
@@ -40,6 +40,7 @@ from dcrnn_fast.evaluation.style import look
 from dcrnn_fast.kernels import dcrnn_seq2seq
 from dcrnn_fast.kernels.gpu.words import overruled
 from tests.checkout import ROOT
+from tests.golden.supports import build_reference_supports
 from tests.kernels.compiled import require_library
 
 TINY = QUICK["metr-la"]
@@ -200,7 +201,7 @@ def test_the_large_graph_has_110_thousand_edges() -> None:
 def test_supports_of_a_large_graph_are_those_of_a_small_one() -> None:
     adjacency = QUICK["large"].adjacency()
     dense = build_reference_supports(adjacency.toarray(), "dual_random_walk")
-    for ours, wanted in zip(dual_random_walk_of_large_graph(adjacency), dense, strict=True):
+    for ours, wanted in zip(dual_random_walk(adjacency), dense, strict=True):
         np.testing.assert_allclose(ours.toarray(), wanted, rtol=1e-14)
 
 

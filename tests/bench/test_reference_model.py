@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.reference import build_reference_supports, masked_mae
-from bench.reference.golden import GoldenCase, read_golden
+from bench.reference import masked_mae
 from tests.checkout import GOLDEN
+from tests.golden.supports import build_reference_supports
+from tests.golden.vectors import GoldenCase, read_golden
 from tests.models import relative_error
 
 FILES = sorted(GOLDEN.glob("*.npz"))

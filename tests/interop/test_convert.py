@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import dcrnn_fast
-from bench.reference import ReferenceDCRNN, build_reference_supports, sparse_support
-from bench.reference.golden import GoldenCase, read_golden
+from bench.reference import ReferenceDCRNN, sparse_support
 from dcrnn_fast import convert, evaluate
 from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.config.plain import from_dict
@@ -22,6 +21,8 @@ from dcrnn_fast.interop import export_pytorch_port, import_state
 from dcrnn_fast.model import DCRNN
 from dcrnn_fast.model.build import build_model
 from tests.checkout import GOLDEN
+from tests.golden.supports import build_reference_supports
+from tests.golden.vectors import GoldenCase, read_golden
 from tests.models import predict, relative_error
 
 

@@ -12,8 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.reference import build_reference_supports
-from bench.reference.golden import GoldenCase, read_golden
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
@@ -27,6 +25,8 @@ from dcrnn_fast.interop import (
 )
 from dcrnn_fast.model import DCRNN
 from tests.checkout import GOLDEN
+from tests.golden.supports import build_reference_supports
+from tests.golden.vectors import GoldenCase, read_golden
 from tests.models import predict, relative_error
 
 FILES = sorted(GOLDEN.glob("*.npz"))

@@ -13,7 +13,6 @@ import torch
 import triton
 from torch import Tensor
 
-from dcrnn_fast.kernels.gpu.available import interpreted
 from dcrnn_fast.kernels.gpu.blocks import blocks_for
 from dcrnn_fast.kernels.gpu.kernels.cell import (
     begin_gradient_kernel,
@@ -22,15 +21,15 @@ from dcrnn_fast.kernels.gpu.kernels.cell import (
     gates_gradient_kernel,
     gates_kernel,
 )
-from dcrnn_fast.kernels.gpu.launch import is_wide, launch
+from dcrnn_fast.kernels.gpu.launch import launch
 from dcrnn_fast.kernels.gpu.launches.convolution import (
     block,
     convolve,
     dot_precision,
+    numbers,
     source_arguments,
     spread,
     terms_of,
-    wide_type,
 )
 from dcrnn_fast.kernels.gpu.launches.head import head, head_gradient
 from dcrnn_fast.kernels.gpu.primitives import CellGradient, CellPack, CellStep, Direction, Primitives, Source
@@ -163,9 +162,7 @@ def _begin_gradient(outside_NBH: Tensor | None, gradient: CellGradient) -> None:
         },
         {
             "BLOCK": ELEMENTS,
-            "ACC": wide_type(gradient.dpre_NBH.dtype),
-            "UP": interpreted(),
-            "WIDE": is_wide([dh_NBH]),
+            **numbers(gradient.dpre_NBH.dtype, [dh_NBH]),
             "HAS_OUTSIDE": outside_NBH is not None,
         },
         warps=4,
@@ -271,10 +268,8 @@ def _launch(
             "H": H,
             "BH": block(H),
             "BB": chosen.batch_rows,
-            "ACC": wide_type(like_NBH.dtype),
             "PREC": dot_precision(precision),
-            "UP": interpreted(),
-            "WIDE": is_wide([*arguments.values(), graph["COEFFICIENT"]]),
+            **numbers(like_NBH.dtype, [*arguments.values(), graph["COEFFICIENT"]]),
         },
         warps=chosen.warps,
         stages=chosen.stages,

@@ -3,6 +3,7 @@
 Shape legend: T steps, N nodes, B batch, C input channels, O output columns, K channels, M terms, S = (M-1) N.
 """
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -30,6 +31,13 @@ def block(size: int) -> int:
 def wide_type(dtype: torch.dtype) -> Any:
     """Triton's name of the dtype that sums are kept in."""
     return tl.float64 if dtype == torch.float64 else tl.float32
+
+
+def numbers(dtype: torch.dtype, tensors: Sequence[Tensor]) -> dict[str, Any]:
+    """Constants that every kernel has: the dtype of sums, whether factors are widened first (the interpreter has no
+    products of bfloat16), and whether offsets into one of ``tensors`` need 64 bits.
+    """
+    return {"ACC": wide_type(dtype), "UP": interpreted(), "WIDE": is_wide(tensors)}
 
 
 def dot_precision(precision: str) -> str:
@@ -90,7 +98,7 @@ def chained(x: Tensor, chain: Chain, terms: int) -> Tensor:
     spare = x.new_empty(*leading, chain.spare, N, B, K)
     width = B * K
     size = min(GATHER_BLOCK, block(width))
-    wide = is_wide([x, y, spare])
+    constants = {"BLOCK": size, **numbers(x.dtype, [x, y, spare])}
 
     def panel(number: int) -> tuple[Tensor, int, int]:
         """Its place: the tensor, its first element there, elements from one step to the next."""
@@ -122,14 +130,7 @@ def chained(x: Tensor, chain: Chain, terms: int) -> Tensor:
                 "y_at": y_at,
                 "y_step": y_step,
             },
-            {
-                "SCALE": hop.scale,
-                "BLOCK": size,
-                "ACC": wide_type(x.dtype),
-                "UP": interpreted(),
-                "WIDE": wide,
-                "HAS_Z": hop.minus >= 0,
-            },
+            {**constants, "SCALE": hop.scale, "HAS_Z": hop.minus >= 0},
             warps=1,
             stages=1,
         )
@@ -182,7 +183,16 @@ def convolve(
     """Diffusion and product of T steps; O = ``parts`` (1 or 3) blocks of columns, q (T, N, B, M*C) gets the terms."""
     T, N, B, C = x_TNBC.shape
     M, _, O = weight_MCO.shape  # noqa: E741
-    arguments, constants = source_arguments(source, x_TNBC)
+    graph, constants = source_arguments(source, x_TNBC)
+    arguments = {
+        "X": x_TNBC,
+        "Y": terms_of(source, x_TNBC),
+        **graph,
+        "W": weight_MCO,
+        "BIAS": x_TNBC if bias_O is None else bias_O,
+        "OUT": out_TNBO,
+        "Q": x_TNBC if q_TNBQ is None else q_TNBQ,
+    }
     chosen = blocks_for(
         "convolve", x_TNBC, precision, C, O // parts, fused=constants["FUSED"], chunked=constants["MORE"]
     )
@@ -191,18 +201,7 @@ def convolve(
     launch(
         convolve_kernel,
         (triton.cdiv(N, SIDE), triton.cdiv(B, chosen.batch_rows), T * groups),
-        {
-            "X": x_TNBC,
-            "Y": terms_of(source, x_TNBC),
-            **arguments,
-            "W": weight_MCO,
-            "BIAS": x_TNBC if bias_O is None else bias_O,
-            "OUT": out_TNBO,
-            "Q": x_TNBC if q_TNBQ is None else q_TNBQ,
-            "N": N,
-            "B": B,
-            "terms": M,
-        },
+        {**arguments, "N": N, "B": B, "terms": M},
         {
             **constants,
             "M": M,
@@ -213,18 +212,8 @@ def convolve(
             "BO": block(part),
             "PARTS": parts,
             "BB": chosen.batch_rows,
-            "ACC": wide_type(x_TNBC.dtype),
             "PREC": dot_precision(precision),
-            "UP": interpreted(),
-            "WIDE": is_wide(
-                [
-                    x_TNBC,
-                    out_TNBO,
-                    *([] if q_TNBQ is None else [q_TNBQ]),
-                    terms_of(source, x_TNBC),
-                    arguments["COEFFICIENT"],
-                ]
-            ),
+            **numbers(x_TNBC.dtype, [arguments[name] for name in ("X", "Y", "COEFFICIENT", "OUT", "Q")]),
             "HAS_BIAS": bias_O is not None,
             "HAS_Q": q_TNBQ is not None,
             "GROUPS": groups,

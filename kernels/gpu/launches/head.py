@@ -8,10 +8,9 @@ from typing import Any
 import triton
 from torch import Tensor
 
-from dcrnn_fast.kernels.gpu.available import interpreted
 from dcrnn_fast.kernels.gpu.kernels.head import head_gradient_kernel, head_kernel
-from dcrnn_fast.kernels.gpu.launch import is_wide, launch
-from dcrnn_fast.kernels.gpu.launches.convolution import block, wide_type
+from dcrnn_fast.kernels.gpu.launch import launch
+from dcrnn_fast.kernels.gpu.launches.convolution import block, numbers
 
 # Elements of one program's block of states.
 ELEMENTS = 4096
@@ -82,9 +81,7 @@ def _launch(kernel: Any, like_NBH: Tensor, weight_OH: Tensor, arguments: dict[st
             "H": H,
             "BH": block(H),
             "ROWS": size,
-            "ACC": wide_type(weight_OH.dtype),
-            "UP": interpreted(),
-            "WIDE": is_wide(list(arguments.values())),
+            **numbers(weight_OH.dtype, list(arguments.values())),
         },
         warps=4,
         stages=1,
