@@ -6,6 +6,7 @@ import math
 import reprlib
 import types
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dcrnn_fast.errors import UserError
@@ -34,8 +35,8 @@ _short = _Short()
 
 
 def shown(value: object) -> str:
-    """``repr(value)`` for a message, cut where it is long: a file decides what ``value`` is."""
-    return _short.repr(value)
+    """``repr(value)`` for a message, on one line and cut where it is long: a file decides what ``value`` is."""
+    return " ".join(_short.repr(value).split())
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def from_dict(cls: type[T], raw: Mapping[str, Any], *, where: str = "") -> T:
     Raises:
         UserError: an unknown key (the known ones are listed), a value of another type, a value that ``cls`` refuses.
     """
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     if not isinstance(raw, Mapping):
         raise UserError(
@@ -73,7 +74,7 @@ def nearest(word: str, known: list[str]) -> str | None:
 
 def _unknown_key(key: object, where: str, cls: type, names: list[str]) -> str:
     place = f"section {where}" if where else "the configuration"
-    for section, hint in get_type_hints(cls).items():
+    for section, hint in _hints(cls).items():
         if dataclasses.is_dataclass(hint) and key in {f.name for f in dataclasses.fields(hint)}:
             return f"unknown key {shown(key)} in {place}; it belongs to section {_join(where, section)}"
     like = nearest(key[:_LONGEST_KEY], names) if isinstance(key, str) else None
@@ -90,6 +91,11 @@ def require_choice(name: str, got: object, choices: Any) -> None:
     # 1 == True == 1.0: the type must agree as well.
     if not any(type(got) is type(choice) and got == choice for choice in get_args(choices)):
         raise UserError(f"{name} must be one of {', '.join(map(str, get_args(choices)))}, got {shown(got)}")
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def _is_required(f: dataclasses.Field[Any]) -> bool:

@@ -19,8 +19,7 @@ from dcrnn_fast.interop.files import read_tensors
 from dcrnn_fast.interop.names import Layout, recognise
 from dcrnn_fast.model import DCRNN
 from dcrnn_fast.model.build import build_model
-
-NUM_SUPPORTS = {"dual_random_walk": 2, "random_walk": 1, "laplacian": 1}
+from dcrnn_fast.model.weights import NUM_SUPPORTS, num_terms, parameter_shapes
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -62,11 +61,10 @@ class ImportedWeights:
         Raises:
             UserError: they do not.
         """
-        num_supports = NUM_SUPPORTS[diffusion.supports]
-        if (terms := 1 + num_supports * diffusion.hops) != self.num_terms:
+        if (terms := num_terms(diffusion)) != self.num_terms:
             raise UserError(
                 f"the weights have {self.num_terms} diffusion terms, --supports {diffusion.supports} "
-                f"--hops {diffusion.hops} gives {terms} (1 + {num_supports} x hops)"
+                f"--hops {diffusion.hops} gives {terms} (1 + {NUM_SUPPORTS[diffusion.supports]} x hops)"
             )
 
     def build(
@@ -85,9 +83,13 @@ class ImportedWeights:
             data=DataConfig(future_steps=future_steps),
             model=ModelConfig(hidden_units=self.hidden_units, num_layers=self.num_layers, backend=backend),
         )
-        model = build_model(config, graph, input_channels=self.input_channels, output_channels=self.output_channels)
-        model.load_state_dict(self.state)
-        return model
+        return build_model(
+            config,
+            graph,
+            input_channels=self.input_channels,
+            output_channels=self.output_channels,
+            weights=self.state,
+        )
 
 
 def read_weights(path: str | Path) -> ImportedWeights:
@@ -166,7 +168,13 @@ def _measure(layout: Layout, state: dict[str, Tensor], source: str) -> ImportedW
 
 
 def _check(weights: ImportedWeights, source: str) -> None:
-    wanted = expected_shapes(weights)
+    wanted = parameter_shapes(
+        input_channels=weights.input_channels,
+        output_channels=weights.output_channels,
+        hidden_units=weights.hidden_units,
+        num_layers=weights.num_layers,
+        num_terms=weights.num_terms,
+    )
     if missing := sorted(wanted.keys() - weights.state.keys()):
         raise UserError(
             f"{source}: {len(missing)} of {len(wanted)} parameters are missing, the first is {missing[0]} "
@@ -175,17 +183,3 @@ def _check(weights: ImportedWeights, source: str) -> None:
     for name, shape in wanted.items():
         if tuple(weights.state[name].shape) != shape:
             raise UserError(f"{source}: {name} must be {shape}, got {tuple(weights.state[name].shape)}")
-
-
-def expected_shapes(weights: ImportedWeights) -> dict[str, tuple[int, ...]]:
-    """Every parameter of such a model and its shape."""
-    H, outputs, M = weights.hidden_units, weights.output_channels, weights.num_terms
-    shapes: dict[str, tuple[int, ...]] = {"projection.weight": (outputs, H), "projection.bias": (outputs,)}
-    for side, first in (("encoder", weights.input_channels), ("decoder", outputs)):
-        for layer in range(weights.num_layers):
-            rows = ((first if layer == 0 else H) + H) * M
-            shapes[f"{side}.{layer}.gate_weight"] = (rows, 2 * H)
-            shapes[f"{side}.{layer}.gate_bias"] = (2 * H,)
-            shapes[f"{side}.{layer}.candidate_weight"] = (rows, H)
-            shapes[f"{side}.{layer}.candidate_bias"] = (H,)
-    return shapes
