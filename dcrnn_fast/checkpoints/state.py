@@ -112,6 +112,12 @@ def require_count(what: str, value: Any) -> None:
         raise UserError(f"{what} must be a whole number from 0 on, got {shown(value)}")
 
 
+def require_number(what: str, value: Any) -> None:
+    """Checks that ``value`` is a finite number from 0 on: a sum, a rate, a span of time."""
+    if type(value) not in (int, float) or not (0 <= value < math.inf):
+        raise UserError(f"{what} must be a finite number from 0 on, got {shown(value)}")
+
+
 def require_dense(what: str, tensor: Any) -> None:
     """Checks that ``tensor`` is an ordinary one whose elements are all there.
 

@@ -81,11 +81,11 @@ class Scaler:
         """
         if set(state) != {"mean", "std"}:
             raise UserError(f"the saved scaler must hold mean and std, it holds {some(sorted(map(str, state)))}")
-        if not all(isinstance(value, (list, tuple)) for value in state.values()):
-            raise UserError("the saved scaler must hold lists of numbers")
+        if not all(_are_numbers(value) for value in state.values()):
+            raise UserError("the saved scaler must hold numbers, as many for each sensor")
         try:
             mean, std = (np.asarray(state[name], dtype=np.float64) for name in ("mean", "std"))
-        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        except (ValueError, OverflowError) as error:
             raise UserError("the saved scaler must hold numbers, as many for each sensor") from error
         if mean.shape != std.shape or mean.ndim not in (1, 2) or not mean.size:
             raise UserError(
@@ -126,6 +126,11 @@ class Scaler:
                 f"the saved scaler is of {self.num_channels} channels{each}, wanted {num_channels} channels of "
                 f"{num_sensors} sensors"
             )
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether this is a list of numbers, or of lists of them."""
+    return isinstance(value, (list, tuple)) and all(type(item) in (int, float) or _are_numbers(item) for item in value)
 
 
 def _numbers(array: np.ndarray) -> Numbers:

@@ -147,26 +147,26 @@ class SensorGraph:
             raise UserError(f"the saved graph is damaged: {one_line(error)}") from error
         positions_N2 = None
         if state.get("positions_N2") is not None:
-            positions_N2 = _saved_array(state, "positions_N2", "fiu", 2)
+            positions_N2 = _saved_array(state, "positions_N2", np.float64, 2)
         return cls(adjacency, tuple(map(str, ids)), positions_N2)
 
 
-_SAVED = (("data", "fiu", 1), ("indices", "iu", 1), ("indptr", "iu", 1))
+_SAVED = (("data", np.float64, 1), ("indices", np.int64, 1), ("indptr", np.int64, 1))
 
 
-def _saved_array(state: Mapping[str, Any], name: str, kinds: str, dimensions: int) -> np.ndarray:
-    """An array of a saved graph, if its dtype is of these kinds."""
+def _saved_array(state: Mapping[str, Any], name: str, dtype: type, dimensions: int) -> np.ndarray:
+    """An array of a saved graph, of real or whole numbers that ``dtype`` can hold."""
     try:
         # Lists of hand-made states are arrays too; a tensor may carry a gradient.
         array = np.asarray(getattr(state[name], "detach", lambda: state[name])())
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(f"the saved graph is damaged: {name} is no array: {one_line(error)}") from error
-    if array.dtype.kind not in kinds or array.ndim != dimensions:
+    if not np.can_cast(array.dtype, dtype, "same_kind") or array.dtype == bool or array.ndim != dimensions:
         raise UserError(
             f"the saved graph is damaged: {name} must be numbers in {dimensions} dimension(s), got {array.dtype} "
             f"{array.shape}"
         )
-    return array
+    return array.astype(dtype, copy=False)
 
 
 def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Match) -> SensorGraph:
