@@ -25,7 +25,7 @@ FLAGS = (
 )
 """instruction sets that matter here, x86 first, as /proc/cpuinfo names them"""
 MIB = 2**20
-_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "Cannot allocate memory", "not enough memory")
+_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "Cannot allocate memory", "not enough memory", "out of memory")
 
 
 class Limits(NamedTuple):
@@ -76,9 +76,11 @@ def available_mib(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgrou
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, of main memory: torch has no exception type for it, and C++ says bad_alloc."""
+    """Whether an allocation failed: torch has no exception type for it on a CPU, C++ says bad_alloc."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
+    if isinstance(error, ImportError):
+        return "failed to map segment" in str(error) or "Cannot allocate memory" in str(error)
     said = str(error)
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in said for words in _OUT_OF_MEMORY)

@@ -22,14 +22,13 @@ import torch
 from dcrnn_fast.checkpoints.manifest import (
     MANIFEST,
     Manifest,
-    open_regular,
     read_manifest,
     write_manifest,
     write_shortened,
 )
 from dcrnn_fast.checkpoints.state import State, checked, missing_keys, plain
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import write_bytes
+from dcrnn_fast.files import open_regular, write_bytes
 from dcrnn_fast.messages import first_line
 from dcrnn_fast.system import is_out_of_memory
 
@@ -41,7 +40,7 @@ _PAUSES = (0.05, 0.15)
 _LATE = (0.3, 0.5, 1.0, 1.0, 2.0)
 """and, after those, before a whole file that the manifest does not list is: a network file system may show one of the
 two late"""
-_GARBLED = (
+GARBLED = (
     *(zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError, struct.error),
     *(ValueError, KeyError, IndexError, OverflowError),
 )
@@ -243,24 +242,29 @@ def _broken_part(path: Path, payload: bytes) -> str | None:
     archive = _require_honest_zip(path, payload)
     try:
         return archive.testzip()
-    except _GARBLED as error:
+    except GARBLED as error:
         raise DamagedError(f"checkpoint {path} is truncated or no checkpoint: {first_line(error)[:200]}") from error
 
 
 def _require_honest_zip(path: Path, payload: bytes) -> zipfile.ZipFile:
-    """The archive, whose parts claim no more bytes than there are: torch allocates what they claim."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(payload))
-        parts = archive.infolist()
-    except _GARBLED as error:
+    except GARBLED as error:
         raise DamagedError(f"checkpoint {path} is truncated or no checkpoint: {first_line(error)[:200]}") from error
-    if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or _claimed(parts) > len(payload):
-        raise UserError(
-            f"checkpoint {path} is not a checkpoint of dcrnn_fast: its parts claim {_claimed(parts)} bytes, the file "
-            f"has {len(payload)}"
-        )
+    try:
+        require_honest_parts(archive, len(payload))
+    except UserError as error:
+        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {error}") from error
     return archive
 
 
-def _claimed(parts: Sequence[zipfile.ZipInfo]) -> int:
-    return sum(part.file_size for part in parts)
+def require_honest_parts(archive: zipfile.ZipFile, size: int) -> None:
+    """Checks that the parts of a file of ``torch.save`` claim no more bytes than it has: torch allocates as they claim.
+
+    Raises:
+        UserError: they do.
+    """
+    parts = archive.infolist()
+    claimed = sum(part.file_size for part in parts)
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or claimed > size:
+        raise UserError(f"its parts claim {claimed} bytes, the file has {size}")

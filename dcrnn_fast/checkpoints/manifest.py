@@ -4,16 +4,12 @@ The newest save comes last. Earlier ones stay in the list for a while: a network
 that a rename has replaced, and that is a whole checkpoint too.
 """
 
-import errno
 import json
-import os
 import re
-import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import write_bytes
+from dcrnn_fast.files import open_regular, write_bytes
 from dcrnn_fast.messages import first_line
 
 MANIFEST = "manifest.json"
@@ -68,15 +64,6 @@ def require_own_manifest(folder: Path) -> None:
         UserError: a file named manifest.json there is another program's, or cannot be read.
     """
     read_manifest(folder)
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Opens a file for reading; OSError if it is none, as a pipe, which would be waited for."""
-    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise OSError(errno.EINVAL, "not a regular file")
-    return stream
 
 
 def _is_listing(value: object) -> bool:

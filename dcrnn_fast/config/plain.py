@@ -52,7 +52,7 @@ def from_dict(cls: type[T], raw: Mapping[str, Any], *, where: str = "") -> T:
     Raises:
         UserError: an unknown key (the known ones are listed), a value of another type, a value that ``cls`` refuses.
     """
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # classes are hashable
     names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     if not isinstance(raw, Mapping):
         raise UserError(

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dcrnn_fast.checkpoints.state import require_dense
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
@@ -110,6 +111,10 @@ def import_state(
 ) -> ImportedWeights:
     """The same for a state dict in memory; the tensors are copied. Raises as :func:`read_weights`."""
     layout, state = recognise(tensors, source)
+    for name, tensor in state.items():
+        require_dense(f"{source}: {name}", tensor)
+        if not tensor.is_floating_point():
+            raise UserError(f"{source}: {name} must hold floating-point numbers, got {tensor.dtype}")
     state = {name: tensor.detach().to(torch.float32).clone() for name, tensor in state.items()}
     if layout == "tensorflow":
         state["projection.weight"] = state["projection.weight"].T.contiguous()
@@ -139,7 +144,11 @@ def with_one_hot_days(weights: ImportedWeights) -> ImportedWeights:
 def _measure(layout: Layout, state: dict[str, Tensor], source: str) -> ImportedWeights:
     layers = {int(match[1]) for name in state if (match := re.match(r"(?:encoder|decoder)\.(\d+)\.", name))}
     num_layers = max(layers) + 1
+    if num_layers * 8 > len(state) + 8:  # one layer may lack some: their names are told below
+        raise UserError(f"{source}: there is a layer {num_layers - 1}, but only {len(state)} parameters")
     outputs, hidden = state["projection.weight"].shape
+    if not outputs or not hidden:
+        raise UserError(f"{source}: the projection to the output channels is empty, of shape ({outputs}, {hidden})")
     for name in ("decoder.0.candidate_weight", "encoder.0.candidate_weight"):
         if name not in state or state[name].dim() != 2:
             raise UserError(f"{source}: {name} is missing or not a matrix")
@@ -150,6 +159,8 @@ def _measure(layout: Layout, state: dict[str, Tensor], source: str) -> ImportedW
             f"{hidden} units"
         )
     num_terms = rows // (outputs + hidden)
+    if not num_terms:
+        raise UserError(f"{source}: decoder.0.candidate_weight is empty")
     rows = state["encoder.0.candidate_weight"].shape[0]
     if rows % num_terms or rows // num_terms <= hidden:
         raise UserError(

@@ -103,7 +103,7 @@ def _require_training(training: dict[str, Any], weights: dict[str, torch.Tensor]
     progress = Progress.from_state(training)
     if len(progress.history) != progress.epoch:
         raise UserError(f"its history has {len(progress.history)} epochs, {progress.epoch} are finished")
-    windows = training.get("train_windows")
+    windows: Any = training.get("train_windows")
     require_count("train_windows", windows)
     # A step takes at least one window.
     if progress.step > (progress.epoch + 1) * max(windows, 1) or progress.position > windows:
@@ -111,13 +111,13 @@ def _require_training(training: dict[str, Any], weights: dict[str, torch.Tensor]
             f"step {progress.step}, {progress.position} windows into epoch {progress.epoch + 1}, cannot be of "
             f"{windows} training windows"
         )
-    best = training.get("best")
+    best: Any = training.get("best")
     require_named("best", best)
     if type(best.get("epoch")) not in (int, type(None)) or type(best.get("validation_mae")) not in (float, type(None)):
         raise UserError(f"best must be an epoch with its error, got {shown(best)}")
     require_optimizer_state(training.get("optimizer"), weights)
     LossScale.require_state(training.get("loss_scale"))
-    environment = training.get("environment")
+    environment: Any = training.get("environment")
     require_named("environment", environment)
     if "ranks" not in environment or not all(type(value) in (int, str) for value in environment.values()):
         raise UserError(f"environment must say where it was trained, in numbers and texts, got {shown(environment)}")

@@ -68,7 +68,10 @@ def test_another_programs_manifest_is_refused_before_training(folder: Path, resu
     assert not (folder / "earlier-1").exists()
 
 
-def test_the_manifest_of_another_run_stops_a_run_that_would_go_on(folder: Path, tmp_path: Path) -> None:
+def test_the_manifest_of_another_run_stops_a_run_that_would_go_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcrnn_fast.checkpoints.files._LATE", (0.01,))
     fit(debug_config(*FEW, "--seed", "3", "--results", str(tmp_path / "other")))
     shutil.copy(tmp_path / "other" / "checkpoints" / MANIFEST, folder)
     before = contents(folder)
