@@ -1,5 +1,6 @@
 """Shared by all commands: a user's mistake becomes one line and exit code 2."""
 
+import errno
 import os
 import select
 import shlex
@@ -10,21 +11,25 @@ from pathlib import Path
 
 from dcrnn_fast.errors import is_of_the_user
 from dcrnn_fast.messages import one_line
+from dcrnn_fast.system import available_mib, is_out_of_memory
 
 MISTAKE = 2
 INTERRUPTED = 130
 NOBODY_READS = 141
 """the exit code that a shell reports for a program ended by SIGPIPE"""
 STDOUT = 1
+_LONGEST = 300
+"""characters of another library's words"""
 
 
 def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
     """Calls ``body(argv)`` and returns the command's exit code.
 
     A ``UserError``, or the error of a ``DCRNN_FAST_*`` variable, prints ``dcrnn-fast NAME: error: ...`` on stderr,
-    without a traceback, and yields 2; Ctrl-C yields 130. Every rank of a distributed run sees the same mistake: only
-    rank 0 (torchrun's RANK) prints it. If the reader of stdout has closed it (``dcrnn-fast --help | head -1``), the
-    command stops quietly: 141. Any other exception is a bug of ours and keeps its traceback.
+    without a traceback, and yields 2; so do memory that runs out and a name that no file can have. Ctrl-C yields 130.
+    Every rank of a distributed run sees the same mistake: only rank 0 (torchrun's RANK) prints it. If the reader of
+    stdout has closed it (``dcrnn-fast --help | head -1``), the command stops quietly: 141. Any other exception is a
+    bug of ours and keeps its traceback.
     """
     try:
         try:
@@ -45,6 +50,21 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
         # The interpreter's own last flush would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return NOBODY_READS
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
+        if (said := _limit_of_the_machine(error)) is None:
+            raise
+        print(f"dcrnn-fast {name}: error: {said}", file=sys.stderr)  # on every rank: the others may have room
+        return MISTAKE
+
+
+def _limit_of_the_machine(error: BaseException) -> str | None:
+    """What to print for an allocation that failed, or a name that is too long for a file; None: it is neither."""
+    text = one_line(error)[:_LONGEST]
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"a file cannot have this name: {text}"
+    if not is_out_of_memory(error):
+        return None
+    return f"out of memory ({available_mib() / 1024:.3g} GiB available to this process): {text}"
 
 
 def command_line(name: str, *words: object) -> str:

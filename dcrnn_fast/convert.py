@@ -6,7 +6,6 @@ The port's ``.tar`` or state dict is understood exactly. LibCity's, LargeST's an
 come from the shapes and the file, as defaults of their flags; the values that are used are printed.
 """  # noqa: E501
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,13 +14,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from dcrnn_fast.checkpoints.files import MANIFEST, load_checkpoint, save_checkpoint
-from dcrnn_fast.checkpoints.state import make_state
+from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
+from dcrnn_fast.checkpoints.manifest import read_manifest, require_own_manifest
+from dcrnn_fast.checkpoints.state import make_state, unwrapped
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.plain import from_dict
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
 from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.data.window_format import WindowFormat
@@ -31,6 +31,7 @@ from dcrnn_fast.graph import SensorGraph, read_graph
 from dcrnn_fast.idle import refuse_idle_in_converting, refuse_idle_in_exporting
 from dcrnn_fast.interop import NUM_SUPPORTS, ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
 from dcrnn_fast.messages import counted
+from dcrnn_fast.model.weights import require_weights
 
 _DEFAULT_FREQ = "5min"
 
@@ -90,7 +91,8 @@ def told_by(weights: ImportedWeights, flags: ConvertFlags) -> ConvertFlags:
         UserError: the kind of supports contradicts the file or the number of diffusion terms.
     """
     settings = weights.settings
-    supports, trained = flags.graph.supports, settings.get("filter_type")
+    supports, said = flags.graph.supports, settings.get("filter_type")
+    trained: Any = said if isinstance(said, str) else None
     if trained in NUM_SUPPORTS and trained != supports:
         if supports != GraphConfig().supports:
             raise UserError(f"the weights' file says filter_type {trained}, --supports says {supports}")
@@ -116,7 +118,7 @@ def told_by(weights: ImportedWeights, flags: ConvertFlags) -> ConvertFlags:
 
 
 def _count(told: object, otherwise: int) -> int:
-    return told if isinstance(told, int) and told >= 1 else otherwise
+    return told if type(told) is int and told >= 1 else otherwise
 
 
 def _time_channels(weights: ImportedWeights) -> tuple[bool, bool]:
@@ -136,7 +138,7 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
     """
     output = Path(flags.output or "model.pt")
     _require_another_file(Path(flags.checkpoint), output)
-    require_creatable_folder(output.parent, "output folder")
+    require_own_manifest(require_creatable_folder(output.parent, "output folder"))
     if _is_trained(output):
         raise UserError(f"--output {output} is a trained checkpoint, which would be lost: name another file")
     weights, num_values = _with_our_channels(weights, flags.data)
@@ -248,7 +250,9 @@ def _given_scaler(num_values: int, flags: ConvertFlags) -> Scaler | None:
         )
     if not all(std > 0 for std in flags.std):
         raise UserError(f"--std must be positive, got {_numbers(flags.std)}")
-    return Scaler(flags.mean, flags.std)
+    scaler = Scaler(flags.mean, flags.std)
+    scaler.require_usable("--mean and --std")
+    return scaler
 
 
 def _summary(weights: ImportedWeights, graph: SensorGraph, form: WindowFormat, flags: ConvertFlags) -> list[str]:
@@ -310,18 +314,23 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
         UserError: the checkpoint cannot be read, or the port cannot compute such a model; the output is a checkpoint.
     """
     state = load_checkpoint(checkpoint)
+    config, graph, form, _, _ = saved_form(state, str(checkpoint))
     output = Path(output)
     _require_another_file(Path(checkpoint), output)
     if _is_listed(output):
         raise UserError(f"--output {output} is a checkpoint of its folder, which would be lost: name another file")
-    config = from_dict(Config, state["config"])
     ways = config.graph
     if ways.orientation != "released":
         raise UserError(f"the port has no orientation {ways.orientation!r}: this model cannot be exported to it")
     if ways.recursion != "released" and ways.hops > 1:
         raise UserError(f"the port has no recursion {ways.recursion!r}: this model cannot be exported to it")
+    weights = unwrapped(state["model"])
+    try:
+        require_weights(weights, config, input_channels=form.input_channels, output_channels=form.output_channels)
+    except UserError as error:
+        raise UserError(f"checkpoint {checkpoint}: {error}") from error
     with folder_for_new_files(output.parent, "output folder"):
-        save_pytorch_port(output, state["model"], _port_settings(config, state), _epoch(state))
+        save_pytorch_port(output, weights, _port_settings(config, form, graph.num_nodes), _epoch(state))
     lines = [f"written: {output} in the names of the public PyTorch port"]
     if _edge_order_matters(ways):
         lines.insert(
@@ -347,8 +356,8 @@ def _is_trained(path: Path) -> bool:
 def _is_listed(path: Path) -> bool:
     """Whether the file is there, and the manifest of its folder lists it as a checkpoint."""
     try:
-        return path.exists() and path.name in json.loads((path.parent / MANIFEST).read_bytes())
-    except (FileNotFoundError, ValueError):
+        return path.exists() and path.name in read_manifest(path.parent)
+    except UserError:  # another program's
         return False
 
 
@@ -356,15 +365,14 @@ def _epoch(state: dict[str, Any]) -> int:
     return int(state["training"]["epoch"]) if state["training"] else 0
 
 
-def _port_settings(config: Config, state: dict[str, Any]) -> dict[str, Any]:
-    form = WindowFormat.from_state(state["window_format"])
+def _port_settings(config: Config, form: WindowFormat, num_nodes: int) -> dict[str, Any]:
     return {
         "cl_decay_steps": config.training.sampling_decay,
         "filter_type": config.graph.supports,
         "horizon": form.future_steps,
         "input_dim": form.input_channels,
         "max_diffusion_step": config.graph.hops,
-        "num_nodes": len(state["graph"]["ids"]),
+        "num_nodes": num_nodes,
         "num_rnn_layers": config.model.num_layers,
         "output_dim": form.output_channels,
         "rnn_units": config.model.hidden_units,

@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from dcrnn_fast.checkpoints.files import Checkpoint, newest_good, read_good
 from dcrnn_fast.checkpoints.state import unwrapped
-from dcrnn_fast.config.plain import from_dict
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, Precision
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
 from dcrnn_fast.data.inputs import assemble_inputs
 from dcrnn_fast.data.left_out import silenced
+from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.sources import read_source
@@ -355,15 +355,13 @@ def load(
     """
     found = _find(Path(path))
     state = found.state
-    config = from_dict(Config, state["config"])
+    config, graph, window_format, scaler, training_part = saved_form(state, str(found.path))
     if backend is not None:
         config = replace(config, model=replace(config.model, backend=backend))
     if precision is not None:
         config = replace(config, training=replace(config.training, precision=precision))
     if at_least is not None:
         config = replace(config, model=replace(config.model, at_least=at_least))
-    graph = SensorGraph.from_state(state["graph"])
-    window_format = WindowFormat.from_state(state["window_format"])
     model = _model(config, graph, window_format, state["model"], found.path)
     training = state["training"] or {}
     about: dict[str, str | int] = {"checkpoint": str(found.path), "version": str(state["version"])}
@@ -373,12 +371,12 @@ def load(
         config=config,
         graph=graph,
         window_format=window_format,
-        scaler=Scaler.from_state(state["scaler"]),
+        scaler=scaler,
         precision=config.training.precision,
         about=about | {"backend": config.model.backend},
         notes=(*found.notes, *precision_notes(config)),
         data_digests=training.get("data"),
-        training_part=TrainingPart.from_state(training["part"]) if "part" in training else None,
+        training_part=training_part,
     )
 
 
@@ -394,19 +392,16 @@ def _find(path: Path) -> Checkpoint:
 def _model(
     config: Config, graph: SensorGraph, window_format: WindowFormat, weights: dict[str, Any], path: Path
 ) -> DCRNN:
-    with torch.random.fork_rng(devices=[]):  # the first weights are thrown away: the caller's generator stays as it is
-        model = build_model(
+    try:
+        return build_model(
             config,
             graph,
             input_channels=window_format.input_channels,
             output_channels=window_format.output_channels,
+            weights=unwrapped(weights),
         )
-    try:
-        model.load_state_dict(unwrapped(weights))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split()).partition(": ")[2]
-        raise UserError(f"checkpoint {path}: its weights do not fit its own configuration: {reason[:300]}") from error
-    return model
+    except UserError as error:
+        raise UserError(f"checkpoint {path}: {error}") from error
 
 
 def _read_times(times: ArrayLike) -> Stamps:

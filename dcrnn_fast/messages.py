@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from dcrnn_fast.config.plain import shown
 from dcrnn_fast.errors import UserError
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -11,7 +12,7 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 def first_few(items: Iterable[object], limit: int = 5) -> str:
     """The first items, texts in quotes, and how many there are besides; "none" if there are none."""
-    return some([repr(item) if isinstance(item, str) else str(item) for item in items], limit) or "none"
+    return some([shown(item) if isinstance(item, str) else str(item) for item in items], limit) or "none"
 
 
 def some(texts: Sequence[str], limit: int = 5) -> str:

@@ -1,7 +1,10 @@
 """This machine, and this process's share of it: processor, cores, memory, limits of its control group."""
 
+import errno
+import math
 import os
 import platform
+import resource
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +25,7 @@ FLAGS = (
 )
 """instruction sets that matter here, x86 first, as /proc/cpuinfo names them"""
 MIB = 2**20
+_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "Cannot allocate memory", "not enough memory", "out of memory")
 
 
 class Limits(NamedTuple):
@@ -59,13 +63,39 @@ def memory_mib(field: str, proc: Path = Path("/proc")) -> float:
 
 
 def available_mib(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> float:
-    """Memory that this process can still take, in MiB: of the machine, and of its control group.
+    """Memory that this process can still take, in MiB: of the machine, of its control group, and up to its own limits
+    (``ulimit -v``, ``ulimit -d``).
 
     NaN if the system does not report it.
     """
     group = limits(proc, groups)
     free = memory_mib("MemAvailable", proc)
-    return free if group.memory_mib is None else min(free, group.memory_mib - (group.memory_used_mib or 0))
+    if group.memory_mib is not None:
+        free = min(free, group.memory_mib - (group.memory_used_mib or 0))
+    return max(min(free, *_left_of_own_limits(proc)), 0.0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: torch has no exception type for it on a CPU, C++ says bad_alloc."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, ImportError):
+        return "failed to map segment" in str(error) or "Cannot allocate memory" in str(error)
+    said = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in said for words in _OUT_OF_MEMORY)
+    )
+
+
+def _left_of_own_limits(proc: Path) -> list[float]:
+    """MiB up to each limit that this process has on its address space and on its data."""
+    sizes = (_read(proc / "self" / "statm") or "").split()
+    left = []
+    for limit, field in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):
+        most = resource.getrlimit(limit)[0]
+        if most != resource.RLIM_INFINITY and sizes:
+            left.append((most - int(sizes[field]) * resource.getpagesize()) / MIB)
+    return left or [math.inf]
 
 
 def limits(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> Limits:

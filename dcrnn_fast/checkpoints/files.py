@@ -2,29 +2,57 @@
 
 A checkpoint is a nested dict of tensors, numbers, strings and lists, written by ``torch.save`` and read with
 ``weights_only=True``: nothing in it can run code. torch does not notice a flipped bit in a weight, so the folder holds
-a ``manifest.json`` with the SHA-256 of each file. It lists the old and the new hash before the file is replaced and
-only the new one after that: whenever the machine stops, every file there is listed.
+a ``manifest.json`` with the SHA-256 of each file. It lists the new hash before the file is replaced, beside those of
+earlier saves: whenever the machine stops, and whenever a reader looks, every file there is listed.
 """
 
 import hashlib
 import io
-import json
 import pickle
 import re
+import struct
+import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from dcrnn_fast.checkpoints.state import FORMAT, State, missing_keys, plain
+from dcrnn_fast.checkpoints.manifest import (
+    MANIFEST,
+    Manifest,
+    read_manifest,
+    write_manifest,
+    write_shortened,
+)
+from dcrnn_fast.checkpoints.state import State, checked, missing_keys, plain
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import write_bytes
+from dcrnn_fast.files import open_regular, write_bytes
 from dcrnn_fast.messages import first_line
+from dcrnn_fast.system import is_out_of_memory
 
-MANIFEST = "manifest.json"
 LATEST = "latest.pt"
 BEST = "best.pt"
+
+_PAUSES = (0.05, 0.15)
+"""seconds before a file that is damaged is read again"""
+_LATE = (0.3, 0.5, 1.0, 1.0, 2.0)
+"""and, after those, before a whole file that the manifest does not list is: a network file system may show one of the
+two late"""
+GARBLED = (
+    *(zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError, struct.error),
+    *(ValueError, KeyError, IndexError, OverflowError),
+)
+"""all seen when Python's zip reader meets garbled bytes"""
+
+
+class DamagedError(UserError):
+    """The bytes of a checkpoint are not those that were saved; what is left of it may still be rescued."""
+
+
+class _UnlistedError(UserError):
+    """A whole checkpoint that the manifest beside it does not list."""
 
 
 class Checkpoint(NamedTuple):
@@ -42,17 +70,19 @@ def save_checkpoint(folder: Path, state: State, *names: str) -> Path:
     It is serialised once. The previous files stay loadable until the new ones are complete. numpy arrays in ``state``
     become tensors, numpy scalars become Python's. Tensors are stored on the CPU.
 
-    Raises UserError (disk full, folder gone): no file is left incomplete or unlisted, no temporary file stays.
+    Raises UserError (disk full, folder gone, another program's manifest.json there): no file is left incomplete or
+    unlisted, no temporary file stays.
     """
     if missing := missing_keys(state):
         raise ValueError(f"save_checkpoint: state lacks {missing}")
     payload = torch_bytes(plain(state))
     new = hashlib.sha256(payload).hexdigest()
-    manifest = _read_manifest(folder) or {}
-    _write_manifest(folder, manifest | {name: [*manifest.get(name, []), new] for name in names})
+    manifest = read_manifest(folder)
+    manifest |= {name: [*manifest.get(name, []), new] for name in names}
+    write_manifest(folder, manifest)
     for name in names:
         write_bytes(folder / name, payload)
-    _write_manifest(folder, manifest | {name: [new] for name in names})
+    write_shortened(folder, manifest)
     return folder / names[-1]
 
 
@@ -69,31 +99,34 @@ def load_checkpoint(path: str | Path) -> State:
     return read_checkpoint(path).state
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, wait: bool = True) -> Checkpoint:
     """Reads and checks one file: SHA-256 against the manifest beside it, without one the checksums in the file itself.
 
-    Raises UserError: no such file, truncated, damaged, holding more than data, of another format.
+    A file that a run is replacing just now is read again, and only what stays wrong is called so.
+
+    Args:
+        wait: for a network file system that may show file or manifest late.
+    Raises:
+        UserError: no such file, truncated, damaged (``DamagedError``), holding more than data, of another format,
+            or with parts that are not what ``make_state`` makes.
     """
     path = Path(path)
+    payload, notes = _whole(path, (*_PAUSES, *_LATE) if wait else _PAUSES)
     try:
-        payload = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
-    notes = _check_integrity(path, payload)
-    try:
-        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"(?:GLOBAL|class) \S+", str(error))
         what = f" ({found[0]})" if found else ""
         raise UserError(f"checkpoint {path} holds more than data{what} and was not opened") from error
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {first_line(error)}") from error
-    if not isinstance(state, dict) or (missing := missing_keys(state)):
-        what = f"it lacks {', '.join(missing)}" if isinstance(state, dict) else f"it holds a {type(state).__name__}"
-        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {what}; see `dcrnn-fast convert --help`")
-    if state["format"] != FORMAT:
-        raise UserError(f"checkpoint {path} has format {state['format']!r}, this version reads {FORMAT}")
-    return Checkpoint(path, state, notes)
+    except Exception as error:
+        # A garbled pickle fails anywhere in torch's reader, with the error of that place.
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {first_line(error)[:200]}") from error
+    try:
+        return Checkpoint(path, checked(content), notes)
+    except UserError as error:
+        raise UserError(f"checkpoint {path} {error}") from error
 
 
 def read_good(path: str | Path) -> Checkpoint:
@@ -102,11 +135,11 @@ def read_good(path: str | Path) -> Checkpoint:
     Raises UserError if there is none either; the message begins with the error of ``path``.
     """
     path = Path(path)
-    if not path.is_file():
-        return read_checkpoint(path)
     try:
         return read_checkpoint(path)
     except UserError as damaged:
+        if not path.is_file():
+            raise
         try:
             other = newest_good(path.parent, skip=(path.name,))
         except UserError as others:
@@ -119,25 +152,28 @@ def read_good(path: str | Path) -> Checkpoint:
 def newest_good(folder: Path, skip: tuple[str, ...] = ()) -> Checkpoint | None:
     """The intact checkpoint of ``folder`` that is furthest in training; None if the folder holds no checkpoint.
 
-    ``latest.pt`` is read first. Raises UserError if there are checkpoints and all are damaged: a fresh start would
-    overwrite files that may still be rescued.
+    ``latest.pt`` is read first. Raises UserError if there are checkpoints and none can be used: a fresh start would
+    overwrite files that may still be rescued. It is ``DamagedError`` if all of them are.
     """
     names = sorted(path.name for path in folder.glob("*.pt") if path.name not in skip)
-    notes: list[str] = []
+    errors: list[UserError] = []
     good: list[Checkpoint] = []
     for name in sorted(names, key=lambda name: name != LATEST):
         try:
-            good.append(read_checkpoint(folder / name))
+            # One wait is enough for what a network file system shows late.
+            good.append(read_checkpoint(folder / name, wait=not errors))
         except UserError as error:
-            notes.append(f"skipped: {error}")
+            errors.append(error)
             continue
         if name == LATEST:
             break
+    notes = [f"skipped: {error}" for error in errors]
     if good:
         newest = max(good, key=lambda found: _position(found.state))
         return newest._replace(notes=(*notes, *newest.notes))
     if notes:
-        raise UserError(f"no checkpoint of {folder} can be used; {'; '.join(notes)}")
+        kind = DamagedError if all(isinstance(error, DamagedError) for error in errors) else UserError
+        raise kind(f"no checkpoint of {folder} can be used; {'; '.join(notes)}")
     return None
 
 
@@ -147,36 +183,88 @@ def _position(state: State) -> tuple[int, int]:
     return (training["step"], 1) if training else (-1, 0)
 
 
-def _check_integrity(path: Path, payload: bytes) -> tuple[str, ...]:
-    manifest = _read_manifest(path.parent)
-    listed = (manifest or {}).get(path.name)
-    if listed:
-        if hashlib.sha256(payload).hexdigest() not in listed:
-            raise UserError(
-                f"checkpoint {path} is damaged: its SHA-256 is not the one in {path.parent / MANIFEST}; "
-                "use another checkpoint of that folder"
-            )
+def _whole(path: Path, pauses: Sequence[float]) -> tuple[bytes, tuple[str, ...]]:
+    """The bytes of a file that is whole, and notes; reads again after each of the ``pauses`` while it seems not to be.
+
+    The manifest is read while the file is open: whatever is renamed meanwhile, these bytes were the file of that name
+    when the manifest was.
+    """
+    for pause in (*pauses, None):
+        try:
+            with open_regular(path) as stream:
+                manifest, note = _manifest_beside(path)
+                payload = stream.read()
+            return payload, _check_integrity(path, payload, manifest, note)
+        except FileNotFoundError as error:
+            raise UserError(f"checkpoint {path} cannot be read: {error.strerror}") from error
+        except DamagedError:
+            if pause is None or pause not in _PAUSES:
+                raise
+        except _UnlistedError:
+            if pause is None:
+                raise
+        except OSError as error:  # of a network file system, too: the file that was opened is gone
+            if pause is None or pause not in _PAUSES:
+                raise UserError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+        time.sleep(pause)
+    raise AssertionError("the last round returns or raises")
+
+
+def _manifest_beside(path: Path) -> tuple[Manifest, str]:
+    """The manifest, and why the file is not looked up in it if it is not."""
+    try:
+        return read_manifest(path.parent), f"no entry in {MANIFEST} beside it"
+    except UserError as error:
+        return {}, str(error)
+
+
+def _check_integrity(path: Path, payload: bytes, manifest: Manifest, note: str) -> tuple[str, ...]:
+    listed = manifest.get(path.name)
+    if listed and hashlib.sha256(payload).hexdigest() in listed:
+        _require_honest_zip(path, payload)
         return ()
-    try:
-        with zipfile.ZipFile(io.BytesIO(payload)) as archive:
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise UserError(f"checkpoint {path} is truncated or no checkpoint: {error}") from error
+    broken = _broken_part(path, payload)
+    if not listed:
+        if broken is not None:
+            raise DamagedError(f"checkpoint {path} is damaged: the checksum of {broken} does not match")
+        return (f"{path}: {note}; checked by the checksums in the file",)
+    wrong = f"its SHA-256 is not the one in {path.parent / MANIFEST}"
     if broken is not None:
-        raise UserError(f"checkpoint {path} is damaged: the checksum of {broken} does not match")
-    return (f"{path}: no entry in {MANIFEST} beside it; checked by the checksums in the file",)
+        raise DamagedError(f"checkpoint {path} is damaged: {wrong}; use another checkpoint of that folder")
+    raise _UnlistedError(
+        f"checkpoint {path} is damaged, or {MANIFEST} is of another run: {wrong}, while the checksums in the file are "
+        f"right; if the file was put there by hand, remove {MANIFEST} and it is used"
+    )
 
 
-def _read_manifest(folder: Path) -> dict[str, list[str]] | None:
-    """None: there is none, or it is no longer JSON (then the files' own checksums decide)."""
+def _broken_part(path: Path, payload: bytes) -> str | None:
+    """The name of a part whose checksum is wrong."""
+    archive = _require_honest_zip(path, payload)
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    if not isinstance(manifest, dict):
-        return None
-    return {str(name): [str(digest) for digest in listed] for name, listed in manifest.items() if listed}
+        return archive.testzip()
+    except GARBLED as error:
+        raise DamagedError(f"checkpoint {path} is truncated or no checkpoint: {first_line(error)[:200]}") from error
 
 
-def _write_manifest(folder: Path, manifest: dict[str, list[str]]) -> None:
-    write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+def _require_honest_zip(path: Path, payload: bytes) -> zipfile.ZipFile:
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(payload))
+    except GARBLED as error:
+        raise DamagedError(f"checkpoint {path} is truncated or no checkpoint: {first_line(error)[:200]}") from error
+    try:
+        require_honest_parts(archive, len(payload))
+    except UserError as error:
+        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {error}") from error
+    return archive
+
+
+def require_honest_parts(archive: zipfile.ZipFile, size: int) -> None:
+    """Checks that the parts of a file of ``torch.save`` claim no more bytes than it has: torch allocates as they claim.
+
+    Raises:
+        UserError: they do.
+    """
+    parts = archive.infolist()
+    claimed = sum(part.file_size for part in parts)
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or claimed > size:
+        raise UserError(f"its parts claim {claimed} bytes, the file has {size}")

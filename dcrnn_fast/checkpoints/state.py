@@ -1,5 +1,10 @@
-"""The one dict that is a checkpoint: its keys, and how a state dict of another wrapper is read."""
+"""The one dict that is a checkpoint: how it is made, what it must be when it is read, and weights in wrappers' names.
 
+What stands in ``config``, ``graph``, ``window_format``, ``scaler`` and in most of ``training`` is checked where it is
+written, by the ``from_dict`` or ``from_state`` beside each ``to_dict`` or ``to_state``.
+"""
+
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -8,13 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from dcrnn_fast import __version__
-from dcrnn_fast.config.plain import to_dict
+from dcrnn_fast.config.plain import shown, to_dict
 from dcrnn_fast.config.sections import Config
+from dcrnn_fast.errors import UserError
 
 State = dict[str, Any]
 
 FORMAT = 1
 REQUIRED = ("format", "version", "config", "model", "graph", "window_format", "scaler", "training")
+
+_PARTS = ("config", "model", "graph", "window_format", "scaler")
+_POSITION = ("epoch", "step", "position")
+_LARGEST_COUNT = 2**53
+_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 # Wrappers that put a prefix before every name: DataParallel and DDP, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -52,6 +63,89 @@ def make_state(
 def missing_keys(state: Mapping[str, Any]) -> list[str]:
     """The required keys that ``state`` lacks."""
     return [key for key in REQUIRED if key not in state]
+
+
+def checked(content: Any) -> State:
+    """What a file holds, if it is what ``make_state`` makes.
+
+    Raises:
+        UserError: it is not; the message goes on after the file's name.
+    """
+    if not isinstance(content, dict) or (missing := missing_keys(content)):
+        what = f"it lacks {', '.join(missing)}" if isinstance(content, dict) else f"it holds a {type(content).__name__}"
+        raise UserError(f"is not a checkpoint of dcrnn_fast: {what}; see `dcrnn-fast convert --help`")
+    if type(content["format"]) is not int or content["format"] != FORMAT:
+        raise UserError(f"has format {shown(content['format'])}, this version reads {FORMAT}")
+    if not isinstance(content["version"], str):
+        raise UserError(f"has a wrong version: wanted text, got {shown(content['version'])}")
+    for name in _PARTS:
+        require_named(f"has a wrong {name}", content[name])
+    for name, tensor in content["model"].items():
+        require_weight(f"has a wrong weight {name}", tensor)
+    for name, value in content["graph"].items():
+        if isinstance(value, Tensor):
+            require_dense(f"has a wrong graph: {name}", value)
+    if content["training"] is not None:
+        _require_position(content["training"])
+    return content
+
+
+def _require_position(training: Any) -> None:
+    require_named("has a wrong training state", training)
+    for name in _POSITION:
+        require_count(f"has a wrong training state: {name}", training.get(name))
+    digests = training.get("data", {})
+    require_named("has a wrong training state: data", digests)
+    if not all(isinstance(digest, str) for digest in digests.values()):
+        raise UserError(f"has a wrong training state: data must be texts, got {shown(digests)}")
+
+
+def require_named(what: str, value: Any) -> None:
+    """Checks that ``value`` is a dict whose keys are texts; ``what`` begins the UserError's message."""
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise UserError(f"{what}: wanted names with values, got {shown(value)}")
+
+
+def require_count(what: str, value: Any) -> None:
+    """Checks that ``value`` counts something: a whole number from 0 on."""
+    if type(value) is not int or not 0 <= value <= _LARGEST_COUNT:
+        raise UserError(f"{what} must be a whole number from 0 on, got {shown(value)}")
+
+
+def require_number(what: str, value: Any) -> None:
+    """Checks that ``value`` is a finite number from 0 on: a sum, a rate, a span of time."""
+    if type(value) not in (int, float) or not (0 <= value < math.inf):
+        raise UserError(f"{what} must be a finite number from 0 on, got {shown(value)}")
+
+
+def require_dense(what: str, tensor: Any) -> None:
+    """Checks that ``tensor`` is an ordinary one whose elements are all there.
+
+    A file of a kilobyte can hold one that repeats a number 10^12 times.
+    """
+    if not isinstance(tensor, Tensor):
+        raise UserError(f"{what}: wanted a tensor, got {shown(tensor)}")
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.device.type != "cpu":
+        raise UserError(
+            f"{what}: wanted a dense tensor, got {str(tensor.layout).removeprefix('torch.')} of {tensor.dtype}"
+        )
+    held = tensor.untyped_storage().nbytes() // tensor.element_size()
+    if tensor.numel() > held:
+        raise UserError(
+            f"{what}: it claims {tensor.numel()} numbers of shape {tuple(tensor.shape)}, the file holds {held}"
+        )
+
+
+def require_weight(what: str, tensor: Any) -> None:
+    """``require_dense``, and finite real numbers of floating point."""
+    require_dense(what, tensor)
+    if tensor.dtype not in _FLOATS:
+        raise UserError(f"{what}: wanted floating-point numbers, got {tensor.dtype}")
+    # A sum is finite if all of it is, but for overflow, and reads the numbers once.
+    if not (math.isfinite(tensor.sum().item()) or tensor.isfinite().all()):
+        raise UserError(
+            f"{what}: it holds NaN or infinity, as after a training that diverged; use an earlier checkpoint"
+        )
 
 
 def unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,11 +5,12 @@ use them without a prefix (``--batch-size``); a YAML file nests them by section.
 """
 
 import math
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, get_origin, get_type_hints
 
-from dcrnn_fast.config.plain import require_choice
+from dcrnn_fast.config.plain import require_choice, shown
 from dcrnn_fast.errors import UserError
 
 SupportKind = Literal["dual_random_walk", "random_walk", "laplacian"]
@@ -30,9 +31,17 @@ Precision = Literal["fp32", "bf16", "fp16", "bf16x3"]
 LossUnit = Literal["auto", "original", "deviation"]
 
 
+_LONGEST_TEXT = 4096
+_LONGEST_NAME = 255
+"""bytes of a path and of one name in it, as Linux has them"""
+_MOST_STEPS = 1_000_000
+_MOST = 1_000_000_000
+"""of what may be as large as anybody likes: beyond it, other software's integers end"""
+
+
 def _require(condition: bool, field_name: str, wanted: str, got: object) -> None:
     if not condition:
-        raise UserError(f"{field_name} must be {wanted}, got {got!r}")
+        raise UserError(f"{field_name} must be {wanted}, got {shown(got)}")
 
 
 @cache
@@ -42,7 +51,10 @@ def _choices(section: type) -> dict[str, Any]:
 
 
 class _Section:
-    """Checks every choice by its type; a section's other conditions are in ``_check``."""
+    """Checks what holds for any field: choices by their type, texts that can be names of files, finite numbers.
+
+    A section's other conditions are in ``_check``.
+    """
 
     __slots__ = ()
 
@@ -50,9 +62,40 @@ class _Section:
         for name, choices in _choices(type(self)).items():  # type: ignore[arg-type]  # classes are hashable
             require_choice(name, getattr(self, name), choices)
         self._check()
+        for f in fields(self):  # type: ignore[arg-type]  # every section is a dataclass
+            value = getattr(self, f.name)
+            if isinstance(value, str):
+                _require_text(f.name, value)
+            elif isinstance(value, float):
+                _require(math.isfinite(value), f.name, "a finite number", value)
+            elif isinstance(value, tuple):
+                for text in value:
+                    if isinstance(text, str):
+                        _require_text(f.name, text)
 
     def _check(self) -> None:
         raise NotImplementedError
+
+    def _within(self, least: int, most: int, *names: str) -> None:
+        """Whole numbers from ``least`` to ``most``; None, which is a choice, passes."""
+        for name in names:
+            value = getattr(self, name)
+            _require(value is None or value >= least, name, f"at least {least}", value)
+            _require(value is None or value <= most, name, f"at most {most}", value)
+
+
+def _require_text(name: str, text: str) -> None:
+    """Texts go into files as UTF-8, and most of them are paths."""
+    if text.isascii() and text.isprintable() and len(text) <= _LONGEST_NAME:
+        return
+    _require("\0" not in text, name, "text without NUL", text)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name} must be text that UTF-8 can hold, got {shown(text)}") from error
+    _require(size <= _LONGEST_TEXT, name, f"at most {_LONGEST_TEXT} bytes", text)
+    longest = max(text.split("/"), key=len)
+    _require(len(longest.encode()) <= _LONGEST_NAME, name, f"made of names of at most {_LONGEST_NAME} bytes", longest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,10 +139,10 @@ class GraphConfig(_Section):
     """pytorch_port: the public PyTorch port's misplaced edge weights, for weights that were trained with it"""
 
     def _check(self) -> None:
-        _require(self.hops >= 0, "hops", "at least 0", self.hops)
+        self._within(0, 1000, "hops")
         _require(self.sigma is None or self.sigma > 0, "sigma", "positive", self.sigma)
         _require(0 <= self.threshold < 1, "threshold", "in [0, 1)", self.threshold)
-        _require(self.nearest is None or self.nearest >= 1, "nearest", "at least 1", self.nearest)
+        self._within(1, _MOST, "nearest")
         _require(self.radius_km is None or self.radius_km > 0, "radius_km", "positive", self.radius_km)
 
 
@@ -163,8 +206,7 @@ class DataConfig(_Section):
     city_seed: int = 0
 
     def _check(self) -> None:
-        _require(self.past_steps >= 1, "past_steps", "at least 1", self.past_steps)
-        _require(self.future_steps >= 1, "future_steps", "at least 1", self.future_steps)
+        self._within(1, _MOST_STEPS, "past_steps", "future_steps")
         _require(0 < self.train_fraction < 1, "train_fraction", "in (0, 1)", self.train_fraction)
         _require(0 <= self.test_fraction < 1, "test_fraction", "in [0, 1)", self.test_fraction)
         _require(
@@ -173,11 +215,10 @@ class DataConfig(_Section):
             "at most 1",
             self.train_fraction + self.test_fraction,
         )
-        for name in ("max_train_windows", "max_validation_windows"):
-            limit = getattr(self, name)
-            _require(limit is None or limit >= 1, name, "at least 1", limit)
-        _require(self.city_nodes >= 2, "city_nodes", "at least 2", self.city_nodes)
-        _require(self.city_days >= 1, "city_days", "at least 1", self.city_days)
+        self._within(1, _MOST, "max_train_windows", "max_validation_windows")
+        self._within(2, 10_000, "city_nodes")
+        self._within(1, 36_525, "city_days")
+        self._within(0, _MOST, "city_seed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,11 +240,11 @@ class ModelConfig(_Section):
     files; loss and validation are as without, so that one training serves both"""
 
     def _check(self) -> None:
-        _require(self.hidden_units >= 1, "hidden_units", "at least 1", self.hidden_units)
-        _require(self.num_layers >= 1, "num_layers", "at least 1", self.num_layers)
-        parts = self.save.split(":")
-        segments = len(parts) == 2 and parts[0] == "segments" and parts[1].isdecimal() and int(parts[1]) >= 1
-        _require(self.save in ("all", "h") or segments, "save", "all, h or segments:K with K at least 1", self.save)
+        self._within(1, _MOST_STEPS, "hidden_units")
+        self._within(1, 1000, "num_layers")
+        segments = re.fullmatch(r"segments:0*([1-9][0-9]{0,6})", self.save)
+        fits = self.save in ("all", "h") or (segments is not None and int(segments[1]) <= 2 * _MOST_STEPS)
+        _require(fits, "save", "all, h or segments:K with K at least 1 and at most all steps", self.save)
         _require(self.at_least is None or math.isfinite(self.at_least), "at_least", "a finite number", self.at_least)
 
 
@@ -260,16 +301,16 @@ class TrainingConfig(_Section):
     """seconds that a rank waits for the others"""
 
     def _check(self) -> None:
-        for name in ("batch_size", "accumulate", "dist_timeout"):
-            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        for name in ("epochs", "warmup_steps", "patience", "plateau_patience", "max_bad_steps", "seed"):
-            _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        self._within(1, _MOST, "batch_size", "accumulate")
+        self._within(1, 10_000_000, "dist_timeout")
+        self._within(0, _MOST, "epochs", "warmup_steps", "patience", "plateau_patience", "max_bad_steps")
+        self._within(0, 2**64 - 1, "seed")
+        self._within(1, 1024, "threads")
         for name in ("learning_rate", "adam_eps", "huber_delta", "sampling_decay"):
             _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
         for name in ("weight_decay", "clip_norm", "min_learning_rate"):
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         _require(0 < self.schedule_factor <= 1, "schedule_factor", "in (0, 1]", self.schedule_factor)
-        _require(self.threads is None or self.threads >= 1, "threads", "at least 1", self.threads)
         _require(
             all(b > a >= 1 for a, b in zip((1, *self.milestones), (*self.milestones, 1 << 30), strict=True)),
             "milestones",
@@ -299,9 +340,8 @@ class OutputConfig(_Section):
     """seconds between progress lines without a terminal"""
 
     def _check(self) -> None:
-        for name in ("save_every_epochs", "save_every_steps"):
-            _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
-        _require(self.log_every >= 1, "log_every", "at least 1", self.log_every)
+        self._within(0, _MOST, "save_every_epochs", "save_every_steps")
+        self._within(1, 10_000_000, "log_every")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

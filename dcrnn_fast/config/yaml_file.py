@@ -4,42 +4,76 @@ Scalars follow YAML 1.2, not PyYAML's 1.1: ``1e-3`` is a number, ``off`` is text
 ``2012-03-01`` stays the text that ``start`` takes.
 """
 
+import os
 import re
+from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dcrnn_fast.config.plain import from_dict, nearest, to_dict
+from dcrnn_fast.config.plain import from_dict, nearest, shown, to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
 
+_LARGEST = 4 << 20
+"""bytes of a configuration file"""
+_LONGEST_PROBLEM = 200
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
 
 
+_SCALARS: dict[str, tuple[re.Pattern[str], str, Callable[[str], Any]]] = {
+    "null": (re.compile(r"(~|null|Null|NULL|)\Z"), "~nN", lambda _: None),
+    "bool": (re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), "tTfF", lambda text: text[0] in "tT"),
+    "int": (re.compile(r"[-+]?[0-9]{1,4000}\Z"), "-+0123456789", int),  # 010 is ten, not octal
+    "float": (_FLOAT, "-+.0123456789", lambda text: float(text.replace(".inf", "inf").replace(".nan", "nan"))),
+}
+"""tag -> what its texts look like, with which letters they begin, and the value that they mean"""
+
+
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the scalars of YAML 1.2; a key that stands twice is an error."""
+    """PyYAML's safe loader with the scalars of YAML 1.2, texts, lists and maps: no other tag, no key twice."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own class attribute)
+    yaml_constructors = {  # noqa: RUF012
+        tag: made
+        for tag, made in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.endswith((":str", ":seq", ":map"))
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise _refusal("expected a mapping", node)
         keys: set[str] = set()
         for key_node, _ in node.value:
-            key = key_node.value
-            if isinstance(key, str) and key in keys:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            keys.add(str(key))
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _refusal("a key must be text, not a list or a mapping", key_node)
+            if key_node.value in keys:
+                raise _refusal(f"key {shown(key_node.value)} stands twice", key_node)
+            keys.add(key_node.value)
         return super().construct_mapping(node, deep)
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """No merging of mappings (``<<``), which YAML 1.2 has not: a few lines of it can mean gigabytes."""
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9]+\Z"), list("-+0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))  # 010 is ten, not octal
+
+def _refusal(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _scalar(kind: str, loader: _Loader, node: yaml.Node) -> Any:
+    pattern, _, value_of = _SCALARS[kind]
+    if not isinstance(node, yaml.ScalarNode) or not pattern.match(node.value):
+        raise _refusal(f"this is no {kind}: {shown(getattr(node, 'value', None))}", node)
+    return value_of(node.value)
+
+
+for _kind, (_pattern, _letters, _) in _SCALARS.items():
+    _tag = f"tag:yaml.org,2002:{_kind}"
+    _Loader.add_implicit_resolver(_tag, _pattern, [*_letters, *([""] if _kind == "null" else [])])
+    _Loader.add_constructor(_tag, partial(_scalar, _kind))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -73,10 +107,12 @@ def parse_yaml(text: str, *, source: str) -> Config:
     try:
         raw = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or str(error)
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())[:_LONGEST_PROBLEM]
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{source}{line}: not valid YAML: {problem}") from error
+    except RecursionError as error:
+        raise UserError(f"{source}: lists or mappings are nested too deeply: a section holds settings only") from error
     if raw is None:
         raise UserError(f"{source} holds no setting; to take every default, leave --config out")
     try:
@@ -92,10 +128,17 @@ def load_yaml(path: str | Path) -> Config:
         UserError: it cannot be read, or as ``parse_yaml``.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"cannot read the configuration {path}: {reason}") from error
+        # A pipe without a writer (mkfifo) would be waited for; one that has one, as <(...), is read to its end.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+            os.set_blocking(stream.fileno(), True)
+            payload = stream.read(_LARGEST + 1)
+        text = payload.decode("utf-8")
+    except (OSError, ValueError) as error:
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None)
+        name = shown(str(path)) if len(str(path)) > _LONGEST_PROBLEM else path
+        raise UserError(f"cannot read the configuration {name}: {reason or error}") from error
+    if len(payload) > _LARGEST:
+        raise UserError(f"the configuration {path} is larger than {_LARGEST >> 20} MiB: is it a YAML file of settings?")
     return parse_yaml(text, source=str(path))
 
 
@@ -115,7 +158,7 @@ def load_config(name_or_path: str) -> Config:
     if name_or_path in known:
         file = resources.files("dcrnn_fast.config") / "presets" / f"{name_or_path}.yaml"
         return parse_yaml(file.read_text(encoding="utf-8"), source=f"preset {name_or_path}")
-    if not Path(name_or_path).exists():
+    if not os.path.exists(name_or_path) and len(name_or_path) <= _LONGEST_PROBLEM:
         like = nearest(name_or_path, known)
         hint = f"; did you mean {like}?" if like else ";"
         raise UserError(

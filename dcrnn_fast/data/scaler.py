@@ -12,6 +12,7 @@ import torch
 
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import some
 
 Values = TypeVar("Values", np.ndarray, torch.Tensor)
 
@@ -79,19 +80,57 @@ class Scaler:
             UserError: mean or std is missing, they do not fit together, or hold values that no scaler can.
         """
         if set(state) != {"mean", "std"}:
-            raise UserError(f"the saved scaler must hold mean and std, it holds {', '.join(sorted(map(str, state)))}")
+            raise UserError(f"the saved scaler must hold mean and std, it holds {some(sorted(map(str, state)))}")
+        if not all(_are_numbers(value) for value in state.values()):
+            raise UserError("the saved scaler must hold numbers, as many for each sensor")
         try:
             mean, std = (np.asarray(state[name], dtype=np.float64) for name in ("mean", "std"))
-        except (TypeError, ValueError) as error:
+        except (ValueError, OverflowError) as error:
             raise UserError("the saved scaler must hold numbers, as many for each sensor") from error
         if mean.shape != std.shape or mean.ndim not in (1, 2) or not mean.size:
             raise UserError(
                 "the saved scaler must hold mean and std for each channel, or for each sensor and channel, it holds "
                 f"{mean.shape} and {std.shape} numbers"
             )
-        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-            raise UserError("the saved scaler must hold finite means and positive deviations, it does not")
-        return cls(_numbers(mean), _numbers(std))
+        made = cls(_numbers(mean), _numbers(std))
+        made.require_usable("the saved scaler")
+        return made
+
+    def require_usable(self, what: str) -> None:
+        """Checks that float32, in which windows are scaled, can hold the numbers; ``what`` begins the message.
+
+        Raises:
+            UserError: a mean is not finite there, or a deviation not positive and finite.
+        """
+        with np.errstate(over="ignore", under="ignore"):
+            mean, std = (np.asarray(numbers, dtype=np.float64).astype(np.float32) for numbers in (self.mean, self.std))
+        for name, numbers, wrong in (
+            ("mean", self.mean, ~np.isfinite(mean)),
+            ("std", self.std, ~(np.isfinite(std) & (std > 0))),
+        ):
+            if wrong.any():
+                raise UserError(
+                    f"{what} must hold finite means and positive deviations, of float32's size, got {name} "
+                    f"{np.asarray(numbers)[wrong][0]:g}"
+                )
+
+    def require_shape(self, num_channels: int, num_sensors: int) -> None:
+        """Checks that the scaler is of so many channels and, if each sensor has its own, sensors.
+
+        Raises:
+            UserError: it is not.
+        """
+        if self.num_channels != num_channels or self.num_sensors not in (None, num_sensors):
+            each = "" if self.num_sensors is None else f" of {self.num_sensors} sensors"
+            raise UserError(
+                f"the saved scaler is of {self.num_channels} channels{each}, wanted {num_channels} channels of "
+                f"{num_sensors} sensors"
+            )
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether this is a list of numbers, or of lists of them."""
+    return isinstance(value, (list, tuple)) and all(type(item) in (int, float) or _are_numbers(item) for item in value)
 
 
 def _numbers(array: np.ndarray) -> Numbers:

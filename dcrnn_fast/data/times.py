@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dcrnn_fast.config.plain import shown
 from dcrnn_fast.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,9 +61,11 @@ def parse_freq(freq: str) -> np.timedelta64:
     Raises:
         UserError: none of these.
     """
-    found = re.fullmatch(r"\s*(\d*)\s*(s|sec|min|T|h|H|D|d|W|MS|M)\s*", freq)
+    found = re.fullmatch(r"\s*(\d{0,9})\s*(s|sec|min|T|h|H|D|d|W|MS|M)\s*", freq)
     if found is None or found[1] == "0" * len(found[1]) != "":
-        raise UserError(f"freq must be a number and one of s, min, h, D, W, MS (such as 5min or 1MS), got {freq!r}")
+        raise UserError(
+            f"freq must be a number and one of s, min, h, D, W, MS (such as 5min or 1MS), got {shown(freq)}"
+        )
     count = int(found[1] or 1)
     unit = {"sec": "s", "T": "min", "H": "h", "d": "D", "M": "MS"}.get(found[2], found[2])
     if unit == "MS":

@@ -3,12 +3,14 @@
 Shape legend: O target channels.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dcrnn_fast.config.plain import shown
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.errors import UserError
 
@@ -35,18 +37,31 @@ class TrainingPart:
         return {"first": str(self.first), "last": str(self.last), "minimum": list(self.minimum)}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "TrainingPart":
-        """The part of ``to_state``.
+    def from_state(cls, state: Mapping[str, Any], num_targets: int) -> "TrainingPart":
+        """The part of ``to_state``, for so many target channels.
 
         Raises:
             UserError: it is none.
         """
+        if not isinstance(state, dict) or set(state) != {"first", "last", "minimum"}:
+            raise UserError(f"the saved training part must hold first, last and minimum, got {shown(state)}")
+        minimum = state["minimum"]
+        known = isinstance(minimum, (list, tuple)) and all(
+            value is None or (type(value) in (int, float) and math.isfinite(value)) for value in minimum
+        )
+        if not known or len(minimum) != num_targets:
+            raise UserError(
+                f"the saved training part must hold a minimum for each of {num_targets} targets, got {shown(minimum)}"
+            )
+        if not all(isinstance(state[name], str) for name in ("first", "last")):
+            raise UserError(f"the saved training part must hold times, got {shown(state)}")
         try:
             first, last = (np.datetime64(state[name], "s") for name in ("first", "last"))
-            minimum = tuple(None if value is None else float(value) for value in state["minimum"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"the saved training part must hold first, last and minimum: {error}") from error
-        return cls(first=first, last=last, minimum=minimum)
+        except ValueError as error:
+            raise UserError(f"the saved training part must hold times, got {shown(state)}") from error
+        if not first <= last:  # NaT is neither
+            raise UserError(f"the saved training part must end after its beginning, got {first} and {last}")
+        return cls(first=first, last=last, minimum=tuple(None if value is None else float(value) for value in minimum))
 
 
 def training_part(data: ForecastData) -> TrainingPart:

@@ -3,12 +3,14 @@
 Shape legend: P past steps, F future steps, C input channels, O target channels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from dcrnn_fast.config.plain import shown
+from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.times import parse_freq
 from dcrnn_fast.errors import UserError
 
@@ -78,9 +80,67 @@ class WindowFormat:
         """The format of ``to_state``; ``in_utc`` is newer than the rest, and may be missing.
 
         Raises:
-            UserError: a field is missing or unknown.
+            UserError: a field is missing, unknown or not what ``to_state`` writes.
         """
         if set(state) | {"in_utc"} != (known := set(cls.__dataclass_fields__)):
-            raise UserError(f"the saved window format has fields {sorted(state)}, wanted {sorted(known)}")
+            raise UserError(f"the saved window format has fields {shown(sorted(state))}, wanted {sorted(known)}")
+        for name, (wanted, fits) in _FIELDS.items():
+            if not fits(value := state.get(name)):
+                raise UserError(f"the saved window format has {name} = {shown(value)}, wanted {wanted}")
+        channels, targets = state["channels"], state["target_channels"]
+        if len(state["units"]) != len(channels):
+            raise UserError(f"the saved window format has {len(channels)} channels and {len(state['units'])} units")
+        if wrong := [target for target in targets if not 0 <= target < len(channels)]:
+            raise UserError(f"the saved window format has target channel {shown(wrong[0])} of {len(channels)} channels")
+        parse_freq(state["freq"])
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in state.items()}
         return cls(**values)
+
+    def require_config(self, data: DataConfig) -> None:
+        """Checks that a checkpoint's configuration speaks of the same windows.
+
+        Raises:
+            UserError: it does not.
+        """
+        for name in ("past_steps", "future_steps", "time_of_day", "day_of_week"):
+            if (ours := getattr(self, name)) != (theirs := getattr(data, name)):
+                raise UserError(f"the saved window format has {name} = {ours}, the configuration beside it {theirs}")
+
+
+def _different(kind: type, least: int) -> Callable[[Any], bool]:
+    """Whether a value is a list of at least so many different values of one type."""
+    return lambda value: (
+        isinstance(value, (list, tuple))
+        and len(value) >= least
+        and all(type(item) is kind for item in value)
+        and len(set(value)) == len(value)
+    )
+
+
+def _is_steps(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= _MOST_STEPS
+
+
+def _is_flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+def _are_names(value: Any) -> bool:
+    return _different(str, 1)(value) and all(name.strip() and ".." not in name.split("/") for name in value)
+
+
+_MOST_STEPS = 1_000_000
+_FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "past_steps": (f"a whole number from 1 to {_MOST_STEPS}", _is_steps),
+    "future_steps": (f"a whole number from 1 to {_MOST_STEPS}", _is_steps),
+    "channels": ("different names", _are_names),
+    "target_channels": ("different numbers of channels", _different(int, 1)),
+    "units": ("texts", lambda value: isinstance(value, (list, tuple)) and all(type(unit) is str for unit in value)),
+    "time_of_day": ("true or false", _is_flag),
+    "day_of_week": ("true or false", _is_flag),
+    "missing": ("zero, nan or none", lambda value: type(value) is str and value in ("zero", "nan", "none")),
+    "missing_input": ("zero, last or mean", lambda value: type(value) is str and value in ("zero", "last", "mean")),
+    "freq": ("text", lambda value: type(value) is str),
+    "in_utc": ("true, false or nothing", lambda value: value is None or _is_flag(value)),
+}
+"""field -> what it must be, in words and as a test"""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from dcrnn_fast.config.plain import require_choice
+from dcrnn_fast.config.plain import require_choice, shown
 from dcrnn_fast.config.sections import Match
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount, num_links
@@ -130,14 +130,44 @@ class SensorGraph:
         """
         if missing := [key for key in ("ids", "indptr", "indices", "data") if key not in state]:
             raise UserError(f"the saved graph lacks {', '.join(missing)}; it holds {', '.join(map(str, state))}")
-        ids = tuple(str(node) for node in np.asarray(state["ids"]).tolist())
-        parts = tuple(np.asarray(state[key]) for key in ("data", "indices", "indptr"))
+        ids = state["ids"]
+        if isinstance(ids, np.ndarray):  # of an archive, where ids may be numbers
+            ids = [str(node) for node in ids.ravel().tolist()]
+        if not isinstance(ids, (list, tuple)) or not all(isinstance(node, str) for node in ids):
+            raise UserError(f"the saved graph's ids must be texts, got {shown(ids)}")
+        data, indices, indptr = (_saved_array(state, *wanted) for wanted in _SAVED)
+        if len(indptr) != len(ids) + 1 or not len(data) == len(indices) == indptr[-1]:
+            raise UserError(
+                f"the saved graph is damaged: {len(ids)} ids, {len(indptr)} row pointers, {len(indices)} columns and "
+                f"{len(data)} weights do not fit together"
+            )
         try:
-            adjacency = scipy.sparse.csr_array(parts, shape=(len(ids), len(ids)))
+            adjacency = scipy.sparse.csr_array((data, indices, indptr), shape=(len(ids), len(ids)))
             adjacency.check_format(full_check=True)
         except (ValueError, TypeError, IndexError) as error:
             raise UserError(f"the saved graph is damaged: {one_line(error)}") from error
-        return cls(adjacency, ids, state.get("positions_N2"))
+        positions_N2 = None
+        if state.get("positions_N2") is not None:
+            positions_N2 = _saved_array(state, "positions_N2", np.float64, 2)
+        return cls(adjacency, tuple(map(str, ids)), positions_N2)
+
+
+_SAVED = (("data", np.float64, 1), ("indices", np.int64, 1), ("indptr", np.int64, 1))
+
+
+def _saved_array(state: Mapping[str, Any], name: str, dtype: type, dimensions: int) -> np.ndarray:
+    """An array of a saved graph, of real or whole numbers that ``dtype`` can hold."""
+    try:
+        # Lists of hand-made states are arrays too; a tensor may carry a gradient.
+        array = np.asarray(getattr(state[name], "detach", lambda: state[name])())
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise UserError(f"the saved graph is damaged: {name} is no array: {one_line(error)}") from error
+    if not np.can_cast(array.dtype, dtype, "same_kind") or array.dtype == bool or array.ndim != dimensions:
+        raise UserError(
+            f"the saved graph is damaged: {name} must be numbers in {dimensions} dimension(s), got {array.dtype} "
+            f"{array.shape}"
+        )
+    return array.astype(dtype, copy=False)
 
 
 def match_graph(graph: SensorGraph, series_ids: Sequence[str], how: Match) -> SensorGraph:

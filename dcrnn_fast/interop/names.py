@@ -25,13 +25,14 @@ from dcrnn_fast.messages import first_few
 
 Layout = Literal["pytorch_port", "libcity", "largest", "tensorflow"]
 
+_LAYER = r"(?P<layer>\d{1,4})"
 _CELL = {
-    "pytorch_port": r"(?P<side>encoder|decoder)_model\.dcgru_layers\.(?P<layer>\d+)\.gconv_(?P<kind>weight|biases)_.+",
-    "libcity": r"(?P<side>encoder|decoder)_model\.dcgru_layers\.(?P<layer>\d+)\.(?P<part>_fn|_gconv)"
+    "pytorch_port": rf"(?P<side>encoder|decoder)_model\.dcgru_layers\.{_LAYER}\.gconv_(?P<kind>weight|biases)_.+",
+    "libcity": rf"(?P<side>encoder|decoder)_model\.dcgru_layers\.{_LAYER}\.(?P<part>_fn|_gconv)"
     r"\.(?P<kind>weight|biases)",
-    "largest": r"(?P<side>encoder|decoder)\.(?:encoding|decoding)_cells\.(?P<layer>\d+)\.dconv_(?P<part>gate|candidate)"
+    "largest": rf"(?P<side>encoder|decoder)\.(?:encoding|decoding)_cells\.{_LAYER}\.dconv_(?P<part>gate|candidate)"
     r"\.(?P<kind>weight|biases)",
-    "tensorflow": r"(?:.*/)?(?P<side>rnn|rnn_decoder)/multi_rnn_cell/cell_(?P<layer>\d+)/dcgru_cell/"
+    "tensorflow": rf"(?:.*/)?(?P<side>rnn|rnn_decoder)/multi_rnn_cell/cell_{_LAYER}/dcgru_cell/"
     r"(?P<part>gates|candidate)/(?P<kind>weights|biases)(?::0)?",
 }
 _PROJECTION = {

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dcrnn_fast.checkpoints.state import require_dense
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
@@ -19,8 +20,7 @@ from dcrnn_fast.interop.files import read_tensors
 from dcrnn_fast.interop.names import Layout, recognise
 from dcrnn_fast.model import DCRNN
 from dcrnn_fast.model.build import build_model
-
-NUM_SUPPORTS = {"dual_random_walk": 2, "random_walk": 1, "laplacian": 1}
+from dcrnn_fast.model.weights import NUM_SUPPORTS, num_terms, parameter_shapes
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -62,11 +62,10 @@ class ImportedWeights:
         Raises:
             UserError: they do not.
         """
-        num_supports = NUM_SUPPORTS[diffusion.supports]
-        if (terms := 1 + num_supports * diffusion.hops) != self.num_terms:
+        if (terms := num_terms(diffusion)) != self.num_terms:
             raise UserError(
                 f"the weights have {self.num_terms} diffusion terms, --supports {diffusion.supports} "
-                f"--hops {diffusion.hops} gives {terms} (1 + {num_supports} x hops)"
+                f"--hops {diffusion.hops} gives {terms} (1 + {NUM_SUPPORTS[diffusion.supports]} x hops)"
             )
 
     def build(
@@ -85,9 +84,13 @@ class ImportedWeights:
             data=DataConfig(future_steps=future_steps),
             model=ModelConfig(hidden_units=self.hidden_units, num_layers=self.num_layers, backend=backend),
         )
-        model = build_model(config, graph, input_channels=self.input_channels, output_channels=self.output_channels)
-        model.load_state_dict(self.state)
-        return model
+        return build_model(
+            config,
+            graph,
+            input_channels=self.input_channels,
+            output_channels=self.output_channels,
+            weights=self.state,
+        )
 
 
 def read_weights(path: str | Path) -> ImportedWeights:
@@ -108,6 +111,10 @@ def import_state(
 ) -> ImportedWeights:
     """The same for a state dict in memory; the tensors are copied. Raises as :func:`read_weights`."""
     layout, state = recognise(tensors, source)
+    for name, tensor in state.items():
+        require_dense(f"{source}: {name}", tensor)
+        if not tensor.is_floating_point():
+            raise UserError(f"{source}: {name} must hold floating-point numbers, got {tensor.dtype}")
     state = {name: tensor.detach().to(torch.float32).clone() for name, tensor in state.items()}
     if layout == "tensorflow":
         state["projection.weight"] = state["projection.weight"].T.contiguous()
@@ -137,7 +144,11 @@ def with_one_hot_days(weights: ImportedWeights) -> ImportedWeights:
 def _measure(layout: Layout, state: dict[str, Tensor], source: str) -> ImportedWeights:
     layers = {int(match[1]) for name in state if (match := re.match(r"(?:encoder|decoder)\.(\d+)\.", name))}
     num_layers = max(layers) + 1
+    if num_layers * 8 > len(state) + 8:  # one layer may lack some: their names are told below
+        raise UserError(f"{source}: there is a layer {num_layers - 1}, but only {len(state)} parameters")
     outputs, hidden = state["projection.weight"].shape
+    if not outputs or not hidden:
+        raise UserError(f"{source}: the projection to the output channels is empty, of shape ({outputs}, {hidden})")
     for name in ("decoder.0.candidate_weight", "encoder.0.candidate_weight"):
         if name not in state or state[name].dim() != 2:
             raise UserError(f"{source}: {name} is missing or not a matrix")
@@ -148,6 +159,8 @@ def _measure(layout: Layout, state: dict[str, Tensor], source: str) -> ImportedW
             f"{hidden} units"
         )
     num_terms = rows // (outputs + hidden)
+    if not num_terms:
+        raise UserError(f"{source}: decoder.0.candidate_weight is empty")
     rows = state["encoder.0.candidate_weight"].shape[0]
     if rows % num_terms or rows // num_terms <= hidden:
         raise UserError(
@@ -166,7 +179,13 @@ def _measure(layout: Layout, state: dict[str, Tensor], source: str) -> ImportedW
 
 
 def _check(weights: ImportedWeights, source: str) -> None:
-    wanted = expected_shapes(weights)
+    wanted = parameter_shapes(
+        input_channels=weights.input_channels,
+        output_channels=weights.output_channels,
+        hidden_units=weights.hidden_units,
+        num_layers=weights.num_layers,
+        num_terms=weights.num_terms,
+    )
     if missing := sorted(wanted.keys() - weights.state.keys()):
         raise UserError(
             f"{source}: {len(missing)} of {len(wanted)} parameters are missing, the first is {missing[0]} "
@@ -175,17 +194,3 @@ def _check(weights: ImportedWeights, source: str) -> None:
     for name, shape in wanted.items():
         if tuple(weights.state[name].shape) != shape:
             raise UserError(f"{source}: {name} must be {shape}, got {tuple(weights.state[name].shape)}")
-
-
-def expected_shapes(weights: ImportedWeights) -> dict[str, tuple[int, ...]]:
-    """Every parameter of such a model and its shape."""
-    H, outputs, M = weights.hidden_units, weights.output_channels, weights.num_terms
-    shapes: dict[str, tuple[int, ...]] = {"projection.weight": (outputs, H), "projection.bias": (outputs,)}
-    for side, first in (("encoder", weights.input_channels), ("decoder", outputs)):
-        for layer in range(weights.num_layers):
-            rows = ((first if layer == 0 else H) + H) * M
-            shapes[f"{side}.{layer}.gate_weight"] = (rows, 2 * H)
-            shapes[f"{side}.{layer}.gate_bias"] = (2 * H,)
-            shapes[f"{side}.{layer}.candidate_weight"] = (rows, H)
-            shapes[f"{side}.{layer}.candidate_bias"] = (H,)
-    return shapes

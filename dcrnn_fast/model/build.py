@@ -1,8 +1,13 @@
 """The model that a configuration and a graph ask for."""
 
+import math
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from dcrnn_fast.config.sections import Config
+from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.operators import graph_operators, graph_recursion
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.kernels import DiffusionTerms
@@ -10,6 +15,11 @@ from dcrnn_fast.kernels.dispatch import choose
 from dcrnn_fast.kernels.explain import OPERATORS, why_exact
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.model.weights import num_terms, own_copies, parameter_shapes, require_weights
+from dcrnn_fast.system import MIB, available_mib
+
+_SMALL_MIB = 100
+"""weights of this size are not compared with the memory: asking for it takes as long as making them"""
 
 
 def build_model(
@@ -19,15 +29,24 @@ def build_model(
     input_channels: int,
     output_channels: int,
     dtype: torch.dtype = torch.float32,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> DCRNN:
-    """A freshly initialised DCRNN (from PyTorch's generator) on ``graph``'s diffusion terms.
+    """A DCRNN on ``graph``'s diffusion terms.
 
+    Args:
+        weights: its parameters, which are copied; left out: fresh ones from PyTorch's generator, which otherwise stays
+            as it is.
     Raises:
-        UserError: the graph does not yield the operators that the configuration asks for.
+        UserError: the graph does not yield the operators that the configuration asks for, ``weights`` are of another
+            model, or there is no memory for a model of this size.
     """
+    if weights is None:
+        _require_memory(config, input_channels, output_channels)
+    else:
+        require_weights(weights, config, input_channels=input_channels, output_channels=output_channels)
     operators = graph_operators(graph, config.graph)
     terms_dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    return DCRNN(
+    model = DCRNN(
         DiffusionTerms.from_operators(operators, terms_dtype, recursion=graph_recursion(graph, config.graph)),
         input_channels=input_channels,
         output_channels=output_channels,
@@ -38,7 +57,28 @@ def build_model(
         save=config.model.save,
         precision="bf16x3" if config.training.precision == "bf16x3" else "exact",
         dtype=dtype,
+        device=None if weights is None else "meta",
     )
+    if weights is not None:
+        model.load_state_dict(own_copies(weights), assign=True)
+    return model
+
+
+def _require_memory(config: Config, input_channels: int, output_channels: int) -> None:
+    shapes = parameter_shapes(
+        input_channels=input_channels,
+        output_channels=output_channels,
+        hidden_units=config.model.hidden_units,
+        num_layers=config.model.num_layers,
+        num_terms=num_terms(config.graph),
+    )
+    needed_mib = sum(map(math.prod, shapes.values())) * 4 / MIB
+    if needed_mib > _SMALL_MIB and needed_mib > (available := available_mib()):
+        raise UserError(
+            f"out of memory ({available / 1024:.3g} GiB available): the weights of {config.model.num_layers} layers of "
+            f"{config.model.hidden_units} units with {config.graph.hops} hops take {needed_mib / 1024:.3g} GiB; use "
+            "fewer hidden units, layers or hops"
+        )
 
 
 def chosen_backend(model: DCRNN) -> str:

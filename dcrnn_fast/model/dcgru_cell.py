@@ -13,14 +13,22 @@ from dcrnn_fast.model.graph_buffers import GraphBuffers
 class CellParameters(nn.Module):
     """The four parameters of one cell, made at once, in the released layout (``CellWeights``)."""
 
-    def __init__(self, input_channels: int, hidden_units: int, num_terms: int, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        input_channels: int,
+        hidden_units: int,
+        num_terms: int,
+        dtype: torch.dtype | None,
+        device: torch.device | str | None = None,
+    ) -> None:
         super().__init__()
         rows = (input_channels + hidden_units) * num_terms
-        self.gate_weight = nn.Parameter(torch.empty(rows, 2 * hidden_units, dtype=dtype))
-        self.gate_bias = nn.Parameter(torch.empty(2 * hidden_units, dtype=dtype))
-        self.candidate_weight = nn.Parameter(torch.empty(rows, hidden_units, dtype=dtype))
-        self.candidate_bias = nn.Parameter(torch.empty(hidden_units, dtype=dtype))
-        self.reset_parameters()
+        self.gate_weight = nn.Parameter(torch.empty(rows, 2 * hidden_units, dtype=dtype, device=device))
+        self.gate_bias = nn.Parameter(torch.empty(2 * hidden_units, dtype=dtype, device=device))
+        self.candidate_weight = nn.Parameter(torch.empty(rows, hidden_units, dtype=dtype, device=device))
+        self.candidate_bias = nn.Parameter(torch.empty(hidden_units, dtype=dtype, device=device))
+        if device != "meta":
+            self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Xavier-uniform weights, gate biases 1 (the state is kept at first), candidate biases 0, as released."""

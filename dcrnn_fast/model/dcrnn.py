@@ -23,6 +23,7 @@ class DCRNN(nn.Module):
         backend: "auto", or one to insist on.
         save, precision: as ``dcrnn_fast.kernels.dcrnn_seq2seq`` has them.
         dtype: of the parameters; left out: PyTorch's default. The terms must be float64 for float64, else float32.
+        device: of the parameters ("meta": they are given later, and nothing is drawn); left out: PyTorch's default.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class DCRNN(nn.Module):
         save: str = "all",
         precision: str = "exact",
         dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
         self.input_channels = input_channels
@@ -51,16 +53,17 @@ class DCRNN(nn.Module):
         self.graph = GraphBuffers(terms)
         M = terms.num_terms
         self.encoder = nn.ModuleList(
-            CellParameters(input_channels if layer == 0 else hidden_units, hidden_units, M, dtype)
+            CellParameters(input_channels if layer == 0 else hidden_units, hidden_units, M, dtype, device)
             for layer in range(num_layers)
         )
         self.decoder = nn.ModuleList(
-            CellParameters(output_channels if layer == 0 else hidden_units, hidden_units, M, dtype)
+            CellParameters(output_channels if layer == 0 else hidden_units, hidden_units, M, dtype, device)
             for layer in range(num_layers)
         )
-        self.projection = nn.Linear(hidden_units, output_channels, dtype=dtype)
-        nn.init.xavier_uniform_(self.projection.weight)
-        nn.init.zeros_(self.projection.bias)
+        self.projection = nn.Linear(hidden_units, output_channels, dtype=dtype, device=device)
+        if device != "meta":
+            nn.init.xavier_uniform_(self.projection.weight)
+            nn.init.zeros_(self.projection.bias)
 
     def forward(self, x_BPNC: Tensor, labels_BFNO: Tensor | None = None, feed_label_F: Tensor | None = None) -> Tensor:
         """The scaled forecast (B, F, N, O).

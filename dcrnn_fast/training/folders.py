@@ -6,13 +6,14 @@ from pathlib import Path
 
 from dcrnn_fast.checkpoints.files import (
     BEST,
-    MANIFEST,
     Checkpoint,
+    DamagedError,
     load_checkpoint,
     newest_good,
     read_good,
     save_checkpoint,
 )
+from dcrnn_fast.checkpoints.manifest import MANIFEST, require_own_manifest
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
@@ -32,14 +33,19 @@ def open_folders(config: Config) -> Checkpoint | None:
     """Checks that the folders could be made; the checkpoint to resume, if one is asked for and there.
 
     Raises:
-        UserError: a folder could not be written, or the checkpoints there are damaged.
+        UserError: a folder could not be written, its manifest.json is another program's, or the checkpoint that was
+            asked for cannot be used.
     """
     require_creatable_folder(config.output.results, "results folder")
     folder = require_creatable_folder(checkpoint_folder(config), "checkpoint folder")
+    require_own_manifest(folder)
     if config.output.resume is None:
         return None
     if config.output.resume == "auto":
-        return newest_good(folder)
+        try:
+            return newest_good(folder)
+        except DamagedError:  # a fresh start sets them aside, where they may be rescued
+            return None
     return read_good(config.output.resume)
 
 
@@ -59,11 +65,22 @@ def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
     """Moves an earlier run's files: a new run must neither destroy its checkpoints nor take them for its own."""
     results, folder = Path(config.output.results), checkpoint_folder(config)
     if target := _set_aside(folder, ("*.pt", MANIFEST)):
-        hint = "; --resume auto would have continued it" if any(target.glob("*.pt")) else ""
+        hint = ""
+        if any(target.glob("*.pt")):
+            hint = "; --resume auto would have continued it" if config.output.resume is None else _why_none(target)
         say(f"what an earlier run left was moved to {target}{hint}")
     # Only after an earlier run, and none of this run's inputs: a user's own file may have one of these names.
     if (results / EVENTS).exists() and (target := _set_aside(results, (*RUN_FILES, *REPORT), _files_of(config))):
         say(f"the figures and pictures of an earlier run were moved to {target}")
+
+
+def _why_none(folder: Path) -> str:
+    """Why a run that was to be resumed starts anew although there are checkpoints."""
+    try:
+        newest_good(folder)
+    except UserError as error:
+        return f": {error}"
+    return ""
 
 
 def bring_best_along(progress: Progress, found: Checkpoint, folder: Path, say: Callable[[str], None]) -> None:

@@ -1,14 +1,17 @@
 """The optimiser, and the gradients of all parameters in one flat buffer."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dcrnn_fast.checkpoints.state import require_named, require_number, require_weight
+from dcrnn_fast.config.plain import shown
 from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.errors import UserError
 
 
 def _without_compiler(kind: type[torch.optim.Adam]) -> type[torch.optim.Adam]:
@@ -65,6 +68,59 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
         for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
     ]
     optimizer.load_state_dict({**state, "param_groups": groups})
+
+
+def require_optimizer_state(state: Any, weights: Mapping[str, Tensor]) -> None:
+    """Checks that ``state`` is an ``optimizer_state`` of an optimiser of these weights.
+
+    Raises:
+        UserError: it is not.
+    """
+    require_named("optimizer", state)
+    groups, moments = state.get("param_groups"), state.get("state")
+    if not isinstance(groups, list) or len(groups) != 1 or not isinstance(moments, dict):
+        raise UserError(f"optimizer must hold a state and one group of parameters, got {shown(state)}")
+    _require_group(groups[0], len(weights))
+    # Before its first update an optimiser has no moments.
+    if moments and moments.keys() != set(range(len(weights))):
+        raise UserError(f"optimizer has moments of {len(moments)} parameters, wanted {len(weights)}")
+    for index, (name, weight) in enumerate(weights.items()):
+        if moments:
+            _require_moments(f"optimizer: {name}", moments[index], weight)
+
+
+def _require_group(group: Any, num_parameters: int) -> None:
+    require_named("optimizer: its group", group)
+    for name in ("lr", "eps", "weight_decay"):
+        require_number(f"optimizer: {name}", group.get(name))
+    betas = group.get("betas")
+    if (
+        not isinstance(betas, (tuple, list))
+        or [type(beta) for beta in betas] != [float, float]
+        or not (0 <= min(betas) <= max(betas) < 1)
+    ):
+        raise UserError(f"optimizer: betas must be two numbers from 0 to 1, got {shown(betas)}")
+    params = group.get("params")
+    whole = isinstance(params, list) and all(type(index) is int for index in params)
+    if not whole or params != list(range(num_parameters)):
+        raise UserError(f"optimizer has parameters {shown(params)}, wanted {num_parameters}")
+    for name in ("amsgrad", "maximize", "differentiable", "decoupled_weight_decay"):
+        flag = group.get(name)
+        if type(flag) not in (bool, type(None)) or (flag and name != "decoupled_weight_decay"):
+            raise UserError(f"optimizer: {name} must be off, got {shown(flag)}")
+
+
+def _require_moments(what: str, moments: Any, weight: Tensor) -> None:
+    require_named(what, moments)
+    for moment in ("exp_avg", "exp_avg_sq"):
+        require_weight(f"{what}: {moment}", moments.get(moment))
+        if moments[moment].shape != weight.shape:
+            raise UserError(f"{what}: {moment} must be {tuple(weight.shape)}, got {tuple(moments[moment].shape)}")
+    if (moments["exp_avg_sq"] < 0).any():
+        raise UserError(f"{what}: exp_avg_sq must not be negative")
+    require_weight(f"{what}: step", moments.get("step"))
+    if moments["step"].numel() != 1 or moments["step"].item() < 0:
+        raise UserError(f"{what}: step must be a number from 0 on, got {shown(moments['step'])}")
 
 
 class FlatGradients:

@@ -1,9 +1,11 @@
 """The precision of training: the devices that have it, and the loss scale that keeps small fp16 gradients alive."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from dcrnn_fast.checkpoints.state import require_count, require_named, require_number
 from dcrnn_fast.errors import UserError
 
 _GROWTH_STEPS = 2000
@@ -52,6 +54,15 @@ class LossScale:
 
     def to_state(self) -> dict[str, float | int]:
         return {"scale": self.scale, "good_steps": self.good_steps}
+
+    @staticmethod
+    def require_state(state: Any) -> None:
+        """Raises UserError if ``state`` is not one of ``to_state``."""
+        require_named("loss_scale", state)
+        require_number("loss_scale: scale", state.get("scale"))
+        if state["scale"] == 0:
+            raise UserError("loss_scale: scale must be positive, got 0")
+        require_count("loss_scale: good_steps", state.get("good_steps"))
 
     def restore(self, state: dict[str, float | int]) -> None:
         self.scale, self.good_steps = float(state["scale"]), int(state["good_steps"])

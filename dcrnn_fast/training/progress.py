@@ -1,10 +1,15 @@
 """The position of training: everything that changes while it runs, except weights and optimiser."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from dcrnn_fast.records.events import EpochRow
+from dcrnn_fast.checkpoints.state import require_count, require_named, require_number
+from dcrnn_fast.config.plain import shown
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import first_few
+from dcrnn_fast.records.events import COLUMNS, EpochRow
 from dcrnn_fast.training.schedule import best_epoch
 
 
@@ -103,7 +108,36 @@ class Progress:
         return state | {"history": [row.to_dict() for row in self.history]}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> "Progress":
-        made = cls(**{item.name: state[item.name] for item in fields(cls)})
-        made.history = [EpochRow.from_dict(row) for row in state["history"]]
+    def from_state(cls, state: Mapping[str, Any]) -> "Progress":
+        """The progress of ``to_state``; other keys of ``state`` are left alone.
+
+        Raises:
+            UserError: a counter or sum is missing or cannot be, or a row of the history is none.
+        """
+        for name in _COUNTERS:
+            require_count(name, state.get(name))
+        for name in _SUMS:
+            require_number(name, state.get(name))
+        history = state.get("history")
+        if not isinstance(history, list):
+            raise UserError(f"history must be a list of epochs, got {shown(history)}")
+        for row in history:
+            _require_row(row)
+        made = cls(**{name: state[name] for name in (*_COUNTERS, *_SUMS)})
+        made.history = [EpochRow.from_dict(row) for row in history]
         return made
+
+
+_SUMS = ("error_sum", "norm_sum", "train_seconds")
+_COUNTERS = tuple(item.name for item in fields(Progress) if item.name not in (*_SUMS, "history"))
+_WHOLE = ("epoch", "step", "skipped_steps", "best")
+
+
+def _require_row(row: Any) -> None:
+    require_named("a row of history", row)
+    if missing := sorted(set(COLUMNS) - row.keys() - {"validation_error"}):
+        raise UserError(f"a row of history lacks {first_few(missing)}")
+    for name, value in row.items():
+        # An epoch that diverged has NaN for its errors.
+        if type(value) is not int and (name in _WHOLE or type(value) is not float):
+            raise UserError(f"history: {shown(name)} must be a number, got {shown(value)}")

@@ -14,14 +14,18 @@ import numpy as np
 import torch
 
 from dcrnn_fast.checkpoints.files import torch_bytes
-from dcrnn_fast.checkpoints.state import State, make_state
-from dcrnn_fast.config.plain import to_dict
+from dcrnn_fast.checkpoints.state import State, make_state, require_count, require_dense, require_named
+from dcrnn_fast.config.plain import shown, to_dict
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
+from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import one_line
 from dcrnn_fast.model.build import same_bits_with_any_threads
+from dcrnn_fast.model.weights import require_weights
 from dcrnn_fast.ranks.group import Ranks
-from dcrnn_fast.training.optimizer import optimizer_state, restore_optimizer
+from dcrnn_fast.training.optimizer import optimizer_state, require_optimizer_state, restore_optimizer
+from dcrnn_fast.training.precision import LossScale
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run
 
@@ -73,6 +77,53 @@ def environment(run: Run) -> dict[str, Any]:
     }
 
 
+def require_resumable(state: State, where: str) -> None:
+    """Checks all that a resumed run takes from a checkpoint, before it opens data or writes anything.
+
+    Raises:
+        UserError: a part is not what ``state_of`` makes, or the model was not trained here.
+    """
+    form = saved_form(state, where)
+    training = state["training"]
+    if training is None:
+        raise UserError(f"{where} holds a converted model without a training state; it can be evaluated, not resumed")
+    try:
+        require_weights(
+            state["model"],
+            form.config,
+            input_channels=form.window_format.input_channels,
+            output_channels=form.window_format.output_channels,
+        )
+        _require_training(training, state["model"])
+    except UserError as error:
+        raise UserError(f"checkpoint {where} cannot be resumed: {error}") from error
+
+
+def _require_training(training: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+    progress = Progress.from_state(training)
+    if len(progress.history) != progress.epoch:
+        raise UserError(f"its history has {len(progress.history)} epochs, {progress.epoch} are finished")
+    windows: Any = training.get("train_windows")
+    require_count("train_windows", windows)
+    # A step takes at least one window.
+    if progress.step > (progress.epoch + 1) * max(windows, 1) or progress.position > windows:
+        raise UserError(
+            f"step {progress.step}, {progress.position} windows into epoch {progress.epoch + 1}, cannot be of "
+            f"{windows} training windows"
+        )
+    best: Any = training.get("best")
+    require_named("best", best)
+    if type(best.get("epoch")) not in (int, type(None)) or type(best.get("validation_mae")) not in (float, type(None)):
+        raise UserError(f"best must be an epoch with its error, got {shown(best)}")
+    require_optimizer_state(training.get("optimizer"), weights)
+    LossScale.require_state(training.get("loss_scale"))
+    environment: Any = training.get("environment")
+    require_named("environment", environment)
+    if "ranks" not in environment or not all(type(value) in (int, str) for value in environment.values()):
+        raise UserError(f"environment must say where it was trained, in numbers and texts, got {shown(environment)}")
+    _require_random(training.get("random"))
+
+
 def saved_choices(config: Config, state: State) -> Config:
     """``config`` with each choice that it leaves open (``auto``) replaced by the one that the checkpoint's run made.
 
@@ -90,7 +141,7 @@ def _saved(state: State, section: str, name: str) -> Any:
 
     A field that the checkpoint's version did not have gets its meaning of then; ``auto`` becomes what the run chose.
     """
-    value = state["config"][section].get(name, to_dict(Config())[section][name])
+    value = state["config"].get(section, {}).get(name, to_dict(Config())[section][name])
     if value != "auto":
         return value
     return state["window_format"].get(name, _BEFORE.get(name, value))
@@ -107,8 +158,6 @@ def in_saved_order(data: ForecastData, config: DataConfig, state: State) -> Fore
 def require_fitting(run: Run, state: State, where: str) -> None:
     """Raises UserError, one line, when the checkpoint is not of this graph, shape, configuration and data."""
     data = run.data
-    if state["training"] is None:
-        raise UserError(f"{where} holds a converted model without a training state; it can be evaluated, not resumed")
     saved_graph = state["graph"]
     if tuple(saved_graph["ids"]) != data.graph.ids:
         raise UserError(
@@ -130,7 +179,7 @@ def require_fitting(run: Run, state: State, where: str) -> None:
     if (windows := state["training"]["train_windows"]) != len(data.train):
         raise UserError(f"{where} was trained on {windows} windows, this run has {len(data.train)}; {_SAME_DATA}")
     saved = state["training"].get("data", run.data_digests)
-    if other := [name for name, digest in run.data_digests.items() if saved[name] != digest]:
+    if other := [name for name, digest in run.data_digests.items() if saved.get(name) != digest]:
         raise UserError(f"{where} was trained on data with other {', '.join(other)}; {_SAME_DATA}")
 
 
@@ -180,6 +229,27 @@ def _random_states(ranks: Ranks) -> dict[str, Any]:
         "numpy": (str(kind), np.asarray(keys, dtype=np.int64), int(position), int(has_gauss), float(gauss)),
         "python": random.getstate(),
     }
+
+
+def _require_random(states: Any) -> None:
+    """Raises UserError if ``_restore_random`` could not take them; tried on generators of its own."""
+    require_named("random", states)
+    try:
+        require_dense("random: torch", states.get("torch"))
+        torch.Generator().set_state(states["torch"])
+        if states["cuda"] is not None:
+            require_dense("random: cuda", states["cuda"])
+            if states["cuda"].dtype != torch.uint8:
+                raise TypeError("cuda")
+        kind, keys, position, has_gauss, gauss = states["numpy"]
+        require_dense("random: numpy", keys)
+        if kind != "MT19937" or not 0 <= position <= len(keys) or has_gauss not in (0, 1):
+            raise ValueError("numpy")  # which does not look at them itself
+        np.random.RandomState().set_state((kind, np.asarray(keys, dtype=np.uint32), position, has_gauss, gauss))
+        version, internal, gauss_next = states["python"]
+        random.Random().setstate((version, tuple(internal), gauss_next))
+    except (KeyError, ValueError, TypeError, RuntimeError, OverflowError, IndexError) as error:
+        raise UserError(f"random: no states of random number generators: {one_line(error)[:200]}") from error
 
 
 def _restore_random(states: dict[str, Any], ranks: Ranks) -> None:

@@ -34,6 +34,7 @@ from dcrnn_fast.training.resume import (
     differences,
     in_saved_order,
     require_fitting,
+    require_resumable,
     restore,
     saved_choices,
 )
@@ -53,6 +54,7 @@ def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
     if state is not None and found is None:  # not rank 0: only rank 0 prints notes
         found = Checkpoint(Path(str(config.output.resume)), state, ())
     if found is not None:
+        require_resumable(found.state, str(found.path))
         config = saved_choices(config, found.state)
     run = ranks.together("opening data and model", lambda: _open_data_and_model(config, ranks, found))
     ranks.require_same(start_digests(run))
@@ -96,7 +98,8 @@ def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watch
             watchers.say(line)
         watchers.say(f"resumed from {found.path}: epoch {progress.epoch}, step {progress.step}")
     elif config.output.resume == "auto":
-        watchers.say(f"resume auto: no checkpoint in {folder}, starting anew")
+        whole = "whole " if any(folder.glob("*.pt")) else ""
+        watchers.say(f"resume auto: no {whole}checkpoint in {folder}, starting anew")
     if on_first:
         if found is None:
             set_earlier_run_aside(config, watchers.say)

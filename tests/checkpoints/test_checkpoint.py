@@ -1,5 +1,6 @@
 """Checkpoints: what is written comes back, whatever happens meanwhile."""
 
+import hashlib
 import io
 import json
 import os
@@ -13,7 +14,6 @@ import pytest
 import torch
 
 from dcrnn_fast import files
-from dcrnn_fast.checkpoints import files as checkpoint
 from dcrnn_fast.checkpoints.files import load_checkpoint, newest_good, read_checkpoint, read_good, save_checkpoint
 from dcrnn_fast.errors import UserError
 
@@ -27,7 +27,13 @@ def make_state(step: int, size: int = 1000) -> dict:
         "graph": {"values": np.arange(3.0), "indices": np.arange(3, dtype=np.int32), "ids": ("a", "b")},
         "window_format": {"past_steps": 12},
         "scaler": {"mean": [1.5], "std": [np.float64(2.5)]},
-        "training": {"step": step, "epoch": 0, "python": random.getstate(), "numpy": np.random.get_state()},
+        "training": {
+            "step": step,
+            "epoch": 0,
+            "position": 0,
+            "python": random.getstate(),
+            "numpy": np.random.get_state(),
+        },
     }
 
 
@@ -39,7 +45,7 @@ def flip_bit(path: Path, where: float = 0.5) -> None:
 
 def test_state_comes_back_with_its_types(tmp_path):
     state = make_state(3)
-    state["model"]["view"] = torch.arange(1_000_000)[:2]
+    state["model"]["view"] = torch.arange(1_000_000.0)[:2]
     path = save_checkpoint(tmp_path, state, "latest.pt")
     back = load_checkpoint(path)
     assert torch.equal(back["model"]["weight"], state["model"]["weight"])
@@ -60,7 +66,7 @@ def test_several_names_cost_one_serialisation_and_latest_is_written_last(tmp_pat
     monkeypatch.setattr(os, "replace", lambda a, b: (renamed.append(Path(b).name), replace(a, b)))
     assert save_checkpoint(tmp_path, make_state(3), "best.pt", "epoch_0001.pt", "latest.pt") == tmp_path / "latest.pt"
     assert len(saved) == 1
-    assert renamed == ["manifest.json", "best.pt", "epoch_0001.pt", "latest.pt", "manifest.json"]
+    assert renamed == ["manifest.json", "best.pt", "epoch_0001.pt", "latest.pt"]
     for name in renamed[1:4]:
         assert load_checkpoint(tmp_path / name)["training"]["step"] == 3
 
@@ -195,12 +201,13 @@ def test_a_kill_between_any_two_file_operations_leaves_a_loadable_checkpoint(tmp
         save_checkpoint(folder, make_state(4), *names)
         for name in names:
             assert load_checkpoint(folder / name)["training"]["step"] == 4
-            assert len(json.loads((folder / "manifest.json").read_text())[name]) == 1
+            newest = json.loads((folder / "manifest.json").read_text())[name][-1]
+            assert newest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
         if not died:
             break
         kill_at += 1
     assert seen == {1, 2}
-    assert kill_at >= 9
+    assert kill_at >= 7
 
 
 def test_disk_full_keeps_the_old_checkpoint_and_leaves_no_temporary_file(small_disk):
@@ -217,9 +224,3 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="lacks"):
         save_checkpoint(tmp_path, {"format": 1}, "latest.pt")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_manifest_that_is_no_longer_json_does_not_hide_good_checkpoints(tmp_path):
-    path = save_checkpoint(tmp_path, make_state(1), "latest.pt")
-    (tmp_path / checkpoint.MANIFEST).write_text("{")
-    assert "no entry" in read_checkpoint(path).notes[0]
