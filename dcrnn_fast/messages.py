@@ -1,5 +1,6 @@
 """Words for messages: the file, the first few of many, an exception on one line, a span of time."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,8 +48,14 @@ def span(seconds: int) -> str:
 
 @contextmanager
 def naming_file(path: Path) -> Iterator[None]:
-    """Names the file in a UserError from inside, and turns a failure to read it into one."""
+    """Names the file in a UserError from inside, and turns a failure to read it into one; a pipe or a device, which
+    would be waited for, is refused.
+    """
     try:
+        if "\0" in str(path):
+            raise UserError("a name cannot hold a NUL character")
+        if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+            raise UserError("is a pipe, a socket or a device: save it as a file first")
         yield
     except UserError as error:
         text = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")

@@ -1,5 +1,6 @@
 """From a name, a file or a folder to a series, and to the graph that it brings along, if any."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,12 +41,24 @@ def read_series(data: DataConfig) -> SensorSeries:
     return read_source(data, GraphConfig())[0]
 
 
+def source_files(data: DataConfig, graph: GraphConfig) -> list[str | Path]:
+    """Files and folders (for all files in them) that these sections name, whether or not they are there."""
+    named = [data.data, *data.leave_out, graph.graph, graph.land_mask, graph.sensor_positions]
+    if _is_known(data):
+        named.append(str(Path(data.data_folder, data.data)))
+    return [name for name in named if name]
+
+
+def _is_known(data: DataConfig) -> bool:
+    return data.data in KNOWN and not os.path.exists(data.data)
+
+
 def formats_of(data: DataConfig) -> set[str]:
     """The formats of the source's files, or city, or store; none if it cannot be determined, as reading will report."""
     if data.data in ("", "city"):
         return {data.data} - {""}
     path = Path(data.data)
-    if data.data in KNOWN and not path.exists():
+    if _is_known(data):
         path = Path(KNOWN[data.data].series.name)
     return formats_of_path(path, data.data_format)
 
@@ -97,9 +110,9 @@ def _read_any(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Senso
 
         return synthetic_city(nodes=data.city_nodes, days=data.city_days, seed=data.city_seed)
     data = replace(data, missing=missing_rule(data))
-    if data.data in KNOWN and not path.exists():
+    if _is_known(data):
         return _read_known(data, graph)
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(
             f"data: {data.data!r} is neither a file or folder nor a known data set; known: city, {', '.join(KNOWN)}"
         )

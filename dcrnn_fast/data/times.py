@@ -63,6 +63,8 @@ def parse_freq(freq: str) -> np.timedelta64:
     found = re.fullmatch(r"\s*(\d*)\s*(s|sec|min|T|h|H|D|d|W|MS|M)\s*", freq)
     if found is None or found[1] == "0" * len(found[1]) != "":
         raise UserError(f"freq must be a number and one of s, min, h, D, W, MS (such as 5min or 1MS), got {freq!r}")
+    if len(found[1]) > 9:
+        raise UserError(f"freq: {freq[:40]!r} is longer than any series")
     count = int(found[1] or 1)
     unit = {"sec": "s", "T": "min", "H": "h", "d": "D", "M": "MS"}.get(found[2], found[2])
     if unit == "MS":
