@@ -261,11 +261,8 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
     _check_files(folder, manifest, _HASHED_AT_OPEN)
     paths = {name.split(".")[0]: folder / name for name in manifest["files"]}
     with naming_file(folder), damage_told("the store is damaged"):
-        values_TNC, observed_TNC, times = (
-            _opened(paths[stem], dtype, manifest["shape"] if stem != "times" else manifest["shape"][:1])
-            for stem, dtype in _DTYPES.items()
-        )
-        times_T = np.array(times)
+        values_TNC, observed_TNC = (_opened(paths[stem], stem, manifest["shape"]) for stem in ("values", "observed"))
+        times_T = _opened(paths["times"], "times", manifest["shape"][:1])
         _check_times(times_T, manifest["parts"])
         graph = SensorGraph.from_state(load_archive(paths["graph"])) if "graph" in paths else None
         positions = manifest["positions"]
@@ -287,12 +284,16 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
     return series.with_notes(gap_notes(series, str(folder))), graph
 
 
-def _opened(path: Path, dtype: str, shape: list[int]) -> np.ndarray:
-    """A memory map, which is refused where the file is shorter than its header claims."""
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.dtype != np.dtype(dtype) or list(array.shape) != shape:
-        raise UserError(f"{path.name} must be {dtype} {tuple(shape)}, got {array.dtype} {array.shape}: {_AGAIN}")
-    return array
+def _opened(path: Path, stem: str, shape: list[int]) -> np.ndarray:
+    """The array of a file, times in memory, the others as a map."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        held, by_column, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype != np.dtype(_DTYPES[stem]) or list(held) != shape or by_column:
+            raise UserError(f"{path.name} must be {_DTYPES[stem]} {tuple(shape)}, got {dtype} {held}: {_AGAIN}")
+        if stem == "times":
+            return np.frombuffer(bytearray(file.read()), dtype, held[0])
+        return np.memmap(file, dtype, "r", file.tell(), held)
 
 
 def _check_times(times_T: np.ndarray, parts: list[list[int]]) -> None:
