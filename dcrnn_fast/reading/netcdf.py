@@ -1,5 +1,6 @@
 """NetCDF files, classic and NetCDF-4, distinguished by their first bytes."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ def netcdf_kind(path: Path) -> Literal["classic", "hdf5"] | None:
 @contextmanager
 def netcdf_damage_told() -> Iterator[None]:
     """Turns the libraries' errors on a locked or damaged file into a UserError; other ``OSError`` passes."""
-    with damage_told("not a readable NetCDF file, or a truncated one"):
+    with damage_told("not a readable NetCDF file, or a truncated one"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Cannot close a netcdf_file")  # scipy, beside the error
         try:
             yield
         except Exception as error:

@@ -38,18 +38,17 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
         UserError: unreadable or truncated, no time dimension, a missing variable (those there are listed), variables
             on different dimensions.
     """
-    with naming_file(path):
+    with naming_file(path), netcdf_damage_told():
         engine = _engine(path)
-        with netcdf_damage_told():
+        if engine == "h5netcdf":
+            _require_sound(path)
+        with xr.open_dataset(path, engine=engine, decode_times=False) as opened:
+            lazy = _with_coordinates(opened)
+            time_name, stamps = _times(lazy, data)
+            names, notes = _variable_names(lazy, time_name, data.variables)
             if engine == "h5netcdf":
-                _require_sound(path)
-            with xr.open_dataset(path, engine=engine, decode_times=False) as opened:
-                lazy = _with_coordinates(opened)
-                time_name, stamps = _times(lazy, data)
-                names, notes = _variable_names(lazy, time_name, data.variables)
-                if engine == "h5netcdf":
-                    _require_held(path, [*names, *map(str, lazy.coords)])
-                dataset = lazy[names].load()
+                _require_held(path, [*names, *map(str, lazy.coords)])
+            dataset = lazy[names].load()
         if empty := [dim for dim in dataset[names[0]].dims if dataset.sizes[dim] == 0]:
             raise UserError(f"its dimension {empty[0]} is empty")
         space = [dim for dim in dataset[names[0]].dims if dim != time_name and dataset.sizes[dim] > 1]
