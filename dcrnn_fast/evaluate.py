@@ -69,14 +69,14 @@ def _run(argv: list[str]) -> int:
         precision=flags.model.precision,
         at_least=flags.model.at_least,
     )
-    for note in forecaster.notes:
-        print(note, file=sys.stderr)
     config = flags.source.config(forecaster.config.data, forecaster.window_format)
     if flags.source.data is None:
         require_training_data(config)
     trained = forecaster.config
     inputs = (*source_files(config, trained.graph), *source_files(trained.data, trained.graph))
     require_apart(outputs, inputs, "--output folder")
+    for note in forecaster.notes:
+        print(note, file=sys.stderr)
     data = forecaster.open_data(config, _graph_to_check(flags, forecaster))
     try:
         report = forecaster.evaluate(data, flags.split, batch_size=flags.batch_size, name=config.data)

@@ -16,7 +16,7 @@ from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.fonts import unwritable_note
-from dcrnn_fast.evaluation.plot_format import require_plot_format
+from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
 from dcrnn_fast.evaluation.report_files import REPORT
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.idle import refuse_idle_in_training
@@ -106,9 +106,12 @@ def _show(lines: list[str], data: ForecastData, flags: TrainFlags) -> None:
 
         if unwritable := unwritable_note(data.series.ids):
             print(unwritable)
-        figure = plot_check(data, flags.settings.data.data)
-        with folder_for_new_files(Path(flags.plot).parent, "folder of --plot"):
-            print(f"drawn: {save_figure(figure, flags.plot)}", flush=True)
+        try:
+            figure = plot_check(data, flags.settings.data.data)
+            with folder_for_new_files(Path(flags.plot).parent, "folder of --plot"):
+                print(f"drawn: {save_figure(figure, flags.plot)}", flush=True)
+        except Exception as error:  # everything was printed
+            raise UserError(lost_picture(Path(flags.plot), error)) from error
 
 
 def _flags(argv: list[str]) -> TrainFlags:

@@ -3,41 +3,19 @@
 import contextlib
 import hashlib
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-import torch
 
 from dcrnn_fast import convert, evaluate, forecast, prepare, train
-from dcrnn_fast.checkpoints.files import load_checkpoint
-from dcrnn_fast.interop import save_pytorch_port
-
-IDS = ["a", "b", "c"]
-SMALL = ["--hidden-units", "4", "--num-layers", "1", "--epochs", "1", "--past-steps", "3", "--future-steps", "2"]
-TRAIN = ["--data", "data.csv", "--graph", "graph.csv", *SMALL, "--threads", "1"]
+from tests.made_model import COMMANDS, CONVERT, MODEL, SMALL, TRAIN, make_model
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Readings, a graph, a store and a trained model."""
-    folder = tmp_path_factory.mktemp("made")
-    with contextlib.chdir(folder):
-        times = pd.date_range("2024-01-01", periods=60, freq="h", name="time")
-        level = 20 + np.random.default_rng(0).uniform(-9, 9, (60, 3)).round(2)
-        pd.DataFrame(level, index=times, columns=IDS).to_csv("data.csv")
-        pairs = [(a, b, 100.0 + 10 * len(a + b)) for a in IDS for b in IDS]
-        pd.DataFrame(pairs, columns=["from", "to", "weight"]).to_csv("graph.csv", index=False)
-        Path("c.txt").write_text("c\n")
-        torch.manual_seed(0)
-        assert train.main([*TRAIN, "--results", "r"]) == 0
-        assert prepare.main(["--data", "data.csv", "--graph", "graph.csv", "--output", "store"]) == 0
-        state = load_checkpoint("r/checkpoints/best.pt")
-        shutil.copy("r/checkpoints/best.pt", "model.pt")
-        save_pytorch_port(Path("port.tar"), state["model"], {"rnn_units": 4}, 1)
-    return folder
+    return make_model(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
@@ -73,7 +51,6 @@ def _write_config(results: str) -> Callable[[], object]:
     return write
 
 
-MODEL = "r/checkpoints/best.pt"
 CASES: dict[str, tuple[Callable[[list[str]], int], list[str], Callable[[], object]]] = {
     "forecast over its data": (forecast.main, [MODEL, "--data", "data.csv", "-o", "data.csv"], list),
     "forecast over the training data": (forecast.main, [MODEL, "-o", "./r/../data.csv"], list),
@@ -152,12 +129,12 @@ CASES: dict[str, tuple[Callable[[list[str]], int], list[str], Callable[[], objec
     ),
     "convert over its weights": (
         convert.main,
-        ["port.tar", "--graph", "graph.csv", "--mean", "1", "--std", "1", "-o", "port.tar"],
+        [*CONVERT, "-o", "port.tar"],
         list,
     ),
     "convert over its graph": (
         convert.main,
-        ["port.tar", "--graph", "graph.csv", "--mean", "1", "--std", "1", "-o", "./graph.csv"],
+        [*CONVERT, "-o", "./graph.csv"],
         list,
     ),
     "convert over its data": (
@@ -184,7 +161,27 @@ def test_an_input_is_never_replaced(case: str, there: Path, capsys: pytest.Captu
 
 
 def test_a_run_takes_the_configuration_that_it_wrote(there: Path) -> None:
-    assert train.main(["--config", "r/config.yaml", "--resume", "auto"]) == 0
-    assert "resume: auto" in Path("r/config.yaml").read_text()
-    assert train.main(["--config", "r/config.yaml"]) == 0
-    assert Path("r/earlier-1/config.yaml").exists()
+    assert train.main(["--config", "r/config.yaml", "--check"]) == 0
+    _write_config("mine")()
+    assert train.main(["--config", "mine/config.yaml", "--check"]) == 2, "a run would replace it"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_killed_command_left_goes_with_the_next(name: str, there: Path) -> None:
+    main, argv, _ = COMMANDS[name]
+    Path("out").mkdir()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    where = Path("out", name) if name in ("store", "report") else Path("out")
+    where.mkdir(exist_ok=True)
+    names = {"store": ["values.2.npy", "manifest.json"], "report": ["report.txt", "map_speed.png"]}.get(name, [name])
+    for left in names:
+        (where / f"{left}.tmp-{gone.pid}").touch()
+    if name != "store":  # which takes no folder with other files
+        (where / f"mine.txt.tmp-{gone.pid}").touch()
+    (where / f".writable-{gone.pid}").touch()
+    if name == "store":
+        (where / "manifest.json").write_text('{"format": 0}')
+    assert main([*argv, f"out/{name}"]) == 0
+    left = {path.name for path in where.iterdir() if ".tmp-" in path.name or "writable" in path.name}
+    assert left == ({f"mine.txt.tmp-{gone.pid}"} if name != "store" else set())

@@ -77,11 +77,19 @@ def require_held(item: Any) -> None:
 
     if not isinstance(item, h5py.Dataset):
         raise UserError(f"its part {_name(item)!r} is no data set: it is damaged")
-    claimed = math.prod(item.shape or ()) * item.dtype.itemsize
-    size = os.stat(item.file.filename).st_size
+    require_room(_name(item), math.prod(item.shape or ()) * item.dtype.itemsize, Path(item.file.filename))
+
+
+def require_room(name: str, claimed: int, path: Path) -> None:
+    """Checks that a file, compressed as much as it can be, holds as many bytes as a part of it claims.
+
+    Raises:
+        UserError: it does not (without the path).
+    """
+    size = os.stat(path).st_size
     if claimed > _MOST_COMPRESSED * size + _ALWAYS_HELD:
         raise UserError(
-            f"its part {_name(item)!r} claims {claimed:,} bytes, which a file of {size:,} cannot hold: it is damaged"
+            f"its part {name!r} claims {claimed:,} bytes, which a file of {size:,} cannot hold: it is damaged"
         )
 
 

@@ -26,7 +26,8 @@ def netcdf_kind(path: Path) -> Literal["classic", "hdf5"] | None:
 def netcdf_damage_told() -> Iterator[None]:
     """Turns the libraries' errors on a locked or damaged file into a UserError; other ``OSError`` passes."""
     with damage_told("not a readable NetCDF file, or a truncated one"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Cannot close a netcdf_file")  # scipy, beside the error
+        # scipy and h5netcdf, beside the error.
+        warnings.filterwarnings("ignore", "Cannot close a netcdf_file|The 'phony_dims'")
         try:
             yield
         except Exception as error:

@@ -20,7 +20,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, cell_ids, from_curved_grid, from_grid, read_land_mask
 from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES
 from dcrnn_fast.messages import counted, first_few, naming_file
-from dcrnn_fast.reading.hdf5 import opened_hdf5, require_held
+from dcrnn_fast.reading.hdf5 import opened_hdf5, require_room
 from dcrnn_fast.reading.netcdf import netcdf_damage_told, netcdf_kind
 from dcrnn_fast.reading.tables import plain_name
 
@@ -46,8 +46,8 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
             lazy = _with_coordinates(opened)
             time_name, stamps = _times(lazy, data)
             names, notes = _variable_names(lazy, time_name, data.variables)
-            if engine == "h5netcdf":
-                _require_held(path, [*names, *map(str, lazy.coords)])
+            for name in (*names, *lazy.coords):
+                require_room(str(name), lazy[name].nbytes, path)
             dataset = lazy[names].load()
         if empty := [dim for dim in dataset[names[0]].dims if dataset.sizes[dim] == 0]:
             raise UserError(f"its dimension {empty[0]} is empty")
@@ -99,16 +99,9 @@ def _require_sound(path: Path) -> None:
     """
     with opened_hdf5(path) as file:
         file.attrs.get("_nc3_strict")
-        for item in file.values():
-            if getattr(item, "ndim", 2) < 2:
-                require_held(item)
-
-
-def _require_held(path: Path, names: list[str]) -> None:
-    with opened_hdf5(path) as file:
-        for name in names:
-            if name in file:
-                require_held(file[name])
+        for name, item in file.items():
+            for length in getattr(item, "shape", None) or ():
+                require_room(name, length * 8, path)  # h5netcdf fills an axis up to its longest variable
 
 
 def _with_coordinates(dataset: xr.Dataset) -> xr.Dataset:
