@@ -10,7 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from functools import cache, partial
 from pathlib import Path
@@ -164,15 +164,21 @@ def require_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path | N
 
 def _files_in(folder: Path, pattern: str = "*") -> list[Path]:
     """Files of a folder, also those whose names a file system without case would take for ones of the pattern."""
-    if pattern == pattern.replace("*", "") or not os.path.isdir(folder):
-        return []
     found = []
-    for file in folder.iterdir():
+    for file in _listed(folder) if "*" in pattern else ():
         if fnmatch(file.name, pattern) or (
             fnmatch(file.name.casefold(), pattern.casefold()) and os.path.exists(file.with_name(file.name.swapcase()))
         ):
             found.append(file)
     return found
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What a folder holds; nothing if it is none, or must not be read."""
+    try:
+        return list(folder.iterdir())
+    except (OSError, ValueError):
+        return []
 
 
 def _identities(path: Path) -> list[object]:
@@ -191,14 +197,13 @@ def clear_leftovers(folder: str | Path, names: Iterable[str]) -> None:
         names: of files that this package writes there; each may be a pattern such as map*.png.
     """
     names = tuple(names)
-    if not os.path.isdir(folder):
-        return
-    for path in Path(folder).iterdir():
+    for path in _listed(Path(folder)):
         if not (found := _LEFTOVER.fullmatch(path.name)):
             continue
         of_ours = found["name"] is None or any(fnmatch(found["name"], name) for name in names)
         if of_ours and found["host"] in (None, _host()) and not _is_alive(int(found["process"])):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # gone, or another user's
+                path.unlink()
 
 
 # Without a host: of versions before 2026-12.

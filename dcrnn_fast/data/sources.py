@@ -11,6 +11,7 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph, read_positions
 from dcrnn_fast.messages import first_few, naming_file
+from dcrnn_fast.reading.damage import damage_told
 
 
 def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -90,7 +91,7 @@ def _choose_channels(series: SensorSeries, variables: tuple[str, ...]) -> Sensor
     for variable in variables:
         if variable in series.channels:
             indices.append(series.channels.index(variable))
-        elif variable.isdecimal() and int(variable) < len(series.channels):
+        elif variable.isdecimal() and len(variable) < 10 and int(variable) < len(series.channels):
             indices.append(int(variable))
         else:
             raise UserError(f"variables: no channel {variable!r}; the channels are {', '.join(series.channels)}")
@@ -131,7 +132,7 @@ def _read_known(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
         series = replace(series, channels=known.channels, units=known.units)
     if known.ids is not None:
         ids_path = folder / name / known.ids.name
-        with naming_file(ids_path):
+        with naming_file(ids_path), damage_told("not a text file in UTF-8"):
             ids = tuple(line.strip() for line in ids_path.read_text(encoding="utf-8").split())
             if len(ids) != series.num_sensors:
                 raise UserError(f"{len(ids)} ids for {series.num_sensors} sensors")
