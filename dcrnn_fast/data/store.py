@@ -28,7 +28,7 @@ import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig, Missing
 from dcrnn_fast.data.series import SensorSeries, gap_notes
-from dcrnn_fast.data.times import format_freq, parse_freq
+from dcrnn_fast.data.times import format_freq, is_months, parse_freq
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, sha256_of, write_atomically, write_bytes
 from dcrnn_fast.graph import SensorGraph
@@ -263,7 +263,8 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
     with naming_file(folder), damage_told("the store is damaged"):
         values_TNC, observed_TNC = (_opened(paths[stem], stem, manifest["shape"]) for stem in ("values", "observed"))
         times_T = _opened(paths["times"], "times", manifest["shape"][:1])
-        _check_times(times_T, manifest["parts"])
+        interval = parse_freq(manifest["freq"])
+        _check_times(times_T, interval, manifest)
         graph = SensorGraph.from_state(load_archive(paths["graph"])) if "graph" in paths else None
         positions = manifest["positions"]
         series = SensorSeries(
@@ -273,7 +274,7 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
             ids=tuple(manifest["ids"]),
             channels=tuple(manifest["channels"]),
             units=tuple(manifest["units"]),
-            interval=parse_freq(manifest["freq"]),
+            interval=interval,
             segments=_ranges(manifest["segments"]),
             parts=_ranges(manifest["parts"]),
             missing=manifest["missing"],
@@ -296,12 +297,16 @@ def _opened(path: Path, stem: str, shape: list[int]) -> np.ndarray:
         return np.memmap(file, dtype, "r", file.tell(), held)
 
 
-def _check_times(times_T: np.ndarray, parts: list[list[int]]) -> None:
-    """Times are there and rise within each part."""
-    falls_T = times_T[1:] <= times_T[:-1]
-    falls_T[[start - 1 for start, _ in parts[1:]]] = False
-    if np.isnat(times_T).any() or falls_T.any():
-        raise UserError(f"its times do not rise: {_AGAIN}")
+def _check_times(times_T: np.ndarray, interval: np.timedelta64, manifest: dict[str, Any]) -> None:
+    """Times rise by the interval within each segment, and by more between the segments of a part."""
+    counted_T = times_T.astype("datetime64[M]") if is_months(interval) else times_T
+    steps_T = np.diff(counted_T)
+    borders, free = ([start - 1 for start, _ in manifest[name][1:]] for name in ("segments", "parts"))
+    wrong_T = steps_T != interval
+    wrong_T[borders] = steps_T[borders] <= interval
+    wrong_T[free] = False
+    if np.isnat(times_T).any() or wrong_T.any():
+        raise UserError(f"its times do not rise by {manifest['freq']} within its segments: {_AGAIN}")
 
 
 def read_store(folder: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
