@@ -24,6 +24,7 @@ from dcrnn_fast.reading.texts import text_of
 ADJACENCY_KEYS = ("adjacency", "adj", "adj_mx", "adjacency_matrix", "A", "W", "weights", "matrix", "arr_0")
 ID_KEYS = ("ids", "sensor_ids", "node_ids")
 POSITION_KEYS = ("positions_N2", "positions", "coordinates")
+_INDICES = {"indices", "indptr", "row", "col"}
 _MOST_NODES = 10_000_000
 """of a sparse matrix, whose file may be small all the same"""
 Holds = Literal["either", "weights", "distances"]
@@ -147,6 +148,8 @@ def _sparse(archive: Mapping[str, np.ndarray]) -> Any:
         rows, columns = map(int, archive["shape"])
         if max(rows, columns) > _MOST_NODES:
             raise UserError(f"a sparse matrix that claims {rows} x {columns} nodes")
+        if wrong := [key for key in _INDICES & archive.keys() if archive[key].dtype.kind not in "iu"]:
+            raise UserError(f"a sparse matrix whose {wrong[0]} are {archive[wrong[0]].dtype}, not integers")
         if kind in ("csr", "csc"):
             make = scipy.sparse.csr_array if kind == "csr" else scipy.sparse.csc_array
             matrix: Any = make((archive["data"], archive["indices"], archive["indptr"]), shape=(rows, columns))

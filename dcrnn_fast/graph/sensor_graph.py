@@ -133,7 +133,9 @@ class SensorGraph:
         try:
             ids = tuple(map(str, np.asarray(state["ids"]).reshape(-1).tolist()))
             data, indices, indptr = (np.asarray(state[key]) for key in ("data", "indices", "indptr"))
-            if not data.shape == indices.shape == (int(indptr[-1]),) or indices.dtype.kind not in "iu":
+            if {indices.dtype.kind, indptr.dtype.kind} - {"i", "u"}:
+                raise ValueError("its indices are no integers")
+            if not data.shape == indices.shape == (int(indptr[-1]),):
                 raise ValueError("indptr, indices and data do not fit together")
             adjacency = scipy.sparse.csr_array((data, indices, indptr), shape=(len(ids), len(ids)))
             adjacency.check_format(full_check=True)
