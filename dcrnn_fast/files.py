@@ -65,22 +65,27 @@ def _write(stream: BinaryIO, payload: bytes | memoryview) -> None:
     stream.write(payload)
 
 
+def beside(path: Path) -> Path:
+    """The name under which this process writes a file before it gets its own; ``clear_leftovers`` knows it."""
+    return path.with_name(f"{path.name}.tmp-{_writer()}")
+
+
 def _put(writes: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
     """Writes and syncs all files (of one folder) under temporary names, then renames them."""
-    beside = {path: path.with_name(f"{path.name}.tmp-{_writer()}") for path in writes}
+    temporaries = {path: beside(path) for path in writes}
     changed, path = UNCHANGED, Path()
     try:
         for path, write in writes.items():
-            with open(beside[path], "wb") as stream:
+            with open(temporaries[path], "wb") as stream:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-        for path, temporary in beside.items():
+        for path, temporary in temporaries.items():
             os.replace(temporary, path)
             changed = ""
         _sync_folder(path.parent)
     except BaseException as error:
-        for temporary in beside.values():
+        for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
         # torch.save turns the stream's OSError (disk full) into a RuntimeError that keeps it as its context.
         cause = error if isinstance(error, OSError) else error.__context__

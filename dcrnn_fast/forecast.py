@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from dcrnn_fast.checkpoints.files import MANIFEST
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.data.sources import read_source, source_files
@@ -50,7 +51,8 @@ def _run(argv: list[str]) -> int:
     if flags.plot is not None:
         require_plot_format(flags.plot)
         targets.append(Path(flags.plot))
-    require_apart(targets, (flags.checkpoint, flags.source.data, *flags.source.leave_out), "--output")
+    model = (flags.checkpoint, Path(flags.checkpoint, "checkpoints"), Path(flags.checkpoint).parent / MANIFEST)
+    require_apart(targets, (*model, flags.source.data, *flags.source.leave_out), "--output")
     for target in targets:
         require_creatable_folder(target.parent, "output folder")
     forecaster = load(

@@ -56,6 +56,16 @@ CASES: dict[str, tuple[Callable[[list[str]], int], list[str], Callable[[], objec
     "forecast over the training data": (forecast.main, [MODEL, "-o", "./r/../data.csv"], list),
     "forecast over the training graph": (forecast.main, [MODEL, "-o", "graph.csv"], list),
     "forecast over the model": (forecast.main, ["model.csv", "-o", "model.csv"], _renamed("model.pt", "model.csv")),
+    "forecast over the model's manifest": (
+        forecast.main,
+        ["r", "-o", "m.csv"],
+        lambda: Path("m.csv").hardlink_to("r/checkpoints/manifest.json"),
+    ),
+    "forecast over the manifest beside": (
+        forecast.main,
+        [MODEL, "-o", "m.csv"],
+        lambda: Path("m.csv").symlink_to("r/checkpoints/manifest.json"),
+    ),
     "forecast over a list": (
         forecast.main,
         [MODEL, "--leave-out", "c.csv", "-o", "c.csv"],
