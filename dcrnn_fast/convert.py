@@ -23,10 +23,11 @@ from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig,
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.data.sources import source_files
 from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import folder_for_new_files, require_creatable_folder
+from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.graph import SensorGraph, read_graph
 from dcrnn_fast.idle import refuse_idle_in_converting, refuse_idle_in_exporting
 from dcrnn_fast.interop import NUM_SUPPORTS, ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
@@ -68,6 +69,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     flags = _parse(argv)
+    output = Path(flags.output or ("model.tar" if flags.export else "model.pt"))
+    inputs = (flags.checkpoint, *source_files(flags.data, flags.graph))
+    outputs = (output,) if flags.export else (output, output.with_name(MANIFEST))
+    require_apart(outputs, inputs, "--output")
     if flags.export:
         refuse_idle_in_exporting(argv)
         lines = export_checkpoint(flags.checkpoint, flags.output or "model.tar")
@@ -133,11 +138,10 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
     """Writes the checkpoint; returns the lines to print.
 
     Raises:
-        UserError: scaler or graph is missing, or graph, channels or steps do not fit the weights; the output is the
-            weights' own file or a trained checkpoint.
+        UserError: scaler or graph is missing, or graph, channels or steps do not fit the weights; the output is a
+            trained checkpoint.
     """
     output = Path(flags.output or "model.pt")
-    _require_another_file(Path(flags.checkpoint), output)
     require_own_manifest(require_creatable_folder(output.parent, "output folder"))
     if _is_trained(output):
         raise UserError(f"--output {output} is a trained checkpoint, which would be lost: name another file")
@@ -166,6 +170,7 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
     model = weights.build(graph, flags.graph, future_steps=window_format.future_steps, backend=flags.backend)
     state = make_state(config, model, graph, window_format, scaler)
     with folder_for_new_files(output.parent, "output folder") as folder:
+        clear_leftovers(folder, (output.name, MANIFEST))
         save_checkpoint(folder, state, output.name)
     return [
         *_summary(weights, graph, window_format, flags),
@@ -316,7 +321,7 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
     state = load_checkpoint(checkpoint)
     config, graph, form, _, _ = saved_form(state, str(checkpoint))
     output = Path(output)
-    _require_another_file(Path(checkpoint), output)
+    require_apart([output], [checkpoint], "--output")
     if _is_listed(output):
         raise UserError(f"--output {output} is a checkpoint of its folder, which would be lost: name another file")
     ways = config.graph
@@ -329,7 +334,8 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
         require_weights(weights, config, input_channels=form.input_channels, output_channels=form.output_channels)
     except UserError as error:
         raise UserError(f"checkpoint {checkpoint}: {error}") from error
-    with folder_for_new_files(output.parent, "output folder"):
+    with folder_for_new_files(output.parent, "output folder") as folder:
+        clear_leftovers(folder, [output.name])
         save_pytorch_port(output, weights, _port_settings(config, form, graph.num_nodes), _epoch(state))
     lines = [f"written: {output} in the names of the public PyTorch port"]
     if _edge_order_matters(ways):
@@ -339,11 +345,6 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
             "_build_sparse_matrix sorts the values together with the indices",
         )
     return lines
-
-
-def _require_another_file(source: Path, output: Path) -> None:
-    if output.exists() and output.samefile(source):
-        raise UserError(f"--output {output} is the file that is read, which would be lost: name another file")
 
 
 def _is_trained(path: Path) -> bool:

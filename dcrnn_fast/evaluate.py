@@ -3,19 +3,22 @@ last value and other baselines."""
 
 import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from dcrnn_fast.checkpoints.files import MANIFEST
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.data.sources import source_files
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.plots import save_report
+from dcrnn_fast.evaluation.report_files import REPORT
 from dcrnn_fast.files import require_apart, require_creatable_folder
 from dcrnn_fast.forecaster import Forecaster, load
-from dcrnn_fast.records.names import REPORT
 from dcrnn_fast.training_data import require_training_data
 
 _PURPOSE = (
@@ -56,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     flags = parse(EvaluateFlags, argv, prog="dcrnn-fast evaluate", description=_PURPOSE)
+    outputs = [Path(flags.output, pattern) for pattern in REPORT]
+    model = (flags.checkpoint, Path(flags.checkpoint, "checkpoints"), Path(flags.checkpoint).parent / MANIFEST)
+    require_apart(outputs, (*model, flags.source.data, flags.graph, *flags.source.leave_out), "--output folder")
     output = require_creatable_folder(flags.output, "output folder")
     forecaster = load(
         flags.checkpoint,
@@ -64,21 +70,21 @@ def _run(argv: list[str]) -> int:
         precision=flags.model.precision,
         at_least=flags.model.at_least,
     )
-    for note in forecaster.notes:
-        print(note, file=sys.stderr)
     config = flags.source.config(forecaster.config.data, forecaster.window_format)
     if flags.source.data is None:
         require_training_data(config)
-    outputs = [output / pattern for pattern in REPORT]
-    require_apart(outputs, (flags.checkpoint, config.data, flags.graph), "--output folder")
+    trained = forecaster.config
+    inputs = (*source_files(config, trained.graph), *source_files(trained.data, trained.graph))
+    require_apart(outputs, inputs, "--output folder")
+    for note in forecaster.notes:
+        print(note, file=sys.stderr)
     data = forecaster.open_data(config, _graph_to_check(flags, forecaster))
     try:
         report = forecaster.evaluate(data, flags.split, batch_size=flags.batch_size, name=config.data)
     except NotImplementedError as error:  # the backend that was asked for cannot run here
         raise UserError(str(error)) from error
-    table = report.table(flags.horizons or None)
+    print(report.table(flags.horizons or None), flush=True)
     written = save_report(report, output)
-    print(table)
     print(f"\nwritten to {output}: {', '.join(path.name for path in written)}")
     return 0
 

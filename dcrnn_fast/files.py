@@ -1,17 +1,25 @@
-"""Files that are complete or absent: written under another name, synced, renamed. A leaf: everything may import it."""
+"""Files that are complete or absent: written under another name, synced, renamed. A leaf: everything may import it.
+
+The other name of NAME is ``NAME.tmp-HOST-PROCESS``, with a digest of the machine's name and the process' number: so a
+later run knows whether its writer is dead, and clears it.
+"""
 
 import errno
 import hashlib
 import os
+import re
+import socket
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
 from dcrnn_fast.errors import UserError
+
+UNCHANGED = "; nothing there was changed"
 
 
 def sha256_of(path: str | Path) -> str:
@@ -67,22 +75,27 @@ def _write(stream: BinaryIO, payload: bytes | memoryview) -> None:
     stream.write(payload)
 
 
+def beside(path: Path) -> Path:
+    """The name under which this process writes a file before it gets its own; ``clear_leftovers`` knows it."""
+    return path.with_name(f"{path.name}.tmp-{_writer()}")
+
+
 def _put(writes: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
     """Writes and syncs all files (of one folder) under temporary names, then renames them."""
-    beside = {path: path.with_name(f"{path.name}.tmp-{os.getpid()}") for path in writes}
-    changed, path = "; nothing there was changed", Path()
+    temporaries = {path: beside(path) for path in writes}
+    changed, path = UNCHANGED, Path()
     try:
         for path, write in writes.items():
-            with open(beside[path], "wb") as stream:
+            with open(temporaries[path], "wb") as stream:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-        for path, temporary in beside.items():
+        for path, temporary in temporaries.items():
             os.replace(temporary, path)
             changed = ""
         _sync_folder(path.parent)
     except BaseException as error:
-        for temporary in beside.values():
+        for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
         # torch.save turns the stream's OSError (disk full) into a RuntimeError that keeps it as its context.
         cause = error if isinstance(error, OSError) else error.__context__
@@ -103,7 +116,7 @@ def require_writable_folder(path: str | Path, what: str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
         _try_file(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _not_writable(path, what, error) from error
     return path
 
@@ -119,7 +132,7 @@ def require_creatable_folder(path: str | Path, what: str) -> Path:
     path = Path(path)
     try:
         _try_file(_nearest_folder(path))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _not_writable(path, what, error) from error
     return path
 
@@ -144,21 +157,94 @@ def folder_for_new_files(path: str | Path, what: str) -> Iterator[Path]:
 
 
 def require_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None], flag: str) -> None:
-    """Checks that no output replaces an input.
+    """Checks that no output replaces an input, whatever links, spellings and relative paths lead to the two.
 
     Args:
-        outputs: paths of files; the last part may be a pattern such as map*.png.
-        inputs: None and names of data sets, which are no files, are skipped.
+        outputs: files that would be written or removed; the last part may be a pattern such as map*.png.
+        inputs: files, and folders for all files in them; None and paths that are not there (names of data sets) are
+            skipped.
         flag: the flag that sets the outputs' place, for the message.
     Raises:
-        UserError: one is.
+        UserError: one does.
     """
-    read = [Path(path).resolve() for path in inputs if path is not None and Path(path).is_file()]
+    read: dict[object, Path] = {}
+    for path in (Path(path) for path in inputs if path is not None):
+        for file in (path, *_files_in(path)):
+            read |= dict.fromkeys(_identities(file), file)
     for output in map(Path, outputs):
-        folder = output.parent.resolve()
-        for path in read:
-            if path.parent == folder and fnmatch(path.name, output.name):
-                raise UserError(f"{output} would replace {path}, which is read here: give another {flag}")
+        for there in (output, *_files_in(output.parent, output.name)):
+            if (found := next((read[name] for name in _identities(there) if name in read), None)) is not None:
+                raise UserError(f"{output} would replace {found}, which is an input: give another {flag}")
+
+
+def _files_in(folder: Path, pattern: str = "*") -> list[Path]:
+    """Files of a folder, also those whose names a file system without case would take for ones of the pattern."""
+    found = []
+    for file in _listed(folder) if "*" in pattern else ():
+        if fnmatch(file.name, pattern) or (
+            fnmatch(file.name.casefold(), pattern.casefold()) and os.path.exists(file.with_name(file.name.swapcase()))
+        ):
+            found.append(file)
+    return found
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What a folder holds; nothing if it is none, or must not be read."""
+    try:
+        return list(folder.iterdir())
+    except (OSError, ValueError):
+        return []
+
+
+def _identities(path: Path) -> list[object]:
+    """By which a file is known: as ``os.path.samefile`` does, and by its path where numbers of files do not last."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return []
+    return [] if os.path.isdir(path) else [(status.st_dev, status.st_ino), os.path.realpath(path)]
+
+
+def clear_leftovers(folder: str | Path, names: Iterable[str]) -> None:
+    """Removes what killed processes left while they wrote these files: never a living process' or another machine's.
+
+    Args:
+        names: of files that this package writes there; each may be a pattern such as map*.png.
+    """
+    names = tuple(names)
+    for path in _listed(Path(folder)):
+        if not (found := _LEFTOVER.fullmatch(path.name)):
+            continue
+        of_ours = found["name"] is None or any(fnmatch(found["name"], name) for name in names)
+        if of_ours and found["host"] in (None, _host()) and not _is_alive(int(found["process"])):
+            with suppress(OSError):  # gone, or another user's
+                path.unlink()
+
+
+# Without a host: of versions before 2026-12.
+_LEFTOVER = re.compile(r"(?:(?P<name>.+)\.tmp|\.writable)-(?:(?P<host>[0-9a-f]{8})-)?(?P<process>\d{1,9})")
+
+
+def _writer() -> str:
+    return f"{_host()}-{os.getpid()}"
+
+
+@cache
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_alive(process: int) -> bool:
+    """Whether another process has this number; this one, which asks before it writes, left nothing behind."""
+    if process in (0, os.getpid()):
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def _nearest_folder(path: Path) -> Path:
@@ -176,14 +262,14 @@ def _nearest_folder(path: Path) -> Path:
 
 
 def _try_file(folder: Path) -> None:
-    probe = folder / f".writable-{os.getpid()}"
+    probe = folder / f".writable-{_writer()}"
     with open(probe, "wb"):
         pass
     probe.unlink()
 
 
-def _not_writable(path: Path, what: str, error: OSError) -> UserError:
-    reason = error.strerror or error
+def _not_writable(path: Path, what: str, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
     return UserError(f"{what} {path} cannot be written: {reason}; name a folder that you may write to")
 
 

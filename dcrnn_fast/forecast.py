@@ -7,16 +7,17 @@ from typing import Annotated
 
 import tyro
 
+from dcrnn_fast.checkpoints.files import MANIFEST
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.data.sources import read_source
+from dcrnn_fast.data.sources import read_source, source_files
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.fonts import unwritable_note
-from dcrnn_fast.evaluation.forecasts import output_format
+from dcrnn_fast.evaluation.forecasts import Forecast, output_format
 from dcrnn_fast.evaluation.labels import channel_label
-from dcrnn_fast.evaluation.plot_format import require_plot_format
-from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
+from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
+from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.forecaster import load
 from dcrnn_fast.messages import counted
 from dcrnn_fast.training_data import require_training_data
@@ -50,6 +51,8 @@ def _run(argv: list[str]) -> int:
     if flags.plot is not None:
         require_plot_format(flags.plot)
         targets.append(Path(flags.plot))
+    model = (flags.checkpoint, Path(flags.checkpoint, "checkpoints"), Path(flags.checkpoint).parent / MANIFEST)
+    require_apart(targets, (*model, flags.source.data, *flags.source.leave_out), "--output")
     for target in targets:
         require_creatable_folder(target.parent, "output folder")
     forecaster = load(
@@ -62,7 +65,9 @@ def _run(argv: list[str]) -> int:
     config = flags.source.config(forecaster.config.data, forecaster.window_format)
     if flags.source.data is None:
         require_training_data(config)
-    require_apart(targets, (flags.checkpoint, config.data), "--output")
+    trained = forecaster.config
+    inputs = (*source_files(config, trained.graph), *source_files(trained.data, trained.graph))
+    require_apart(targets, inputs, "--output")
     if forecaster.window_format.past_steps == 1 and config.freq is None:
         config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
     series, _ = read_source(config, forecaster.config.graph)
@@ -73,21 +78,31 @@ def _run(argv: list[str]) -> int:
     unwritable = unwritable_note((*forecast.ids, *forecast.channels, *forecast.units)) if flags.plot else None
     for note in filter(None, (*forecaster.notes, *forecast.notes, unwritable)):
         print(note, file=sys.stderr)
-    with (
-        folder_for_new_files(targets[0].parent, "output folder"),
-        folder_for_new_files(targets[-1].parent, "output folder"),
-    ):
-        forecast.write(flags.output)
-        if flags.plot is not None:
-            forecast.plot(flags.plot)
+    with folder_for_new_files(targets[0].parent, "output folder"):
+        clear_leftovers(targets[0].parent, [targets[0].name])
+        forecast.write(targets[0])
+    lost = None if flags.plot is None else _plot(forecast, Path(flags.plot))
     steps, sensors, _ = forecast.values_FNO.shape
     zone = "" if forecast.zone is None else " UTC"
     print(
         f"{', '.join(map(channel_label, forecast.channels))} of {counted(sensors, 'sensor')}, "
         f"{counted(steps, 'step')} from {forecast.times_F[0]} to {forecast.times_F[-1]}{zone}: "
-        f"{', '.join(map(str, targets))}"
+        f"{', '.join(map(str, targets if lost is None else targets[:1]))}"
     )
+    if lost is not None:
+        raise UserError(f"{lost}; {targets[0]} is complete")
     return 0
+
+
+def _plot(forecast: Forecast, target: Path) -> str | None:
+    """Draws the forecast, which is on the disk already; a line if that fails."""
+    try:
+        with folder_for_new_files(target.parent, "output folder"):
+            clear_leftovers(target.parent, [target.name])
+            forecast.plot(target)
+    except Exception as error:
+        return lost_picture(target, error)
+    return None
 
 
 if __name__ == "__main__":

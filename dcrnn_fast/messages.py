@@ -1,5 +1,7 @@
 """Words for messages: the file, the first few of many, an exception on one line, a span of time."""
 
+import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,11 +50,25 @@ def span(seconds: int) -> str:
 
 @contextmanager
 def naming_file(path: Path) -> Iterator[None]:
-    """Names the file in a UserError from inside, and turns a failure to read it into one."""
+    """Names the file in a UserError from inside, and turns a failure to read it into one; a pipe or a device, which
+    would be waited for, is refused.
+    """
     try:
+        _require_file(path)
         yield
     except UserError as error:
         text = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
         raise UserError(f"{path}: {text}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or one_line(error)}") from error
+
+
+def _require_file(path: Path) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:  # which is for the reader to say
+        return
+    except ValueError as error:
+        raise UserError("a name cannot hold a NUL character") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UserError("is a pipe, a socket or a device: save it as a file first")

@@ -14,9 +14,10 @@ from dcrnn_fast.data.dataset import read_matched, window_format_of
 from dcrnn_fast.data.facts import series_facts
 from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
-from dcrnn_fast.data.store import verify_store, write_store
+from dcrnn_fast.data.sources import source_files
+from dcrnn_fast.data.store import FILES, verify_store, write_store
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import require_creatable_folder
+from dcrnn_fast.files import require_apart, require_creatable_folder
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.account import account_lines, look_lines
 from dcrnn_fast.idle import refuse_idle_in_preparing
@@ -60,13 +61,16 @@ def _run(argv: list[str]) -> int:
     if not (flags.output or flags.download or flags.verify):
         raise UserError("nothing to do: give --output STORE (with --data SOURCE), --download NAME or --verify STORE")
     refuse_idle_in_preparing(flags.data, flags.graph, argv, output=flags.output is not None)
+    if flags.output is not None:
+        outputs = [Path(flags.output, name) for name in FILES]
+        require_apart(outputs, source_files(flags.data, flags.graph), "--output folder")
+        require_creatable_folder(flags.output, "store")
     if flags.download is not None:
         from dcrnn_fast.data.download import download  # requests, for nothing else
 
         for path in download(flags.download, Path(flags.data.data_folder)):
             print(f"{path}: checksum is right")
     if flags.output is not None:
-        require_creatable_folder(flags.output, "store")
         series, graph = prepare(flags.data, flags.graph, Path(flags.output))
         print("\n".join(_account(series, graph, flags.data)))
         print(f"{flags.output}: {describe(series, graph)}")

@@ -5,16 +5,19 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dcrnn_fast.checkpoints.files import MANIFEST
 from dcrnn_fast.command import command_line, run_command
 from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.data.sources import source_files
 from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.fonts import unwritable_note
-from dcrnn_fast.evaluation.plot_format import require_plot_format
+from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
+from dcrnn_fast.evaluation.report_files import REPORT
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.idle import refuse_idle_in_training
 from dcrnn_fast.messages import counted
@@ -22,7 +25,8 @@ from dcrnn_fast.ranks.group import Ranks, join_ranks
 from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
 from dcrnn_fast.records.display import mae_words
 from dcrnn_fast.records.events import EpochRow
-from dcrnn_fast.records.names import REPORT
+from dcrnn_fast.records.jsonl import EVENTS
+from dcrnn_fast.records.names import CONFIG
 from dcrnn_fast.records.terminal import Standing, Terminal
 from dcrnn_fast.records.watchers import RUN_FILES
 from dcrnn_fast.training.account import LOOK
@@ -102,20 +106,35 @@ def _show(lines: list[str], data: ForecastData, flags: TrainFlags) -> None:
 
         if unwritable := unwritable_note(data.series.ids):
             print(unwritable)
-        figure = plot_check(data, flags.settings.data.data)
-        with folder_for_new_files(Path(flags.plot).parent, "folder of --plot"):
-            print(f"drawn: {save_figure(figure, flags.plot)}", flush=True)
+        try:
+            figure = plot_check(data, flags.settings.data.data)
+            with folder_for_new_files(Path(flags.plot).parent, "folder of --plot"):
+                print(f"drawn: {save_figure(figure, flags.plot)}", flush=True)
+        except Exception as error:  # everything was printed
+            raise UserError(lost_picture(Path(flags.plot), error)) from error
 
 
 def _flags(argv: list[str]) -> TrainFlags:
     name = config_flag(argv) if argv else _NO_ARGUMENTS
     default = TrainFlags(config=name, settings=load_config(name) if name else Config())
     flags = parse(TrainFlags, argv, prog="dcrnn-fast train", description=__doc__ or "", default=default)
-    outputs = [Path(flags.settings.output.results, name) for name in (*RUN_FILES, *REPORT)]
-    graph = flags.settings.graph
-    read = (flags.settings.data.data, graph.graph, graph.land_mask, graph.sensor_positions)
-    require_apart(outputs, read, "--results folder")
+    _require_apart(flags)
     return flags
+
+
+def _require_apart(flags: TrainFlags) -> None:
+    """Raises UserError if the run would replace one of its inputs."""
+    output = flags.settings.output
+    results, folder = Path(output.results), checkpoint_folder(flags.settings)
+    read = source_files(flags.settings.data, flags.settings.graph)
+    resumed = None if output.resume == "auto" else output.resume
+    names = {*RUN_FILES, *REPORT}
+    if (results / EVENTS).exists():  # of an earlier run, which wrote the configuration there: it may be given again
+        names.remove(CONFIG)
+    require_apart((results / name for name in sorted(names)), (*read, flags.config, resumed), "--results folder")
+    require_apart((folder / name for name in ("*.pt", MANIFEST)), (*read, flags.config), "--checkpoint-dir")
+    if flags.plot is not None:
+        require_apart([flags.plot], (*read, flags.config, resumed), "--plot")
 
 
 def _report(result: TrainingResult, config: Config) -> None:
@@ -140,8 +159,9 @@ def _report(result: TrainingResult, config: Config) -> None:
             )
         from dcrnn_fast.evaluation.plots import save_report  # draws: for the first rank alone
 
+        print("\n".join([*lines, "", report.table(), ""]), flush=True)  # measured, whether or not it can be written
+        lines = []
         written += save_report(report, result.results)
-        lines += ["", report.table(), ""]
     else:
         lines.append("there are no test windows: nothing was evaluated")
     names = ", ".join((*RUN_FILES, *(path.name for path in written)))

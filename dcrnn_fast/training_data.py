@@ -1,5 +1,6 @@
 """The data that a checkpoint was trained on: whether it is there, and whether it is still the same."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def require_training_data(config: DataConfig) -> None:
     """
     named = config.data == "city" or config.data in KNOWN
     place = Path(config.data_folder, config.data) if named else Path(config.data)
-    if config.data == "city" or place.exists():
+    if config.data == "city" or os.path.exists(place):
         return
     raise UserError(
         f"the checkpoint was trained on {config.data!r}, and there is no {place} in {Path.cwd()}: go to the folder "

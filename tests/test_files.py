@@ -11,7 +11,9 @@ import pytest
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import (
+    clear_leftovers,
     folder_for_new_files,
+    require_apart,
     require_creatable_folder,
     require_writable_folder,
     sha256_of,
@@ -140,3 +142,82 @@ def test_a_folder_made_for_files_that_were_not_written_goes_again(tmp_path: Path
     with pytest.raises(UserError, match="the disk is full"):
         _fill(tmp_path / "a" / "b", "kept")
     assert (tmp_path / "a" / "b" / "kept").is_file()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000], ids=["NUL", "too-long"])
+def test_a_folder_that_cannot_be_named_is_one_line(name: str, tmp_path: Path) -> None:
+    for check in (require_writable_folder, require_creatable_folder):
+        with pytest.raises(UserError, match=r"results folder .* cannot be written"):
+            check(tmp_path / name, "results folder")
+    require_apart([tmp_path / name], [tmp_path / name], "--output")
+
+
+@pytest.fixture
+def readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in a folder of data, beside other ways to it; the working folder is the one above."""
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "sensors.csv"
+    path.write_text("readings")
+    (tmp_path / "soft.csv").symlink_to(path)
+    (tmp_path / "hard.csv").hardlink_to(path)
+    (tmp_path / "folder").symlink_to(tmp_path / "data")
+    # A file system without case finds one file under both names, as two hard links are.
+    (tmp_path / "data" / "SENSORS.CSV").hardlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+OTHER_WAYS = (
+    *("data/sensors.csv", "./data/../data//sensors.csv", "soft.csv", "hard.csv", "folder/sensors.csv"),
+    *("data/SENSORS.CSV", "data/sens*.csv", "folder/*ors.csv"),
+)
+
+
+@pytest.mark.parametrize("read", ["data/sensors.csv", "data", "soft.csv", "hard.csv", "folder", "ABSOLUTE", "."])
+@pytest.mark.parametrize("output", OTHER_WAYS)
+def test_an_output_is_never_an_input(readings: Path, output: str, read: str) -> None:
+    read = read.replace("ABSOLUTE", str(readings))
+    if read == "." and "hard" not in output:
+        (readings.parent.parent / "again.csv").hardlink_to(readings)
+    with pytest.raises(UserError, match=r"would replace .*, which is an input: give another --output") as error:
+        require_apart(["new.csv", output], [None, "metr-la", read], "--output")
+    assert "\n" not in str(error.value)
+    assert readings.read_text() == "readings"
+
+
+def test_outputs_beside_an_input_are_fine(readings: Path) -> None:
+    outputs = ["data/sensors.csv.png", "data/new.csv", "data/map*.png", "data", "nowhere/x.csv", "other*.csv"]
+    require_apart(outputs, [readings, "data", "nowhere", ""], "--output")
+    require_apart(outputs, [], "--output")
+
+
+_KILLED_WRITER = """
+import os, signal, sys
+from dcrnn_fast.files import write_bytes
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write_bytes(sys.argv[1], b"half")
+"""
+
+
+def test_what_a_killed_writer_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("horizons.png", "notes.txt"):
+        run = subprocess.run([sys.executable, "-c", _KILLED_WRITER, str(tmp_path / name)], cwd=ROOT, check=False)
+        assert run.returncode == -9
+    (left,) = tmp_path.glob("horizons.png.tmp-*")
+    host, dead = left.name.rpartition("tmp-")[2].split("-")
+    living = os.getppid()
+    kept = {
+        f"horizons.png.tmp-{host}-{living}",
+        f"horizons.png.tmp-{living}",
+        f"horizons.png.tmp-{'0' * 8}-{dead}",  # of another machine
+        f"mine.png.tmp-{dead}",
+        f"horizons.pngtmp-{dead}",
+        "horizons.png.tmp-mine",
+        "horizons.png",
+        *(path.name for path in tmp_path.glob("notes.txt*")),
+    }
+    for name in (*kept, f"horizons_a.png.tmp-{dead}", f".writable-{dead}", f".writable-{host}-{dead}"):
+        (tmp_path / name).touch()
+    clear_leftovers(tmp_path, ["horizons*.png", "report.txt"])
+    assert set(os.listdir(tmp_path)) == kept
+    clear_leftovers(tmp_path / "nowhere", ["x"])

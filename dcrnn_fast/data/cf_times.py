@@ -66,6 +66,10 @@ def cf_times(numbers_T: np.ndarray, units: str, calendar: str = "standard") -> S
     year, month, day, hour, minute, second = (
         int(part or default) for part, default in zip(reference.groups()[:6], (0, 0, 1, 0, 0, 0), strict=True)
     )
+    lengths = _MONTHS["360_day" if calendar == "360_day" else "all_leap"]
+    is_date = 1 <= month <= 12 and 1 <= day <= lengths[month - 1]
+    if not (is_date and hour <= 24 and minute < 60 and second <= 60):
+        raise UserError(f"its times are counted since {since.strip()[:40]!r}, which is no date")
     zone = None if reference[7] is None else offset_name(reference[7].upper().replace("UTC", "Z").replace("GMT", "Z"))
     start = hour * 3600 + minute * 60 + second - _offset_seconds(zone)
     in_utc = None if zone is None else True
@@ -84,6 +88,18 @@ def cf_times(numbers_T: np.ndarray, units: str, calendar: str = "standard") -> S
     days_T, rest_T = np.divmod(seconds_T, _DAY)
     times_T = (_real_days(first_day + days_T, calendar) * _DAY + rest_T).astype("datetime64[s]")
     return Stamps(times_T, in_utc, zone)
+
+
+def require_date(units: str) -> None:
+    """Refuses a unit such as months or hours that is counted from no date; seconds and their parts may be since 1970.
+
+    Raises:
+        UserError: it is one.
+    """
+    word = (units.casefold().split() or [""])[0]
+    singular = word if word in _SECONDS else word.removesuffix("s")
+    if "%" not in units and (_SECONDS.get(singular, 0) > 1 or singular in ("month", "year")):
+        raise UserError(f"its times ({units!r}) name no date that they are counted from: 'hours since 2000-01-01'")
 
 
 def _offset_seconds(zone: str | None) -> int:

@@ -1,5 +1,6 @@
 """The settings of data and graph that do nothing with a source, by the kinds of its files."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def idle_in_reading(data: DataConfig) -> Needs:
         idle["hdf5_key"] = f"an HDF5 file, and --data is {_spoken(kinds)}"
     if "city" not in kinds:
         idle |= dict.fromkeys(("city_nodes", "city_days", "city_seed"), "the built-in city (--data city)")
-    if data.data not in KNOWN or Path(data.data).exists():
+    if data.data not in KNOWN or os.path.exists(data.data):
         idle["data_folder"] = "a data set by its name"
     for kind, name in _MADE.items():
         if kinds == {kind}:
@@ -73,12 +74,12 @@ def idle_in_graph(graph: GraphConfig, data: DataConfig, given: Collection[str]) 
 def _graph_kind(graph: GraphConfig, data: DataConfig, kinds: Collection[str]) -> tuple[str, str]:
     """A ``graph_format`` or another source, and in words; "unknown" if reading will fail with a message."""
     path = None if graph.graph is None else Path(graph.graph)
-    if path is None and data.data in KNOWN and not Path(data.data).exists():
+    if path is None and data.data in KNOWN and not os.path.exists(data.data):
         path = Path(data.data_folder, data.data, KNOWN[data.data].graph.name)
     if path is not None:
         if graph.graph_format != "auto":
             found = format_named(graph.graph_format)
-        elif path.exists():
+        elif os.path.exists(path):
             found = find_format(path)
         else:
             return "unknown", ""

@@ -3,6 +3,7 @@
 Shape legend: T time, N sensors, C channels.
 """
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ def ids_to_leave_out(leave_out: Sequence[str]) -> tuple[str, ...]:
         UserError: the file cannot be read or holds no id, an id comes twice.
     """
     ids = tuple(leave_out)
-    if len(ids) == 1 and Path(ids[0]).is_file():
+    if len(ids) == 1 and os.path.isfile(ids[0]):
         path = Path(ids[0])
         with naming_file(path):
             try:

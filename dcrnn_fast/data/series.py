@@ -22,6 +22,7 @@ from dcrnn_fast.data.times import (
 )
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few
+from dcrnn_fast.reading.texts import unwritable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -183,7 +184,8 @@ def make_series(
     _require_names(ids, num_sensors, "sensor id", where)
     _require_names(channels, num_channels, "channel", where)
     units = ("",) * num_channels if units is None else units
-
+    if (odd := unwritable((*ids, *channels, *units))) is not None:
+        raise UserError(f"{where}: the name or unit {odd} is no text that can be written")
     if missing_value:
         readings = _without_values(readings, missing_value)
     if missing == "auto":

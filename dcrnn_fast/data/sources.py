@@ -1,5 +1,6 @@
 """From a name, a file or a folder to a series, and to the graph that it brings along, if any."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph, read_positions
 from dcrnn_fast.messages import first_few, naming_file
+from dcrnn_fast.reading.damage import damage_told
 
 
 def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -40,12 +42,24 @@ def read_series(data: DataConfig) -> SensorSeries:
     return read_source(data, GraphConfig())[0]
 
 
+def source_files(data: DataConfig, graph: GraphConfig) -> list[str | Path]:
+    """Files and folders (for all files in them) that these sections name, whether or not they are there."""
+    named = [data.data, *data.leave_out, graph.graph, graph.land_mask, graph.sensor_positions]
+    if _is_known(data):
+        named.append(str(Path(data.data_folder, data.data)))
+    return [name for name in named if name]
+
+
+def _is_known(data: DataConfig) -> bool:
+    return data.data in KNOWN and not os.path.exists(data.data)
+
+
 def formats_of(data: DataConfig) -> set[str]:
     """The formats of the source's files, or city, or store; none if it cannot be determined, as reading will report."""
     if data.data in ("", "city"):
         return {data.data} - {""}
     path = Path(data.data)
-    if data.data in KNOWN and not path.exists():
+    if _is_known(data):
         path = Path(KNOWN[data.data].series.name)
     return formats_of_path(path, data.data_format)
 
@@ -77,7 +91,7 @@ def _choose_channels(series: SensorSeries, variables: tuple[str, ...]) -> Sensor
     for variable in variables:
         if variable in series.channels:
             indices.append(series.channels.index(variable))
-        elif variable.isdecimal() and int(variable) < len(series.channels):
+        elif variable.isdecimal() and len(variable) < 10 and int(variable) < len(series.channels):
             indices.append(int(variable))
         else:
             raise UserError(f"variables: no channel {variable!r}; the channels are {', '.join(series.channels)}")
@@ -97,9 +111,9 @@ def _read_any(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Senso
 
         return synthetic_city(nodes=data.city_nodes, days=data.city_days, seed=data.city_seed)
     data = replace(data, missing=missing_rule(data))
-    if data.data in KNOWN and not path.exists():
+    if _is_known(data):
         return _read_known(data, graph)
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(
             f"data: {data.data!r} is neither a file or folder nor a known data set; known: city, {', '.join(KNOWN)}"
         )
@@ -118,7 +132,7 @@ def _read_known(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
         series = replace(series, channels=known.channels, units=known.units)
     if known.ids is not None:
         ids_path = folder / name / known.ids.name
-        with naming_file(ids_path):
+        with naming_file(ids_path), damage_told("not a text file in UTF-8"):
             ids = tuple(line.strip() for line in ids_path.read_text(encoding="utf-8").split())
             if len(ids) != series.num_sensors:
                 raise UserError(f"{len(ids)} ids for {series.num_sensors} sensors")

@@ -15,28 +15,41 @@ Shape legend: T time, N sensors, C channels.
 """
 
 import hashlib
+import itertools
 import json
+import math
 import re
-import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.sections import DataConfig, GraphConfig, Missing
 from dcrnn_fast.data.series import SensorSeries, gap_notes
-from dcrnn_fast.data.times import format_freq, parse_freq
+from dcrnn_fast.data.times import format_freq, is_months, parse_freq
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import folder_for_new_files, sha256_of, write_atomically, write_bytes
+from dcrnn_fast.files import clear_leftovers, folder_for_new_files, sha256_of, write_atomically, write_bytes
 from dcrnn_fast.graph import SensorGraph
-from dcrnn_fast.messages import naming_file, one_line
+from dcrnn_fast.graph.sensor_graph import checked_positions
+from dcrnn_fast.messages import naming_file
+from dcrnn_fast.reading.arrays import load_archive
+from dcrnn_fast.reading.damage import damage_told
+from dcrnn_fast.reading.texts import unwritable
 
 MANIFEST = "manifest.json"
 VERSION = 1
+_BEGUN = {"format": 0}
 _HASHED_AT_OPEN = 256 << 20
 """bytes; larger files are checked by size at opening, and wholly by ``verify_store``"""
-_OURS = re.compile(r"((values|observed|times)(\.2)?\.npy|graph(\.2)?\.npz|manifest\.json)(\.tmp-\d+)?|\.writable-\d+")
-_LEFT_OVER = re.compile(r"manifest\.json\.tmp-\d+|\.writable-\d+")
+_DTYPES = {"values": "float32", "observed": "bool", "times": "datetime64[s]"}
+_ARRAYS = {f"{stem}{second}.npy": stem for stem in _DTYPES for second in ("", ".2")}
+_GRAPHS = ("graph.npz", "graph.2.npz")
+FILES = (*_ARRAYS, *_GRAPHS, MANIFEST)
+"""names of all files that a store may have"""
+_UNFINISHED = re.compile(r"manifest\.json\.tmp-[0-9a-f-]+|\.writable-[0-9a-f-]+")
+_AGAIN = "prepare the store again"
 
 
 def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -> None:
@@ -53,11 +66,12 @@ def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -
 
 
 def _replace_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -> None:
+    clear_leftovers(folder, FILES)
     is_new, old = not (folder / MANIFEST).exists(), _listed(folder)
     _remove_all_but(folder, old)  # leftovers of an interrupted run
     try:
         if is_new:
-            write_bytes(folder / MANIFEST, b'{"format": 0}')
+            write_bytes(folder / MANIFEST, json.dumps(_BEGUN).encode())
         files = _write_files(folder, series, graph, ".2" if "values.npy" in old else "")
         _write_manifest(folder, series, files)
     except BaseException:
@@ -74,10 +88,10 @@ def _holds_a_store(folder: Path) -> bool:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        return not folder.is_dir() or all(_LEFT_OVER.fullmatch(path.name) for path in folder.iterdir())
-    except ValueError:
-        return True
-    return isinstance(manifest, dict) and "format" in manifest
+        return not folder.is_dir() or all(_UNFINISHED.fullmatch(path.name) for path in folder.iterdir())
+    except (OSError, ValueError, RecursionError):  # damaged, or another program's
+        return all(path.name in FILES or _UNFINISHED.fullmatch(path.name) for path in folder.iterdir())
+    return isinstance(manifest, dict) and (manifest == _BEGUN or {"format", "files", "sha256"} <= manifest.keys())
 
 
 def _listed(folder: Path) -> set[str]:
@@ -91,7 +105,7 @@ def _listed(folder: Path) -> set[str]:
 def _remove_all_but(folder: Path, names: set[str]) -> None:
     """Removes the files of this module that are not among ``names``; the manifest stays."""
     for path in folder.iterdir():
-        if path.name not in {*names, MANIFEST} and _OURS.fullmatch(path.name):
+        if path.name in FILES and path.name not in {*names, MANIFEST}:
             path.unlink()
 
 
@@ -132,6 +146,109 @@ def _write_manifest(folder: Path, series: SensorSeries, files: dict[str, dict[st
     write_bytes(folder / MANIFEST, text)
 
 
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    """The schema of what ``_write_manifest`` writes.
+
+    Raises:
+        UserError: a part is missing, of another type, not finite, or does not fit the others.
+    """
+    for name, (holds, wanted) in _PARTS.items():
+        if name not in manifest and name not in _LATER:
+            raise UserError(f"lacks its part {name!r}: {_AGAIN}")
+        if not holds(manifest.get(name)):
+            raise UserError(f"{name} must be {wanted}, got {manifest[name]!r:.60}: {_AGAIN}")
+    steps, sensors, channels = manifest["shape"]
+    for name, count in (("ids", sensors), ("channels", channels), ("units", channels)):
+        if len(manifest[name]) != count:
+            raise UserError(f"{name} must be {count}, got {len(manifest[name])}: {_AGAIN}")
+    for name in ("segments", "parts"):
+        borders = [0, *(stop for _, stop in manifest[name])]
+        if borders[-1] != steps or manifest[name] != [list(rows) for rows in itertools.pairwise(borders)]:
+            raise UserError(f"{name} must be the rows 0 to {steps} in stretches, got {manifest[name]!r:.60}: {_AGAIN}")
+    if not {start for start, _ in manifest["parts"]} <= {start for start, _ in manifest["segments"]}:
+        raise UserError(f"a part begins within a segment: {_AGAIN}")
+    if manifest["positions"] is not None:
+        checked_positions(manifest["positions"], manifest["ids"])
+    _check_sizes(manifest["files"], steps, sensors * channels)
+
+
+def _check_sizes(files: dict[str, dict[str, Any]], steps: int, columns: int) -> None:
+    sizes = {"values": 4 * steps * columns, "observed": steps * columns, "times": 8 * steps}
+    if sorted(_ARRAYS[name] for name in files if name in _ARRAYS) != sorted(sizes) or len(files) > len(sizes) + 1:
+        raise UserError(f"files must be values, observed, times and perhaps a graph, got {', '.join(files)}: {_AGAIN}")
+    for name in _ARRAYS.keys() & files.keys():
+        size, wanted = files[name]["bytes"], sizes[_ARRAYS[name]]
+        if not 0 <= size - wanted <= _LONGEST_HEADER:
+            raise UserError(f"{name} must have {wanted} bytes and a header, got {size}: {_AGAIN}")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**62
+
+
+def _are_texts(value: object, *, named: bool) -> bool:
+    """Whether it is a list of texts; ``named``: different ones, none empty."""
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value) or unwritable(value):
+        return False
+    return not named or ("" not in value and len(set(value)) == len(value) > 0)
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_is_count, value)) and math.prod(value) > 0
+
+
+def _are_rows(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(rows, list) and len(rows) == 2 and all(map(_is_count, rows)) and rows[0] < rows[1] for rows in value
+    )
+
+
+def _are_positions(value: object) -> bool:
+    return value is None or (
+        isinstance(value, list)
+        and all(isinstance(place, list) and len(place) == 2 for place in value)
+        and all(type(degrees) in (int, float) and abs(degrees) <= 1000 for place in value for degrees in place)
+    )
+
+
+def _is_freq(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(parse_freq(value))
+    except UserError:
+        return False
+
+
+def _are_files(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        name in (*_ARRAYS, *_GRAPHS)
+        and isinstance(file, dict)
+        and _is_count(file.get("bytes"))
+        and isinstance(file.get("sha256"), str)
+        and len(file["sha256"]) == 64
+        for name, file in value.items()
+    )
+
+
+_LONGEST_HEADER = 4096
+_RULES = tuple(rule for rule in get_args(Missing) if rule != "auto")
+_LATER = ("in_utc", "zone")
+"""parts that stores of older versions lack"""
+_PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "shape": (_is_shape, "three positive whole numbers"),
+    "ids": (partial(_are_texts, named=True), "different texts"),
+    "channels": (partial(_are_texts, named=True), "different texts"),
+    "units": (partial(_are_texts, named=False), "texts"),
+    "freq": (_is_freq, "an interval such as 5min"),
+    "segments": (_are_rows, "pairs of rows"),
+    "parts": (_are_rows, "pairs of rows"),
+    "missing": (lambda value: isinstance(value, str) and value in _RULES, f"one of {', '.join(_RULES)}"),
+    "in_utc": (lambda value: value is None or isinstance(value, bool), "true, false or null"),
+    "zone": (lambda value: value is None or _are_texts([value], named=True), "a text or null"),
+    "positions": (_are_positions, "pairs of degrees, or null"),
+    "files": (_are_files, "the bytes and sha256 of each of the store's files"),
+}
+
+
 def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
     """The series of a store, its readings memory-mapped, and its graph.
 
@@ -143,19 +260,12 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
     manifest = _read_manifest(folder)
     _check_files(folder, manifest, _HASHED_AT_OPEN)
     paths = {name.split(".")[0]: folder / name for name in manifest["files"]}
-    with naming_file(folder):
-        try:
-            values_TNC = np.load(paths["values"], mmap_mode="r", allow_pickle=False)
-            observed_TNC = np.load(paths["observed"], mmap_mode="r", allow_pickle=False)
-            times_T = np.load(paths["times"], allow_pickle=False)
-            graph = None
-            if "graph" in paths:
-                with np.load(paths["graph"], allow_pickle=False) as state:
-                    graph = SensorGraph.from_state(dict(state))
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"the store is damaged ({one_line(error)[:120]}): prepare it again") from error
-        if not values_TNC.shape == observed_TNC.shape == tuple(manifest["shape"]):
-            raise UserError(f"the store is damaged: {values_TNC.shape} readings, {manifest['shape']} in the manifest")
+    with naming_file(folder), damage_told("the store is damaged"):
+        values_TNC, observed_TNC = (_opened(paths[stem], stem, manifest["shape"]) for stem in ("values", "observed"))
+        times_T = _opened(paths["times"], "times", manifest["shape"][:1])
+        interval = parse_freq(manifest["freq"])
+        _check_times(times_T, interval, manifest)
+        graph = SensorGraph.from_state(load_archive(paths["graph"])) if "graph" in paths else None
         positions = manifest["positions"]
         series = SensorSeries(
             values_TNC=values_TNC,
@@ -164,7 +274,7 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
             ids=tuple(manifest["ids"]),
             channels=tuple(manifest["channels"]),
             units=tuple(manifest["units"]),
-            interval=parse_freq(manifest["freq"]),
+            interval=interval,
             segments=_ranges(manifest["segments"]),
             parts=_ranges(manifest["parts"]),
             missing=manifest["missing"],
@@ -173,6 +283,30 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
             positions_N2=None if positions is None else np.array(positions, dtype=np.float64),
         )
     return series.with_notes(gap_notes(series, str(folder))), graph
+
+
+def _opened(path: Path, stem: str, shape: list[int]) -> np.ndarray:
+    """The array of a file, times in memory, the others as a map."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        held, by_column, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype != np.dtype(_DTYPES[stem]) or list(held) != shape or by_column:
+            raise UserError(f"{path.name} must be {_DTYPES[stem]} {tuple(shape)}, got {dtype} {held}: {_AGAIN}")
+        if stem == "times":
+            return np.frombuffer(bytearray(file.read()), dtype, held[0])
+        return np.memmap(file, dtype, "r", file.tell(), held)
+
+
+def _check_times(times_T: np.ndarray, interval: np.timedelta64, manifest: dict[str, Any]) -> None:
+    """Times rise by the interval within each segment, and by more between the segments of a part."""
+    counted_T = times_T.astype("datetime64[M]") if is_months(interval) else times_T
+    steps_T = np.diff(counted_T)
+    borders, free = ([start - 1 for start, _ in manifest[name][1:]] for name in ("segments", "parts"))
+    wrong_T = steps_T != interval
+    wrong_T[borders] = steps_T[borders] <= interval
+    wrong_T[free] = False
+    if np.isnat(times_T).any() or wrong_T.any():
+        raise UserError(f"its times do not rise by {manifest['freq']} within its segments: {_AGAIN}")
 
 
 def read_store(folder: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -194,14 +328,13 @@ def verify_store(folder: Path) -> dict[str, int]:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     with naming_file(path):
-        try:
+        with damage_told("not a readable manifest, prepare the store again"):
             manifest = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise UserError(f"not a readable manifest ({one_line(error)[:80]}): prepare the store again") from error
         if not isinstance(manifest, dict) or manifest.get("format") != VERSION:
             raise UserError(f"not a finished store of format {VERSION}: prepare it again with this version")
         if manifest.get("sha256") != _digest(manifest):
-            raise UserError("was changed since it was written, its checksum differs: prepare the store again")
+            raise UserError(f"was changed since it was written, its checksum differs: {_AGAIN}")
+        _check_manifest(manifest)
     return manifest
 
 
@@ -211,9 +344,9 @@ def _check_files(folder: Path, manifest: dict[str, Any], hash_up_to: int | None)
         with naming_file(path):
             size = path.stat().st_size
             if size != wanted["bytes"]:
-                raise UserError(f"has {size} bytes, {wanted['bytes']} were written: prepare the store again")
+                raise UserError(f"has {size} bytes, {wanted['bytes']} were written: {_AGAIN}")
             if (hash_up_to is None or size <= hash_up_to) and sha256_of(path) != wanted["sha256"]:
-                raise UserError("was changed since it was written, its checksum differs: prepare the store again")
+                raise UserError(f"was changed since it was written, its checksum differs: {_AGAIN}")
 
 
 def _write(path: Path, write: Any) -> dict[str, Any]:

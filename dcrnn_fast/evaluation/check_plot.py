@@ -19,7 +19,7 @@ from dcrnn_fast.data.facts import stretches
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.times import is_months
 from dcrnn_fast.evaluation.labels import channel_label
-from dcrnn_fast.evaluation.style import FAINT, INK, MODEL, WORST, look, new_figure, time_axis, with_unit
+from dcrnn_fast.evaluation.style import FAINT, INK, MODEL, WORST, look, new_figure, short, time_axis, with_unit
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.messages import counted
 
@@ -58,7 +58,7 @@ def plot_check(data: ForecastData, name: str) -> Figure:
         panels = np.atleast_1d(upper.subplots(len(picks), 1, sharex=True))
         for axes, node in zip(panels, picks, strict=True):
             _draw_readings(axes, series, node, channel)
-            axes.set_title(f"{_short(series.ids[node])}: {percent(missing_N[node])} missing (shaded)")
+            axes.set_title(f"{short(series.ids[node])}: {percent(missing_N[node])} missing (shaded)")
             axes.set_ylabel(with_unit(what, unit))
         grid = lower.subplots(2, 1, height_ratios=[1, 1.5])
         _draw_missing(grid[0], series, edges_D, missing_DN)
@@ -245,8 +245,4 @@ def _name_sensors(axis: Axis, ids: tuple[str, ...]) -> None:
     if len(ids) > _MOST_NAMES:
         axis.set_major_locator(MaxNLocator(integer=True))
         return
-    axis.set_ticks(np.arange(len(ids)) + 0.5, [_short(sensor, 16) for sensor in ids], fontsize=7)
-
-
-def _short(text: str, longest: int = 40) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    axis.set_ticks(np.arange(len(ids)) + 0.5, [short(sensor, 16) for sensor in ids], fontsize=7)

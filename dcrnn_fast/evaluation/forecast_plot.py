@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.labels import channel_label, zone_label
-from dcrnn_fast.evaluation.style import FAINT, INK, MODEL, look, new_figure, time_axis, with_unit
+from dcrnn_fast.evaluation.style import FAINT, INK, MODEL, look, new_figure, short, time_axis, with_unit
 
 if TYPE_CHECKING:
     from dcrnn_fast.evaluation.forecasts import Forecast
@@ -46,7 +46,7 @@ def plot_forecast(forecast: "Forecast", ids: Sequence[str] | None = None) -> Fig
             axes.axvline(newest, color=FAINT, lw=1, ls=(0, (4, 3)))
             axes.plot(forecast.past_times_P, past_P, color=INK, lw=1.4, marker="o", ms=3, label="observed")
             axes.plot(forecast.times_F, future_F, color=MODEL, lw=2, marker="o", ms=3.5, label="forecast")
-            axes.set_title(forecast.ids[node])
+            axes.set_title(short(forecast.ids[node]))
             axes.set_ylabel(with_unit(channel_label(forecast.channels[channel]), forecast.units[channel]))
             axes.margins(y=0.15)
             time_axis(axes, fewest=3)

@@ -1,8 +1,10 @@
-"""Which files a plot can be, without the library that draws it."""
+"""Which files a plot can be, and the line about one that is missing; without the library that draws it."""
 
 from pathlib import Path
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import UNCHANGED
+from dcrnn_fast.messages import one_line
 
 _FORMATS = ("png", "pdf", "svg")
 
@@ -13,3 +15,10 @@ def require_plot_format(path: str | Path) -> str:
     if ending not in _FORMATS:
         raise UserError(f"plots are written as .png, .pdf or .svg, got {str(path)!r}")
     return ending
+
+
+def lost_picture(path: Path, error: Exception) -> str:
+    """The line about a picture that could not be drawn or written."""
+    if isinstance(error, UserError):
+        return one_line(error).removesuffix(UNCHANGED)
+    return f"cannot draw {path}: {type(error).__name__}: {one_line(error)[:200]}"

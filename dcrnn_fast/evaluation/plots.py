@@ -4,8 +4,8 @@ Shape legend: F horizons, N nodes, R rows.
 """
 
 import json
-import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from dcrnn_fast.evaluation.baselines import LastReading, LastValue
 from dcrnn_fast.evaluation.labels import channel_label, zone_label
+from dcrnn_fast.evaluation.plot_format import lost_picture
 from dcrnn_fast.evaluation.report import Report
+from dcrnn_fast.evaluation.report_files import PICTURES, REPORT, picture_names
 from dcrnn_fast.evaluation.style import (
     BASELINE_MARKERS,
     BASELINES,
@@ -28,58 +30,60 @@ from dcrnn_fast.evaluation.style import (
     drawn,
     look,
     new_figure,
+    short,
     spread,
     time_axis,
     with_unit,
 )
-from dcrnn_fast.files import folder_for_new_files, write_together
+from dcrnn_fast.files import clear_leftovers, folder_for_new_files, write_together
 from dcrnn_fast.messages import counted
 
 _LISTED_SENSORS = 10
 _MOST_EDGES = 20_000
 
 
-def save_report(report: Report, folder: str | Path) -> list[Path]:
-    """Write the files of ``report.save`` and every plot that the report has data for, one set for each channel.
+def save_report(report: Report, folder: str | Path, say: Callable[[str], object] | None = None) -> list[Path]:
+    """Write the files of ``report.save``, then every plot that the report has data for, one set for each channel.
 
     ``horizons.png``, ``worst_and_best.png``, ``forecasts.png`` and ``map.png``; with several channels the channel's
-    name is added. A map needs positions; forecasts need windows that follow each other. All files are complete on the
-    disk before the first one gets its name; the plots of an earlier report are removed.
+    name is added. A map needs positions; forecasts need windows that follow each other. The pictures of an earlier
+    report are removed.
 
+    Args:
+        say: takes a line for each picture that could not be drawn or written; left out: it goes to stderr.
+    Returns:
+        The files that were written.
     Raises:
-        UserError: the folder or a file cannot be written, the disk is full.
+        UserError: the folder or a file of ``report.save`` cannot be written, or the disk is full; the report that was
+            there is complete then.
     """
     folder = Path(folder)
     earlier = _channels_of(folder / "report.json")
-    plotters = {
-        "horizons": plot_horizons,
-        "worst_and_best": plot_worst_and_best,
-        "forecasts": plot_forecasts,
-        "map": plot_map,
-    }
-    plots = {
-        _file_name(stem, report.channels, channel): drawn(figure)
-        for channel in range(len(report.channels))
-        for stem, plot in plotters.items()
-        if (figure := plot(report, channel)) is not None
-    }
+    plots = dict(zip(PICTURES, (plot_horizons, plot_worst_and_best, plot_forecasts, plot_map), strict=True))
     with folder_for_new_files(folder, "output folder"):
-        written = write_together(folder, report.files() | plots)
-    stale = {_file_name(stem, earlier, channel) for channel in range(len(earlier)) for stem in plotters} - plots.keys()
+        clear_leftovers(folder, REPORT)
+        written = write_together(folder, report.files())
+    stale = {name for stem in PICTURES for name in picture_names(stem, earlier)}
+    for stem, plot in plots.items():
+        for channel, name in enumerate(picture_names(stem, report.channels)):
+            stale.add(name)
+            try:
+                if (figure := plot(report, channel)) is not None:
+                    written += write_together(folder, {name: drawn(figure)})
+                    stale.remove(name)
+            except Exception as error:  # what was measured stands
+                line = f"look: {lost_picture(folder / name, error)}"
+                print(line, file=sys.stderr) if say is None else say(line)
     for name in stale:
         (folder / name).unlink(missing_ok=True)
     return written
-
-
-def _file_name(stem: str, channels: Sequence[str], channel: int) -> str:
-    return stem + ("" if len(channels) == 1 else "_" + re.sub(r"\W+", "_", channels[channel])) + ".png"
 
 
 def _channels_of(path: Path) -> list[str]:
     """The channels of the report in that folder; none if there is no report."""
     try:
         return [str(channel["name"]) for channel in json.loads(path.read_bytes())["channels"]]
-    except (FileNotFoundError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, RecursionError, TypeError, ValueError):
         return []
 
 
@@ -147,7 +151,10 @@ def plot_worst_and_best(report: Report, channel: int = 0) -> Figure | None:
     widest = max(float(np.nanmax(mae_N[order])), *(float(np.nanmax(others[name])) for name in baselines), 0.0)
     with look():
         figure = new_figure(
-            10, 2.2 + 0.27 * shown, f"Worst and best sensors: {report.data}, {report.split}", _subtitle(report, channel)
+            10,
+            2.2 + 0.27 * shown,
+            f"Worst and best sensors: {report.data}, {report.split}",
+            _subtitle(report, channel),
         )
         panels = np.atleast_1d(figure.subplots(1, len(groups), sharex=True))
         for axes, (title, nodes, colour) in zip(panels, groups, strict=True):
@@ -167,7 +174,7 @@ def plot_worst_and_best(report: Report, channel: int = 0) -> Figure | None:
                     va="center",
                     color="white" if inside else INK,
                 )
-            axes.set_yticks(rows, [_short(report.ids[node]) for node in nodes])
+            axes.set_yticks(rows, [short(report.ids[node], 24) for node in nodes])
             axes.set_title(f"{len(nodes)} {title} of {len(order)}")
             axes.set_xlabel(with_unit(f"MAE of {report.model_name} over all horizons", report.units[channel]))
             axes.grid(axis="y", visible=False)
@@ -208,7 +215,7 @@ def plot_forecasts(report: Report, channel: int = 0) -> Figure | None:
             for colour, (step, (times_V, values_VNO)) in zip(colours, trace.forecasts.items(), strict=True):
                 label = f"{report.model_name}, {report.horizons[step - 1]} ahead"
                 axes.plot(times_V, values_VNO[:, node, channel], color=colour, lw=1.5, alpha=0.9, label=label)
-            axes.set_title(f"{report.ids[node]}: {rank} sensor, MAE {mae_N[node]:#.3g} over all horizons")
+            axes.set_title(f"{short(report.ids[node])}: {rank} sensor, MAE {mae_N[node]:#.3g} over all horizons")
             axes.set_ylabel(with_unit(channel_label(report.channels[channel]), report.units[channel]))
             axes.margins(x=0.01)
             time_axis(axes)
@@ -287,7 +294,3 @@ def _subtitle(report: Report, channel: int) -> str:
     name = with_unit(channel_label(report.channels[channel]), report.units[channel])
     counts = f"{counted(len(report.ids), 'sensor')}, {counted(report.num_windows, 'window')}"
     return f"{name}, {counts}, {first} to {last}{' UTC' if report.in_utc else ''}"
-
-
-def _short(text: str, longest: int = 24) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"

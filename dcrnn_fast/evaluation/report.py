@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.metrics import KINDS, HorizonSums, Kind, Scores
+from dcrnn_fast.evaluation.report_files import TEXTS
 from dcrnn_fast.evaluation.trace import Trace
 from dcrnn_fast.files import require_writable_folder, write_together
 from dcrnn_fast.messages import counted
@@ -166,7 +167,7 @@ class Report:
         return lambda value: _number(value, f".{decimals}f"), max(8, largest + 2 + decimals)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the single sensors, as plain values; NaN (nothing observed) becomes None."""
+        """Everything but the single sensors, as plain values; NaN (nothing observed) and infinities become None."""
         return {
             "data": self.data,
             "split": self.split,
@@ -219,12 +220,13 @@ class Report:
 
     def files(self) -> dict[str, bytes]:
         """The files that ``save`` writes, by name; MAPE is a fraction except in the table."""
-        return {
-            "report.txt": (self.table() + "\n").encode(),
-            "report.json": (json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode(),
-            "horizons.csv": self.horizons_csv(),
-            "sensors.csv": self.sensors_csv(),
-        }
+        contents = (
+            (self.table() + "\n").encode(),
+            (json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode(),
+            self.horizons_csv(),
+            self.sensors_csv(),
+        )
+        return dict(zip(TEXTS, contents, strict=True))
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write ``report.txt``, ``report.json``, ``horizons.csv`` and ``sensors.csv``, all or none; their paths."""
@@ -245,7 +247,7 @@ def _cell(figure: np.float64 | np.int64) -> str:
 
 def _plain(scores: Scores) -> dict[str, list[float | None]]:
     return {
-        name: [None if math.isnan(value) else value for value in getattr(scores, name).tolist()] for name in _FIGURES
+        name: [value if math.isfinite(value) else None for value in getattr(scores, name).tolist()] for name in _FIGURES
     }
 
 

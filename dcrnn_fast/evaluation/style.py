@@ -88,7 +88,12 @@ def time_axis(axes: Axes, *, fewest: int = 4) -> None:
 
 def with_unit(name: str, unit: str) -> str:
     """ "speed (mph)", or the name alone."""
-    return f"{name} ({unit})" if unit else name
+    return f"{short(name)} ({short(unit)})" if unit else short(name)
+
+
+def short(text: str, longest: int = 40) -> str:
+    """The text, cut where it would take the room of the picture."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def spread(items: Sequence[str], shown: int) -> list[str]:

@@ -152,7 +152,7 @@ def read_grid(path: str | Path, *, neighbours: GridNeighbours = 8, land_mask: st
             arrays = {name: (array, "") for name, array in load_archive(path).items()}
         else:
             raise UserError("a grid is read from .npz (latitude, longitude) or NetCDF, and this is neither")
-        latitude, longitude = _pick(arrays)
+        latitude, longitude = _pick({name: found for name, found in arrays.items() if found[0].dtype.kind in "fiu"})
         mask_YX = None if land_mask is None else read_land_mask(land_mask)
         if latitude.ndim == 1:
             graph = from_grid(latitude, longitude, neighbours=neighbours, mask_YX=mask_YX)

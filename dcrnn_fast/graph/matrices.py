@@ -19,10 +19,14 @@ from dcrnn_fast.graph.sensor_graph import SensorGraph, require_square
 from dcrnn_fast.messages import first_few, naming_file, one_line
 from dcrnn_fast.reading.arrays import load_archive, load_array
 from dcrnn_fast.reading.tables import Row, is_number, read_rows
+from dcrnn_fast.reading.texts import text_of
 
 ADJACENCY_KEYS = ("adjacency", "adj", "adj_mx", "adjacency_matrix", "A", "W", "weights", "matrix", "arr_0")
 ID_KEYS = ("ids", "sensor_ids", "node_ids")
 POSITION_KEYS = ("positions_N2", "positions", "coordinates")
+_INDICES = {"indices", "indptr", "row", "col"}
+_MOST_NODES = 10_000_000
+"""of a sparse matrix, whose file may be small all the same"""
 Holds = Literal["either", "weights", "distances"]
 
 
@@ -131,10 +135,13 @@ def _from_archive(archive: Mapping[str, np.ndarray]) -> tuple[Any, tuple[str, ..
 
 def _sparse(archive: Mapping[str, np.ndarray]) -> Any:
     """The matrix of a ``scipy.sparse.save_npz`` file, its indices checked before any compiled code follows them."""
-    name = archive["format"].item()
-    kind = name.decode("ascii", "replace") if isinstance(name, bytes) else str(name)
+    kind = " ".join(map(text_of, archive["format"].reshape(-1).tolist()))
     try:
         rows, columns = map(int, archive["shape"])
+        if max(rows, columns) > _MOST_NODES:
+            raise UserError(f"a sparse matrix that claims {rows} x {columns} nodes")
+        if wrong := [key for key in _INDICES & archive.keys() if archive[key].dtype.kind not in "iu"]:
+            raise UserError(f"a sparse matrix whose {wrong[0]} are {archive[wrong[0]].dtype}, not integers")
         if kind in ("csr", "csc"):
             make = scipy.sparse.csr_array if kind == "csr" else scipy.sparse.csc_array
             matrix: Any = make((archive["data"], archive["indices"], archive["indptr"]), shape=(rows, columns))

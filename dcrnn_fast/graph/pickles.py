@@ -76,7 +76,10 @@ def _matrix(part: Any) -> np.ndarray:
             raise UserError("the pickle holds no square matrix")
         if not all(isinstance(cell, (int, float, np.number)) for row in rows for cell in row):
             raise UserError("the pickle's matrix must hold numbers")
-        matrix = np.array(rows, dtype=np.float64)
+        try:
+            matrix = np.array(rows, dtype=np.float64)
+        except OverflowError as error:  # an integer of hundreds of digits
+            raise UserError("the pickle's matrix must hold numbers that fit float64") from error
     if not isinstance(matrix, np.ndarray):
         raise UserError(f"the pickle must hold [ids, id_to_index, matrix] or a matrix, got {type(part).__name__}")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.dtype.kind not in "fiub":

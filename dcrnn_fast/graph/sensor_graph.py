@@ -20,6 +20,7 @@ from dcrnn_fast.graph.account import GraphAccount, num_links
 from dcrnn_fast.graph.csr import canonical_csr
 from dcrnn_fast.graph.numbering import counting_hint, in_numeric_order, is_numbering
 from dcrnn_fast.messages import first_few, one_line
+from dcrnn_fast.reading.texts import unwritable
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -144,7 +145,7 @@ class SensorGraph:
         try:
             adjacency = scipy.sparse.csr_array((data, indices, indptr), shape=(len(ids), len(ids)))
             adjacency.check_format(full_check=True)
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, OverflowError, RuntimeError) as error:
             raise UserError(f"the saved graph is damaged: {one_line(error)}") from error
         positions_N2 = None
         if state.get("positions_N2") is not None:
@@ -211,6 +212,8 @@ def require_unique_ids(ids: Sequence[str]) -> None:
     """Every id is a non-empty text and comes once, else UserError naming the first few that are not."""
     if wrong := [node for node in ids if not isinstance(node, str) or not node.strip()]:
         raise UserError(f"sensor ids must be non-empty text, got {first_few(map(repr, wrong))}")
+    if (odd := unwritable(ids)) is not None:
+        raise UserError(f"the sensor id {odd} is no text that can be written")
     if len(set(ids)) != len(ids):
         repeated = [node for node, count in Counter(ids).items() if count > 1]
         raise UserError(f"sensor ids must be different, these come more than once: {first_few(repeated)}")
@@ -218,9 +221,15 @@ def require_unique_ids(ids: Sequence[str]) -> None:
 
 def checked_positions(positions_N2: Any, ids: Sequence[str]) -> np.ndarray:
     """(N, 2) float64 latitude and longitude in degrees, each on the globe, else UserError naming the sensor."""
-    checked = np.array(np.asarray(positions_N2), dtype=np.float64)
-    if checked.shape != (len(ids), 2):
-        raise UserError(f"positions must be (latitude, longitude) of {len(ids)} sensors, got shape {checked.shape}")
+    try:
+        given = np.asarray(positions_N2)
+    except ValueError as error:
+        raise UserError(f"positions must be numbers: {one_line(error)[:80]}") from error
+    if given.shape != (len(ids), 2):
+        raise UserError(f"positions must be (latitude, longitude) of {len(ids)} sensors, got shape {given.shape}")
+    if given.dtype.kind not in "fiu":
+        raise UserError(f"positions must be numbers, got {given.dtype}")
+    checked = np.array(given, dtype=np.float64)
     latitude_N, longitude_N = checked.T
     off = ~((np.abs(latitude_N) <= 90) & (np.abs(longitude_N) <= 540))
     if off.any():

@@ -1,30 +1,19 @@
 """numpy's .npy and .npz files, never the Python objects in them."""
 
-import tokenize
+import math
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import one_line
+from dcrnn_fast.reading.damage import DAMAGE
 
-NUMPY_DAMAGE = (
-    EOFError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""errors of numpy and zipfile on damaged files; OSError, which means that reading itself failed, is not among them"""
+_MOST_COMPRESSED = 1032
+"""bytes that zip makes of one at most"""
+_AT_ONCE = 1 << 20
+"""bytes"""
 
 
 def is_archive(path: Path) -> bool:
@@ -51,16 +40,46 @@ def load_archive(path: Path) -> dict[str, np.ndarray]:
 
 def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     with path.open("rb") as file:
-        # numpy takes a file with neither signature for a pickle.
-        if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
-            raise UserError("not a numpy file (.npy or .npz), whatever its ending says")
+        start = file.read(6)
+    if not start.startswith((b"\x93NUMPY", b"PK")):  # numpy takes it for a pickle
+        raise UserError("not a numpy file (.npy or .npz), whatever its ending says")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except NUMPY_DAMAGE as error:
-        if "allow_pickle" in str(error):
+        if start.startswith(b"PK"):
+            with zipfile.ZipFile(path) as archive:
+                return {info.filename.removesuffix(".npy"): _member(archive, info) for info in archive.infolist()}
+        # A map is refused where the file is shorter than its header claims.
+        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except UserError:
+        raise
+    except DAMAGE as error:
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError("holds Python objects, which are never loaded; save plain numbers") from error
         raise UserError(f"not a readable numpy file, or a truncated one ({one_line(error)[:100]})") from error
+
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+"""readers of the headers of arrays of numbers and texts; version 3 has names of fields beyond latin-1"""
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """One array of an archive, for which nothing is allocated before its claimed size is compared with the file's."""
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        if version not in _HEADERS:
+            raise UserError(f"its array {info.filename[:80]!r} has a format of numpy ({version}) that is not read")
+        shape, by_column, dtype = _HEADERS[version](member)
+        if dtype.hasobject:
+            raise ValueError("allow_pickle")
+        claimed = math.prod(shape) * dtype.itemsize
+        if not 0 <= claimed <= min(info.file_size, _MOST_COMPRESSED * info.compress_size):
+            raise UserError(
+                f"its array {info.filename[:80]!r} claims {claimed:,} bytes, which the file cannot hold: is it "
+                "truncated?"
+            )
+        content = bytearray(claimed)
+        for at in range(0, claimed, _AT_ONCE):
+            piece = member.read(min(_AT_ONCE, claimed - at))
+            content[at : at + _AT_ONCE] = piece
+        if len(content) != claimed or member.read(1):
+            raise EOFError(f"{info.filename[:80]!r} ends before or after its last number")
+    return np.ndarray(shape, dtype, content, order="F" if by_column else "C")

@@ -1,6 +1,6 @@
 """NetCDF files, classic and NetCDF-4, distinguished by their first bytes."""
 
-import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,24 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import one_line
-from dcrnn_fast.reading.hdf5 import require_unlocked
+from dcrnn_fast.reading.damage import damage_told
+from dcrnn_fast.reading.hdf5 import opened_hdf5, require_held, require_unlocked
 from dcrnn_fast.reading.texts import text_of
-
-_DAMAGE = (
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""errors of the libraries that read NetCDF on damaged files, beside OSError"""
 
 
 def netcdf_kind(path: Path) -> Literal["classic", "hdf5"] | None:
@@ -38,15 +23,16 @@ def netcdf_kind(path: Path) -> Literal["classic", "hdf5"] | None:
 
 
 @contextmanager
-def damage_told() -> Iterator[None]:
+def netcdf_damage_told() -> Iterator[None]:
     """Turns the libraries' errors on a locked or damaged file into a UserError; other ``OSError`` passes."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (BlockingIOError, *_DAMAGE) as error:
-        require_unlocked(error)
-        raise UserError(f"not a readable NetCDF file, or a truncated one ({one_line(error)[:120]})") from error
+    with damage_told("not a readable NetCDF file, or a truncated one"), warnings.catch_warnings():
+        # scipy and h5netcdf, beside the error.
+        warnings.filterwarnings("ignore", "Cannot close a netcdf_file|The 'phony_dims'")
+        try:
+            yield
+        except Exception as error:
+            require_unlocked(error)
+            raise
 
 
 def arrays_of_netcdf(path: Path, kind: Literal["classic", "hdf5"]) -> dict[str, tuple[np.ndarray, str]]:
@@ -55,7 +41,7 @@ def arrays_of_netcdf(path: Path, kind: Literal["classic", "hdf5"]) -> dict[str, 
     Raises:
         UserError: damaged or locked (without the path; other ``OSError`` passes).
     """
-    with damage_told():
+    with netcdf_damage_told():
         return _classic_arrays(path) if kind == "classic" else _hdf5_arrays(path)
 
 
@@ -71,11 +57,12 @@ def _classic_arrays(path: Path) -> dict[str, tuple[np.ndarray, str]]:
 
 
 def _hdf5_arrays(path: Path) -> dict[str, tuple[np.ndarray, str]]:
-    import h5py  # 11 MB that only a graph of this kind needs
+    import h5py
 
-    with h5py.File(path, "r") as file:
-        return {
-            name: (item[:].astype(np.float64), text_of(item.attrs.get("units", "")))
-            for name, item in file.items()
-            if isinstance(item, h5py.Dataset) and item.ndim in (1, 2) and item.dtype.kind in "fiu"
-        }
+    arrays = {}
+    with opened_hdf5(path) as file:
+        for name, item in file.items():
+            if isinstance(item, h5py.Dataset) and item.ndim in (1, 2) and item.dtype.kind in "fiu":
+                require_held(item)
+                arrays[name] = item[:].astype(np.float64), text_of(item.attrs.get("units", ""))
+    return arrays

@@ -17,9 +17,9 @@ from dcrnn_fast.checkpoints.manifest import MANIFEST, require_own_manifest
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.report_files import REPORT
 from dcrnn_fast.files import require_creatable_folder, require_writable_folder
 from dcrnn_fast.records.jsonl import EVENTS
-from dcrnn_fast.records.names import REPORT
 from dcrnn_fast.records.watchers import RUN_FILES
 from dcrnn_fast.training.progress import Progress
 

@@ -1,9 +1,12 @@
 """The prepared store and its command: what goes in comes out, memory-mapped, and damage is noticed."""
 
 import hashlib
+import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data import known
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.data.store import open_store, verify_store, write_store
+from dcrnn_fast.data.store import _digest, open_store, verify_store, write_store
+from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.prepare import main
 from tests.data.made_series import TOY_CSV, random_series, ring
@@ -53,6 +57,88 @@ def test_windows_of_the_store_are_those_of_the_source(tmp_path: Path) -> None:
     starts = city.train.starts_W[[0, 50, 100]]
     np.testing.assert_array_equal(prepared.gather(starts).x_BPNC, city.gather(starts).x_BPNC)
     assert prepared.window_format == city.window_format
+
+
+def _sign(folder: Path, **changed: Any) -> None:
+    """Other parts in a manifest, whose checksum is right."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text()) | changed
+    manifest["sha256"] = _digest(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "says"),
+    [
+        ("missing", "foo", "missing must be one of zero, nan, none, got 'foo'"),
+        ("missing", [], "missing must be one of"),
+        ("channels", "c0", "channels must be different texts"),
+        ("channels", [], "channels must be different texts"),
+        ("channels", ["c0", "c0"], "channels must be different texts"),
+        ("ids", ["s0", "s1"], "ids must be 3, got 2"),
+        ("ids", ["s0", "s1", "\ud800"], "ids must be different texts"),
+        ("units", [None, ""], "units must be texts"),
+        ("shape", [60, 3, 10**12], "channels must be 1000000000000, got 2"),
+        ("shape", [10**12, 3, 2], "segments must be the rows 0 to 1000000000000"),
+        ("shape", [60, True, 2], "shape must be three positive whole numbers"),
+        ("freq", "99999999999999999999D", "freq must be an interval"),
+        ("freq", "10min", "its times do not rise by 10min"),
+        ("segments", [[0, 10**9]], "segments must be the rows 0 to 60"),
+        ("segments", [[0, 60]], "its times do not rise"),
+        ("segments", [[0, 30], [30, 30], [30, 60]], "segments must be pairs of rows"),
+        ("parts", [], "parts must be the rows 0 to 60"),
+        ("parts", [[-5, 3]], "parts must be pairs of rows"),
+        ("parts", [[0, 10], [10, 60]], "a part begins within a segment"),
+        ("positions", [[float("nan"), 0]] * 3, "positions must be pairs of degrees"),
+        ("positions", [[10**400, 0]] * 3, "positions must be pairs of degrees"),
+        ("positions", [[95, 0]] * 3, "is not on the globe"),
+        ("in_utc", "yes", "in_utc must be true, false or null"),
+        ("files", {}, "files must be values, observed, times"),
+        ("files", {"../values.npy": {"bytes": 5, "sha256": "0" * 64}}, "files must be the bytes and sha256"),
+    ],
+)
+def test_a_manifest_that_is_signed_and_wrong_is_one_line(
+    part: str, value: object, says: str, store: tuple[Path, SensorSeries]
+) -> None:
+    _sign(store[0], **{part: value})
+    with pytest.raises(UserError, match=re.escape(says)) as said:
+        open_store(store[0])
+    assert "\n" not in str(said.value)
+
+
+def test_sizes_are_compared_before_anything_is_opened(store: tuple[Path, SensorSeries]) -> None:
+    files = json.loads((store[0] / "manifest.json").read_text())["files"]
+    files["values.npy"]["bytes"] = 4 * 60 * 3 * 2 - 1
+    _sign(store[0], files=files)
+    with pytest.raises(UserError, match=r"values\.npy must have 1440 bytes and a header, got 1439"):
+        open_store(store[0])
+
+
+@pytest.mark.parametrize("months", [False, True], ids=["scenarios", "months"])
+def test_parts_and_months_come_out_again(months: bool, tmp_path: Path) -> None:
+    series = random_series(40, gaps=(10, 30))
+    series = replace(
+        series, parts=((0, 10), (10, 40)), times_T=np.concatenate([series.times_T[:10], series.times_T[:30]])
+    )
+    series = replace(series, segments=((0, 10), (10, 20), (20, 40)))
+    if months:
+        month = np.timedelta64(1, "M")
+        series = replace(random_series(40), interval=month, times_T=count_from(np.datetime64("2020-01-31"), month, 40))
+    write_store(tmp_path / "store", series, None)
+    opened, _ = open_store(tmp_path / "store")
+    assert (opened.parts, opened.segments, opened.interval) == (series.parts, series.segments, series.interval)
+    np.testing.assert_array_equal(opened.times_T, series.times_T)
+
+
+def test_a_manifest_of_another_program_is_never_replaced(tmp_path: Path) -> None:
+    for content in ('{"format": "zip", "name": "app"}', '{"format": 1}', "[]", "half of"):
+        folder = tmp_path / "app"
+        folder.mkdir(exist_ok=True)
+        (folder / "manifest.json").write_text(content)
+        (folder / "app.js").touch()
+        with pytest.raises(UserError, match="is not empty and no prepared store"):
+            write_store(folder, random_series(), None)
+        assert (folder / "manifest.json").read_text() == content
 
 
 def test_another_missing_rule_than_the_stores_is_refused(store: tuple[Path, SensorSeries]) -> None:
@@ -115,7 +201,7 @@ def test_a_full_disk_leaves_the_old_store_and_no_rest(small_disk: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from dcrnn_fast.data.store import open_store, write_store
+from dcrnn_fast.data.store import _digest, open_store, write_store
 from dcrnn_fast.errors import UserError
 from tests.data.made_series import random_series, ring
 

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from dcrnn_fast.evaluation.labels import horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.evaluation.plots import plot_forecasts, plot_horizons, plot_worst_and_best, save_report
 from dcrnn_fast.evaluation.report import Report
+from dcrnn_fast.evaluation.report_files import PICTURES, TEXTS, picture_names
 from tests.evaluation.small_city import SmallCity, make_small_city
 
 
@@ -232,16 +234,70 @@ def test_each_channel_has_its_own_plots_and_table(report: Report, tmp_path: Path
     assert {path.name for path in tmp_path.glob("*.png")} == {"horizons.png", "map_mine.png"}
 
 
-def test_a_full_disk_leaves_the_report_that_was_there(report: Report, small_disk: Path) -> None:
+def test_a_full_disk_leaves_the_report_that_was_there_or_the_new_one_without_pictures(
+    report: Report, small_disk: Path
+) -> None:
     save_report(report, small_disk)
     before = {path: path.read_bytes() for path in small_disk.iterdir()}
     with (small_disk / "ballast").open("wb") as ballast, pytest.raises(OSError, match="No space left"):
         ballast.write(bytes(1 << 23))
-    with (small_disk / "ballast").open("r+b") as ballast:
-        ballast.truncate((small_disk / "ballast").stat().st_size - 100_000)
-    with pytest.raises(UserError, match=r"cannot write .*\.png: No space left on device"):
-        save_report(replace(report, data="other"), small_disk)
+    other = replace(report, data="other")
+    with pytest.raises(UserError, match=r"cannot write .*report\.txt: No space left on device; nothing there"):
+        save_report(other, small_disk)
     assert {path: path.read_bytes() for path in small_disk.iterdir() if path.name != "ballast"} == before
+    with (small_disk / "ballast").open("r+b") as ballast:
+        ballast.truncate((small_disk / "ballast").stat().st_size - 60_000)
+    said: list[str] = []
+    written = {path.name for path in save_report(other, small_disk, said.append)}
+    assert written >= set(TEXTS)
+    assert (small_disk / "report.txt").read_text().startswith("other")
+    assert written == {path.name for path in small_disk.iterdir()} - {"ballast"}, "no picture of the earlier report"
+    assert said
+    assert all(re.fullmatch(r"look: cannot write .*\.png: No space left on device", line) for line in said)
+
+
+def test_a_picture_that_cannot_be_drawn_costs_nothing_else(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "forecasts.png").touch()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("first line\nsecond")
+
+    monkeypatch.setattr("dcrnn_fast.evaluation.plots.plot_forecasts", broken)
+    names = [path.name for path in save_report(report, tmp_path)]
+    assert names == [*TEXTS, "horizons.png", "worst_and_best.png", "map.png"]
+    assert not (tmp_path / "forecasts.png").exists()
+    wanted = f"look: cannot draw {tmp_path}/forecasts.png: RuntimeError: first line second\n"
+    assert capsys.readouterr().err == wanted
+
+
+ODD = ("$\\x$", "\\", "a$b$", "{}%s", "a\nb", "\t\x00\x1b[31m", "\u202e", "x" * 300, "🚲", "../a")
+
+
+def test_no_name_costs_a_picture(report: Report, tmp_path: Path) -> None:
+    ids = tuple(f"{ODD[node % len(ODD)]}{node}" for node in range(len(report.ids)))
+    said: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        odd = "".join(ODD)
+        save_report(replace(report, ids=ids, channels=(odd,), units=(odd,), data=odd), tmp_path, said.append)
+    assert said == []
+    assert {path.name for path in tmp_path.iterdir()} == {*TEXTS, *(f"{stem}.png" for stem in PICTURES)}
+
+
+def test_pictures_of_channels_have_different_names_that_a_folder_takes() -> None:
+    assert picture_names("map", ["a b", "a_b", "x" * 300, "x" * 301, "a/b"]) == [
+        *("map_a_b.png", "map_a_b-2.png", f"map_{'x' * 80}.png", f"map_{'x' * 80}-2.png", "map_a_b-3.png"),
+    ]
+
+
+def test_figures_that_are_infinite_are_written(tmp_path: Path) -> None:
+    report = hand_made([1.0, math.inf])
+    said: list[str] = []
+    save_report(report, tmp_path, said.append)
+    figures = json.loads((tmp_path / "report.json").read_text())["channels"][0]["methods"]["DCRNN"]
+    assert figures["at_horizon"]["mae"] == [1.0, None]
 
 
 def test_a_method_has_one_colour_whatever_stands_beside_it(report: Report) -> None:
@@ -329,12 +385,6 @@ def test_time_axes_and_tables_say_the_zone(report: Report) -> None:
     assert plot_forecasts(utc).axes[-1].get_xlabel() == "UTC"
     assert lines_of(utc)[0].endswith(" UTC")
     assert not lines_of(report)[0].endswith(" UTC")
-
-
-def test_names_are_no_formulas(report: Report, tmp_path: Path) -> None:
-    ids = tuple(f"$\\x{node}$" for node in range(len(report.ids)))
-    save_report(replace(report, ids=ids, channels=("$\\y$",), data="$\\z$"), tmp_path)
-    assert (tmp_path / "forecasts.png").exists()
 
 
 def test_a_report_that_cannot_be_written_leaves_no_folder(

@@ -29,6 +29,7 @@ ALLOWED = {
         "dcrnn_fast.graph",
         "dcrnn_fast.device",
         "dcrnn_fast.evaluation.metrics",
+        "dcrnn_fast.evaluation.report_files",
         *LEAVES,
     ),
     "dcrnn_fast/evaluation": (

@@ -1,5 +1,6 @@
 """The one table of the formats of series; docs/adding.md shows how to add one."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -76,7 +77,7 @@ def format_by_ending(path: Path) -> str | None:
 
 def formats_of_path(path: Path, data_format: str) -> set[str]:
     """The formats of a file, of the files in a folder, or of a folder that is a format itself; none if unknown."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return {data_format if data_format != "auto" else format_by_ending(path) or ""} - {""}
     found = _find(path)
     if found is _FOLDER:

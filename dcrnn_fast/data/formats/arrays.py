@@ -14,8 +14,9 @@ from dcrnn_fast.data.number_times import number_times
 from dcrnn_fast.data.times import Stamps, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.matrices import graph_of_matrix
-from dcrnn_fast.messages import naming_file, one_line
-from dcrnn_fast.reading.arrays import NUMPY_DAMAGE, load_archive
+from dcrnn_fast.messages import naming_file
+from dcrnn_fast.reading.arrays import load_archive
+from dcrnn_fast.reading.damage import damage_told
 
 _TIMES = ("times", "time", "timestamps", "t_unix", "t_unix_local")
 _IDS = ("ids", "sensor_ids", "node_ids", "station_ids")
@@ -44,7 +45,7 @@ def read_npz(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
             raise UserError(
                 f"wanted one array (time, sensors) or (time, sensors, channels) called data; got {listed}{_cut(arrays)}"
             )
-        readings_TNC = candidates[name].reshape(*candidates[name].shape[:2], -1)
+        readings_TNC = _with_channels(candidates[name])
         num_steps, num_sensors, num_channels = readings_TNC.shape
         ids = _texts(arrays, _IDS, num_sensors) or tuple(map(str, range(num_sensors)))
         plain = (name,) if num_channels == 1 and name != "data" else tuple(map(str, range(num_channels)))
@@ -62,17 +63,28 @@ def read_npy(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
         UserError: unreadable, truncated or pickled, another shape.
     """
     with naming_file(path):
-        try:
+        with damage_told("not a readable .npy file, or a truncated one"):
             readings = np.load(path, mmap_mode="r", allow_pickle=False)
-        except NUMPY_DAMAGE as error:
-            raise UserError(f"not a readable .npy file, or a truncated one ({one_line(error)[:120]})") from error
         if not isinstance(readings, np.ndarray) or readings.ndim not in (2, 3):
             raise UserError(f"wanted (time, sensors) or (time, sensors, channels), got {np.shape(readings)}")
-        readings_TNC = readings.reshape(*readings.shape[:2], -1)
+        readings_TNC = _with_channels(readings)
         _, num_sensors, num_channels = readings_TNC.shape
     ids, channels = (tuple(map(str, range(count))) for count in (num_sensors, num_channels))
     channels = ("value",) if num_channels == 1 else channels
     return make_from_file(readings_TNC, None, ids, path, data, channels=channels), None
+
+
+def _with_channels(readings: np.ndarray) -> np.ndarray:
+    if 0 in readings.shape:
+        raise UserError(f"holds no readings: an array of shape {readings.shape}")
+    return readings.reshape(*readings.shape[:2], -1)
+
+
+def _text(value: object, name: str) -> str:
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: {value!r:.60} is no text in UTF-8") from error
 
 
 def _cut(arrays: dict[str, np.ndarray]) -> str:
@@ -86,8 +98,7 @@ def _texts(arrays: dict[str, np.ndarray], names: tuple[str, ...], count: int) ->
         if name in arrays:
             if arrays[name].shape != (count,):
                 raise UserError(f"{name} must name {count} of them, got shape {arrays[name].shape}")
-            kind = arrays[name].dtype.kind
-            return tuple(x.decode("utf-8") if kind == "S" else str(x) for x in arrays[name].tolist())
+            return tuple(_text(x, name) for x in arrays[name].tolist())
     return None
 
 
@@ -100,5 +111,5 @@ def _times(array: np.ndarray, num_steps: int, name: str, data: DataConfig) -> St
     if array.dtype.kind == "M":
         return Stamps(whole_seconds(array))
     if array.dtype.kind in "SU":
-        return parse_times([x.decode("utf-8") if isinstance(x, bytes) else x for x in array.tolist()])
+        return parse_times([_text(x, name) for x in array.tolist()])
     raise UserError(f"{name} must hold datetime64, ISO texts, or s, ms, µs or ns since 1970, got {array.dtype}")

@@ -21,7 +21,7 @@ from dcrnn_fast.data.series import SensorSeries, gap_notes, join_parts, join_res
 from dcrnn_fast.data.times import regular_axis
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.sensor_graph import SensorGraph
-from dcrnn_fast.messages import first_few
+from dcrnn_fast.messages import first_few, naming_file
 
 Kind = Literal["channels", "continued", "scenarios"]
 
@@ -55,7 +55,8 @@ def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
         UserError: no file, several kinds of them, train, validation and test parts, files that do not fit together
             (the first that does not is named), or a folder that may be one thing or another.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
+    with naming_file(folder):
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
     paths = [path for path in paths if not path.name.startswith(".")]
     if not paths:
         raise UserError(f"{folder} holds no series: wanted files ending in {', '.join(ENDINGS)}, or a prepared store")

@@ -7,6 +7,7 @@ Python 2 pickled even an absent text: ``N.`` is its None.
 Shape legend: T time, N sensors.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number
 from dcrnn_fast.data.times import Stamps, offset_name, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few, naming_file, one_line
-from dcrnn_fast.reading.hdf5 import require_unlocked
+from dcrnn_fast.reading.damage import damage_told
+from dcrnn_fast.reading.hdf5 import opened_hdf5, require_held, require_unlocked
 from dcrnn_fast.reading.pickles import Noted, noted_parts, plain_parts, texts_of
 from dcrnn_fast.reading.texts import text_of
 
@@ -36,12 +38,10 @@ def read_hdf5(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """
     with naming_file(path):
         try:
-            with h5py.File(path, "r") as file:
+            with damage_told("not a table as pandas writes it, or a damaged one"), opened_hdf5(path) as file:
                 group = _choose_key(file, data.hdf5_key)
                 is_table = _text(group.attrs.get("pandas_type")) == "frame_table"
                 return (_read_table if is_table else _read_fixed)(group, path, data), None
-        except (LookupError, RuntimeError) as error:
-            raise UserError(f"not a table as pandas writes it, or a damaged one ({one_line(error)[:120]})") from error
         except OSError as error:
             require_unlocked(error)
             raise UserError(
@@ -82,11 +82,15 @@ def _choose_key(file: h5py.File, key: str | None) -> h5py.Group:
 def _read_fixed(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries:
     ids = _labels(group, "axis0")
     column_of = {sensor: n for n, sensor in enumerate(ids)}
-    num_steps = group["axis1"].shape[0]
+    index = _part(group, "axis1")
+    num_steps = len(index)
+    blocks = [name for name in group if re.fullmatch(r"block\d+_values", name)]
+    if group.attrs.get("nblocks") != len(blocks):
+        raise UserError(f"says that it has {_text(group.attrs.get('nblocks'))} blocks, and has {len(blocks)}")
+    parts = [(_part(group, name), _labels(group, name.replace("values", "items"))) for name in blocks]
     readings_TN = np.full((num_steps, len(ids)), np.nan)
     filled = 0
-    for block in range(int(group.attrs["nblocks"])):
-        values, items = group[f"block{block}_values"], _labels(group, f"block{block}_items")
+    for values, items in parts:
         _require_numbers(items, values.dtype, _text(values.attrs.get("value_type")))
         if values.shape != (num_steps, len(items)):
             raise UserError(f"a block has shape {values.shape}, wanted ({num_steps}, {len(items)}); is it truncated?")
@@ -96,7 +100,6 @@ def _read_fixed(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
         filled += len(items)
     if filled != len(ids):
         raise UserError(f"{filled} of its {len(ids)} columns hold data; a sensor id comes twice, or it is damaged")
-    index = group["axis1"]
     if _text(index.attrs.get("index_class")) == "period":
         raise UserError("its index holds periods: write it with times (index.to_timestamp())")
     stamps = _times(index, _text(index.attrs.get("kind")), _zone(index.attrs.get("tz")), data)
@@ -104,7 +107,7 @@ def _read_fixed(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
 
 
 def _read_table(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries:
-    table = group["table"]
+    table = _part(group, "table")
     try:
         rows = table[:]
     except TypeError as error:  # dates are HDF5 times, for which numpy has no type
@@ -140,6 +143,15 @@ def _read_table(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
     order = _column_order(group, ids)
     readings_TN = np.concatenate(columns, axis=1)[:, order]
     return make_from_file(readings_TN, stamps, tuple(ids[n] for n in order), path, data)
+
+
+def _part(group: h5py.Group, name: str) -> Any:
+    """A data set of one axis or more that the file can hold."""
+    item = group[name]
+    require_held(item)
+    if not item.shape:
+        raise UserError(f"its part {name!r} holds one value, wanted a row of them")
+    return item
 
 
 def _column_order(group: h5py.Group, ids: list[str]) -> list[int]:
@@ -190,14 +202,14 @@ def _numbers_of_texts(cells_TK: np.ndarray, labels: tuple[str, ...]) -> np.ndarr
 def _labels(group: h5py.Group, name: str) -> tuple[str, ...]:
     if name not in group:
         raise UserError("columns of several levels are not supported: one column for each sensor is wanted")
-    labels = group[name][:]
+    labels = _part(group, name)[:]
     if labels.dtype.kind == "S":
         return _decoded(labels, _text(group.attrs.get("encoding")))
     if labels.dtype.kind == "O" and len(labels) == 1:  # pickled: texts of Python 2 that are unicode, or mixed ones
         return texts_of(plain_parts(np.asarray(labels[0], dtype=np.uint8).tobytes()))
     if labels.dtype.kind in "iu":
         return tuple(str(label) for label in labels.tolist())
-    if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
+    if labels.dtype.kind == "f" and (np.abs(labels) < 2**53).all() and (labels == np.round(labels)).all():
         return tuple(str(int(label)) for label in labels.tolist())
     raise UserError(f"its column labels must be texts or numbers, got {labels.dtype}")
 
@@ -216,6 +228,8 @@ def _times(index: Any, kind: str, zone: str | None, data: DataConfig) -> Stamps 
     """The times of an index of this kind; None if it only counts the rows."""
     if kind.startswith("datetime64"):
         unit = kind[len("datetime64[") : -1] or "ns"
+        if unit not in ("s", "ms", "us", "ns"):
+            raise UserError(f"its index holds times of the kind {kind[:40]!r}, which pandas does not write")
         times_T = whole_seconds(index[:].astype(np.int64).astype(f"datetime64[{unit}]"))
         return Stamps(times_T, zone is not None, zone)
     if kind in ("integer", "float"):

@@ -7,12 +7,11 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 import xarray as xr
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.cf_times import cf_times
+from dcrnn_fast.data.cf_times import cf_times, require_date
 from dcrnn_fast.data.formats import Source
 from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.number_times import number_times
@@ -21,7 +20,8 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, cell_ids, from_curved_grid, from_grid, read_land_mask
 from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES
 from dcrnn_fast.messages import counted, first_few, naming_file
-from dcrnn_fast.reading.netcdf import damage_told, netcdf_kind
+from dcrnn_fast.reading.hdf5 import opened_hdf5, require_room
+from dcrnn_fast.reading.netcdf import netcdf_damage_told, netcdf_kind
 from dcrnn_fast.reading.tables import plain_name
 
 _DEFAULT_FILL = 9.969209968386869e36
@@ -38,16 +38,17 @@ def read_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
         UserError: unreadable or truncated, no time dimension, a missing variable (those there are listed), variables
             on different dimensions.
     """
-    with naming_file(path):
+    with naming_file(path), netcdf_damage_told():
         engine = _engine(path)
-        with damage_told():
-            if engine == "h5netcdf":
-                _require_root(path)
-            with xr.open_dataset(path, engine=engine, decode_times=False) as opened:
-                lazy = _with_coordinates(opened)
-                time_name, stamps = _times(lazy, data)
-                names, notes = _variable_names(lazy, time_name, data.variables)
-                dataset = lazy[names].load()
+        if engine == "h5netcdf":
+            _require_sound(path)
+        with xr.open_dataset(path, engine=engine, decode_times=False) as opened:
+            lazy = _with_coordinates(opened)
+            time_name, stamps = _times(lazy, data)
+            names, notes = _variable_names(lazy, time_name, data.variables)
+            for name in (*names, *lazy.coords):
+                require_room(str(name), lazy[name].nbytes, path)
+            dataset = lazy[names].load()
         if empty := [dim for dim in dataset[names[0]].dims if dataset.sizes[dim] == 0]:
             raise UserError(f"its dimension {empty[0]} is empty")
         space = [dim for dim in dataset[names[0]].dims if dim != time_name and dataset.sizes[dim] > 1]
@@ -89,10 +90,18 @@ def _engine(path: Path) -> Literal["scipy", "h5netcdf"]:
     return "scipy" if kind == "classic" else "h5netcdf"
 
 
-def _require_root(path: Path) -> None:
-    """Fails if h5netcdf would fail half-made, and later print a traceback from its destructor."""
-    with h5py.File(path, "r") as file:
+def _require_sound(path: Path) -> None:
+    """Fails if the file reads others, claims axes that it cannot hold (xarray reads them at once), or h5netcdf would
+    fail half-made and later print a traceback from its destructor.
+
+    Raises:
+        UserError: it reads others or cannot hold its axes.
+    """
+    with opened_hdf5(path) as file:
         file.attrs.get("_nc3_strict")
+        for name, item in file.items():
+            for length in getattr(item, "shape", None) or ():
+                require_room(name, length * 8, path)  # h5netcdf fills an axis up to its longest variable
 
 
 def _with_coordinates(dataset: xr.Dataset) -> xr.Dataset:
@@ -140,6 +149,7 @@ def _times(dataset: xr.Dataset, data: DataConfig) -> tuple[str, Stamps | None]:
         return found[0], parse_times(texts)
     if " since " in units:
         return found[0], cf_times(values_T, units, str(axis.attrs.get("calendar", "standard")))
+    require_date(units)
     return found[0], number_times(values_T, f"its {found[0]} (without units such as 'hours since 2000-01-01')", data)
 
 

@@ -4,6 +4,7 @@ Shape legend: R rows.
 """
 
 import csv
+import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dcrnn_fast.data.table import Table, require_names_in_header, series_of_tabl
 from dcrnn_fast.data.table_columns import EMPTY_CELLS, Column, as_numbers, first_non_number, is_empty
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import naming_file, one_line
+from dcrnn_fast.reading.damage import damage_told
 from dcrnn_fast.reading.tables import Row, is_number, plain_name, read_rows, table_form
 
 _EMPTY_CELLS = sorted(
@@ -87,18 +89,30 @@ def read_parquet(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     with naming_file(path):
         try:
             table = pyarrow.parquet.read_table(path)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, OSError) as error:
+        except (pa.ArrowException, UnicodeError, OSError) as error:
             raise UserError(f"not a readable Parquet file, or a truncated one ({one_line(error)[:120]})") from error
         if len(set(table.column_names)) != table.num_columns:
             raise UserError("a sensor id comes twice")
-        stored = (table.schema.pandas_metadata or {}).get("index_columns", [])
+        if not table.num_columns or not table.num_rows:
+            raise UserError(f"holds {table.num_columns} columns of {table.num_rows} rows: no readings")
+        stored = _index_columns((table.schema.metadata or {}).get(b"pandas", b"{}"))
         indices = [name for name in stored if isinstance(name, str) and name in table.column_names]
         columns = tuple(_column(name, table[name], name in indices) for name in table.column_names)
         index = table.column_names.index(indices[0]) if len(indices) == 1 else None
-        if stored and isinstance(stored[0], dict) and (stored[0].get("start"), stored[0].get("step")) != (0, 1):
-            columns, index = (_range(stored[0], table.num_rows), *columns), 0
+        described = stored[0] if stored and isinstance(stored[0], dict) else None
+        if described is not None and (described.get("start"), described.get("step")) != (0, 1):
+            columns, index = (_range(described, table.num_rows), *columns), 0
         rows = Table(columns=columns, name_row=lambda row: f"row {row}", index=index)
         return series_of_table(rows, path, data), None
+
+
+def _index_columns(pandas_metadata: bytes) -> list[Any]:
+    """The columns, or descriptions of ranges, that pandas noted as the table's index."""
+    with damage_told("what pandas noted in it is damaged"):
+        noted = json.loads(pandas_metadata).get("index_columns", [])
+    if not isinstance(noted, list) or not all(isinstance(one, (str, dict)) for one in noted):
+        raise UserError(f"what pandas noted in it is damaged: its index is {str(noted)[:60]}")
+    return noted
 
 
 def _may_be_text(title: str, cell: str) -> bool:
@@ -139,8 +153,8 @@ def _column(name: str, column: Any, is_index: bool) -> Column:
 def _range(described: dict[str, Any], num_rows: int) -> Column:
     """An index of equal steps, which pandas keeps as start and step alone; nanoseconds since 1970 may be one."""
     start, step = described.get("start"), described.get("step")
-    if not isinstance(start, int) or not isinstance(step, int):
-        raise UserError(f"its index is damaged: a range from {start!r} in steps of {step!r}")
+    if not isinstance(start, int) or not isinstance(step, int) or abs(start) + abs(step) * num_rows >= 2**63:
+        raise UserError(f"its index is damaged: a range from {start!r:.30} in steps of {step!r:.30}")
     return Column("", start + step * np.arange(num_rows))
 
 
