@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dcrnn_fast.errors import is_of_the_user
+from dcrnn_fast.errors import ToldElsewhereError, is_of_the_user
 from dcrnn_fast.messages import one_line
 
 MISTAKE = 2
@@ -22,9 +22,9 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
     """Calls ``body(argv)`` and returns the command's exit code.
 
     A ``UserError``, or the error of a ``DCRNN_FAST_*`` variable, prints ``dcrnn-fast NAME: error: ...`` on stderr,
-    without a traceback, and yields 2; Ctrl-C yields 130. Every rank of a distributed run sees the same mistake: only
-    rank 0 (torchrun's RANK) prints it. If the reader of stdout has closed it (``dcrnn-fast --help | head -1``), the
-    command stops quietly: 141. Any other exception is a bug of ours and keeps its traceback.
+    without a traceback, and yields 2; Ctrl-C yields 130. Of the ranks of a run, which all see the same mistake, the
+    first prints it. If the reader of stdout has closed it (``dcrnn-fast --help | head -1``), the command stops
+    quietly: 141. Any other exception is a bug of ours and keeps its traceback.
     """
     try:
         try:
@@ -34,7 +34,7 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
     except ValueError as error:
         if not is_of_the_user(error):
             raise
-        if os.environ.get("RANK", "0") == "0":
+        if not isinstance(error, ToldElsewhereError):
             print(f"dcrnn-fast {name}: error: {one_line(error)}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
@@ -45,6 +45,18 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
         # The interpreter's own last flush would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return NOBODY_READS
+
+
+def let_stdout_go(code: int) -> int:
+    """``code``, after a last try to write what a full disk behind stdout has held back: its loss ends no command."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        # The interpreter's own last flush would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+    return code
 
 
 def command_line(name: str, *words: object) -> str:

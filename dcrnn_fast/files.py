@@ -151,6 +151,32 @@ def require_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path | N
                 raise UserError(f"{output} would replace {path}, which is read here: give another {flag}")
 
 
+def clear_leftovers(folder: str | Path, names: Iterable[str]) -> None:
+    """Removes what killed processes left while they wrote these files.
+
+    Args:
+        names: of files that this package writes there; each may be a pattern such as map*.png.
+    """
+    names = tuple(names)
+    for path in Path(folder).glob("*.tmp-*"):
+        name, _, process = path.name.rpartition(".tmp-")
+        if any(fnmatch(name, pattern) for pattern in names) and not _is_alive(process):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: str) -> bool:
+    """Whether another process has this number; this one, which asks before it writes, left nothing behind."""
+    if not process.isdigit() or int(process) in (0, os.getpid()):
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
 def _nearest_folder(path: Path) -> Path:
     """The folder, or the nearest one above it that exists; OSError if that is no folder."""
     for folder in (path, *path.absolute().parents):

@@ -13,7 +13,7 @@ from dcrnn_fast.ranks.group import Ranks, join_ranks
 def test_without_torchrun_there_is_one_process_and_no_group(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    ranks = join_ranks()
+    ranks = join_ranks(60)
     ranks.connect(torch.device("cpu"), 5)
     assert (ranks.rank, ranks.world, ranks.store, ranks.backend) == (0, 1, None, "none")
     assert not torch.distributed.is_initialized()
