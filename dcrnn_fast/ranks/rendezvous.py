@@ -37,7 +37,8 @@ def meet(launch: Launch, timeout_seconds: int) -> dist.Store:
         name = _gather(store, launch, waiting) if launch.rank == 0 else _report(store, launch, waiting)
     except RuntimeError as error:
         raise UserError(
-            f"rank {launch.rank} lost the connection to {waiting.place}: {one_line(error)[:200]}"
+            f"rank {launch.rank} and what answers at {waiting.place} do not understand each other, or lost each other: "
+            f"{one_line(error)[:200]}; see rank 0's output, or give another MASTER_PORT"
         ) from error
     return dist.PrefixStore(f"dcrnn_fast/{name}", store)
 
@@ -162,14 +163,22 @@ def _report(store: dist.Store, launch: Launch, waiting: _Waiting) -> str:
     """Every other rank's part."""
     asks = secrets.token_hex(8)
     answer = f"dcrnn_fast/answer/{asks}"
+    twins = f"two processes have RANK={launch.rank}: each needs its own"
     store.set(f"dcrnn_fast/asks/{launch.rank}", asks)
-    if not waiting.until(lambda: store.check([answer]), lambda: f"rank 0 of {launch.world} at {waiting.place}"):
+
+    def is_answered() -> bool:
+        if store.get(f"dcrnn_fast/asks/{launch.rank}").decode() != asks:
+            raise UserError(twins)
+        return store.check([answer])
+
+    if not waiting.until(is_answered, lambda: f"rank 0 of {launch.world} at {waiting.place}"):
         raise UserError(
             f"rank {launch.rank} waited {waiting.seconds} s (--dist-timeout) at {waiting.place} for rank 0: start it, "
             "with the same WORLD_SIZE"
         )
     name = store.get(answer).decode()
-    store.set(f"dcrnn_fast/{name}/here/{launch.rank}", "")
+    if store.add(f"dcrnn_fast/{name}/here/{launch.rank}", 1) > 1:
+        raise UserError(twins)
     go = f"dcrnn_fast/{name}/go"
     if not waiting.until(lambda: store.check([go]), lambda: "other ranks, for which rank 0 waits"):
         raise ToldElsewhereError(f"rank {launch.rank} waited {waiting.seconds} s for other ranks, with rank 0")

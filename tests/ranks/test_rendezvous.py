@@ -109,3 +109,10 @@ def test_a_port_that_another_process_has_is_one_line(capfd: pytest.CaptureFixtur
         with pytest.raises(UserError, match=rf"^rank 0 cannot use MASTER_PORT {port}: Address already in use"):
             meet(Launch(0, 2, host="127.0.0.1", port=port), 9)
     assert capfd.readouterr().err == ""
+
+
+def test_two_processes_with_one_number_are_named(torchruns_store: dist.Store, port: int) -> None:
+    launches = [Launch(rank, 3, host="127.0.0.1", port=port, agent_serves=True) for rank in (0, 1, 1)]
+    assert "two processes have RANK=1: each needs its own" in map(
+        str, all_at_once(*(lambda launch=launch: meet(launch, 1) for launch in launches))
+    )
