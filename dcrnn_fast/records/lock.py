@@ -99,12 +99,15 @@ class FolderLock:
         """Checks that no other run took this one for dead.
 
         Raises:
-            UserError: one did.
+            UserError: one did, or the folder is gone.
         """
         for path, flag in self._held.items():
             holder = _read(path)
             if holder is None:  # somebody has removed it
-                _create(path, self._mine)
+                try:
+                    _create(path, self._mine)
+                except OSError as error:
+                    raise UserError(f"cannot write {path}: {error.strerror or error}") from error
             elif holder.id != self._mine.id:
                 raise UserError(
                     f"{path.parent} was taken over by {holder}, which took this run for dead: stopped, nothing more "
@@ -116,8 +119,9 @@ class FolderLock:
         self._over.set()
         while self._held:
             path, _ = self._held.popitem()
-            if (holder := _read(path)) is not None and holder.id == self._mine.id:
-                path.unlink(missing_ok=True)
+            with suppress(OSError, UserError):  # a folder that is gone, or no longer ours to write, is free
+                if (holder := _read(path)) is not None and holder.id == self._mine.id:
+                    path.unlink()
 
     def _take(self, path: Path, folder: Path, flag: str, say: Callable[[str], None]) -> None:
         give_up = time.monotonic() + _TAKING_SECONDS

@@ -7,6 +7,7 @@ import signal
 import pytest
 import torch
 
+from dcrnn_fast.errors import UserError
 from dcrnn_fast.ranks.group import Ranks, join_ranks
 
 
@@ -29,6 +30,18 @@ def test_all_ranks_share_the_batch_and_none_a_graph():
     ranks = Ranks(rank=2, world=3)
     assert (ranks.replicas.rank, ranks.replicas.size) == (2, 3)
     assert (ranks.partners.rank, ranks.partners.size) == (0, 1)
+
+
+def test_a_wait_for_another_rank_ends_and_names_it():
+    store = torch.distributed.HashStore()
+    ranks = Ranks(rank=0, world=2, store=store, patience=0.1)
+    with pytest.raises(
+        UserError, match=r"^rank 0 waited 0.1 s .--dist-timeout. for rank 1 while reading; see rank 1's"
+    ):
+        ranks.together("reading", lambda: 3)
+    store.set("error", "rank 1: the disk is full")
+    with pytest.raises(UserError, match=r"^rank 1: the disk is full$"):
+        Ranks(rank=0, world=2, store=store, patience=60).together("reading", lambda: 3)
 
 
 def has_finished_an_epoch(results):

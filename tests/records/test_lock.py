@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -233,3 +234,12 @@ def test_what_cannot_be_a_lock_is_one_line(tmp_path: Path) -> None:
     (tmp_path / LOCK).mkdir()
     with pytest.raises(UserError, match=r"cannot read .*run\.lock: Is a directory"):
         taken(tmp_path)
+
+
+def test_a_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    lock, _ = taken(tmp_path / "r")
+    shutil.rmtree(tmp_path / "r")
+    with pytest.raises(UserError, match=r"cannot write .*run\.lock: No such file"):
+        lock.require_held()
+    lock.close()
