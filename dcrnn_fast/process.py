@@ -41,7 +41,13 @@ class Process:
         if not isinstance(values, Mapping):
             raise ValueError("no process")
         host, system, pid, started = (values.get(name) for name in ("host", "system", "pid", "started"))
-        if type(host) is not str or type(system) is not str or type(pid) is not int or type(started) is not int:
+        if (
+            type(host) is not str
+            or not host.isprintable()
+            or type(system) is not str
+            or type(pid) is not int
+            or type(started) is not int
+        ):
             raise ValueError("no process")
         return cls(host, system, pid, started)
 

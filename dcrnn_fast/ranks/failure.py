@@ -21,11 +21,16 @@ from dcrnn_fast.messages import described
 
 T = TypeVar("T")
 _ERROR = "error"
+_FIRST_LIVES = "rank 0 lives, and prints why the run ends"
 _POLL = 0.01
 
 
 class SharedError(UserError):
     """An error already raised on all ranks; do not broadcast it again."""
+
+
+class LostError(SharedError):
+    """Rank 0 may be the one that is gone: every rank that lost it prints this itself."""
 
 
 @dataclass(slots=True)
@@ -89,6 +94,8 @@ class Meeting:
         except BaseException as error:
             if self.store is not None and not isinstance(error, (SharedError, ToldElsewhereError)):
                 self._leave_message(f"rank {self.rank}: {described(error)}")
+            if isinstance(error, LostError):
+                raise
             if not self.is_first and isinstance(error, ValueError) and is_of_the_user(error):
                 raise ToldElsewhereError(str(error)) from error
             raise
@@ -99,13 +106,18 @@ class Meeting:
     def what_failed(self, what: str, error: RuntimeError) -> SharedError:
         """Why a collective failed here: the message of the rank that failed first, if it could leave one."""
         assert self.store is not None
+        first_lives = False
         try:
+            if self.is_first:
+                self.store.set(_FIRST_LIVES, "")
             # A rank that failed has left its message before it closed its connections; one that was killed has not.
             if self._appears(_ERROR, 2.0):
                 return SharedError(self.store.get(_ERROR).decode())
+            first_lives = self.store.check([_FIRST_LIVES])
         except RuntimeError as lost:  # the store lives with rank 0, or with torchrun on the first machine
             error = lost
-        return SharedError(f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output")
+        kind = SharedError if first_lives else LostError
+        return kind(f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output")
 
     def _exchange(self, what: str, text: str) -> list[str]:
         """Every rank's ``text``, in rank order, through the store."""
@@ -120,7 +132,7 @@ class Meeting:
                 for rank in range(self.world):
                     self._from(rank, f"{key}/read/{rank}", give_up, what)
         except RuntimeError as error:
-            raise SharedError(
+            raise LostError(
                 f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output"
             ) from error
         return texts
@@ -132,7 +144,7 @@ class Meeting:
             if self.store.check([_ERROR]):  # it failed elsewhere, and will not come here
                 raise SharedError(self.store.get(_ERROR).decode())
             if time.monotonic() > give_up:
-                raise SharedError(
+                raise (LostError if rank == 0 else SharedError)(
                     f"rank {self.rank} waited {self.patience:g} s (--dist-timeout) for rank {rank} while {what}; see "
                     f"rank {rank}'s output"
                 )
@@ -159,7 +171,7 @@ class Meeting:
 
 def _short(error: RuntimeError) -> str:
     """Why a connection failed, without the library's source lines and advice."""
-    reason = re.search(r"(?i)connection \w+( by peer)?|timed out( after \w+)?|timeout|broken pipe", str(error))
+    reason = re.search(r"(?i)connection (was likely )?\w+( by peer)?|timed out( after \w+)?|timeout|broken pipe", str(error))
     return reason[0] if reason else described(error)
 
 

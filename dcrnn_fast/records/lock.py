@@ -134,6 +134,8 @@ class FolderLock:
                 say(f"{folder} was the folder of {holder}, which is dead: taken over")
                 give_up = time.monotonic() + _TAKING_SECONDS
         self._held[path] = flag
+        for claim in path.parent.glob(f"{LOCK}.after-*"):  # of a run that was killed while it took over, or is too late
+            claim.unlink(missing_ok=True)
 
     def _succeed(self, path: Path, dead: Holder, say: Callable[[str], None]) -> bool:
         """Puts this run in the place of a dead one; False: look again."""

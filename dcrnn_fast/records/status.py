@@ -103,6 +103,8 @@ def read_status(folder: str | Path) -> Status | None:
         UserError: the file cannot be read, or is none of a run's.
     """
     path = Path(folder, STATUS)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a run's status: it is no file")
     try:
         status = Status.from_dict(json.loads(path.read_bytes()))
     except FileNotFoundError:

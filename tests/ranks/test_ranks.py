@@ -99,6 +99,16 @@ def test_a_killed_rank_is_noticed(tmp_path, rank_server):
     assert "rank 0 lost the other ranks while" in one_line_from_rank_0(job, 2)
 
 
+def test_a_rank_whose_first_is_gone_says_so_itself(tmp_path, rank_server):
+    flags = ("--results", str(tmp_path / "results"), "--epochs", "500")
+    job = rank_server.start(tmp_path / "job", 2, "rank_programs:command", "--config", "debug", *flags)
+    job.until(lambda: has_finished_an_epoch(tmp_path / "results"))
+    os.kill(job.pid(0), signal.SIGKILL)
+    assert job.wait() == [-9, 2]
+    last = job.errors(1).splitlines()[-1]  # torch's own warnings stand above
+    assert last.startswith("dcrnn-fast train: error: rank 1 lost the other ranks while counting (Connection ")
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGINT", "SIGUSR1"))])
 def test_a_signal_to_one_rank_stops_all_after_the_step_with_everything_saved(tmp_path, rank_server, name):
     results = tmp_path / "results"
