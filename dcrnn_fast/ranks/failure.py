@@ -6,6 +6,7 @@ ranks when one has ended: ``stop_on_signals`` keeps rank 0 alive until it has pr
 """
 
 import json
+import math
 import re
 import sys
 import time
@@ -23,6 +24,7 @@ T = TypeVar("T")
 _ERROR = "error"
 _FIRST_LIVES = "rank 0 lives, and prints why the run ends"
 _POLL = 0.01
+_SPEAKS_AFTER = 10.0
 
 
 class SharedError(UserError):
@@ -140,6 +142,7 @@ class Meeting:
     def _from(self, rank: int, key: str, give_up: float, what: str) -> str:
         """What that rank leaves under ``key``."""
         assert self.store is not None
+        speaks_at = time.monotonic() + _SPEAKS_AFTER
         while not self.store.check([key]):
             if self.store.check([_ERROR]):  # it failed elsewhere, and will not come here
                 raise SharedError(self.store.get(_ERROR).decode())
@@ -148,6 +151,9 @@ class Meeting:
                     f"rank {self.rank} waited {self.patience:g} s (--dist-timeout) for rank {rank} while {what}; see "
                     f"rank {rank}'s output"
                 )
+            if self.is_first and time.monotonic() > speaks_at:
+                print(f"{what}: waiting for rank {rank}, up to {self.patience:g} s (--dist-timeout)", flush=True)
+                speaks_at = math.inf
             time.sleep(_POLL)
         return self.store.get(key).decode()
 
@@ -171,7 +177,9 @@ class Meeting:
 
 def _short(error: RuntimeError) -> str:
     """Why a connection failed, without the library's source lines and advice."""
-    reason = re.search(r"(?i)connection (was likely )?\w+( by peer)?|timed out( after \w+)?|timeout|broken pipe", str(error))
+    reason = re.search(
+        r"(?i)connection (was likely )?\w+( by peer)?|timed out( after \w+)?|timeout|broken pipe", str(error)
+    )
     return reason[0] if reason else described(error)
 
 

@@ -65,6 +65,7 @@ class FolderLock:
     def __init__(self) -> None:
         self._mine = Holder()
         self._held: dict[Path, str] = {}
+        self._said: list[Process | None] = []
         self._over = threading.Event()
 
     def require_free(self, folders: Mapping[str, Path], say: Callable[[str], None]) -> None:
@@ -131,7 +132,9 @@ class FolderLock:
             elif _lives(path, holder, say) or time.monotonic() > give_up:
                 raise _in_use(folder, flag, holder)
             elif self._succeed(path, holder, say):
-                say(f"{folder} was the folder of {holder}, which is dead: taken over")
+                if holder.process not in self._said:  # it may have left more than one folder
+                    say(f"{folder} was the folder of {holder}, which is dead: taken over")
+                self._said.append(holder.process)
                 give_up = time.monotonic() + _TAKING_SECONDS
         self._held[path] = flag
         for claim in path.parent.glob(f"{LOCK}.after-*"):  # of a run that was killed while it took over, or is too late

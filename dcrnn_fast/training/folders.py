@@ -91,33 +91,46 @@ def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
         say(f"the figures and pictures of an earlier run were moved to {target}")
 
 
-def leave_other_timeline(config: Config, progress: Progress, found: Checkpoint, say: Callable[[str], None]) -> None:
-    """Moves what was trained after the checkpoint that the run goes on from, or not before it: it trains that anew."""
+def leave_other_timeline(
+    config: Config, progress: Progress, found: Checkpoint, say: Callable[[str], None]
+) -> int | None:
+    """Moves what was trained after the checkpoint that the run goes on from, or not before it: it trains that anew.
+
+    Returns:
+        The epoch after which ``best.pt`` was saved, if it stays.
+    """
     folder = checkpoint_folder(config)
     numbers = ((path.name, re.fullmatch(r"epoch_(\d+)\.pt", path.name)) for path in sorted(folder.glob("epoch_*.pt")))
     left = [name for name, number in numbers if number and int(number[1]) > progress.epoch]
+    best: int | None = None
     for name in (BEST, LATEST):
-        if (folder / name).resolve() != found.path.resolve():
-            training = _training_of(folder / name, say)
-            if training is not None and not _leads_to(progress, training):
-                left.append(name)
+        is_found = (folder / name).resolve() == found.path.resolve()
+        training = found.state["training"] if is_found else _training_of(folder / name, say)
+        if training is not None and not _leads_to(progress, training):
+            left.append(name)
+        elif training is not None and name == BEST:
+            best = _at_end(training)
     if left and (target := _set_aside(folder, left)):
         if (folder / MANIFEST).is_file():
             shutil.copyfile(folder / MANIFEST, target / MANIFEST)
         say(f"not of the training that this run goes on with, moved to {target}: {', '.join(left)}")
+    return best
 
 
-def bring_best_along(config: Config, progress: Progress, found: Checkpoint, say: Callable[[str], None]) -> None:
+def bring_best_along(
+    config: Config, progress: Progress, found: Checkpoint, there: int | None, say: Callable[[str], None]
+) -> None:
     """Makes sure that ``best.pt`` is the best so far, also in another folder, after a damage or a kill.
 
-    ``leave_other_timeline`` comes first.
+    Args:
+        there: what ``leave_other_timeline`` returned.
     """
     folder, beside, best = checkpoint_folder(config), found.path.parent, progress.best_epoch
     every = config.output.save_every_epochs
     at_end = progress.position == 0 and progress.epoch > 0
     if at_end and every and progress.epoch % every == 0 and not (folder / name_of_epoch(progress.epoch)).exists():
         save_checkpoint(folder, found.state, name_of_epoch(progress.epoch))
-    if best is None or epoch_of(folder / BEST, say) == best:
+    if best is None or there == best:
         return
     if at_end and best == progress.epoch:
         save_checkpoint(folder, found.state, BEST)
@@ -154,7 +167,12 @@ def _training_of(path: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
 def epoch_of(path: Path, say: Callable[[str], None]) -> int | None:
     """The epoch after which a checkpoint was saved, if it is there and complete."""
     training = _training_of(path, say)
-    return None if training is None or training["position"] else int(training["epoch"])
+    return None if training is None else _at_end(training)
+
+
+def _at_end(training: Mapping[str, Any]) -> int | None:
+    """The epoch that had just ended."""
+    return None if training["position"] else int(training["epoch"])
 
 
 def _was_run_in(results: Path) -> bool:

@@ -107,8 +107,8 @@ def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watch
         if found is None:
             set_earlier_run_aside(config, watchers.say)
         else:
-            leave_other_timeline(config, progress, found, watchers.say)
-            bring_best_along(config, progress, found, watchers.say)
+            best = leave_other_timeline(config, progress, found, watchers.say)
+            bring_best_along(config, progress, found, best, watchers.say)
     watchers.tell(Starting())
     if on_first:
         try:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.ranks import failure
 from dcrnn_fast.ranks.group import Ranks, join_ranks
 
 
@@ -32,13 +33,15 @@ def test_all_ranks_share_the_batch_and_none_a_graph():
     assert (ranks.partners.rank, ranks.partners.size) == (0, 1)
 
 
-def test_a_wait_for_another_rank_ends_and_names_it():
+def test_a_wait_for_another_rank_says_so_and_ends_and_names_it(monkeypatch, capsys):
+    monkeypatch.setattr(failure, "_SPEAKS_AFTER", 0.03)
     store = torch.distributed.HashStore()
     ranks = Ranks(rank=0, world=2, store=store, patience=0.1)
     with pytest.raises(
         UserError, match=r"^rank 0 waited 0.1 s .--dist-timeout. for rank 1 while reading; see rank 1's"
     ):
         ranks.together("reading", lambda: 3)
+    assert capsys.readouterr().out == "reading: waiting for rank 1, up to 0.1 s (--dist-timeout)\n"
     store.set("error", "rank 1: the disk is full")
     with pytest.raises(UserError, match=r"^rank 1: the disk is full$"):
         Ranks(rank=0, world=2, store=store, patience=60).together("reading", lambda: 3)
