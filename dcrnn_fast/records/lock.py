@@ -166,7 +166,7 @@ class FolderLock:
                 try:
                     if (holder := _read(path)) is not None and holder.id == self._mine.id:
                         os.utime(path)
-                except OSError:  # the disk may come back, and if not, saving a checkpoint says so
+                except (OSError, UserError):  # the disk may come back, and if not, saving a checkpoint says so
                     continue
 
 
