@@ -24,7 +24,7 @@ _NAME_MAY_COME = 10.0
 _serving: set[int] = set()
 
 
-def meet(launch: Launch, timeout_seconds: int) -> dist.Store:
+def meet(launch: Launch, timeout_seconds: float) -> dist.Store:
     """A store that all ranks of this start share, and nothing else does; all ranks have come to it.
 
     Raises:
@@ -46,7 +46,7 @@ def meet(launch: Launch, timeout_seconds: int) -> dist.Store:
 class _Waiting:
     """A wait of limited length, which says that it waits."""
 
-    def __init__(self, launch: Launch, seconds: int) -> None:
+    def __init__(self, launch: Launch, seconds: float) -> None:
         self.place = f"{launch.host}:{launch.port}"
         self.seconds = seconds
         self._began = time.monotonic()
@@ -63,7 +63,7 @@ class _Waiting:
             if self.left <= 0:
                 return False
             if time.monotonic() - self._began >= self._speaks_after:
-                print(f"waiting for {what()}, up to {self.seconds} s (--dist-timeout)", flush=True)
+                print(f"waiting for {what()}, up to {self.seconds:g} s (--dist-timeout)", flush=True)
                 self._speaks_after *= 6
             time.sleep(_POLL)
         return True
@@ -76,7 +76,7 @@ def _open_store(launch: Launch, waiting: _Waiting) -> dist.Store:
         _require_free_port(launch.port)
     elif not waiting.until(lambda: _answers(launch), lambda: f"rank 0 at {waiting.place}"):
         raise UserError(
-            f"rank {launch.rank} of {launch.world} found no rank 0 at {waiting.place} within {waiting.seconds} s "
+            f"rank {launch.rank} of {launch.world} found no rank 0 at {waiting.place} within {waiting.seconds:g} s "
             "(--dist-timeout): start all ranks, with rank 0's machine as MASTER_ADDR"
         )
     return dist.TCPStore(
@@ -150,7 +150,7 @@ def _gather(store: dist.Store, launch: Launch, waiting: _Waiting) -> str:
     problem = ""
     if not waiting.until(all_here, who):
         problem = (
-            f"{who()} did not come within {waiting.seconds} s (--dist-timeout): start all ranks, with the same "
+            f"{who()} did not come within {waiting.seconds:g} s (--dist-timeout): start all ranks, with the same "
             "MASTER_ADDR, MASTER_PORT and WORLD_SIZE"
         )
     store.set(f"dcrnn_fast/{name}/go", problem)
@@ -173,15 +173,15 @@ def _report(store: dist.Store, launch: Launch, waiting: _Waiting) -> str:
 
     if not waiting.until(is_answered, lambda: f"rank 0 of {launch.world} at {waiting.place}"):
         raise UserError(
-            f"rank {launch.rank} waited {waiting.seconds} s (--dist-timeout) at {waiting.place} for rank 0: start it, "
-            "with the same WORLD_SIZE"
+            f"rank {launch.rank} waited {waiting.seconds:g} s (--dist-timeout) at {waiting.place} for rank 0: start "
+            "it, with the same WORLD_SIZE"
         )
     name = store.get(answer).decode()
     if store.add(f"dcrnn_fast/{name}/here/{launch.rank}", 1) > 1:
         raise UserError(twins)
     go = f"dcrnn_fast/{name}/go"
     if not waiting.until(lambda: store.check([go]), lambda: "other ranks, for which rank 0 waits"):
-        raise ToldElsewhereError(f"rank {launch.rank} waited {waiting.seconds} s for other ranks, with rank 0")
+        raise ToldElsewhereError(f"rank {launch.rank} waited {waiting.seconds:g} s for other ranks, with rank 0")
     if problem := store.get(go).decode():
         raise ToldElsewhereError(problem)
     return name

@@ -31,7 +31,7 @@ _POLL = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A run, as its lock file names it; ``process`` is None if the file is damaged."""
+    """A run, as its lock file names it; ``process`` is None in an empty file, whose run was killed as it wrote it."""
 
     process: Process | None = field(default_factory=this_process)
     since: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -45,15 +45,21 @@ class Holder:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Holder":
-        """``to_bytes`` undone; of anything else a holder without a process."""
+        """``to_bytes`` undone.
+
+        Raises:
+            ValueError: this is no lock of a run.
+        """
+        if not content.strip(b"\0"):  # zeros: of a power cut
+            return cls(None, "", "empty")
         try:
             values = json.loads(content)
             since, name = values["since"], values["id"]
             if not (type(since) is str and type(name) is str and name.isalnum() and since.isprintable()):
                 raise ValueError("no holder")
             return cls(Process.from_dict(values["process"]), since, name)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return cls(None, "", content[:16].hex())
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError("no holder") from error
 
     def __str__(self) -> str:
         return "an unknown process" if self.process is None else f"{self.process}, started {self.since}"
@@ -195,6 +201,7 @@ def _create(path: Path, holder: Holder) -> bool:
         return False
     try:
         os.write(descriptor, holder.to_bytes())
+        os.fsync(descriptor)
     except BaseException:
         os.unlink(path)
         raise
@@ -216,7 +223,10 @@ def _read(path: Path) -> Holder | None:
         return None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    return Holder.from_bytes(content)
+    try:
+        return Holder.from_bytes(content)
+    except ValueError as error:
+        raise UserError(f"{path} is not the lock of a run: remove it, or give another folder for this run") from error
 
 
 def _lives(path: Path, holder: Holder, say: Callable[[str], None]) -> bool:

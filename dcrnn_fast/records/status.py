@@ -135,9 +135,10 @@ class StatusFile(Watcher):
         self._begun = False
 
     def see(self, event: Event) -> None:
-        """Raises UserError when the file cannot be written."""
+        """Raises UserError when the file cannot be written, or is another program's."""
         match event:
             case Starting():
+                read_status(self._path.parent)  # refuses another program's file, which then stays
                 self._begun = True
                 self._write(state="starting")
             case _ if not self._begun:

@@ -46,7 +46,7 @@ class Watchers:
             return
         self._failed.append(watcher)
         if watcher.lasting:
-            self.say(f"{one_line(error)}; training goes on, and tries again")
+            self.say(f"{one_line(error)}; training goes on")
             return
         self._watchers.remove(watcher)
         with suppress(Exception):

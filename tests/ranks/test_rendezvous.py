@@ -70,31 +70,33 @@ def test_rank_0_names_who_does_not_come_and_tells_the_others(
     torchruns_store: dist.Store, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     launches = [Launch(rank, 4, host="127.0.0.1", port=port, agent_serves=True) for rank in (0, 2)]
-    first, other = all_at_once(*(lambda launch=launch: meet(launch, 1) for launch in launches))
-    words = f"rank 1, 3 of 4 at 127.0.0.1:{port} did not come within 1 s (--dist-timeout): start all ranks, with"
+    first, other = all_at_once(*(lambda launch=launch: meet(launch, 0.4) for launch in launches))
+    words = f"rank 1, 3 of 4 at 127.0.0.1:{port} did not come within 0.4 s (--dist-timeout): start all ranks, with"
     assert str(first).startswith(words)
     assert not isinstance(first, ToldElsewhereError)
     assert isinstance(other, ToldElsewhereError), "only the first prints it"
-    assert f"waiting for rank 1, 3 of 4 at 127.0.0.1:{port}, up to 1 s (--dist-timeout)" in capsys.readouterr().out
+    assert f"waiting for rank 1, 3 of 4 at 127.0.0.1:{port}, up to 0.4 s (--dist-timeout)" in capsys.readouterr().out
 
 
 def test_a_rank_that_finds_no_rank_0_says_so(
     torchruns_store: dist.Store, port: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UserError, match=r"^rank 1 waited 1 s .--dist-timeout. at 127\.0\.0\.1:\d+ for rank 0"):
-        meet(Launch(1, 2, host="127.0.0.1", port=port, agent_serves=True), 1)
+    with pytest.raises(UserError, match=r"^rank 1 waited 0.4 s .--dist-timeout. at 127\.0\.0\.1:\d+ for rank 0"):
+        meet(Launch(1, 2, host="127.0.0.1", port=port, agent_serves=True), 0.4)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         nobody = probe.getsockname()[1]
-        with pytest.raises(UserError, match=r"^rank 1 of 2 found no rank 0 at 127\.0\.0\.1:\d+ within 1 s") as refused:
-            meet(Launch(1, 2, host="127.0.0.1", port=nobody), 1)
+        with pytest.raises(
+            UserError, match=r"^rank 1 of 2 found no rank 0 at 127\.0\.0\.1:\d+ within 0.4 s"
+        ) as refused:
+            meet(Launch(1, 2, host="127.0.0.1", port=nobody), 0.4)
     assert not isinstance(refused.value, ToldElsewhereError)
     out, err = capfd.readouterr()
-    assert f"waiting for rank 0 at 127.0.0.1:{nobody}, up to 1 s" in out
+    assert f"waiting for rank 0 at 127.0.0.1:{nobody}, up to 0.4 s" in out
     assert err == ""
 
 
-@pytest.mark.parametrize("host", ["no.such.machine.invalid", "300.1.1.1", "x" * 70, "a b"])
+@pytest.mark.parametrize("host", ["no.such.machine.invalid", "x" * 70])
 def test_a_name_that_no_machine_has_is_one_line(host: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendezvous, "_NAME_MAY_COME", 0.1)
     for rank in (0, 1):
@@ -114,5 +116,5 @@ def test_a_port_that_another_process_has_is_one_line(capfd: pytest.CaptureFixtur
 def test_two_processes_with_one_number_are_named(torchruns_store: dist.Store, port: int) -> None:
     launches = [Launch(rank, 3, host="127.0.0.1", port=port, agent_serves=True) for rank in (0, 1, 1)]
     assert "two processes have RANK=1: each needs its own" in map(
-        str, all_at_once(*(lambda launch=launch: meet(launch, 1) for launch in launches))
+        str, all_at_once(*(lambda launch=launch: meet(launch, 0.4) for launch in launches))
     )

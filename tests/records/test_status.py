@@ -154,3 +154,13 @@ def test_a_file_that_is_no_status_is_one_line(tmp_path: Path, content: bytes) ->
     with pytest.raises(UserError, match=r"status\.json is not a run's status: ") as refused:
         read_status(tmp_path)
     assert "\n" not in str(refused.value)
+
+
+def test_another_programs_file_stays(tmp_path: Path) -> None:
+    (tmp_path / STATUS).write_text('{"state": "green"}')
+    file = StatusFile(Config(output=OutputConfig(results=str(tmp_path))))
+    with pytest.raises(UserError, match=r"status\.json is not a run's status: "):
+        file.see(Starting())
+    for event in (started(), Ended("finished", 1, 8, Path("l"))):
+        file.see(event)
+    assert (tmp_path / STATUS).read_text() == '{"state": "green"}'
