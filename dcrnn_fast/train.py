@@ -89,7 +89,7 @@ def _train(argv: list[str], stop: StopRequest) -> int:
         if result.stopped_by_signal:
             return STOPPED
         if ranks.is_first:
-            stop.release()  # a signal ends the evaluation at once: there is nothing more to save
+            stop.end_at_once()  # in the evaluation
             _report(result, flags.settings)
         return 0
 

@@ -56,6 +56,11 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self.handle) for number in _SIGNALS}
 
+    def end_at_once(self) -> None:
+        """From now on a signal interrupts, as Ctrl-C does: there is nothing more to save, but folders to give back."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.default_int_handler if handler == signal.SIG_DFL else handler)
+
     def release(self) -> None:
         """Restores the handlers that were there before."""
         for number, handler in self._before.items():

@@ -165,6 +165,18 @@ def test_logs_that_cannot_be_written_end_nothing(tmp_path: Path, capsys: pytest.
     assert load_checkpoint(tmp_path / "checkpoints" / "latest.pt")["training"]["epoch"] == 2
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_in_the_evaluation_ends_it_and_gives_the_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(train, "evaluate_model", lambda *_, **__: os.kill(os.getpid(), getattr(signal, name)))
+    before = signal.getsignal(signal.SIGTERM)
+    assert train.main([*COMMAND, "--results", str(tmp_path)]) == 130
+    assert status_of(tmp_path).state == "finished"
+    assert not [name for name in files_in(tmp_path) if LOCK in name]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_nothing_of_a_timeline_that_a_resume_has_left_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoints = tmp_path / "checkpoints"
     flags = (*TINY, "--results", str(tmp_path), "--save-every-epochs", "1", "--patience", "0")
