@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from dcrnn_fast.kernels.explain import explain
     from dcrnn_fast.kernels.selfcheck import selfcheck
     from dcrnn_fast.model import DCRNN, DCGRUCell
+    from dcrnn_fast.records.status import read_status
 
 __version__ = "0.1.0"
-__all__ = ["DCRNN", "DCGRUCell", "SensorGraph", "__version__", "explain", "load", "selfcheck"]
+__all__ = ["DCRNN", "DCGRUCell", "SensorGraph", "__version__", "explain", "load", "read_status", "selfcheck"]
 
 _HOME_OF = {
     "DCRNN": "dcrnn_fast.model",
@@ -24,6 +25,7 @@ _HOME_OF = {
     "SensorGraph": "dcrnn_fast.graph",
     "explain": "dcrnn_fast.kernels.explain",
     "load": "dcrnn_fast.forecaster",
+    "read_status": "dcrnn_fast.records.status",
     "selfcheck": "dcrnn_fast.kernels.selfcheck",
 }
 

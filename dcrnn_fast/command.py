@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dcrnn_fast.errors import is_of_the_user
+from dcrnn_fast.errors import ToldElsewhereError, is_of_the_user
 from dcrnn_fast.messages import one_line
 from dcrnn_fast.system import available_mib, is_out_of_memory
 
@@ -27,9 +27,9 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
 
     A ``UserError``, or the error of a ``DCRNN_FAST_*`` variable, prints ``dcrnn-fast NAME: error: ...`` on stderr,
     without a traceback, and yields 2; so do memory that runs out and a name that no file can have. Ctrl-C yields 130.
-    Every rank of a distributed run sees the same mistake: only rank 0 (torchrun's RANK) prints it. If the reader of
-    stdout has closed it (``dcrnn-fast --help | head -1``), the command stops quietly: 141. Any other exception is a
-    bug of ours and keeps its traceback.
+    Of the ranks of a run, which all see the same mistake, the first prints it. If the reader of stdout has closed it
+    (``dcrnn-fast --help | head -1``), the command stops quietly: 141. Any other exception is a bug of ours and keeps
+    its traceback.
     """
     try:
         try:
@@ -39,7 +39,7 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
     except ValueError as error:
         if not is_of_the_user(error):
             raise
-        if os.environ.get("RANK", "0") == "0":
+        if not isinstance(error, ToldElsewhereError):
             print(f"dcrnn-fast {name}: error: {one_line(error)}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
@@ -65,6 +65,18 @@ def _limit_of_the_machine(error: BaseException) -> str | None:
     if not is_out_of_memory(error):
         return None
     return f"out of memory ({available_mib() / 1024:.3g} GiB available to this process): {text}"
+
+
+def let_stdout_go(code: int) -> int:
+    """``code``, after a last try to write what a full disk behind stdout has held back: its loss ends no command."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        # The interpreter's own last flush would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+    return code
 
 
 def command_line(name: str, *words: object) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
-from dcrnn_fast.checkpoints.manifest import read_manifest, require_own_manifest
+from dcrnn_fast.checkpoints.manifest import MANIFEST, read_manifest, require_own_manifest
 from dcrnn_fast.checkpoints.state import make_state, unwrapped
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse

@@ -12,6 +12,10 @@ class UserError(ValueError):
     """
 
 
+class ToldElsewhereError(UserError):
+    """A mistake that another process of the same run prints; this one ends with the same exit code, silently."""
+
+
 def is_of_the_user(error: ValueError) -> bool:
     """Whether to print ``error`` without a traceback: it is a user's mistake, or an invalid ``DCRNN_FAST_*`` variable.
 

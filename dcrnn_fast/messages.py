@@ -32,6 +32,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def described(error: BaseException) -> str:
+    """An exception on one line, with its type unless it is a user's mistake."""
+    text, kind = one_line(error), type(error).__name__
+    return text if isinstance(error, UserError) or text == kind else f"{kind}: {text[:300]}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's text, for libraries that add advice or a stack; its type if it has no text."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcrnn_fast.checkpoints.files import MANIFEST
-from dcrnn_fast.command import command_line, run_command
+from dcrnn_fast.command import command_line, let_stdout_go, run_command
 from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
@@ -21,11 +21,13 @@ from dcrnn_fast.evaluation.report_files import REPORT
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.idle import refuse_idle_in_training
 from dcrnn_fast.messages import counted
+from dcrnn_fast.ranks.environment import launcher_notes
 from dcrnn_fast.ranks.group import Ranks, join_ranks
 from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
 from dcrnn_fast.records.display import mae_words
 from dcrnn_fast.records.events import EpochRow
 from dcrnn_fast.records.jsonl import EVENTS
+from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.names import CONFIG
 from dcrnn_fast.records.terminal import Standing, Terminal
 from dcrnn_fast.records.watchers import RUN_FILES
@@ -37,6 +39,8 @@ from dcrnn_fast.training.folders import checkpoint_folder
 STOPPED = 85
 """exit code of a run that was asked to stop and can be resumed; not 0, or a job scheduler would think it finished"""
 _NO_ARGUMENTS = "city"
+_MISTAKE_WAITS = 60
+"""seconds for which a process that has read a wrong configuration waits for the others, to print it once"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,27 +69,51 @@ def main(argv: list[str] | None = None) -> int:
     """Runs ``dcrnn-fast train ...``: 0 trained, 2 a mistake, 85 stopped by a signal and resumable."""
     # Until an error is printed: torchrun ends all ranks once one has failed, and rank 0 must live to print the reason.
     with stop_on_signals() as stop:
-        return run_command("train", lambda words: _train(words, stop), argv)
+        return run_command("train", lambda words: let_stdout_go(_train(words, stop)), argv)
 
 
 def _train(argv: list[str], stop: StopRequest) -> int:
-    ranks = join_ranks()
-    flags = ranks.together("reading the configuration", lambda: _flags(argv))
-    if ranks.is_first and not argv:
-        print(f"no arguments: --config {_NO_ARGUMENTS} (the built-in city); --help shows everything", flush=True)
-    ranks.together("reading the configuration", lambda: _refuse_idle(flags.settings, argv, ranks))
-    if flags.check:
-        lines, data = understood(flags.settings, ranks)
+    flags, ranks = _meet(argv)
+    with ranks.reporting_failure(), closing(FolderLock()) as lock:
+        flags = ranks.together("reading the configuration", lambda: _granted(flags))
         if ranks.is_first:
-            _show(lines, data, flags)
+            for line in launcher_notes():
+                print(line, flush=True)
+            if not argv:
+                print(
+                    f"no arguments: --config {_NO_ARGUMENTS} (the built-in city); --help shows everything", flush=True
+                )
+        ranks.together("reading the configuration", lambda: _refuse_idle(flags.settings, argv, ranks))
+        if flags.check:
+            lines, data = understood(flags.settings, ranks)
+            if ranks.is_first:
+                _show(lines, data, flags)
+            return 0
+        result = fit(flags.settings, ranks, stop, lock)
+        if result.stopped_by_signal:
+            return STOPPED
+        if ranks.is_first:
+            stop.end_at_once()  # in the evaluation
+            _report(result, flags.settings)
         return 0
-    result = fit(flags.settings, ranks, stop)
-    if result.stopped_by_signal:
-        return STOPPED
-    if ranks.is_first:
-        stop.release()  # a signal ends the evaluation at once: there is nothing more to save
-        _report(result, flags.settings)
-    return 0
+
+
+def _meet(argv: list[str]) -> tuple[TrainFlags | UserError, Ranks]:
+    """The flags, or what is wrong with them, and the other processes; the flags say how long to wait for those."""
+    try:
+        flags = _flags(argv)
+    except UserError as mistake:
+        try:
+            return mistake, join_ranks(_MISTAKE_WAITS)
+        except UserError:  # the others are missing
+            raise mistake from None
+    return flags, join_ranks(flags.settings.training.dist_timeout)
+
+
+def _granted(flags: TrainFlags | UserError) -> TrainFlags:
+    if isinstance(flags, UserError):
+        raise flags
+    return flags
 
 
 def _refuse_idle(config: Config, argv: list[str], ranks: Ranks) -> None:
@@ -146,8 +174,8 @@ def _report(result: TrainingResult, config: Config) -> None:
         best = f"best epoch {result.best_epoch}: {mae_words(row, targets)}"
     lines = [best] if best else []
     written: list[Path] = []
-    if len(result.data.test):
-        with closing(Terminal(config.output.log_every)) as terminal:
+    with closing(Terminal(config.output.log_every)) as terminal:
+        if len(result.data.test):
             report = evaluate_model(
                 result.model,
                 result.data,
@@ -157,21 +185,24 @@ def _report(result: TrainingResult, config: Config) -> None:
                 at_least=config.model.at_least,
                 progress=lambda done, windows: terminal.show(Standing("evaluation", done, windows, best)),
             )
-        from dcrnn_fast.evaluation.plots import save_report  # draws: for the first rank alone
+            from dcrnn_fast.evaluation.plots import save_report  # draws: for the first rank alone
 
-        print("\n".join([*lines, "", report.table(), ""]), flush=True)  # measured, whether or not it can be written
-        lines = []
-        written += save_report(report, result.results)
-    else:
-        lines.append("there are no test windows: nothing was evaluated")
-    names = ", ".join((*RUN_FILES, *(path.name for path in written)))
-    lines += [
-        f"checkpoints: {checkpoint_folder(config)} (best: {result.checkpoint})",
-        f"results: {result.results} ({names})",
-        f"forecast with it: {command_line('forecast', result.checkpoint)}",
-        f"measure it again: {command_line('evaluate', result.checkpoint)}",
-    ]
-    print("\n".join(lines), flush=True)
+            terminal.say("\n".join([*lines, "", report.table(), ""]))  # measured, whether or not it can be written
+            lines = []
+            try:
+                written += save_report(report, result.results)
+            except UserError as error:
+                lines.append(f"{error}; the report above is complete")
+        else:
+            lines.append("there are no test windows: nothing was evaluated")
+        names = ", ".join((*RUN_FILES, *(path.name for path in written)))
+        lines += [
+            f"checkpoints: {checkpoint_folder(config)} (best: {result.checkpoint})",
+            f"results: {result.results} ({names})",
+            f"forecast with it: {command_line('forecast', result.checkpoint)}",
+            f"measure it again: {command_line('evaluate', result.checkpoint)}",
+        ]
+        terminal.say("\n".join(lines))
 
 
 if __name__ == "__main__":

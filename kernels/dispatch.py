@@ -116,5 +116,6 @@ def _say_once(message: str) -> None:
 
 @cache
 def _say(message: str) -> None:
-    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, the first speaks for all
+    # Of torchrun's processes the first speaks for all; RANK alone was left behind in the user's shell.
+    if os.environ.get("RANK", "0") == "0" or "WORLD_SIZE" not in os.environ:
         _log.warning(message)

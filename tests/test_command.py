@@ -4,21 +4,30 @@ import pytest
 
 from dcrnn_fast.command import run_command
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.ranks.group import Ranks
 
 
 def _mistaken(argv: list[str]) -> int:
     raise UserError(f"{argv[0]} is wrong\nin two lines")
 
 
-@pytest.mark.parametrize(("rank", "printed"), [(None, True), ("0", True), ("1", False)])
-def test_a_mistake_is_printed_by_rank_0_only(
-    rank: str | None, printed: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("variables", [{}, {"RANK": "1"}, {"RANK": "1", "WORLD_SIZE": "2"}])
+def test_a_mistake_is_printed_whatever_the_shell_has_left_in_its_variables(
+    variables: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("RANK", raising=False)
-    if rank is not None:
-        monkeypatch.setenv("RANK", rank)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     assert run_command("train", _mistaken, ["--x"]) == 2
-    assert capsys.readouterr().err == ("dcrnn-fast train: error: --x is wrong in two lines\n" if printed else "")
+    assert capsys.readouterr().err == "dcrnn-fast train: error: --x is wrong in two lines\n"
+
+
+def test_a_mistake_that_another_rank_prints_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    def body(argv: list[str]) -> int:
+        with Ranks(rank=1, world=2).reporting_failure():
+            return _mistaken(argv)
+
+    assert run_command("train", body, ["--x"]) == 2
+    assert capsys.readouterr().err == ""
 
 
 def test_exit_codes() -> None:

@@ -6,6 +6,7 @@ ranks when one has ended: ``stop_on_signals`` keeps rank 0 alive until it has pr
 """
 
 import json
+import math
 import re
 import sys
 import time
@@ -16,15 +17,22 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
-from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import one_line
+from dcrnn_fast.errors import ToldElsewhereError, UserError, is_of_the_user
+from dcrnn_fast.messages import described
 
 T = TypeVar("T")
-_ERROR = "dcrnn_fast/error"
+_ERROR = "error"
+_FIRST_LIVES = "rank 0 lives, and prints why the run ends"
+_POLL = 0.01
+_SPEAKS_AFTER = 10.0
 
 
 class SharedError(UserError):
     """An error already raised on all ranks; do not broadcast it again."""
+
+
+class LostError(SharedError):
+    """Rank 0 may be the one that is gone: every rank that lost it prints this itself."""
 
 
 @dataclass(slots=True)
@@ -37,6 +45,8 @@ class Meeting:
     rank: int = 0
     world: int = 1
     store: dist.Store | None = None
+    patience: float = 1800.0
+    """seconds that this rank waits for the others"""
     _exchanges: int = 0
 
     @property
@@ -56,7 +66,7 @@ class Meeting:
         except UserError as error:
             raise _joined(self._exchange(what, str(error))) or error from error
         except BaseException as error:
-            self._exchange(what, _described(error))
+            self._exchange(what, described(error))
             raise
         if problem := _joined(self._exchange(what, "")):
             raise problem
@@ -76,12 +86,20 @@ class Meeting:
 
     @contextmanager
     def reporting_failure(self) -> Iterator[None]:
-        """Reports to the other ranks if the body fails here, and closes the process group in any case."""
+        """Reports to the other ranks if the body fails here, and closes the process group in any case.
+
+        Raises:
+            ToldElsewhereError: in place of a user's mistake, on every rank but the first, which prints it.
+        """
         try:
             yield
         except BaseException as error:
-            if self.store is not None and not isinstance(error, SharedError):
-                self._leave_message(f"rank {self.rank}: {_described(error)}")
+            if self.store is not None and not isinstance(error, (SharedError, ToldElsewhereError)):
+                self._leave_message(f"rank {self.rank}: {described(error)}")
+            if isinstance(error, LostError):
+                raise
+            if not self.is_first and isinstance(error, ValueError) and is_of_the_user(error):
+                raise ToldElsewhereError(str(error)) from error
             raise
         finally:
             if dist.is_initialized() and self.store is not None:
@@ -90,30 +108,54 @@ class Meeting:
     def what_failed(self, what: str, error: RuntimeError) -> SharedError:
         """Why a collective failed here: the message of the rank that failed first, if it could leave one."""
         assert self.store is not None
+        first_lives = False
         try:
+            if self.is_first:
+                self.store.set(_FIRST_LIVES, "")
             # A rank that failed has left its message before it closed its connections; one that was killed has not.
             if self._appears(_ERROR, 2.0):
                 return SharedError(self.store.get(_ERROR).decode())
+            first_lives = self.store.check([_FIRST_LIVES])
         except RuntimeError as lost:  # the store lives with rank 0, or with torchrun on the first machine
             error = lost
-        return SharedError(f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output")
+        kind = SharedError if first_lives else LostError
+        return kind(f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output")
 
     def _exchange(self, what: str, text: str) -> list[str]:
         """Every rank's ``text``, in rank order, through the store."""
         assert self.store is not None
         self._exchanges += 1
-        key = f"dcrnn_fast/{self._exchanges}"
+        key, give_up = f"{self._exchanges}", time.monotonic() + self.patience
         try:
             self.store.set(f"{key}/{self.rank}", text)
-            texts = [self.store.get(f"{key}/{rank}").decode() for rank in range(self.world)]
+            texts = [self._from(rank, f"{key}/{rank}", give_up, what) for rank in range(self.world)]
             self.store.set(f"{key}/read/{self.rank}", "")
             if self.is_first:  # the store may live in this process, which may end next
-                self.store.wait([f"{key}/read/{rank}" for rank in range(self.world)])
+                for rank in range(self.world):
+                    self._from(rank, f"{key}/read/{rank}", give_up, what)
         except RuntimeError as error:
-            raise SharedError(
-                f"rank {self.rank} waited in vain for the other ranks while {what} ({_short(error)}); see their output"
+            raise LostError(
+                f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output"
             ) from error
         return texts
+
+    def _from(self, rank: int, key: str, give_up: float, what: str) -> str:
+        """What that rank leaves under ``key``."""
+        assert self.store is not None
+        speaks_at = time.monotonic() + _SPEAKS_AFTER
+        while not self.store.check([key]):
+            if self.store.check([_ERROR]):  # it failed elsewhere, and will not come here
+                raise SharedError(self.store.get(_ERROR).decode())
+            if time.monotonic() > give_up:
+                raise (LostError if rank == 0 else SharedError)(
+                    f"rank {self.rank} waited {self.patience:g} s (--dist-timeout) for rank {rank} while {what}; see "
+                    f"rank {rank}'s output"
+                )
+            if self.is_first and time.monotonic() > speaks_at:
+                print(f"{what}: waiting for rank {rank}, up to {self.patience:g} s (--dist-timeout)", flush=True)
+                speaks_at = math.inf
+            time.sleep(_POLL)
+        return self.store.get(key).decode()
 
     def _leave_message(self, message: str) -> None:
         assert self.store is not None
@@ -133,14 +175,12 @@ class Meeting:
         return True
 
 
-def _described(error: BaseException) -> str:
-    return one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)[:300]}"
-
-
 def _short(error: RuntimeError) -> str:
     """Why a connection failed, without the library's source lines and advice."""
-    reason = re.search(r"(?i)connection \w+( by peer)?|timed out( after \w+)?|timeout|broken pipe", str(error))
-    return reason[0] if reason else _described(error)
+    reason = re.search(
+        r"(?i)connection (was likely )?\w+( by peer)?|timed out( after \w+)?|timeout|broken pipe", str(error)
+    )
+    return reason[0] if reason else described(error)
 
 
 def _joined(problems: list[str]) -> SharedError | None:

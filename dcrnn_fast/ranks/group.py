@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dcrnn_fast.ranks.environment import read_launch
 from dcrnn_fast.ranks.failure import Meeting
+from dcrnn_fast.ranks.rendezvous import meet
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,12 @@ class Ranks(Meeting):
         if self.store is None:
             return
         timeout = timedelta(seconds=timeout_seconds)
+        self.patience = timeout_seconds
         self.store.set_timeout(timeout)
         try:
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-                store=dist.PrefixStore("dcrnn_fast/group", self.store),
+                store=dist.PrefixStore("group", self.store),
                 rank=self.rank,
                 world_size=self.world,
                 timeout=timeout,
@@ -105,19 +107,20 @@ class Ranks(Meeting):
         return received.numpy().tobytes()
 
 
-def join_ranks() -> Ranks:
-    """Reads the launcher's environment and meets the other processes at the rendezvous store.
+def join_ranks(timeout_seconds: int) -> Ranks:
+    """Reads the launcher's environment and meets the other processes.
 
-    Raises UserError when the environment is incomplete.
+    Args:
+        timeout_seconds: so long this process waits for the others.
+    Raises:
+        UserError: the environment is incomplete or cannot be, or a process has not come; the message names it.
     """
     launch = read_launch()
-    store, rank, world = None, launch.rank, launch.world
-    if world > 1:
-        store, rank, world = next(dist.rendezvous("env://", rank, world))
     return Ranks(
-        rank=rank,
-        world=world,
-        store=store,
+        rank=launch.rank,
+        world=launch.world,
+        store=meet(launch, timeout_seconds) if launch.world > 1 else None,
+        patience=timeout_seconds,
         local_rank=launch.local_rank,
         local_world=launch.local_world,
         launcher_sets_one_thread=launch.sets_one_thread,

@@ -75,6 +75,11 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Starting:
+    """The folders are this run's; nothing of an earlier one stands there any more, unless this one continues it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """Training begins, or goes on.
 
@@ -172,4 +177,11 @@ class Ended:
     latest: Path
 
 
-Event = Said | Started | Stepped | BadStep | Overflow | Validating | EpochDone | Saved | Ended
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Training is over before its end; ``error`` says why, on one line."""
+
+    error: str
+
+
+Event = Said | Starting | Started | Stepped | BadStep | Overflow | Validating | EpochDone | Saved | Ended | Failed

@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import write_bytes
 from dcrnn_fast.records.events import BadStep, Ended, EpochDone, Event, Overflow, Saved, Started
 from dcrnn_fast.records.watcher import Watcher
 
@@ -17,29 +19,39 @@ EVENTS = "events.jsonl"
 class EventsFile(Watcher):
     """Writes events.jsonl; an earlier part of the same run stays above."""
 
-    needed = True
+    lasting = True
     files = (EVENTS,)
 
     def __init__(self, config: Config) -> None:
         self._path = Path(config.output.results, EVENTS)
+        self._unwritten = b""
+        self._epochs: int | None = None
 
     def see(self, event: Event) -> None:
-        """Raises UserError when the file cannot be written."""
-        if isinstance(event, Started) and self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
-            self._append("\n")  # a run that was killed in mid-line
+        """Raises UserError when the file cannot be written; the next event then brings this one along."""
         if (entry := entry_of(event)) is None:
             return
         kind, facts = entry
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         facts = {name: None if _is_not_finite(value) else value for name, value in facts.items()}
-        self._append(json.dumps({"time": now, "event": kind, **facts}, allow_nan=False) + "\n")
-
-    def _append(self, text: str) -> None:
+        self._unwritten += json.dumps({"time": now, "event": kind, **facts}, allow_nan=False).encode() + b"\n"
         try:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(text)
+            if isinstance(event, Started) and event.resumed and self._path.exists():
+                self._epochs = event.epoch
+            if self._epochs is not None:
+                self._clear(self._epochs)
+                self._epochs = None
+            _append(self._path, self._unwritten)
         except OSError as error:
-            raise UserError(f"cannot write {self._path}: {error.strerror or error}; free space and resume") from error
+            raise UserError(f"cannot write {self._path}: {error.strerror or error}") from error
+        self._unwritten = b""
+
+    def _clear(self, epochs: int) -> None:
+        """Removes a line that a kill has torn, and the epochs that this run trains again."""
+        content = self._path.read_bytes()
+        kept = b"".join(line + b"\n" for line in content.splitlines() if _stays(line, epochs))
+        if kept != content:
+            write_bytes(self._path, kept)
 
 
 def entry_of(event: Event) -> tuple[str, dict[str, Any]] | None:
@@ -60,6 +72,31 @@ def entry_of(event: Event) -> tuple[str, dict[str, Any]] | None:
         case Ended():
             return "end", {"reason": event.reason, "epoch": event.epoch, "step": event.step}
     return None
+
+
+def _stays(line: bytes, epochs: int) -> bool:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(entry, dict):
+        return False
+    epoch = entry.get("epoch")
+    return not (entry.get("event") == "epoch" and isinstance(epoch, int) and epoch > epochs)
+
+
+def _append(path: Path, lines: bytes) -> None:
+    """All of the lines, or none."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    size = os.fstat(descriptor).st_size
+    try:
+        while lines:
+            lines = lines[os.write(descriptor, lines) :]
+    except BaseException:
+        os.ftruncate(descriptor, size)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _is_not_finite(value: object) -> bool:

@@ -15,7 +15,7 @@ METRICS = "metrics.csv"
 class MetricsFile(Watcher):
     """Writes metrics.csv anew after each epoch, from the history: no epoch twice, even if one was repeated."""
 
-    needed = True
+    lasting = True
     files = (METRICS,)
 
     def __init__(self, config: Config) -> None:
@@ -23,6 +23,7 @@ class MetricsFile(Watcher):
         self._rows: list[EpochRow] = []
 
     def see(self, event: Event) -> None:
+        """Raises UserError when the file cannot be written; the next epoch writes all rows again."""
         match event:
             case Started():
                 self._rows = list(event.history)

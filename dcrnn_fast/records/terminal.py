@@ -36,6 +36,7 @@ class Terminal:
         self._task: TaskID | None = None
         self._last_line = time.monotonic()
         self._shown = ""
+        self._unwritable = False
         self._rate_since = (0.0, 0)
         if sys.stdout.isatty():
             self._bar = Bar(
@@ -43,11 +44,23 @@ class Terminal:
             )
 
     def say(self, line: str) -> None:
-        """One line, above the bar if there is one."""
+        """One line, above the bar if there is one.
+
+        A full disk behind stdout is told once on stderr: the lines may be written later, and nothing ends.
+        """
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        else:
+            return
+        try:
             print(line, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if not self._unwritable:
+                print(
+                    f"the output cannot be written: {error.strerror or error}; everything else goes on", file=sys.stderr
+                )
+            self._unwritable = True
 
     def show(self, standing: Standing) -> None:
         """After each batch of windows; the speed is counted from the first one of the same ``what``."""

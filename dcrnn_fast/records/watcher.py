@@ -10,11 +10,13 @@ class Watcher:
     """Sees a run's events on rank 0. It never reaches into the run, and the run never asks it anything.
 
     Attributes:
-        needed: its failure ends the run; otherwise the watcher is dropped, and a line says so.
+        needed: its failure ends the run. Any other failure is told in a line, and training goes on.
+        lasting: after a failure it is told the next event all the same; otherwise it is dropped.
         files: patterns of its files in the results folder: a new run sets them aside, none may be an input.
     """
 
     needed: ClassVar[bool] = False
+    lasting: ClassVar[bool] = False
     files: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Config) -> None:

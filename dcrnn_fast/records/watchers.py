@@ -1,18 +1,19 @@
 """All watchers of a run, called one after the other."""
 
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 from dcrnn_fast.config.sections import Config
-from dcrnn_fast.messages import one_line
+from dcrnn_fast.messages import described, one_line
 from dcrnn_fast.records.display import Display
-from dcrnn_fast.records.events import Event, Said
+from dcrnn_fast.records.events import Event, Failed, Said
 from dcrnn_fast.records.jsonl import EventsFile
 from dcrnn_fast.records.metrics_csv import MetricsFile
 from dcrnn_fast.records.names import CONFIG
+from dcrnn_fast.records.status import StatusFile
 from dcrnn_fast.records.watcher import Watcher
 
-WATCHERS: tuple[type[Watcher], ...] = (MetricsFile, EventsFile, Display)
+WATCHERS: tuple[type[Watcher], ...] = (StatusFile, MetricsFile, EventsFile, Display)
 """in the order in which they are called"""
 RUN_FILES = (CONFIG, *(name for kind in WATCHERS for name in kind.files))
 """patterns of a run's files in its results folder"""
@@ -28,19 +29,39 @@ class Watchers:
 
     def __init__(self, watchers: Iterable[Watcher]) -> None:
         self._watchers = list(watchers)
+        self._failed: list[Watcher] = []
 
     def tell(self, event: Event) -> None:
-        """Raises a needed watcher's error; any other watcher that fails is dropped, and a line says so."""
+        """Raises a needed watcher's error; of another one a line tells the first, and training goes on."""
         for watcher in tuple(self._watchers):
             try:
                 watcher.see(event)
             except Exception as error:
                 if watcher.needed:
                     raise
-                self._watchers.remove(watcher)
-                with suppress(Exception):
-                    watcher.close()
-                self.say(f"{type(watcher).__name__} is told no more, training goes on: {one_line(error)}")
+                self._pass_over(watcher, error)
+
+    def _pass_over(self, watcher: Watcher, error: Exception) -> None:
+        if watcher in self._failed:
+            return
+        self._failed.append(watcher)
+        if watcher.lasting:
+            self.say(f"{one_line(error)}; training goes on")
+            return
+        self._watchers.remove(watcher)
+        with suppress(Exception):
+            watcher.close()
+        self.say(f"{type(watcher).__name__} is told no more, training goes on: {one_line(error)}")
+
+    @contextmanager
+    def telling_failure(self) -> Iterator[None]:
+        """Tells ``Failed`` if the body raises."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(Exception):  # the error in the body is the one to report
+                self.tell(Failed(described(error)))
+            raise
 
     def say(self, line: str) -> None:
         """A line for the user."""

@@ -17,7 +17,7 @@ def check(config: Config, ranks: Ranks | None = None) -> list[str]:
 
 def understood(config: Config, ranks: Ranks | None = None) -> tuple[list[str], ForecastData]:
     """``check``, and the data; on rank 0 alone there are lines."""
-    ranks = join_ranks() if ranks is None else ranks
+    ranks = join_ranks(config.training.dist_timeout) if ranks is None else ranks
     with ranks.reporting_failure():
         run, found = open_run(config, ranks)
         return whole_account(run, asked_for(config, found), found) if ranks.is_first else [], run.data

@@ -13,6 +13,7 @@ from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.ranks.group import Ranks, join_ranks
 from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
 from dcrnn_fast.records.events import Ended, EpochDone, Validating
+from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.watchers import Watchers, open_watchers
 from dcrnn_fast.training.folders import checkpoint_folder, epoch_of
 from dcrnn_fast.training.loop import finished_row, train_epoch, validate
@@ -57,28 +58,39 @@ class TrainingResult:
         return self.reason not in ("finished", "stalled")
 
 
-def fit(config: Config, ranks: Ranks | None = None, stop: StopRequest | None = None) -> TrainingResult:
+def fit(
+    config: Config, ranks: Ranks | None = None, stop: StopRequest | None = None, lock: FolderLock | None = None
+) -> TrainingResult:
     """Trains as configured; under torchrun as one rank of many.
 
     Seeds Python's, numpy's and torch's generators and sets torch's number of threads. Writes checkpoints, config.yaml,
-    metrics.csv and events.jsonl; prints progress on rank 0. SIGTERM, SIGINT and SIGUSR1 ask it to save and stop.
+    metrics.csv, events.jsonl and status.json; prints progress on rank 0. SIGTERM, SIGINT, SIGUSR1 and the end of
+    torchrun ask it to save and stop.
 
     Args:
         ranks: the processes, if the caller has met them already.
         stop: the request to stop, if the caller listens to the signals already.
+        lock: takes the folders, if the caller holds them longer than until the end of training.
     Raises:
         UserError: anything wrong with configuration, data, checkpoint or disk, on this rank or another; on all ranks.
+            Another run writes to the same folders.
     """
-    ranks = join_ranks() if ranks is None else ranks
-    with ranks.reporting_failure(), stop_on_signals() if stop is None else nullcontext(stop) as request:
-        run, found = open_run(config, ranks)
-        return _train(run, asked_for(config, found), found, request)
+    ranks = join_ranks(config.training.dist_timeout) if ranks is None else ranks
+    with (
+        ranks.reporting_failure(),
+        stop_on_signals() if stop is None else nullcontext(stop) as request,
+        closing(FolderLock()) if lock is None else nullcontext(lock) as held,
+    ):
+        run, found = open_run(config, ranks, held)
+        return _train(run, asked_for(config, found), found, request, held)
 
 
-def _train(run: Run, asked: DataConfig, found: Checkpoint | None, stop: StopRequest) -> TrainingResult:
-    with closing(open_watchers(run.config, on=run.ranks.is_first)) as watchers:
-        progress = begin(run, asked, found, watchers)
-        saver = Saver(run, progress, watchers)
+def _train(
+    run: Run, asked: DataConfig, found: Checkpoint | None, stop: StopRequest, lock: FolderLock
+) -> TrainingResult:
+    with closing(open_watchers(run.config, on=run.ranks.is_first)) as watchers, watchers.telling_failure():
+        progress = begin(run, asked, found, watchers, lock)
+        saver = Saver(run, progress, watchers, lock)
         with naming_what_fits(run):
             stepper = StaticStep(run, watchers.say) if run.config.training.cuda_graphs else EagerStep(run)
         while (reason := _why_over(run, progress)) is None:

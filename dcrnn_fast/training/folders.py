@@ -1,11 +1,16 @@
 """The folders of a run: made, cleared of an earlier run's files, the best checkpoint brought along."""
 
+import json
 import os
-from collections.abc import Callable, Collection, Sequence
+import re
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dcrnn_fast.checkpoints.files import (
     BEST,
+    LATEST,
     Checkpoint,
     DamagedError,
     load_checkpoint,
@@ -18,8 +23,10 @@ from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.report_files import REPORT
-from dcrnn_fast.files import require_creatable_folder, require_writable_folder
+from dcrnn_fast.files import clear_leftovers, require_creatable_folder, require_writable_folder
 from dcrnn_fast.records.jsonl import EVENTS
+from dcrnn_fast.records.lock import FolderLock
+from dcrnn_fast.records.status import read_status
 from dcrnn_fast.records.watchers import RUN_FILES
 from dcrnn_fast.training.progress import Progress
 
@@ -29,15 +36,22 @@ def checkpoint_folder(config: Config) -> Path:
     return Path(config.output.checkpoint_dir or Path(config.output.results, "checkpoints"))
 
 
-def open_folders(config: Config) -> Checkpoint | None:
+def name_of_epoch(epoch: int) -> str:
+    """The file name of the checkpoint that stays, of an epoch counted from 1."""
+    return f"epoch_{epoch:04d}.pt"
+
+
+def open_folders(config: Config, lock: FolderLock | None = None) -> Checkpoint | None:
     """Checks that the folders could be made; the checkpoint to resume, if one is asked for and there.
 
     Raises:
-        UserError: a folder could not be written, its manifest.json is another program's, or the checkpoint that was
-            asked for cannot be used.
+        UserError: a folder could not be written, its manifest.json is another program's, the checkpoint that was asked
+            for cannot be used, or, with a lock, another run writes there.
     """
     require_creatable_folder(config.output.results, "results folder")
     folder = require_creatable_folder(checkpoint_folder(config), "checkpoint folder")
+    if lock is not None:
+        lock.require_free(_folders(config), _print)
     require_own_manifest(folder)
     if config.output.resume is None:
         return None
@@ -49,16 +63,26 @@ def open_folders(config: Config) -> Checkpoint | None:
     return read_good(config.output.resume)
 
 
-def make_folders(config: Config) -> None:
-    """Makes the folders, and removes the incomplete files of a run that was killed.
+def make_folders(config: Config, lock: FolderLock, say: Callable[[str], None]) -> None:
+    """Makes and takes the folders, and removes the incomplete files of a run that was killed.
 
     Raises:
-        UserError: one of them cannot be written.
+        UserError: one of them cannot be written, or another run writes there.
     """
     require_writable_folder(config.output.results, "results folder")
-    folder = require_writable_folder(checkpoint_folder(config), "checkpoint folder")
-    for torn in folder.glob("*.tmp-*"):
-        torn.unlink()
+    require_writable_folder(checkpoint_folder(config), "checkpoint folder")
+    lock.take(_folders(config), say)
+    clear_leftovers(config.output.results, (*RUN_FILES, *REPORT))
+    clear_leftovers(checkpoint_folder(config), ("*.pt", MANIFEST))
+
+
+def _folders(config: Config) -> dict[str, Path]:
+    """The folders that a run writes to, by their flags."""
+    return {"--results": Path(config.output.results), "--checkpoint-dir": checkpoint_folder(config)}
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
 
 
 def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
@@ -70,7 +94,7 @@ def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
             hint = "; --resume auto would have continued it" if config.output.resume is None else _why_none(target)
         say(f"what an earlier run left was moved to {target}{hint}")
     # Only after an earlier run, and none of this run's inputs: a user's own file may have one of these names.
-    if (results / EVENTS).exists() and (target := _set_aside(results, (*RUN_FILES, *REPORT), _files_of(config))):
+    if _was_run_in(results) and (target := _set_aside(results, (*RUN_FILES, *REPORT), _files_of(config))):
         say(f"the figures and pictures of an earlier run were moved to {target}")
 
 
@@ -83,29 +107,95 @@ def _why_none(folder: Path) -> str:
     return ""
 
 
-def bring_best_along(progress: Progress, found: Checkpoint, folder: Path, say: Callable[[str], None]) -> None:
-    """Makes sure that ``best.pt`` of ``folder`` is the best so far, also in another folder or after a damage."""
-    best = progress.best_epoch
-    if best is None or epoch_of(folder / BEST, say) == best:
+def leave_other_timeline(
+    config: Config, progress: Progress, found: Checkpoint, say: Callable[[str], None]
+) -> int | None:
+    """Moves what was trained after the checkpoint that the run goes on from, or not before it: it trains that anew.
+
+    Returns:
+        The epoch after which ``best.pt`` was saved, if it stays.
+    """
+    folder = checkpoint_folder(config)
+    numbers = ((path.name, re.fullmatch(r"epoch_(\d+)\.pt", path.name)) for path in sorted(folder.glob("epoch_*.pt")))
+    left = [name for name, number in numbers if number and int(number[1]) > progress.epoch]
+    best: int | None = None
+    for name in (BEST, LATEST):
+        is_found = (folder / name).resolve() == found.path.resolve()
+        training = found.state["training"] if is_found else _training_of(folder / name, say)
+        if training is not None and not _leads_to(progress, training):
+            left.append(name)
+        elif training is not None and name == BEST:
+            best = _at_end(training)
+    if left and (target := _set_aside(folder, left)):
+        if (folder / MANIFEST).is_file():
+            shutil.copyfile(folder / MANIFEST, target / MANIFEST)
+        say(f"not of the training that this run goes on with, moved to {target}: {', '.join(left)}")
+    return best
+
+
+def bring_best_along(
+    config: Config, progress: Progress, found: Checkpoint, there: int | None, say: Callable[[str], None]
+) -> None:
+    """Makes sure that ``best.pt`` is the best so far, also in another folder, after a damage or a kill.
+
+    Args:
+        there: what ``leave_other_timeline`` returned.
+    """
+    folder, beside, best = checkpoint_folder(config), found.path.parent, progress.best_epoch
+    every = config.output.save_every_epochs
+    at_end = progress.position == 0 and progress.epoch > 0
+    if at_end and every and progress.epoch % every == 0 and not (folder / name_of_epoch(progress.epoch)).exists():
+        save_checkpoint(folder, found.state, name_of_epoch(progress.epoch))
+    if best is None or there == best:
         return
-    if best == progress.epoch and progress.position == 0:
+    if at_end and best == progress.epoch:
         save_checkpoint(folder, found.state, BEST)
-    elif epoch_of(found.path.parent / BEST, say) == best:
-        save_checkpoint(folder, load_checkpoint(found.path.parent / BEST), BEST)
-    else:
-        say(f"the checkpoint of epoch {best}, the best so far, is not at hand; {BEST} is what comes next")
+        return
+    for path in dict.fromkeys((beside / BEST, folder / name_of_epoch(best), beside / name_of_epoch(best))):
+        training = _training_of(path, say)
+        if training is not None and training["epoch"] == best and _leads_to(progress, training):
+            save_checkpoint(folder, load_checkpoint(path), BEST)
+            return
+    say(f"the checkpoint of epoch {best}, the best so far, is not at hand; {BEST} is what comes next")
+
+
+def _leads_to(progress: Progress, training: Mapping[str, Any]) -> bool:
+    """Whether this training, of another checkpoint, went on to ``progress``."""
+    epoch = training["epoch"]
+    history = [row.to_dict() for row in progress.history[:epoch]]
+    # As texts: NaN equals NaN there.
+    same = json.dumps(training["history"], sort_keys=True) == json.dumps(history, sort_keys=True)
+    return same and (epoch, training["position"]) <= (progress.epoch, progress.position)
+
+
+def _training_of(path: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The position of training in a checkpoint, if it is there, complete, and has one."""
+    if not path.is_file():
+        return None
+    try:
+        training: dict[str, Any] | None = load_checkpoint(path)["training"]
+    except UserError as error:
+        say(str(error))
+        return None
+    return training
 
 
 def epoch_of(path: Path, say: Callable[[str], None]) -> int | None:
     """The epoch after which a checkpoint was saved, if it is there and complete."""
-    if not path.is_file():
-        return None
+    training = _training_of(path, say)
+    return None if training is None else _at_end(training)
+
+
+def _at_end(training: Mapping[str, Any]) -> int | None:
+    """The epoch that had just ended."""
+    return None if training["position"] else int(training["epoch"])
+
+
+def _was_run_in(results: Path) -> bool:
     try:
-        training = load_checkpoint(path)["training"]
-    except UserError as error:
-        say(str(error))
-        return None
-    return None if training is None or training["position"] else int(training["epoch"])
+        return (results / EVENTS).exists() or read_status(results) is not None
+    except UserError:  # a status.json that is none of ours
+        return False
 
 
 def _set_aside(folder: Path, patterns: Sequence[str], spared: Collection[Path] = ()) -> Path | None:

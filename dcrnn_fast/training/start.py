@@ -15,15 +15,18 @@ from dcrnn_fast.data.account import require_changing_target, require_validation_
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.device import choose_device, choose_threads
+from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import write_bytes
 from dcrnn_fast.ranks.group import Ranks
-from dcrnn_fast.records.events import Started
+from dcrnn_fast.records.events import Started, Starting
+from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.names import CONFIG
 from dcrnn_fast.records.watchers import Watchers
 from dcrnn_fast.training.account import first_lines, other_notes
 from dcrnn_fast.training.folders import (
     bring_best_along,
     checkpoint_folder,
+    leave_other_timeline,
     make_folders,
     open_folders,
     set_earlier_run_aside,
@@ -42,14 +45,17 @@ from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.step import try_window
 
 
-def open_run(config: Config, ranks: Ranks) -> tuple[Run, Checkpoint | None]:
-    """Device, checkpoint to resume, data and model, the same on all ranks; one window is tried, nothing trained."""
+def open_run(config: Config, ranks: Ranks, lock: FolderLock | None = None) -> tuple[Run, Checkpoint | None]:
+    """Device, checkpoint to resume, data and model, the same on all ranks; one window is tried, nothing trained.
+
+    With a lock, which takes nothing yet, no other run may write to the folders.
+    """
     device = ranks.together("choosing a device", lambda: choose_device(config.training.device, ranks.local_rank))
     ranks.connect(device, config.training.dist_timeout)
     torch.set_num_threads(
         choose_threads(config.training.threads, ranks.local_world, launcher_sets_one=ranks.launcher_sets_one_thread)
     )
-    found = ranks.together("opening the results folder", lambda: open_folders(config) if ranks.is_first else None)
+    found = ranks.together("opening the results folder", lambda: open_folders(config, lock) if ranks.is_first else None)
     state = broadcast_state(found.state if found else None, ranks)
     if state is not None and found is None:  # not rank 0: only rank 0 prints notes
         found = Checkpoint(Path(str(config.output.resume)), state, ())
@@ -81,11 +87,11 @@ def asked_for(config: Config, found: Checkpoint | None) -> DataConfig:
     return (config if found is None else saved_choices(config, found.state)).data
 
 
-def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watchers) -> Progress:
-    """Prints how the run was understood, prints and saves the configuration, and restores a resumed run's position."""
-    config, folder, on_first = run.config, checkpoint_folder(run.config), run.ranks.is_first
+def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watchers, lock: FolderLock) -> Progress:
+    """Takes the folders, prints how the run was understood, and restores a resumed run's position."""
+    config, on_first = run.config, run.ranks.is_first
+    run.ranks.together("taking the folders", lambda: make_folders(config, lock, watchers.say) if on_first else None)
     if on_first:
-        make_folders(config)
         for line in first_lines(run, asked):
             watchers.say(line)
     watchers.say(to_yaml(config).rstrip())
@@ -98,14 +104,20 @@ def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watch
             watchers.say(line)
         watchers.say(f"resumed from {found.path}: epoch {progress.epoch}, step {progress.step}")
     elif config.output.resume == "auto":
-        whole = "whole " if any(folder.glob("*.pt")) else ""
-        watchers.say(f"resume auto: no {whole}checkpoint in {folder}, starting anew")
+        whole = "whole " if any(checkpoint_folder(config).glob("*.pt")) else ""
+        watchers.say(f"resume auto: no {whole}checkpoint in {checkpoint_folder(config)}, starting anew")
     if on_first:
         if found is None:
             set_earlier_run_aside(config, watchers.say)
         else:
-            bring_best_along(progress, found, folder, watchers.say)
-        write_bytes(Path(config.output.results, CONFIG), to_yaml(config).encode())
+            best = leave_other_timeline(config, progress, found, watchers.say)
+            bring_best_along(config, progress, found, best, watchers.say)
+    watchers.tell(Starting())
+    if on_first:
+        try:
+            write_bytes(Path(config.output.results, CONFIG), to_yaml(config).encode())
+        except UserError as error:
+            watchers.say(f"{error}; training goes on")
     form = run.data.window_format
     watchers.tell(
         Started(

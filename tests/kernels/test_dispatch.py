@@ -9,7 +9,7 @@ import torch
 
 from dcrnn_fast.config import sections
 from dcrnn_fast.errors import is_of_the_user
-from dcrnn_fast.kernels import diffusion_conv
+from dcrnn_fast.kernels import diffusion_conv, dispatch
 from dcrnn_fast.kernels.dispatch import Backend, constant_when_traced
 from dcrnn_fast.kernels.explain import OPERATORS, facts
 from dcrnn_fast.kernels.gpu.words import read_words
@@ -73,3 +73,25 @@ def test_a_variable_that_names_nothing_is_the_users_mistake(monkeypatch: pytest.
     assert is_of_the_user(words.value)
     assert is_of_the_user(unit.value)
     assert not is_of_the_user(ValueError("DCRNN_FAST_CPU: not by its words"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, True),
+        ({"RANK": "1"}, True),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, True),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, False),
+    ],
+)
+def test_a_rank_that_an_ordinary_shell_has_left_silences_no_note(
+    variables: dict[str, str], said: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    dispatch._say.cache_clear()
+    dispatch._say("a backend was chosen")
+    assert ("a backend was chosen" in caplog.text) == said
+    dispatch._say.cache_clear()

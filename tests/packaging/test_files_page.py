@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 
 from dcrnn_fast import forecast, prepare, train
+from dcrnn_fast.records.status import OVER
 from tests.checkout import ROOT
 
 PAGE = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
@@ -70,6 +71,13 @@ def test_every_file_has_its_place_on_the_page(run: Path) -> None:
     left = {path.name for place in (run, run / "checkpoints") for path in place.iterdir() if path.is_file()}
     left -= {"forecast.csv", "forecast.nc"}  # asked for by name, beside the run's
     assert {name for name in left if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
+
+
+def test_status(run: Path) -> None:
+    status = json.loads((run / "status.json").read_text())
+    assert rows("status.json").keys() == status.keys()
+    assert rows("status.json")["process"] == status["process"].keys()
+    assert rows("status.json")["state"] >= {"starting", "running", *OVER}
 
 
 def test_events(run: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from tests.checkout import ROOT
 
-LEAVES = tuple(f"dcrnn_fast.{leaf}" for leaf in ("_lazy", "config", "errors", "files", "messages", "reading", "system"))
+LEAVES = tuple(
+    f"dcrnn_fast.{leaf}" for leaf in ("_lazy", "config", "errors", "files", "messages", "process", "reading", "system")
+)
 ALLOWED = {
     "dcrnn_fast/config": ("dcrnn_fast.config", "dcrnn_fast.errors"),
     "dcrnn_fast/reading": LEAVES,

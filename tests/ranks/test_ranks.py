@@ -7,13 +7,15 @@ import signal
 import pytest
 import torch
 
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.ranks import failure
 from dcrnn_fast.ranks.group import Ranks, join_ranks
 
 
 def test_without_torchrun_there_is_one_process_and_no_group(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    ranks = join_ranks()
+    ranks = join_ranks(60)
     ranks.connect(torch.device("cpu"), 5)
     assert (ranks.rank, ranks.world, ranks.store, ranks.backend) == (0, 1, None, "none")
     assert not torch.distributed.is_initialized()
@@ -29,6 +31,20 @@ def test_all_ranks_share_the_batch_and_none_a_graph():
     ranks = Ranks(rank=2, world=3)
     assert (ranks.replicas.rank, ranks.replicas.size) == (2, 3)
     assert (ranks.partners.rank, ranks.partners.size) == (0, 1)
+
+
+def test_a_wait_for_another_rank_says_so_and_ends_and_names_it(monkeypatch, capsys):
+    monkeypatch.setattr(failure, "_SPEAKS_AFTER", 0.03)
+    store = torch.distributed.HashStore()
+    ranks = Ranks(rank=0, world=2, store=store, patience=0.1)
+    with pytest.raises(
+        UserError, match=r"^rank 0 waited 0.1 s .--dist-timeout. for rank 1 while reading; see rank 1's"
+    ):
+        ranks.together("reading", lambda: 3)
+    assert capsys.readouterr().out == "reading: waiting for rank 1, up to 0.1 s (--dist-timeout)\n"
+    store.set("error", "rank 1: the disk is full")
+    with pytest.raises(UserError, match=r"^rank 1: the disk is full$"):
+        Ranks(rank=0, world=2, store=store, patience=60).together("reading", lambda: 3)
 
 
 def has_finished_an_epoch(results):
@@ -84,6 +100,16 @@ def test_a_killed_rank_is_noticed(tmp_path, rank_server):
     os.kill(job.pid(1), signal.SIGKILL)
     assert job.wait() == [2, -9]
     assert "rank 0 lost the other ranks while" in one_line_from_rank_0(job, 2)
+
+
+def test_a_rank_whose_first_is_gone_says_so_itself(tmp_path, rank_server):
+    flags = ("--results", str(tmp_path / "results"), "--epochs", "500")
+    job = rank_server.start(tmp_path / "job", 2, "rank_programs:command", "--config", "debug", *flags)
+    job.until(lambda: has_finished_an_epoch(tmp_path / "results"))
+    os.kill(job.pid(0), signal.SIGKILL)
+    assert job.wait() == [-9, 2]
+    last = job.errors(1).splitlines()[-1]  # torch's own warnings stand above
+    assert last.startswith("dcrnn-fast train: error: rank 1 lost the other ranks while counting (Connection ")
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGINT", "SIGUSR1"))])

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -62,3 +64,39 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+RANK = """
+import time
+from dcrnn_fast.ranks.stopping import stop_on_signals
+with stop_on_signals() as stop:
+    print(stop.requested, flush=True)
+    while not stop.requested:
+        time.sleep(0.01)
+    print(stop.signal_name, flush=True)
+"""
+TORCHRUN = """
+import subprocess, sys
+subprocess.Popen([*sys.argv[2:], sys.executable, "-c", sys.argv[1]], start_new_session=True).wait()
+"""
+
+
+@pytest.mark.parametrize("between", [[], ["sh", "-c", '"$@"; true', "sh"]])
+@pytest.mark.parametrize(
+    ("passed_on", "said"),
+    [("SIGTERM,SIGINT", "SIGUSR1 or SIGKILL to torchrun"), ("SIGTERM,SIGUSR1", "SIGKILL to torchrun")],
+)
+def test_the_end_of_torchrun_asks_to_stop(passed_on: str, said: str, between: list[str]) -> None:
+    """Also if a script stands between torchrun and the rank."""
+    variables = {"TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_SIGNALS_TO_HANDLE": passed_on}
+    torchrun = subprocess.Popen(
+        [sys.executable, "-c", TORCHRUN, RANK, *between],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | variables,
+    )
+    assert torchrun.stdout is not None
+    assert torchrun.stdout.readline() == "False\n"
+    os.kill(torchrun.pid, signal.SIGUSR1)
+    assert torchrun.stdout.read() == f"{said}\n"
+    assert torchrun.wait() == -signal.SIGUSR1

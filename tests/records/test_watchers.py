@@ -1,14 +1,19 @@
 """One stream of events for all: the files' formats, and trackers that fail without ending a run."""
 
+import contextlib
 import csv
+import errno
+import io
 import json
 import math
+import os
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from dcrnn_fast.config.sections import Config, OutputConfig
+from dcrnn_fast.errors import UserError
 from dcrnn_fast.records import watchers as watchers_module
 from dcrnn_fast.records.events import (
     COLUMNS,
@@ -17,6 +22,7 @@ from dcrnn_fast.records.events import (
     EpochDone,
     EpochRow,
     Event,
+    Failed,
     Overflow,
     Said,
     Saved,
@@ -25,6 +31,7 @@ from dcrnn_fast.records.events import (
 )
 from dcrnn_fast.records.jsonl import EventsFile
 from dcrnn_fast.records.metrics_csv import MetricsFile
+from dcrnn_fast.records.terminal import Terminal
 from dcrnn_fast.records.watcher import Watcher
 from dcrnn_fast.records.watchers import RUN_FILES, Watchers, open_watchers
 from tests.records.rows import row, started
@@ -62,6 +69,10 @@ class Fragile(Tracker):
 
 class Needed(Fragile):
     needed = True
+
+
+class Lasting(Fragile):
+    lasting = True
 
 
 class Stuck(Tracker):
@@ -127,16 +138,44 @@ def test_each_event_is_written_in_its_own_words(tmp_path: Path) -> None:
     ]
 
 
-def test_events_after_a_torn_line_stay_readable(tmp_path: Path) -> None:
-    torn = '{"event": "start"}\n{"event": "sa'
-    (tmp_path / "events.jsonl").write_text(torn)
+def test_a_resumed_run_clears_the_line_that_a_kill_has_torn_and_epochs_that_come_again(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    lines = ['{"event": "start"}', '{"event": "epoch", "epoch": 1}', '{"event": "sa', '{"event": "epoch", "epoch": 2}']
+    torn = "\n".join([*lines, '{"event": "save", "step": 8}', '{"time": "2026-0'])
+    path.write_text(torn)
     file = EventsFile(config_in(tmp_path))
     file.see(Said("an earlier run may yet be set aside"))
-    assert (tmp_path / "events.jsonl").read_text() == torn
+    assert path.read_text() == torn
     file.see(started(row(), resumed=True))
-    lines = (tmp_path / "events.jsonl").read_text().splitlines()
-    assert len(lines) == 3
-    assert json.loads(lines[-1])["event"] == "resume"
+    assert [(line["event"], line.get("epoch")) for line in lines_of(tmp_path)] == [
+        ("start", None),
+        ("epoch", 1),
+        ("save", None),
+        ("resume", 1),
+    ]
+
+
+def test_events_of_a_disk_that_was_full_are_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it is full in the middle of a line."""
+    file = EventsFile(config_in(tmp_path))
+    file.see(started())
+    real, room = os.write, [20]
+
+    def write(descriptor: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done = real(descriptor, data[: room[0]])
+        room[0] -= done
+        return done
+
+    monkeypatch.setattr(os, "write", write)
+    for epoch in (1, 2):
+        with pytest.raises(UserError, match=r"cannot write .*events\.jsonl: No space left on device"):
+            file.see(EpochDone(row(epoch)))
+    assert [line["event"] for line in lines_of(tmp_path)] == ["start"]
+    monkeypatch.undo()
+    file.see(Saved(8, ("latest.pt",)))
+    assert [line["event"] for line in lines_of(tmp_path)] == ["start", "epoch", "epoch", "save"]
 
 
 def test_a_resumed_run_has_no_epoch_twice(tmp_path: Path) -> None:
@@ -164,6 +203,38 @@ def test_a_tracker_that_fails_is_dropped_with_one_line_and_the_others_go_on() ->
     assert fragile.seen == told[:1]
     watchers.close()
     assert [each.closed for each in (before, fragile, after)] == [1, 1, 1]
+
+
+def test_a_log_that_fails_is_told_all_that_follows_with_one_line_in_all() -> None:
+    log, after = Lasting(), Tracker()
+    watchers = Watchers([log, after])
+    told = [started(), Saved(8, ("latest.pt",)), Saved(9, ("latest.pt",)), Ended("finished", 1, 8, Path("latest.pt"))]
+    for event in told:
+        watchers.tell(event)
+    line = Said("no answer from the server; training goes on")
+    assert log.seen == [told[0], line, told[3]]
+    assert after.seen == [told[0], line, *told[1:]]
+
+
+def test_a_failure_is_told_in_one_line_and_goes_on() -> None:
+    seen = Tracker()
+    with pytest.raises(ZeroDivisionError), Watchers([seen]).telling_failure():
+        _ = 1 / 0
+    with pytest.raises(UserError), Watchers([seen]).telling_failure():
+        raise UserError("the disk is full")
+    assert seen.seen == [Failed("ZeroDivisionError: division by zero"), Failed("the disk is full")]
+
+
+def test_a_full_disk_behind_the_output_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    terminal = Terminal(1)
+    with contextlib.redirect_stdout(Full()):
+        terminal.say("a line")
+        terminal.say("another")
+    assert capsys.readouterr().err == "the output cannot be written: No space left on device; everything else goes on\n"
 
 
 def test_a_needed_watcher_that_fails_ends_the_run() -> None:

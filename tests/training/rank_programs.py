@@ -70,7 +70,7 @@ def uneven_data(config: Config) -> ForecastData:
 
 def gradients(folder: str, micro: int, total: int = 8, batch_size: int = 2) -> None:
     """Gradients of three global batches (full, full, the small last one) for every loss, in float64; rank 0 saves."""
-    ranks = join_ranks()
+    ranks = join_ranks(60)
     assert ranks.world * micro == total
     with ranks.reporting_failure():
         ranks.connect(torch.device("cpu"), 60)

@@ -153,7 +153,8 @@ def _supervise(request: dict) -> None:
         if pid == 0:
             _be_rank(request, folder, rank)
         pids.append(pid)
-        (folder / f"pid.{rank}").write_text(str(pid))
+        (folder / "pid.tmp").write_text(str(pid))
+        (folder / "pid.tmp").rename(folder / f"pid.{rank}")  # a test that sees it may kill this process at once
     codes: dict[int, int] = {}
     while len(codes) < world:
         pid, status = os.wait()

@@ -9,6 +9,7 @@ import pytest
 from dcrnn_fast.config.sections import Config, OutputConfig
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.records.events import Event, Saved
+from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.watcher import Watcher
 from dcrnn_fast.records.watchers import Watchers
 from dcrnn_fast.training import saving
@@ -38,7 +39,7 @@ def saves(monkeypatch: pytest.MonkeyPatch, progress: Progress, rank: int = 0) ->
     output = OutputConfig(results="r", save_every_steps=3, save_every_epochs=2)
     run: Any = SimpleNamespace(config=Config(output=output), ranks=Ranks(rank=rank, world=2))
     seen = Seen()
-    saver = Saver(run, progress, Watchers([seen]))
+    saver = Saver(run, progress, Watchers([seen]), FolderLock())
     saver.after_step()
     saver.after_epoch()
     assert seen.events == [Saved(progress.step, names) for names in written]
@@ -48,10 +49,10 @@ def saves(monkeypatch: pytest.MonkeyPatch, progress: Progress, rank: int = 0) ->
 @pytest.mark.parametrize(
     ("step", "history", "written"),
     [
-        (4, [row(1)], [("best.pt", "latest.pt")]),
-        (6, [row(1)], [("latest.pt",), ("best.pt", "latest.pt")]),
-        (4, [row(1), row(2, validation_error=9.0)], [("epoch_0002.pt", "latest.pt")]),
-        (4, [row(1), row(2, validation_error=0.1)], [("best.pt", "epoch_0002.pt", "latest.pt")]),
+        (4, [row(1)], [("latest.pt", "best.pt")]),
+        (6, [row(1)], [("latest.pt",), ("latest.pt", "best.pt")]),
+        (4, [row(1), row(2, validation_error=9.0)], [("latest.pt", "epoch_0002.pt")]),
+        (4, [row(1), row(2, validation_error=0.1)], [("latest.pt", "best.pt", "epoch_0002.pt")]),
         (4, [row(1), row(2), row(3)], [("latest.pt",)]),
     ],
 )

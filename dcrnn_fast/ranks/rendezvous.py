@@ -1,0 +1,187 @@
+"""How ranks find each other at the start, and which one is missing.
+
+Rank 0 draws a name for this start and answers every rank that asks. All keys of the run begin with that name: a store
+that outlives a failed start (torchrun's ``--max-restarts``) holds nothing that a new one could take for its own.
+"""
+
+import errno
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch.distributed as dist
+
+from dcrnn_fast.errors import ToldElsewhereError, UserError
+from dcrnn_fast.messages import one_line, some
+from dcrnn_fast.ranks.environment import Launch
+
+_POLL = 0.02
+_SPEAKS_AFTER = 10.0
+_NAME_MAY_COME = 10.0
+"""seconds in which a name that is not known yet may become known: that of a container that was just started"""
+_serving: set[int] = set()
+
+
+def meet(launch: Launch, timeout_seconds: float) -> dist.Store:
+    """A store that all ranks of this start share, and nothing else does; all ranks have come to it.
+
+    Raises:
+        UserError: the place cannot be, is taken, or a rank has not come there in time; the message names it.
+        ToldElsewhereError: another rank prints such an error.
+    """
+    waiting = _Waiting(launch, timeout_seconds)
+    try:
+        store = _open_store(launch, waiting)
+        name = _gather(store, launch, waiting) if launch.rank == 0 else _report(store, launch, waiting)
+    except RuntimeError as error:
+        raise UserError(
+            f"rank {launch.rank} and what answers at {waiting.place} do not understand each other, or lost each other: "
+            f"{one_line(error)[:200]}; see rank 0's output, or give another MASTER_PORT"
+        ) from error
+    return dist.PrefixStore(f"dcrnn_fast/{name}", store)
+
+
+class _Waiting:
+    """A wait of limited length, which says that it waits."""
+
+    def __init__(self, launch: Launch, seconds: float) -> None:
+        self.place = f"{launch.host}:{launch.port}"
+        self.seconds = seconds
+        self._began = time.monotonic()
+        self._speaks_after = min(_SPEAKS_AFTER, seconds / 2)
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self._began + self.seconds - time.monotonic()
+
+    def until(self, condition: Callable[[], bool], what: Callable[[], str]) -> bool:
+        """Whether the condition becomes true in time; ``what`` is waited for."""
+        while not condition():
+            if self.left <= 0:
+                return False
+            if time.monotonic() - self._began >= self._speaks_after:
+                print(f"waiting for {what()}, up to {self.seconds:g} s (--dist-timeout)", flush=True)
+                self._speaks_after *= 6
+            time.sleep(_POLL)
+        return True
+
+
+def _open_store(launch: Launch, waiting: _Waiting) -> dist.Store:
+    _resolve(launch, waiting)
+    serves = launch.rank == 0 and not launch.agent_serves
+    if serves:
+        _require_free_port(launch.port)
+    elif not waiting.until(lambda: _answers(launch), lambda: f"rank 0 at {waiting.place}"):
+        raise UserError(
+            f"rank {launch.rank} of {launch.world} found no rank 0 at {waiting.place} within {waiting.seconds:g} s "
+            "(--dist-timeout): start all ranks, with rank 0's machine as MASTER_ADDR"
+        )
+    return dist.TCPStore(
+        # The server reaches itself here under any name; under MASTER_ADDR perhaps not, behind a translated address.
+        "localhost" if serves else launch.host,
+        launch.port,
+        launch.world,
+        is_master=serves,
+        timeout=timedelta(seconds=max(waiting.left, 1.0)),
+        wait_for_workers=False,
+        multi_tenant=True,
+    )
+
+
+def _resolve(launch: Launch, waiting: _Waiting) -> None:
+    reason = ""
+
+    def is_known() -> bool:
+        nonlocal reason
+        try:
+            socket.getaddrinfo(launch.host, launch.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or one_line(error)
+            return False
+        return True
+
+    give_up = time.monotonic() + min(_NAME_MAY_COME, waiting.seconds)
+    while not is_known():
+        if time.monotonic() > give_up:
+            raise UserError(f"MASTER_ADDR {launch.host!r:.80} is no machine that is known here: {reason}")
+        time.sleep(0.2)
+
+
+def _require_free_port(port: int) -> None:
+    """Raises UserError if another process listens there."""
+    if port in _serving:
+        return
+    try:
+        family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+        with socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6):
+            _serving.add(port)
+    except OSError as error:
+        hint = "; another run may have it: give another one" if error.errno == errno.EADDRINUSE else ""
+        raise UserError(f"rank 0 cannot use MASTER_PORT {port}: {error.strerror or error}{hint}") from error
+
+
+def _answers(launch: Launch) -> bool:
+    try:
+        with socket.create_connection((launch.host, launch.port), timeout=2.0):
+            return True
+    except OSError:
+        return False
+
+
+def _gather(store: dist.Store, launch: Launch, waiting: _Waiting) -> str:
+    """Rank 0's part: answers every rank that asks, until all know the name of this start; returns the name."""
+    name = secrets.token_hex(8)
+    missing = set(range(1, launch.world))
+
+    def all_here() -> bool:
+        for rank in tuple(missing):
+            if store.check([f"dcrnn_fast/asks/{rank}"]):
+                store.set(f"dcrnn_fast/answer/{store.get(f'dcrnn_fast/asks/{rank}').decode()}", name)
+            if store.check([f"dcrnn_fast/{name}/here/{rank}"]):
+                missing.remove(rank)
+        return not missing
+
+    def who() -> str:
+        return f"rank {some([str(rank) for rank in sorted(missing)], 8)} of {launch.world} at {waiting.place}"
+
+    problem = ""
+    if not waiting.until(all_here, who):
+        problem = (
+            f"{who()} did not come within {waiting.seconds:g} s (--dist-timeout): start all ranks, with the same "
+            "MASTER_ADDR, MASTER_PORT and WORLD_SIZE"
+        )
+    store.set(f"dcrnn_fast/{name}/go", problem)
+    if problem:
+        raise UserError(problem)
+    return name
+
+
+def _report(store: dist.Store, launch: Launch, waiting: _Waiting) -> str:
+    """Every other rank's part."""
+    asks = secrets.token_hex(8)
+    answer = f"dcrnn_fast/answer/{asks}"
+    twins = f"two processes have RANK={launch.rank}: each needs its own"
+    store.set(f"dcrnn_fast/asks/{launch.rank}", asks)
+
+    def is_answered() -> bool:
+        if store.get(f"dcrnn_fast/asks/{launch.rank}").decode() != asks:
+            raise UserError(twins)
+        return store.check([answer])
+
+    if not waiting.until(is_answered, lambda: f"rank 0 of {launch.world} at {waiting.place}"):
+        raise UserError(
+            f"rank {launch.rank} waited {waiting.seconds:g} s (--dist-timeout) at {waiting.place} for rank 0: start "
+            "it, with the same WORLD_SIZE"
+        )
+    name = store.get(answer).decode()
+    if store.add(f"dcrnn_fast/{name}/here/{launch.rank}", 1) > 1:
+        raise UserError(twins)
+    go = f"dcrnn_fast/{name}/go"
+    if not waiting.until(lambda: store.check([go]), lambda: "other ranks, for which rank 0 waits"):
+        raise ToldElsewhereError(f"rank {launch.rank} waited {waiting.seconds:g} s for other ranks, with rank 0")
+    if problem := store.get(go).decode():
+        raise ToldElsewhereError(problem)
+    return name
