@@ -113,7 +113,8 @@ def launcher_notes(environment: Mapping[str, str] = os.environ) -> list[str]:
 def _refuse_lonely_tasks(environment: Mapping[str, str]) -> None:
     """Raises UserError if this is one of several tasks of a job without a common world."""
     if "RANK" not in environment and "WORLD_SIZE" in environment and (world := _integer(environment, "WORLD_SIZE")) > 1:
-        raise UserError(f"WORLD_SIZE is {world} but RANK is not set, and each process would train alone: {_REMEDY}")
+        absent = f"WORLD_SIZE is {world} but RANK is not set (srun and mpirun set neither)"
+        raise UserError(f"{absent}, and each process would train alone: {_REMEDY}")
     for launcher in _LAUNCHERS:
         if launcher.name.startswith("Slurm") and not _in_a_slurm_step(environment):
             continue
