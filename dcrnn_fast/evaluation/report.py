@@ -166,7 +166,7 @@ class Report:
         return lambda value: _number(value, f".{decimals}f"), max(8, largest + 2 + decimals)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the single sensors, as plain values; NaN (nothing observed) becomes None."""
+        """Everything but the single sensors, as plain values; NaN (nothing observed) and infinity become None."""
         return {
             "data": self.data,
             "split": self.split,
@@ -245,7 +245,7 @@ def _cell(figure: np.float64 | np.int64) -> str:
 
 def _plain(scores: Scores) -> dict[str, list[float | None]]:
     return {
-        name: [None if math.isnan(value) else value for value in getattr(scores, name).tolist()] for name in _FIGURES
+        name: [value if math.isfinite(value) else None for value in getattr(scores, name).tolist()] for name in _FIGURES
     }
 
 
