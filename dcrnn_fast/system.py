@@ -114,20 +114,22 @@ def limits(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) ->
                 quota, _, period = (_read(folder / "cpu.max") or "max").partition(" ")
                 _keep(cores, quota, float(period or 1))
                 _keep(memory, _read(folder / "memory.max"), MIB)
-                _keep(used, _without_files(folder, "memory.current", "inactive_file"), MIB)
+                _keep(used, _without_files(folder, "memory.current", ""), MIB)
             elif "cpu" in names:
                 period = _read(folder / "cpu.cfs_period_us") or "1"
                 _keep(cores, _read(folder / "cpu.cfs_quota_us"), float(period))
             elif "memory" in names:
                 _keep(memory, _read(folder / "memory.limit_in_bytes"), MIB)
-                _keep(used, _without_files(folder, "memory.usage_in_bytes", "total_inactive_file"), MIB)
+                _keep(used, _without_files(folder, "memory.usage_in_bytes", "total_"), MIB)
     return Limits(min(cores, default=None), min(memory, default=None), used[0] if used and memory else None)
 
 
-def _without_files(folder: Path, usage: str, files: str) -> str | None:
-    used = _read(folder / usage)
+def _without_files(folder: Path, usage: str, prefix: str) -> str | None:
+    if (used := _read(folder / usage)) is None:
+        return None
     fields = dict(line.split(" ", 1) for line in (_read(folder / "memory.stat") or "").splitlines())
-    return None if used is None else str(int(used) - int(fields.get(files, 0)))
+    files = sum(int(fields.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
+    return str(int(used) - files)
 
 
 def _upwards(root: Path, path: str) -> list[Path]:

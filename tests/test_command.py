@@ -1,5 +1,7 @@
 """The exit codes of commands, and who prints a mistake."""
 
+from pathlib import Path
+
 import pytest
 
 from dcrnn_fast.command import run_command
@@ -48,3 +50,29 @@ def test_exit_codes() -> None:
     # Not our output's reader has gone, but some other: a bug.
     with pytest.raises(BrokenPipeError):
         run_command("train", other_pipe, [])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("DefaultCPUAllocator: can't allocate memory: x")],
+)
+def test_memory_that_runs_out_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def body(argv: list[str]) -> int:
+        raise error
+
+    assert run_command("forecast", body, []) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("dcrnn-fast forecast: error: out of memory (")
+    assert "GiB available to this process): " in said
+    assert said.count("\n") == 1
+
+
+def test_a_name_that_no_file_can_have_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("forecast", lambda argv: len(Path("x" * 5000).read_bytes()), []) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "dcrnn-fast forecast: error: a file cannot have this name: [Errno 36] File name too long: 'xxx"
+    )
+    assert len(said) < 500
+    with pytest.raises(FileNotFoundError):
+        run_command("forecast", lambda argv: len(Path("absent").read_bytes()), [])

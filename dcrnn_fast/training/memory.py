@@ -4,6 +4,7 @@ Shape legend: S = P + F steps, L layers, N nodes, H units.
 """
 
 import math
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,11 +12,13 @@ import torch
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import chosen_backend
-from dcrnn_fast.system import MIB, available_mib
+from dcrnn_fast.system import MIB, available_mib, is_out_of_memory, limits, memory_mib
 from dcrnn_fast.training.run import Run
 
 _HEADROOM = 0.8
 """share of the available memory that a step may plan with; the rest is for workspaces and fragments"""
+_LEAST = 1.05
+"""what a step takes of main memory over what it keeps for its backward: 1.02 to 1.07 times with the compiled kernels"""
 _SAVING = ("cpu", "triton", "cuda")
 """backends that can compute states again"""
 
@@ -93,13 +96,34 @@ def naming_what_fits(run: Run, *, training: bool = True) -> Iterator[None]:
         raise UserError(
             f"GPU out of memory ({_gib(available)} of {_gib(total)} for this process): {advise(run, available)}"
         ) from error
-    except RuntimeError as error:
-        # PyTorch's CPU allocator has no exception type of its own.
-        if "DefaultCPUAllocator: can't allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
-        free_mib = available_mib()
-        available = 0 if math.isnan(free_mib) else int(free_mib * MIB)
-        raise UserError(f"out of memory ({free_mib / 1024:.3g} GiB available): {advise(run, available)}") from error
+        traceback.clear_frames(error.__traceback__)  # what the failed step holds is there again for the next
+        available = _available()
+        raise UserError(f"out of memory ({_gib(available)} available): {advise(run, available)}") from error
+
+
+def require_room(run: Run) -> None:
+    """Checks before the first step that a micro-batch can fit on a CPU: the kernel ends a process that takes more than
+    its control group may, without a word.
+
+    Raises:
+        UserError: it cannot, with values that would.
+    """
+    if run.ranks.device.type != "cpu" or math.isnan(available_mib()):
+        return
+    windows = min(run.config.training.batch_size, len(run.data.train))
+    needed, available = bytes_per_window(run) * windows, _available()
+    swap = 0.0 if limits().memory_mib is not None else memory_mib("SwapFree") * MIB
+    if needed * _LEAST > available + swap:
+        raise UserError(f"out of memory ({_gib(available)} available): {advice(run, available)}")
+
+
+def _available() -> int:
+    """Bytes of main memory for this process; 0 if the system does not say."""
+    free_mib = available_mib()
+    return 0 if math.isnan(free_mib) else int(free_mib * MIB)
 
 
 def _gib(count: int) -> str:

@@ -16,7 +16,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.scheduled_sampling import feed_label_coins
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.loss import channel_weights, error_sum, gradient_factor, in_loss_unit, loss_value
-from dcrnn_fast.training.memory import naming_what_fits
+from dcrnn_fast.training.memory import naming_what_fits, require_room
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import set_learning_rate
 from dcrnn_fast.training.progress import Outcome
@@ -115,9 +115,11 @@ def try_window(run: Run) -> None:
     """Forward, loss and backward of one training window, on this rank alone; no weight moves.
 
     Raises:
-        UserError: the backend that was asked for cannot run here, or not with this ``save``; loss or gradient is not
-            finite, unless ``max_bad_steps`` or the loss scale is there for such steps.
+        UserError: the backend that was asked for cannot run here, or not with this ``save``; a step needs more memory
+            than there is; loss or gradient is not finite, unless ``max_bad_steps`` or the loss scale is there for such
+            steps.
     """
+    require_room(run)
     starts = run.data.train.starts_W[len(run.data.train) // 2 :][:1]
     batch = run.gather(starts)
     observed_O = batch.count_observed().tolist()

@@ -1,6 +1,7 @@
 """``load``: from a checkpoint or a folder to a model that forecasts; other files are told apart in one line."""
 
 import pickle
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,45 @@ def test_evaluate_from_python(city: SmallCity) -> None:
     with torch.no_grad():
         error = (city.data.scaler.inverse(city.model(batch.x_BPNC)) - batch.y_BFNO).abs()[batch.observed_BFNO]
     np.testing.assert_allclose(report.methods["DCRNN"].overall().mae, error.double().mean(), rtol=1e-5)
+
+
+def test_a_forecast_of_nan_says_so(city: SmallCity) -> None:
+    state = load_checkpoint(city.checkpoint)
+    state["model"]["projection.weight"] *= 1e38  # finite, but no forecast is
+    forecaster = dcrnn_fast.load(save_checkpoint(city.checkpoint.parent, state, "huge.pt"))
+    (said,) = (note for note in forecaster.forecast(city.data.series).notes if "NaN" in note)
+    assert said.startswith("look: ")
+    assert "forecasts are NaN or infinite although all weights are finite" in said
+    report = forecaster.evaluate(starts_W=city.data.test.starts_W[:5])
+    assert "forecasts NaN or infinity in these windows" in report.notes[0]
+    assert b"Infinity" not in report.files()["report.json"]
+    usual = dcrnn_fast.load(city.checkpoint)
+    assert not any("NaN" in note for note in usual.forecast(city.data.series).notes)
+    assert not any("NaN" in note for note in usual.evaluate(starts_W=city.data.test.starts_W[:5]).notes)
+
+
+def test_weights_that_are_not_finite_are_refused(city: SmallCity) -> None:
+    for value in (float("nan"), float("inf"), -float("inf")):
+        state = load_checkpoint(city.checkpoint)
+        state["model"]["decoder.1.gate_bias"][3] = value
+        (city.checkpoint.parent / "other").mkdir(exist_ok=True)
+        path = save_checkpoint(city.checkpoint.parent / "other", state, "model.pt")
+        with pytest.raises(
+            UserError, match=r"wrong weight decoder\.1\.gate_bias: it holds NaN or infinity, as after a"
+        ):
+            dcrnn_fast.load(path)
+
+
+def test_random_numbers_of_another_thread_stay_as_they_are(city: SmallCity) -> None:
+    """Nothing is drawn, not even to be put back."""
+
+    def draws() -> list[float]:
+        torch.manual_seed(1)
+        return [torch.rand(1).item() for _ in range(10_000)]
+
+    alone = draws()
+    loading = threading.Thread(target=lambda: [dcrnn_fast.load(city.checkpoint) for _ in range(20)])
+    loading.start()
+    beside = draws()
+    loading.join()
+    assert beside == alone
