@@ -167,7 +167,7 @@ class Report:
         return lambda value: _number(value, f".{decimals}f"), max(8, largest + 2 + decimals)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the single sensors, as plain values; NaN (nothing observed) and infinities become None."""
+        """Everything but the single sensors, as plain values; NaN (nothing observed) and infinity become None."""
         return {
             "data": self.data,
             "split": self.split,
