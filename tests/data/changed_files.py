@@ -1,17 +1,12 @@
 """Well-formed files of every kind that is read, one part of each changed at random: what wants a line, or an answer.
 
-``python -m tests.data.changed_files [TRIES]`` counts for each kind of file how many changes ended in one line, how many
-were read all the same, and prints every other end. Property tests make the same changes.
+Property tests read a few; ``python -m tests.faults parts`` counts many.
 """
 
-import collections
 import hashlib
 import io
 import json
 import pickle
-import random
-import sys
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
@@ -29,7 +24,6 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.data.store import write_store
-from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, read_graph
 from tests.data import written_files as written
 from tests.data.made_series import random_series, ring
@@ -363,28 +357,3 @@ def write_changed(kind: str, folder: Path, choose: Choose[Any]) -> tuple[Path, s
         warnings.simplefilter("ignore")
         write(folder / name)
         return folder / name, change(folder / name, choose)
-
-
-def main(tries: int) -> int:
-    """Prints the counts; how many changes ended in neither a line nor an answer."""
-    faults = 0
-    for kind in KINDS:
-        ends: collections.Counter[str] = collections.Counter()
-        for seed in range(tries):
-            with tempfile.TemporaryDirectory() as folder:
-                path, said = write_changed(kind, Path(folder), random.Random(seed).choice)
-                try:
-                    read_changed(kind, path)
-                    ends["read"] += 1
-                except UserError as error:
-                    ends["one line" if "\n" not in str(error) else "several lines"] += 1
-                except Exception as error:  # what is counted
-                    ends["fault"] += 1
-                    print(f"{kind} {seed}: {said}: {type(error).__name__}: {str(error)[:100]}")
-        faults += ends["fault"] + ends["several lines"]
-        print(f"{kind}: {tries} changed, {', '.join(f'{count} {end}' for end, count in sorted(ends.items()))}")
-    return faults
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 100) > 0)

@@ -21,7 +21,6 @@ def main() -> None:
     torch.set_num_threads(1)
     with scratch() as folder:
         scene.build(folder)
-        parts.check_scene(folder)
         for kind in flags.kinds or TRIES:
             tries = flags.tries or TRIES[kind]
             if kind == "kills":
