@@ -34,9 +34,11 @@ class Outcome:
 
     @property
     def one_line(self) -> bool:
-        """Refused as a user's mistake ought to be: exit code 2, one line on stderr, no traceback."""
+        """Refused as a user's mistake ought to be: exit code 2, an error in one line, the last; notes may precede it."""
         lines = [line for line in self.err.splitlines() if line.strip()]
-        return self.code == 2 and len(lines) == 1 and "Traceback" not in self.err and len(self.err) < 4000
+        errors = [line for line in lines if ": error: " in line]
+        noise = any(word in self.err for word in ("Traceback", "Warning"))
+        return self.code == 2 and errors == lines[-1:] and not noise and len(self.err) < 4000
 
 
 def command(*words: str, folder: Path, seconds: float = 60.0) -> Outcome:
