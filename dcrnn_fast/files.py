@@ -30,11 +30,15 @@ def sha256_of(path: str | Path) -> str:
 
 def open_regular(path: str | Path) -> BinaryIO:
     """Opens a file for reading; OSError if it is none, such as a pipe, which would be waited for."""
-    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         stream.close()
         raise OSError(errno.EINVAL, "not a regular file")
     return stream
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has no such flag, and no such pipes
 
 
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> str:

@@ -4,7 +4,7 @@ import errno
 import math
 import os
 import platform
-import resource
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,6 +89,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _left_of_own_limits(proc: Path) -> list[float]:
     """MiB up to each limit that this process has on its address space and on its data."""
+    if sys.platform == "win32":
+        return [math.inf]
+    import resource
+
     sizes = (_read(proc / "self" / "statm") or "").split()
     left = []
     for limit, field in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):

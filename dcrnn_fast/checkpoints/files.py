@@ -40,6 +40,8 @@ _PAUSES = (0.05, 0.15)
 _LATE = (0.3, 0.5, 1.0, 1.0, 2.0)
 """and, after those, before a whole file that the manifest does not list is: a network file system may show one of the
 two late"""
+_NEW = 300
+"""seconds; clocks of two machines may differ by some"""
 GARBLED = (
     *(zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError, struct.error),
     *(ValueError, KeyError, IndexError, OverflowError),
@@ -201,13 +203,19 @@ def _whole(path: Path, pauses: Sequence[float]) -> tuple[bytes, tuple[str, ...]]
             if pause is None or pause not in _PAUSES:
                 raise
         except _UnlistedError:
-            if pause is None:
+            if pause is None or not _was_just_written(path):
                 raise
         except OSError as error:  # of a network file system, too: the file that was opened is gone
             if pause is None or pause not in _PAUSES:
                 raise UserError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
         time.sleep(pause)
     raise AssertionError("the last round returns or raises")
+
+
+def _was_just_written(path: Path) -> bool:
+    """Whether the file or its manifest is so new that a network file system may not yet show the other."""
+    ages = [time.time() - file.stat().st_mtime for file in (path, path.parent / MANIFEST) if file.exists()]
+    return any(abs(age) < _NEW for age in ages)
 
 
 def _manifest_beside(path: Path) -> tuple[Manifest, str]:

@@ -23,7 +23,7 @@ class _Short(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()
         self.maxlevel = 2
-        self.maxstring = self.maxother = self.maxlong = 100
+        self.maxstring = self.maxother = self.maxlong = 60
 
     def repr_int(self, value: int, level: int) -> str:
         if value.bit_length() > 400:  # Python writes no number of more than 4,300 digits

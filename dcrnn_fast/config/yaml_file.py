@@ -129,8 +129,7 @@ def load_yaml(path: str | Path) -> Config:
     """
     try:
         # A pipe without a writer (mkfifo) would be waited for; one that has one, as <(...), is read to its end.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
-            os.set_blocking(stream.fileno(), True)
+        with open(path, "rb", opener=_open_without_waiting) as stream:
             payload = stream.read(_LARGEST + 1)
         text = payload.decode("utf-8")
     except (OSError, ValueError) as error:
@@ -140,6 +139,14 @@ def load_yaml(path: str | Path) -> Config:
     if len(payload) > _LARGEST:
         raise UserError(f"the configuration {path} is larger than {_LARGEST >> 20} MiB: is it a YAML file of settings?")
     return parse_yaml(text, source=str(path))
+
+
+def _open_without_waiting(name: str, flags: int) -> int:
+    if not hasattr(os, "O_NONBLOCK"):  # Windows, which has no such pipes
+        return os.open(name, flags)
+    descriptor = os.open(name, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def presets() -> list[str]:

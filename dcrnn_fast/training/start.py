@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def open_run(config: Config, ranks: Ranks, lock: FolderLock | None = None) -> tu
     if state is not None and found is None:  # not rank 0: only rank 0 prints notes
         found = Checkpoint(Path(str(config.output.resume)), state, ())
     if found is not None:
-        require_resumable(found.state, str(found.path))
+        ranks.together("checking the checkpoint", partial(require_resumable, found.state, str(found.path)))
         config = saved_choices(config, found.state)
     run = ranks.together("opening data and model", lambda: _open_data_and_model(config, ranks, found))
     ranks.require_same(start_digests(run))

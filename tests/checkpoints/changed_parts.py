@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 Where = tuple[Any, ...]
+UNSAVABLE = (RuntimeError, TypeError, NotImplementedError, IndexError, OverflowError)
+"""of torch, which makes no such tensor or file"""
 
 JUNK: dict[str, Any] = {
     "5": 5,

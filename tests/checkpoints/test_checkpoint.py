@@ -224,3 +224,60 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="lacks"):
         save_checkpoint(tmp_path, {"format": 1}, "latest.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+PICKLES = {
+    "cut": b"\x80\x02}q\x00(X\x06\x00",
+    "empty": b"",
+    "no mark": b"\x80\x02\x87.",
+    "an id that is a number": b"\x80\x02K\x05Q.",
+    "a text of 4 GB": b"\x80\x02X\xff\xff\xff\xff.",
+    "bytes of 2 GB": b"\x80\x02T\xff\xff\xff\x7f.",
+    "a memo that is not there": b"\x80\x02h\x07.",
+    "an OrderedDict of a number": b"\x80\x02ccollections\nOrderedDict\nK\x05\x85R.",
+    "a tensor of nothing": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",
+    "a tensor of numbers": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x02K\x03K\x04K\x05K\x06tR.",
+    "a number": b"\x80\x02K\x05.",
+    "nested": b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b".",
+    "another protocol": b"\x80\x7fK\x05.",
+    "unknown": b"\x80\x02\xff.",
+    "text that is no UTF-8": b"\x80\x02X\x02\x00\x00\x00\xff\xff.",
+}
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("pickled", PICKLES.values(), ids=PICKLES)
+def test_garbled_pickles_are_one_line(tmp_path, pickled, listed):
+    """Whole archives, with the right checksums, whose ``data.pkl`` is not what torch writes."""
+    path = save_checkpoint(tmp_path, make_state(1), "latest.pt")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(buffer, "w") as changed:
+        for part in archive.infolist():
+            changed.writestr(part.filename, pickled if part.filename.endswith("data.pkl") else archive.read(part))
+    path.write_bytes(buffer.getvalue())
+    (tmp_path / "manifest.json").unlink()
+    if listed:
+        listing = {"latest.pt": [hashlib.sha256(buffer.getvalue()).hexdigest()]}
+        (tmp_path / "manifest.json").write_text(json.dumps(listing))
+    with pytest.raises(UserError, match=r"checkpoint \S+latest\.pt ") as error:
+        load_checkpoint(path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_parts_that_claim_more_than_the_file_are_not_opened(tmp_path, listed):
+    """Ten million zeros compressed to ten kilobytes; torch would allocate what they claim."""
+    path = save_checkpoint(tmp_path, make_state(1), "latest.pt")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as changed:
+        for part in archive.infolist():
+            changed.writestr(part.filename, bytes(10**7) if "data/" in part.filename else archive.read(part))
+    path.write_bytes(buffer.getvalue())
+    assert path.stat().st_size < 10**6
+    (tmp_path / "manifest.json").unlink()
+    if listed:
+        listing = {"latest.pt": [hashlib.sha256(buffer.getvalue()).hexdigest()]}
+        (tmp_path / "manifest.json").write_text(json.dumps(listing))
+    with pytest.raises(UserError, match=r"its parts claim \d{8,} bytes, the file has \d{4,6}$"):
+        load_checkpoint(path)

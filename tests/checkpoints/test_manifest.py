@@ -87,6 +87,11 @@ def test_the_manifest_of_another_run_is_what_is_wrong(tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match="remove manifest") as error:
         newest_good(tmp_path / "a")
     assert not isinstance(error.value, DamagedError), "a fresh start must not take its place"
+    monkeypatch.setattr(files, "_LATE", (60.0,))
+    for path in (tmp_path / "a").iterdir():
+        os.utime(path, (1e9, 1e9))  # nobody replaces it now: nothing is waited for
+    with pytest.raises(UserError, match="remove manifest"):
+        read_checkpoint(tmp_path / "a" / "latest.pt")
     (tmp_path / "a" / MANIFEST).unlink()
     assert step_of(tmp_path / "a") == ord("a")
 

@@ -1,5 +1,6 @@
 """A run that needs more memory than there is ends in one line with values that fit; the first of them does."""
 
+import math
 import re
 import subprocess
 import sys
@@ -12,9 +13,19 @@ from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest
+from dcrnn_fast.system import MIB, Limits
+from dcrnn_fast.training import memory
 from dcrnn_fast.training.loop import validate
-from dcrnn_fast.training.memory import _HEADROOM, advice, bytes_per_window, fitting_batch_size, naming_what_fits
+from dcrnn_fast.training.memory import (
+    _HEADROOM,
+    advice,
+    bytes_per_window,
+    fitting_batch_size,
+    naming_what_fits,
+    require_room,
+)
 from dcrnn_fast.training.run import Run, make_run
+from dcrnn_fast.training.step import try_window
 from tests.checkout import ROOT
 from tests.training.rank_programs import debug_config
 
@@ -120,3 +131,48 @@ def test_fitting_batch_sizes() -> None:
     assert fitting_batch_size(10, 100, 7, 3) == 1
     assert fitting_batch_size(10, 1000, 7, 7) == 7
     assert fitting_batch_size(10, 5, 64, 32) == 0
+
+
+def test_a_step_that_cannot_fit_is_refused_before_the_kernel_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = debug_config("--city-nodes", "10", "--batch-size", "8", "--max-train-windows", "16", "--device", "cpu")
+    run = make_run(config, open_data(config.data, config.graph), Ranks())
+    needed = 8 * bytes_per_window(run)
+    monkeypatch.setattr(memory, "limits", lambda: Limits(None, 1.0, 0.0))
+    monkeypatch.setattr(memory, "available_mib", lambda: 0.9 * needed / MIB)
+    with pytest.raises(
+        UserError, match=r"out of memory \(.* GiB available\): a micro-batch of 8 .* --batch-size 4 --acc"
+    ):
+        try_window(run)
+    monkeypatch.setattr(memory, "available_mib", lambda: 1.2 * needed / MIB)
+    try_window(run)
+    monkeypatch.setattr(memory, "available_mib", lambda: math.nan)
+    try_window(run)
+
+
+def test_swap_is_memory_where_there_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = debug_config("--city-nodes", "10", "--device", "cpu", "--max-train-windows", "16")
+    run = make_run(config, open_data(config.data, config.graph), Ranks())
+    monkeypatch.setattr(memory, "available_mib", lambda: 0.0)
+    monkeypatch.setattr(memory, "memory_mib", lambda field: {"SwapFree": 1e6}[field])
+    monkeypatch.setattr(memory, "limits", lambda: Limits(None, None, None))
+    require_room(run)
+    monkeypatch.setattr(memory, "limits", lambda: Limits(None, 1.0, 0.0))
+    with pytest.raises(UserError, match="out of memory"):
+        require_room(run)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("std::bad_alloc (originally from torch_parallel_for)"), MemoryError()])
+def test_any_failed_allocation_of_a_step_is_answered(error: Exception) -> None:
+    config = debug_config("--city-nodes", "10", "--batch-size", "6", "--device", "cpu")
+    run = make_run(config, open_data(config.data, config.graph), Ranks())
+    with (
+        pytest.raises(UserError, match=r"out of memory \(.* GiB available\): a micro-batch of 6"),
+        naming_what_fits(run),
+    ):
+        raise error
+
+
+def test_weights_without_end_are_refused_before_they_are_made() -> None:
+    config = debug_config("--city-nodes", "4", "--hidden-units", "1000000")
+    with pytest.raises(UserError, match=r"out of memory .* weights of 1 layers of 1000000 units with 2 hops take"):
+        make_run(config, open_data(config.data, config.graph), Ranks())
