@@ -34,7 +34,7 @@ class Outcome:
 
     @property
     def one_line(self) -> bool:
-        """Refused as a user's mistake ought to be: exit code 2, an error in one line, the last; notes may precede it."""
+        """Refused as a user's mistake ought to be: exit code 2 and one line, the last; notes may precede it."""
         lines = [line for line in self.err.splitlines() if line.strip()]
         errors = [line for line in lines if ": error: " in line]
         noise = any(word in self.err for word in ("Traceback", "Warning"))

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import torch
 
-from dcrnn_fast.checkpoints.files import BEST, LATEST, load_checkpoint, read_good, save_checkpoint
+from dcrnn_fast.checkpoints.files import BEST, LATEST, load_checkpoint, newest_good, read_good, save_checkpoint
 from dcrnn_fast.errors import UserError
 from tests.faults.forked import scratch
 
-MEGABYTES = 20
+MEGABYTES = 70
 READERS = 2
 
 
 def measure(scene: Path, tries: int, seed: int) -> dict[str, dict[str, int]]:
-    """Reads of two processes, those called damaged, those that took another or an older file."""
+    """Reads of two processes, those called damaged, those that came with a note or from an older file."""
     state = load_checkpoint(scene / "run" / "checkpoints" / "best.pt")
     state["training"]["ballast"] = torch.zeros(MEGABYTES << 18)
     with scratch() as folder:
         state["training"]["step"] = 1
-        save_checkpoint(folder, state, BEST, LATEST)
+        save_checkpoint(folder, state, LATEST, BEST)
         writer = os.fork()
         if writer == 0:
             _write(folder, state)
@@ -29,15 +29,15 @@ def measure(scene: Path, tries: int, seed: int) -> dict[str, dict[str, int]]:
         found = [_result(reader) for reader in readers]
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
-    names = ("reads", "called damaged", "other or older file")
-    return {"latest.pt": dict(zip(names, map(sum, zip(*found, strict=True)), strict=True))}
+    names = ("reads", "called damaged", "noted or older")
+    return {"latest.pt, best.pt": dict(zip(names, map(sum, zip(*found, strict=True)), strict=True))}
 
 
 def _write(folder: Path, state: dict) -> None:
     try:
         while True:
             state["training"]["step"] += 1
-            save_checkpoint(folder, state, LATEST)
+            save_checkpoint(folder, state, LATEST, BEST)
     finally:
         os._exit(1)
 
@@ -64,14 +64,15 @@ def _result(reader: tuple[int, int]) -> list[int]:
 
 def _read(folder: Path, reads: int) -> tuple[int, int, int]:
     damaged = wrong = step = 0
-    for _ in range(reads):
+    ways = (lambda: read_good(folder / LATEST), lambda: newest_good(folder), lambda: read_good(folder / BEST))
+    for number in range(reads):
         try:
-            found = read_good(folder / LATEST)
+            found = ways[number % len(ways)]()
         except UserError:
             damaged += 1
             continue
-        if found.path.name != LATEST or found.state["training"]["step"] < step:
-            wrong += 1
-        step = found.state["training"]["step"]
+        now = found.state["training"]["step"]
+        wrong += bool(found.notes) or (found.path.name == LATEST and now < step)
+        step = max(step, now) if found.path.name == LATEST else step
         time.sleep(0.001)
     return reads, damaged, wrong
