@@ -94,6 +94,13 @@ def _require_position(training: Any) -> None:
     require_named("has a wrong training state", training)
     for name in _POSITION:
         require_count(f"has a wrong training state: {name}", training.get(name))
+    history = training.get("history")
+    if not isinstance(history, list):
+        raise UserError(f"has a wrong training state: history must be a list of epochs, got {shown(history)}")
+    for row in history:
+        require_named("has a wrong training state: an epoch of history", row)
+        if wrong := [value for value in row.values() if type(value) not in (int, float)]:
+            raise UserError(f"has a wrong training state: history must hold numbers, got {shown(wrong[0])}")
     digests = training.get("data", {})
     require_named("has a wrong training state: data", digests)
     if not all(isinstance(digest, str) for digest in digests.values()):
