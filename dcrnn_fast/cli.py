@@ -2,9 +2,10 @@
 
 import importlib
 import sys
+from functools import partial
 
 from dcrnn_fast import __version__
-from dcrnn_fast.command import INTERRUPTED, run_command
+from dcrnn_fast.command import run_command
 from dcrnn_fast.config.plain import nearest
 from dcrnn_fast.errors import UserError
 
@@ -23,13 +24,14 @@ def main(argv: list[str] | None = None) -> int:
     """Runs ``dcrnn-fast SUBCOMMAND ...`` and returns its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
-        # Imported only now: --help and a mistyped name must not wait for torch.
-        try:
-            command = importlib.import_module(f"dcrnn_fast.{words[0]}")
-        except KeyboardInterrupt:  # seconds may pass before a command can catch it itself
-            return INTERRUPTED
-        return int(command.main(words[1:]))
+        # Imported only now: --help and a mistyped name must not wait for torch. Seconds may pass, and memory may run
+        # out, before a command can say so itself.
+        return run_command(words[0], partial(_run, words[0]), words[1:])
     return run_command("COMMAND", _without_command, words)
+
+
+def _run(name: str, words: list[str]) -> int:
+    return int(importlib.import_module(f"dcrnn_fast.{name}").main(words))
 
 
 def _without_command(words: list[str]) -> int:

@@ -31,6 +31,7 @@ from dcrnn_fast.evaluation.coverage import coverage_notes, far_notes, newest_not
 from dcrnn_fast.evaluation.evaluator import evaluate_model, predict
 from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.labels import below_note
+from dcrnn_fast.evaluation.not_finite import forecast_notes, report_notes
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
 from dcrnn_fast.messages import first_few
@@ -144,7 +145,7 @@ class Forecaster:
                 *coverage_notes(observed_PNC, self.ids),
                 *far_notes(newest, self.scaler),
                 *newest_notes(np.any(observed_PNC[..., targets], axis=2), newest.times_T),
-                *_odd_notes(values_FNO),
+                *forecast_notes(values_FNO),
                 *self._below_notes(values_FNO),
                 *series.notes,
             ),
@@ -222,7 +223,7 @@ class Forecaster:
             minimum_O=None if self.training_part is None else self.training_part.minimum,
             about=self.about,
         )
-        return replace(report, notes=(*filter(None, (scored.why,)), *_odd_scores(report), *report.notes, *notes))
+        return replace(report, notes=(*filter(None, (scored.why,)), *report_notes(report), *report.notes, *notes))
 
     def _below_notes(self, values_FNO: NDArray[np.float32]) -> tuple[str, ...]:
         if self.training_part is None:
@@ -403,26 +404,6 @@ def _model(
         )
     except UserError as error:
         raise UserError(f"checkpoint {path}: {error}") from error
-
-
-def _odd_notes(values_FNO: NDArray[np.float32]) -> tuple[str, ...]:
-    odd = values_FNO.size - int(np.isfinite(values_FNO).sum())
-    if not odd:
-        return ()
-    return (
-        f"look: {odd} of {values_FNO.size} forecasts are NaN or infinite although all weights are finite: the "
-        "readings, or the weights, are too large to compute with",
-    )
-
-
-def _odd_scores(report: Report) -> tuple[str, ...]:
-    model, *baselines = (sums.overall().mae for sums in report.methods.values())
-    if np.isfinite(model) or not np.isfinite(baselines).any():  # nothing was observed
-        return ()
-    return (
-        "look: the model forecasts NaN or infinity in these windows although all its weights are finite: the readings, "
-        "or the weights, are too large to compute with",
-    )
 
 
 def _read_times(times: ArrayLike) -> Stamps:

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+if sys.platform != "win32":
+    import resource  # now: it is asked when there may be no memory left to load it
+
 FLAGS = (
     "avx2",
     "fma",
@@ -91,8 +94,6 @@ def _left_of_own_limits(proc: Path) -> list[float]:
     """MiB up to each limit that this process has on its address space and on its data."""
     if sys.platform == "win32":
         return [math.inf]
-    import resource
-
     sizes = (_read(proc / "self" / "statm") or "").split()
     left = []
     for limit, field in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):

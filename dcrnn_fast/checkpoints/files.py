@@ -205,9 +205,13 @@ def _whole(path: Path, pauses: Sequence[float]) -> tuple[bytes, tuple[str, ...]]
         except _UnlistedError:
             if pause is None or not _was_just_written(path):
                 raise
-        except OSError as error:  # of a network file system, too: the file that was opened is gone
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:
+            # An OSError of a network file system: the file that was opened is gone. ValueError: a NUL in the name.
             if pause is None or pause not in _PAUSES:
-                raise UserError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+                reason = getattr(error, "strerror", None) or error
+                raise UserError(f"checkpoint {path} cannot be read: {reason}") from error
         time.sleep(pause)
     raise AssertionError("the last round returns or raises")
 

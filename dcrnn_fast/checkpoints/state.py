@@ -25,6 +25,7 @@ REQUIRED = ("format", "version", "config", "model", "graph", "window_format", "s
 _PARTS = ("config", "model", "graph", "window_format", "scaler")
 _POSITION = ("epoch", "step", "position")
 _LARGEST_COUNT = 2**53
+_LONGEST_TEXT = 1000
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 # Wrappers that put a prefix before every name: DataParallel and DDP, torch.compile.
@@ -76,8 +77,7 @@ def checked(content: Any) -> State:
         raise UserError(f"is not a checkpoint of dcrnn_fast: {what}; see `dcrnn-fast convert --help`")
     if type(content["format"]) is not int or content["format"] != FORMAT:
         raise UserError(f"has format {shown(content['format'])}, this version reads {FORMAT}")
-    if not isinstance(content["version"], str):
-        raise UserError(f"has a wrong version: wanted text, got {shown(content['version'])}")
+    require_text("has a wrong version: it", content["version"])
     for name in _PARTS:
         require_named(f"has a wrong {name}", content[name])
     for name, tensor in content["model"].items():
@@ -94,16 +94,29 @@ def _require_position(training: Any) -> None:
     require_named("has a wrong training state", training)
     for name in _POSITION:
         require_count(f"has a wrong training state: {name}", training.get(name))
+    history = training.get("history")
+    if not isinstance(history, list):
+        raise UserError(f"has a wrong training state: history must be a list of epochs, got {shown(history)}")
+    for row in history:
+        require_named("has a wrong training state: an epoch of history", row)
+        if wrong := [value for value in row.values() if type(value) not in (int, float)]:
+            raise UserError(f"has a wrong training state: history must hold numbers, got {shown(wrong[0])}")
     digests = training.get("data", {})
     require_named("has a wrong training state: data", digests)
-    if not all(isinstance(digest, str) for digest in digests.values()):
-        raise UserError(f"has a wrong training state: data must be texts, got {shown(digests)}")
+    for digest in digests.values():
+        require_text("has a wrong training state: data", digest)
 
 
 def require_named(what: str, value: Any) -> None:
     """Checks that ``value`` is a dict whose keys are texts; ``what`` begins the UserError's message."""
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise UserError(f"{what}: wanted names with values, got {shown(value)}")
+
+
+def require_text(what: str, value: Any) -> None:
+    """Checks that ``value`` is text that can be printed and written; ``what`` begins the UserError's message."""
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or not value.isprintable():
+        raise UserError(f"{what} must be text, got {shown(value)}")
 
 
 def require_count(what: str, value: Any) -> None:

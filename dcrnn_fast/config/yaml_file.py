@@ -28,7 +28,7 @@ _SCALARS: dict[str, tuple[re.Pattern[str], str, Callable[[str], Any]]] = {
     "null": (re.compile(r"(~|null|Null|NULL|)\Z"), "~nN", lambda _: None),
     "bool": (re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), "tTfF", lambda text: text[0] in "tT"),
     "int": (re.compile(r"[-+]?[0-9]{1,4000}\Z"), "-+0123456789", int),  # 010 is ten, not octal
-    "float": (_FLOAT, "-+.0123456789", lambda text: float(text.replace(".inf", "inf").replace(".nan", "nan"))),
+    "float": (_FLOAT, "-+.0123456789", lambda text: float(re.sub(r"\.([iInN])", r"\1", text))),
 }
 """tag -> what its texts look like, with which letters they begin, and the value that they mean"""
 

@@ -126,16 +126,29 @@ def _is_flag(value: Any) -> bool:
 
 
 def _are_names(value: Any) -> bool:
-    return _different(str, 1)(value) and all(name.strip() and ".." not in name.split("/") for name in value)
+    return (
+        _different(str, 1)(value)
+        and _are_texts(value)
+        and all(name.strip() and ".." not in name.split("/") for name in value)
+    )
+
+
+def _are_texts(value: Any) -> bool:
+    """Whether this is a list of texts that UTF-8 can hold."""
+    return isinstance(value, (list, tuple)) and all(
+        type(text) is str and len(text) <= _LONGEST_TEXT and not any("\ud800" <= letter <= "\udfff" for letter in text)
+        for text in value
+    )
 
 
 _MOST_STEPS = 1_000_000
+_LONGEST_TEXT = 1000
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "past_steps": (f"a whole number from 1 to {_MOST_STEPS}", _is_steps),
     "future_steps": (f"a whole number from 1 to {_MOST_STEPS}", _is_steps),
     "channels": ("different names", _are_names),
     "target_channels": ("different numbers of channels", _different(int, 1)),
-    "units": ("texts", lambda value: isinstance(value, (list, tuple)) and all(type(unit) is str for unit in value)),
+    "units": ("texts", _are_texts),
     "time_of_day": ("true or false", _is_flag),
     "day_of_week": ("true or false", _is_flag),
     "missing": ("zero, nan or none", lambda value: type(value) is str and value in ("zero", "nan", "none")),

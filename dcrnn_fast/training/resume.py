@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dcrnn_fast.checkpoints.files import torch_bytes
-from dcrnn_fast.checkpoints.state import State, make_state, require_count, require_dense, require_named
+from dcrnn_fast.checkpoints.state import State, make_state, require_count, require_dense, require_named, require_text
 from dcrnn_fast.config.plain import shown, to_dict
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
@@ -119,8 +119,11 @@ def _require_training(training: dict[str, Any], weights: dict[str, torch.Tensor]
     LossScale.require_state(training.get("loss_scale"))
     environment: Any = training.get("environment")
     require_named("environment", environment)
-    if "ranks" not in environment or not all(type(value) in (int, str) for value in environment.values()):
-        raise UserError(f"environment must say where it was trained, in numbers and texts, got {shown(environment)}")
+    if "ranks" not in environment:
+        raise UserError(f"environment must say on how many ranks it was trained, got {shown(environment)}")
+    for name, value in environment.items():
+        if type(value) is not int:
+            require_text(f"environment: {name}", value)
     _require_random(training.get("random"))
 
 

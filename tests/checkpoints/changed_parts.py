@@ -28,6 +28,7 @@ JUNK: dict[str, Any] = {
     "long text": "9" * 5000,
     "a path": "../../x",
     "NUL": "a\0b",
+    "surrogate": "\ud800",
     "[]": [],
     "[1]": [1],
     "[None]": [None],

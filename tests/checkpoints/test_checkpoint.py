@@ -31,6 +31,7 @@ def make_state(step: int, size: int = 1000) -> dict:
             "step": step,
             "epoch": 0,
             "position": 0,
+            "history": [],
             "python": random.getstate(),
             "numpy": np.random.get_state(),
         },

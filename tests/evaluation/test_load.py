@@ -50,7 +50,9 @@ def test_a_folder_means_its_newest_good_checkpoint(city: SmallCity) -> None:
     folder = city.checkpoint.parent
     state = load_checkpoint(city.checkpoint)
     for name, step in (("epoch_0001.pt", 10), ("best.pt", 20), ("latest.pt", 30)):
-        save_checkpoint(folder, state | {"training": {"step": step, "epoch": step // 10, "position": 0}}, name)
+        save_checkpoint(
+            folder, state | {"training": {"step": step, "epoch": step // 10, "position": 0, "history": []}}, name
+        )
     for place in (folder, folder.parent):
         forecaster = dcrnn_fast.load(place)
         assert forecaster.about["step"] == 30

@@ -246,7 +246,9 @@ def test_the_file_that_is_read_is_not_overwritten(
 def test_checkpoints_of_a_run_are_not_overwritten(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     assert files.convert(*SCALER) == 0
     assert files.convert(*SCALER) == 0, "a converted one may be made again"
-    state = load_checkpoint(files.folder / "model.pt") | {"training": {"step": 1, "epoch": 1, "position": 0}}
+    state = load_checkpoint(files.folder / "model.pt") | {
+        "training": {"step": 1, "epoch": 1, "position": 0, "history": []}
+    }
     latest = save_checkpoint(files.folder, state, "latest.pt")
     before = latest.read_bytes()
     (files.folder / "alone").mkdir()
