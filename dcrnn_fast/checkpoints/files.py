@@ -149,6 +149,13 @@ def read_good(path: str | Path) -> Checkpoint:
         return other._replace(notes=(f"skipped: {damaged}", *other.notes, f"using {other.path} instead"))
 
 
+def files_read(path: str | Path) -> list[Path]:
+    """The files that reading a checkpoint may read; of a folder, those of ``newest_good`` in it or its checkpoints."""
+    path = Path(path)
+    folders, files = ((path, path / "checkpoints"), []) if path.is_dir() else ((path.parent,), [path])
+    return files + [file for folder in folders for pattern in ("*.pt", MANIFEST) for file in folder.glob(pattern)]
+
+
 def newest_good(folder: Path, skip: tuple[str, ...] = ()) -> Checkpoint | None:
     """The intact checkpoint of ``folder`` that is furthest in training; None if the folder holds no checkpoint.
 
