@@ -256,8 +256,11 @@ def _broken_part(path: Path, payload: bytes) -> str | None:
 def _require_honest_zip(path: Path, payload: bytes) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(io.BytesIO(payload))
+        pickles = [archive.read(part) for part in archive.infolist() if part.filename.endswith("/data.pkl")]
     except GARBLED as error:
         raise DamagedError(f"checkpoint {path} is truncated or no checkpoint: {first_line(error)[:200]}") from error
+    if any(b"_rebuild_qtensor" in content for content in pickles):  # which torch's reader warns of, in lines of its own
+        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: it holds quantized tensors")
     try:
         require_honest_parts(archive, len(payload))
     except UserError as error:
