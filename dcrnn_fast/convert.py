@@ -72,6 +72,8 @@ def _run(argv: list[str]) -> int:
     output = Path(flags.output or ("model.tar" if flags.export else "model.pt"))
     inputs = (flags.checkpoint, *source_files(flags.data, flags.graph))
     outputs = (output,) if flags.export else (output, output.with_name(MANIFEST))
+    if output.name.casefold() == MANIFEST:
+        raise UserError(f"--output {output}: {MANIFEST} lists the checkpoints of its folder: name another file")
     require_apart(outputs, inputs, "--output")
     if flags.export:
         refuse_idle_in_exporting(argv)
@@ -321,9 +323,9 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
     state = load_checkpoint(checkpoint)
     config, graph, form, _, _ = saved_form(state, str(checkpoint))
     output = Path(output)
-    require_apart([output], [checkpoint], "--output")
-    if _is_listed(output):
-        raise UserError(f"--output {output} is a checkpoint of its folder, which would be lost: name another file")
+    require_apart([output], [checkpoint, Path(checkpoint).parent / MANIFEST], "--output")
+    if _is_listed(output) or _is_trained(output):
+        raise UserError(f"--output {output} is a checkpoint, which would be lost: name another file")
     ways = config.graph
     if ways.orientation != "released":
         raise UserError(f"the port has no orientation {ways.orientation!r}: this model cannot be exported to it")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dcrnn_fast.checkpoints.files import MANIFEST
+from dcrnn_fast.checkpoints.files import files_read
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import GraphConfig
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     flags = parse(EvaluateFlags, argv, prog="dcrnn-fast evaluate", description=_PURPOSE)
     outputs = [Path(flags.output, pattern) for pattern in REPORT]
-    model = (flags.checkpoint, Path(flags.checkpoint, "checkpoints"), Path(flags.checkpoint).parent / MANIFEST)
+    model = files_read(flags.checkpoint)
     require_apart(outputs, (*model, flags.source.data, flags.graph, *flags.source.leave_out), "--output folder")
     output = require_creatable_folder(flags.output, "output folder")
     forecaster = load(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from dcrnn_fast.checkpoints.files import MANIFEST
+from dcrnn_fast.checkpoints.files import files_read
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.data.sources import read_source, source_files
@@ -51,7 +51,7 @@ def _run(argv: list[str]) -> int:
     if flags.plot is not None:
         require_plot_format(flags.plot)
         targets.append(Path(flags.plot))
-    model = (flags.checkpoint, Path(flags.checkpoint, "checkpoints"), Path(flags.checkpoint).parent / MANIFEST)
+    model = files_read(flags.checkpoint)
     require_apart(targets, (*model, flags.source.data, *flags.source.leave_out), "--output")
     for target in targets:
         require_creatable_folder(target.parent, "output folder")

@@ -22,7 +22,7 @@ from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.sources import read_source
-from dcrnn_fast.data.times import Stamps, count_from, parse_times, whole_seconds
+from dcrnn_fast.data.times import Stamps, count_from, parse_times, same_interval, whole_seconds
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.device import choose_device
@@ -281,7 +281,7 @@ class Forecaster:
             )
         series = silenced(series, leave_out, self.ids)
         form = self.window_format
-        if series.interval != form.interval:
+        if not same_interval(series.interval, form.interval):
             raise UserError(f"{where} has a row every {series.freq}, the model was trained on every {form.freq}")
         if series.in_utc and form.in_utc is False:
             raise UserError(

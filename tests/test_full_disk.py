@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dcrnn_fast import forecast
-from tests.made_model import COMMANDS, MODEL, make_model
+from dcrnn_fast import forecast, train
+from tests.made_model import COMMANDS, MODEL, TRAIN, make_model
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,27 @@ def test_the_old_output_is_whole(
         assert "No space left on device" in errors[0]
         assert held(disk) == before
         assert not (disk / "new").exists()
+
+
+@pytest.mark.parametrize("spare", range(4))
+def test_a_run_that_cannot_move_an_earlier_one_aside(
+    spare: int, there: Path, disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*TRAIN, "--results", str(disk / "run")]
+    assert train.main(words) == 0
+    before = held(disk)
+    fill_files(disk)
+    for number in range(spare):
+        (disk / f"ballast{number}").unlink()
+    capsys.readouterr()
+    assert train.main([*words, "--seed", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1, said
+    assert "No space left on device" in said
+    kept = {path.name: content for path, content in held(disk).items()}
+    assert {
+        path.name: content for path, content in before.items() if path.name != "status.json"
+    }.items() <= kept.items()
 
 
 def test_a_picture_without_room_costs_no_forecast(there: Path, disk: Path, capsys: pytest.CaptureFixture[str]) -> None:

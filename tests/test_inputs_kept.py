@@ -152,6 +152,11 @@ CASES: dict[str, tuple[Callable[[list[str]], int], list[str], Callable[[], objec
         ["port.tar", "--graph", "graph.csv", "--data", "data.csv", "-o", "data.csv"],
         list,
     ),
+    "export over the manifest beside": (
+        convert.main,
+        ["r/checkpoints/best.pt", "--export", "-o", "port.link"],
+        lambda: Path("port.link").hardlink_to("r/checkpoints/manifest.json"),
+    ),
     "export over its checkpoint": (convert.main, ["model.pt", "--export", "-o", "model.pt"], list),
 }
 
@@ -174,6 +179,29 @@ def test_a_run_takes_the_configuration_that_it_wrote(there: Path) -> None:
     assert train.main(["--config", "r/config.yaml", "--check"]) == 0
     _write_config("mine")()
     assert train.main(["--config", "mine/config.yaml", "--check"]) == 2, "a run would replace it"
+
+
+@pytest.mark.parametrize("words", [[*CONVERT], ["r/checkpoints/best.pt", "--export"]], ids=["convert", "export"])
+def test_the_list_of_a_folder_is_no_output(words: list[str], there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = _digests(there)
+    assert convert.main([*words, "-o", "r/checkpoints/../checkpoints/manifest.json"]) == 2
+    assert "manifest.json lists the checkpoints" in capsys.readouterr().err
+    assert _digests(there) == held
+
+
+def test_an_export_replaces_no_checkpoint_that_no_list_names(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("r/checkpoints/manifest.json").unlink()
+    held = _digests(there)
+    assert convert.main(["model.pt", "--export", "-o", "r/checkpoints/latest.pt"]) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert _digests(there) == held
+
+
+def test_a_run_given_by_its_folder_takes_its_reports_and_forecasts(there: Path) -> None:
+    for _ in range(2):
+        assert evaluate.main(["r", "-o", "r"]) == 0
+        assert forecast.main(["r", "-o", "r/forecast.csv"]) == 0
+        assert forecast.main(["r/checkpoints", "-o", "r/checkpoints/forecast.csv"]) == 0
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -151,6 +151,13 @@ def read_good(path: str | Path) -> Checkpoint:
         return other._replace(notes=(f"skipped: {damaged}", *other.notes, f"using {other.path} instead"))
 
 
+def files_read(path: str | Path) -> list[Path]:
+    """The files that reading a checkpoint may read; of a folder, those of ``newest_good`` in it or its checkpoints."""
+    path = Path(path)
+    folders, files = ((path, path / "checkpoints"), []) if path.is_dir() else ((path.parent,), [path])
+    return files + [file for folder in folders for pattern in ("*.pt", MANIFEST) for file in folder.glob(pattern)]
+
+
 def newest_good(folder: Path, skip: tuple[str, ...] = ()) -> Checkpoint | None:
     """The intact checkpoint of ``folder`` that is furthest in training; None if the folder holds no checkpoint.
 
@@ -261,8 +268,11 @@ def _broken_part(path: Path, payload: bytes) -> str | None:
 def _require_honest_zip(path: Path, payload: bytes) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(io.BytesIO(payload))
+        pickles = [archive.read(part) for part in archive.infolist() if part.filename.endswith("/data.pkl")]
     except GARBLED as error:
         raise DamagedError(f"checkpoint {path} is truncated or no checkpoint: {first_line(error)[:200]}") from error
+    if any(b"_rebuild_qtensor" in content for content in pickles):  # which torch's reader warns of, in lines of its own
+        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: it holds quantized tensors")
     try:
         require_honest_parts(archive, len(payload))
     except UserError as error:

@@ -30,7 +30,14 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig, Missing
 from dcrnn_fast.data.series import SensorSeries, gap_notes
 from dcrnn_fast.data.times import format_freq, is_months, parse_freq
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import clear_leftovers, folder_for_new_files, sha256_of, write_atomically, write_bytes
+from dcrnn_fast.files import (
+    clear_leftovers,
+    folder_for_new_files,
+    open_regular,
+    sha256_of,
+    write_atomically,
+    write_bytes,
+)
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.sensor_graph import checked_positions
 from dcrnn_fast.messages import naming_file
@@ -86,7 +93,8 @@ def _replace_store(folder: Path, series: SensorSeries, graph: SensorGraph | None
 def _holds_a_store(folder: Path) -> bool:
     """Whether the folder holds a store, be it unfinished or damaged, or nothing yet."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        with open_regular(folder / MANIFEST) as stream:
+            manifest = json.loads(stream.read())
     except (FileNotFoundError, NotADirectoryError):
         return not folder.is_dir() or all(_UNFINISHED.fullmatch(path.name) for path in folder.iterdir())
     except (OSError, ValueError, RecursionError):  # damaged, or another program's

@@ -89,6 +89,11 @@ def is_months(interval: np.timedelta64) -> bool:
     return bool(np.datetime_data(interval.dtype)[0] == "M")
 
 
+def same_interval(one: np.timedelta64, other: np.timedelta64) -> bool:
+    """Whether two intervals are equal; seconds and months, which numpy does not compare, never are."""
+    return is_months(one) == is_months(other) and bool(one == other)
+
+
 def whole_seconds(times: np.ndarray) -> np.ndarray:
     """``datetime64`` of any unit as ``datetime64[s]``: rounded, since a time that misses its second by nanoseconds is
     that second. Fractions that all rows share (a clock that ticks at half seconds) are rounded in the first row alone.

@@ -4,6 +4,7 @@ Figures are made without pyplot: nothing global is touched, nothing stays in mem
 """
 
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,7 @@ _LOOK: Any = {
     "ytick.major.size": 0,
 }
 _DPI = 160
+_NO_XML = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")
 
 
 def look() -> Any:
@@ -123,4 +125,5 @@ def drawn(figure: Figure, ending: str = "png") -> bytes:
             for text in texts:
                 text.set_fontfamily(fonts)
         figure.savefig(image, format=ending, dpi=_DPI)
-    return image.getvalue()
+    # matplotlib notes each text in a comment, with control characters that no XML may hold.
+    return _NO_XML.sub(b"", image.getvalue()) if ending == "svg" else image.getvalue()

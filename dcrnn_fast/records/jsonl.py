@@ -36,7 +36,7 @@ class EventsFile(Watcher):
         facts = {name: None if _is_not_finite(value) else value for name, value in facts.items()}
         self._unwritten += json.dumps({"time": now, "event": kind, **facts}, allow_nan=False).encode() + b"\n"
         try:
-            if isinstance(event, Started) and event.resumed and self._path.exists():
+            if isinstance(event, Started) and event.resumed and self._path.is_file():
                 self._epochs = event.epoch
             if self._epochs is not None:
                 self._clear(self._epochs)
@@ -86,8 +86,8 @@ def _stays(line: bytes, epochs: int) -> bool:
 
 
 def _append(path: Path, lines: bytes) -> None:
-    """All of the lines, or none."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    """All of the lines, or none; a pipe is not waited for."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o666)
     size = os.fstat(descriptor).st_size
     try:
         while lines:

@@ -3,8 +3,8 @@
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.report_files import REPORT
-from dcrnn_fast.files import clear_leftovers, require_creatable_folder, require_writable_folder
+from dcrnn_fast.files import clear_leftovers, require_creatable_folder, require_writable_folder, write_bytes
 from dcrnn_fast.records.jsonl import EVENTS
 from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.status import read_status
@@ -128,7 +128,7 @@ def leave_other_timeline(
             best = _at_end(training)
     if left and (target := _set_aside(folder, left)):
         if (folder / MANIFEST).is_file():
-            shutil.copyfile(folder / MANIFEST, target / MANIFEST)
+            write_bytes(target / MANIFEST, (folder / MANIFEST).read_bytes())
         say(f"not of the training that this run goes on with, moved to {target}: {', '.join(left)}")
     return best
 
@@ -207,9 +207,18 @@ def _set_aside(folder: Path, patterns: Sequence[str], spared: Collection[Path] =
     number = 1
     while (target := folder / f"earlier-{number}").exists():
         number += 1
-    target.mkdir()
-    for path in found:
-        os.replace(path, target / path.name)
+    moved: list[Path] = []
+    try:
+        target.mkdir()
+        for path in found:
+            os.replace(path, target / path.name)
+            moved.append(path)
+    except OSError as error:
+        for path in moved:
+            os.replace(target / path.name, path)
+        with suppress(OSError):
+            target.rmdir()
+        raise UserError(f"cannot move what an earlier run left to {target}: {error.strerror or error}") from error
     return target
 
 

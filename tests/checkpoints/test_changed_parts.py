@@ -1,5 +1,6 @@
 """Any part of a checkpoint changed: it is refused in one line, or the answer is the same; forecast and resume."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -97,6 +98,15 @@ def test_no_forecast_comes_of(trained: Trained, where: Where, change: str) -> No
     for read in (lambda: dcrnn_fast.load(trained.file), lambda: resumed(trained)):
         with pytest.raises(UserError, match=r"x\.pt"):
             read()
+
+
+def test_quantized_moments_are_refused_without_a_warning(trained: Trained) -> None:
+    where = ("training", "optimizer", "state", 0, "exp_avg")
+    trained.file.write_bytes(torch_bytes(changed(trained.state, where, "quantized")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserError, match="quantized"):
+            resumed(trained)
 
 
 @pytest.mark.parametrize(("where", "change"), NOT_RESUMED)

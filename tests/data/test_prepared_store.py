@@ -141,6 +141,14 @@ def test_a_manifest_of_another_program_is_never_replaced(tmp_path: Path) -> None
         assert (folder / "manifest.json").read_text() == content
 
 
+def test_a_manifest_that_is_a_pipe_is_not_waited_for(store: tuple[Path, SensorSeries]) -> None:
+    folder, series = store
+    (folder / "manifest.json").unlink()
+    os.mkfifo(folder / "manifest.json")
+    write_store(folder, series, None)
+    assert open_store(folder)[0].num_steps == 60
+
+
 def test_another_missing_rule_than_the_stores_is_refused(store: tuple[Path, SensorSeries]) -> None:
     assert open_data(DataConfig(data=str(store[0]), missing="zero"), GraphConfig()).window_format.missing == "zero"
     with pytest.raises(UserError, match="was made with missing = zero, got nan"):

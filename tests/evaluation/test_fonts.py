@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -83,3 +84,8 @@ def test_a_font_of_one_weight_is_used_without_a_word(chinese: str, caplog: pytes
 def test_the_font_of_boxes_for_everything_is_none() -> None:
     assert not any(name.startswith("Last Resort") for name in fonts._others())
     assert np.isin(["STIXGeneral"], fonts._others()).all()
+
+
+def test_a_name_with_control_characters_leaves_svg_readable() -> None:
+    figure = new_figure(4, 2, "a\x07b \x1b[31m\ufffe--> c")
+    ElementTree.fromstring(drawn(figure, "svg"))

@@ -230,6 +230,12 @@ class TestRefusals:
         lacking = series.take_sensors(series.ids[1:])
         self.refused(forecaster, lacking, f"lacks 1 of the model's 8 sensors: '{series.ids[0]}'")
 
+    def test_an_interval_of_months(self, city: SmallCity, forecaster: Forecaster) -> None:
+        series = city.data.series
+        months = count_from(np.datetime64("2024-01-01", "s"), np.timedelta64(1, "M"), 20)
+        monthly = make_series(series.values_TNC[:20], times_T=months, ids=series.ids, missing="zero", where="monthly")
+        self.refused(forecaster, monthly, "a row every 1MS, the model was trained on every 5min")
+
     def test_another_interval(self, city: SmallCity, forecaster: Forecaster) -> None:
         series = city.data.series
         coarse = make_series(

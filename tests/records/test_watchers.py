@@ -98,6 +98,13 @@ def test_every_column_is_a_field_and_the_files_keep_their_order(tmp_path: Path) 
     assert list(lines_of(tmp_path)[-1]) == ["time", "event", *done.to_dict()]
 
 
+def test_events_are_not_written_to_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "events.jsonl")
+    for resumed in (False, True):
+        with pytest.raises(UserError, match=r"cannot write .*events\.jsonl"):
+            EventsFile(config_in(tmp_path)).see(started(resumed=resumed))
+
+
 def test_a_row_of_an_older_version_is_ranked_by_its_mae_and_stays_as_it_was() -> None:
     values = row().to_dict()
     del values["validation_error"]
