@@ -12,7 +12,7 @@ import dcrnn_fast
 from dcrnn_fast.checkpoints.files import torch_bytes
 from dcrnn_fast.errors import UserError
 from tests.checkpoints.changed_parts import UNSAVABLE, Where, changed, changes, part_at, places
-from tests.checkpoints.counts import Trained, forecast, resumed, train_one
+from tests.checkpoints.trained import Trained, forecast, resumed, train_one
 
 
 @pytest.fixture(scope="module")
