@@ -73,7 +73,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_other_good_one_and_says_so(city:
     (folder / "best.pt").write_bytes(damaged)
     forecaster = dcrnn_fast.load(folder / "best.pt")
     assert forecaster.about["checkpoint"] == str(city.checkpoint)
-    assert any("best.pt is damaged" in note for note in forecaster.notes)
+    assert any("best.pt is damaged" in note for note in forecaster.notes), forecaster.notes
 
 
 def test_the_callers_random_numbers_stay_as_they_are(city: SmallCity) -> None:
