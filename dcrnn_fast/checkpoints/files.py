@@ -122,7 +122,7 @@ def read_checkpoint(path: str | Path, *, wait: bool = True) -> Checkpoint:
         # A garbled pickle fails anywhere in torch's reader, with the error of that place.
         if is_out_of_memory(error):
             raise
-        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {first_line(error)[:200]}") from error
+        raise DamagedError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {first_line(error)[:200]}") from error
     try:
         return Checkpoint(path, checked(content), notes)
     except UserError as error:
@@ -254,7 +254,7 @@ def _require_honest_zip(path: Path, payload: bytes) -> zipfile.ZipFile:
     try:
         require_honest_parts(archive, len(payload))
     except UserError as error:
-        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {error}") from error
+        raise DamagedError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {error}") from error
     return archive
 
 
