@@ -12,8 +12,16 @@ from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest
+from dcrnn_fast.system import MIB
 from dcrnn_fast.training.loop import validate
-from dcrnn_fast.training.memory import _HEADROOM, advice, bytes_per_window, fitting_batch_size, naming_what_fits
+from dcrnn_fast.training.memory import (
+    _HEADROOM,
+    advice,
+    bytes_per_window,
+    fitting_batch_size,
+    naming_what_fits,
+    require_room,
+)
 from dcrnn_fast.training.run import Run, make_run
 from tests.checkout import ROOT
 from tests.training.rank_programs import debug_config
@@ -120,3 +128,15 @@ def test_fitting_batch_sizes() -> None:
     assert fitting_batch_size(10, 100, 7, 3) == 1
     assert fitting_batch_size(10, 1000, 7, 7) == 7
     assert fitting_batch_size(10, 5, 64, 32) == 0
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = debug_config("--city-nodes", "10", "--batch-size", "8")
+    run = make_run(config, open_data(config.data, config.graph), Ranks())
+    room = 1.5 * bytes_per_window(run) * 8 / MIB
+    monkeypatch.setattr("dcrnn_fast.training.memory.available_mib", lambda processes=1: room / processes)
+    monkeypatch.setattr("dcrnn_fast.training.memory.memory_mib", lambda field: 0.0)
+    require_room(run)
+    run.ranks = Ranks(local_world=2)
+    with pytest.raises(UserError, match=r"for each of 2 processes here, LOCAL_WORLD_SIZE\): .* --batch-size 4 --acc"):
+        require_room(run)
