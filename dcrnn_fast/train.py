@@ -91,6 +91,7 @@ def _train(argv: list[str], stop: StopRequest) -> int:
                 )
         ranks.together("reading the configuration", lambda: _refuse_idle(flags.settings, argv, ranks))
         if flags.check:
+            stop.end_at_once()  # nothing is to be saved
             lines, data = understood(flags.settings, ranks)
             if ranks.is_first:
                 _show(lines, data, flags)
