@@ -65,17 +65,20 @@ def memory_mib(field: str, proc: Path = Path("/proc")) -> float:
     return float("nan") if kibibytes is None else int(kibibytes.split()[0]) / 1024
 
 
-def available_mib(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> float:
+def available_mib(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"), *, processes: int = 1) -> float:
     """Memory that this process can still take, in MiB: of the machine, of its control group, and up to its own limits
     (``ulimit -v``, ``ulimit -d``).
 
     NaN if the system does not report it.
+
+    Args:
+        processes: that share what the machine and the group have.
     """
     group = limits(proc, groups)
     free = memory_mib("MemAvailable", proc)
     if group.memory_mib is not None:
         free = min(free, group.memory_mib - (group.memory_used_mib or 0))
-    return max(min(free, *_left_of_own_limits(proc)), 0.0)
+    return max(min(free / processes, *_left_of_own_limits(proc)), 0.0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -39,7 +39,7 @@ from dcrnn_fast.training.folders import checkpoint_folder
 STOPPED = 85
 """exit code of a run that was asked to stop and can be resumed; not 0, or a job scheduler would think it finished"""
 _NO_ARGUMENTS = "city"
-_MISTAKE_WAITS = 60
+_MISTAKE_WAITS = 20
 """seconds for which a process that has read a wrong configuration waits for the others, to print it once"""
 
 
@@ -73,7 +73,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(argv: list[str], stop: StopRequest) -> int:
-    flags, ranks = _meet(argv)
+    try:
+        flags, ranks = _meet(argv, stop)
+    except KeyboardInterrupt:
+        if not stop.requested:
+            raise
+        print(f"stopped by {stop.signal_name} while waiting for other ranks: nothing was begun", flush=True)
+        return STOPPED
     with ranks.reporting_failure(), closing(FolderLock()) as lock:
         flags = ranks.together("reading the configuration", lambda: _granted(flags))
         if ranks.is_first:
@@ -85,6 +91,7 @@ def _train(argv: list[str], stop: StopRequest) -> int:
                 )
         ranks.together("reading the configuration", lambda: _refuse_idle(flags.settings, argv, ranks))
         if flags.check:
+            stop.end_at_once()  # nothing is to be saved
             lines, data = understood(flags.settings, ranks)
             if ranks.is_first:
                 _show(lines, data, flags)
@@ -98,16 +105,24 @@ def _train(argv: list[str], stop: StopRequest) -> int:
         return 0
 
 
-def _meet(argv: list[str]) -> tuple[TrainFlags | UserError, Ranks]:
-    """The flags, or what is wrong with them, and the other processes; the flags say how long to wait for those."""
+def _meet(argv: list[str], stop: StopRequest) -> tuple[TrainFlags | UserError, Ranks]:
+    """The flags, or what is wrong with them, and the other processes; the flags say how long to wait for those.
+
+    Raises:
+        KeyboardInterrupt: it was asked to stop while it waited.
+    """
+
+    def asked_to_stop() -> bool:
+        return stop.requested
+
     try:
         flags = _flags(argv)
     except UserError as mistake:
         try:
-            return mistake, join_ranks(_MISTAKE_WAITS)
-        except UserError:  # the others are missing
+            return mistake, join_ranks(_MISTAKE_WAITS, asked_to_stop)
+        except (UserError, KeyboardInterrupt):  # the others are missing
             raise mistake from None
-    return flags, join_ranks(flags.settings.training.dist_timeout)
+    return flags, join_ranks(flags.settings.training.dist_timeout, asked_to_stop)
 
 
 def _granted(flags: TrainFlags | UserError) -> TrainFlags:

@@ -87,6 +87,7 @@ def test_a_process_has_limits_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
     assert available_mib(tmp_path / "proc", tmp_path) == 8192.0
     most[resource.RLIMIT_AS] = 1000 * page + 512 * MIB
     assert available_mib(tmp_path / "proc", tmp_path) == 512.0
+    assert available_mib(tmp_path / "proc", tmp_path, processes=32) == 256.0, "the machine's is shared, not these"
     most[resource.RLIMIT_DATA] = 100 * page + 256 * MIB
     assert available_mib(tmp_path / "proc", tmp_path) == 256.0
     most[resource.RLIMIT_DATA] = 0

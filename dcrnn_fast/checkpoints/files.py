@@ -124,7 +124,7 @@ def read_checkpoint(path: str | Path, *, wait: bool = True) -> Checkpoint:
         # A garbled pickle fails anywhere in torch's reader, with the error of that place.
         if is_out_of_memory(error):
             raise
-        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {first_line(error)[:200]}") from error
+        raise DamagedError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {first_line(error)[:200]}") from error
     try:
         return Checkpoint(path, checked(content), notes)
     except UserError as error:
@@ -242,7 +242,12 @@ def _check_integrity(path: Path, payload: bytes, manifest: Manifest, note: str) 
     if listed and hashlib.sha256(payload).hexdigest() in listed:
         _require_honest_zip(path, payload)
         return ()
-    broken = _broken_part(path, payload)
+    try:
+        broken = _broken_part(path, payload)
+    except DamagedError:
+        if not listed:
+            raise
+        broken = path.name  # it is not even an archive
     if not listed:
         if broken is not None:
             raise DamagedError(f"checkpoint {path} is damaged: the checksum of {broken} does not match")
@@ -276,7 +281,7 @@ def _require_honest_zip(path: Path, payload: bytes) -> zipfile.ZipFile:
     try:
         require_honest_parts(archive, len(payload))
     except UserError as error:
-        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {error}") from error
+        raise DamagedError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: {error}") from error
     return archive
 
 

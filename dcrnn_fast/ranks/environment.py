@@ -133,6 +133,8 @@ def _refuse_lonely_tasks(environment: Mapping[str, str]) -> None:
 
 def _in_a_slurm_step(environment: Mapping[str, str]) -> bool:
     """Whether srun started this process: not the batch script, and not the shell of an allocation."""
+    if _or_zero(environment.get("SLURM_PROCID", "")) > 0:  # those two are number 0
+        return True
     step = environment.get("SLURM_STEP_ID", environment.get("SLURM_STEPID", ""))
     return step.isascii() and step.isdigit() and int(step[:20]) < _FIRST_SPECIAL_STEP
 

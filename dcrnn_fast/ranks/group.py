@@ -107,19 +107,21 @@ class Ranks(Meeting):
         return received.numpy().tobytes()
 
 
-def join_ranks(timeout_seconds: int) -> Ranks:
+def join_ranks(timeout_seconds: int, asked_to_stop: Callable[[], bool] = lambda: False) -> Ranks:
     """Reads the launcher's environment and meets the other processes.
 
     Args:
         timeout_seconds: so long this process waits for the others.
+        asked_to_stop: ends the wait.
     Raises:
+        KeyboardInterrupt: it was asked to stop.
         UserError: the environment is incomplete or cannot be, or a process has not come; the message names it.
     """
     launch = read_launch()
     return Ranks(
         rank=launch.rank,
         world=launch.world,
-        store=meet(launch, timeout_seconds) if launch.world > 1 else None,
+        store=meet(launch, timeout_seconds, asked_to_stop) if launch.world > 1 else None,
         patience=timeout_seconds,
         local_rank=launch.local_rank,
         local_world=launch.local_world,

@@ -24,14 +24,15 @@ _NAME_MAY_COME = 10.0
 _serving: set[int] = set()
 
 
-def meet(launch: Launch, timeout_seconds: float) -> dist.Store:
+def meet(launch: Launch, timeout_seconds: float, asked_to_stop: Callable[[], bool] = lambda: False) -> dist.Store:
     """A store that all ranks of this start share, and nothing else does; all ranks have come to it.
 
     Raises:
+        KeyboardInterrupt: ``asked_to_stop`` has become true while it waited.
         UserError: the place cannot be, is taken, or a rank has not come there in time; the message names it.
         ToldElsewhereError: another rank prints such an error.
     """
-    waiting = _Waiting(launch, timeout_seconds)
+    waiting = _Waiting(launch, timeout_seconds, asked_to_stop)
     try:
         store = _open_store(launch, waiting)
         name = _gather(store, launch, waiting) if launch.rank == 0 else _report(store, launch, waiting)
@@ -46,9 +47,10 @@ def meet(launch: Launch, timeout_seconds: float) -> dist.Store:
 class _Waiting:
     """A wait of limited length, which says that it waits."""
 
-    def __init__(self, launch: Launch, seconds: float) -> None:
+    def __init__(self, launch: Launch, seconds: float, asked_to_stop: Callable[[], bool]) -> None:
         self.place = f"{launch.host}:{launch.port}"
         self.seconds = seconds
+        self._asked_to_stop = asked_to_stop
         self._began = time.monotonic()
         self._speaks_after = min(_SPEAKS_AFTER, seconds / 2)
 
@@ -60,6 +62,8 @@ class _Waiting:
     def until(self, condition: Callable[[], bool], what: Callable[[], str]) -> bool:
         """Whether the condition becomes true in time; ``what`` is waited for."""
         while not condition():
+            if self._asked_to_stop():
+                raise KeyboardInterrupt
             if self.left <= 0:
                 return False
             if time.monotonic() - self._began >= self._speaks_after:

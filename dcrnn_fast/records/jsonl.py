@@ -9,7 +9,7 @@ from typing import Any
 
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import write_bytes
+from dcrnn_fast.files import open_regular, write_bytes
 from dcrnn_fast.records.events import BadStep, Ended, EpochDone, Event, Overflow, Saved, Started
 from dcrnn_fast.records.watcher import Watcher
 
@@ -48,7 +48,8 @@ class EventsFile(Watcher):
 
     def _clear(self, epochs: int) -> None:
         """Removes a line that a kill has torn, and the epochs that this run trains again."""
-        content = self._path.read_bytes()
+        with open_regular(self._path) as stream:
+            content = stream.read()
         kept = b"".join(line + b"\n" for line in content.splitlines() if _stays(line, epochs))
         if kept != content:
             write_bytes(self._path, kept)
@@ -86,7 +87,8 @@ def _stays(line: bytes, epochs: int) -> bool:
 
 
 def _append(path: Path, lines: bytes) -> None:
-    """All of the lines, or none; a pipe is not waited for."""
+    """All of the lines, or none."""
+    # Not blocking: a pipe without a reader is an error, and is not waited for.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o666)
     size = os.fstat(descriptor).st_size
     try:

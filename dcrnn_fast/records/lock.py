@@ -121,6 +121,14 @@ class FolderLock:
                     f"was written there; one of the two needs another {flag}"
                 )
 
+    def holds(self) -> bool:
+        """Whether no other run is known to have taken this one for dead."""
+        for path in tuple(self._held):
+            with suppress(UserError):  # a file that cannot be read says nothing
+                if (holder := _read(path)) is not None and holder.id != self._mine.id:
+                    return False
+        return True
+
     def close(self) -> None:
         """Gives the folders back."""
         self._over.set()

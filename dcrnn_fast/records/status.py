@@ -11,6 +11,7 @@ from typing import Any
 
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import beside
 from dcrnn_fast.messages import first_few
 from dcrnn_fast.process import Process, this_process
 from dcrnn_fast.records.events import (
@@ -173,12 +174,12 @@ class StatusFile(Watcher):
         self._status = replace(self._status, time=_now(), **changes)
         self._written = time.monotonic()
         # Not synced: once a second that would cost a disk more than the run. After a power cut the process is gone.
-        beside = self._path.with_name(f"{STATUS}.tmp-{os.getpid()}")
+        temporary = beside(self._path)
         try:
-            beside.write_text(json.dumps(self._status.to_dict(), indent=1) + "\n", encoding="utf-8")
-            os.replace(beside, self._path)
+            temporary.write_text(json.dumps(self._status.to_dict(), indent=1) + "\n", encoding="utf-8")
+            os.replace(temporary, self._path)
         except OSError as error:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise UserError(f"cannot write {self._path}: {error.strerror or error}") from error
 
 

@@ -1,6 +1,7 @@
 """All watchers of a run, called one after the other."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from dcrnn_fast.config.sections import Config
@@ -19,21 +20,36 @@ RUN_FILES = (CONFIG, *(name for kind in WATCHERS for name in kind.files))
 """patterns of a run's files in its results folder"""
 
 
-def open_watchers(config: Config, *, on: bool = True) -> "Watchers":
-    """The watchers of a run; with ``on`` False (all ranks but the first) none."""
-    return Watchers(kind(config) for kind in WATCHERS if on)
+_LOOKS_EVERY = 1.0
+"""seconds"""
+
+
+def open_watchers(config: Config, *, on: bool = True, holds: Callable[[], bool] = lambda: True) -> "Watchers":
+    """The watchers of a run; with ``on`` False (all ranks but the first) none.
+
+    Args:
+        holds: whether the folder is still this run's.
+    """
+    return Watchers((kind(config) for kind in WATCHERS if on), holds)
 
 
 class Watchers:
-    """Passes each event to every watcher."""
+    """Passes each event to every watcher; once the folder is another run's, to none that writes there."""
 
-    def __init__(self, watchers: Iterable[Watcher]) -> None:
+    def __init__(self, watchers: Iterable[Watcher], holds: Callable[[], bool] = lambda: True) -> None:
         self._watchers = list(watchers)
         self._failed: list[Watcher] = []
+        self._holds = holds
+        self._held = True
+        self._looked = -_LOOKS_EVERY
 
     def tell(self, event: Event) -> None:
         """Raises a needed watcher's error; of another one a line tells the first, and training goes on."""
+        if self._held and time.monotonic() - self._looked >= _LOOKS_EVERY:
+            self._held, self._looked = self._holds(), time.monotonic()
         for watcher in tuple(self._watchers):
+            if watcher.files and not self._held:
+                continue
             try:
                 watcher.see(event)
             except Exception as error:

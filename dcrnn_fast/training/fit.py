@@ -88,7 +88,10 @@ def fit(
 def _train(
     run: Run, asked: DataConfig, found: Checkpoint | None, stop: StopRequest, lock: FolderLock
 ) -> TrainingResult:
-    with closing(open_watchers(run.config, on=run.ranks.is_first)) as watchers, watchers.telling_failure():
+    with (
+        closing(open_watchers(run.config, on=run.ranks.is_first, holds=lock.holds)) as watchers,
+        watchers.telling_failure(),
+    ):
         progress = begin(run, asked, found, watchers, lock)
         saver = Saver(run, progress, watchers, lock)
         with naming_what_fits(run):

@@ -53,6 +53,8 @@ def open_folders(config: Config, lock: FolderLock | None = None) -> Checkpoint |
     if lock is not None:
         lock.require_free(_folders(config), _print)
     require_own_manifest(folder)
+    if in_the_way := sorted(path.name for path in folder.glob("*.pt") if path.is_dir()):
+        raise UserError(f"{folder / in_the_way[0]} is a folder, where a checkpoint is to stand: move it or remove it")
     if config.output.resume is None:
         return None
     if config.output.resume == "auto":

@@ -113,16 +113,17 @@ def require_room(run: Run) -> None:
     """
     if run.ranks.device.type != "cpu" or math.isnan(available_mib()):
         return
-    windows = min(run.config.training.batch_size, len(run.data.train))
-    needed, available = bytes_per_window(run) * windows, _available()
-    swap = 0.0 if limits().memory_mib is not None else memory_mib("SwapFree") * MIB
+    windows, here = min(run.config.training.batch_size, len(run.data.train)), run.ranks.local_world
+    needed, available = bytes_per_window(run) * windows, _available(here)
+    swap = 0.0 if limits().memory_mib is not None else memory_mib("SwapFree") * MIB / here
     if needed * _LEAST > available + swap:
-        raise UserError(f"out of memory ({_gib(available)} available): {advice(run, available)}")
+        each = f" for each of {here} processes here, LOCAL_WORLD_SIZE" if here > 1 else ""
+        raise UserError(f"out of memory ({_gib(available)} available{each}): {advice(run, available)}")
 
 
-def _available() -> int:
-    """Bytes of main memory for this process; 0 if the system does not say."""
-    free_mib = available_mib()
+def _available(processes: int = 1) -> int:
+    """Bytes of main memory for this process, or for each of several that begin; 0 if the system does not say."""
+    free_mib = available_mib(processes=processes)
     return 0 if math.isnan(free_mib) else int(free_mib * MIB)
 
 

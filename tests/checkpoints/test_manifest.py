@@ -1,7 +1,9 @@
 """``manifest.json``: of a run, of another run, of another program; and file and manifest while a run replaces both."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import threading
 import time
@@ -202,3 +204,18 @@ def test_saves_that_fail_drop_no_file_from_the_manifest(tmp_path: Path, monkeypa
     save_checkpoint(tmp_path, make_state(2), "latest.pt")
     assert step_of(tmp_path) == 2
     assert len(json.loads((tmp_path / MANIFEST).read_text())["latest.pt"]) == 16
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_flipped_bit_anywhere_is_a_damage_without_a_manifest_too(tmp_path: Path, seed: int) -> None:
+    """Also in the list of parts at the file's end, which has no checksum."""
+    path = save_checkpoint(tmp_path, make_state(1), "latest.pt")
+    whole = path.read_bytes()
+    (tmp_path / MANIFEST).unlink()
+    draw = random.Random(seed)
+    for _ in range(20):
+        content = bytearray(whole)
+        content[-1 - draw.randrange(2000)] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+        with contextlib.suppress(DamagedError):
+            newest_good(tmp_path)

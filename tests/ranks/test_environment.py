@@ -66,6 +66,8 @@ def test_an_environment_that_cannot_be_is_named(environment: dict[str, str], mes
     ("environment", "known"),
     [
         (STEP | {"SLURM_NTASKS": "2"}, "SLURM_NTASKS=2"),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, "SLURM_NTASKS=2"),
+        ({"SLURM_PROCID": "1"}, "SLURM_PROCID=1"),
         (STEP | {"SLURM_STEP_NUM_TASKS": "3", "SLURM_NTASKS": "1"}, "SLURM_STEP_NUM_TASKS=3"),
         ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}, "OMPI_COMM_WORLD_SIZE=2"),
         ({"PMI_SIZE": "2", "PMI_RANK": "0"}, "PMI_SIZE=2"),

@@ -1,13 +1,17 @@
 """Ranks find each other, also where an earlier start has left its keys; who does not come is named."""
 
+import os
+import signal
 import socket
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch.distributed as dist
 
+from dcrnn_fast import train
 from dcrnn_fast.errors import ToldElsewhereError, UserError
 from dcrnn_fast.ranks import rendezvous
 from dcrnn_fast.ranks.environment import Launch
@@ -118,3 +122,27 @@ def test_two_processes_with_one_number_are_named(torchruns_store: dist.Store, po
     assert "two processes have RANK=1: each needs its own" in map(
         str, all_at_once(*(lambda launch=launch: meet(launch, 0.4) for launch in launches))
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    ("rank", "flags", "code", "said"),
+    [
+        ("0", ("--config", "debug"), train.STOPPED, "while waiting for other ranks: nothing was begun"),
+        ("1", ("--config", "debug"), train.STOPPED, "while waiting for other ranks: nothing was begun"),
+        ("0", ("--nonsense",), 2, "unknown flag --nonsense"),
+    ],
+)
+def test_a_signal_ends_the_wait_for_other_ranks(
+    rank: str, flags: tuple[str, ...], code: int, said: str, number: int, port: int,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path,
+) -> None:  # fmt: skip
+    for name, value in {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(train, "_MISTAKE_WAITS", 5)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), number))
+    timer.start()
+    assert train.main([*flags, "--dist-timeout", "5", "--results", str(tmp_path / "r")]) == code
+    timer.join()
+    assert said in "".join(capfd.readouterr())
+    assert list(tmp_path.iterdir()) == []

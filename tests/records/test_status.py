@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import dcrnn_fast
 from dcrnn_fast.config.sections import Config, OutputConfig
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import beside
 from dcrnn_fast.process import this_process
 from dcrnn_fast.records.events import BadStep, Ended, EpochDone, Event, Failed, Starting, Stepped, Validating
 from dcrnn_fast.records.lock import LOCK, Holder
@@ -164,3 +165,11 @@ def test_another_programs_file_stays(tmp_path: Path) -> None:
     for event in (started(), Ended("finished", 1, 8, Path("l"))):
         file.see(event)
     assert (tmp_path / STATUS).read_text() == '{"state": "green"}'
+
+
+def test_it_is_written_under_the_name_that_all_files_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    real = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (names.append(Path(a).name), real(a, b)))
+    written(tmp_path, Starting())
+    assert names == [beside(tmp_path / STATUS).name]

@@ -26,10 +26,12 @@ from dcrnn_fast.records.events import (
     Overflow,
     Said,
     Saved,
+    Starting,
     Stepped,
     Validating,
 )
 from dcrnn_fast.records.jsonl import EventsFile
+from dcrnn_fast.records.lock import LOCK, FolderLock, Holder
 from dcrnn_fast.records.metrics_csv import MetricsFile
 from dcrnn_fast.records.terminal import Terminal
 from dcrnn_fast.records.watcher import Watcher
@@ -276,3 +278,31 @@ def test_a_new_watcher_is_one_entry_of_the_table(tmp_path: Path, monkeypatch: py
     watchers.tell(started())
     assert made[0].seen == [started()]
     assert set(RUN_FILES) >= {"config.yaml", "metrics.csv", "events.jsonl"}
+
+
+def test_pipes_that_nobody_reads_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "events.jsonl")
+    for resumed in (False, True):
+        with pytest.raises(UserError, match=r"cannot write .*events\.jsonl: "):
+            EventsFile(config_in(tmp_path)).see(started(row(), resumed=resumed))
+
+
+def test_a_run_that_lost_its_folder_writes_no_log_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("dcrnn_fast.records.watchers.time.monotonic", lambda: now[0])
+    lock = FolderLock()
+    lock.take({"--results": tmp_path}, print)
+    watchers = open_watchers(config_in(tmp_path), holds=lock.holds)
+    watchers.tell(Starting())
+    watchers.tell(started())
+    (tmp_path / LOCK).write_bytes(Holder().to_bytes())
+    (tmp_path / "status.json").write_text("the other run's")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    now[0] += 100.0
+    for event in (Stepped(0, 1, 8, 1.0, 0.1), EpochDone(row()), Failed("taken over"), Said("a line")):
+        watchers.tell(event)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert "a line" in capsys.readouterr().out
+    lock.close()

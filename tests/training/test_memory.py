@@ -138,21 +138,21 @@ def test_a_step_that_cannot_fit_is_refused_before_the_kernel_ends_the_process(mo
     run = make_run(config, open_data(config.data, config.graph), Ranks())
     needed = 8 * bytes_per_window(run)
     monkeypatch.setattr(memory, "limits", lambda: Limits(None, 1.0, 0.0))
-    monkeypatch.setattr(memory, "available_mib", lambda: 0.9 * needed / MIB)
+    monkeypatch.setattr(memory, "available_mib", lambda processes=1: 0.9 * needed / MIB)
     with pytest.raises(
         UserError, match=r"out of memory \(.* GiB available\): a micro-batch of 8 .* --batch-size 4 --acc"
     ):
         try_window(run)
-    monkeypatch.setattr(memory, "available_mib", lambda: 1.2 * needed / MIB)
+    monkeypatch.setattr(memory, "available_mib", lambda processes=1: 1.2 * needed / MIB)
     try_window(run)
-    monkeypatch.setattr(memory, "available_mib", lambda: math.nan)
+    monkeypatch.setattr(memory, "available_mib", lambda processes=1: math.nan)
     try_window(run)
 
 
 def test_swap_is_memory_where_there_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     config = debug_config("--city-nodes", "10", "--device", "cpu", "--max-train-windows", "16")
     run = make_run(config, open_data(config.data, config.graph), Ranks())
-    monkeypatch.setattr(memory, "available_mib", lambda: 0.0)
+    monkeypatch.setattr(memory, "available_mib", lambda processes=1: 0.0)
     monkeypatch.setattr(memory, "memory_mib", lambda field: {"SwapFree": 1e6}[field])
     monkeypatch.setattr(memory, "limits", lambda: Limits(None, None, None))
     require_room(run)
@@ -176,3 +176,15 @@ def test_weights_without_end_are_refused_before_they_are_made() -> None:
     config = debug_config("--city-nodes", "4", "--hidden-units", "1000000")
     with pytest.raises(UserError, match=r"out of memory .* weights of 1 layers of 1000000 units with 2 hops take"):
         make_run(config, open_data(config.data, config.graph), Ranks())
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = debug_config("--city-nodes", "10", "--batch-size", "8")
+    run = make_run(config, open_data(config.data, config.graph), Ranks())
+    room = 1.5 * bytes_per_window(run) * 8 / MIB
+    monkeypatch.setattr("dcrnn_fast.training.memory.available_mib", lambda processes=1: room / processes)
+    monkeypatch.setattr("dcrnn_fast.training.memory.memory_mib", lambda field: 0.0)
+    require_room(run)
+    run.ranks = Ranks(local_world=2)
+    with pytest.raises(UserError, match=r"for each of 2 processes here, LOCAL_WORLD_SIZE\): .* --batch-size 4 --acc"):
+        require_room(run)

@@ -229,3 +229,13 @@ def test_a_requeue_script_sees_under_torchrun_what_its_exit_code_hides(tmp_path:
     assert "stopped by SIGUSR1 or SIGKILL to torchrun after step" in said
     assert status_of(tmp_path / "r").state == "stopped"
     run.wait()
+
+
+@pytest.mark.parametrize("more", [(), ("--resume", "auto")])
+def test_a_folder_in_a_checkpoint_s_place_is_refused_before_an_epoch_is_lost(
+    tmp_path: Path, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r" / "checkpoints" / "latest.pt").mkdir(parents=True)
+    assert train.main([*COMMAND, "--results", str(tmp_path / "r"), *more]) == 2
+    assert "latest.pt is a folder, where a checkpoint is to stand" in capsys.readouterr().err
+    assert files_in(tmp_path) == {}
