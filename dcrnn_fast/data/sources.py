@@ -4,6 +4,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from dcrnn_fast.config.sections import DataConfig, GraphConfig, Match
 from dcrnn_fast.data.formats import formats_of_path, read_path
 from dcrnn_fast.data.known import KNOWN, known_data, missing_rule, require_files
@@ -14,6 +16,9 @@ from dcrnn_fast.messages import first_few, naming_file
 from dcrnn_fast.reading.damage import damage_told
 
 
+@np.errstate(
+    over="ignore", invalid="ignore"
+)  # a number that is too large is refused by name
 def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
     """The series, and the graph that the source brings along (the city, named data sets, stores, grids, some .npz).
 
