@@ -16,9 +16,7 @@ from dcrnn_fast.messages import first_few, naming_file
 from dcrnn_fast.reading.damage import damage_told
 
 
-@np.errstate(
-    over="ignore", invalid="ignore"
-)  # a number that is too large is refused by name
+@np.errstate(over="ignore", invalid="ignore")  # a number that is too large is refused by name
 def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
     """The series, and the graph that the source brings along (the city, named data sets, stores, grids, some .npz).
 
