@@ -1,12 +1,14 @@
 """Shared by all commands: a user's mistake becomes one line and exit code 2."""
 
 import errno
+import io
 import os
 import select
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dcrnn_fast.errors import ToldElsewhereError, is_of_the_user
@@ -33,7 +35,8 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
     """
     try:
         try:
-            return body(sys.argv[1:] if argv is None else list(argv))
+            with _any_text_on_stdout():
+                return body(sys.argv[1:] if argv is None else list(argv))
         finally:
             sys.stdout.flush()
     except ValueError as error:
@@ -55,6 +58,21 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
             raise
         print(f"dcrnn-fast {name}: error: {said}", file=sys.stderr)  # on every rank: the others may have room
         return MISTAKE
+
+
+@contextmanager
+def _any_text_on_stdout() -> Iterator[None]:
+    """A name that the terminal's encoding lacks is printed in escapes, as on stderr, instead of ending the command."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    errors = stream.errors
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=errors)
 
 
 def _limit_of_the_machine(error: BaseException) -> str | None:

@@ -12,7 +12,7 @@ from dcrnn_fast.checkpoints.files import files_read
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import GraphConfig
-from dcrnn_fast.data.sources import source_files
+from dcrnn_fast.data.sources import require_outside, source_files
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.plots import save_report
@@ -76,6 +76,8 @@ def _run(argv: list[str]) -> int:
     trained = forecaster.config
     inputs = (*source_files(config, trained.graph), *source_files(trained.data, trained.graph))
     require_apart(outputs, inputs, "--output folder")
+    for read in (config, trained.data):
+        require_outside(outputs, read, "--output folder")
     for note in forecaster.notes:
         print(note, file=sys.stderr)
     data = forecaster.open_data(config, _graph_to_check(flags, forecaster))

@@ -10,7 +10,7 @@ import tyro
 from dcrnn_fast.checkpoints.files import files_read
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.data.sources import read_source, source_files
+from dcrnn_fast.data.sources import read_source, require_outside, source_files
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.fonts import unwritable_note
@@ -68,6 +68,8 @@ def _run(argv: list[str]) -> int:
     trained = forecaster.config
     inputs = (*source_files(config, trained.graph), *source_files(trained.data, trained.graph))
     require_apart(targets, inputs, "--output")
+    for read in (config, trained.data):
+        require_outside(targets, read, "--output")
     if forecaster.window_format.past_steps == 1 and config.freq is None:
         config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
     series, _ = read_source(config, forecaster.config.graph)

@@ -11,7 +11,7 @@ from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.sources import source_files
+from dcrnn_fast.data.sources import require_outside, source_files
 from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.evaluator import evaluate_model
@@ -175,6 +175,7 @@ def _require_apart(flags: TrainFlags) -> None:
     if (results / EVENTS).exists():  # of an earlier run, which wrote the configuration there: it may be given again
         names.remove(CONFIG)
     require_apart((results / name for name in sorted(names)), (*read, flags.config, resumed), "--results folder")
+    require_outside((results / name for name in sorted(names)), flags.settings.data, "--results folder")
     require_apart((folder / name for name in ("*.pt", MANIFEST)), (*read, flags.config), "--checkpoint-dir")
     if flags.plot is not None:
         require_apart([flags.plot], (*read, flags.config, resumed), "--plot")

@@ -1,5 +1,6 @@
 """The exit codes of commands, and who prints a mistake."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,12 @@ def test_a_name_that_no_file_can_have_is_one_line(capsys: pytest.CaptureFixture[
     assert len(said) < 500
     with pytest.raises(FileNotFoundError):
         run_command("forecast", lambda argv: len(Path("absent").read_bytes()), [])
+
+
+def test_a_name_that_the_terminal_cannot_show_is_printed_in_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding, shown in (("ascii", b"M\\xfcnchen \\udc80\n"), ("utf-8", "München \\udc80\n".encode())):
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr("sys.stdout", stdout)
+        assert run_command("forecast", lambda argv: bool(print("München \udc80")), []) == 0
+        assert stdout.buffer.getvalue() == shown  # type: ignore[attr-defined]
+        assert stdout.errors == "strict"

@@ -175,6 +175,31 @@ def test_an_input_is_never_replaced(case: str, there: Path, capsys: pytest.Captu
     assert _digests(there) == held
 
 
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (train.main, ["--data", "folder", "--graph", "graph.csv", *SMALL, "--results", "folder"]),
+        (evaluate.main, [MODEL, "--data", "folder", "-o", "new/../folder"]),
+        (forecast.main, [MODEL, "--data", "folder", "-o", "folder/forecast.csv"]),
+    ],
+    ids=["train", "evaluate", "forecast"],
+)
+def test_nothing_is_added_to_a_folder_of_readings(
+    main: Callable[[list[str]], int], words: list[str], there: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("new", "folder", "folder/pictures"):
+        Path(name).mkdir()
+    lines = Path("data.csv").read_text().splitlines(keepends=True)
+    Path("folder/1.csv").write_text("".join(lines[:31]))
+    Path("folder/2.csv").write_text("".join([lines[0], *lines[31:]]))
+    held = _digests(there)
+    assert main(words) == 2
+    assert "would become one of the readings' files in folder" in capsys.readouterr().err
+    assert _digests(there) == held
+    assert forecast.main([MODEL, "--data", "folder", "-o", "folder/pictures/forecast.csv"]) == 0
+    assert forecast.main([MODEL, "--data", "store", "-o", "store/forecast.csv"]) == 0
+
+
 def test_a_run_takes_the_configuration_that_it_wrote(there: Path) -> None:
     assert train.main(["--config", "r/config.yaml", "--check"]) == 0
     _write_config("mine")()

@@ -114,6 +114,8 @@ def read_checkpoint(path: str | Path, *, wait: bool = True) -> Checkpoint:
     """
     path = Path(path)
     payload, notes = _whole(path, (*_PAUSES, *_LATE) if wait else _PAUSES)
+    if _holds_quantized(payload):  # which torch's reader warns of, in lines of its own
+        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: it holds quantized tensors")
     try:
         content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -132,16 +134,15 @@ def read_checkpoint(path: str | Path, *, wait: bool = True) -> Checkpoint:
 
 
 def read_good(path: str | Path) -> Checkpoint:
-    """``path`` if it is intact, else the newest good checkpoint beside it, with notes about that.
+    """``path``, or if its bytes are not those that were saved, the newest good checkpoint beside it, with notes.
 
-    Raises UserError if there is none either; the message begins with the error of ``path``.
+    Raises UserError if there is none either, or if ``path`` is whole and no good checkpoint; the message begins with
+    the error of ``path``.
     """
     path = Path(path)
     try:
         return read_checkpoint(path)
-    except UserError as damaged:
-        if not path.is_file():
-            raise
+    except (DamagedError, _UnlistedError) as damaged:
         try:
             other = newest_good(path.parent, skip=(path.name,))
         except UserError as others:
@@ -270,14 +271,18 @@ def _broken_part(path: Path, payload: bytes) -> str | None:
         raise DamagedError(f"checkpoint {path} is truncated or no checkpoint: {first_line(error)[:200]}") from error
 
 
+def _holds_quantized(payload: bytes) -> bool:
+    """Whether the pickle in a whole file makes tensors that are quantized."""
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        return any(b"_rebuild_qtensor" in archive.read(name) for name in pickles)
+
+
 def _require_honest_zip(path: Path, payload: bytes) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(io.BytesIO(payload))
-        pickles = [archive.read(part) for part in archive.infolist() if part.filename.endswith("/data.pkl")]
     except GARBLED as error:
         raise DamagedError(f"checkpoint {path} is truncated or no checkpoint: {first_line(error)[:200]}") from error
-    if any(b"_rebuild_qtensor" in content for content in pickles):  # which torch's reader warns of, in lines of its own
-        raise UserError(f"checkpoint {path} is not a checkpoint of dcrnn_fast: it holds quantized tensors")
     try:
         require_honest_parts(archive, len(payload))
     except UserError as error:

@@ -1,11 +1,14 @@
 """From a name, a file or a folder to a series, and to the graph that it brings along, if any."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from dcrnn_fast.config.sections import DataConfig, GraphConfig, Match
-from dcrnn_fast.data.formats import formats_of_path, read_path
+from dcrnn_fast.data.formats import format_by_ending, formats_of_path, read_path
 from dcrnn_fast.data.known import KNOWN, known_data, missing_rule, require_files
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
@@ -14,6 +17,7 @@ from dcrnn_fast.messages import first_few, naming_file
 from dcrnn_fast.reading.damage import damage_told
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a number that is too large is refused by name
 def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
     """The series, and the graph that the source brings along (the city, named data sets, stores, grids, some .npz).
 
@@ -48,6 +52,22 @@ def source_files(data: DataConfig, graph: GraphConfig) -> list[str | Path]:
     if _is_known(data):
         named.append(str(Path(data.data_folder, data.data)))
     return [name for name in named if name]
+
+
+def require_outside(outputs: Iterable[Path], data: DataConfig, flag: str) -> None:
+    """Checks that no output would be read as one more file of a folder of series.
+
+    Args:
+        flag: the flag that sets the outputs' place, for the message.
+    Raises:
+        UserError: one would.
+    """
+    folder = Path(data.data)
+    if not os.path.isdir(folder) or formats_of(data) == {"store"}:
+        return
+    for output in outputs:
+        if format_by_ending(output) and os.path.isdir(output.parent) and os.path.samefile(output.parent, folder):
+            raise UserError(f"{output} would become one of the readings' files in {folder}: give another {flag}")
 
 
 def _is_known(data: DataConfig) -> bool:

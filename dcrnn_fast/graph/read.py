@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.formats import Sensors, find_format, format_named
@@ -10,6 +12,7 @@ from dcrnn_fast.graph.positions import read_positions
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a number that is too large is refused, or as good as infinite
 def read_graph(
     config: GraphConfig, *, ids: Sequence[str] | None = None, leave_out: Collection[str] = ()
 ) -> SensorGraph:

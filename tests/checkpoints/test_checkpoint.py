@@ -96,6 +96,13 @@ def test_a_flipped_bit_is_noticed_and_the_other_good_one_is_used(tmp_path):
         read_good(latest)
 
 
+def test_nothing_stands_in_for_a_whole_file_that_is_wrong(tmp_path):
+    save_checkpoint(tmp_path, make_state(5), "best.pt")
+    torch.save({"format": 2}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match=r"^checkpoint \S+other\.pt is not a checkpoint of dcrnn_fast"):
+        read_good(tmp_path / "other.pt")
+
+
 def test_without_a_manifest_the_files_own_checksums_decide(tmp_path):
     path = save_checkpoint(tmp_path, make_state(1), "model.pt")
     (tmp_path / "manifest.json").unlink()

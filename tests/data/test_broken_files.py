@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -228,3 +229,16 @@ def test_a_pipe_and_names_that_cannot_be_are_one_line(ending: str, tmp_path: Pat
         for read_it in (lambda path=path: read(path), lambda path=path: read_graph(GraphConfig(graph=str(path)))):
             with pytest.raises(UserError, match=says):
                 read_it()
+
+
+def test_numbers_that_are_too_large_are_refused_without_numpys_warnings(tmp_path: Path) -> None:
+    xr.Dataset({"v": (("time", "station"), READINGS)}, {"time": TIMES}).to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+    with h5py.File(tmp_path / "x.nc", "a") as file:
+        file["v"].attrs["scale_factor"] = 1e308
+    pairs = "".join(f"{a},{b},1e308\n" for a in "ab" for b in "ab" if a != b)
+    (tmp_path / "x.csv").write_text(f"from,to,cost\n{pairs}a,a,0\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(UserError, match="the reading inf is not finite"):
+            read(tmp_path / "x.nc")
+        read_graph(GraphConfig(graph=str(tmp_path / "x.csv")))
