@@ -207,8 +207,11 @@ def test_saves_that_fail_drop_no_file_from_the_manifest(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_flipped_bit_anywhere_is_a_damage_without_a_manifest_too(tmp_path: Path, seed: int) -> None:
+def test_a_flipped_bit_anywhere_is_a_damage_without_a_manifest_too(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also in the list of parts at the file's end, which has no checksum."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # nobody replaces the file
     path = save_checkpoint(tmp_path, make_state(1), "latest.pt")
     whole = path.read_bytes()
     (tmp_path / MANIFEST).unlink()
