@@ -24,6 +24,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.report_files import REPORT
 from dcrnn_fast.files import clear_leftovers, require_creatable_folder, require_writable_folder
+from dcrnn_fast.messages import some
 from dcrnn_fast.records.jsonl import EVENTS
 from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.status import read_status
@@ -88,7 +89,11 @@ def _print(line: str) -> None:
 
 
 def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
-    """Moves an earlier run's files: a new run must neither destroy its checkpoints nor take them for its own."""
+    """Moves an earlier run's files: a new run must neither destroy its checkpoints nor take them for its own.
+
+    Raises:
+        UserError: a checkpoint cannot be moved; a log that stays is told, and ends nothing.
+    """
     results, folder = Path(config.output.results), checkpoint_folder(config)
     if target := _set_aside(folder, ("*.pt", MANIFEST)):
         hint = ""
@@ -96,8 +101,14 @@ def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
             hint = "; --resume auto would have continued it" if config.output.resume is None else _why_none(target)
         say(f"what an earlier run left was moved to {target}{hint}")
     # Only after an earlier run, and none of this run's inputs: a user's own file may have one of these names.
-    if _was_run_in(results) and (target := _set_aside(results, (*RUN_FILES, *REPORT), _files_of(config))):
-        say(f"the figures and pictures of an earlier run were moved to {target}")
+    if _was_run_in(results):
+        try:
+            target = _set_aside(results, (*RUN_FILES, *REPORT), _files_of(config))
+        except UserError as error:
+            say(f"{error}; training goes on")
+            return
+        if target:
+            say(f"the figures and pictures of an earlier run were moved to {target}")
 
 
 def _why_none(folder: Path) -> str:
@@ -201,7 +212,11 @@ def _was_run_in(results: Path) -> bool:
 
 
 def _set_aside(folder: Path, patterns: Sequence[str], spared: Collection[Path] = ()) -> Path | None:
-    """Moves files of ``folder``, but for the resolved ``spared``, into ``folder/earlier-N``; None: there are none."""
+    """Moves files of ``folder``, but for the resolved ``spared``, into ``folder/earlier-N``; None: there are none.
+
+    Raises:
+        UserError: some cannot be moved; the others were.
+    """
     found = sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
     found = [path for path in found if path.resolve() not in spared]
     if not found:
@@ -209,9 +224,19 @@ def _set_aside(folder: Path, patterns: Sequence[str], spared: Collection[Path] =
     number = 1
     while (target := folder / f"earlier-{number}").exists():
         number += 1
-    target.mkdir()
+    stayed: dict[str, OSError] = {}
+    try:
+        target.mkdir()
+    except OSError as error:
+        raise UserError(f"cannot make {target}: {error.strerror or error}") from error
     for path in found:
-        os.replace(path, target / path.name)
+        try:
+            os.replace(path, target / path.name)
+        except OSError as error:
+            stayed[path.name] = error
+    if stayed:
+        why = next(iter(stayed.values()))
+        raise UserError(f"cannot move {some(list(stayed))} from {folder} to {target}: {why.strerror or why}")
     return target
 
 
