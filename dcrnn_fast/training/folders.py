@@ -24,6 +24,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.report_files import REPORT
 from dcrnn_fast.files import clear_leftovers, require_creatable_folder, require_writable_folder, write_bytes
+from dcrnn_fast.messages import some
 from dcrnn_fast.records.jsonl import EVENTS
 from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.status import read_status
@@ -88,7 +89,11 @@ def _print(line: str) -> None:
 
 
 def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
-    """Moves an earlier run's files: a new run must neither destroy its checkpoints nor take them for its own."""
+    """Moves an earlier run's files: a new run must neither destroy its checkpoints nor take them for its own.
+
+    Raises:
+        UserError: a checkpoint cannot be moved; a log that stays is told, and ends nothing.
+    """
     results, folder = Path(config.output.results), checkpoint_folder(config)
     if target := _set_aside(folder, ("*.pt", MANIFEST)):
         hint = ""
@@ -96,8 +101,14 @@ def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
             hint = "; --resume auto would have continued it" if config.output.resume is None else _why_none(target)
         say(f"what an earlier run left was moved to {target}{hint}")
     # Only after an earlier run, and none of this run's inputs: a user's own file may have one of these names.
-    if _was_run_in(results) and (target := _set_aside(results, (*RUN_FILES, *REPORT), _files_of(config))):
-        say(f"the figures and pictures of an earlier run were moved to {target}")
+    if _was_run_in(results):
+        try:
+            target = _set_aside(results, (*RUN_FILES, *REPORT), _files_of(config), whole=False)
+        except UserError as error:
+            say(f"{error}; training goes on")
+            return
+        if target:
+            say(f"the figures and pictures of an earlier run were moved to {target}")
 
 
 def _why_none(folder: Path) -> str:
@@ -200,8 +211,14 @@ def _was_run_in(results: Path) -> bool:
         return False
 
 
-def _set_aside(folder: Path, patterns: Sequence[str], spared: Collection[Path] = ()) -> Path | None:
-    """Moves files of ``folder``, but for the resolved ``spared``, into ``folder/earlier-N``; None: there are none."""
+def _set_aside(
+    folder: Path, patterns: Sequence[str], spared: Collection[Path] = (), *, whole: bool = True
+) -> Path | None:
+    """Moves files of ``folder``, but for the resolved ``spared``, into ``folder/earlier-N``; None: there are none.
+
+    Raises:
+        UserError: some cannot be moved; the others are where they were, and without ``whole`` in ``earlier-N``.
+    """
     found = sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
     found = [path for path in found if path.resolve() not in spared]
     if not found:
@@ -209,18 +226,26 @@ def _set_aside(folder: Path, patterns: Sequence[str], spared: Collection[Path] =
     number = 1
     while (target := folder / f"earlier-{number}").exists():
         number += 1
-    moved: list[Path] = []
+    moved: list[str] = []
+    stayed: dict[str, OSError] = {}
     try:
         target.mkdir()
-        for path in found:
-            os.replace(path, target / path.name)
-            moved.append(path)
     except OSError as error:
-        for path in moved:
-            os.replace(target / path.name, path)
-        with suppress(OSError):
-            target.rmdir()
-        raise UserError(f"cannot move what an earlier run left to {target}: {error.strerror or error}") from error
+        raise UserError(f"cannot make {target}: {error.strerror or error}") from error
+    for path in found:
+        try:
+            os.replace(path, target / path.name)
+            moved.append(path.name)
+        except OSError as error:
+            stayed[path.name] = error
+    if stayed:
+        if whole:
+            for name in moved:
+                os.replace(target / name, folder / name)
+            with suppress(OSError):
+                target.rmdir()
+        why = next(iter(stayed.values()))
+        raise UserError(f"cannot move {some(list(stayed))} from {folder} to {target}: {why.strerror or why}")
     return target
 
 

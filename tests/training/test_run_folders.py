@@ -1,5 +1,6 @@
 """The folders of a run: whose they are, what a kill has left there, and what another timeline has."""
 
+import errno
 import json
 import os
 import re
@@ -239,3 +240,22 @@ def test_a_folder_in_a_checkpoint_s_place_is_refused_before_an_epoch_is_lost(
     assert train.main([*COMMAND, "--results", str(tmp_path / "r"), *more]) == 2
     assert "latest.pt is a folder, where a checkpoint is to stand" in capsys.readouterr().err
     assert files_in(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("stays", "code"), [("events.jsonl", 0), ("best.pt", 2)])
+def test_a_file_that_cannot_be_moved_is_a_line(
+    tmp_path: Path, stays: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A log that stays ends nothing; a checkpoint that would be overwritten does."""
+    assert train.main([*COMMAND, "--results", str(tmp_path)]) == 0
+    real = os.replace
+
+    def replace(source: str | Path, target: str | Path) -> None:
+        if Path(source).name == stays:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    capsys.readouterr()
+    assert train.main([*COMMAND, "--results", str(tmp_path)]) == code
+    assert f"cannot move {stays} from {tmp_path}" in "".join(capsys.readouterr())
