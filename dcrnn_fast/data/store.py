@@ -338,7 +338,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     with naming_file(path):
         with damage_told("not a readable manifest, prepare the store again"):
             manifest = json.loads(path.read_bytes())
-        if not isinstance(manifest, dict) or manifest.get("format") != VERSION:
+        if not isinstance(manifest, dict) or type(manifest.get("format")) is not int or manifest["format"] != VERSION:
             raise UserError(f"not a finished store of format {VERSION}: prepare it again with this version")
         if manifest.get("sha256") != _digest(manifest):
             raise UserError(f"was changed since it was written, its checksum differs: {_AGAIN}")

@@ -70,6 +70,7 @@ def _sign(folder: Path, **changed: Any) -> None:
 @pytest.mark.parametrize(
     ("part", "value", "says"),
     [
+        ("format", True, "not a finished store of format 1"),
         ("missing", "foo", "missing must be one of zero, nan, none, got 'foo'"),
         ("missing", [], "missing must be one of"),
         ("channels", "c0", "channels must be different texts"),
