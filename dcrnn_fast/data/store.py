@@ -270,6 +270,8 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
     paths = {name.split(".")[0]: folder / name for name in manifest["files"]}
     with naming_file(folder), damage_told("the store is damaged"):
         values_TNC, observed_TNC = (_opened(paths[stem], stem, manifest["shape"]) for stem in ("values", "observed"))
+        if values_TNC.nbytes <= _HASHED_AT_OPEN and not _is_finite(values_TNC):
+            raise UserError(f"{paths['values'].name} holds NaN or infinity: {_AGAIN}")
         times_T = _opened(paths["times"], "times", manifest["shape"][:1])
         interval = parse_freq(manifest["freq"])
         _check_times(times_T, interval, manifest)
@@ -303,6 +305,12 @@ def _opened(path: Path, stem: str, shape: list[int]) -> np.ndarray:
         if stem == "times":
             return np.frombuffer(bytearray(file.read()), dtype, held[0])
         return np.memmap(file, dtype, "r", file.tell(), held)
+
+
+def _is_finite(values_TNC: np.ndarray) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(values_TNC.sum())  # which reads them once and, but for overflow, is finite if all of them are
+    return math.isfinite(total) or bool(np.isfinite(values_TNC).all())
 
 
 def _check_times(times_T: np.ndarray, interval: np.timedelta64, manifest: dict[str, Any]) -> None:
