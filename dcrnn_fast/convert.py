@@ -74,6 +74,8 @@ def _run(argv: list[str]) -> int:
     outputs = (output,) if flags.export else (output, output.with_name(MANIFEST))
     if output.name.casefold() == MANIFEST:
         raise UserError(f"--output {output}: {MANIFEST} lists the checkpoints of its folder: name another file")
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder: name a file")
     require_apart(outputs, inputs, "--output")
     if flags.export:
         refuse_idle_in_exporting(argv)

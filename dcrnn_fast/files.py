@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.process import is_running
 
 UNCHANGED = "; nothing there was changed"
 
@@ -240,15 +241,7 @@ def _host() -> str:
 
 def _is_alive(process: int) -> bool:
     """Whether another process has this number; this one, which asks before it writes, left nothing behind."""
-    if process in (0, os.getpid()):
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
+    return process not in (0, os.getpid()) and is_running(process)
 
 
 def _nearest_folder(path: Path) -> Path:

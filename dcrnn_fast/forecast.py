@@ -47,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     flags = parse(ForecastFlags, argv, prog="dcrnn-fast forecast", description=_PURPOSE)
     output_format(flags.output)
+    if Path(flags.output).is_dir():
+        raise UserError(f"--output {flags.output} is a folder: name a file")
     targets = [Path(flags.output)]
     if flags.plot is not None:
         require_plot_format(flags.plot)

@@ -63,16 +63,22 @@ class Process:
         """Whether it runs here now; call it only if it ``can_be_seen``."""
         if self.pid < 1:
             return False
-        if self.started >= 0 and (now := _state(self.pid)) is not None:
-            state, started, _ = now
-            return state not in "ZX" and started == self.started  # Z: ended, and only its parent does not know yet
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
+        if self.started >= 0 and (now := _state(self.pid)) is not None and now[1] != self.started:
             return False
-        except OSError:  # another user's, whom /proc may not show
-            return True
+        return is_running(self.pid)
+
+
+def is_running(pid: int) -> bool:
+    """Whether any process of this machine has this number and has not ended."""
+    if (now := _state(pid)) is not None:
+        return now[0] not in "ZX"  # Z: ended, and only its parent does not know yet
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's, whom /proc may not show
         return True
+    return True
 
 
 def this_process() -> Process:

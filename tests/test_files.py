@@ -199,6 +199,18 @@ write_bytes(sys.argv[1], b"half")
 """
 
 
+def test_a_killed_writer_that_its_parent_has_not_waited_for_is_dead(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as writer:
+        left = tmp_path / f"a.csv.tmp-{writer.pid}"
+        left.touch()
+        clear_leftovers(tmp_path, ["a.csv"])
+        assert left.exists(), "it lives"
+        writer.kill()
+        os.waitid(os.P_PID, writer.pid, os.WEXITED | os.WNOWAIT)
+        clear_leftovers(tmp_path, ["a.csv"])
+        assert not left.exists()
+
+
 def test_what_a_killed_writer_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
     for name in ("horizons.png", "notes.txt"):
         run = subprocess.run([sys.executable, "-c", _KILLED_WRITER, str(tmp_path / name)], cwd=ROOT, check=False)

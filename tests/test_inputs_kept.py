@@ -214,6 +214,16 @@ def test_the_list_of_a_folder_is_no_output(words: list[str], there: Path, capsys
     assert _digests(there) == held
 
 
+@pytest.mark.parametrize("name", ["forecast.csv", "model.pt", "port.tar"])
+def test_a_folder_is_no_output_file(name: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main, argv, _ = COMMANDS[name]
+    Path("new", name).mkdir(parents=True)
+    held = _digests(there)
+    assert main([*argv, f"new/{name}"]) == 2
+    assert f"new/{name} is a folder: name a file\n" in capsys.readouterr().err
+    assert _digests(there) == held
+
+
 def test_an_export_replaces_no_checkpoint_that_no_list_names(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("r/checkpoints/manifest.json").unlink()
     held = _digests(there)

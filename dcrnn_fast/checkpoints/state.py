@@ -26,6 +26,7 @@ _PARTS = ("config", "model", "graph", "window_format", "scaler")
 _POSITION = ("epoch", "step", "position")
 _LARGEST_COUNT = 2**53
 _LONGEST_TEXT = 1000
+_DEEPEST, _MOST_PARTS = 20, 2_000_000
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 # Wrappers that put a prefix before every name: DataParallel and DDP, torch.compile.
@@ -147,6 +148,25 @@ def require_dense(what: str, tensor: Any) -> None:
         raise UserError(
             f"{what}: it claims {tensor.numel()} numbers of shape {tuple(tensor.shape)}, the file holds {held}"
         )
+
+
+def require_copyable(state: State) -> None:
+    """Checks that a copy of all that a checkpoint holds, other programs' parts too, is no larger than its file.
+
+    Raises:
+        UserError: a tensor claims more than the file holds, or lists are in each other too deeply or too often.
+    """
+    parts: list[tuple[Any, int]] = [(state, 0)]
+    seen = 0
+    while parts:
+        part, depth = parts.pop()
+        seen += 1
+        if isinstance(part, Tensor):
+            require_dense("holds a wrong tensor", part)
+        elif isinstance(part, (dict, list, tuple)):
+            if depth > _DEEPEST or seen + len(part) > _MOST_PARTS:
+                raise UserError("holds lists in lists, too deeply or too often")
+            parts += [(item, depth + 1) for item in (part.values() if isinstance(part, dict) else part)]
 
 
 def require_weight(what: str, tensor: Any) -> None:

@@ -270,6 +270,8 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
     paths = {name.split(".")[0]: folder / name for name in manifest["files"]}
     with naming_file(folder), damage_told("the store is damaged"):
         values_TNC, observed_TNC = (_opened(paths[stem], stem, manifest["shape"]) for stem in ("values", "observed"))
+        if values_TNC.nbytes <= _HASHED_AT_OPEN and not _is_finite(values_TNC):
+            raise UserError(f"{paths['values'].name} holds NaN or infinity: {_AGAIN}")
         times_T = _opened(paths["times"], "times", manifest["shape"][:1])
         interval = parse_freq(manifest["freq"])
         _check_times(times_T, interval, manifest)
@@ -305,6 +307,12 @@ def _opened(path: Path, stem: str, shape: list[int]) -> np.ndarray:
         return np.memmap(file, dtype, "r", file.tell(), held)
 
 
+def _is_finite(values_TNC: np.ndarray) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(values_TNC.sum())  # which reads them once and, but for overflow, is finite if all of them are
+    return math.isfinite(total) or bool(np.isfinite(values_TNC).all())
+
+
 def _check_times(times_T: np.ndarray, interval: np.timedelta64, manifest: dict[str, Any]) -> None:
     """Times rise by the interval within each segment, and by more between the segments of a part."""
     counted_T = times_T.astype("datetime64[M]") if is_months(interval) else times_T
@@ -338,7 +346,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     with naming_file(path):
         with damage_told("not a readable manifest, prepare the store again"):
             manifest = json.loads(path.read_bytes())
-        if not isinstance(manifest, dict) or manifest.get("format") != VERSION:
+        if not isinstance(manifest, dict) or type(manifest.get("format")) is not int or manifest["format"] != VERSION:
             raise UserError(f"not a finished store of format {VERSION}: prepare it again with this version")
         if manifest.get("sha256") != _digest(manifest):
             raise UserError(f"was changed since it was written, its checksum differs: {_AGAIN}")

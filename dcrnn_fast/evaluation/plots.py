@@ -35,7 +35,7 @@ from dcrnn_fast.evaluation.style import (
     time_axis,
     with_unit,
 )
-from dcrnn_fast.files import clear_leftovers, folder_for_new_files, write_together
+from dcrnn_fast.files import clear_leftovers, folder_for_new_files, open_regular, write_together
 from dcrnn_fast.messages import counted
 
 _LISTED_SENSORS = 10
@@ -75,14 +75,16 @@ def save_report(report: Report, folder: str | Path, say: Callable[[str], object]
                 line = f"look: {lost_picture(folder / name, error)}"
                 print(line, file=sys.stderr) if say is None else say(line)
     for name in stale:
-        (folder / name).unlink(missing_ok=True)
+        if not (folder / name).is_dir():  # which is no picture of ours
+            (folder / name).unlink(missing_ok=True)
     return written
 
 
 def _channels_of(path: Path) -> list[str]:
     """The channels of the report in that folder; none if there is no report."""
     try:
-        return [str(channel["name"]) for channel in json.loads(path.read_bytes())["channels"]]
+        with open_regular(path) as stream:
+            return [str(channel["name"]) for channel in json.loads(stream.read())["channels"]]
     except (OSError, KeyError, RecursionError, TypeError, ValueError):
         return []
 

@@ -105,8 +105,8 @@ def _require_group(group: Any, num_parameters: int) -> None:
     if not whole or params != list(range(num_parameters)):
         raise UserError(f"optimizer has parameters {shown(params)}, wanted {num_parameters}")
     for name in ("amsgrad", "maximize", "differentiable", "decoupled_weight_decay"):
-        flag = group.get(name)
-        if type(flag) not in (bool, type(None)) or (flag and name != "decoupled_weight_decay"):
+        flag = group.get(name, False)  # older versions of torch lack some
+        if type(flag) is not bool or (flag and name != "decoupled_weight_decay"):
             raise UserError(f"optimizer: {name} must be off, got {shown(flag)}")
 
 

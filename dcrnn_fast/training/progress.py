@@ -121,8 +121,10 @@ class Progress:
         history = state.get("history")
         if not isinstance(history, list):
             raise UserError(f"history must be a list of epochs, got {shown(history)}")
-        for row in history:
+        for number, row in enumerate(history, start=1):
             _require_row(row)
+            if row["epoch"] != number:
+                raise UserError(f"history: row {number} is of epoch {row['epoch']}")
         made = cls(**{name: state[name] for name in (*_COUNTERS, *_SUMS)})
         made.history = [EpochRow.from_dict(row) for row in history]
         return made
@@ -139,5 +141,5 @@ def _require_row(row: Any) -> None:
         raise UserError(f"a row of history lacks {first_few(missing)}")
     for name, value in row.items():
         # An epoch that diverged has NaN for its errors.
-        if type(value) is not int and (name in _WHOLE or type(value) is not float):
-            raise UserError(f"history: {shown(name)} must be a number, got {shown(value)}")
+        if name in _WHOLE or type(value) is not float:
+            require_count(f"history: {shown(name)}", value)

@@ -14,7 +14,15 @@ import numpy as np
 import torch
 
 from dcrnn_fast.checkpoints.files import torch_bytes
-from dcrnn_fast.checkpoints.state import State, make_state, require_count, require_dense, require_named, require_text
+from dcrnn_fast.checkpoints.state import (
+    State,
+    make_state,
+    require_copyable,
+    require_count,
+    require_dense,
+    require_named,
+    require_text,
+)
 from dcrnn_fast.config.plain import shown, to_dict
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
@@ -88,6 +96,7 @@ def require_resumable(state: State, where: str) -> None:
     if training is None:
         raise UserError(f"{where} holds a converted model without a training state; it can be evaluated, not resumed")
     try:
+        require_copyable(state)
         require_weights(
             state["model"],
             form.config,

@@ -1,10 +1,13 @@
 """Any part of a checkpoint changed: it is refused in one line, or the answer is the same; forecast and resume."""
 
+import copy
+import functools
 import warnings
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,6 +92,10 @@ NOT_RESUMED = [
     (("training", "optimizer", "state", 0, "exp_avg"), "with NaN"),
     (("training", "optimizer", "state", 0, "exp_avg_sq"), "negative"),
     (("training", "optimizer", "state", 0, "step"), "x"),
+    (("training", "optimizer", "param_groups", 0, "amsgrad"), "nothing"),
+    (("training", "optimizer", "param_groups", 0, "maximize"), "nothing"),
+    (("training", "history", 0, "epoch"), "-1"), (("training", "history", 0, "step"), "10^18"),
+    (("training", "history", 0, "validation_mae"), "10^30"), (("training", "history", 0, "train_seconds"), "-1"),
 ]  # fmt: skip
 
 
@@ -98,6 +105,25 @@ def test_no_forecast_comes_of(trained: Trained, where: Where, change: str) -> No
     for read in (lambda: dcrnn_fast.load(trained.file), lambda: resumed(trained)):
         with pytest.raises(UserError, match=r"x\.pt"):
             read()
+
+
+@pytest.mark.parametrize(
+    ("where", "part"),
+    [
+        (("more",), torch.zeros(1).expand(10**12)),
+        (("graph", "more"), [{"x": torch.zeros(1).expand(10**12)}]),
+        (("training", "optimizer", "param_groups", 0, "fused"), torch.zeros(1).expand(10**12)),
+        (("training", "optimizer", "state", 0, "more"), torch.zeros(1).expand(10**12)),
+        (("training", "more"), functools.reduce(lambda inner, _: [inner], range(60), 0)),
+        (("training", "more"), functools.reduce(lambda inner, _: [inner] * 10, range(9), 0)),
+    ],
+)
+def test_parts_that_nobody_reads_are_not_copied_by_a_resumed_run(trained: Trained, where: Where, part: Any) -> None:
+    state = copy.deepcopy(trained.state)
+    part_at(state, where[:-1])[where[-1]] = part
+    trained.file.write_bytes(torch_bytes(state))
+    with pytest.raises(UserError, match=r"x\.pt cannot be resumed: holds"):
+        resumed(trained)
 
 
 def test_quantized_moments_are_refused_without_a_warning(trained: Trained) -> None:

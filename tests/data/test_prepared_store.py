@@ -70,6 +70,7 @@ def _sign(folder: Path, **changed: Any) -> None:
 @pytest.mark.parametrize(
     ("part", "value", "says"),
     [
+        ("format", True, "not a finished store of format 1"),
         ("missing", "foo", "missing must be one of zero, nan, none, got 'foo'"),
         ("missing", [], "missing must be one of"),
         ("channels", "c0", "channels must be different texts"),
@@ -139,6 +140,23 @@ def test_a_manifest_of_another_program_is_never_replaced(tmp_path: Path) -> None
         with pytest.raises(UserError, match="is not empty and no prepared store"):
             write_store(folder, random_series(), None)
         assert (folder / "manifest.json").read_text() == content
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 3e38])
+def test_readings_of_a_store_are_finite(number: float, store: tuple[Path, SensorSeries]) -> None:
+    folder, _ = store
+    values_TNC = np.load(folder / "values.npy")
+    values_TNC[7] = number
+    np.save(folder / "values.npy", values_TNC)
+    content = (folder / "values.npy").read_bytes()
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    files["values.npy"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    _sign(folder, files=files)
+    if number == 3e38:  # more of which are too large to add up
+        assert open_store(folder)[0].num_steps == 60
+        return
+    with pytest.raises(UserError, match=r"values\.npy holds NaN or infinity: prepare the store again"):
+        open_store(folder)
 
 
 def test_a_manifest_that_is_a_pipe_is_not_waited_for(store: tuple[Path, SensorSeries]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import re
 import warnings
 from dataclasses import replace
@@ -255,6 +256,17 @@ def test_a_full_disk_leaves_the_report_that_was_there_or_the_new_one_without_pic
     assert written == {path.name for path in small_disk.iterdir()} - {"ballast"}, "no picture of the earlier report"
     assert said
     assert all(re.fullmatch(r"look: cannot write .*\.png: No space left on device", line) for line in said)
+
+
+def test_folders_and_pipes_under_the_names_of_a_report_cost_a_line_at_most(tmp_path: Path) -> None:
+    for name in ("horizons.png", "worst_and_best.png"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "report.json")
+    said: list[str] = []
+    written = {path.name for path in save_report(hand_made([1.0, math.nan]), tmp_path, said.append)}
+    assert {"report.txt", "report.json", "horizons.csv", "sensors.csv"} <= written
+    assert said
+    assert all(re.fullmatch(r"look: cannot write .*\.png: Is a directory", line) for line in said)
 
 
 def test_a_picture_that_cannot_be_drawn_costs_nothing_else(
