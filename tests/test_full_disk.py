@@ -84,9 +84,9 @@ def test_a_run_that_cannot_move_an_earlier_one_aside(
     assert said.count("\n") == 1, said
     assert "No space left on device" in said
     kept = {path.name: content for path, content in held(disk).items()}
-    assert {
-        path.name: content for path, content in before.items() if path.name != "status.json"
-    }.items() <= kept.items()
+    for path, content in before.items():
+        if path.name != "status.json":  # a log that cannot be moved is gone on with
+            assert kept[path.name].startswith(content), path
 
 
 def test_a_picture_without_room_costs_no_forecast(there: Path, disk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import copy
 import functools
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
