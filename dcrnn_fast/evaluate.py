@@ -78,9 +78,9 @@ def _run(argv: list[str]) -> int:
     require_apart(outputs, inputs, "--output folder")
     for read in (config, trained.data):
         require_outside(outputs, read, "--output folder")
+    data = forecaster.open_data(config, _graph_to_check(flags, forecaster))
     for note in forecaster.notes:
         print(note, file=sys.stderr)
-    data = forecaster.open_data(config, _graph_to_check(flags, forecaster))
     try:
         report = forecaster.evaluate(data, flags.split, batch_size=flags.batch_size, name=config.data)
     except NotImplementedError as error:  # the backend that was asked for cannot run here

@@ -10,7 +10,7 @@ Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,15 +18,18 @@ from torch import Tensor
 
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.sections import Backend
+from dcrnn_fast.config.plain import shown
+from dcrnn_fast.config.sections import Backend, EdgeOrder
 from dcrnn_fast.errors import UserError, is_of_the_user
 from dcrnn_fast.graph.operators import diffusion_operators
+from dcrnn_fast.graph.sensor_graph import require_square
 from dcrnn_fast.graph.supports import build_supports
 from dcrnn_fast.interop.names import recognise
 from dcrnn_fast.kernels import DiffusionTerms
 from dcrnn_fast.kernels.gpu import why_no_gpu
-from dcrnn_fast.messages import first_line
+from dcrnn_fast.messages import first_line, naming_file
 from dcrnn_fast.model import DCRNN
+from dcrnn_fast.reading.arrays import load_archive
 
 DType = Literal["float64", "float32", "bf16"]
 COLUMNS = ("supports", "training", "evaluation", "loss", "gradients")
@@ -34,6 +37,9 @@ COLUMNS = ("supports", "training", "evaluation", "loss", "gradients")
 _FLOAT_BOUNDS = {"supports": 1e-6, "training": 2e-5, "evaluation": 2e-5, "loss": 2e-5, "gradients": 2e-4}
 _BF16_BOUNDS = {"supports": 1e-6, "training": 3e-2, "evaluation": 3e-2, "loss": 3e-2, "gradients": 8e-2}
 BOUNDS: dict[DType, dict[str, float]] = {"float64": _FLOAT_BOUNDS, "float32": _FLOAT_BOUNDS, "bf16": _BF16_BOUNDS}
+_COUNTS = ("input_dim", "output_dim", "horizon", "rnn_units", "num_rnn_layers")
+_LARGEST_COUNT = 1000
+_PREDICTIONS = ("prediction_scaled", "prediction_eval_scaled")
 FILTERS = ("dual_random_walk", "random_walk", "laplacian")
 
 
@@ -79,17 +85,59 @@ def verify(
 
 def _verify_file(path: Path, backend: Backend, precision: DType, device: str) -> CaseErrors:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        with naming_file(path):
+            arrays = load_archive(path)
+    except UserError as error:
+        raise UserError(f"{path} is no golden file: {str(error).removeprefix(f'{path}: ')}") from error
+    try:
         config = json.loads(str(arrays["config"]))
+        _require_parts(arrays, config)
         return CaseErrors(path.name, _errors(arrays, config, backend, precision, device, str(path)))
-    except (KeyError, OSError, ValueError, EOFError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         if isinstance(error, ValueError) and is_of_the_user(error):
             raise
         reason = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
         raise UserError(f"{path} is no golden file: {reason}") from error
     except NotImplementedError as error:
         raise UserError(str(error)) from error
+
+
+def _require_parts(arrays: dict[str, Any], config: Any) -> None:
+    """Raises ValueError or KeyError if the parts of a golden file are of other types or sizes than each other's."""
+    if not isinstance(config, dict):
+        raise ValueError("its config is no mapping")
+    least = {"max_diffusion_step": 0, **dict.fromkeys(_COUNTS, 1)}
+    for name, minimum in least.items():
+        if type(config[name]) is not int or not minimum <= config[name] <= _LARGEST_COUNT:
+            raise ValueError(f"its config has {name} = {shown(config[name])}")
+    if not isinstance(config["filter_type"], str) or config["edge_order"] not in get_args(EdgeOrder):
+        raise ValueError("its config has a wrong filter_type or edge_order")
+    for name, array in arrays.items():
+        if name != "config" and (array.dtype.kind not in "fiu" or not (array.size or name.startswith("teacher"))):
+            raise ValueError(f"{shown(name)} must be numbers, got {array.dtype} of shape {array.shape}")
+    nodes = len(require_square(arrays["adjacency"]))
+    x, y = arrays["x"], arrays["y"]
+    if x.ndim not in (3, 4) or x[0, 0].size != nodes * config["input_dim"]:
+        raise ValueError(f"x of shape {x.shape} does not fit {nodes} nodes and its config")
+    if y.ndim not in (3, 4) or y.shape[:2] != (config["horizon"], x.shape[1]):
+        raise ValueError(f"y of shape {y.shape} does not fit x and its config")
+    sizes = {"scaler_mean": 1, "scaler_std": 1, "loss": 1, "teacher_forcing_threshold": 1}
+    sizes |= dict.fromkeys(("y", *_PREDICTIONS), len(y) * x.shape[1] * nodes * config["output_dim"])
+    sizes |= {name: nodes * nodes for name in arrays if name.startswith("support/")}
+    for name, size in sizes.items():
+        if arrays[name].size != size or (size == 1 and arrays[name].ndim):
+            raise ValueError(f"{name} must be {size} number(s), got shape {arrays[name].shape}")
+    if any(arrays[name].shape[:2] != y.shape[:2] for name in _PREDICTIONS):
+        raise ValueError("its predictions do not fit y")
+    if arrays["teacher_forcing_draws"].shape not in ((0,), (len(y),)):
+        raise ValueError(f"teacher_forcing_draws of shape {arrays['teacher_forcing_draws'].shape} do not fit y")
+
+
+def _require_shapes(what: str, tensors: dict[str, Tensor], model: DCRNN) -> None:
+    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    if (got := {name: tuple(tensor.shape) for name, tensor in tensors.items()}) != wanted:
+        wrong = sorted(name for name in wanted.keys() | got.keys() if wanted.get(name) != got.get(name))
+        raise ValueError(f"{what} {wrong[0]} must have shape {wanted.get(wrong[0])}, got {got.get(wrong[0])}")
 
 
 def _errors(
@@ -115,7 +163,10 @@ def _errors(
         backend=backend,
         dtype=dtype,
     )
-    model.load_state_dict({name: tensor.to(dtype) for name, tensor in _named(arrays, "param/", source).items()})
+    weights, wanted = (_named(arrays, prefix, source) for prefix in ("param/", "grad/"))
+    _require_shapes("parameter", weights, model)
+    _require_shapes("gradient", wanted, model)
+    model.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()})
     model.to(device)
 
     def batch_first(name: str) -> Tensor:
@@ -135,7 +186,6 @@ def _errors(
     errors_BFNO = (training_BFNO * std + mean - y_BFNO).abs()
     loss = torch.where(observed_BFNO, errors_BFNO, 0.0).sum() / observed_BFNO.sum()
     loss.backward()
-    wanted = _named(arrays, "grad/", source)
     gradients = [
         _error(parameter.grad, wanted[name])
         for name, parameter in model.named_parameters()

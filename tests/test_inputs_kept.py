@@ -232,6 +232,15 @@ def test_an_export_replaces_no_checkpoint_that_no_list_names(there: Path, capsys
     assert _digests(there) == held
 
 
+def test_a_mistake_is_one_line_also_of_a_checkpoint_without_a_list(
+    there: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("r/checkpoints/manifest.json").unlink()
+    Path("late.csv").write_text("time,a,b,z\n2024-01-01T00:00,1,2,3\n2024-01-01T01:00,1,2,3\n")
+    assert evaluate.main([MODEL, "--data", "late.csv", "-o", "new"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_run_given_by_its_folder_takes_its_reports_and_forecasts(there: Path) -> None:
     for _ in range(2):
         assert evaluate.main(["r", "-o", "r"]) == 0

@@ -1,6 +1,7 @@
 """``dcrnn-fast verify``: every golden file passes, and a wrong number in one does not."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,33 @@ def test_a_missing_gpu_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["--golden", str(GOLDEN), "--device", "cuda"]) == 2
     assert "device cuda: there is no GPU here" in capsys.readouterr().err
+
+
+PARTS = {
+    "gone": None,
+    "text": np.array("x"),
+    "-1": np.array(-1),
+    "empty": np.zeros(0),
+    "(2, 2)": np.zeros((2, 2)),
+    "complex": np.zeros(3, complex),
+    "NaN": np.array(np.nan),
+}
+
+
+@pytest.mark.parametrize("change", PARTS)
+def test_a_part_of_another_type_or_size_is_one_line(
+    change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = dict(np.load(GOLDEN / "dual_k1_l2.npz"))
+    for name in whole:
+        parts = whole | {name: PARTS[change]}
+        np.savez(tmp_path / "case.npz", **{key: part for key, part in parts.items() if part is not None})
+        code = main(["--golden", str(tmp_path)])
+        said = capsys.readouterr().err
+        assert code in (0, 1) if said == "" else (code, said.count("\n")) == (2, 1), (name, said)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "case.npz")
+    assert main(["--golden", str(tmp_path)]) == 2
+    assert "case.npz is no golden file: is a pipe" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.cases import SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from dcrnn_fast.kernels import dcrnn_seq2seq
 from dcrnn_fast.kernels.gpu import segment
-from dcrnn_fast.kernels.gpu.launches import cell, convolution, head
+from dcrnn_fast.kernels.gpu.launches import convolution
 from dcrnn_fast.kernels.saving import SAVE_ALL, SAVE_NOTHING
 from tests.kernels.interpreted.red_zones import red_zones
 from tests.kernels.operators import forward_and_gradients, run
@@ -76,8 +76,7 @@ def test_weight_gradients_in_several_products(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.slow
 def test_64_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (cell, head, convolution):
-        monkeypatch.setattr(module, "is_wide", lambda tensors: True)
+    monkeypatch.setattr(convolution, "is_wide", lambda tensors: True)
     assert_equals_specification(SMALL)
 
 
