@@ -35,9 +35,7 @@ class VectorAutoregression(FittedOnRows):
             moment_QD += lagged_RQ.T @ filled_RD[self.lags :]
         ridge_Q = np.full(size, _RIDGE * np.trace(gram_QQ) / size)
         gram_QQ[np.diag_indices(size)] += ridge_Q
-        import scipy.linalg  # a tenth of a second that a forecast can do without
-
-        self.coefficients_QD: Floats = scipy.linalg.solve(gram_QQ, moment_QD, assume_a="pos")
+        self.coefficients_QD: Floats = np.linalg.solve(gram_QQ, moment_QD)
 
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         past_BPNO = self._rows.filled_windows(starts_B)

@@ -86,7 +86,7 @@ def _read_fixed(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
     num_steps = len(index)
     blocks = [name for name in group if re.fullmatch(r"block\d+_values", name)]
     if group.attrs.get("nblocks") != len(blocks):
-        raise UserError(f"says that it has {_text(group.attrs.get('nblocks'))} blocks, and has {len(blocks)}")
+        raise UserError(f"says that it has {_text(group.attrs.get('nblocks'))!r} blocks, and has {len(blocks)}")
     parts = [(_part(group, name), _labels(group, name.replace("values", "items"))) for name in blocks]
     readings_TN = np.full((num_steps, len(ids)), np.nan)
     filled = 0
