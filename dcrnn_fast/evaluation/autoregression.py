@@ -35,7 +35,7 @@ class VectorAutoregression(FittedOnRows):
             moment_QD += lagged_RQ.T @ filled_RD[self.lags :]
         ridge_Q = np.full(size, _RIDGE * np.trace(gram_QQ) / size)
         gram_QQ[np.diag_indices(size)] += ridge_Q
-        self.coefficients_QD: Floats = np.linalg.solve(gram_QQ, moment_QD)
+        self.coefficients_QD: Floats = np.linalg.solve(gram_QQ, moment_QD).astype(np.float64, copy=False)
 
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         past_BPNO = self._rows.filled_windows(starts_B)
