@@ -19,7 +19,7 @@ train: $(VENV)/run.stamp
 	$(BIN)/dcrnn-fast train $(ARGS)
 
 test: $(VENV)/dev.stamp
-	$(PYTEST) -m "not slow and not prove and not gpu" $(ARGS)
+	$(PYTEST) -m "not slow and not prove and not gpu and not cluster" $(ARGS)
 
 prove: $(VENV)/dev.stamp
 	$(PYTEST) -m "prove and not gpu" --timeout 3600 $(ARGS)

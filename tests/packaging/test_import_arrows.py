@@ -21,6 +21,7 @@ ALLOWED = {
     "dcrnn_fast/checkpoints": ("dcrnn_fast.checkpoints", *LEAVES),
     "dcrnn_fast/ranks": ("dcrnn_fast.ranks", *LEAVES),
     "dcrnn_fast/records": ("dcrnn_fast.records", *LEAVES),
+    "dcrnn_fast/cluster": ("dcrnn_fast.cluster", *LEAVES),
     "dcrnn_fast/training": (
         "dcrnn_fast.training",
         "dcrnn_fast.checkpoints",
