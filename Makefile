@@ -1,4 +1,5 @@
 # make train   trains on the built-in city           make test    quick tests        make lint    every checker
+# make cluster the tests on a real Slurm, MPI, Apptainer and two hosts, as root
 # make prove   the tests that take over a minute     make clean   removes what was built (keeps .venv and results)
 #
 # Each target does its own set-up in .venv. ARGS="..." reaches the command, PYTHON=python3.12 picks the interpreter.
@@ -12,7 +13,7 @@ APT_LINE := sudo apt-get install python3-venv python3-dev g++ make
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 CPP_FILES := git ls-files '*.cpp' '*.h' '*.cu' '*.cuh'
 
-.PHONY: train test prove lint types clean
+.PHONY: train test cluster prove lint types clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/run.stamp
@@ -20,6 +21,10 @@ train: $(VENV)/run.stamp
 
 test: $(VENV)/dev.stamp
 	$(PYTEST) -m "not slow and not prove and not gpu and not cluster" $(ARGS)
+
+# One after the other: they share a cluster, and each starts several processes.
+cluster: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m "cluster and not prove and not gpu" --timeout 900 --durations 12 $(ARGS)
 
 prove: $(VENV)/dev.stamp
 	$(PYTEST) -m "prove and not gpu" --timeout 3600 $(ARGS)
