@@ -189,25 +189,30 @@ def unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(tensors)
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, former: Any = None) -> Any:
     """A copy on the CPU that ``weights_only=True`` reads: numpy's arrays become tensors, its scalars numbers.
 
+    Args:
+        former: an earlier copy; the memory of its tensors is used again where they have the same shape and type.
     Raises:
         TypeError: ``value`` holds something else.
     """
     if isinstance(value, torch.Tensor):
-        # A clone: a view would drag its whole storage into the file.
-        return value.detach().to("cpu").clone()
+        if isinstance(former, torch.Tensor) and (former.shape, former.dtype) == (value.shape, value.dtype):
+            return former.copy_(value.detach())
+        # A copy of its own: a view would drag its whole storage into the file.
+        return value.detach().to("cpu", copy=True)
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.array(value)) if value.dtype.kind in "biufc" else value.tolist()
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if isinstance(value, tuple):
-        return tuple(plain(item) for item in value)
+        before = former if isinstance(former, dict) else {}
+        return {key: plain(item, before.get(key)) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        earlier = former if isinstance(former, (list, tuple)) and len(former) == len(value) else [None] * len(value)
+        copies = [plain(item, was) for item, was in zip(value, earlier, strict=True)]
+        return copies if isinstance(value, list) else tuple(copies)
     if isinstance(value, str):
         return str(value)  # torch.__version__ is a class of its own
     if value is None or isinstance(value, (bool, int, float)):

@@ -338,9 +338,14 @@ class OutputConfig(_Section):
     """a checkpoint, or auto: the newest good one of the checkpoint folder, if any"""
     log_every: int = 10
     """seconds between progress lines without a terminal"""
+    keep_last: int | None = None
+    """of the files epoch_NNNN.pt of every save_every_epochs the last so many stay; left out: all"""
+    keep_best: int = 0
+    """so many best epochs have a file epoch_NNNN.pt too, which goes once better ones have come"""
 
     def _check(self) -> None:
-        self._within(0, _MOST, "save_every_epochs", "save_every_steps")
+        self._within(0, _MOST, "save_every_epochs", "save_every_steps", "keep_best")
+        self._within(1, _MOST, "keep_last")
         self._within(1, 10_000_000, "log_every")
 
 

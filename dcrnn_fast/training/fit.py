@@ -20,7 +20,7 @@ from dcrnn_fast.training.loop import finished_row, train_epoch, validate
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run
-from dcrnn_fast.training.saving import Saver
+from dcrnn_fast.training.saving import saving
 from dcrnn_fast.training.schedule import has_stalled
 from dcrnn_fast.training.start import asked_for, begin, open_run
 from dcrnn_fast.training.static_step import StaticStep
@@ -93,19 +93,20 @@ def _train(
         watchers.telling_failure(),
     ):
         progress = begin(run, asked, found, watchers, lock)
-        saver = Saver(run, progress, watchers, lock)
         with naming_what_fits(run):
             stepper = StaticStep(run, watchers.say) if run.config.training.cuda_graphs else EagerStep(run)
-        while (reason := _why_over(run, progress)) is None:
-            if not (
-                train_epoch(run, stepper, progress, stop, watchers, saver.after_step)
-                and _validated(run, progress, stop, watchers)
-            ):
-                reason = stop.signal_name or "another rank's signal"
-                break
-            saver.after_epoch()
-        if reason not in ("finished", "stalled") or not progress.history:
-            saver.save(LATEST)
+        with saving(run, progress, watchers, lock) as saver:
+            while (reason := _why_over(run, progress)) is None:
+                if not (
+                    train_epoch(run, stepper, progress, stop, watchers, saver.after_step)
+                    and _validated(run, progress, stop, watchers)
+                ):
+                    reason = stop.signal_name or "another rank's signal"
+                    break
+                saver.after_epoch()
+            if reason not in ("finished", "stalled") or not progress.history:
+                saver.save(LATEST)
+            saver.tell_saved(wait=True)
         latest = checkpoint_folder(run.config) / LATEST
         watchers.tell(Ended(reason, progress.epoch, progress.step, latest))
         return _result(run, progress, reason, watchers)
