@@ -299,8 +299,12 @@ class TrainingConfig(_Section):
     """steps with a non-finite gradient, skipped in a row, before training stops"""
     dist_timeout: int = 1800
     """seconds that a rank waits for the others"""
+    num_workers: int = 0
+    """threads that gather windows ahead of the step, where they are gathered on the host (on a CPU, and on a GPU that
+    the series does not fit); never more than this process has cores; 0: the step gathers them itself"""
 
     def _check(self) -> None:
+        self._within(0, 1024, "num_workers")
         self._within(1, _MOST, "batch_size", "accumulate")
         self._within(1, 10_000_000, "dist_timeout")
         self._within(0, _MOST, "epochs", "warmup_steps", "patience", "plateau_patience", "max_bad_steps")

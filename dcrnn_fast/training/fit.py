@@ -20,7 +20,7 @@ from dcrnn_fast.training.loop import finished_row, train_epoch, validate
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run
-from dcrnn_fast.training.saving import saving
+from dcrnn_fast.training.saving import Saver, saving
 from dcrnn_fast.training.schedule import has_stalled
 from dcrnn_fast.training.start import asked_for, begin, open_run
 from dcrnn_fast.training.static_step import StaticStep
@@ -98,7 +98,7 @@ def _train(
         with saving(run, progress, watchers, lock) as saver:
             while (reason := _why_over(run, progress)) is None:
                 if not (
-                    train_epoch(run, stepper, progress, stop, watchers, saver.after_step)
+                    _trained(run, stepper, progress, stop, watchers, saver)
                     and _validated(run, progress, stop, watchers)
                 ):
                     reason = stop.signal_name or "another rank's signal"
@@ -118,6 +118,19 @@ def _why_over(run: Run, progress: Progress) -> str | None:
     if progress.epoch >= training.epochs:
         return "finished"
     return "stalled" if has_stalled(progress.validation_errors, training.patience) else None
+
+
+def _trained(
+    run: Run,
+    stepper: EagerStep | StaticStep,
+    progress: Progress,
+    stop: StopRequest,
+    watchers: Watchers,
+    saver: Saver,
+) -> bool:
+    """Trains to the end of the epoch, its windows gathered ahead; False: stopped before that, on request."""
+    with run.host_windows.following(stepper.gathered(run.batches.epoch(progress.epoch, progress.position))):
+        return train_epoch(run, stepper, progress, stop, watchers, saver.after_step)
 
 
 def _validated(run: Run, progress: Progress, stop: StopRequest, watchers: Watchers) -> bool:
