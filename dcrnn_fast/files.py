@@ -58,9 +58,15 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> s
     return sha256_of(path)
 
 
-def write_bytes(path: str | Path, payload: bytes | memoryview) -> None:
-    """``write_atomically`` of bytes that are in memory."""
-    _put({Path(path): partial(_write, payload=payload)})
+def write_bytes(
+    path: str | Path, payload: bytes | memoryview, before_rename: Callable[[], None] = lambda: None
+) -> None:
+    """``write_atomically`` of bytes that are in memory.
+
+    Args:
+        before_rename: called when the bytes are on the disk, under the temporary name; if it raises, ``path`` stays.
+    """
+    _put({Path(path): partial(_write, payload=payload)}, before_rename)
 
 
 def write_together(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
@@ -85,7 +91,7 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.tmp-{_writer()}")
 
 
-def _put(writes: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
+def _put(writes: Mapping[Path, Callable[[BinaryIO], object]], before_rename: Callable[[], None] = lambda: None) -> None:
     """Writes and syncs all files (of one folder) under temporary names, then renames them."""
     temporaries = {path: beside(path) for path in writes}
     changed, path = UNCHANGED, Path()
@@ -95,6 +101,7 @@ def _put(writes: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
+        before_rename()
         for path, temporary in temporaries.items():
             os.replace(temporary, path)
             changed = ""

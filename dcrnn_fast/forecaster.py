@@ -13,7 +13,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from dcrnn_fast.checkpoints.files import Checkpoint, newest_good, read_good
-from dcrnn_fast.checkpoints.state import unwrapped
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, Precision
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
 from dcrnn_fast.data.inputs import assemble_inputs
@@ -400,7 +399,7 @@ def _model(
             graph,
             input_channels=window_format.input_channels,
             output_channels=window_format.output_channels,
-            weights=unwrapped(weights),
+            weights=weights,
         )
     except UserError as error:
         raise UserError(f"checkpoint {path}: {error}") from error

@@ -13,7 +13,7 @@ import re
 import struct
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +23,8 @@ from dcrnn_fast.checkpoints.manifest import (
     MANIFEST,
     Manifest,
     read_manifest,
+    shortened,
     write_manifest,
-    write_shortened,
 )
 from dcrnn_fast.checkpoints.state import State, checked, missing_keys, plain
 from dcrnn_fast.errors import UserError
@@ -75,17 +75,54 @@ def save_checkpoint(folder: Path, state: State, *names: str) -> Path:
     Raises UserError (disk full, folder gone, another program's manifest.json there): no file is left incomplete or
     unlisted, no temporary file stays.
     """
+    write_checkpoint(folder, copy_of(state), names)
+    return folder / names[-1]
+
+
+def copy_of(state: State, former: State | None = None) -> State:
+    """A copy of ``state`` on the CPU, for ``write_checkpoint``: nothing in it changes when training goes on.
+
+    Args:
+        former: an earlier copy, whose memory is used again.
+    """
     if missing := missing_keys(state):
         raise ValueError(f"save_checkpoint: state lacks {missing}")
-    payload = torch_bytes(plain(state))
+    copy: State = plain(state, former)
+    return copy
+
+
+def write_checkpoint(
+    folder: Path,
+    copy: State,
+    names: Sequence[str],
+    delete: Sequence[str] = (),
+    before_rename: Callable[[], None] = lambda: None,
+) -> None:
+    """What ``save_checkpoint`` does with a copy; then deletes other checkpoints: file first, manifest entry second.
+
+    Args:
+        before_rename: called before each rename and each deletion; if it raises, nothing more is changed.
+    """
+    payload = torch_bytes(copy)
     new = hashlib.sha256(payload).hexdigest()
     manifest = read_manifest(folder)
     manifest |= {name: [*manifest.get(name, []), new] for name in names}
-    write_manifest(folder, manifest)
+    write_manifest(folder, manifest, before_rename)
     for name in names:
-        write_bytes(folder / name, payload)
-    write_shortened(folder, manifest)
-    return folder / names[-1]
+        write_bytes(folder / name, payload, before_rename)
+    for name in delete:
+        before_rename()
+        _remove(folder / name)
+    left = shortened({name: listed for name, listed in manifest.items() if name not in delete})
+    if left != manifest:
+        write_manifest(folder, left, before_rename)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot delete {path}, an older checkpoint: {error.strerror or error}") from error
 
 
 def torch_bytes(content: Any) -> memoryview:

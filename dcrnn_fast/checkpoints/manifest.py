@@ -6,6 +6,7 @@ that a rename has replaced, and that is a whole checkpoint too.
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from dcrnn_fast.errors import UserError
@@ -46,15 +47,16 @@ def read_manifest(folder: Path) -> Manifest:
     return found
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replaces the manifest of ``folder``, which ``read_manifest`` has accepted."""
-    write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+def write_manifest(folder: Path, manifest: Manifest, before_rename: Callable[[], None] = lambda: None) -> None:
+    """Replaces the manifest of ``folder``, which ``read_manifest`` has accepted; see ``write_bytes``."""
+    write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode(), before_rename)
 
 
-def write_shortened(folder: Path, manifest: Manifest) -> None:
-    """Drops old saves from the lists if one has become long: once the newest save of each name is in its place."""
-    if any(len(listed) > _LONGEST for listed in manifest.values()):
-        write_manifest(folder, {name: listed[-_KEPT:] for name, listed in manifest.items()})
+def shortened(manifest: Manifest) -> Manifest:
+    """Without old saves if a list has become long; to be written once the newest save of each name is in its place."""
+    if all(len(listed) <= _LONGEST for listed in manifest.values()):
+        return manifest
+    return {name: listed[-_KEPT:] for name, listed in manifest.items()}
 
 
 def require_own_manifest(folder: Path) -> None:

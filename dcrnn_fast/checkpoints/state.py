@@ -20,6 +20,9 @@ from dcrnn_fast.errors import UserError
 State = dict[str, Any]
 
 FORMAT = 1
+"""of the checkpoints that are written"""
+READABLE = (1,)
+"""formats that are read"""
 REQUIRED = ("format", "version", "config", "model", "graph", "window_format", "scaler", "training")
 
 _PARTS = ("config", "model", "graph", "window_format", "scaler")
@@ -29,8 +32,8 @@ _LONGEST_TEXT = 1000
 _DEEPEST, _MOST_PARTS = 20, 2_000_000
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
-# Wrappers that put a prefix before every name: DataParallel and DDP, torch.compile.
-_WRAPPERS = ("module.", "_orig_mod.")
+_WRAPPERS = ("module", "_orig_mod")
+"""under which DataParallel and DDP, and torch.compile, hold the module that they wrap"""
 
 
 class _HasState(Protocol):
@@ -54,7 +57,7 @@ def make_state(
         "format": FORMAT,
         "version": __version__,
         "config": to_dict(config),
-        "model": model.state_dict(),
+        "model": unwrapped(model.state_dict()),
         "graph": graph.to_state(),
         "window_format": window_format.to_state(),
         "scaler": scaler.to_state(),
@@ -73,14 +76,15 @@ def checked(content: Any) -> State:
     Raises:
         UserError: it is not; the message goes on after the file's name.
     """
+    if isinstance(content, dict) and {"format", "version"} <= content.keys():
+        _require_readable(content)
     if not isinstance(content, dict) or (missing := missing_keys(content)):
         what = f"it lacks {', '.join(missing)}" if isinstance(content, dict) else f"it holds a {type(content).__name__}"
         raise UserError(f"is not a checkpoint of dcrnn_fast: {what}; see `dcrnn-fast convert --help`")
-    if type(content["format"]) is not int or content["format"] != FORMAT:
-        raise UserError(f"has format {shown(content['format'])}, this version reads {FORMAT}")
     require_text("has a wrong version: it", content["version"])
     for name in _PARTS:
         require_named(f"has a wrong {name}", content[name])
+    content["model"] = unwrapped(content["model"])
     for name, tensor in content["model"].items():
         require_weight(f"has a wrong weight {name}", tensor)
     for name, value in content["graph"].items():
@@ -89,6 +93,20 @@ def checked(content: Any) -> State:
     if content["training"] is not None:
         _require_position(content["training"])
     return content
+
+
+def _require_readable(content: dict[str, Any]) -> None:
+    """Asked first: what else a newer format holds is unknown."""
+    number = content["format"]
+    if type(number) is int and number in READABLE:
+        return
+    version = content.get("version")
+    written = f", written by dcrnn_fast {version}" if isinstance(version, str) and version.isprintable() else ""
+    known = ", ".join(map(str, READABLE))
+    raise UserError(
+        f"has format {shown(number)}{written[:100]}; dcrnn_fast {__version__}, which is installed here, reads format "
+        f"{known}: install the version that wrote it, or a newer one"
+    )
 
 
 def _require_position(training: Any) -> None:
@@ -182,32 +200,40 @@ def require_weight(what: str, tensor: Any) -> None:
 
 
 def unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors without the prefix that a wrapper of the module put before all names."""
-    for prefix in _WRAPPERS:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            return unwrapped({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
-    return dict(tensors)
+    """The same tensors without the names that wrappers of the module, or of a part of it, put between others.
+
+    Names of which two would become the same stay as they are.
+    """
+    names = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in tensors}
+    if "" in names.values() or len(set(names.values())) < len(names):
+        return dict(tensors)
+    return {names[name]: tensor for name, tensor in tensors.items()}
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, former: Any = None) -> Any:
     """A copy on the CPU that ``weights_only=True`` reads: numpy's arrays become tensors, its scalars numbers.
 
+    Args:
+        former: an earlier copy; the memory of its tensors is used again where they have the same shape and type.
     Raises:
         TypeError: ``value`` holds something else.
     """
     if isinstance(value, torch.Tensor):
-        # A clone: a view would drag its whole storage into the file.
-        return value.detach().to("cpu").clone()
+        if isinstance(former, torch.Tensor) and (former.shape, former.dtype) == (value.shape, value.dtype):
+            return former.copy_(value.detach())
+        # A copy of its own: a view would drag its whole storage into the file.
+        return value.detach().to("cpu", copy=True)
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.array(value)) if value.dtype.kind in "biufc" else value.tolist()
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if isinstance(value, tuple):
-        return tuple(plain(item) for item in value)
+        before = former if isinstance(former, dict) else {}
+        return {key: plain(item, before.get(key)) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        earlier = former if isinstance(former, (list, tuple)) and len(former) == len(value) else [None] * len(value)
+        copies = [plain(item, was) for item, was in zip(value, earlier, strict=True)]
+        return copies if isinstance(value, list) else tuple(copies)
     if isinstance(value, str):
         return str(value)  # torch.__version__ is a class of its own
     if value is None or isinstance(value, (bool, int, float)):

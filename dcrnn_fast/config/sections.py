@@ -299,8 +299,12 @@ class TrainingConfig(_Section):
     """steps with a non-finite gradient, skipped in a row, before training stops"""
     dist_timeout: int = 1800
     """seconds that a rank waits for the others"""
+    num_workers: int = 0
+    """threads that gather windows ahead of the step, where they are gathered on the host (on a CPU, and on a GPU that
+    the series does not fit); never more than this process has cores; 0: the step gathers them itself"""
 
     def _check(self) -> None:
+        self._within(0, 1024, "num_workers")
         self._within(1, _MOST, "batch_size", "accumulate")
         self._within(1, 10_000_000, "dist_timeout")
         self._within(0, _MOST, "epochs", "warmup_steps", "patience", "plateau_patience", "max_bad_steps")
@@ -338,9 +342,14 @@ class OutputConfig(_Section):
     """a checkpoint, or auto: the newest good one of the checkpoint folder, if any"""
     log_every: int = 10
     """seconds between progress lines without a terminal"""
+    keep_last: int | None = None
+    """of the files epoch_NNNN.pt of every save_every_epochs the last so many stay; left out: all"""
+    keep_best: int = 0
+    """so many best epochs have a file epoch_NNNN.pt too, which goes once better ones have come"""
 
     def _check(self) -> None:
-        self._within(0, _MOST, "save_every_epochs", "save_every_steps")
+        self._within(0, _MOST, "save_every_epochs", "save_every_steps", "keep_best")
+        self._within(1, _MOST, "keep_last")
         self._within(1, 10_000_000, "log_every")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dcrnn_fast.data.ahead import Gatherer
 from dcrnn_fast.data.dataset import Batch, ForecastData
 from dcrnn_fast.data.inputs import time_channels
 
@@ -47,16 +48,16 @@ class _Windows:
 
 
 class HostWindows(_Windows):
-    """A batch of windows at fixed addresses on ``device``, gathered on the host."""
+    """A batch of windows at fixed addresses on ``device``, gathered on the host by ``gatherer``."""
 
-    def __init__(self, data: ForecastData, device: torch.device, batch_size: int) -> None:
+    def __init__(self, data: ForecastData, device: torch.device, batch_size: int, gatherer: Gatherer) -> None:
         super().__init__(data)
-        self._data, self._pinned = data, device.type == "cuda"
+        self._gatherer, self._pinned = gatherer, device.type == "cuda"
         self._batch = data.gather(np.full(batch_size, data.train.starts_W[0])).to(device)
 
     def place(self, starts: np.ndarray) -> None:
         """Puts these windows, as many as there is room for, into the batch that ``gather`` reads; waits for nothing."""
-        for here, there in zip(_tensors(self._data.gather(starts)), _tensors(self._batch), strict=True):
+        for here, there in zip(_tensors(self._gatherer.gather(starts)), _tensors(self._batch), strict=True):
             there.copy_(here.pin_memory() if self._pinned else here, non_blocking=True)
 
     def gather(self, starts_B: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

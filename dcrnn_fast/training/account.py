@@ -17,7 +17,7 @@ from dcrnn_fast.data.scale_notes import input_words
 from dcrnn_fast.device import device_notes
 from dcrnn_fast.graph.account import account_lines, look_lines
 from dcrnn_fast.model.build import backend_line, precision_notes
-from dcrnn_fast.training.run import Run, loss_notes
+from dcrnn_fast.training.run import Run, loss_notes, worker_notes
 
 LOOK = "look: "
 _SHOWN_LOOKS = 3
@@ -70,6 +70,7 @@ def other_notes(run: Run) -> list[str]:
         *loss_notes(run),
         *notes,
         *device_notes(config.training.device),
+        *worker_notes(run),
         *precision_notes(config),
     ]
 

@@ -20,7 +20,7 @@ from dcrnn_fast.training.loop import finished_row, train_epoch, validate
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run
-from dcrnn_fast.training.saving import Saver
+from dcrnn_fast.training.saving import Saver, saving
 from dcrnn_fast.training.schedule import has_stalled
 from dcrnn_fast.training.start import asked_for, begin, open_run
 from dcrnn_fast.training.static_step import StaticStep
@@ -93,19 +93,20 @@ def _train(
         watchers.telling_failure(),
     ):
         progress = begin(run, asked, found, watchers, lock)
-        saver = Saver(run, progress, watchers, lock)
         with naming_what_fits(run):
             stepper = StaticStep(run, watchers.say) if run.config.training.cuda_graphs else EagerStep(run)
-        while (reason := _why_over(run, progress)) is None:
-            if not (
-                train_epoch(run, stepper, progress, stop, watchers, saver.after_step)
-                and _validated(run, progress, stop, watchers)
-            ):
-                reason = stop.signal_name or "another rank's signal"
-                break
-            saver.after_epoch()
-        if reason not in ("finished", "stalled") or not progress.history:
-            saver.save(LATEST)
+        with saving(run, progress, watchers, lock) as saver:
+            while (reason := _why_over(run, progress)) is None:
+                if not (
+                    _trained(run, stepper, progress, stop, watchers, saver)
+                    and _validated(run, progress, stop, watchers)
+                ):
+                    reason = stop.signal_name or "another rank's signal"
+                    break
+                saver.after_epoch()
+            if reason not in ("finished", "stalled") or not progress.history:
+                saver.save(LATEST)
+            saver.tell_saved(wait=True)
         latest = checkpoint_folder(run.config) / LATEST
         watchers.tell(Ended(reason, progress.epoch, progress.step, latest))
         return _result(run, progress, reason, watchers)
@@ -117,6 +118,19 @@ def _why_over(run: Run, progress: Progress) -> str | None:
     if progress.epoch >= training.epochs:
         return "finished"
     return "stalled" if has_stalled(progress.validation_errors, training.patience) else None
+
+
+def _trained(
+    run: Run,
+    stepper: EagerStep | StaticStep,
+    progress: Progress,
+    stop: StopRequest,
+    watchers: Watchers,
+    saver: Saver,
+) -> bool:
+    """Trains to the end of the epoch, its windows gathered ahead; False: stopped before that, on request."""
+    with run.host_windows.following(stepper.gathered(run.batches.epoch(progress.epoch, progress.position))):
+        return train_epoch(run, stepper, progress, stop, watchers, saver.after_step)
 
 
 def _validated(run: Run, progress: Progress, stop: StopRequest, watchers: Watchers) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from dcrnn_fast.checkpoints.files import (
     save_checkpoint,
 )
 from dcrnn_fast.checkpoints.manifest import MANIFEST, require_own_manifest
+from dcrnn_fast.checkpoints.retention import epoch_of_name, is_written, name_of_epoch
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
@@ -35,11 +35,6 @@ from dcrnn_fast.training.progress import Progress
 def checkpoint_folder(config: Config) -> Path:
     """The folder of this configuration's checkpoints."""
     return Path(config.output.checkpoint_dir or Path(config.output.results, "checkpoints"))
-
-
-def name_of_epoch(epoch: int) -> str:
-    """The file name of the checkpoint that stays, of an epoch counted from 1."""
-    return f"epoch_{epoch:04d}.pt"
 
 
 def open_folders(config: Config, lock: FolderLock | None = None) -> Checkpoint | None:
@@ -129,8 +124,8 @@ def leave_other_timeline(
         The epoch after which ``best.pt`` was saved, if it stays.
     """
     folder = checkpoint_folder(config)
-    numbers = ((path.name, re.fullmatch(r"epoch_(\d+)\.pt", path.name)) for path in sorted(folder.glob("epoch_*.pt")))
-    left = [name for name, number in numbers if number and int(number[1]) > progress.epoch]
+    epochs = ((path.name, epoch_of_name(path.name)) for path in sorted(folder.glob("epoch_*.pt")))
+    left = [name for name, epoch in epochs if epoch is not None and epoch > progress.epoch]
     best: int | None = None
     for name in (BEST, LATEST):
         is_found = (folder / name).resolve() == found.path.resolve()
@@ -155,9 +150,10 @@ def bring_best_along(
         there: what ``leave_other_timeline`` returned.
     """
     folder, beside, best = checkpoint_folder(config), found.path.parent, progress.best_epoch
-    every = config.output.save_every_epochs
+    output = config.output
     at_end = progress.position == 0 and progress.epoch > 0
-    if at_end and every and progress.epoch % every == 0 and not (folder / name_of_epoch(progress.epoch)).exists():
+    written = is_written(progress.epoch, progress.validation_errors, output.save_every_epochs, output.keep_best)
+    if at_end and written and not (folder / name_of_epoch(progress.epoch)).exists():
         save_checkpoint(folder, found.state, name_of_epoch(progress.epoch))
     if best is None or there == best:
         return

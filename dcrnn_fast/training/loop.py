@@ -91,18 +91,20 @@ def validate(run: Run, stop: StopRequest, told: Callable[[int], None] | None = N
     sums = HorizonSums(form.future_steps, run.data.graph.num_nodes, form.output_channels, device=ranks.device)
     run.model.eval()
     rounds = GlobalBatches(len(windows), run.config.training.batch_size * replicas.size, shuffle=False)
-    for global_batch in rounds.epoch(0):
-        (asked_to_stop,) = ranks.sum_integers(stop.requested)
-        if asked_to_stop:
-            return None
-        (mine,) = global_batch.share(replicas.rank, replicas.size, 1)
-        if len(mine):
-            with nvtx_range("validation"), naming_what_fits(run, training=False):
-                batch = run.gather(windows.starts_W[mine])
-                forecast_BFNO = original_units(run.predict(batch), run.mean_O, run.std_O)
-                sums.add(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO)
-        if told is not None:
-            told(global_batch.stop)
+    shares = (mine for batch in rounds.epoch(0) for mine in batch.share(replicas.rank, replicas.size, 1))
+    with run.host_windows.following(windows.starts_W[mine] for mine in shares if len(mine)):
+        for global_batch in rounds.epoch(0):
+            (asked_to_stop,) = ranks.sum_integers(stop.requested)
+            if asked_to_stop:
+                return None
+            (mine,) = global_batch.share(replicas.rank, replicas.size, 1)
+            if len(mine):
+                with nvtx_range("validation"), naming_what_fits(run, training=False):
+                    batch = run.gather(windows.starts_W[mine])
+                    forecast_BFNO = original_units(run.predict(batch), run.mean_O, run.std_O)
+                    sums.add(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO)
+            if told is not None:
+                told(global_batch.stop)
     replicas.sum_(sums.sums_SFNO, "adding up validation errors")
     return sums
 

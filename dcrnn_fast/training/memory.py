@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
+from dcrnn_fast.data.ahead import batch_bytes
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import chosen_backend
 from dcrnn_fast.system import MIB, available_mib, is_out_of_memory, limits, memory_mib
@@ -35,6 +36,15 @@ def bytes_per_window(run: Run, save: str | None = None) -> int:
     width = 2 if run.config.training.precision in ("bf16", "fp16") else 4
     panel = model.num_layers * run.data.graph.num_nodes * model.hidden_units
     return panels * panel * width
+
+
+def bytes_beside(run: Run) -> int:
+    """Bytes of main memory that are taken beside a step: the copy of the state that is being saved (weights and two
+    moments), the bytes of its file, and the batches that are gathered ahead.
+    """
+    state = 3 * sum(parameter.numel() * parameter.element_size() for parameter in run.model.parameters())
+    ahead = run.host_windows.ahead * batch_bytes(run.data, run.config.training.batch_size)
+    return 2 * state * run.ranks.is_first + ahead
 
 
 def fitting_batch_size(needed_each: int, available: int, batch_size: int, most: int) -> int:
@@ -114,7 +124,7 @@ def require_room(run: Run) -> None:
     if run.ranks.device.type != "cpu" or math.isnan(available_mib()):
         return
     windows, here = min(run.config.training.batch_size, len(run.data.train)), run.ranks.local_world
-    needed, available = bytes_per_window(run) * windows, _available(here)
+    needed, available = bytes_per_window(run) * windows, max(_available(here) - bytes_beside(run), 0)
     swap = 0.0 if limits().memory_mib is not None else memory_mib("SwapFree") * MIB / here
     if needed * _LEAST > available + swap:
         each = f" for each of {here} processes here, LOCAL_WORLD_SIZE" if here > 1 else ""

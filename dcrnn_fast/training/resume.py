@@ -50,7 +50,7 @@ _SAME_DATA = "resume with the data that the run was started with, or train anew 
 _WHERE_AND_HOW_LONG = {
     "graph": ("graph",),
     "data": ("data",),
-    "training": ("epochs", "device", "threads", "patience", "dist_timeout"),
+    "training": ("epochs", "device", "threads", "patience", "dist_timeout", "num_workers"),
     "output": None,
 }
 

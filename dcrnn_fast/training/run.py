@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.config.sections import Config, TrainingConfig
+from dcrnn_fast.data.ahead import Gatherer
 from dcrnn_fast.data.batches import GlobalBatches
 from dcrnn_fast.data.dataset import Batch, ForecastData
 from dcrnn_fast.data.device_windows import DeviceWindows, fits
@@ -21,6 +22,7 @@ from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.precision import autocast
 from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.system import usable_cores
 from dcrnn_fast.training.loss import DEVIATION
 from dcrnn_fast.training.optimizer import FlatGradients, make_optimizer
 from dcrnn_fast.training.precision import LossScale, require_precision
@@ -31,7 +33,7 @@ class Run:
     """Everything that a step needs; nothing here changes but weights, optimiser and loss scale.
 
     ``mean_O``, ``std_O``: of the targets, float64, original units; (N, O) with a scaler for each sensor.
-    ``device_windows``: the series on the GPU if it fits; None: windows are gathered on the host.
+    ``device_windows``: the series on the GPU if it fits; None: windows are gathered on the host, by ``host_windows``.
     ``data_digests``: what its windows are made of, as ``digests_of`` says; ``training_part``: when it is seen.
     """
 
@@ -47,6 +49,7 @@ class Run:
     std_O: Tensor
     data_digests: dict[str, str]
     training_part: TrainingPart
+    host_windows: Gatherer
     device_windows: DeviceWindows | None = None
 
     @property
@@ -58,7 +61,7 @@ class Run:
         """The windows that begin at these rows, on the run's device."""
         if self.device_windows is not None:
             return self.device_windows.batch(starts)
-        return self.data.gather(starts).to(self.ranks.device)
+        return self.host_windows.gather(starts).to(self.ranks.device)
 
     def predict(self, batch: Batch, feed_label_F: Tensor | None = None) -> Tensor:
         """The scaled forecast (B, F, N, O) in the configured precision; the coins None: no label is fed back."""
@@ -93,6 +96,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         config, data.graph, input_channels=form.input_channels, output_channels=form.output_channels, dtype=dtype
     ).to(ranks.device)
     targets = data.scaler.take(form.target_channels)
+    on_device = DeviceWindows(data, ranks.device) if ranks.device.type == "cuda" and fits(data, ranks.device) else None
     global_batch = training.batch_size * ranks.replicas.size * training.accumulate
     return Run(
         config=config,
@@ -107,10 +111,24 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         std_O=torch.tensor(targets.std, dtype=torch.float64, device=ranks.device),
         data_digests=digests_of(data),
         training_part=training_part(data),
-        device_windows=DeviceWindows(data, ranks.device)
-        if ranks.device.type == "cuda" and fits(data, ranks.device)
-        else None,
+        host_windows=Gatherer(data, 0 if on_device else workers_here(training.num_workers, ranks)),
+        device_windows=on_device,
     )
+
+
+def workers_here(wanted: int, ranks: Ranks) -> int:
+    """Threads that gather ahead: as many as configured, and not more than the cores of this process."""
+    return min(wanted, max(1, usable_cores() // ranks.local_world))
+
+
+def worker_notes(run: Run) -> list[str]:
+    """If other threads gather than were asked for."""
+    wanted, workers = run.config.training.num_workers, run.host_windows.workers
+    if wanted == workers:
+        return []
+    if run.device_windows is not None:
+        return [f"num_workers {wanted}: the series is on the GPU and windows are gathered there; no thread is needed"]
+    return [f"num_workers {wanted}: {workers} thread(s) gather ahead, as this process has no more cores"]
 
 
 def with_loss_unit(training: TrainingConfig, data: ForecastData) -> TrainingConfig:

@@ -13,7 +13,8 @@ Shape legend: B windows of one micro-batch, K micro-batches, F future steps.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import make_static
 from dcrnn_fast.training.progress import Outcome
 from dcrnn_fast.training.run import Run
-from dcrnn_fast.training.step import label_coins
+from dcrnn_fast.training.step import label_coins, starts_of
 
 
 class StaticStep:
@@ -40,7 +41,7 @@ class StaticStep:
     def __init__(self, run: Run, say: Callable[[str], None]) -> None:
         training, device = run.config.training, run.ranks.device
         self._run = run
-        self._windows = run.device_windows or HostWindows(run.data, device, training.batch_size)
+        self._windows = run.device_windows or HostWindows(run.data, device, training.batch_size, run.host_windows)
         pinned = device.type == "cuda"
         shape_KB = (training.accumulate, training.batch_size)
         self._host_starts_KB = torch.zeros(shape_KB, dtype=torch.int64, pin_memory=pinned)
@@ -59,6 +60,11 @@ class StaticStep:
         self.micro_batch: Callable[[], None] = self._micro_batch
         self.update: Callable[[], None] = self._update
         self._capture(say)
+
+    def gathered(self, global_batches: Iterable[GlobalBatch]) -> Iterator[np.ndarray]:
+        """As ``EagerStep.gathered``."""
+        starts = chain.from_iterable(starts_of(self._run, batch) for batch in global_batches)
+        return (self._filled(rows) for rows in starts)
 
     def take(self, global_batch: GlobalBatch, step: int, rate: float, stop: StopRequest) -> Outcome | None:
         """As ``EagerStep.take``: the only wait for the device is for the results of the complete step."""
@@ -97,19 +103,19 @@ class StaticStep:
         """Fills the buffers that this rank's windows are copied from; returns the number of micro-batches with a
         window, and the observed targets of each channel.
         """
-        replicas, training = self._run.ranks.replicas, self._run.config.training
-        placed, observed_O = 0, np.zeros(self._run.data.window_format.output_channels, dtype=np.int64)
-        for windows in global_batch.share(replicas.rank, replicas.size, training.accumulate):
-            if len(windows) == 0:
-                continue
-            starts = self._run.data.train.starts_W[windows]
-            filled = np.full(training.batch_size, starts[0])
-            filled[: len(starts)] = starts
-            self._host_starts_KB[placed] = torch.from_numpy(filled)
-            self._host_counts_KB[placed] = torch.arange(training.batch_size) < len(starts)
+        observed_O = np.zeros(self._run.data.window_format.output_channels, dtype=np.int64)
+        micro_batches = starts_of(self._run, global_batch)
+        for k, starts in enumerate(micro_batches):
+            self._host_starts_KB[k] = torch.from_numpy(self._filled(starts))
+            self._host_counts_KB[k] = torch.arange(self._host_counts_KB.shape[1]) < len(starts)
             observed_O += self._windows.count_observed(starts)
-            placed += 1
-        return placed, observed_O.tolist()
+        return len(micro_batches), observed_O.tolist()
+
+    def _filled(self, starts: np.ndarray) -> np.ndarray:
+        """As many first rows as a micro-batch has room for."""
+        filled = np.full(self._run.config.training.batch_size, starts[0])
+        filled[: len(starts)] = starts
+        return filled
 
     def _micro_batch(self) -> None:
         """Adds the gradient of the windows at ``_starts_B``; the launches of one graph."""

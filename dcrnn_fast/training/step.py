@@ -4,7 +4,8 @@ Shape legend: B batch, F future steps, N nodes, O output channels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -28,6 +29,10 @@ class EagerStep:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+
+    def gathered(self, global_batches: Iterable[GlobalBatch]) -> Iterator[np.ndarray]:
+        """First rows of the windows of each gathering of these steps, in order."""
+        return chain.from_iterable(starts_of(self._run, batch) for batch in global_batches)
 
     def take(self, global_batch: GlobalBatch, step: int, rate: float, stop: StopRequest) -> Outcome | None:
         """Step number ``step`` at learning rate ``rate``; None: some rank was asked to stop, nothing was done.
@@ -64,17 +69,22 @@ def micro_batches_of(run: Run, global_batch: GlobalBatch) -> tuple[list[Batch], 
 
     Empty shares of a small last batch are left out.
     """
-    replicas = run.ranks.replicas
-    shares = global_batch.share(replicas.rank, replicas.size, run.config.training.accumulate)
-    starts = [run.data.train.starts_W[windows] for windows in shares if len(windows)]
+    starts = starts_of(run, global_batch)
     observed_O = np.zeros(run.data.window_format.output_channels, dtype=np.int64)
     if run.device_windows is not None:
         observed_O += sum(run.device_windows.count_observed(s) for s in starts)
         return [run.gather(s) for s in starts], observed_O.tolist()
-    batches = [run.data.gather(s) for s in starts]
+    batches = [run.host_windows.gather(s) for s in starts]
     for batch in batches:
         observed_O += batch.count_observed()
     return [batch.to(run.ranks.device) for batch in batches], observed_O.tolist()
+
+
+def starts_of(run: Run, global_batch: GlobalBatch) -> list[np.ndarray]:
+    """First rows of this rank's windows, for each micro-batch that has some."""
+    replicas = run.ranks.replicas
+    shares = global_batch.share(replicas.rank, replicas.size, run.config.training.accumulate)
+    return [run.data.train.starts_W[windows] for windows in shares if len(windows)]
 
 
 def accumulate_gradients(

@@ -141,3 +141,12 @@ def test_no_run_goes_on_from(trained: Trained, where: Where, change: str) -> Non
     trained.file.write_bytes(torch_bytes(changed(trained.state, where, change)))
     with pytest.raises(UserError, match=r"x\.pt"):
         resumed(trained)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_under_a_wrappers_names_are_forecast_with_and_resumed(trained: Trained, prefix: str) -> None:
+    weights = {f"{prefix}{name}": tensor for name, tensor in trained.state["model"].items()}
+    trained.file.write_bytes(torch_bytes({**trained.state, "model": weights}))
+    assert np.array_equal(forecast(trained), trained.forecast)
+    resumed(trained)
+    assert list(trained.run.model.state_dict()) == list(trained.state["model"])

@@ -38,7 +38,8 @@ def without_times(state: dict) -> dict:
     training["history"] = [
         {name: value for name, value in row.items() if name not in TIMING_COLUMNS} for row in training["history"]
     ]
-    config = {**state["config"], "output": None}
+    training_config = {**state["config"]["training"], "num_workers": 0}
+    config = {**state["config"], "output": None, "training": training_config}
     return {**state, "config": config, "training": training}
 
 

@@ -19,6 +19,7 @@ from dcrnn_fast.training.loop import validate
 from dcrnn_fast.training.memory import (
     _HEADROOM,
     advice,
+    bytes_beside,
     bytes_per_window,
     fitting_batch_size,
     naming_what_fits,
@@ -138,14 +139,14 @@ def test_fitting_batch_sizes() -> None:
 def test_a_step_that_cannot_fit_is_refused_before_the_kernel_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     config = debug_config("--city-nodes", "10", "--batch-size", "8", "--max-train-windows", "16", "--device", "cpu")
     run = make_run(config, open_data(config.data, config.graph), Ranks())
-    needed = 8 * bytes_per_window(run)
+    needed, beside = 8 * bytes_per_window(run), bytes_beside(run)
     monkeypatch.setattr(memory, "limits", lambda: Limits(None, 1.0, 0.0))
-    monkeypatch.setattr(memory, "available_mib", lambda processes=1: 0.9 * needed / MIB)
+    monkeypatch.setattr(memory, "available_mib", lambda processes=1: (0.9 * needed + beside) / MIB)
     with pytest.raises(
         UserError, match=r"out of memory \(.* GiB available\): a micro-batch of 8 .* --batch-size 4 --acc"
     ):
         try_window(run)
-    monkeypatch.setattr(memory, "available_mib", lambda processes=1: 1.2 * needed / MIB)
+    monkeypatch.setattr(memory, "available_mib", lambda processes=1: (1.2 * needed + beside) / MIB)
     try_window(run)
     monkeypatch.setattr(memory, "available_mib", lambda processes=1: math.nan)
     try_window(run)
@@ -183,7 +184,7 @@ def test_weights_without_end_are_refused_before_they_are_made() -> None:
 def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     config = debug_config("--city-nodes", "10", "--batch-size", "8")
     run = make_run(config, open_data(config.data, config.graph), Ranks())
-    room = 1.5 * bytes_per_window(run) * 8 / MIB
+    room = (1.5 * bytes_per_window(run) * 8 + 2 * bytes_beside(run)) / MIB
     monkeypatch.setattr("dcrnn_fast.training.memory.available_mib", lambda processes=1: room / processes)
     monkeypatch.setattr("dcrnn_fast.training.memory.memory_mib", lambda field: 0.0)
     require_room(run)

@@ -141,11 +141,11 @@ def test_status_says_how_a_run_failed_and_a_refused_command_leaves_it(
     def full(*_: object) -> None:
         raise UserError("cannot write latest.pt: No space left on device")
 
-    monkeypatch.setattr("dcrnn_fast.training.saving.save_checkpoint", full)
+    monkeypatch.setattr("dcrnn_fast.checkpoints.writer.write_checkpoint", full)
     assert train.main([*flags]) == 2
     found = status_of(tmp_path)
     assert (found.state, found.error) == ("failed", "cannot write latest.pt: No space left on device")
-    monkeypatch.setattr("dcrnn_fast.training.saving.save_checkpoint", lambda *_: 1 / 0)
+    monkeypatch.setattr("dcrnn_fast.checkpoints.writer.write_checkpoint", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train.main([*flags])
     assert status_of(tmp_path).error == "ZeroDivisionError: division by zero"
