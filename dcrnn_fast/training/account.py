@@ -91,7 +91,9 @@ def _step_notes(run: Run) -> list[str]:
             "(--lr-scaling linear)"
         )
     if training.ema_decay is not None:
-        notes.append(f"weights: validation, {BEST} and forecasts use their moving average, decay {training.ema_decay:g}")
+        notes.append(
+            f"weights: validation, {BEST} and forecasts use their moving average, decay {training.ema_decay:g}"
+        )
     return notes
 
 
