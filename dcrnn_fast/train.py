@@ -50,7 +50,8 @@ class TrainFlags:
     """The configuration and two flags that are not part of it."""
 
     config: str | None = None
-    """YAML file or preset (city, debug, single-gpu, multi-gpu, multi-node, cpu-nodes) that the other flags change; without any argument: city"""
+    """YAML file or preset (city, debug, single-gpu, multi-gpu, multi-node, cpu-nodes) that the other flags change;
+    without any argument: city"""
     check: bool = False
     """say what was understood of configuration, data and graph, and what a human would doubt (look: ...); compute one
     window's forecast, loss and gradient, and stop: nothing is written"""

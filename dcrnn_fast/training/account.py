@@ -2,7 +2,7 @@
 
 import torch
 
-from dcrnn_fast.checkpoints.files import BEST, Checkpoint
+from dcrnn_fast.checkpoints.files import Checkpoint
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.account import (
     facts_of,
@@ -91,9 +91,7 @@ def _step_notes(run: Run) -> list[str]:
             "(--lr-scaling linear)"
         )
     if training.ema_decay is not None:
-        notes.append(
-            f"weights: validation, {BEST} and forecasts use their moving average, decay {training.ema_decay:g}"
-        )
+        notes.append(f"weights: validation and forecasts use their moving average, decay {training.ema_decay:g}")
     return notes
 
 

@@ -33,6 +33,7 @@ from dcrnn_fast.training.folders import (
     set_earlier_run_aside,
 )
 from dcrnn_fast.training.progress import Progress
+from dcrnn_fast.training.resolved import resolved
 from dcrnn_fast.training.resume import (
     broadcast_state,
     differences,
@@ -42,7 +43,6 @@ from dcrnn_fast.training.resume import (
     restore,
     saved_choices,
 )
-from dcrnn_fast.training.resolved import resolved
 from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.step import try_window
 
