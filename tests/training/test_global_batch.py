@@ -59,7 +59,11 @@ def test_gradients_are_added_up_once_a_step(curves: dict[str, dict[str, np.ndarr
             r"^--global-batch-size 100 must be a multiple of batch_size 16 x 2 process\(es\) = 32: the nearest are 96 "
             r"or 128; with --batch-size 10 it is one$",
         ),
-        (("--global-batch-size", "8", "--batch-size", "16"), 1, r": the nearest are 16; with --batch-size 8 it is one$"),
+        (
+            ("--global-batch-size", "8", "--batch-size", "16"),
+            1,
+            r": the nearest are 16; with --batch-size 8 it is one$",
+        ),
         (("--global-batch-size", "7", "--batch-size", "1"), 2, r" = 2: the nearest are 6 or 8$"),
         (("--gradient-checkpointing", "--save", "segments:4"), 1, r"means --save h, and --save is segments:4"),
     ],
@@ -76,7 +80,7 @@ def test_what_does_not_divide_is_refused_with_the_nearest(flags: tuple[str, ...]
          "--accumulate 3 contradicts --global-batch-size 32: 8 windows x 1 process(es) x 3 are 24; leave one"),
         (("--gradient-checkpointing", "--save", "all"), "--save all contradicts --gradient-checkpointing, which means"),
         (("--base-batch-size", "64"), "--base-batch-size needs --lr-scaling linear; leave it out"),
-        (("--gradient-checkpointing", "--backend", "manual"), "needs the cpu, triton or cuda backend, and this is manu"),
+        (("--gradient-checkpointing", "--backend", "manual"), "needs the cpu, triton or cuda backend, and this is m"),
         (("--cuda-graphs", "--compile"), "compile must be off with cuda_graphs"),
         (("--ema-decay", "1"), "ema_decay must be in (0, 1), got 1.0"),
         (("--global-batch-size", "0"), "global_batch_size must be at least 1, got 0"),
@@ -216,6 +220,8 @@ def test_a_bad_batch_of_one_rank_is_skipped_by_all(tmp_path: Path, rank_server: 
 
 def test_python_configurations_are_resolved_too(tmp_path: Path) -> None:
     config = debug_config("--results", str(tmp_path), "--global-batch-size", "30", "--batch-size", "8")
-    with pytest.raises(UserError, match=r"must be a multiple of batch_size 8 x 1 process\(es\) = 8: the nearest are 24 or 32"):
+    with pytest.raises(
+        UserError, match=r"must be a multiple of batch_size 8 x 1 process\(es\) = 8: the nearest are 24 or 32"
+    ):
         check(config)
     assert resolved(Config(), 7) == Config()
