@@ -16,7 +16,7 @@ import tyro
 
 from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.checkpoints.manifest import MANIFEST, read_manifest, require_own_manifest
-from dcrnn_fast.checkpoints.state import make_state
+from dcrnn_fast.checkpoints.state import average_notes, forecast_weights, make_state
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
@@ -333,7 +333,7 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
         raise UserError(f"the port has no orientation {ways.orientation!r}: this model cannot be exported to it")
     if ways.recursion != "released" and ways.hops > 1:
         raise UserError(f"the port has no recursion {ways.recursion!r}: this model cannot be exported to it")
-    weights = state["model"]
+    weights = forecast_weights(state)
     try:
         require_weights(weights, config, input_channels=form.input_channels, output_channels=form.output_channels)
     except UserError as error:
@@ -341,7 +341,7 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
     with folder_for_new_files(output.parent, "output folder") as folder:
         clear_leftovers(folder, [output.name])
         save_pytorch_port(output, weights, _port_settings(config, form, graph.num_nodes), _epoch(state))
-    lines = [f"written: {output} in the names of the public PyTorch port"]
+    lines = [*average_notes(state), f"written: {output} in the names of the public PyTorch port"]
     if _edge_order_matters(ways):
         lines.insert(
             0,

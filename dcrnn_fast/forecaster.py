@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from dcrnn_fast.checkpoints.files import Checkpoint, newest_good, read_good
+from dcrnn_fast.checkpoints.state import average_notes, forecast_weights
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, Precision
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
 from dcrnn_fast.data.inputs import assemble_inputs
@@ -363,7 +364,7 @@ def load(
         config = replace(config, training=replace(config.training, precision=precision))
     if at_least is not None:
         config = replace(config, model=replace(config.model, at_least=at_least))
-    model = _model(config, graph, window_format, state["model"], found.path)
+    model = _model(config, graph, window_format, forecast_weights(state), found.path)
     training = state["training"] or {}
     about: dict[str, str | int] = {"checkpoint": str(found.path), "version": str(state["version"])}
     about |= {name: int(training[name]) for name in ("epoch", "step") if name in training}
@@ -375,7 +376,7 @@ def load(
         scaler=scaler,
         precision=config.training.precision,
         about=about | {"backend": config.model.backend},
-        notes=(*found.notes, *precision_notes(config)),
+        notes=(*found.notes, *average_notes(state), *precision_notes(config)),
         data_digests=training.get("data"),
         training_part=training_part,
     )

@@ -66,6 +66,8 @@ def _idle_in_training(training: TrainingConfig, *, on_gpu: bool) -> Needs:
         idle["plateau_patience"] = "--schedule plateau"
     if training.schedule == "constant":
         idle["min_learning_rate"] = "a --schedule that lowers the rate"
+    if training.lr_scaling == "none":
+        idle["base_batch_size"] = "--lr-scaling linear"
     if training.loss != "huber":
         idle["huber_delta"] = "--loss huber"
     if training.teacher_forcing != "scheduled":

@@ -8,6 +8,7 @@ from pathlib import Path
 from dcrnn_fast.checkpoints.files import MANIFEST
 from dcrnn_fast.command import command_line, let_stdout_go, run_command
 from dcrnn_fast.config.command_line import config_flag, parse
+from dcrnn_fast.config.given import flags_in
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData
@@ -35,6 +36,7 @@ from dcrnn_fast.training.account import LOOK
 from dcrnn_fast.training.check import understood
 from dcrnn_fast.training.fit import TrainingResult, fit
 from dcrnn_fast.training.folders import checkpoint_folder
+from dcrnn_fast.training.resolved import require_agreeing
 
 STOPPED = 85
 """exit code of a run that was asked to stop and can be resumed; not 0, or a job scheduler would think it finished"""
@@ -48,7 +50,8 @@ class TrainFlags:
     """The configuration and two flags that are not part of it."""
 
     config: str | None = None
-    """YAML file or preset (city, debug) that the other flags change; without any argument: city"""
+    """YAML file or preset (city, debug, single-gpu, multi-gpu, multi-node, cpu-nodes) that the other flags change;
+    without any argument: city"""
     check: bool = False
     """say what was understood of configuration, data and graph, and what a human would doubt (look: ...); compute one
     window's forecast, loss and gradient, and stop: nothing is written"""
@@ -134,6 +137,7 @@ def _granted(flags: TrainFlags | UserError) -> TrainFlags:
 def _refuse_idle(config: Config, argv: list[str], ranks: Ranks) -> None:
     device = choose_device(config.training.device, ranks.local_rank)
     refuse_idle_in_training(config, argv, on_gpu=device.type == "cuda")
+    require_agreeing(config, flags_in(argv), ranks.world)
 
 
 def _show(lines: list[str], data: ForecastData, flags: TrainFlags) -> None:

@@ -27,6 +27,7 @@ from dcrnn_fast.checkpoints.manifest import (
     write_manifest,
 )
 from dcrnn_fast.checkpoints.state import State, checked, missing_keys, plain
+from dcrnn_fast.config.foreign import as_file
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import open_regular, write_bytes
 from dcrnn_fast.messages import first_line
@@ -243,7 +244,8 @@ def _whole(path: Path, pauses: Sequence[float]) -> tuple[bytes, tuple[str, ...]]
                 payload = stream.read()
             return payload, _check_integrity(path, payload, manifest, note)
         except FileNotFoundError as error:
-            raise UserError(f"checkpoint {path} cannot be read: {error.strerror}") from error
+            ours = f"; it is {named} here" if (named := as_file(path.name)) else ""
+            raise UserError(f"checkpoint {path} cannot be read: {error.strerror}{ours}") from error
         except DamagedError:
             if pause is None or pause not in _PAUSES:
                 raise

@@ -23,6 +23,8 @@ FORMAT = 1
 """of the checkpoints that are written"""
 READABLE = (1,)
 """formats that are read"""
+EMA = "ema"
+"""the key of the weights' moving average, which only some checkpoints have"""
 REQUIRED = ("format", "version", "config", "model", "graph", "window_format", "scaler", "training")
 
 _PARTS = ("config", "model", "graph", "window_format", "scaler")
@@ -47,13 +49,15 @@ def make_state(
     window_format: _HasState,
     scaler: _HasState,
     training: dict[str, Any] | None = None,
+    ema: Mapping[str, Tensor] | None = None,
 ) -> State:
     """A checkpoint: everything that a forecast needs, and with ``training`` all that a run needs to go on.
 
     Args:
+        ema: the moving average of the weights, of a training that has one.
         training: None for weights that were not trained here; such a checkpoint can be evaluated, not resumed.
     """
-    return {
+    state = {
         "format": FORMAT,
         "version": __version__,
         "config": to_dict(config),
@@ -63,6 +67,18 @@ def make_state(
         "scaler": scaler.to_state(),
         "training": training,
     }
+    return state if ema is None else state | {EMA: dict(ema)}
+
+
+def forecast_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights to forecast with, whatever wrapped the model: their moving average where the checkpoint has one."""
+    return unwrapped(state.get(EMA, state["model"]))
+
+
+def average_notes(state: Mapping[str, Any]) -> list[str]:
+    """A line that says so where ``forecast_weights`` are the average."""
+    decay = state["config"].get("training", {}).get("ema_decay")
+    return [f"weights: their moving average over the training (ema_decay {decay})"] if EMA in state else []
 
 
 def missing_keys(state: Mapping[str, Any]) -> list[str]:
@@ -87,6 +103,8 @@ def checked(content: Any) -> State:
     content["model"] = unwrapped(content["model"])
     for name, tensor in content["model"].items():
         require_weight(f"has a wrong weight {name}", tensor)
+    if EMA in content:
+        _require_average(content[EMA], content["model"])
     for name, value in content["graph"].items():
         if isinstance(value, Tensor):
             require_dense(f"has a wrong graph: {name}", value)
@@ -107,6 +125,18 @@ def _require_readable(content: dict[str, Any]) -> None:
         f"has format {shown(number)}{written[:100]}; dcrnn_fast {__version__}, which is installed here, reads format "
         f"{known}: install the version that wrote it, or a newer one"
     )
+
+
+def _require_average(average: Any, weights: Mapping[str, Tensor]) -> None:
+    require_named(f"has a wrong {EMA}", average)
+    if average.keys() != weights.keys():
+        raise UserError(f"has a wrong {EMA}: it has {len(average)} names, and they are not those of the weights")
+    for name, tensor in average.items():
+        require_weight(f"has a wrong {EMA}: {name}", tensor)
+        if tensor.shape != weights[name].shape:
+            raise UserError(
+                f"has a wrong {EMA}: {name} must be {tuple(weights[name].shape)}, got {tuple(tensor.shape)}"
+            )
 
 
 def _require_position(training: Any) -> None:

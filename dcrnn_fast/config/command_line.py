@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
+from dcrnn_fast.config.foreign import as_flag
 from dcrnn_fast.config.plain import nearest
 from dcrnn_fast.errors import UserError
 
@@ -71,6 +72,8 @@ def config_flag(argv: Sequence[str]) -> str | None:
 
 
 def _unknown(word: str, known: list[str], prog: str) -> str:
+    if word.startswith("--") and (foreign := as_flag(word.split("=")[0], known)):
+        return foreign
     flag = word.split("=")[0].replace("_", "-")
     like = nearest(flag.removeprefix("--"), known) if flag.startswith("--") else None
     hint = f"; did you mean --{like}?" if like else ";"

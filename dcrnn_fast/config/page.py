@@ -13,7 +13,8 @@ _HEAD = """# Configuration
 
 Every setting of `dcrnn-fast train`. A flag is its name with dashes (`--batch-size 32`, `--no-time-of-day`); a
 configuration file nests the names by section ([training](training.md)). Without any argument
-`dcrnn-fast train` takes the preset `city`, which changes some of these defaults (`dcrnn_fast/config/presets`).
+`dcrnn-fast train` takes the preset `city`, which changes some of these defaults (`dcrnn_fast/config/presets`), as do
+`debug`, `single-gpu`, `multi-gpu`, `multi-node` and `cpu-nodes`; `dcrnn_fast.presets` has them as functions.
 
 Made from `dcrnn_fast/config/sections.py` by `python -m dcrnn_fast.config.page > docs/configuration.md`.
 """

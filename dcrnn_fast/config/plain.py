@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from dcrnn_fast.config.foreign import as_key
 from dcrnn_fast.errors import UserError
 
 T = TypeVar("T")
@@ -77,6 +78,8 @@ def _unknown_key(key: object, where: str, cls: type, names: list[str]) -> str:
     for section, hint in _hints(cls).items():
         if dataclasses.is_dataclass(hint) and key in {f.name for f in dataclasses.fields(hint)}:
             return f"unknown key {shown(key)} in {place}; it belongs to section {_join(where, section)}"
+    if isinstance(key, str) and (foreign := as_key(key[:_LONGEST_KEY])):
+        return f"unknown key in {place}: {foreign}"
     like = nearest(key[:_LONGEST_KEY], names) if isinstance(key, str) else None
     hint = f"; did you mean {like}?" if like else ";"
     return f"unknown key {shown(key)} in {place}{hint} known keys: {', '.join(names)}"

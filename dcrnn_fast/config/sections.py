@@ -302,10 +302,24 @@ class TrainingConfig(_Section):
     num_workers: int = 0
     """threads that gather windows ahead of the step, where they are gathered on the host (on a CPU, and on a GPU that
     the series does not fit); never more than this process has cores; 0: the step gathers them itself"""
+    global_batch_size: int | None = None
+    """windows of an optimiser step, over all processes; accumulate follows: global_batch_size / (batch_size x
+    processes), which must be a whole number"""
+    lr_scaling: Literal["none", "linear"] = "none"
+    """linear: learning_rate times the windows of a step / base_batch_size"""
+    base_batch_size: int = 64
+    """linear scaling: windows of a step for which learning_rate is meant"""
+    ema_decay: float | None = None
+    """d: validation, best.pt, forecasts and reports use an exponential moving average of the weights, d x average +
+    (1 - d) x weights after each step; left out: the weights themselves"""
+    gradient_checkpointing: bool = False
+    """keep states alone for the backward pass and compute the rest again: another name for save h"""
+    compile: bool = False
+    """let torch.compile translate the model; the compiled kernels and Triton's gain nothing from it"""
 
     def _check(self) -> None:
+        self._within(1, _MOST, "batch_size", "accumulate", "global_batch_size", "base_batch_size")
         self._within(0, 1024, "num_workers")
-        self._within(1, _MOST, "batch_size", "accumulate")
         self._within(1, 10_000_000, "dist_timeout")
         self._within(0, _MOST, "epochs", "warmup_steps", "patience", "plateau_patience", "max_bad_steps")
         self._within(0, 2**64 - 1, "seed")
@@ -315,6 +329,7 @@ class TrainingConfig(_Section):
         for name in ("weight_decay", "clip_norm", "min_learning_rate"):
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         _require(0 < self.schedule_factor <= 1, "schedule_factor", "in (0, 1]", self.schedule_factor)
+        _require(self.ema_decay is None or 0 < self.ema_decay < 1, "ema_decay", "in (0, 1)", self.ema_decay)
         _require(
             all(b > a >= 1 for a, b in zip((1, *self.milestones), (*self.milestones, 1 << 30), strict=True)),
             "milestones",
@@ -323,6 +338,9 @@ class TrainingConfig(_Section):
         )
         _require(
             not (self.cuda_graphs and self.precision == "fp16"), "cuda_graphs", "off with fp16: its scale moves", True
+        )
+        _require(
+            not (self.cuda_graphs and self.compile), "compile", "off with cuda_graphs, which replay the kernels", True
         )
 
 

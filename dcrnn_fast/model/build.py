@@ -18,6 +18,8 @@ from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.weights import num_terms, own_copies, parameter_shapes, require_weights
 from dcrnn_fast.system import MIB, available_mib
 
+SAVING = ("cpu", "triton", "cuda")
+"""backends that can compute again what the forward pass did not keep"""
 _SMALL_MIB = 100
 """weights of this size are not compared with the memory: asking for it takes as long as making them"""
 

@@ -18,6 +18,7 @@ from dcrnn_fast.device import device_notes
 from dcrnn_fast.graph.account import account_lines, look_lines
 from dcrnn_fast.model.build import backend_line, precision_notes
 from dcrnn_fast.training.run import Run, loss_notes, worker_notes
+from dcrnn_fast.training.schedule import rate_scale
 
 LOOK = "look: "
 _SHOWN_LOOKS = 3
@@ -68,11 +69,31 @@ def other_notes(run: Run) -> list[str]:
     return [
         input_words(run.data.config),
         *loss_notes(run),
+        *_step_notes(run),
         *notes,
         *device_notes(config.training.device),
         *worker_notes(run),
         *precision_notes(config),
     ]
+
+
+def _step_notes(run: Run) -> list[str]:
+    """How the global batch is made up, and what follows from it, where the user asked for that."""
+    training, windows, notes = run.config.training, run.batches.batch_size, []
+    if training.global_batch_size is not None:
+        notes.append(
+            f"global batch: {windows} windows = {training.batch_size} (--batch-size) x {run.ranks.world} process(es) x "
+            f"{training.accumulate} (accumulate)"
+        )
+    if training.lr_scaling == "linear":
+        rate = training.learning_rate * rate_scale(training, windows)
+        notes.append(
+            f"learning rate: {training.learning_rate:g} x {windows} / {training.base_batch_size} = {rate:.6g} "
+            "(--lr-scaling linear)"
+        )
+    if training.ema_decay is not None:
+        notes.append(f"weights: validation and forecasts use their moving average, decay {training.ema_decay:g}")
+    return notes
 
 
 def looks(run: Run, facts: SeriesFacts, asked: DataConfig) -> list[str]:

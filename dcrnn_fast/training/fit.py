@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dcrnn_fast.checkpoints.files import BEST, LATEST, Checkpoint, load_checkpoint
+from dcrnn_fast.checkpoints.state import forecast_weights
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.model.dcrnn import DCRNN
@@ -136,7 +137,8 @@ def _trained(
 def _validated(run: Run, progress: Progress, stop: StopRequest, watchers: Watchers) -> bool:
     """Validates and finishes the epoch; False: stopped before the end, on request."""
     began = time.perf_counter()
-    sums = validate(run, stop, lambda done: watchers.tell(Validating(progress.epoch, done)))
+    with run.evaluated():
+        sums = validate(run, stop, lambda done: watchers.tell(Validating(progress.epoch, done)))
     if sums is None:
         return False
     progress.finish_epoch(finished_row(run, progress, sums, time.perf_counter() - began))
@@ -148,7 +150,7 @@ def _result(run: Run, progress: Progress, reason: str, watchers: Watchers) -> Tr
     folder = checkpoint_folder(run.config)
     checkpoint = folder / (LATEST if epoch_of(folder / BEST, watchers.say) is None else BEST)
     if run.ranks.is_first:
-        run.model.load_state_dict(load_checkpoint(checkpoint)["model"])
+        run.model.load_state_dict(forecast_weights(load_checkpoint(checkpoint)))
     run.model.eval()
     run.ranks.sum_integers(0)  # no rank leaves before rank 0 has everything on disk
     return TrainingResult(

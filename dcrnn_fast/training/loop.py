@@ -23,7 +23,7 @@ from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.progress import Outcome, Progress
 from dcrnn_fast.training.run import Run
-from dcrnn_fast.training.schedule import learning_rate
+from dcrnn_fast.training.schedule import learning_rate, rate_scale
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep
 
@@ -51,6 +51,8 @@ def train_epoch(
         progress.count_step(outcome, global_batch.stop)
         if not outcome.finite:
             _tell_skipped(run, progress, global_batch, outcome, watchers)
+        elif run.average is not None:
+            run.average.update()
         progress.train_seconds += time.perf_counter() - began
         loss = epoch_loss(run, progress)
         watchers.tell(Stepped(progress.epoch, progress.step, progress.position, loss, rate))
@@ -66,6 +68,7 @@ def rate_of(run: Run, progress: Progress) -> float:
         step=progress.step,
         total_steps=run.total_steps,
         validation_errors=progress.validation_errors,
+        scale=rate_scale(run.config.training, run.batches.batch_size),
     )
 
 

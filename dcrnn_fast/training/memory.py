@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import torch
 
+from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.data.ahead import batch_bytes
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.model.build import chosen_backend
+from dcrnn_fast.model.build import SAVING, chosen_backend
 from dcrnn_fast.system import MIB, available_mib, is_out_of_memory, limits, memory_mib
 from dcrnn_fast.training.run import Run
 
@@ -20,8 +21,6 @@ _HEADROOM = 0.8
 """share of the available memory that a step may plan with; the rest is for workspaces and fragments"""
 _LEAST = 1.05
 """what a step takes of main memory over what it keeps for its backward: 1.02 to 1.07 times with the compiled kernels"""
-_SAVING = ("cpu", "triton", "cuda")
-"""backends that can compute states again"""
 
 
 def bytes_per_window(run: Run, save: str | None = None) -> int:
@@ -59,14 +58,17 @@ def advice(run: Run, available: int) -> str:
     """
     training = run.config.training
     needed_each = bytes_per_window(run)
-    needed = f"a micro-batch of {training.batch_size} windows keeps at least {_gib(needed_each * training.batch_size)}"
+    needed = (
+        f"a micro-batch of {training.batch_size} windows keeps at least {_gib(needed_each * training.batch_size)} with "
+        f"{_now(run)}"
+    )
     size = fitting_batch_size(needed_each, available, training.batch_size, training.batch_size // 2)
     if size:
         return f"{needed}; the same step fits in parts: {_parts(run, size)}"
     form = run.data.window_format
     longest = max(form.past_steps, form.future_steps)
     # Of equals the longest, which launches least.
-    saves = [f"segments:{length}" for length in range(longest, 1, -1)] if chosen_backend(run.model) in _SAVING else []
+    saves = [f"segments:{length}" for length in range(longest, 1, -1)] if chosen_backend(run.model) in SAVING else []
     save = min(saves, key=lambda save: bytes_per_window(run, save), default=run.config.model.save)
     if (less := bytes_per_window(run, save)) < needed_each:
         size = fitting_batch_size(less, available, training.batch_size, training.batch_size)
@@ -78,7 +80,7 @@ def advice(run: Run, available: int) -> str:
 
 def _advice_for_forecasts(run: Run, available: int) -> str:
     size = run.config.training.batch_size
-    needed = f"validation forecasts {size} windows at a time"
+    needed = f"validation forecasts {size} windows at a time with {_now(run)}"
     if size == 1:
         return f"{needed}; use fewer hidden units or layers, or a device with more memory"
     return (
@@ -86,8 +88,20 @@ def _advice_for_forecasts(run: Run, available: int) -> str:
     )
 
 
+_LOWERED = ("accumulate", "global_batch_size", "num_workers", "precision", "save", "hidden_units", "num_layers")
+"""settings that decide how much memory a step takes, beside its windows"""
+
+
+def _now(run: Run) -> str:
+    """Their values."""
+    values = to_dict(run.config.training) | to_dict(run.config.model)
+    return ", ".join(f"{name} {values[name]}" for name in _LOWERED if values.get(name) is not None)
+
+
 def _parts(run: Run, size: int) -> str:
     training = run.config.training
+    if training.global_batch_size is not None:
+        return f"--batch-size {size} (--global-batch-size {training.global_batch_size} stays)"
     return f"--batch-size {size} --accumulate {training.accumulate * (training.batch_size // size)}"
 
 

@@ -15,6 +15,7 @@ import torch
 
 from dcrnn_fast.checkpoints.files import torch_bytes
 from dcrnn_fast.checkpoints.state import (
+    EMA,
     State,
     make_state,
     require_copyable,
@@ -36,13 +37,14 @@ from dcrnn_fast.training.optimizer import optimizer_state, require_optimizer_sta
 from dcrnn_fast.training.precision import LossScale
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run
+from dcrnn_fast.training.schedule import rate_scale
 
 # Without these in agreement the weights, the optimiser's moments or the windows mean something else.
 _MUST_AGREE = {
     "graph": ("supports", "hops", "recursion", "orientation", "edge_order"),
     "data": ("scaler",),
     "model": ("hidden_units", "num_layers"),
-    "training": ("seed", "optimizer", "precision", "loss_unit"),
+    "training": ("seed", "optimizer", "precision", "loss_unit", "ema_decay"),
 }
 # What a run did in versions that had no such choice.
 _BEFORE = {"loss_unit": "original", "scaler": "published"}
@@ -68,7 +70,8 @@ def state_of(run: Run, progress: Progress) -> State:
         "random": _random_states(run.ranks),
         "environment": environment(run),
     }
-    return make_state(run.config, run.model, run.data.graph, run.data.window_format, run.data.scaler, training)
+    ema = None if run.average is None else run.average.to_state()
+    return make_state(run.config, run.model, run.data.graph, run.data.window_format, run.data.scaler, training, ema)
 
 
 def environment(run: Run) -> dict[str, Any]:
@@ -103,6 +106,8 @@ def require_resumable(state: State, where: str) -> None:
             input_channels=form.window_format.input_channels,
             output_channels=form.window_format.output_channels,
         )
+        if form.config.training.ema_decay is not None and EMA not in state:
+            raise UserError("the moving average of its weights is missing")
         _require_training(training, state["model"])
     except UserError as error:
         raise UserError(f"checkpoint {where} cannot be resumed: {error}") from error
@@ -204,6 +209,8 @@ def differences(run: Run, state: State) -> list[str]:
     for name, now in environment(run).items():
         if saved.get(name) != now and not (name == "threads" and same_bits_with_any_threads(run.model)):
             lines.append(f"{name}: was {saved.get(name)}, now {now}; the run continues, but not bit for bit")
+    if (line := _rate_line(run, state)) is not None:
+        lines.append(line)
     for section, fields in to_dict(run.config).items():
         free = _WHERE_AND_HOW_LONG.get(section, ())
         for name, now in fields.items():
@@ -212,10 +219,22 @@ def differences(run: Run, state: State) -> list[str]:
     return lines
 
 
+def _rate_line(run: Run, state: State) -> str | None:
+    """The learning rate before and now, where it follows a global batch that has changed."""
+    training, now = run.config.training, run.batches.batch_size
+    was = state["training"]["environment"].get("global batch")
+    if training.lr_scaling != "linear" or type(was) is not int or was == now:
+        return None
+    before, after = (training.learning_rate * rate_scale(training, windows) for windows in (was, now))
+    return f"learning rate: was {before:.6g}, now {after:.6g}: it follows the global batch (--lr-scaling linear)"
+
+
 def restore(run: Run, state: State) -> Progress:
     """Restores weights, optimiser, loss scale and random states; returns the run's position."""
     training = state["training"]
     run.model.load_state_dict(state["model"])
+    if run.average is not None:
+        run.average.restore(state[EMA])
     restore_optimizer(run.optimizer, training["optimizer"])
     run.loss_scale.restore(training["loss_scale"])
     _restore_random(training["random"], run.ranks)

@@ -4,6 +4,8 @@ Shape legend: B batch, F future steps, N nodes, O output channels.
 """
 
 import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,11 +20,13 @@ from dcrnn_fast.data.device_windows import DeviceWindows, fits
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.training_part import TrainingPart, training_part
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.model.build import build_model
+from dcrnn_fast.model.build import SAVING, build_model, chosen_backend
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.precision import autocast
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.system import usable_cores
+from dcrnn_fast.training.averaging import WeightAverage
+from dcrnn_fast.training.compiled import compiled
 from dcrnn_fast.training.loss import DEVIATION
 from dcrnn_fast.training.optimizer import FlatGradients, make_optimizer
 from dcrnn_fast.training.precision import LossScale, require_precision
@@ -30,10 +34,11 @@ from dcrnn_fast.training.precision import LossScale, require_precision
 
 @dataclass(slots=True)
 class Run:
-    """Everything that a step needs; nothing here changes but weights, optimiser and loss scale.
+    """Everything that a step needs; nothing here changes but weights, their average, optimiser and loss scale.
 
     ``mean_O``, ``std_O``: of the targets, float64, original units; (N, O) with a scaler for each sensor.
     ``device_windows``: the series on the GPU if it fits; None: windows are gathered on the host, by ``host_windows``.
+    ``forward``: the model, or what torch.compile made of it; ``average``: of the weights, with ``ema_decay``.
     ``data_digests``: what its windows are made of, as ``digests_of`` says; ``training_part``: when it is seen.
     """
 
@@ -50,7 +55,9 @@ class Run:
     data_digests: dict[str, str]
     training_part: TrainingPart
     host_windows: Gatherer
+    forward: Callable[..., Tensor]
     device_windows: DeviceWindows | None = None
+    average: WeightAverage | None = None
 
     @property
     def total_steps(self) -> int:
@@ -71,13 +78,18 @@ class Run:
             if feed_label_F is not None:
                 labels_BFNO = batch.labels_BFNO.to(dtype)
                 feed_label_F = feed_label_F.to(batch.x_BPNC.device, non_blocking=True)
-            forecast_BFNO: Tensor = self.model(batch.x_BPNC.to(dtype), labels_BFNO, feed_label_F)
-        return forecast_BFNO
+            return self.forward(batch.x_BPNC.to(dtype), labels_BFNO, feed_label_F)
+
+    def evaluated(self) -> AbstractContextManager[None]:
+        """In the body the model has the weights that are validated and forecast with: the average, if there is one."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
 
 def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtype = torch.float32) -> Run:
     """Builds model and optimiser; the weights are the same on every rank because the seed is.
 
+    Args:
+        config: as ``resolved`` returns it.
     Raises:
         UserError: there is no window to train or validate on, or the precision needs another device.
     """
@@ -95,6 +107,11 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
     model = build_model(
         config, data.graph, input_channels=form.input_channels, output_channels=form.output_channels, dtype=dtype
     ).to(ranks.device)
+    if training.gradient_checkpointing and (backend := chosen_backend(model)) not in SAVING:
+        raise UserError(
+            f"--gradient-checkpointing means --save h, which needs the cpu, triton or cuda backend, and this is "
+            f"{backend}: leave it out, and take --batch-size smaller with --accumulate larger"
+        )
     targets = data.scaler.take(form.target_channels)
     on_device = DeviceWindows(data, ranks.device) if ranks.device.type == "cuda" and fits(data, ranks.device) else None
     global_batch = training.batch_size * ranks.replicas.size * training.accumulate
@@ -113,6 +130,8 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         training_part=training_part(data),
         host_windows=Gatherer(data, 0 if on_device else workers_here(training.num_workers, ranks)),
         device_windows=on_device,
+        forward=compiled(model) if training.compile else model,
+        average=None if training.ema_decay is None else WeightAverage(model, training.ema_decay),
     )
 
 

@@ -11,7 +11,13 @@ from dcrnn_fast.config.sections import TrainingConfig
 
 
 def learning_rate(
-    config: TrainingConfig, *, epoch: int, step: int, total_steps: int, validation_errors: Sequence[float]
+    config: TrainingConfig,
+    *,
+    epoch: int,
+    step: int,
+    total_steps: int,
+    validation_errors: Sequence[float],
+    scale: float = 1.0,
 ) -> float:
     """The learning rate of one optimiser step.
 
@@ -19,8 +25,11 @@ def learning_rate(
     DCRNN code: times 0.1 after epochs 20, 30, 40, 50, floor 2e-6). cosine: half a cosine from the end of the warm-up to
     ``total_steps``. plateau: times ``schedule_factor`` after more than ``plateau_patience`` epochs without a better
     validation error. Warm-up multiplies any of them by (step + 1) / ``warmup_steps``.
+
+    Args:
+        scale: factor on ``learning_rate``, as of ``rate_scale``.
     """
-    base = config.learning_rate
+    base = config.learning_rate * scale
     floor = min(config.min_learning_rate, base)
     if config.schedule == "published":
         reached = sum(milestone <= epoch for milestone in config.milestones)
@@ -35,6 +44,11 @@ def learning_rate(
     if step < config.warmup_steps:
         rate *= (step + 1) / config.warmup_steps
     return rate
+
+
+def rate_scale(config: TrainingConfig, windows: int) -> float:
+    """The factor on ``learning_rate`` for steps of so many windows, over all processes and micro-batches."""
+    return windows / config.base_batch_size if config.lr_scaling == "linear" else 1.0
 
 
 def plateaus(validation_errors: Sequence[float], patience: int) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dcrnn_fast import train
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.ranks.group import Ranks
@@ -87,6 +88,33 @@ def test_on_a_gpu_others_take_memory_too(monkeypatch: pytest.MonkeyPatch) -> Non
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
+def test_a_step_that_runs_out_names_all_that_could_be_lowered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a GPU's allocator fails, in the middle of a training; the values are those of now."""
+    predict, calls = Run.predict, []
+
+    def full(run: Run, *arguments: object) -> torch.Tensor:
+        calls.append(run)
+        if len(calls) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+        return predict(run, *arguments)
+
+    monkeypatch.setattr(Run, "predict", full)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (2**17, 2**30))
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda device: 0)
+    words = ["--config", "debug", "--threads", "1", "--device", "cpu", "--results", str(tmp_path)]
+    assert train.main([*words, "--batch-size", "8", "--global-batch-size", "16"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("dcrnn-fast train: error: GPU out of memory (0.000122 GiB of 1 GiB for this process): ")
+    wanted = (
+        r"a micro-batch of 8 windows keeps at least \S+ GiB with accumulate 2, global_batch_size 16, "
+        r"(num_workers \d+, )?precision fp32, save all, hidden_units 8, num_layers 1; the same step fits in parts: "
+        r"--batch-size \d \(--global-batch-size 16 stays\)\n$"
+    )
+    assert re.search(wanted, said), said
+
+
 def test_where_no_window_fits_fewer_states_may() -> None:
     run = gpu_run("--batch-size", "6", "--accumulate", "5")
     each = bytes_per_window(run)
@@ -109,7 +137,7 @@ def test_a_validation_that_runs_out_is_answered_too(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(Run, "predict", no_memory)
-    wanted = r"validation forecasts 6 windows at a time; .* --batch-size 3 --accumulate 2$"
+    wanted = r"validation forecasts 6 windows at a time with .*; .* --batch-size 3 --accumulate 2$"
     with pytest.raises(UserError, match=wanted):
         validate(run, StopRequest())
 
