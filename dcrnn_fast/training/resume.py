@@ -52,6 +52,7 @@ _WHERE_AND_HOW_LONG = {
     "data": ("data",),
     "training": ("epochs", "device", "threads", "patience", "dist_timeout"),
     "output": None,
+    "watch": None,
 }
 
 

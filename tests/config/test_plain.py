@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcrnn_fast.config.plain import from_dict, nearest, to_dict
-from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, ModelConfig, OutputConfig, TrainingConfig
+from dcrnn_fast.config.sections import (
+    Config,
+    DataConfig,
+    GraphConfig,
+    ModelConfig,
+    OutputConfig,
+    TrainingConfig,
+    WatchConfig,
+)
 from dcrnn_fast.errors import UserError
 
 SECTIONS = {
@@ -17,6 +25,7 @@ SECTIONS = {
     "model": ModelConfig,
     "training": TrainingConfig,
     "output": OutputConfig,
+    "watch": WatchConfig,
 }
 
 
@@ -84,7 +93,7 @@ def test_absent_keys_take_their_defaults() -> None:
     ("raw", "said"),
     [
         ({"training": {"batchsize": 3}}, r"^unknown key 'batchsize' in section training; did you mean batch_size\? kn"),
-        ({"zzz": 3}, r"^unknown key 'zzz' in the configuration; known keys: graph, data, model, training, output$"),
+        ({"zzz": 3}, r"^unknown key 'zzz' in the configuration; known keys: graph, data, model, training, output, watch$"),
         ({"batch_size": 3}, r"^unknown key 'batch_size' in the configuration; it belongs to section training$"),
         ({3: 4}, r"^unknown key 3 in the configuration"),
         ({"training": None}, r"^training must be a mapping with keys epochs, .*, got None$"),
