@@ -12,9 +12,10 @@ from dcrnn_fast.records.jsonl import EventsFile
 from dcrnn_fast.records.metrics_csv import MetricsFile
 from dcrnn_fast.records.names import CONFIG
 from dcrnn_fast.records.status import StatusFile
-from dcrnn_fast.records.watcher import Watcher
+from dcrnn_fast.records.timing import TimingFile
+from dcrnn_fast.records.watcher import FIRST, Place, Watcher
 
-WATCHERS: tuple[type[Watcher], ...] = (StatusFile, MetricsFile, EventsFile, Display)
+WATCHERS: tuple[type[Watcher], ...] = (StatusFile, MetricsFile, EventsFile, TimingFile, Display)
 """in the order in which they are called"""
 RUN_FILES = (CONFIG, *(name for kind in WATCHERS for name in kind.files))
 """patterns of a run's files in its results folder"""
@@ -24,20 +25,24 @@ _LOOKS_EVERY = 1.0
 """seconds"""
 
 
-def open_watchers(config: Config, *, on: bool = True, holds: Callable[[], bool] = lambda: True) -> "Watchers":
-    """The watchers of a run; with ``on`` False (all ranks but the first) none.
+def open_watchers(config: Config, place: Place = FIRST, holds: Callable[[], bool] = lambda: True) -> "Watchers":
+    """The watchers of a rank.
 
     Args:
         holds: whether the folder is still this run's.
+    Raises:
+        UserError: one needs a package that is not installed.
     """
-    return Watchers((kind(config) for kind in WATCHERS if on), holds)
+    wanted = (kind for kind in WATCHERS if place.has(kind.where) and kind.wanted(config))
+    return Watchers((kind(config, place) for kind in wanted), holds, place.rank)
 
 
 class Watchers:
     """Passes each event to every watcher; once the folder is another run's, to none that writes there."""
 
-    def __init__(self, watchers: Iterable[Watcher], holds: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, watchers: Iterable[Watcher], holds: Callable[[], bool] = lambda: True, rank: int = 0) -> None:
         self._watchers = list(watchers)
+        self._rank = rank
         self._failed: list[Watcher] = []
         self._holds = holds
         self._held = True
@@ -62,12 +67,29 @@ class Watchers:
             return
         self._failed.append(watcher)
         if watcher.lasting:
-            self.say(f"{one_line(error)}; training goes on")
+            self._complain(f"{one_line(error)}; training goes on")
             return
         self._watchers.remove(watcher)
         with suppress(Exception):
             watcher.close()
-        self.say(f"{type(watcher).__name__} is told no more, training goes on: {one_line(error)}")
+        self._complain(f"{watcher.name} is told no more, training goes on: {one_line(error)}")
+
+    def _complain(self, line: str) -> None:
+        """A line about a watcher of this rank."""
+        if self._rank == 0:
+            self.say(line)
+        else:  # nobody shows what is said here
+            print(f"rank {self._rank}: {line}", flush=True)
+
+    def measured(self) -> dict[str, float]:
+        """What the watchers have measured of the epoch that is over, by column."""
+        found: dict[str, float] = {}
+        for watcher in tuple(self._watchers):
+            try:
+                found |= watcher.measured()
+            except Exception as error:
+                self._pass_over(watcher, error)
+        return found
 
     @contextmanager
     def telling_failure(self) -> Iterator[None]:
@@ -96,4 +118,4 @@ class Watchers:
             if watcher.needed:
                 raise
             self._watchers.remove(watcher)
-            self.say(f"{type(watcher).__name__} could not be closed: {one_line(error)}")
+            self._complain(f"{watcher.name} could not be closed: {one_line(error)}")

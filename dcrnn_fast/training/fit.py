@@ -17,6 +17,7 @@ from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.watchers import Watchers, open_watchers
 from dcrnn_fast.training.folders import checkpoint_folder, epoch_of
 from dcrnn_fast.training.loop import finished_row, train_epoch, validate
+from dcrnn_fast.training.measured import measured_row, place_of
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run
@@ -89,7 +90,7 @@ def _train(
     run: Run, asked: DataConfig, found: Checkpoint | None, stop: StopRequest, lock: FolderLock
 ) -> TrainingResult:
     with (
-        closing(open_watchers(run.config, on=run.ranks.is_first, holds=lock.holds)) as watchers,
+        closing(open_watchers(run.config, place_of(run.ranks), lock.holds)) as watchers,
         watchers.telling_failure(),
     ):
         progress = begin(run, asked, found, watchers, lock)
@@ -125,7 +126,8 @@ def _validated(run: Run, progress: Progress, stop: StopRequest, watchers: Watche
     sums = validate(run, stop, lambda done: watchers.tell(Validating(progress.epoch, done)))
     if sums is None:
         return False
-    progress.finish_epoch(finished_row(run, progress, sums, time.perf_counter() - began))
+    row = finished_row(run, progress, sums, time.perf_counter() - began)
+    progress.finish_epoch(measured_row(run, row, watchers))
     watchers.tell(EpochDone(progress.history[-1]))
     return True
 

@@ -216,10 +216,17 @@ def _set_aside(
 ) -> Path | None:
     """Moves files of ``folder``, but for the resolved ``spared``, into ``folder/earlier-N``; None: there are none.
 
+    A pattern that ends with a slash is of folders.
+
     Raises:
         UserError: some cannot be moved; the others are where they were, and without ``whole`` in ``earlier-N``.
     """
-    found = sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+    found = sorted(
+        path
+        for pattern in patterns
+        for path in folder.glob(pattern)
+        if (path.is_dir() if pattern.endswith("/") else path.is_file())
+    )
     found = [path for path in found if path.resolve() not in spared]
     if not found:
         return None

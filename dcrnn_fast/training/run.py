@@ -23,6 +23,7 @@ from dcrnn_fast.model.precision import autocast
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training.loss import DEVIATION
 from dcrnn_fast.training.optimizer import FlatGradients, make_optimizer
+from dcrnn_fast.training.phases import Phases
 from dcrnn_fast.training.precision import LossScale, require_precision
 
 
@@ -33,6 +34,7 @@ class Run:
     ``mean_O``, ``std_O``: of the targets, float64, original units; (N, O) with a scaler for each sensor.
     ``device_windows``: the series on the GPU if it fits; None: windows are gathered on the host.
     ``data_digests``: what its windows are made of, as ``digests_of`` says; ``training_part``: when it is seen.
+    ``phases``: the clock of this rank's steps.
     """
 
     config: Config
@@ -47,6 +49,7 @@ class Run:
     std_O: Tensor
     data_digests: dict[str, str]
     training_part: TrainingPart
+    phases: Phases
     device_windows: DeviceWindows | None = None
 
     @property
@@ -107,6 +110,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         std_O=torch.tensor(targets.std, dtype=torch.float64, device=ranks.device),
         data_digests=digests_of(data),
         training_part=training_part(data),
+        phases=Phases(ranks.device),
         device_windows=DeviceWindows(data, ranks.device)
         if ranks.device.type == "cuda" and fits(data, ranks.device)
         else None,
