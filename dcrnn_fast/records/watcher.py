@@ -47,16 +47,20 @@ class Watcher:
     files: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Config, place: Place) -> None:
-        """Opens nothing in the results folder yet: until ``Started`` an earlier run's files stand there.
-
-        Raises:
-            UserError: the package that it needs is not installed.
-        """
+        """Opens nothing in the results folder yet: until ``Started`` an earlier run's files stand there."""
 
     @classmethod
     def wanted(cls, config: Config) -> bool:
         """Whether the configuration asks for it."""
         return True
+
+    @classmethod
+    def require(cls, config: Config) -> None:
+        """Called first, on every rank, before anything is opened.
+
+        Raises:
+            UserError: what it needs is not installed.
+        """
 
     @property
     def name(self) -> str:
@@ -70,6 +74,9 @@ class Watcher:
     def measured(self) -> Mapping[str, float]:
         """Its columns of ``EpochRow`` for the epoch that is over; asked once an epoch, before ``EpochDone``."""
         return {}
+
+    def lose(self) -> None:
+        """The folder is another run's now: nothing may be written there, not even in ``close``."""
 
     def close(self) -> None:
         """Called once, also when training fails."""

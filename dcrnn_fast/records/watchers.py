@@ -6,16 +6,31 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.messages import described, one_line
+from dcrnn_fast.records.cpu_monitor import CpuMonitor
 from dcrnn_fast.records.display import Display
 from dcrnn_fast.records.events import Event, Failed, Said
+from dcrnn_fast.records.gpu_monitor import GpuMonitor
 from dcrnn_fast.records.jsonl import EventsFile
 from dcrnn_fast.records.metrics_csv import MetricsFile
 from dcrnn_fast.records.names import CONFIG
+from dcrnn_fast.records.queued import Queued
 from dcrnn_fast.records.status import StatusFile
+from dcrnn_fast.records.tensorboard import TensorBoard
 from dcrnn_fast.records.timing import TimingFile
+from dcrnn_fast.records.wandb import WeightsAndBiases
 from dcrnn_fast.records.watcher import FIRST, Place, Watcher
 
-WATCHERS: tuple[type[Watcher], ...] = (StatusFile, MetricsFile, EventsFile, TimingFile, Display)
+WATCHERS: tuple[type[Watcher], ...] = (
+    StatusFile,
+    MetricsFile,
+    EventsFile,
+    TimingFile,
+    GpuMonitor,
+    CpuMonitor,
+    TensorBoard,
+    WeightsAndBiases,
+    Display,
+)
 """in the order in which they are called"""
 RUN_FILES = (CONFIG, *(name for kind in WATCHERS for name in kind.files))
 """patterns of a run's files in its results folder"""
@@ -30,11 +45,16 @@ def open_watchers(config: Config, place: Place = FIRST, holds: Callable[[], bool
 
     Args:
         holds: whether the folder is still this run's.
-    Raises:
-        UserError: one needs a package that is not installed.
     """
-    wanted = (kind for kind in WATCHERS if place.has(kind.where) and kind.wanted(config))
-    return Watchers((kind(config, place) for kind in wanted), holds, place.rank)
+    made = (kind(config, place) for kind in WATCHERS if place.has(kind.where) and kind.wanted(config))
+    return Watchers((Queued(watcher) if watcher.slow else watcher for watcher in made), holds, place.rank)
+
+
+def require_packages(config: Config) -> None:
+    """Raises UserError if a watcher that is asked for needs what is not installed."""
+    for kind in WATCHERS:
+        if kind.wanted(config):
+            kind.require(config)
 
 
 class Watchers:
@@ -52,6 +72,9 @@ class Watchers:
         """Raises a needed watcher's error; of another one a line tells the first, and training goes on."""
         if self._held and time.monotonic() - self._looked >= _LOOKS_EVERY:
             self._held, self._looked = self._holds(), time.monotonic()
+            for watcher in () if self._held else self._watchers:
+                if watcher.files:
+                    watcher.lose()
         for watcher in tuple(self._watchers):
             if watcher.files and not self._held:
                 continue

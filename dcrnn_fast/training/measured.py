@@ -64,7 +64,7 @@ def measured_row(run: Run, row: EpochRow, watchers: Watchers) -> EpochRow:
     measured["flops_per_second"] = float(rate)
     if (peak := peak_of(run)) is not None:
         measured["peak_share"] = float(f"{rate / (peak * run.ranks.world):.4g}")
-    return replace(row, **measured, **watchers.measured())
+    return replace(row, **measured | watchers.measured())
 
 
 def gathered(ranks: Ranks, spent: Spent) -> list[RankTimes]:
