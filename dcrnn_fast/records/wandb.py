@@ -43,8 +43,9 @@ class WeightsAndBiases(Watcher):
             case Stepped() if self._run is not None:
                 self._log({"step/loss": event.loss, "step/learning_rate": event.learning_rate}, event.step)
             case EpochDone(row) if self._run is not None:
-                self._log({f"epoch/{name}": value for name, value in row.to_dict().items()}, row.step)
+                self._log({f"epoch/{name}": value for name, value in row.to_dict().items()}, row.step, ends=True)
             case Ended() if self._run is not None:
+                self._log({}, event.step, ends=True)
                 self._run.summary["reason"] = event.reason
             case Failed():
                 self._failed = True
@@ -74,5 +75,7 @@ class WeightsAndBiases(Watcher):
             settings=self._wandb.Settings(console="off", silent=True, disable_git=True, x_disable_stats=True),
         )
 
-    def _log(self, values: dict[str, float], step: int) -> None:
-        self._run.log({name: value for name, value in values.items() if math.isfinite(value)}, step=step)
+    def _log(self, values: dict[str, float], step: int, *, ends: bool = False) -> None:
+        """Adds to what is known of the step, which is complete with the next one, or with ``ends``."""
+        known = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._run.log(known, step=step, commit=ends)

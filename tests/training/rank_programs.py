@@ -155,3 +155,18 @@ def sleeps_on_rank_1(*flags: str) -> int:
 
         module.micro_batches_of = slowly
     return train(*flags)
+
+
+def fails_late(*flags: str) -> int:
+    """Rank 1 fails a second after it has begun."""
+    if os.environ["RANK"] == "1":
+        module = sys.modules["dcrnn_fast.training.step"]
+        finish, began = module.finish_gradient, time.monotonic()
+
+        def fail(*args: Any) -> None:
+            if time.monotonic() - began > 1:
+                raise UserError("this rank's own late mistake")
+            finish(*args)
+
+        module.finish_gradient = fail
+    return train(*flags)
