@@ -1,7 +1,7 @@
 """``fit``: a complete training run, from configuration to the best checkpoint."""
 
 import time
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from dcrnn_fast.records.events import Ended, EpochDone, Validating
 from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.watchers import Watchers, open_watchers
 from dcrnn_fast.training.folders import checkpoint_folder, epoch_of
+from dcrnn_fast.training.instruments import instruments
 from dcrnn_fast.training.loop import finished_row, train_epoch, validate
 from dcrnn_fast.training.measured import measured_row, place_of
 from dcrnn_fast.training.memory import naming_what_fits
@@ -92,8 +93,10 @@ def _train(
     with (
         closing(open_watchers(run.config, place_of(run.ranks), lock.holds)) as watchers,
         watchers.telling_failure(),
+        ExitStack() as stack,
     ):
         progress = begin(run, asked, found, watchers, lock)
+        stack.enter_context(instruments(run, watchers.say))
         saver = Saver(run, progress, watchers, lock)
         with naming_what_fits(run):
             stepper = StaticStep(run, watchers.say) if run.config.training.cuda_graphs else EagerStep(run)

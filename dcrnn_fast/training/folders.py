@@ -29,6 +29,7 @@ from dcrnn_fast.records.jsonl import EVENTS
 from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.status import read_status
 from dcrnn_fast.records.watchers import RUN_FILES
+from dcrnn_fast.training.instruments import FOLDER as PROFILE
 from dcrnn_fast.training.progress import Progress
 
 
@@ -103,7 +104,7 @@ def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
     # Only after an earlier run, and none of this run's inputs: a user's own file may have one of these names.
     if _was_run_in(results):
         try:
-            target = _set_aside(results, (*RUN_FILES, *REPORT), _files_of(config), whole=False)
+            target = _set_aside(results, (*RUN_FILES, *REPORT, f"{PROFILE}/"), _files_of(config), whole=False)
         except UserError as error:
             say(f"{error}; training goes on")
             return

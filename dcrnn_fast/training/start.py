@@ -32,6 +32,7 @@ from dcrnn_fast.training.folders import (
     open_folders,
     set_earlier_run_aside,
 )
+from dcrnn_fast.training.instruments import require_instruments
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.resume import (
     broadcast_state,
@@ -53,6 +54,7 @@ def open_run(config: Config, ranks: Ranks, lock: FolderLock | None = None) -> tu
     """
     ranks.together("looking for the trackers' packages", lambda: require_packages(config))
     device = ranks.together("choosing a device", lambda: choose_device(config.training.device, ranks.local_rank))
+    ranks.together("looking at the instruments", lambda: require_instruments(config, device))
     ranks.connect(device, config.training.dist_timeout)
     torch.set_num_threads(
         choose_threads(config.training.threads, ranks.local_world, launcher_sets_one=ranks.launcher_sets_one_thread)
