@@ -215,7 +215,8 @@ def _report(result: TrainingResult, config: Config) -> None:
                 lines.append(f"{error}; the report above is complete")
         else:
             lines.append("there are no test windows: nothing was evaluated")
-        names = ", ".join((*RUN_FILES, *(path.name for path in written)))
+        found = (path.name for pattern in RUN_FILES for path in sorted(result.results.glob(pattern)))
+        names = ", ".join((*found, *(path.name for path in written)))
         lines += [
             f"checkpoints: {checkpoint_folder(config)} (best: {result.checkpoint})",
             f"results: {result.results} ({names})",

@@ -1,4 +1,4 @@
-"""The configuration: five frozen sections, each checked when it is made.
+"""The configuration: six frozen sections, each checked when it is made.
 
 Every default is spelled here and nowhere else. Field names are unique over all sections, so that the command line can
 use them without a prefix (``--batch-size``); a YAML file nests them by section.
@@ -29,6 +29,7 @@ MissingInput = Literal["auto", "zero", "last", "mean"]
 ScalerKind = Literal["auto", "published", "observed", "sensor"]
 Precision = Literal["fp32", "bf16", "fp16", "bf16x3"]
 LossUnit = Literal["auto", "original", "deviation"]
+Wandb = Literal["off", "online", "offline"]
 
 
 _LONGEST_TEXT = 4096
@@ -372,6 +373,48 @@ class OutputConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WatchConfig(_Section):
+    """What looks at a run beside its own files; nothing here changes what is trained."""
+
+    monitor_gpu: bool = False
+    """gpu_monitor.csv: utilisation, memory, temperature and power of every GPU, through NVML"""
+    monitor_cpu: bool = False
+    """cpu_monitor.csv: load and memory of the machine, and of the run's own processes"""
+    monitor_every: float = 1.0
+    """seconds between two readings of the monitors"""
+    tensorboard: bool = False
+    """RESULTS/tensorboard, for TensorBoard"""
+    wandb: Wandb = "off"
+    """Weights & Biases; offline: RESULTS/wandb, to be sent later with wandb sync"""
+    wandb_project: str = "dcrnn_fast"
+    wandb_name: str | None = None
+    """of the run; left out: Weights & Biases makes one up"""
+    nsys_steps: str | None = None
+    """A:B, the optimiser steps from A on and before B that nsys profile --capture-range=cudaProfilerApi captures"""
+    profile_steps: str | None = None
+    """A:B, the optimiser steps from A on and before B that torch.profiler records: profile/rank0.json.gz"""
+    memory_snapshot: bool = False
+    """record the GPU's allocations: profile/memory_rank0.pickle, at the end and when memory runs out"""
+    peak_tflops: float | None = None
+    """of one process's device, for peak_share in metrics.csv; left out: known of some GPUs, of no CPU"""
+
+    def _check(self) -> None:
+        _require(0.1 <= self.monitor_every <= 3600, "monitor_every", "from 0.1 to 3600", self.monitor_every)
+        _require(self.wandb_project != "", "wandb_project", "a name", self.wandb_project)
+        for name in ("nsys_steps", "profile_steps"):
+            text = getattr(self, name)
+            _require(text is None or bool(range_of_steps(text)), name, "A:B, with A below B", text)
+        peak = self.peak_tflops
+        _require(peak is None or peak > 0, "peak_tflops", "positive", peak)
+
+
+def range_of_steps(text: str) -> range:
+    """The steps of A:B; empty if it is no such text."""
+    found = re.fullmatch(r"([0-9]{1,12}):([0-9]{1,12})", text)
+    return range(0) if found is None else range(int(found[1]), int(found[2]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """Everything a training run is made from; printed, saved and kept in its checkpoints."""
 
@@ -380,3 +423,4 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)

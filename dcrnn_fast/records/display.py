@@ -4,9 +4,20 @@ from collections.abc import Sequence
 
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.messages import some
-from dcrnn_fast.records.events import BadStep, Ended, EpochDone, EpochRow, Event, Said, Started, Stepped, Validating
+from dcrnn_fast.records.events import (
+    BadStep,
+    Ended,
+    EpochDone,
+    EpochRow,
+    Event,
+    Said,
+    Started,
+    Stepped,
+    Straggler,
+    Validating,
+)
 from dcrnn_fast.records.terminal import Standing, Terminal, digits, duration, speed
-from dcrnn_fast.records.watcher import Watcher
+from dcrnn_fast.records.watcher import FIRST, Place, Watcher
 
 
 class Display(Watcher):
@@ -14,7 +25,7 @@ class Display(Watcher):
 
     needed = True  # if the reader of our output has gone, the command stops
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, place: Place = FIRST) -> None:
         self._training = config.training
         self._terminal = Terminal(config.output.log_every)
         self._run: Started | None = None
@@ -33,6 +44,8 @@ class Display(Watcher):
                 self._show_validation(event)
             case BadStep() if not event.ends_run:
                 self._terminal.say(bad_step_words(event))
+            case Straggler():
+                self._terminal.say(straggler_words(event))
             case EpochDone(row):
                 if row.best:
                     self._best = row
@@ -105,6 +118,15 @@ def bad_step_words(event: BadStep) -> str:
     return (
         f"step {event.step}: gradient norm {event.gradient_norm}, step skipped; windows by first row (first target): "
         f"{windows}"
+    )
+
+
+def straggler_words(event: Straggler) -> str:
+    """Which rank the others wait for, and how much slower it is."""
+    times = event.seconds / max(event.median, 1e-6)
+    return (
+        f"look: rank {event.rank} on {event.host} computes {times:.2g} times as long as the median of the ranks: "
+        f"{digits(event.seconds)} s of epoch {event.epoch}, {digits(event.median)} s"
     )
 
 

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 _TARGET = "validation_mae_"
-TIMING_COLUMNS = ("train_seconds", "validation_seconds", "windows_per_second")
+MEASURED = (
+    "data_wait_share",
+    "communication_share",
+    "gpu_utilisation_percent",
+    "cpu_percent",
+    "flops_per_second",
+    "peak_share",
+)
+"""columns that may be unknown: measured while the epoch was trained, and by nobody in older versions"""
+TIMING_COLUMNS = ("train_seconds", "validation_seconds", "windows_per_second", *MEASURED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,18 @@ class EpochRow:
     validation_seconds: float
     windows_per_second: float
     """of training"""
+    data_wait_share: float | None = None
+    """of the time of all ranks' steps: waiting for windows"""
+    communication_share: float | None = None
+    """the same: counting and adding up over ranks, waiting for slower ones included"""
+    gpu_utilisation_percent: float | None = None
+    """mean of this epoch's rows of gpu_monitor.csv"""
+    cpu_percent: float | None = None
+    """mean of this epoch's rows of cpu_monitor.csv"""
+    flops_per_second: float | None = None
+    """of training, over all ranks: what the model needs, whatever is computed twice"""
+    peak_share: float | None = None
+    """``flops_per_second`` over what the devices can do at most"""
     targets: Mapping[str, float] = field(default_factory=dict)
     """the validation MAE of each target, if there are several; a column ``validation_mae_NAME`` each, at the end"""
 
@@ -50,10 +71,12 @@ class EpochRow:
         return self.validation_mae if self.validation_error is None else self.validation_error
 
     def to_dict(self) -> dict[str, Any]:
-        """Values by column."""
+        """Values by column, without those that are unknown."""
+        return {name: value for name, value in self.cells().items() if value is not None}
+
+    def cells(self) -> dict[str, Any]:
+        """Values by column; None where unknown."""
         values = {name: getattr(self, name) for name in COLUMNS}
-        if self.validation_error is None:
-            del values["validation_error"]
         return values | {f"{_TARGET}{name}": mae for name, mae in self.targets.items()}
 
     @classmethod
@@ -65,6 +88,7 @@ class EpochRow:
 
 
 COLUMNS = tuple(item.name for item in fields(EpochRow) if item.name != "targets")
+OPTIONAL = ("validation_error", *MEASURED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +172,37 @@ class Validating:
 
 
 @dataclass(frozen=True, slots=True)
+class Timed:
+    """Where this rank's time went in the epoch that was trained; every rank tells its own watchers.
+
+    Attributes:
+        epoch: counted from 1; step: of the run so far; steps: those that were timed, fewer after a resume in mid-epoch.
+        seconds: of each part, and ``other``; None: not known apart.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    seconds: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Straggler:
+    """A rank that computes much longer than the others, which wait for it.
+
+    Attributes:
+        epoch: counted from 1.
+        seconds: of its steps, without communication; median: the same of all ranks.
+    """
+
+    epoch: int
+    rank: int
+    host: str
+    seconds: float
+    median: float
+
+
+@dataclass(frozen=True, slots=True)
 class EpochDone:
     """An epoch is trained and validated."""
 
@@ -184,4 +239,18 @@ class Failed:
     error: str
 
 
-Event = Said | Starting | Started | Stepped | BadStep | Overflow | Validating | EpochDone | Saved | Ended | Failed
+Event = (
+    Said
+    | Starting
+    | Started
+    | Stepped
+    | BadStep
+    | Overflow
+    | Validating
+    | Timed
+    | Straggler
+    | EpochDone
+    | Saved
+    | Ended
+    | Failed
+)

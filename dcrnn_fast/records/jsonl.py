@@ -2,7 +2,7 @@
 
 import json
 import math
-import os
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import open_regular, write_bytes
-from dcrnn_fast.records.events import BadStep, Ended, EpochDone, Event, Overflow, Saved, Started
-from dcrnn_fast.records.watcher import Watcher
+from dcrnn_fast.records.events import BadStep, Ended, EpochDone, Event, Overflow, Saved, Started, Straggler
+from dcrnn_fast.records.lines import append
+from dcrnn_fast.records.watcher import FIRST, Place, Watcher
 
 EVENTS = "events.jsonl"
 
@@ -22,7 +23,7 @@ class EventsFile(Watcher):
     lasting = True
     files = (EVENTS,)
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, place: Place = FIRST) -> None:
         self._path = Path(config.output.results, EVENTS)
         self._unwritten = b""
         self._epochs: int | None = None
@@ -41,7 +42,7 @@ class EventsFile(Watcher):
             if self._epochs is not None:
                 self._clear(self._epochs)
                 self._epochs = None
-            _append(self._path, self._unwritten)
+            append(self._path, self._unwritten)
         except OSError as error:
             raise UserError(f"cannot write {self._path}: {error.strerror or error}") from error
         self._unwritten = b""
@@ -62,7 +63,9 @@ def entry_of(event: Event) -> tuple[str, dict[str, Any]] | None:
             kind = "resume" if event.resumed else "start"
             return kind, {"epoch": event.epoch, "step": event.step, "ranks": event.ranks}
         case EpochDone(row):
-            return "epoch", row.to_dict()
+            return "epoch", row.cells()
+        case Straggler():
+            return "straggler", asdict(event)
         case Saved():
             return "save", {"step": event.step, "files": list(event.files)}
         case BadStep():
@@ -84,21 +87,6 @@ def _stays(line: bytes, epochs: int) -> bool:
         return False
     epoch = entry.get("epoch")
     return not (entry.get("event") == "epoch" and isinstance(epoch, int) and epoch > epochs)
-
-
-def _append(path: Path, lines: bytes) -> None:
-    """All of the lines, or none."""
-    # Not blocking: a pipe without a reader is an error, and is not waited for.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o666)
-    size = os.fstat(descriptor).st_size
-    try:
-        while lines:
-            lines = lines[os.write(descriptor, lines) :]
-    except BaseException:
-        os.ftruncate(descriptor, size)
-        raise
-    finally:
-        os.close(descriptor)
 
 
 def _is_not_finite(value: object) -> bool:

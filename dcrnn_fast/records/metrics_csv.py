@@ -7,7 +7,7 @@ from pathlib import Path
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.files import write_bytes
 from dcrnn_fast.records.events import COLUMNS, EpochDone, EpochRow, Event, Started
-from dcrnn_fast.records.watcher import Watcher
+from dcrnn_fast.records.watcher import FIRST, Place, Watcher
 
 METRICS = "metrics.csv"
 
@@ -18,7 +18,7 @@ class MetricsFile(Watcher):
     lasting = True
     files = (METRICS,)
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, place: Place = FIRST) -> None:
         self._path = Path(config.output.results, METRICS)
         self._rows: list[EpochRow] = []
 
@@ -34,7 +34,7 @@ class MetricsFile(Watcher):
                 self._write()
 
     def _write(self) -> None:
-        rows = [row.to_dict() for row in self._rows]
+        rows = [row.cells() for row in self._rows]
         more = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
         text = io.StringIO()
         writer = csv.DictWriter(text, (*COLUMNS, *more), lineterminator="\n")

@@ -26,7 +26,7 @@ from dcrnn_fast.records.events import (
     Validating,
 )
 from dcrnn_fast.records.lock import is_held_by
-from dcrnn_fast.records.watcher import Watcher
+from dcrnn_fast.records.watcher import FIRST, Place, Watcher
 
 STATUS = "status.json"
 GOING_ON = ("starting", "running")
@@ -127,7 +127,7 @@ class StatusFile(Watcher):
     lasting = True
     files = (STATUS,)
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, place: Place = FIRST) -> None:
         now = _now()
         self._path = Path(config.output.results, STATUS)
         self._status = Status("starting", now, now, 0, config.training.epochs, 0, "", "", (), (), this_process())

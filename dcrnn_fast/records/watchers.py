@@ -6,15 +6,31 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.messages import described, one_line
+from dcrnn_fast.records.cpu_monitor import CpuMonitor
 from dcrnn_fast.records.display import Display
 from dcrnn_fast.records.events import Event, Failed, Said
+from dcrnn_fast.records.gpu_monitor import GpuMonitor
 from dcrnn_fast.records.jsonl import EventsFile
 from dcrnn_fast.records.metrics_csv import MetricsFile
 from dcrnn_fast.records.names import CONFIG
+from dcrnn_fast.records.queued import Queued
 from dcrnn_fast.records.status import StatusFile
-from dcrnn_fast.records.watcher import Watcher
+from dcrnn_fast.records.tensorboard import TensorBoard
+from dcrnn_fast.records.timing import TimingFile
+from dcrnn_fast.records.wandb import WeightsAndBiases
+from dcrnn_fast.records.watcher import FIRST, Place, Watcher
 
-WATCHERS: tuple[type[Watcher], ...] = (StatusFile, MetricsFile, EventsFile, Display)
+WATCHERS: tuple[type[Watcher], ...] = (
+    StatusFile,
+    MetricsFile,
+    EventsFile,
+    TimingFile,
+    GpuMonitor,
+    CpuMonitor,
+    TensorBoard,
+    WeightsAndBiases,
+    Display,
+)
 """in the order in which they are called"""
 RUN_FILES = (CONFIG, *(name for kind in WATCHERS for name in kind.files))
 """patterns of a run's files in its results folder"""
@@ -24,20 +40,29 @@ _LOOKS_EVERY = 1.0
 """seconds"""
 
 
-def open_watchers(config: Config, *, on: bool = True, holds: Callable[[], bool] = lambda: True) -> "Watchers":
-    """The watchers of a run; with ``on`` False (all ranks but the first) none.
+def open_watchers(config: Config, place: Place = FIRST, holds: Callable[[], bool] = lambda: True) -> "Watchers":
+    """The watchers of a rank.
 
     Args:
         holds: whether the folder is still this run's.
     """
-    return Watchers((kind(config) for kind in WATCHERS if on), holds)
+    made = (kind(config, place) for kind in WATCHERS if place.has(kind.where) and kind.wanted(config))
+    return Watchers((Queued(watcher) if watcher.slow else watcher for watcher in made), holds, place.rank)
+
+
+def require_packages(config: Config) -> None:
+    """Raises UserError if a watcher that is asked for needs what is not installed."""
+    for kind in WATCHERS:
+        if kind.wanted(config):
+            kind.require(config)
 
 
 class Watchers:
     """Passes each event to every watcher; once the folder is another run's, to none that writes there."""
 
-    def __init__(self, watchers: Iterable[Watcher], holds: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, watchers: Iterable[Watcher], holds: Callable[[], bool] = lambda: True, rank: int = 0) -> None:
         self._watchers = list(watchers)
+        self._rank = rank
         self._failed: list[Watcher] = []
         self._holds = holds
         self._held = True
@@ -47,6 +72,9 @@ class Watchers:
         """Raises a needed watcher's error; of another one a line tells the first, and training goes on."""
         if self._held and time.monotonic() - self._looked >= _LOOKS_EVERY:
             self._held, self._looked = self._holds(), time.monotonic()
+            for watcher in () if self._held else self._watchers:
+                if watcher.files:
+                    watcher.lose()
         for watcher in tuple(self._watchers):
             if watcher.files and not self._held:
                 continue
@@ -62,12 +90,29 @@ class Watchers:
             return
         self._failed.append(watcher)
         if watcher.lasting:
-            self.say(f"{one_line(error)}; training goes on")
+            self._complain(f"{one_line(error)}; training goes on")
             return
         self._watchers.remove(watcher)
         with suppress(Exception):
             watcher.close()
-        self.say(f"{type(watcher).__name__} is told no more, training goes on: {one_line(error)}")
+        self._complain(f"{watcher.name} is told no more, training goes on: {one_line(error)}")
+
+    def _complain(self, line: str) -> None:
+        """A line about a watcher of this rank."""
+        if self._rank == 0:
+            self.say(line)
+        else:  # nobody shows what is said here
+            print(f"rank {self._rank}: {line}", flush=True)
+
+    def measured(self) -> dict[str, float]:
+        """What the watchers have measured of the epoch that is over, by column."""
+        found: dict[str, float] = {}
+        for watcher in tuple(self._watchers):
+            try:
+                found |= watcher.measured()
+            except Exception as error:
+                self._pass_over(watcher, error)
+        return found
 
     @contextmanager
     def telling_failure(self) -> Iterator[None]:
@@ -96,4 +141,4 @@ class Watchers:
             if watcher.needed:
                 raise
             self._watchers.remove(watcher)
-            self.say(f"{type(watcher).__name__} could not be closed: {one_line(error)}")
+            self._complain(f"{watcher.name} could not be closed: {one_line(error)}")

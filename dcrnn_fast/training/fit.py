@@ -1,7 +1,7 @@
 """``fit``: a complete training run, from configuration to the best checkpoint."""
 
 import time
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from dcrnn_fast.records.events import Ended, EpochDone, Validating
 from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.watchers import Watchers, open_watchers
 from dcrnn_fast.training.folders import checkpoint_folder, epoch_of
+from dcrnn_fast.training.instruments import instruments
 from dcrnn_fast.training.loop import finished_row, train_epoch, validate
+from dcrnn_fast.training.measured import measured_row, place_of
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.run import Run
@@ -90,10 +92,12 @@ def _train(
     run: Run, asked: DataConfig, found: Checkpoint | None, stop: StopRequest, lock: FolderLock
 ) -> TrainingResult:
     with (
-        closing(open_watchers(run.config, on=run.ranks.is_first, holds=lock.holds)) as watchers,
+        closing(open_watchers(run.config, place_of(run.ranks), lock.holds)) as watchers,
         watchers.telling_failure(),
+        ExitStack() as stack,
     ):
         progress = begin(run, asked, found, watchers, lock)
+        stack.enter_context(instruments(run, watchers.say))
         with naming_what_fits(run):
             stepper = StaticStep(run, watchers.say) if run.config.training.cuda_graphs else EagerStep(run)
         with saving(run, progress, watchers, lock) as saver:
@@ -141,7 +145,8 @@ def _validated(run: Run, progress: Progress, stop: StopRequest, watchers: Watche
         sums = validate(run, stop, lambda done: watchers.tell(Validating(progress.epoch, done)))
     if sums is None:
         return False
-    progress.finish_epoch(finished_row(run, progress, sums, time.perf_counter() - began))
+    row = finished_row(run, progress, sums, time.perf_counter() - began)
+    progress.finish_epoch(measured_row(run, row, watchers))
     watchers.tell(EpochDone(progress.history[-1]))
     return True
 

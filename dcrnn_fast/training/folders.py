@@ -29,6 +29,7 @@ from dcrnn_fast.records.jsonl import EVENTS
 from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.status import read_status
 from dcrnn_fast.records.watchers import RUN_FILES
+from dcrnn_fast.training.instruments import FOLDER as PROFILE
 from dcrnn_fast.training.progress import Progress
 
 
@@ -98,7 +99,7 @@ def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
     # Only after an earlier run, and none of this run's inputs: a user's own file may have one of these names.
     if _was_run_in(results):
         try:
-            target = _set_aside(results, (*RUN_FILES, *REPORT), _files_of(config), whole=False)
+            target = _set_aside(results, (*RUN_FILES, *REPORT, f"{PROFILE}/"), _files_of(config), whole=False)
         except UserError as error:
             say(f"{error}; training goes on")
             return
@@ -212,10 +213,17 @@ def _set_aside(
 ) -> Path | None:
     """Moves files of ``folder``, but for the resolved ``spared``, into ``folder/earlier-N``; None: there are none.
 
+    A pattern that ends with a slash is of folders.
+
     Raises:
         UserError: some cannot be moved; the others are where they were, and without ``whole`` in ``earlier-N``.
     """
-    found = sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+    found = sorted(
+        path
+        for pattern in patterns
+        for path in folder.glob(pattern)
+        if (path.is_dir() if pattern.endswith("/") else path.is_file())
+    )
     found = [path for path in found if path.resolve() not in spared]
     if not found:
         return None

@@ -44,7 +44,7 @@ def train_epoch(
     run.model.train()
     for global_batch in run.batches.epoch(progress.epoch, progress.position):
         began, rate = time.perf_counter(), rate_of(run, progress)
-        with naming_what_fits(run):
+        with naming_what_fits(run), run.phases.step(progress.step):
             outcome = stepper.take(global_batch, progress.step, rate, stop)
         if outcome is None:
             return False

@@ -9,7 +9,7 @@ from dcrnn_fast.checkpoints.state import require_count, require_named, require_n
 from dcrnn_fast.config.plain import shown
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few
-from dcrnn_fast.records.events import COLUMNS, EpochRow
+from dcrnn_fast.records.events import COLUMNS, OPTIONAL, EpochRow
 from dcrnn_fast.training.schedule import best_epoch
 
 
@@ -137,7 +137,7 @@ _WHOLE = ("epoch", "step", "skipped_steps", "best")
 
 def _require_row(row: Any) -> None:
     require_named("a row of history", row)
-    if missing := sorted(set(COLUMNS) - row.keys() - {"validation_error"}):
+    if missing := sorted(set(COLUMNS) - row.keys() - set(OPTIONAL)):
         raise UserError(f"a row of history lacks {first_few(missing)}")
     for name, value in row.items():
         # An epoch that diverged has NaN for its errors.

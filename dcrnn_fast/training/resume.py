@@ -54,6 +54,7 @@ _WHERE_AND_HOW_LONG = {
     "data": ("data",),
     "training": ("epochs", "device", "threads", "patience", "dist_timeout", "num_workers"),
     "output": None,
+    "watch": None,
 }
 
 

@@ -29,6 +29,7 @@ from dcrnn_fast.training.averaging import WeightAverage
 from dcrnn_fast.training.compiled import compiled
 from dcrnn_fast.training.loss import DEVIATION
 from dcrnn_fast.training.optimizer import FlatGradients, make_optimizer
+from dcrnn_fast.training.phases import Phases
 from dcrnn_fast.training.precision import LossScale, require_precision
 
 
@@ -40,6 +41,7 @@ class Run:
     ``device_windows``: the series on the GPU if it fits; None: windows are gathered on the host, by ``host_windows``.
     ``forward``: the model, or what torch.compile made of it; ``average``: of the weights, with ``ema_decay``.
     ``data_digests``: what its windows are made of, as ``digests_of`` says; ``training_part``: when it is seen.
+    ``phases``: the clock of this rank's steps.
     """
 
     config: Config
@@ -56,6 +58,7 @@ class Run:
     training_part: TrainingPart
     host_windows: Gatherer
     forward: Callable[..., Tensor]
+    phases: Phases
     device_windows: DeviceWindows | None = None
     average: WeightAverage | None = None
 
@@ -132,6 +135,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         device_windows=on_device,
         forward=compiled(model) if training.compile else model,
         average=None if training.ema_decay is None else WeightAverage(model, training.ema_decay),
+        phases=Phases(ranks.device),
     )
 
 

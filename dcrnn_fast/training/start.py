@@ -22,7 +22,7 @@ from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.records.events import Started, Starting
 from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.names import CONFIG
-from dcrnn_fast.records.watchers import Watchers
+from dcrnn_fast.records.watchers import Watchers, require_packages
 from dcrnn_fast.training.account import first_lines, other_notes
 from dcrnn_fast.training.folders import (
     bring_best_along,
@@ -32,6 +32,7 @@ from dcrnn_fast.training.folders import (
     open_folders,
     set_earlier_run_aside,
 )
+from dcrnn_fast.training.instruments import require_instruments
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.resolved import resolved
 from dcrnn_fast.training.resume import (
@@ -52,7 +53,9 @@ def open_run(config: Config, ranks: Ranks, lock: FolderLock | None = None) -> tu
 
     With a lock, which takes nothing yet, no other run may write to the folders.
     """
+    ranks.together("looking for the trackers' packages", lambda: require_packages(config))
     device = ranks.together("choosing a device", lambda: choose_device(config.training.device, ranks.local_rank))
+    ranks.together("looking at the instruments", lambda: require_instruments(config, device))
     ranks.connect(device, config.training.dist_timeout)
     torch.set_num_threads(
         choose_threads(config.training.threads, ranks.local_world, launcher_sets_one=ranks.launcher_sets_one_thread)

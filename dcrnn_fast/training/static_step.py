@@ -25,7 +25,6 @@ from dcrnn_fast.data.device_windows import HostWindows
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.cuda_graphs import capture, warm_up
 from dcrnn_fast.training.loss import channel_weights, error_sum, gradient_factor, in_loss_unit, loss_mean
-from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import make_static
 from dcrnn_fast.training.progress import Outcome
 from dcrnn_fast.training.run import Run
@@ -59,7 +58,8 @@ class StaticStep:
         self._rate = make_static(run.optimizer, device)
         self.micro_batch: Callable[[], None] = self._micro_batch
         self.update: Callable[[], None] = self._update
-        self._capture(say)
+        with run.phases.uncounted():
+            self._capture(say)
 
     def gathered(self, global_batches: Iterable[GlobalBatch]) -> Iterator[np.ndarray]:
         """As ``EagerStep.gathered``."""
@@ -69,9 +69,9 @@ class StaticStep:
     def take(self, global_batch: GlobalBatch, step: int, rate: float, stop: StopRequest) -> Outcome | None:
         """As ``EagerStep.take``: the only wait for the device is for the results of the complete step."""
         run, ranks = self._run, self._run.ranks
-        with nvtx_range("data"):
+        with run.phases("data"):
             micro_batches, observed_here_O = self._place(global_batch)
-        with nvtx_range("count"):
+        with run.phases("count"):
             *observed_O, asked_to_stop = ranks.sum_integers(*observed_here_O, stop.requested)
         if asked_to_stop:
             return None
@@ -93,7 +93,7 @@ class StaticStep:
             if isinstance(self._windows, HostWindows):
                 self._windows.place(self._host_starts_KB[k].numpy())
             self.micro_batch()
-        with nvtx_range("all_reduce"):
+        with run.phases("all_reduce"):
             ranks.replicas.sum_(run.gradients.buffer, "adding up gradients")
         self.update()
         total_value, loss, norm = self._results.tolist()  # waits for the device
@@ -120,23 +120,23 @@ class StaticStep:
     def _micro_batch(self) -> None:
         """Adds the gradient of the windows at ``_starts_B``; the launches of one graph."""
         run, config = self._run, self._run.config.training
-        with nvtx_range("data"):
+        with run.phases("data"):
             x_BPNC, y_BFNO, observed_BFNO, labels_BFNO = self._windows.gather(self._starts_B)
             observed_BFNO = observed_BFNO & self._counts_B[:, None, None, None]
-        with nvtx_range("forward"):
+        with run.phases("forward"):
             batch = Batch(x_BPNC, y_BFNO, observed_BFNO, labels_BFNO, starts=np.empty(0, dtype=np.int64))
             scaled_BFNO = run.predict(batch, None if config.teacher_forcing == "off" else self._coins_F)
-        with nvtx_range("loss"):
+        with run.phases("loss"):
             forecast_BFNO, target_BFNO = in_loss_unit(scaled_BFNO, y_BFNO, labels_BFNO, run.mean_O, run.std_O, config)
             errors = error_sum(forecast_BFNO, target_BFNO, observed_BFNO, config, self._weight_O)
-        with nvtx_range("backward"):
+        with run.phases("backward"):
             (errors * (1.0 / self._observed)).backward()
             run.gradients.error_sum.add_(errors.detach())
 
     def _update(self) -> None:
         """Norm, clipping and Adam on the summed gradient; the launches of the other graph."""
         run, gradients, config = self._run, self._run.gradients, self._run.config.training
-        with nvtx_range("optimizer"):
+        with run.phases("optimizer"):
             loss = loss_mean(gradients.error_sum / self._observed, config)
             factor = gradient_factor(loss, config)
             if factor is not None:
@@ -166,6 +166,7 @@ class StaticStep:
             say(f"cuda graphs: the capture failed ({reason}); the same step runs launch by launch")
             return
         self.micro_batch, self.update = micro_batch.replay, update.replay
+        run.phases.are_one()
         say("cuda graphs: captured, one for a micro-batch and one for the update")
 
     def _warm_up(self) -> None:

@@ -18,7 +18,6 @@ from dcrnn_fast.model.scheduled_sampling import feed_label_coins
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.loss import channel_weights, error_sum, gradient_factor, in_loss_unit, loss_value
 from dcrnn_fast.training.memory import naming_what_fits, require_room
-from dcrnn_fast.training.nvtx_ranges import nvtx_range
 from dcrnn_fast.training.optimizer import set_learning_rate
 from dcrnn_fast.training.progress import Outcome
 from dcrnn_fast.training.run import Run
@@ -40,17 +39,17 @@ class EagerStep:
         The only wait for the device is marked. Every decision hangs on numbers that are the same on all ranks.
         """
         run, ranks, gradients = self._run, self._run.ranks, self._run.gradients
-        with nvtx_range("data"):
+        with run.phases("data"):
             micro_batches, observed_here_O = micro_batches_of(run, global_batch)
-        with nvtx_range("count"):  # before the first backward: the divisor of every micro-batch's loss
+        with run.phases("count"):  # before the first backward: the divisor of every micro-batch's loss
             *observed_O, asked_to_stop = ranks.sum_integers(*observed_here_O, stop.requested)
         if asked_to_stop:
             return None
         observed = sum(observed_O)
         accumulate_gradients(run, micro_batches, observed_O, label_coins(run, step))
-        with nvtx_range("all_reduce"):
+        with run.phases("all_reduce"):
             ranks.replicas.sum_(gradients.buffer, "adding up gradients")
-        with nvtx_range("optimizer"):
+        with run.phases("optimizer"):
             loss = loss_value(gradients.error_sum, observed, run.config.training)
             finish_gradient(run, loss)
             norm = gradients.norm()
@@ -100,14 +99,14 @@ def accumulate_gradients(
     weight_O = None if weights is None else torch.tensor(weights, dtype=torch.float64, device=run.ranks.device)
     gradients.zero()
     for batch in micro_batches:
-        with nvtx_range("forward"):
+        with run.phases("forward"):
             scaled_BFNO = run.predict(batch, feed_label_F)
-        with nvtx_range("loss"):
+        with run.phases("loss"):
             forecast_BFNO, target_BFNO = in_loss_unit(
                 scaled_BFNO, batch.y_BFNO, batch.labels_BFNO, run.mean_O, run.std_O, config
             )
             errors = error_sum(forecast_BFNO, target_BFNO, batch.observed_BFNO, config, weight_O)
-        with nvtx_range("backward"):
+        with run.phases("backward"):
             (errors * (run.loss_scale.scale / max(observed, 1))).backward()
             gradients.error_sum.add_(errors.detach())
 
@@ -135,7 +134,7 @@ def try_window(run: Run) -> None:
     observed_O = batch.count_observed().tolist()
     run.model.train()
     try:
-        with naming_what_fits(run):
+        with naming_what_fits(run), run.phases.uncounted():
             accumulate_gradients(run, [batch], observed_O, label_coins(run, 0))
     except NotImplementedError as error:
         raise UserError(str(error)) from error

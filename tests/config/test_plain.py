@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcrnn_fast.config.plain import from_dict, nearest, to_dict
-from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, ModelConfig, OutputConfig, TrainingConfig
+from dcrnn_fast.config.sections import (
+    Config,
+    DataConfig,
+    GraphConfig,
+    ModelConfig,
+    OutputConfig,
+    TrainingConfig,
+    WatchConfig,
+)
 from dcrnn_fast.errors import UserError
 
 SECTIONS = {
@@ -17,6 +25,7 @@ SECTIONS = {
     "model": ModelConfig,
     "training": TrainingConfig,
     "output": OutputConfig,
+    "watch": WatchConfig,
 }
 
 
@@ -84,7 +93,7 @@ def test_absent_keys_take_their_defaults() -> None:
     ("raw", "said"),
     [
         ({"training": {"batchsize": 3}}, r"^unknown key 'batchsize' in section training; did you mean batch_size\? kn"),
-        ({"zzz": 3}, r"^unknown key 'zzz' in the configuration; known keys: graph, data, model, training, output$"),
+        ({"zzz": 3}, r"^unknown key 'zzz' in .*; known keys: graph, data, model, training, output, watch$"),
         ({"batch_size": 3}, r"^unknown key 'batch_size' in the configuration; it belongs to section training$"),
         ({3: 4}, r"^unknown key 3 in the configuration"),
         ({"training": None}, r"^training must be a mapping with keys epochs, .*, got None$"),
@@ -105,6 +114,10 @@ def test_absent_keys_take_their_defaults() -> None:
         ({"data": {"start": 2012}}, r"^data\.start must be text, got 2012$"),
         ({"data": {"targets": "speed"}}, r"^data\.targets must be a list, got 'speed'$"),
         ({"training": {"batch_size": 0}}, r"^batch_size must be at least 1, got 0$"),
+        ({"watch": {"profile_steps": "9:3"}}, r"^profile_steps must be A:B, with A below B, got '9:3'$"),
+        ({"watch": {"nsys_steps": "3"}}, r"^nsys_steps must be A:B, with A below B, got '3'$"),
+        ({"watch": {"monitor_every": 0.0}}, r"^monitor_every must be from 0.1 to 3600, got 0.0$"),
+        ({"watch": {"wandb_project": ""}}, r"^wandb_project must be a name, got ''$"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_by_name(raw: Any, said: str) -> None:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from dcrnn_fast import forecast, prepare, train
 from dcrnn_fast.records.status import OVER
+from dcrnn_fast.records.timing import COLUMNS as TIMING
 from tests.checkout import ROOT
 
 PAGE = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
@@ -88,11 +89,12 @@ def test_events(run: Path) -> None:
         seen.add(event["event"])
         wanted = rows("metrics.csv").keys() if event["event"] == "epoch" else kinds[event["event"]]
         assert event.keys() == {"time", "event", *wanted}
-    assert seen == kinds.keys() - {"bad_step", "overflow"}
+    assert seen == kinds.keys() - {"bad_step", "overflow", "straggler"}
 
 
 def test_metrics_and_reports(run: Path) -> None:
     assert set(header(run / "metrics.csv")) == rows("metrics.csv").keys()
+    assert header(run / "timing_rank0.csv") == sorted(rows("timing_rankN.csv"), key=TIMING.index)
     assert (report := rows("Report")).keys() <= {path.name for path in run.iterdir()}
     for name in ("horizons.csv", "sensors.csv"):
         assert set(header(run / name)) == report[name]

@@ -23,6 +23,12 @@ def row(epoch: int = 1, **changes: Any) -> EpochRow:
         "train_seconds": 2.0,
         "validation_seconds": 0.5,
         "windows_per_second": 128.0,
+        "data_wait_share": 0.25,
+        "communication_share": 0.125,
+        "gpu_utilisation_percent": 97.5,
+        "cpu_percent": 12.5,
+        "flops_per_second": 2e9,
+        "peak_share": 0.5,
     }
     return EpochRow(**values | changes)
 

@@ -34,7 +34,7 @@ from dcrnn_fast.records.jsonl import EventsFile
 from dcrnn_fast.records.lock import LOCK, FolderLock, Holder
 from dcrnn_fast.records.metrics_csv import MetricsFile
 from dcrnn_fast.records.terminal import Terminal
-from dcrnn_fast.records.watcher import Watcher
+from dcrnn_fast.records.watcher import Place, Watcher
 from dcrnn_fast.records.watchers import RUN_FILES, Watchers, open_watchers
 from tests.records.rows import row, started
 
@@ -86,7 +86,8 @@ def test_every_column_is_a_field_and_the_files_keep_their_order(tmp_path: Path) 
     assert (
         *("epoch", "step", "learning_rate", "label_probability", "train_loss", "gradient_norm", "skipped_steps"),
         *("validation_mae", "validation_error", "validation_rmse", "validation_mape", "best"),
-        *("train_seconds", "validation_seconds", "windows_per_second"),
+        *("train_seconds", "validation_seconds", "windows_per_second", "data_wait_share", "communication_share"),
+        *("gpu_utilisation_percent", "cpu_percent", "flops_per_second", "peak_share"),
     ) == COLUMNS
     config, done = config_in(tmp_path), row(targets={"flow": 2.0, "share": 0.5})
     assert list(done.to_dict()) == [*COLUMNS, "validation_mae_flow", "validation_mae_share"]
@@ -259,7 +260,7 @@ def test_closing_closes_all_and_says_which_one_could_not_be() -> None:
 
 
 def test_other_ranks_have_no_watcher(tmp_path: Path) -> None:
-    watchers = open_watchers(config_in(tmp_path), on=False)
+    watchers = open_watchers(config_in(tmp_path), Place(rank=1, local_rank=1))
     watchers.tell(started())
     watchers.close()
     assert list(tmp_path.iterdir()) == []
@@ -269,7 +270,7 @@ def test_a_new_watcher_is_one_entry_of_the_table(tmp_path: Path, monkeypatch: py
     made: list[Tracker] = []
 
     class Noted(Tracker):
-        def __init__(self, config: Config) -> None:
+        def __init__(self, config: Config, place: Place) -> None:
             super().__init__(config)
             made.append(self)
 

@@ -5,6 +5,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,4 +140,33 @@ def stops_in_validation(*flags: str) -> int:
         return validate(run, stop, *told)
 
     module.validate = asked
+    return train(*flags)
+
+
+def sleeps_on_rank_1(*flags: str) -> int:
+    """Rank 1 takes long to get its windows."""
+    if os.environ["RANK"] == "1":
+        module = sys.modules["dcrnn_fast.training.step"]
+        gather = module.micro_batches_of
+
+        def slowly(*args: Any) -> Any:
+            time.sleep(0.6)
+            return gather(*args)
+
+        module.micro_batches_of = slowly
+    return train(*flags)
+
+
+def fails_late(*flags: str) -> int:
+    """Rank 1 fails a second after it has begun."""
+    if os.environ["RANK"] == "1":
+        module = sys.modules["dcrnn_fast.training.step"]
+        finish, began = module.finish_gradient, time.monotonic()
+
+        def fail(*args: Any) -> None:
+            if time.monotonic() - began > 1:
+                raise UserError("this rank's own late mistake")
+            finish(*args)
+
+        module.finish_gradient = fail
     return train(*flags)
