@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-_TARGET = "validation_mae_"
+TARGET = "validation_mae_"
 MEASURED = (
     "data_wait_share",
     "communication_share",
@@ -77,12 +77,12 @@ class EpochRow:
     def cells(self) -> dict[str, Any]:
         """Values by column; None where unknown."""
         values = {name: getattr(self, name) for name in COLUMNS}
-        return values | {f"{_TARGET}{name}": mae for name, mae in self.targets.items()}
+        return values | {f"{TARGET}{name}": mae for name, mae in self.targets.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EpochRow":
         """``to_dict`` undone."""
-        targets = {name.removeprefix(_TARGET): value for name, value in values.items() if name not in COLUMNS}
+        targets = {name.removeprefix(TARGET): value for name, value in values.items() if name not in COLUMNS}
         own = {name: value for name, value in values.items() if name in COLUMNS}
         return cls(**{"validation_error": None, **own}, targets=targets)
 
@@ -111,6 +111,7 @@ class Started:
         epoch, step: finished ones; history: a row for each finished epoch; ranks: how many.
         train_windows, validation_windows: of an epoch.
         targets: (name, unit) of each target.
+        device: that computes, in words.
     """
 
     resumed: bool
@@ -121,6 +122,7 @@ class Started:
     train_windows: int
     validation_windows: int
     targets: tuple[tuple[str, str], ...]
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,21 @@
 
 import json
 import math
+import socket
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dcrnn_fast.config.plain import shown
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import open_regular, write_bytes
-from dcrnn_fast.records.events import BadStep, Ended, EpochDone, Event, Overflow, Saved, Started, Straggler
+from dcrnn_fast.records.columns import read_text
+from dcrnn_fast.records.events import BadStep, Ended, EpochDone, Event, Overflow, Said, Saved, Started, Straggler
 from dcrnn_fast.records.lines import append
 from dcrnn_fast.records.watcher import FIRST, Place, Watcher
+from dcrnn_fast.system import machine, usable_cores
 
 EVENTS = "events.jsonl"
 
@@ -27,15 +31,20 @@ class EventsFile(Watcher):
         self._path = Path(config.output.results, EVENTS)
         self._unwritten = b""
         self._epochs: int | None = None
+        self._begun = False
+        """until then the file there is an earlier run's, and what is said waits"""
 
     def see(self, event: Event) -> None:
         """Raises UserError when the file cannot be written; the next event then brings this one along."""
+        self._begun |= not isinstance(event, Said)
         if (entry := entry_of(event)) is None:
             return
         kind, facts = entry
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         facts = {name: None if _is_not_finite(value) else value for name, value in facts.items()}
         self._unwritten += json.dumps({"time": now, "event": kind, **facts}, allow_nan=False).encode() + b"\n"
+        if not self._begun:
+            return
         try:
             if isinstance(event, Started) and event.resumed and self._path.is_file():
                 self._epochs = event.epoch
@@ -59,9 +68,13 @@ class EventsFile(Watcher):
 def entry_of(event: Event) -> tuple[str, dict[str, Any]] | None:
     """(kind, facts) as the file has them; None for an event that it does not have."""
     match event:
+        case Said(line) if "\n" not in line:  # the configuration, which has lines of its own, is in config.yaml
+            return "note", {"line": line}
         case Started():
             kind = "resume" if event.resumed else "start"
-            return kind, {"epoch": event.epoch, "step": event.step, "ranks": event.ranks}
+            facts = {"epoch": event.epoch, "step": event.step, "ranks": event.ranks}
+            here = {"host": socket.gethostname(), "cpu": machine()["cpu"], "cores": usable_cores()}
+            return kind, facts | here | {"device": event.device}
         case EpochDone(row):
             return "epoch", row.cells()
         case Straggler():
@@ -76,6 +89,25 @@ def entry_of(event: Event) -> tuple[str, dict[str, Any]] | None:
         case Ended():
             return "end", {"reason": event.reason, "epoch": event.epoch, "step": event.step}
     return None
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The lines of an events.jsonl, of this or another version; a half one at the end is left out.
+
+    Raises:
+        UserError: it cannot be read, or a line is no event; the message names file and line.
+    """
+    events = []
+    text = read_text(path)
+    for number, line in enumerate(text[: text.rfind("\n") + 1].split("\n")[:-1], start=1):
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}, line {number}: no JSON, got {shown(line)}") from error
+        if not (isinstance(event, dict) and all(isinstance(event.get(name), str) for name in ("time", "event"))):
+            raise UserError(f"{path}, line {number}: no event with a time, got {shown(line)}")
+        events.append(event)
+    return events
 
 
 def _stays(line: bytes, epochs: int) -> bool:

@@ -42,6 +42,14 @@ ALLOWED = {
         "dcrnn_fast.graph",
         *LEAVES,
     ),
+    "dcrnn_fast/runs": (
+        "dcrnn_fast.runs",
+        "dcrnn_fast.records",
+        "dcrnn_fast.evaluation.plot_format",
+        "dcrnn_fast.evaluation.report_json",
+        "dcrnn_fast.evaluation.style",
+        *LEAVES,
+    ),
     "dcrnn_fast/interop": (
         "dcrnn_fast.interop",
         "dcrnn_fast.checkpoints",
@@ -185,6 +193,7 @@ def test_every_folder_stands_in_the_table() -> None:
         ("dcrnn_fast/records", "from dcrnn_fast.data.window_format import WindowFormat"),
         ("dcrnn_fast/records", "from dcrnn_fast.checkpoints.files import LATEST"),
         ("dcrnn_fast/interop", "from dcrnn_fast.training.progress import Progress"),
+        ("dcrnn_fast/runs", "from dcrnn_fast.evaluation.report import Report"),
         ("kernels", "from dcrnn_fast.errors import UserError"),
         ("kernels", "from . import checks"),
         ("kernels", "from dcrnn_fast.kernels.gpu.plan import plan_name"),

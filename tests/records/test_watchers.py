@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import socket
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,6 +37,7 @@ from dcrnn_fast.records.metrics_csv import MetricsFile
 from dcrnn_fast.records.terminal import Terminal
 from dcrnn_fast.records.watcher import Place, Watcher
 from dcrnn_fast.records.watchers import RUN_FILES, Watchers, open_watchers
+from dcrnn_fast.system import machine, usable_cores
 from tests.records.rows import row, started
 
 
@@ -118,6 +120,9 @@ def test_a_row_of_an_older_version_is_ranked_by_its_mae_and_stays_as_it_was() ->
 
 def test_each_event_is_written_in_its_own_words(tmp_path: Path) -> None:
     told: list[Event] = [
+        Said("before the folder is this run's"),
+        Said("graph:\n  hops: 2"),
+        Starting(),
         started(),
         Said("a line"),
         Stepped(0, 1, 8, 3.0, 0.01),
@@ -135,15 +140,18 @@ def test_each_event_is_written_in_its_own_words(tmp_path: Path) -> None:
     entries = lines_of(tmp_path)
     for entry in entries:
         assert str(entry.pop("time")).endswith("+00:00")
-    epoch = entries.pop(3)
+    epoch = entries.pop(5)
     assert epoch["event"] == "epoch"
     assert epoch["validation_mape"] is None
+    here = {"host": socket.gethostname(), "cpu": machine()["cpu"], "cores": usable_cores(), "device": "cpu"}
     assert entries == [
-        {"event": "start", "epoch": 0, "step": 0, "ranks": 1},
+        {"event": "note", "line": "before the folder is this run's"},
+        {"event": "start", "epoch": 0, "step": 0, "ranks": 1} | here,
+        {"event": "note", "line": "a line"},
         {"event": "overflow", "step": 2, "loss_scale": 32768.0},
         {"event": "bad_step", "step": 3, "gradient_norm": "inf", "windows": [5, 9]},
         {"event": "save", "step": 8, "files": ["best.pt", "latest.pt"]},
-        {"event": "resume", "epoch": 1, "step": 8, "ranks": 1},
+        {"event": "resume", "epoch": 1, "step": 8, "ranks": 1} | here,
         {"event": "end", "reason": "SIGTERM", "epoch": 1, "step": 9},
     ]
 
@@ -161,6 +169,7 @@ def test_a_resumed_run_clears_the_line_that_a_kill_has_torn_and_epochs_that_come
         ("start", None),
         ("epoch", 1),
         ("save", None),
+        ("note", None),
         ("resume", 1),
     ]
 

@@ -57,6 +57,8 @@ def test_a_run_leaves_configuration_metrics_events_and_checkpoints(tmp_path, cap
     assert tuple(rows[0]) == COLUMNS
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     kinds = [event["event"] for event in events_of(tmp_path)]
+    assert kinds[: kinds.count("note")] == ["note"] * kinds.count("note")
+    kinds = [kind for kind in kinds if kind != "note"]
     assert (kinds[0], kinds[-1], sorted(kinds[1:-1])) == ("start", "end", ["epoch"] * 3 + ["save"] * 3)
     assert [kind for kind in kinds if kind != "epoch"][1:-1] == ["save"] * 3  # each told when its files are there
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())

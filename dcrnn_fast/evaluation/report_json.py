@@ -1,0 +1,133 @@
+"""report.json, read without the libraries that write it."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dcrnn_fast.config.plain import shown
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.files import open_regular
+from dcrnn_fast.messages import one_line
+
+FIGURES = ("mae", "rmse", "mape", "wape")
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFigures:
+    """Errors of one target.
+
+    Attributes:
+        methods: name -> figure (``FIGURES``) -> a number for each horizon, NaN where nothing was observed; the model
+            first.
+        cumulative: the same over horizons 1..h.
+    """
+
+    name: str
+    unit: str
+    methods: Mapping[str, Mapping[str, tuple[float, ...]]]
+    cumulative: Mapping[str, Mapping[str, tuple[float, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFigures:
+    """What a report.json says; ``horizons`` are labels ("15 min"), ``about`` the figures' origin."""
+
+    data: str
+    split: str
+    windows: int
+    sensors: int
+    first_target: str
+    last_target: str
+    horizons: tuple[str, ...]
+    channels: tuple[ChannelFigures, ...]
+    strongest: str | None
+    notes: tuple[str, ...]
+    about: Mapping[str, str]
+
+    def chosen(self) -> tuple[int, ...]:
+        """Places of a quarter, half and all of the horizons, from 0."""
+        steps = len(self.horizons)
+        return tuple(sorted({math.ceil(steps / 4) - 1, math.ceil(steps / 2) - 1, steps - 1}))
+
+    @property
+    def measured_on(self) -> tuple[object, ...]:
+        """Reports that differ in this are of other windows, and their errors do not compare."""
+        channels = tuple((channel.name, channel.unit) for channel in self.channels)
+        return self.split, self.windows, self.sensors, self.first_target, self.last_target, self.horizons, channels
+
+
+def read_report(path: Path) -> ReportFigures:
+    """A report.json.
+
+    Raises:
+        UserError: it cannot be read, or a part is absent or of another type; the message names file and part.
+    """
+    try:
+        with open_regular(path) as stream:
+            raw = json.loads(stream.read())
+        return _figures(raw)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {path}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or one_line(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not a report: {one_line(error)[:200]}") from error
+
+
+def _figures(raw: Any) -> ReportFigures:
+    horizons = tuple(_text(horizon, "label", "horizons") for horizon in _part(raw, "horizons", list, "the report"))
+    channels = tuple(_channel(channel, len(horizons)) for channel in _part(raw, "channels", list, "the report"))
+    if not (horizons and channels):
+        raise ValueError("it has no horizons or no channels")
+    strongest = raw.get("strongest_baseline")
+    return ReportFigures(
+        data=_text(raw, "data"),
+        split=_text(raw, "split"),
+        windows=_part(raw, "windows", int, "the report"),
+        sensors=_part(raw, "sensors", int, "the report"),
+        first_target=_text(raw, "first_target"),
+        last_target=_text(raw, "last_target"),
+        horizons=horizons,
+        channels=channels,
+        strongest=strongest if isinstance(strongest, str) else None,
+        notes=tuple(map(str, _part(raw, "notes", list, "the report"))),
+        about={str(name): str(value) for name, value in _part(raw, "about", dict, "the report").items()},
+    )
+
+
+def _channel(raw: Any, steps: int) -> ChannelFigures:
+    methods = _part(raw, "methods", dict, "channels")
+    if not methods:
+        raise ValueError("a channel has no methods")
+
+    def of(kind: str) -> dict[str, dict[str, tuple[float, ...]]]:
+        return {
+            method: {name: _numbers(_part(both, kind, dict, method), name, steps) for name in FIGURES}
+            for method, both in methods.items()
+        }
+
+    return ChannelFigures(_text(raw, "name"), _text(raw, "unit"), of("at_horizon"), of("cumulative"))
+
+
+def _numbers(raw: dict[str, Any], name: str, steps: int) -> tuple[float, ...]:
+    values = raw.get(name, [None] * steps)  # a figure that an older version did not have
+    if not isinstance(values, list) or len(values) != steps:
+        raise ValueError(f"{name} must be a list of {steps} numbers, got {shown(values)}")
+    for value in values:
+        if value is not None and type(value) not in (int, float):
+            raise ValueError(f"{name} must be a list of numbers, got {shown(value)} in it")
+    return tuple(math.nan if value is None else float(value) for value in values)
+
+
+def _part(raw: Any, name: str, kind: type, where: str) -> Any:
+    value = raw.get(name) if isinstance(raw, dict) else None
+    if type(value) is not kind:
+        raise ValueError(f"{name} of {where} must be a {kind.__name__}, got {shown(value)}")
+    return value
+
+
+def _text(raw: Any, name: str, where: str = "the report") -> str:
+    return str(_part(raw, name, str, where))

@@ -1,0 +1,85 @@
+"""Folders of runs for tests, written by the watchers that write them while a run trains."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dcrnn_fast.config.sections import Config, OutputConfig
+from dcrnn_fast.config.yaml_file import to_yaml
+from dcrnn_fast.evaluation.labels import horizon_labels
+from dcrnn_fast.evaluation.metrics import HorizonSums
+from dcrnn_fast.evaluation.report import Report
+from dcrnn_fast.records.events import Ended, EpochDone, EpochRow, Event, Failed, Started, Starting
+from dcrnn_fast.records.jsonl import EventsFile
+from dcrnn_fast.records.metrics_csv import MetricsFile
+from dcrnn_fast.records.status import StatusFile
+from tests.records.rows import row
+
+FINISHED = Ended("finished", 3, 24, Path("latest.pt"))
+
+
+def rows(*errors: float, **changes: Any) -> list[EpochRow]:
+    """A row for each validation MAE."""
+    best = [error < min(errors[:i], default=np.inf) for i, error in enumerate(errors)]
+    return [
+        row(i + 1, validation_mae=error, validation_error=error / 10, best=int(best[i]), **changes)
+        for i, error in enumerate(errors)
+    ]
+
+
+def report(error: float, *, windows: int = 7, channels: tuple[str, ...] = ("speed",), unit: str = "mph") -> Report:
+    """A report of a model with this error at the first of twelve horizons, more at each later one, and a baseline."""
+    target = torch.full((1, 12, 2, len(channels)), 100.0)
+    off_F = error * (1 + torch.arange(12) / 11).view(1, -1, 1, 1)
+    methods = {}
+    for name, factor in (("DCRNN", 1.0), ("last value", 2.0)):
+        sums = HorizonSums(12, 2, len(channels))
+        sums.add(target - factor * off_F, target, torch.ones_like(target, dtype=torch.bool))
+        methods[name] = sums
+    return Report(
+        data="made",
+        split="test",
+        num_windows=windows,
+        times=(np.datetime64("2024-01-01T00:05:00"), np.datetime64("2024-01-01T01:00:00")),
+        horizons=horizon_labels(np.timedelta64(300, "s"), 12),
+        ids=("a", "b"),
+        channels=channels,
+        units=(unit,) * len(channels),
+        methods=methods,
+        strongest="last value",
+        chosen_by="validation",
+    )
+
+
+def make_run(
+    folder: Path,
+    *errors: float,
+    end: Event | None = FINISHED,
+    config: Config | None = None,
+    test: Report | None = None,
+    before: tuple[Event, ...] = (),
+    **changes: Any,
+) -> Path:
+    """The folder of a run whose epochs had these validation MAEs.
+
+    Args:
+        end: the last event; None: it goes on.
+        before: events before the last one; changes: of the rows.
+    """
+    folder.mkdir(parents=True)
+    config = replace(config or Config(), output=OutputConfig(results=str(folder)))
+    (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    started = Started(False, 0, 0, (), 2, 40, 20, (("speed", "mph"),))
+    told: list[Event] = [Starting(), started, *(EpochDone(one) for one in rows(*errors, **changes)), *before]
+    for watcher in (StatusFile(config), MetricsFile(config), EventsFile(config)):
+        for event in told if end is None else (*told, end):
+            watcher.see(event)
+    if test is not None:
+        test.save(folder)
+    return folder
+
+
+FAILED = Failed("out of <memory> & more")
