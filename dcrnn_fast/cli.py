@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "trains a model; without arguments: on the built-in city",
     "evaluate": "measures a checkpoint at every horizon, beside last value and other baselines",
     "forecast": "forecasts from a checkpoint and the newest readings",
+    "launch": "starts a training on a cluster: Slurm, PBS, ssh, or here",
     "prepare": "turns any source into a checked, memory-mapped store",
     "convert": "makes a checkpoint from other people's DCRNN weights",
     "verify": "checks a backend against reference vectors",
