@@ -66,6 +66,7 @@ def _run(argv: list[str]) -> int:
     script = job_script(flags, Path.cwd())
     if not flags.submit:
         sys.stdout.write(script)
+        print("nothing was queued: --submit queues this script", file=sys.stderr)
         return 0
     return submit(flags, script)
 
