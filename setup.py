@@ -199,7 +199,7 @@ setup(
         "dcrnn_fast": ["py.typed"],
         "dcrnn_fast.config": ["presets/*.yaml"],
         "dcrnn_fast.kernels": ["py.typed"],
-        **dict.fromkeys(SCRIPTS, ["*.sh", "*.sbatch", "*.txt", "*.def", "Dockerfile"]),
+        **{key: ["*.sh", "*.sbatch", "*.txt", "*.def", "Dockerfile"] for key in SCRIPTS},
     },
     ext_modules=[Extension(MODULE, sources(), depends=[path.as_posix() for path in Path("csrc").glob("*/*.h")])],
     cmdclass={"build_ext": BuildKernels},

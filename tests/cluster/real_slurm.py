@@ -95,12 +95,12 @@ class RealSlurm:
 
     # ------------------------------------------------------------------ clients
 
-    def run(self, *words: str, check: bool = True, **given: object) -> str:
+    def run(self, *words: str, check: bool = True, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
         """A client's stdout."""
-        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=120, **given)  # type: ignore[call-overload]
+        env = env or self.environment
+        done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 or not check, f"{words}: {done.returncode}: {done.stdout}{done.stderr}"
-        said: str = done.stdout
-        return said
+        return done.stdout
 
     def states(self) -> dict[str, str]:
         """Node -> state, as sinfo shows it."""
@@ -113,14 +113,18 @@ class RealSlurm:
         return dict(word.split("=", 1) for word in words if "=" in word)
 
     def wait_for(self, number: str, states: tuple[str, ...], seconds: float = 180) -> dict[str, str]:
-        """Polls until a job is in one of the states; a requeued job need not wait for its credential's end."""
+        """Polls until a job is in one of the states."""
         give_up = time.monotonic() + seconds
         while (job := self.job(number))["JobState"] not in states:
             assert time.monotonic() < give_up, f"job {number}: {job['JobState']}, not {states} within {seconds:g} s"
-            if job["JobState"] == "PENDING" and job.get("Reason") == "BeginTime":
-                self.run("scontrol", "update", f"jobid={number}", "StartTime=now", check=False)
+            if job["JobState"] == "PENDING":
+                self.hasten(number)
             time.sleep(0.5)
         return job
+
+    def hasten(self, number: str) -> None:
+        """Starts a requeued job now: Slurm lets it wait until the credential of its former start has expired."""
+        self.run("scontrol", "update", f"jobid={number}", "StartTime=now", check=False)
 
     # ------------------------------------------------------------------ parts
 
