@@ -1,8 +1,9 @@
 """The packages' folders, and the build of the compiled kernels. Everything else is in pyproject.toml.
 
-``kernels/`` is installed as ``dcrnn_fast.kernels``. The kernels become ``_dcrnn_fast_C``, a top-level module, so that a
-run from the repository's root, where ``./dcrnn_fast`` hides the installed package, finds them too. Without a C++
-compiler or without torch in the building environment the install still works, on plain PyTorch: one line says so, and
+``kernels/`` is installed as ``dcrnn_fast.kernels``, and the scripts of ``slurm/`` in ``dcrnn_fast/slurm``. The kernels
+become ``_dcrnn_fast_C``, a top-level module, so that a run from the repository's root, where ``./dcrnn_fast`` hides the
+installed package, finds them too. Without a C++ compiler or without torch in the building environment the install
+still works, on plain PyTorch: one line says so, and
 ``_dcrnn_fast_C.json``, in the module's folder, has the reason. A unit whose flags the compiler does not know is left
 out, which the build facts record. ``csrc/cuda/build.py`` adds the CUDA kernels if nvcc is found.
 
@@ -25,6 +26,8 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 KERNELS = ["dcrnn_fast.kernels", *(f"dcrnn_fast.kernels.{name}" for name in find_packages("kernels"))]
+_SUBFOLDERS = sorted(path.name for path in Path("slurm").glob("[a-z]*") if path.is_dir())
+SCRIPTS = ["dcrnn_fast.slurm", *(f"dcrnn_fast.slurm.{name}" for name in _SUBFOLDERS)]
 MODULE = "_dcrnn_fast_C"
 # One build serves this version of torch and newer ones: only its stable ABI is used.
 TORCH_TARGET = "2.13"
@@ -190,12 +193,13 @@ class BuildKernels(build_ext):
 
 
 setup(
-    packages=[*find_packages(include=["dcrnn_fast", "dcrnn_fast.*"]), *KERNELS],
-    package_dir={"dcrnn_fast": "dcrnn_fast", "dcrnn_fast.kernels": "kernels"},
+    packages=[*find_packages(include=["dcrnn_fast", "dcrnn_fast.*"]), *KERNELS, *SCRIPTS],
+    package_dir={"dcrnn_fast": "dcrnn_fast", "dcrnn_fast.kernels": "kernels", "dcrnn_fast.slurm": "slurm"},
     package_data={
         "dcrnn_fast": ["py.typed"],
         "dcrnn_fast.config": ["presets/*.yaml"],
         "dcrnn_fast.kernels": ["py.typed"],
+        **{key: ["*.sh", "*.sbatch", "*.txt", "*.def", "Dockerfile"] for key in SCRIPTS},
     },
     ext_modules=[Extension(MODULE, sources(), depends=[path.as_posix() for path in Path("csrc").glob("*/*.h")])],
     cmdclass={"build_ext": BuildKernels},

@@ -1,0 +1,220 @@
+"""The shipped batch scripts under a real Slurm: where they run from, what they leave, when they are queued again."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.checkout import missing
+from tests.cluster.real_slurm import PACKAGES, RealSlurm, missing_daemons, wait_until
+from tests.cluster.slurm_project import RUN, Job, Project, require_same_weights
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+LONG = (*RUN, "--epochs", "150", "--patience", "150")
+"""so many epochs that several interruptions find it training"""
+ENDLESS = (*RUN, "--epochs", "100000", "--patience", "100000")
+FILES = {
+    *("config.yaml", "status.json", "metrics.csv", "events.jsonl", "sacct_summary.txt", "report.txt", "report.json"),
+    *("horizons.csv", "sensors.csv", "horizons.png", "worst_and_best.png", "forecasts.png", "map.png", "checkpoints"),
+}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RealSlurm]:
+    if os.geteuid() != 0:
+        missing("Slurm's daemons need root here")
+    if absent := missing_daemons():
+        missing(f"{', '.join(absent)} not installed: apt-get install {PACKAGES}")
+    slurm = RealSlurm()
+    try:
+        slurm.start()
+        yield slurm
+    finally:
+        slurm.stop()
+
+
+@pytest.fixture(scope="module")
+def project(cluster: RealSlurm, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(cluster, tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def whole(project: Project) -> Job:
+    """A run that nothing interrupts: two nodes, a process on each."""
+    job = project.submit("--nodes=2", "--gpus-per-node=1", "--cpus-per-gpu=1", "slurm/multi_node.sbatch", *LONG)
+    assert job.end() == ("COMPLETED", "0:0"), job.log
+    return job
+
+
+def test_a_run_leaves_its_files_and_an_account(whole: Job) -> None:
+    results = whole.results
+    assert {path.name for path in results.iterdir()} == FILES
+    assert "2 process(es)" in whole.log
+    assert whole.log.rstrip().endswith("finished, exit code 0")
+    summary = (results / "sacct_summary.txt").read_text()
+    assert all(word in summary for word in ("JobID", "State", "Elapsed", "MaxRSS", "AllocTRES", "gres/gpu=2"))
+    assert "reserved core seconds were used" in summary
+    assert "memory: the largest task used" in summary
+
+
+def test_it_runs_from_its_own_folder_with_values_of_the_environment(project: Project, whole: Job) -> None:
+    job = project.submit(
+        *("--nodes=2", "--cpus-per-task=1", "--export=ALL,EPOCHS=150,RESULTS=results/named"),
+        *("cpu_nodes.sbatch", *RUN, "--patience=150"),
+        folder="slurm",
+    )
+    assert job.end() == ("COMPLETED", "0:0"), job.log
+    assert Path(job.facts["StdOut"]).parent == project.root / "slurm"
+    require_same_weights(project.root / "results" / "named", whole.results)
+
+
+def test_mistakes_end_at_once_with_one_line(project: Project, tmp_path: Path) -> None:
+    """None of them is queued again; those that need no trainer leave no folder."""
+    quick = str(project.root / "slurm" / "quick_test.sbatch")
+    cases = {
+        "the right order: sbatch --export=ALL,EPOCHS=1 SCRIPT": project.submit(quick, "--export=ALL,EPOCHS=1"),
+        "the right order: sbatch -N SCRIPT": project.submit(quick, "-N", "2"),
+        "submit from the repository's root or from slurm/": project.submit(f"--chdir={tmp_path}", quick, folder=".."),
+        "has 3 experiments, and no number 7": project.submit("--array=7", "slurm/experiments.sbatch"),
+        "DCRNN_LAUNCHER must be srun or torchrun, got mpi": project.submit(quick, DCRNN_LAUNCHER="mpi"),
+        "unknown flag --epoch": project.submit(quick, "--epoch", "3"),
+        "there is no nsys on the PATH": project.submit("slurm/nsys.sbatch"),
+    }
+    for said, job in cases.items():
+        assert job.end() == ("FAILED", "2:0"), job.log
+        assert said in job.log
+        assert job.facts["Restarts"] == "0"
+    assert "refused, exit code 2" in cases["unknown flag --epoch"].log
+
+
+def test_no_step_is_lost_whatever_interrupts(project: Project, cluster: RealSlurm, whole: Job) -> None:
+    """The warning, a preemption, SIGKILL to either rank, a node that goes down; in the end the same bits."""
+    job = project.submit("--nodes=2", "--cpus-per-task=1", "slurm/cpu_nodes.sbatch", *LONG)
+    job.wait_for_training(0)
+    cluster.run("scancel", "--batch", "--signal=USR1", job.number)
+    job.wait_for_training(1)
+    assert "stopped, and everything is saved; queued again, restart 1 of at most 20" in job.log
+
+    urgent = project.submit("--partition=urgent", "--nodes=3", "--exclusive", "--wrap=sleep 1")
+    assert urgent.end() == ("COMPLETED", "0:0")
+    job.wait_for_training(2)
+
+    for restart, rank in ((3, 1), (4, 0)):
+        job.kill_rank(rank)
+        job.wait_for_training(restart)
+        assert f"killed, exit code 137; queued again, restart {restart} of at most 20" in job.log
+
+    node = cluster.run("scontrol", "show", "hostnames", job.facts["NodeList"]).split()[1]
+    cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    try:
+        job.wait_for_training(5)
+    finally:
+        cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
+    assert job.end() == ("COMPLETED", "0:0"), job.log
+    assert job.facts["Restarts"] == "5"
+    require_same_weights(job.results, whole.results)
+
+
+def test_torchrun_is_stopped_and_continues_beside_another_job(project: Project, cluster: RealSlurm) -> None:
+    """Two jobs share a node; neither takes the other's port, and one signal reaches one of them."""
+    place = ("--nodelist=vnode1", "slurm/quick_test.sbatch", *LONG)
+    one = project.submit(*place, DCRNN_LAUNCHER="torchrun")
+    other = project.submit(*place, DCRNN_LAUNCHER="torchrun")
+    one.wait_for_training(0)
+    cluster.run("scancel", "--batch", "--signal=USR1", one.number)
+    for job, restarts in ((one, "1"), (other, "0")):
+        assert job.end() == ("COMPLETED", "0:0"), job.log
+        assert job.facts["Restarts"] == restarts
+    require_same_weights(one.results, other.results)
+
+
+def test_what_is_not_queued_again(project: Project, cluster: RealSlurm) -> None:
+    """A job at its limit of restarts, a cancelled one, one without memory at its limit, a run that meets NaN."""
+    place = ("--ntasks-per-node=1", "slurm/quick_test.sbatch")
+    limited = project.submit(*place, *ENDLESS, MAX_RESTARTS="0")
+    cancelled = project.submit(*place, *ENDLESS)
+    nan = project.submit(*place, *RUN, "--learning-rate", "1e38", "--clip-norm", "0")
+    small = project.submit("--mem=60M", *place, *ENDLESS, MAX_RESTARTS="0")
+    staged = Path("/tmp", f"dcrnn_fast-stage-0-{cancelled.number}")
+    staged.mkdir()
+    limited.wait_for_training(0)
+    cluster.run("scancel", "--batch", "--signal=USR1", limited.number)
+    assert limited.end() == ("FAILED", "85:0"), limited.log
+    assert "it is not queued again after 0 restarts (MAX_RESTARTS)" in limited.log
+    cancelled.wait_for_training(0)
+    cluster.run("scancel", cancelled.number)
+    assert cancelled.end()[0] == "CANCELLED"
+    wait_until("the cancelled run's last word", lambda: cancelled.status["state"] == "stopped", 60)
+    wait_until("removal of staged data", lambda: not staged.exists(), 60)
+    assert nan.end()[0] == "FAILED"
+    assert nan.status["state"] == "nan"
+    assert "a restart would not remove it" in nan.log
+    assert small.end()[0] == "FAILED"
+    assert "killed, exit code" in small.log
+    assert {job.facts["Restarts"] for job in (limited, cancelled, nan, small)} == {"0"}
+
+
+def test_the_time_limit_ends_no_run(project: Project, cluster: RealSlurm) -> None:
+    """Slurm's own warning, some time before the limit of a minute."""
+    place = ("--time=1", "--signal=B:USR1@25", "--ntasks-per-node=1")
+    job = project.submit(*place, "slurm/quick_test.sbatch", *ENDLESS)
+    job.wait_for_training(1)
+    assert "stopped, and everything is saved; queued again, restart 1" in job.log
+    cluster.run("scancel", job.number)
+    assert job.end()[0] == "CANCELLED"
+
+
+def test_an_array_makes_a_run_of_each_line(project: Project) -> None:
+    words = ("--cpus-per-task=1", "slurm/experiments.sbatch", *RUN, "--epochs", "1")
+    first = project.submit(*words, EXPERIMENTS="supports")
+    numbers = [f"{first.number}_{task}" for task in range(3)]
+    tasks = [Job(project, number) for number in numbers]
+    for job in tasks:
+        assert job.end() == ("COMPLETED", "0:0"), job.log
+    runs = project.root / "results" / f"experiments_{first.number}"
+    assert {path.name for path in runs.iterdir()} == {"dual_walk", "random_walk", "laplacian"}
+    assert "supports: laplacian" in (runs / "laplacian" / "config.yaml").read_text()
+    assert f"to compare: dcrnn-fast compare results/{runs.name}/*" in tasks[0].log
+
+
+def test_nsys_wraps_each_task(project: Project, tmp_path: Path) -> None:
+    """A fake nsys records its own arguments, and runs the program that follows them."""
+    fake = tmp_path / "nsys"
+    fake.write_text(
+        f'#!/bin/bash\nprintf "%s\\n" "$@" >"{tmp_path}/said"\nwhile [[ $1 != /* ]]; do shift; done\n"$@"\n'
+    )
+    fake.chmod(0o755)
+    path = f"{tmp_path}:{project.cluster.environment['PATH']}"
+    job = project.submit("--cpus-per-gpu=1", "slurm/nsys.sbatch", *RUN, "--epochs", "1", PATH=path)
+    assert job.end() == ("COMPLETED", "0:0"), job.log
+    said = said_in.read_text().splitlines()
+    assert said[:4] == ["profile", "--trace=cuda,nvtx,osrt", "--force-overwrite=true", said[3]]
+    assert said[3] == f"--output=results/nsys_{job.number}/nsys_%q{{SLURM_PROCID}}"
+    assert "--capture-range=cudaProfilerApi" not in said
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "pbs"])
+def test_launch_submits(project: Project, scheduler: str) -> None:
+    """Slurm reads the #PBS lines; its qsub stands for PBS's."""
+    python = project.settings["DCRNN_PYTHON"]
+    (project.root / "slurm" / "site.env").write_text(
+        "export SBATCH_ACCOUNT=lab SBATCH_PARTITION=nowhere\nSITE_READ=1\n"
+    )
+    words = ["--scheduler", scheduler, "--config", "debug", "--partition", "work", "--job-name", f"by_{scheduler}"]
+    words += ["--time", "5:00", "--submit", "--", *RUN[2:], "--epochs", "1", "--results", f"results/it's {scheduler}"]
+    environment = project.cluster.environment | project.settings | {"PYTHONPATH": str(project.root)}
+    done = subprocess.run(
+        [python, "-m", "dcrnn_fast.launch", *words], cwd=project.root, env=environment, capture_output=True, text=True
+    )
+    site.unlink()
+    assert done.returncode == 0, done.stderr
+    job = Job(project, done.stdout.split()[1].strip(":"))
+    assert job.end() == ("COMPLETED", "0:0"), job.log
+    assert job.facts["JobName"] == f"by_{scheduler}"
+    assert job.facts["Account"] == "lab"
+    assert job.facts["Partition"] == "work"
+    assert (project.root / "results" / f"it's {scheduler}" / "report.txt").is_file()
+    if scheduler == "slurm":
+        assert job.facts["StdOut"] in done.stdout
