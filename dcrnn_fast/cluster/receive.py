@@ -55,7 +55,7 @@ def require_own_folder(root: str) -> None:
     os.makedirs(root, mode=0o700, exist_ok=True)
     found = os.lstat(root)
     if os.path.islink(root) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise Refused(
+        raise RefusedError(
             f"{root} belongs to somebody else or others may write there: DCRNN_PUSH_ROOT names another folder"
         )
 

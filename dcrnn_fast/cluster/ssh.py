@@ -57,7 +57,7 @@ def run_on_hosts(flags: LaunchFlags) -> int:
     """
     settings = settings_of(flags)
     results = Path(settings.output.results).absolute()
-    run = _plan(flags, results)
+    run = _plan(flags, settings.output.results, results)
     cargo = Cargo.of(flags.push, flags.config, settings) if flags.push else None
     if not flags.submit:
         for place in _places(run, cargo):
@@ -74,7 +74,7 @@ def run_on_hosts(flags: LaunchFlags) -> int:
     return run_places(places, results)
 
 
-def _plan(flags: LaunchFlags, results: Path) -> _Run:
+def _plan(flags: LaunchFlags, given: str, results: Path) -> _Run:
     hosts = read_hosts(flags.hosts)
     if flags.nodes > len(hosts):
         raise UserError(f"--nodes is {flags.nodes} and --hosts names {len(hosts)}: name more")
@@ -90,7 +90,7 @@ def _plan(flags: LaunchFlags, results: Path) -> _Run:
         directory=str(Path.cwd()),
         python=os.environ.get("DCRNN_PYTHON") or sys.executable,
         environment={name: value for name, value in sorted(os.environ.items()) if _PASSED_ON.fullmatch(name)},
-        words=(*training_words(flags), "--results", str(results)),
+        words=(*training_words(flags), *(() if given == str(results) else ("--results", str(results)))),
         port=_FIRST_PORT + drawn % _PORTS,
     )
 
