@@ -9,10 +9,12 @@ import json
 import math
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -25,6 +27,8 @@ _ERROR = "error"
 _FIRST_LIVES = "rank 0 lives, and prints why the run ends"
 _POLL = 0.01
 _SPEAKS_AFTER = 10.0
+_STORE_ANSWERS = 8.0
+"""seconds in which a store that lives answers"""
 
 
 class SharedError(UserError):
@@ -112,14 +116,21 @@ class Meeting:
         try:
             if self.is_first:
                 self.store.set(_FIRST_LIVES, "")
-            # A rank that failed has left its message before it closed its connections; one that was killed has not.
-            if self._appears(_ERROR, 2.0):
-                return SharedError(self.store.get(_ERROR).decode())
-            first_lives = self.store.check([_FIRST_LIVES])
+            message, first_lives = _within(_STORE_ANSWERS, self._left_behind)
+            if message:
+                return SharedError(message)
         except RuntimeError as lost:  # the store lives with rank 0, or with torchrun on the first machine
             error = lost
         kind = SharedError if first_lives else LostError
         return kind(f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output")
+
+    def _left_behind(self) -> tuple[str, bool]:
+        """The message of a rank that failed, "" if there is none, and whether rank 0 is known to live."""
+        assert self.store is not None
+        # A rank that failed has left its message before it closed its connections; one that was killed has not.
+        if self._appears(_ERROR, 2.0):
+            return self.store.get(_ERROR).decode(), True
+        return "", self.store.check([_FIRST_LIVES])
 
     def _exchange(self, what: str, text: str) -> list[str]:
         """Every rank's ``text``, in rank order, through the store."""
@@ -160,7 +171,7 @@ class Meeting:
     def _leave_message(self, message: str) -> None:
         assert self.store is not None
         try:
-            self.store.set(_ERROR, message)
+            _within(_STORE_ANSWERS, partial(self.store.set, _ERROR, message))
         except RuntimeError as error:
             print(f"{message}; rank 0 could not be told ({_short(error)})", file=sys.stderr)
 
@@ -173,6 +184,32 @@ class Meeting:
                 return False
             time.sleep(0.05)
         return True
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T:
+    """What the store answers.
+
+    Raises:
+        RuntimeError: it does not in time: behind a cable that was pulled out, a question waits without end, whatever
+            the store's own timeout.
+    """
+    answers: list[T] = []
+    problems: list[BaseException] = []
+
+    def in_thread() -> None:
+        try:
+            answers.append(ask())
+        except BaseException as problem:
+            problems.append(problem)
+
+    thread = threading.Thread(target=in_thread, name="store", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if problems:
+        raise problems[0]
+    if not answers:
+        raise RuntimeError("timed out: rank 0's machine does not answer")
+    return answers[0]
 
 
 def _short(error: RuntimeError) -> str:
