@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import os
 import signal
 import sys
@@ -139,4 +140,18 @@ def stops_in_validation(*flags: str) -> int:
         return validate(run, stop, *told)
 
     module.validate = asked
+    return train(*flags)
+
+
+def reads_copies(node: str, *flags: str) -> int:
+    """Notes which files this rank opens within ``node``."""
+    module = sys.modules["dcrnn_fast.training.start"]
+    opened = module.Staged.open_data
+
+    def noting(self: Any, *args: Any, **kwargs: Any) -> ForecastData:
+        names = sorted(path.name for path in Path(self.folder).rglob("*.csv") if path.is_relative_to(node))
+        Path(node, f"read.{os.environ['RANK']}").write_text(json.dumps(names))
+        return opened(self, *args, **kwargs)
+
+    module.Staged.open_data = noting
     return train(*flags)
