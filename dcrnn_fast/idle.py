@@ -12,7 +12,7 @@ _OF_SPLITTING = (
     *("split", "train_fraction", "test_fraction", "scaler", "cross_gaps"),
     *("max_train_windows", "max_validation_windows"),
 )
-_OF_WINDOWS = ("past_steps", "future_steps", "time_of_day", "day_of_week", "missing_input", *_OF_SPLITTING)
+_OF_WINDOWS = ("past_steps", "future_steps", "time_of_day", "day_of_week", "missing_input", "stage", *_OF_SPLITTING)
 _OF_OPERATORS = ("supports", "hops", "recursion", "orientation", "edge_order")
 
 
@@ -41,7 +41,7 @@ def refuse_idle_in_preparing(data: DataConfig, graph: GraphConfig, argv: Sequenc
 def refuse_idle_in_converting(data: DataConfig, graph: GraphConfig, argv: Sequence[str]) -> None:
     """Raises UserError if a flag of ``convert`` would do nothing."""
     given = given_by_flags(data, argv) | given_by_flags(graph, argv)
-    idle = idle_in_graph(graph, data, given)
+    idle = idle_in_graph(graph, data, given) | {"stage": "a training"}
     if data.data:
         idle |= idle_in_reading(data)
     else:

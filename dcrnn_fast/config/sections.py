@@ -205,6 +205,9 @@ class DataConfig(_Section):
     city_days: int = 28
     """built-in city: length of the series"""
     city_seed: int = 0
+    stage: str = "off"
+    """copy the files to each node's own storage first, checksums verified: off; auto, to SLURM_TMPDIR, TMPDIR or the
+    system's temporary folder; or a folder. The copies go as soon as the data is open"""
 
     def _check(self) -> None:
         self._within(1, _MOST_STEPS, "past_steps", "future_steps")
@@ -220,6 +223,7 @@ class DataConfig(_Section):
         self._within(2, 10_000, "city_nodes")
         self._within(1, 36_525, "city_days")
         self._within(0, _MOST, "city_seed")
+        _require(self.stage != "", "stage", "off, auto or a folder", self.stage)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -76,6 +76,10 @@ class Meeting:
             raise problem
         return result
 
+    def texts_of_all(self, what: str, text: str) -> list[str]:
+        """Every rank's ``text``, in rank order; waits for all of them."""
+        return [text] if self.store is None else self._exchange(what, text)
+
     def require_same(self, digests: dict[str, str]) -> None:
         """Raises UserError naming the rank and the entries in which a rank differs from rank 0."""
         if self.store is None:

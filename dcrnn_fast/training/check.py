@@ -1,5 +1,7 @@
 """``check``: a run's start, without training."""
 
+from dataclasses import replace
+
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.ranks.group import Ranks, join_ranks
@@ -19,5 +21,5 @@ def understood(config: Config, ranks: Ranks | None = None) -> tuple[list[str], F
     """``check``, and the data; on rank 0 alone there are lines."""
     ranks = join_ranks(config.training.dist_timeout) if ranks is None else ranks
     with ranks.reporting_failure():
-        run, found = open_run(config, ranks)
+        run, found = open_run(replace(config, data=replace(config.data, stage="off")), ranks)
         return whole_account(run, asked_for(config, found), found) if ranks.is_first else [], run.data

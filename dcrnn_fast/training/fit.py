@@ -84,7 +84,7 @@ def fit(
         stop_on_signals() if stop is None else nullcontext(stop) as request,
         closing(FolderLock()) if lock is None else nullcontext(lock) as held,
     ):
-        run, found = open_run(config, ranks, held)
+        run, found = open_run(config, ranks, held, lambda: request.requested)
         return _train(run, asked_for(config, found), found, request, held)
 
 

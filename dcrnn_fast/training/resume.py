@@ -51,7 +51,7 @@ _BEFORE = {"loss_unit": "original", "scaler": "published"}
 _SAME_DATA = "resume with the data that the run was started with, or train anew on this with another --results folder"
 _WHERE_AND_HOW_LONG = {
     "graph": ("graph",),
-    "data": ("data",),
+    "data": ("data", "stage"),
     "training": ("epochs", "device", "threads", "patience", "dist_timeout", "num_workers"),
     "output": None,
     "watch": None,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from dcrnn_fast.config.yaml_file import to_yaml
 from dcrnn_fast.data.account import require_changing_target, require_validation_targets
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.data.staging import Staged
 from dcrnn_fast.device import choose_device, choose_threads, device_words
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import write_bytes
@@ -45,10 +47,16 @@ from dcrnn_fast.training.resume import (
     saved_choices,
 )
 from dcrnn_fast.training.run import Run, make_run
+from dcrnn_fast.training.staged_data import staged
 from dcrnn_fast.training.step import try_window
 
 
-def open_run(config: Config, ranks: Ranks, lock: FolderLock | None = None) -> tuple[Run, Checkpoint | None]:
+def open_run(
+    config: Config,
+    ranks: Ranks,
+    lock: FolderLock | None = None,
+    asked_to_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Run, Checkpoint | None]:
     """Device, checkpoint to resume, data and model, the same on all ranks; one window is tried, nothing trained.
 
     With a lock, which takes nothing yet, no other run may write to the folders.
@@ -68,16 +76,19 @@ def open_run(config: Config, ranks: Ranks, lock: FolderLock | None = None) -> tu
     if found is not None:
         ranks.together("checking the checkpoint", partial(require_resumable, found.state, str(found.path)))
         config = saved_choices(config, found.state)
-    run = ranks.together("opening data and model", lambda: _open_data_and_model(config, ranks, found))
+    with staged(config, ranks, asked_to_stop) as copies:
+        run = ranks.together("opening data and model", lambda: _open_data_and_model(config, ranks, found, copies))
     ranks.require_same(start_digests(run))
     ranks.together("trying one window", lambda: try_window(run))
     return run, found
 
 
-def _open_data_and_model(config: Config, ranks: Ranks, found: Checkpoint | None) -> Run:
+def _open_data_and_model(config: Config, ranks: Ranks, found: Checkpoint | None, copies: Staged | None) -> Run:
     scaler = None if found is None else Scaler.from_state(found.state["scaler"])
     all_digits = config.training.loss_unit != "original"
-    data = open_data(config.data, config.graph, scaler=scaler, all_digits=all_digits)
+    data = (open_data if copies is None else copies.open_data)(
+        config.data, config.graph, scaler=scaler, all_digits=all_digits
+    )
     if found is not None:
         data = in_saved_order(data, config.data, found.state)
     run = make_run(config, data, ranks)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import os
 import signal
 import sys
@@ -169,4 +170,18 @@ def fails_late(*flags: str) -> int:
             finish(*args)
 
         module.finish_gradient = fail
+    return train(*flags)
+
+
+def reads_copies(node: str, *flags: str) -> int:
+    """Notes which files this rank opens within ``node``."""
+    module = sys.modules["dcrnn_fast.training.start"]
+    opened = module.Staged.open_data
+
+    def noting(self: Any, *args: Any, **kwargs: Any) -> ForecastData:
+        names = sorted(path.name for path in Path(self.folder).rglob("*.csv") if path.is_relative_to(node))
+        Path(node, f"read.{os.environ['RANK']}").write_text(json.dumps(names))
+        return opened(self, *args, **kwargs)
+
+    module.Staged.open_data = noting
     return train(*flags)
