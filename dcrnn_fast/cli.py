@@ -6,6 +6,7 @@ from functools import partial
 
 from dcrnn_fast import __version__
 from dcrnn_fast.command import run_command
+from dcrnn_fast.config.foreign import as_command
 from dcrnn_fast.config.plain import nearest
 from dcrnn_fast.errors import UserError
 
@@ -45,7 +46,7 @@ def _without_command(words: list[str]) -> int:
         return 0
     if not words:
         raise UserError(f"which one? known: {', '.join(COMMANDS)}; dcrnn-fast --help says what each does")
-    like = nearest(words[0], list(COMMANDS))
+    like = as_command(words[0]) or nearest(words[0], list(COMMANDS))
     hint = f"; did you mean {like}?" if like else ";"
     raise UserError(f"unknown command {words[0]}{hint} known: {', '.join(COMMANDS)}")
 

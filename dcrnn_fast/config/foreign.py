@@ -122,6 +122,16 @@ FILES = (
 )
 """files of a run -> ours, in its --results folder"""
 
+COMMANDS = (
+    Foreign(("fit", "pretrain"), "train"),
+    Foreign(("test", "validate", "eval"), "evaluate"),
+    Foreign(("predict", "inference", "infer"), "forecast"),
+    Foreign(("generate", "preprocess"), "prepare"),
+    Foreign(("init_cluster", "setup_cluster"), "launch --init-site"),
+    Foreign(("slurm", "submit"), "launch"),
+)
+"""commands -> ours"""
+
 _BY_NAME = {name: one for one in SETTINGS for name in one.names}
 
 
@@ -153,6 +163,11 @@ def as_file(name: str) -> str | None:
     return next((one.ours for one in FILES if name in one.names and not one.ours.endswith(name)), None)
 
 
+def as_command(word: str) -> str | None:
+    """The command here of another program's; None: it is none."""
+    return next((one.ours for one in COMMANDS if word.replace("-", "_") in one.names), None)
+
+
 def markdown() -> str:
     """The table of docs/clusters.md, between its marks."""
     rows = [BEGIN, "| elsewhere | here | |", "|---|---|---|"]
@@ -161,6 +176,7 @@ def markdown() -> str:
         flag = f"`--{setting.rpartition('.')[2].replace('_', '-')}{value and f' {value}'}`" if one.ours else ""
         rows.append(f"| {_coded(one.names)} | {flag} | {one.words} |")
     rows += [f"| {_coded(one.names)} | {_coded([one.ours] if one.ours else [])} | {one.words} |" for one in FILES]
+    rows += [f"| {_coded(one.names)} | `dcrnn-fast {one.ours}` | |" for one in COMMANDS]
     return "\n".join([*rows, END, ""])
 
 

@@ -74,7 +74,8 @@ def advice(run: Run, available: int) -> str:
         size = fitting_batch_size(less, available, training.batch_size, training.batch_size)
         if size:
             parts = "" if size == training.batch_size else f" {_parts(run, size)}"
-            return f"{needed}; the same step fits, and takes longer, with --save {save}{parts}"
+            instead = " instead of --gradient-checkpointing" if training.gradient_checkpointing else ""
+            return f"{needed}; the same step fits, and takes longer, with --save {save}{instead}{parts}"
     return f"{needed}; use fewer hidden units or layers, or a device with more memory"
 
 

@@ -8,9 +8,10 @@ from typing import get_type_hints
 
 import pytest
 
+from dcrnn_fast import cli
 from dcrnn_fast.checkpoints.files import read_checkpoint
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.foreign import BEGIN, END, FILES, SETTINGS, Foreign, markdown
+from dcrnn_fast.config.foreign import BEGIN, COMMANDS, END, FILES, SETTINGS, Foreign, markdown
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import parse_yaml
 from dcrnn_fast.errors import UserError
@@ -70,13 +71,21 @@ def test_a_checkpoint_by_another_programs_name_is_answered_with_ours(tmp_path: P
         read_checkpoint(tmp_path / name)
 
 
+@pytest.mark.parametrize("one", COMMANDS, ids=lambda one: one.ours)
+def test_a_command_by_another_name_is_answered_with_ours(one: Foreign, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in one.names:
+        assert cli.main([name.replace("_", "-")]) == 2
+        assert f"unknown command {name.replace('_', '-')}; did you mean {one.ours}? " in capsys.readouterr().err
+    assert not set(one.names) & cli.COMMANDS.keys()
+
+
 def test_the_page_has_the_table_as_the_command_prints_it() -> None:
     page = ROOT / "docs" / "clusters.md"
     printed = subprocess.run(
         [sys.executable, "-m", "dcrnn_fast.config.foreign"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
     assert printed == markdown()
-    assert printed.count("\n") == len(SETTINGS) + len(FILES) + 4
+    assert printed.count("\n") == len(SETTINGS) + len(FILES) + len(COMMANDS) + 4
     if page.exists():
         text = page.read_text(encoding="utf-8")
         assert text[text.index(BEGIN) : text.index(END) + len(END) + 1] == printed

@@ -40,8 +40,10 @@ def test_what_cannot_be_compiled_is_refused_and_nothing_is_trained(
     assert not results.exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["manual", "specification"])
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param("manual", marks=pytest.mark.slow), pytest.param("specification", marks=pytest.mark.prove)],
+)
 def test_compiled_and_eager_train_alike(tmp_path: Path, backend: str) -> None:
     flags = (*SHORT, "--backend", backend, "--results")
     eager = fit(debug_config(*flags, str(tmp_path / "eager")))
