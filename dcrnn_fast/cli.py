@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "measures a checkpoint at every horizon, beside last value and other baselines",
     "forecast": "forecasts from a checkpoint and the newest readings",
     "compare": "tables and plots runs side by side, also those that still go on or were killed",
+    "report": "writes the page of a run, run.html, with curves, errors, times, hardware and settings",
     "prepare": "turns any source into a checked, memory-mapped store",
     "convert": "makes a checkpoint from other people's DCRNN weights",
     "verify": "checks a backend against reference vectors",
