@@ -200,6 +200,7 @@ setup(
         "dcrnn_fast.config": ["presets/*.yaml"],
         "dcrnn_fast.kernels": ["py.typed"],
         **{key: ["*.sh", "*.sbatch", "*.txt", "*.def", "Dockerfile"] for key in SCRIPTS},
+        "dcrnn_fast.runs": ["style.css"],
     },
     ext_modules=[Extension(MODULE, sources(), depends=[path.as_posix() for path in Path("csrc").glob("*/*.h")])],
     cmdclass={"build_ext": BuildKernels},

@@ -16,6 +16,7 @@ COMMANDS = {
     "forecast": "forecasts from a checkpoint and the newest readings",
     "compare": "tables and plots runs side by side, also those that still go on or were killed",
     "launch": "starts a training on a cluster: Slurm, PBS, ssh, or here",
+    "report": "writes the page of a run, run.html, with curves, errors, times, hardware and settings",
     "prepare": "turns any source into a checked, memory-mapped store",
     "convert": "makes a checkpoint from other people's DCRNN weights",
     "verify": "checks a backend against reference vectors",

@@ -29,7 +29,7 @@ from dcrnn_fast.records.display import mae_words
 from dcrnn_fast.records.events import EpochRow
 from dcrnn_fast.records.jsonl import EVENTS
 from dcrnn_fast.records.lock import FolderLock
-from dcrnn_fast.records.names import CONFIG
+from dcrnn_fast.records.names import CONFIG, PAGE
 from dcrnn_fast.records.terminal import Standing, Terminal
 from dcrnn_fast.records.watchers import RUN_FILES
 from dcrnn_fast.training.account import LOOK
@@ -175,7 +175,7 @@ def _require_apart(flags: TrainFlags) -> None:
     results, folder = Path(output.results), checkpoint_folder(flags.settings)
     read = source_files(flags.settings.data, flags.settings.graph)
     resumed = None if output.resume == "auto" else output.resume
-    names = {*RUN_FILES, *REPORT}
+    names = {*RUN_FILES, *REPORT, PAGE}
     if (results / EVENTS).exists():  # of an earlier run, which wrote the configuration there: it may be given again
         names.remove(CONFIG)
     require_apart((results / name for name in sorted(names)), (*read, flags.config, resumed), "--results folder")
@@ -215,6 +215,12 @@ def _report(result: TrainingResult, config: Config) -> None:
                 lines.append(f"{error}; the report above is complete")
         else:
             lines.append("there are no test windows: nothing was evaluated")
+        try:
+            from dcrnn_fast.runs.page import write_page  # for the first rank alone
+
+            written.append(write_page(result.results))
+        except Exception as error:  # what was trained and measured stands
+            lines.append(f"look: {lost_picture(result.results / PAGE, error)}")
         found = (path.name for pattern in RUN_FILES for path in sorted(result.results.glob(pattern)))
         names = ", ".join((*found, *(path.name for path in written)))
         lines += [

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,15 @@ def number(text: str) -> float:
     return float(text)
 
 
-_WANTED = {whole: "a whole number", number: "a number", str: "text"}
+def moment(text: str) -> datetime:
+    """An ISO time with its zone; ValueError: it is none."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError
+    return time
+
+
+_WANTED = {whole: "a whole number", number: "a number", moment: "a time with its zone", str: "text"}
 
 
 def read_text(path: Path) -> str:
@@ -55,8 +64,8 @@ def read_columns(
     """The rows of a CSV file; columns that nobody asked for are left out.
 
     Args:
-        kinds: column -> ``whole``, ``number`` or ``str``; optional: the same of columns that may be absent, or empty,
-            which gives None.
+        kinds: column -> ``whole``, ``number``, ``moment`` or ``str``; optional: the same of columns that may be absent,
+            or empty, which gives None.
         prefix: of further columns of numbers.
     Raises:
         UserError: it cannot be read, a column is absent, or a cell is not of its column's kind; the message names the

@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -211,12 +210,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
             length += 1
         names.append("/".join(own[-length:]).removeprefix("//"))
     return names
-
-
-def time_of(text: object) -> datetime | None:
-    """An ISO time with its zone; None: it is none."""
-    try:
-        time = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return time if time.tzinfo is not None else None

@@ -83,3 +83,24 @@ def make_run(
 
 
 FAILED = Failed("out of <memory> & more")
+
+
+def add_measurements(folder: Path, *, ranks: int = 4, hosts: tuple[str, ...] = ("n1", "n2"), gpus: int = 2) -> None:
+    """Timing of each rank, and the readings of two minutes of the monitors of each host, as runs leave them."""
+    for rank in range(ranks):
+        lines = ["epoch,step,steps,data_seconds,forward_seconds,backward_seconds,communication_seconds,"]
+        lines[0] += "optimizer_seconds,other_seconds"
+        lines += [f"{epoch},{8 * epoch},8,{0.2 + 0.1 * rank},1.0,2.0,{0.9 - 0.1 * rank},0.25," for epoch in (1, 2)]
+        (folder / f"timing_rank{rank}.csv").write_text("\n".join(lines) + "\n")
+    for host in hosts:
+        ending = "" if host == hosts[0] else f"_{host}"
+        cpu = ["time,host,cpu_percent,memory_used_mib,process_cpu_percent,process_rss_mib,processes"]
+        gpu = ["time,host,gpu,utilisation_percent,memory_used_mib,memory_total_mib,temperature_c,power_w"]
+        for second in range(120):
+            time = f"2026-11-29T01:0{second // 60}:{second % 60:02d}.125+00:00"
+            cpu.append(f"{time},{host},{50 + 40 * np.sin(second / 9):.1f},9000,{80 + second % 7},{2000 + second},5")
+            for number in range(gpus):
+                load = 70 + 25 * np.sin(second / 5 + number)
+                gpu.append(f"{time},{host},{number},{load:.0f},{30000 + 90 * second},81559,{40 + second / 4:.0f},")
+        (folder / f"cpu_monitor{ending}.csv").write_text("\n".join(cpu) + "\n")
+        (folder / f"gpu_monitor{ending}.csv").write_text("\n".join(gpu) + "\n2026-11-29T0")

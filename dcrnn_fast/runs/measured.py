@@ -1,0 +1,116 @@
+"""What was measured while a run went: the time of each rank, the load of its processors and GPUs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.records.columns import moment, number, read_columns, whole
+from dcrnn_fast.runs.charts import COLOURS, Line
+
+PARTS = ("data", "forward", "backward", "communication", "optimizer", "other")
+"""of a step, in its order"""
+_TIMING = "timing_rank*.csv"
+_CPU = "cpu_monitor*.csv"
+_GPU = "gpu_monitor*.csv"
+_BINS = 200
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the files of a run's folder hold; empty where a file is absent.
+
+    Attributes:
+        timing: rank -> part -> seconds over all epochs.
+        cpu: host -> its rows; gpu: (host, number) -> its rows.
+        looks: a line for each file that could not be read.
+    """
+
+    timing: dict[int, dict[str, float]] = field(default_factory=dict)
+    cpu: dict[str, Rows] = field(default_factory=dict)
+    gpu: dict[tuple[str, int], Rows] = field(default_factory=dict)
+    looks: tuple[str, ...] = ()
+
+
+def read_measured(folder: Path) -> Measured:
+    """All that was measured; a file that cannot be read becomes a line of ``looks``."""
+    looks: list[str] = []
+
+    def rows_of(pattern: str, read: Callable[[Path], Rows]) -> list[tuple[Path, Rows]]:
+        found = []
+        for path in sorted(folder.glob(pattern)):
+            try:
+                found.append((path, read(path)))
+            except UserError as error:
+                looks.append(f"look: {error}")
+        return found
+
+    timing = {}
+    for path, rows in rows_of(_TIMING, _read_timing):
+        if (rank := path.stem.removeprefix("timing_rank")).isdecimal():
+            timing[int(rank)] = {part: sum(row[f"{part}_seconds"] or 0.0 for row in rows) for part in PARTS}
+    cpu: dict[str, Rows] = {}
+    for _, rows in rows_of(_CPU, _read_cpu):
+        for row in rows:
+            cpu.setdefault(row["host"], []).append(row)
+    gpu: dict[tuple[str, int], Rows] = {}
+    for _, rows in rows_of(_GPU, _read_gpu):
+        for row in rows:
+            gpu.setdefault((row["host"], row["gpu"]), []).append(row)
+    return Measured(dict(sorted(timing.items())), dict(sorted(cpu.items())), dict(sorted(gpu.items())), tuple(looks))
+
+
+def _read_timing(path: Path) -> Rows:
+    return read_columns(path, {"epoch": whole}, optional={f"{part}_seconds": number for part in PARTS})
+
+
+def _read_cpu(path: Path) -> Rows:
+    names = ("cpu_percent", "memory_used_mib", "process_cpu_percent", "process_rss_mib", "processes")
+    return read_columns(path, {"time": moment, "host": str}, optional=dict.fromkeys(names, number))
+
+
+def _read_gpu(path: Path) -> Rows:
+    names = ("utilisation_percent", "memory_used_mib", "memory_total_mib", "temperature_c", "power_w")
+    return read_columns(path, {"time": moment, "host": str, "gpu": whole}, optional=dict.fromkeys(names, number))
+
+
+def first_time(measured: Measured) -> datetime | None:
+    """The time of the first reading of all monitors."""
+    firsts = [rows[0]["time"] for rows in (*measured.cpu.values(), *measured.gpu.values())]
+    return min(firsts, default=None)
+
+
+def lines_over_time(sources: dict[str, Rows], column: str, begin: datetime, per: float = 1.0) -> list[Line]:
+    """A line for each source, over minutes since ``begin``; of more than there are colours the lowest, mean, highest.
+
+    Args:
+        per: the values are divided by it.
+    """
+    lines = []
+    for colour, (name, rows) in enumerate(sources.items()):
+        minutes = [(row["time"] - begin).total_seconds() / 60 for row in rows]
+        values = [float("nan") if row[column] is None else row[column] / per for row in rows]
+        if any(value == value for value in values):
+            lines.append(Line(name, minutes, values, colour % COLOURS))
+    return lines if len(lines) <= COLOURS else _summed_up(lines)
+
+
+def _summed_up(lines: Sequence[Line]) -> list[Line]:
+    last = max(max(line.xs) for line in lines)
+    bins: list[list[float]] = [[] for _ in range(_BINS)]
+    for line in lines:
+        for x, y in zip(line.xs, line.ys, strict=True):
+            if y == y:
+                bins[min(int(_BINS * x / last) if last > 0 else 0, _BINS - 1)].append(y)
+    full = [(last * (i + 0.5) / _BINS, values) for i, values in enumerate(bins) if values]
+    xs = [x for x, _ in full]
+    ways: dict[str, Callable[[list[float]], float]] = {"highest": max, "mean": fmean, "lowest": min}
+    return [
+        Line(f"{name} of {len(lines)}", xs, [way(values) for _, values in full], colour)
+        for colour, (name, way) in enumerate(ways.items())
+    ]
