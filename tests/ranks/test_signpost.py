@@ -118,7 +118,7 @@ def test_two_jobs_with_the_same_ports_do_not_mix() -> None:
         store.set(f"{launches[number].job} {launches[number].rank}", "here")
     for number, store in enumerate(stores):
         job, other = launches[number].job, "b" if launches[number].job == "a" else "a"
-        assert store.check([f"{job} 0", f"{job} 1"])
+        assert [store.get(f"{job} {rank}") for rank in range(2)] == [b"here"] * 2, "a wait: nothing confirms a set()"
         assert not store.check([f"{other} 0"])
     assert places[1].ports == places[0].ports, "where the store is, for everything that reads MASTER_PORT"
     assert places[1].hosts == (HERE,)
