@@ -17,9 +17,9 @@ def first_few(items: Iterable[object], limit: int = 5) -> str:
     return some([shown(item) if isinstance(item, str) else str(item) for item in items], limit) or "none"
 
 
-def some(texts: Sequence[str], limit: int = 5) -> str:
+def some(texts: Sequence[str], limit: int = 5, between: str = ", ") -> str:
     """The first texts as they are, and how many there are besides."""
-    return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
+    return between.join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
 
 
 def counted(number: int, noun: str) -> str:

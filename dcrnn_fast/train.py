@@ -22,7 +22,7 @@ from dcrnn_fast.evaluation.report_files import REPORT
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.idle import refuse_idle_in_training
 from dcrnn_fast.messages import counted
-from dcrnn_fast.ranks.environment import launcher_notes
+from dcrnn_fast.ranks.environment import Launch, enter, launcher_notes
 from dcrnn_fast.ranks.group import Ranks, join_ranks
 from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
 from dcrnn_fast.records.display import mae_words
@@ -76,8 +76,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(argv: list[str], stop: StopRequest) -> int:
+    launch = enter()  # first: everything else finds torchrun's names in the environment
     try:
-        flags, ranks = _meet(argv, stop)
+        flags, ranks = _meet(argv, stop, launch)
     except KeyboardInterrupt:
         if not stop.requested:
             raise
@@ -108,7 +109,7 @@ def _train(argv: list[str], stop: StopRequest) -> int:
         return 0
 
 
-def _meet(argv: list[str], stop: StopRequest) -> tuple[TrainFlags | UserError, Ranks]:
+def _meet(argv: list[str], stop: StopRequest, launch: Launch) -> tuple[TrainFlags | UserError, Ranks]:
     """The flags, or what is wrong with them, and the other processes; the flags say how long to wait for those.
 
     Raises:
@@ -122,10 +123,10 @@ def _meet(argv: list[str], stop: StopRequest) -> tuple[TrainFlags | UserError, R
         flags = _flags(argv)
     except UserError as mistake:
         try:
-            return mistake, join_ranks(_MISTAKE_WAITS, asked_to_stop)
+            return mistake, join_ranks(_MISTAKE_WAITS, asked_to_stop, launch)
         except (UserError, KeyboardInterrupt):  # the others are missing
             raise mistake from None
-    return flags, join_ranks(flags.settings.training.dist_timeout, asked_to_stop)
+    return flags, join_ranks(flags.settings.training.dist_timeout, asked_to_stop, launch)
 
 
 def _granted(flags: TrainFlags | UserError) -> TrainFlags:

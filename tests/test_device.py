@@ -9,11 +9,12 @@ from dcrnn_fast.errors import UserError
 def test_threads_are_cores_over_processes_unless_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [choose_threads(None, world) for world in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert [choose_threads(None, cores) for cores in (None, 4, 1)] == [8, 4, 1]
     assert choose_threads(5, 2) == 5
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert choose_threads(None, 2) == 1
-    assert choose_threads(None, 2, launcher_sets_one=True) == 4
+    assert choose_threads(None, 4, launcher_sets_one=True) == 4
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert choose_threads(None, 2, launcher_sets_one=True) == 3
 

@@ -1,12 +1,15 @@
-"""The launcher's variables of this process, in torchrun's names. Names of other launchers belong here."""
+"""This process among those that were started together: its numbers and their meeting place, in torchrun's names.
+
+torchrun and hand-set variables speak them already; ``launchers.py`` has the table of the others.
+"""
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, replace
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.ranks.launchers import Tasks, find_tasks, ports_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,80 +17,187 @@ class Launch:
     """This process among those that were started together.
 
     Attributes:
+        local_rank, local_world: of those on its host; None: the launcher does not say, they are counted at the meeting.
         sets_one_thread: the launcher sets OMP_NUM_THREADS=1 unless the user has set it.
-        host, port: where the processes meet; "" and 0 for a single one.
+        hosts, ports: where the processes meet: rank 0 is on one of the hosts, most likely the first, and takes the
+            first port that is free; empty for a single process.
+        job: a name that no other run has at the same time; rank 0 shows it to the others, which look for it. "": the
+            user has named the place.
         agent_serves: the launcher itself serves that place; otherwise rank 0 does.
+        launcher: its name, for messages.
     """
 
     rank: int = 0
     world: int = 1
-    local_rank: int = 0
-    local_world: int = 1
+    local_rank: int | None = 0
+    local_world: int | None = 1
     sets_one_thread: bool = False
-    host: str = ""
-    port: int = 0
+    hosts: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    job: str = ""
     agent_serves: bool = False
+    launcher: str = ""
+
+    @property
+    def place(self) -> str:
+        """The likeliest meeting place."""
+        return f"{self.hosts[0]}:{self.ports[0]}"
 
 
-class _Launcher(NamedTuple):
-    """A launcher that starts tasks without torchrun's variables.
-
-    ``sizes``: variables with the number of tasks, the first that is set counts; ``ranks``: with this one's number.
-    """
-
-    name: str
-    sizes: tuple[str, ...]
-    ranks: tuple[str, ...]
-
-
-_LAUNCHERS = (
-    _Launcher("Slurm's srun", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS"), ("SLURM_PROCID",)),
-    _Launcher("Open MPI's mpirun", ("OMPI_COMM_WORLD_SIZE",), ("OMPI_COMM_WORLD_RANK",)),
-    _Launcher("MVAPICH's mpirun", ("MV2_COMM_WORLD_SIZE",), ("MV2_COMM_WORLD_RANK",)),
-    _Launcher("an MPI launcher (PMI)", ("PMI_SIZE",), ("PMI_RANK",)),
-    _Launcher("an MPI launcher (PMIx)", ("PMIX_SIZE",), ("PMIX_RANK",)),
-    _Launcher("PALS's mpiexec", ("PALS_SIZE",), ("PALS_RANKID",)),
-    _Launcher("IBM's jsrun", ("JSM_NAMESPACE_SIZE",), ("JSM_NAMESPACE_RANK",)),
-    _Launcher("Flux", ("FLUX_JOB_SIZE",), ("FLUX_TASK_RANK",)),
-)
 _MOST_RANKS = 65_536
-# Numbers that Slurm gives to a batch script's own step and to interactive shells.
-_FIRST_SPECIAL_STEP = 0xFFFF_FFF0
 _REMEDY = (
     "start one task per node, and in it torchrun with all of the node's processes; tasks that are meant as separate "
     "runs need RANK=0, WORLD_SIZE=1 and a --results folder each"
 )
 
 
+def translate(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of torchrun that another launcher has not set; none for a single process.
+
+    Raises:
+        UserError: as ``read_launch``.
+    """
+    return {name: value for name, value in names_of(read_launch(environment)).items() if name not in environment}
+
+
+def enter(environment: MutableMapping[str, str] = os.environ) -> Launch:
+    """Reads the launcher's variables, and sets those of torchrun in ``environment``, where everything finds them.
+
+    Raises:
+        UserError: as ``read_launch``.
+    """
+    launch = read_launch(environment)
+    environment.update(names_of(launch))
+    return launch
+
+
+def names_of(launch: Launch) -> dict[str, str]:
+    """torchrun's variables of this process; none for a single one."""
+    if launch.world == 1:
+        return {}
+    values = {
+        "RANK": launch.rank,
+        "WORLD_SIZE": launch.world,
+        "LOCAL_RANK": launch.local_rank,
+        "LOCAL_WORLD_SIZE": launch.local_world,
+        "MASTER_ADDR": launch.hosts[0],
+        "MASTER_PORT": launch.ports[0],
+    }
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
 def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
-    """torchrun's RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; without them a single process.
+    """This process by torchrun's or hand-set variables, else by the first launcher of the table; else a single one.
 
     Raises:
         UserError: a variable is missing or no whole number, or they contradict each other; this is one of several
-            tasks that know nothing of each other, and would each train alone.
+            tasks that cannot find each other, and would each train alone.
     """
     by_torchrun = "TORCHELASTIC_RUN_ID" in environment
-    if "WORLD_SIZE" not in environment or "RANK" not in environment:
-        _refuse_lonely_tasks(environment)
+    if "WORLD_SIZE" in environment and "RANK" in environment:
+        return _of_names(environment, by_torchrun)
+    try:
+        tasks = find_tasks(environment)
+    except ValueError as error:
+        raise UserError(f"the launcher's variables cannot be read: {error}; {_REMEDY}") from error
+    world = _integer(environment, "WORLD_SIZE") if "WORLD_SIZE" in environment else None
+    if tasks is None:
+        if world is not None and world > 1:
+            raise UserError(f"WORLD_SIZE is {world} but RANK is not set, and each process would train alone: {_REMEDY}")
         return Launch(sets_one_thread=by_torchrun)
+    if world is not None and world != tasks.size:
+        raise UserError(
+            f"WORLD_SIZE is {world}, but this is one of {tasks.size or 'several'} tasks of {tasks.launcher} "
+            f"({tasks.known}): unset it, or set RANK in each task too"
+        )
+    return _of_tasks(environment, tasks)
+
+
+def _of_names(environment: Mapping[str, str], by_torchrun: bool) -> Launch:
     rank, world = _integer(environment, "RANK"), _integer(environment, "WORLD_SIZE")
-    local_rank = _integer(environment, "LOCAL_RANK", rank)
-    local_world = _integer(environment, "LOCAL_WORLD_SIZE", world)
+    local_rank = _integer(environment, "LOCAL_RANK") if "LOCAL_RANK" in environment else None
+    local_world = _integer(environment, "LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in environment else None
+    _require_numbers(rank, world, local_rank)
+    if world == 1:
+        return Launch(local_rank=local_rank or 0, sets_one_thread=by_torchrun)
+    if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in environment]:
+        raise UserError(
+            f"WORLD_SIZE is {world} but {', '.join(missing)} is not set: set them to rank 0's machine and a free port "
+            "of it, or start the ranks with torchrun, srun or mpirun, which need neither"
+        )
+    return Launch(
+        rank,
+        world,
+        local_rank,
+        local_world,
+        sets_one_thread=by_torchrun,
+        hosts=(_address(environment),),
+        ports=(_port(environment),),
+        agent_serves=environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        launcher="torchrun" if by_torchrun else "RANK and WORLD_SIZE",
+    )
+
+
+def _of_tasks(environment: Mapping[str, str], tasks: Tasks) -> Launch:
+    """The address and the port that the user has set count; the others come from the launcher's variables."""
+    hosts = (_address(environment),) if "MASTER_ADDR" in environment else tasks.hosts
+    ports: tuple[int, ...] = ()
+    if "MASTER_PORT" in environment:
+        ports = (_port(environment),)
+    elif tasks.job:
+        ports = ports_of(tasks.job)
+    missing = {
+        "their number": tasks.size is not None,
+        "this one's number": tasks.rank is not None,
+        "rank 0's machine (MASTER_ADDR)": bool(hosts),
+        "a port of it (MASTER_PORT)": bool(ports),
+    }
+    if absent := [what for what, known in missing.items() if not known]:
+        raise UserError(
+            f"this is one of several tasks of {tasks.launcher} ({tasks.known}), and each would train alone: nothing "
+            f"says {', '.join(absent)}; set it in all tasks, or {_REMEDY}"
+        )
+    assert tasks.rank is not None
+    assert tasks.size is not None
+    _require_numbers(tasks.rank, tasks.size, tasks.local_rank)
+    return Launch(
+        tasks.rank,
+        tasks.size,
+        tasks.local_rank,
+        tasks.local_size,
+        hosts=hosts,
+        ports=ports,
+        job="" if {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys() else tasks.job,
+        launcher=tasks.launcher,
+    )
+
+
+def at(launch: Launch, host: str, port: int) -> Launch:
+    """``launch`` of a process that has found rank 0 there."""
+    return replace(launch, hosts=(host,), ports=(port,))
+
+
+def _require_numbers(rank: int, world: int, local_rank: int | None) -> None:
     if world > _MOST_RANKS:
         raise UserError(f"WORLD_SIZE must be at most {_MOST_RANKS}, got {world}")
     if not 0 <= rank < world:
         raise UserError(f"RANK must lie in 0 .. WORLD_SIZE - 1 = {world - 1}, got {rank}")
-    if world == 1:
-        return Launch(local_rank=local_rank, sets_one_thread=by_torchrun)
-    if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in environment]:
-        raise UserError(f"WORLD_SIZE is {world} but {', '.join(missing)} is not set; start the ranks with torchrun")
-    host, port = environment["MASTER_ADDR"], _integer(environment, "MASTER_PORT")
+    if local_rank is not None and local_rank < 0:
+        raise UserError(f"LOCAL_RANK must be at least 0, got {local_rank}")
+
+
+def _address(environment: Mapping[str, str]) -> str:
+    host = environment["MASTER_ADDR"]
     if not host.strip() or not host.isprintable():
         raise UserError(f"MASTER_ADDR must be the name or address of rank 0's machine, got {host!r:.80}")
+    return host.strip()
+
+
+def _port(environment: Mapping[str, str]) -> int:
+    port = _integer(environment, "MASTER_PORT")
     if not 1 <= port <= 65535:
         raise UserError(f"MASTER_PORT must lie in 1 .. 65535, got {port}")
-    agent_serves = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    return Launch(rank, world, local_rank, local_world, by_torchrun, host.strip(), port, agent_serves)
+    return port
 
 
 def signals_of_torchrun(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -110,44 +220,8 @@ def launcher_notes(environment: Mapping[str, str] = os.environ) -> list[str]:
     ]
 
 
-def _refuse_lonely_tasks(environment: Mapping[str, str]) -> None:
-    """Raises UserError if this is one of several tasks of a job without a common world."""
-    if "RANK" not in environment and "WORLD_SIZE" in environment and (world := _integer(environment, "WORLD_SIZE")) > 1:
-        absent = f"WORLD_SIZE is {world} but RANK is not set (srun and mpirun set neither)"
-        raise UserError(f"{absent}, and each process would train alone: {_REMEDY}")
-    for launcher in _LAUNCHERS:
-        if launcher.name.startswith("Slurm") and not _in_a_slurm_step(environment):
-            continue
-        size = next((name for name in launcher.sizes if name in environment), None)
-        number = next((name for name in launcher.ranks if name in environment), None)
-        if size is not None and _or_zero(environment[size]) > 1:
-            known = f"{size}={environment[size].strip()}"
-        elif size is None and number is not None and _or_zero(environment[number]) > 0:
-            known = f"{number}={environment[number].strip()}"
-        else:
-            continue
-        raise UserError(
-            f"this is one of several tasks of {launcher.name} ({known}), and each would train alone: {_REMEDY}"
-        )
-
-
-def _in_a_slurm_step(environment: Mapping[str, str]) -> bool:
-    """Whether srun started this process: not the batch script, and not the shell of an allocation."""
-    if _or_zero(environment.get("SLURM_PROCID", "")) > 0:  # those two are number 0
-        return True
-    step = environment.get("SLURM_STEP_ID", environment.get("SLURM_STEPID", ""))
-    return step.isascii() and step.isdigit() and int(step[:20]) < _FIRST_SPECIAL_STEP
-
-
-def _or_zero(text: str) -> int:
-    """A number; 0 for a text that is none, of a variable that is not ours."""
-    return int(text) if re.fullmatch(r"\s*[0-9]{1,18}\s*", text) else 0
-
-
-def _integer(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
+def _integer(environment: Mapping[str, str], name: str) -> int:
     text = environment.get(name)
-    if text is None and default is not None:
-        return default
     if text is None or not re.fullmatch(r"\s*-?[0-9]{1,18}\s*", text):
         raise UserError(f"environment variable {name} must be a whole number, got {text!r:.80}")
     return int(text)

@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from typing import TypeVar
 import torch.distributed as dist
 
 from dcrnn_fast.errors import ToldElsewhereError, UserError, is_of_the_user
-from dcrnn_fast.messages import described
+from dcrnn_fast.messages import described, some
 
 T = TypeVar("T")
 _ERROR = "error"
@@ -51,6 +51,8 @@ class Meeting:
     store: dist.Store | None = None
     patience: float = 1800.0
     """seconds that this rank waits for the others"""
+    hosts: tuple[str, ...] = ()
+    """each rank's machine, in rank order, once they have told each other"""
     _exchanges: int = 0
 
     @property
@@ -76,21 +78,47 @@ class Meeting:
             raise problem
         return result
 
-    def texts_of_all(self, what: str, text: str) -> list[str]:
-        """Every rank's ``text``, in rank order; waits for all of them."""
-        return [text] if self.store is None else self._exchange(what, text)
-
-    def require_same(self, digests: dict[str, str]) -> None:
-        """Raises UserError naming the rank and the entries in which a rank differs from rank 0."""
+    def require_same(self, what: str, facts: dict[str, str]) -> None:
+        """Raises UserError naming the ranks, their hosts, and the facts in which they differ from rank 0."""
         if self.store is None:
             return
-        all_digests = [json.loads(text) for text in self._exchange("comparing their starts", json.dumps(digests))]
-        for rank, theirs in enumerate(all_digests):
-            if different := [name for name in digests if theirs[name] != all_digests[0][name]]:
+        all_facts = self.exchange(f"comparing {what}", facts)
+        alike: dict[tuple[str, ...], list[int]] = {}
+        for rank, theirs in enumerate(all_facts):
+            names = [name for name in {**all_facts[0], **theirs} if theirs.get(name) != all_facts[0].get(name)]
+            if names:
+                different = (f"{name} ({theirs.get(name)}, not {all_facts[0].get(name)})" for name in names)
+                alike.setdefault(tuple(different), []).append(rank)
+        if alike:
+            said = [f"{self.named(ranks)} has other {some(different, 4)}" for different, ranks in alike.items()]
+            raise SharedError(
+                f"not all ranks have {what} of {self.named([0])}: {some(said, 3, '; ')}; give all ranks the same files "
+                "and the same version"
+            )
+
+    def require_apart(self, what: str, own: str) -> None:
+        """Raises UserError naming two ranks that have the same one of something; "": this rank has none."""
+        if self.store is None:
+            return
+        owners: dict[str, int] = {}
+        for rank, theirs in enumerate(self.exchange(f"comparing each {what}", own)):
+            if theirs and theirs in owners:
                 raise SharedError(
-                    f"rank {rank} does not start from what rank 0 has: other {', '.join(different)}; "
-                    "give all ranks the same files and the same version"
+                    f"rank {owners[theirs]} and rank {rank} have the same {what} ({theirs}): start as many ranks on "
+                    "each machine as it has of them, each with its own LOCAL_RANK"
                 )
+            owners[theirs] = rank
+
+    def named(self, ranks: Sequence[int]) -> str:
+        """The ranks and their hosts, in words."""
+        hosts = list(dict.fromkeys(self.hosts[rank] for rank in ranks if rank < len(self.hosts)))
+        return f"rank {some([str(rank) for rank in ranks], 8)}" + (f" on {some(hosts, 4)}" if hosts else "")
+
+    def exchange(self, what: str, own: T) -> list[T]:
+        """What every rank has, in rank order, as JSON carries it. All ranks must call it."""
+        if self.store is None:
+            return [own]
+        return [json.loads(text) for text in self._exchange(what, json.dumps(own))]
 
     @contextmanager
     def reporting_failure(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ Small numbers travel as CPU tensors over gloo, so that they need no wait for a G
 GPUs and over gloo on CPUs.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,8 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dcrnn_fast.ranks.environment import read_launch
+from dcrnn_fast.ranks.environment import Launch, enter, names_of
 from dcrnn_fast.ranks.failure import Meeting
+from dcrnn_fast.ranks.neighbours import Neighbours, counted_here
 from dcrnn_fast.ranks.rendezvous import meet
 
 
@@ -32,10 +34,14 @@ class Group:
 
 @dataclass(slots=True)
 class Ranks(Meeting):
-    """All processes of the run; ``rank`` and ``world`` are this one's number and how many they are."""
+    """All processes of the run; ``rank`` and ``world`` are this one's number and how many they are.
+
+    ``cores``: this process's share of the cores that it may use; None: all of them.
+    """
 
     local_rank: int = 0
     local_world: int = 1
+    cores: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     launcher_sets_one_thread: bool = False
 
@@ -107,23 +113,34 @@ class Ranks(Meeting):
         return received.numpy().tobytes()
 
 
-def join_ranks(timeout_seconds: int, asked_to_stop: Callable[[], bool] = lambda: False) -> Ranks:
-    """Reads the launcher's environment and meets the other processes.
+def join_ranks(
+    timeout_seconds: float, asked_to_stop: Callable[[], bool] = lambda: False, launch: Launch | None = None
+) -> Ranks:
+    """Meets the other processes, and leaves torchrun's variables in the environment.
 
     Args:
         timeout_seconds: so long this process waits for the others.
         asked_to_stop: ends the wait.
+        launch: what ``enter`` has read; None: it is called now.
     Raises:
         KeyboardInterrupt: it was asked to stop.
         UserError: the environment is incomplete or cannot be, or a process has not come; the message names it.
     """
-    launch = read_launch()
-    return Ranks(
+    launch = enter() if launch is None else launch
+    if launch.world == 1:
+        return Ranks(local_rank=launch.local_rank or 0, launcher_sets_one_thread=launch.sets_one_thread)
+    store, launch = meet(launch, timeout_seconds, asked_to_stop)
+    ranks = Ranks(
         rank=launch.rank,
         world=launch.world,
-        store=meet(launch, timeout_seconds, asked_to_stop) if launch.world > 1 else None,
+        store=store,
         patience=timeout_seconds,
-        local_rank=launch.local_rank,
-        local_world=launch.local_world,
         launcher_sets_one_thread=launch.sets_one_thread,
     )
+    here: Neighbours = counted_here(ranks)
+    ranks.local_rank = here.rank if launch.local_rank is None else launch.local_rank
+    ranks.local_world = here.number if launch.local_world is None else launch.local_world
+    ranks.cores = here.cores
+    os.environ.update(names_of(launch))
+    os.environ.update(LOCAL_RANK=str(ranks.local_rank), LOCAL_WORLD_SIZE=str(ranks.local_world))
+    return ranks

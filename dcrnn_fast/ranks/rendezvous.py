@@ -9,46 +9,68 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from datetime import timedelta
 
 import torch.distributed as dist
 
 from dcrnn_fast.errors import ToldElsewhereError, UserError
 from dcrnn_fast.messages import one_line, some
-from dcrnn_fast.ranks.environment import Launch
+from dcrnn_fast.ranks.environment import Launch, at
+from dcrnn_fast.ranks.ports import holder_of, listen
+from dcrnn_fast.ranks.signpost import Signpost, ask
 
 _POLL = 0.02
+_LOOKS_EVERY = 0.25
+"""seconds between two looks at all places where rank 0 may be"""
 _SPEAKS_AFTER = 10.0
 _NAME_MAY_COME = 10.0
 """seconds in which a name that is not known yet may become known: that of a container that was just started"""
 _serving: set[int] = set()
 
 
-def meet(launch: Launch, timeout_seconds: float, asked_to_stop: Callable[[], bool] = lambda: False) -> dist.Store:
+def meet(
+    launch: Launch, timeout_seconds: float, asked_to_stop: Callable[[], bool] = lambda: False
+) -> tuple[dist.Store, Launch]:
     """A store that all ranks of this start share, and nothing else does; all ranks have come to it.
 
+    Returns:
+        The store, and ``launch`` with the place where it is.
     Raises:
         KeyboardInterrupt: ``asked_to_stop`` has become true while it waited.
         UserError: the place cannot be, is taken, or a rank has not come there in time; the message names it.
         ToldElsewhereError: another rank prints such an error.
     """
     waiting = _Waiting(launch, timeout_seconds, asked_to_stop)
+    sign: Signpost | None = None
     try:
-        store = _open_store(launch, waiting)
-        name = _gather(store, launch, waiting) if launch.rank == 0 else _report(store, launch, waiting)
+        if launch.rank > 0 or launch.agent_serves:
+            launch = _find_first(launch, waiting)
+            store = _open_store(launch, waiting, serves=False)
+        elif launch.job:
+            store = _open_store(at(launch, launch.hosts[0], 0), waiting, serves=True)
+            sign = Signpost(launch.job, launch.ports, store.port)
+            waiting.place = f"{launch.hosts[0]}:{sign.port}"
+            launch = at(launch, launch.hosts[0], store.port)
+        else:
+            _resolve(launch, waiting)
+            _require_free_port(launch.ports[0])
+            store = _open_store(launch, waiting, serves=True)
+        with nullcontext() if sign is None else closing(sign):
+            name = _gather(store, launch, waiting) if launch.rank == 0 else _report(store, launch, waiting)
     except RuntimeError as error:
         raise UserError(
             f"rank {launch.rank} and what answers at {waiting.place} do not understand each other, or lost each other: "
             f"{one_line(error)[:200]}; see rank 0's output, or give another MASTER_PORT"
         ) from error
-    return dist.PrefixStore(f"dcrnn_fast/{name}", store)
+    return dist.PrefixStore(f"dcrnn_fast/{name}", store), launch
 
 
 class _Waiting:
     """A wait of limited length, which says that it waits."""
 
     def __init__(self, launch: Launch, seconds: float, asked_to_stop: Callable[[], bool]) -> None:
-        self.place = f"{launch.host}:{launch.port}"
+        self.place = launch.place
         self.seconds = seconds
         self._asked_to_stop = asked_to_stop
         self._began = time.monotonic()
@@ -73,26 +95,57 @@ class _Waiting:
         return True
 
 
-def _open_store(launch: Launch, waiting: _Waiting) -> dist.Store:
-    _resolve(launch, waiting)
-    serves = launch.rank == 0 and not launch.agent_serves
-    if serves:
-        _require_free_port(launch.port)
-    elif not waiting.until(lambda: _answers(launch), lambda: f"rank 0 at {waiting.place}"):
-        raise UserError(
-            f"rank {launch.rank} of {launch.world} found no rank 0 at {waiting.place} within {waiting.seconds:g} s "
-            "(--dist-timeout): start all ranks, with rank 0's machine as MASTER_ADDR"
-        )
+def _open_store(launch: Launch, waiting: _Waiting, *, serves: bool) -> dist.TCPStore:
     return dist.TCPStore(
         # The server reaches itself here under any name; under MASTER_ADDR perhaps not, behind a translated address.
-        "localhost" if serves else launch.host,
-        launch.port,
+        "localhost" if serves else launch.hosts[0],
+        launch.ports[0],
         launch.world,
         is_master=serves,
         timeout=timedelta(seconds=max(waiting.left, 1.0)),
         wait_for_workers=False,
-        multi_tenant=True,
+        multi_tenant=not launch.job,
     )
+
+
+def _find_first(launch: Launch, waiting: _Waiting) -> Launch:
+    """``launch`` with the place of rank 0's store."""
+    found = launch
+    looked_at = -_LOOKS_EVERY
+
+    def is_found() -> bool:
+        nonlocal found, looked_at
+        if time.monotonic() - looked_at < _LOOKS_EVERY:
+            return False
+        if launch.job:
+            for host in launch.hosts:
+                for port in launch.ports:
+                    if (store_port := ask(host, port, launch.job)) is not None:
+                        found = at(launch, host, store_port)
+                        return True
+        else:
+            for host in launch.hosts:
+                if _answers(host, launch.ports[0]):
+                    found = at(launch, host, launch.ports[0])
+                    return True
+        looked_at = time.monotonic()
+        return False
+
+    if len(launch.hosts) == 1:
+        _resolve(launch, waiting)
+    if not waiting.until(is_found, lambda: f"rank 0 at {waiting.place}"):
+        raise UserError(
+            f"rank {launch.rank} of {launch.world} found no rank 0 at {_places(launch)} within {waiting.seconds:g} s "
+            "(--dist-timeout): start all ranks, with rank 0's machine as MASTER_ADDR"
+        )
+    waiting.place = found.place
+    return found
+
+
+def _places(launch: Launch) -> str:
+    """Where rank 0 was looked for."""
+    ports = f"{launch.ports[0]}" if len(launch.ports) == 1 else f"{launch.ports[0]} to {launch.ports[-1]}"
+    return f"{some(launch.hosts, 4)}:{ports}"
 
 
 def _resolve(launch: Launch, waiting: _Waiting) -> None:
@@ -101,7 +154,7 @@ def _resolve(launch: Launch, waiting: _Waiting) -> None:
     def is_known() -> bool:
         nonlocal reason
         try:
-            socket.getaddrinfo(launch.host, launch.port, type=socket.SOCK_STREAM)
+            socket.getaddrinfo(launch.hosts[0], launch.ports[0], type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or one_line(error)
             return False
@@ -110,7 +163,7 @@ def _resolve(launch: Launch, waiting: _Waiting) -> None:
     give_up = time.monotonic() + min(_NAME_MAY_COME, waiting.seconds)
     while not is_known():
         if time.monotonic() > give_up:
-            raise UserError(f"MASTER_ADDR {launch.host!r:.80} is no machine that is known here: {reason}")
+            raise UserError(f"MASTER_ADDR {launch.hosts[0]!r:.80} is no machine that is known here: {reason}")
         time.sleep(0.2)
 
 
@@ -119,19 +172,20 @@ def _require_free_port(port: int) -> None:
     if port in _serving:
         return
     try:
-        family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-        with socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6):
+        with listen(port):
             _serving.add(port)
     except OSError as error:
-        hint = "; another run may have it: give another one" if error.errno == errno.EADDRINUSE else ""
+        hint = ""
+        if error.errno == errno.EADDRINUSE:
+            hint = f": {holder_of(port) or 'another process'} has it; give another one"
         raise UserError(f"rank 0 cannot use MASTER_PORT {port}: {error.strerror or error}{hint}") from error
 
 
-def _answers(launch: Launch) -> bool:
+def _answers(host: str, port: int) -> bool:
     try:
-        with socket.create_connection((launch.host, launch.port), timeout=2.0):
+        with socket.create_connection((host, port), timeout=2.0):
             return True
-    except OSError:
+    except (OSError, UnicodeError):
         return False
 
 

@@ -1,6 +1,5 @@
 """The data's files on each node's own storage: copied by the first rank of a node, read by all of its ranks."""
 
-import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ def staged(config: Config, ranks: Ranks, asked_to_stop: Callable[[], bool]) -> I
             except NotStagedError as error:
                 why = str(error)
         here = {"host": socket.gethostname(), "staged": mine and asdict(mine), "why": why}
-        nodes = [json.loads(text) for text in ranks.texts_of_all("staging the data", json.dumps(here))]
+        nodes = ranks.exchange("staging the data", here)
         if ranks.is_first:
             _print_lines(nodes, time.monotonic() - began)
         yield _found(nodes)

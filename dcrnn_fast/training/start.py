@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from dcrnn_fast.data.account import require_changing_target, require_validation_
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.staging import Staged
-from dcrnn_fast.device import choose_device, choose_threads, device_words
+from dcrnn_fast.device import choose_device, choose_threads, device_identity, device_words
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import write_bytes
+from dcrnn_fast.installation import code_facts
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.records.events import Started, Starting
 from dcrnn_fast.records.lock import FolderLock
@@ -50,6 +51,9 @@ from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.staged_data import staged
 from dcrnn_fast.training.step import try_window
 
+_DIGITS = 16
+"""of a SHA-256, for people to compare"""
+
 
 def open_run(
     config: Config,
@@ -64,9 +68,12 @@ def open_run(
     ranks.together("looking for the trackers' packages", lambda: require_packages(config))
     device = ranks.together("choosing a device", lambda: choose_device(config.training.device, ranks.local_rank))
     ranks.together("looking at the instruments", lambda: require_instruments(config, device))
+    facts = ranks.together("looking at the installation", lambda: code_facts(device.type))
+    ranks.require_same("the installation", facts)
+    ranks.require_apart("device", device_identity(device))
     ranks.connect(device, config.training.dist_timeout)
     torch.set_num_threads(
-        choose_threads(config.training.threads, ranks.local_world, launcher_sets_one=ranks.launcher_sets_one_thread)
+        choose_threads(config.training.threads, ranks.cores, launcher_sets_one=ranks.launcher_sets_one_thread)
     )
     config = ranks.together("dividing the global batch", lambda: resolved(config, ranks.world))
     found = ranks.together("opening the results folder", lambda: open_folders(config, lock) if ranks.is_first else None)
@@ -78,7 +85,7 @@ def open_run(
         config = saved_choices(config, found.state)
     with staged(config, ranks, asked_to_stop) as copies:
         run = ranks.together("opening data and model", lambda: _open_data_and_model(config, ranks, found, copies))
-    ranks.require_same(start_digests(run))
+    ranks.require_same("the start", start_digests(run))
     ranks.together("trying one window", lambda: try_window(run))
     return run, found
 
@@ -153,18 +160,31 @@ def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watch
 
 
 def start_digests(run: Run) -> dict[str, str]:
-    """All ranks must agree in these before the first step: SHA-256 of configuration, graph, data and weights."""
+    """All ranks must agree in these before the first step: the configuration, and the beginnings of the SHA-256 of
+    graph, data and weights.
+    """
     weights = hashlib.sha256()
     for parameter in run.model.parameters():
         weights.update(parameter.detach().cpu().numpy().tobytes())
-    data = [run.data_digests, run.data.scaler.to_state(), run.data.window_format.to_state()]
+    data = run.data_digests | {
+        "scaler": _sha256_of_json(run.data.scaler.to_state()),
+        "window format": _sha256_of_json(run.data.window_format.to_state()),
+    }
     return {
-        "configuration": _sha256_of_json(to_dict(run.config)),
-        "graph": run.data.graph.digest(),
-        "data": _sha256_of_json(data),
-        "weights": weights.hexdigest(),
+        **{f"--{name}": value for name, value in _flat(to_dict(run.config))},
+        "graph": run.data.graph.digest()[:_DIGITS],
+        **{f"data: {name}": digest[:_DIGITS] for name, digest in data.items()},
+        "weights": weights.hexdigest()[:_DIGITS],
     }
 
 
 def _sha256_of_json(state: Any) -> str:
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()
+
+
+def _flat(state: dict[str, Any], section: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in state.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{section}{name}.")
+        else:
+            yield f"{section}{name}", json.dumps(value)

@@ -31,6 +31,7 @@ ALLOWED = {
         "dcrnn_fast.data",
         "dcrnn_fast.graph",
         "dcrnn_fast.device",
+        "dcrnn_fast.installation",
         "dcrnn_fast.evaluation.metrics",
         "dcrnn_fast.evaluation.report_files",
         *LEAVES,

@@ -50,10 +50,16 @@ def all_at_once(*bodies: Callable[[], object]) -> list[object]:
     return results
 
 
+def stores_of(launches: list[Launch]) -> list[dist.Store]:
+    """Of ranks that all meet."""
+    met = all_at_once(*(lambda launch=launch: meet(launch, 20) for launch in launches))
+    assert all(isinstance(one, tuple) for one in met), met
+    return [store for store, _ in met]
+
+
 def test_ranks_that_meet_share_a_store(port: int, capfd: pytest.CaptureFixture[str]) -> None:
-    launches = [Launch(rank, 3, host="localhost", port=port) for rank in range(3)]
-    stores = all_at_once(*(lambda launch=launch: meet(launch, 20) for launch in launches))
-    assert all(isinstance(store, dist.Store) for store in stores), stores
+    launches = [Launch(rank, 3, hosts=("localhost",), ports=(port,)) for rank in range(3)]
+    stores = stores_of(launches)
     stores[2].set("key", "value")
     assert stores[1].get("key") == b"value"
     assert capfd.readouterr() == ("", "")
@@ -61,10 +67,9 @@ def test_ranks_that_meet_share_a_store(port: int, capfd: pytest.CaptureFixture[s
 
 def test_a_start_finds_nothing_of_the_one_before(torchruns_store: dist.Store, port: int) -> None:
     torchruns_store.set("dcrnn_fast/asks/1", "of a rank that died")
-    launches = [Launch(rank, 2, host="127.0.0.1", port=port, agent_serves=True) for rank in range(2)]
+    launches = [Launch(rank, 2, hosts=("127.0.0.1",), ports=(port,), agent_serves=True) for rank in range(2)]
     for start in range(3):
-        stores = all_at_once(*(lambda launch=launch: meet(launch, 20) for launch in launches))
-        assert all(isinstance(store, dist.Store) for store in stores), stores
+        stores = stores_of(launches)
         assert not stores[0].check(["key"])
         stores[0].set("key", str(start))
         assert stores[1].get("key") == str(start).encode()
@@ -73,7 +78,7 @@ def test_a_start_finds_nothing_of_the_one_before(torchruns_store: dist.Store, po
 def test_rank_0_names_who_does_not_come_and_tells_the_others(
     torchruns_store: dist.Store, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    launches = [Launch(rank, 4, host="127.0.0.1", port=port, agent_serves=True) for rank in (0, 2)]
+    launches = [Launch(rank, 4, hosts=("127.0.0.1",), ports=(port,), agent_serves=True) for rank in (0, 2)]
     first, other = all_at_once(*(lambda launch=launch: meet(launch, 0.4) for launch in launches))
     words = f"rank 1, 3 of 4 at 127.0.0.1:{port} did not come within 0.4 s (--dist-timeout): start all ranks, with"
     assert str(first).startswith(words)
@@ -86,14 +91,14 @@ def test_a_rank_that_finds_no_rank_0_says_so(
     torchruns_store: dist.Store, port: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UserError, match=r"^rank 1 waited 0.4 s .--dist-timeout. at 127\.0\.0\.1:\d+ for rank 0"):
-        meet(Launch(1, 2, host="127.0.0.1", port=port, agent_serves=True), 0.4)
+        meet(Launch(1, 2, hosts=("127.0.0.1",), ports=(port,), agent_serves=True), 0.4)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         nobody = probe.getsockname()[1]
         with pytest.raises(
             UserError, match=r"^rank 1 of 2 found no rank 0 at 127\.0\.0\.1:\d+ within 0.4 s"
         ) as refused:
-            meet(Launch(1, 2, host="127.0.0.1", port=nobody), 0.4)
+            meet(Launch(1, 2, hosts=("127.0.0.1",), ports=(nobody,)), 0.4)
     assert not isinstance(refused.value, ToldElsewhereError)
     out, err = capfd.readouterr()
     assert f"waiting for rank 0 at 127.0.0.1:{nobody}, up to 0.4 s" in out
@@ -105,7 +110,7 @@ def test_a_name_that_no_machine_has_is_one_line(host: str, port: int, monkeypatc
     monkeypatch.setattr(rendezvous, "_NAME_MAY_COME", 0.1)
     for rank in (0, 1):
         with pytest.raises(UserError, match=r"^MASTER_ADDR .* is no machine that is known here: ") as refused:
-            meet(Launch(rank, 2, host=host, port=port), 9)
+            meet(Launch(rank, 2, hosts=(host,), ports=(port,)), 9)
         assert str(refused.value).isprintable()
 
 
@@ -113,12 +118,12 @@ def test_a_port_that_another_process_has_is_one_line(capfd: pytest.CaptureFixtur
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"^rank 0 cannot use MASTER_PORT {port}: Address already in use"):
-            meet(Launch(0, 2, host="127.0.0.1", port=port), 9)
+            meet(Launch(0, 2, hosts=("127.0.0.1",), ports=(port,)), 9)
     assert capfd.readouterr().err == ""
 
 
 def test_two_processes_with_one_number_are_named(torchruns_store: dist.Store, port: int) -> None:
-    launches = [Launch(rank, 3, host="127.0.0.1", port=port, agent_serves=True) for rank in (0, 1, 1)]
+    launches = [Launch(rank, 3, hosts=("127.0.0.1",), ports=(port,), agent_serves=True) for rank in (0, 1, 1)]
     assert "two processes have RANK=1: each needs its own" in map(
         str, all_at_once(*(lambda launch=launch: meet(launch, 0.4) for launch in launches))
     )
