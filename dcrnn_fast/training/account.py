@@ -71,6 +71,7 @@ def other_notes(run: Run) -> list[str]:
         *notes,
         *device_notes(config.training.device),
         *precision_notes(config),
+        *run.ranks.notes,
     ]
 
 

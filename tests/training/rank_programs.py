@@ -115,6 +115,19 @@ def fails_on_rank_2(where: str, *flags: str) -> int:
     return command("--config", "debug", "--threads", "1", *flags)
 
 
+def in_own_folder(folder: str, *flags: str) -> int:
+    """``dcrnn-fast train`` in a folder of its own, as on machines that share no disk."""
+    os.chdir(Path(folder, os.environ["RANK"]))
+    return command(*flags)
+
+
+def other_version(*flags: str) -> int:
+    """Rank 1 has another version of NumPy."""
+    if os.environ["RANK"] == "1":
+        np.__version__ = "1.0"
+    return train(*flags)
+
+
 def other_data(*flags: str) -> int:
     """Rank 1 reads a city with another reading."""
     if os.environ["RANK"] == "1":
