@@ -1,10 +1,12 @@
 """What the ranks of a test run; called by name in processes of the rank server."""
 
 import dataclasses
+import functools
 import itertools
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,27 @@ def in_own_folder(folder: str, *flags: str) -> int:
     """``dcrnn-fast train`` in a folder of its own, as on machines that share no disk."""
     os.chdir(Path(folder, os.environ["RANK"]))
     return command(*flags)
+
+
+def doctor(planted: str, *flags: str) -> int:
+    """``dcrnn-fast doctor --all-ranks``, with something wrong on rank 1: planted is its name, or empty."""
+    from dcrnn_fast import doctor as program
+    from dcrnn_fast.doctoring import all_ranks
+
+    if os.environ["RANK"] == "1":
+        if planted == "clock":
+            own_clock = functools.partial(all_ranks.skew_of, clock=lambda: time.time() - 7.25)
+            all_ranks.skew_of = own_clock  # type: ignore[assignment]
+        elif planted == "numpy":
+            np.__version__ = "1.0"
+        elif planted == "absent":
+            time.sleep(600)
+        elif planted.startswith("folder "):
+            os.chdir(planted.removeprefix("folder "))
+        elif planted:
+            name, _, value = planted.partition("=")
+            os.environ[name] = value
+    return program.main(["--all-ranks", *flags])
 
 
 def other_version(*flags: str) -> int:
