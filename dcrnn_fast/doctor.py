@@ -39,10 +39,20 @@ VARIABLES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DoctorFlags:
-    """The form of the output."""
+    """What to look at, and the form of the output."""
 
     json: bool = False
     """one JSON object instead of text"""
+    all_ranks: bool = False
+    """under srun, mpirun or torchrun: compare all ranks, their network, clocks and disks"""
+    dist_timeout: int = 60
+    """with --all-ranks: seconds to wait for the others"""
+    log: str | None = None
+    """explain what torchrun, PyTorch and Slurm say in this output of a job"""
+
+    def __post_init__(self) -> None:
+        if self.dist_timeout < 1:
+            raise UserError(f"dist_timeout must be at least 1, got {self.dist_timeout}")
 
 
 def examine() -> dict[str, Any]:
@@ -251,6 +261,15 @@ def _run(argv: list[str]) -> int:
         prog="dcrnn-fast doctor",
         description="Say what is installed, what runs and why, and what is broken (then exit with 1).",
     )
+    if flags.log is not None:
+        from dcrnn_fast.doctoring.job_output import explained
+
+        print("\n".join(explained(Path(flags.log))) or f"{flags.log}: no message that is known here")
+        return 0
+    if flags.all_ranks:
+        from dcrnn_fast.doctoring.all_ranks import examine_all  # needs packages that the doctor may find missing
+
+        return examine_all(flags.dist_timeout, as_json=flags.json)
     try:
         found = examine()
     except OSError as error:

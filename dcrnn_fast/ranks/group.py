@@ -16,6 +16,7 @@ from torch import Tensor
 from dcrnn_fast.ranks.environment import Launch, enter, names_of
 from dcrnn_fast.ranks.failure import Meeting
 from dcrnn_fast.ranks.neighbours import Neighbours, counted_here
+from dcrnn_fast.ranks.network import record_flights, set_variables
 from dcrnn_fast.ranks.rendezvous import meet
 
 
@@ -44,6 +45,8 @@ class Ranks(Meeting):
     cores: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     launcher_sets_one_thread: bool = False
+    notes: list[str] = field(default_factory=list)
+    """what to tell of the network"""
 
     @property
     def replicas(self) -> Group:
@@ -69,6 +72,11 @@ class Ranks(Meeting):
             torch.cuda.set_device(device)
         if self.store is None:
             return
+        if self.backend == "nccl":
+            self.notes += record_flights(os.environ)
+        if passed_on := set_variables(os.environ):
+            words = ", ".join(f"{name}={value}" for name, value in passed_on.items())
+            self.notes.append(f"the network's variables: {words}")
         timeout = timedelta(seconds=timeout_seconds)
         self.patience = timeout_seconds
         self.store.set_timeout(timeout)

@@ -5,6 +5,7 @@ that outlives a failed start (torchrun's ``--max-restarts``) holds nothing that 
 """
 
 import errno
+import os
 import secrets
 import socket
 import time
@@ -178,7 +179,8 @@ def _require_free_port(port: int) -> None:
         hint = ""
         if error.errno == errno.EADDRINUSE:
             hint = f": {holder_of(port) or 'another process'} has it; give another one"
-        raise UserError(f"rank 0 cannot use MASTER_PORT {port}: {error.strerror or error}{hint}") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"rank 0 cannot use MASTER_PORT {port}: {reason}{hint}") from error
 
 
 def _answers(host: str, port: int) -> bool:

@@ -74,6 +74,7 @@ def other_notes(run: Run) -> list[str]:
         *device_notes(config.training.device),
         *worker_notes(run),
         *precision_notes(config),
+        *run.ranks.notes,
     ]
 
 

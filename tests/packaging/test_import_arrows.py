@@ -36,6 +36,14 @@ ALLOWED = {
         "dcrnn_fast.evaluation.report_files",
         *LEAVES,
     ),
+    "dcrnn_fast/doctoring": (
+        "dcrnn_fast.doctoring",
+        "dcrnn_fast.ranks",
+        "dcrnn_fast.kernels",
+        "dcrnn_fast.device",
+        "dcrnn_fast.installation",
+        *LEAVES,
+    ),
     "dcrnn_fast/evaluation": (
         "dcrnn_fast.evaluation",
         "dcrnn_fast.model",

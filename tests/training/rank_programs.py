@@ -1,6 +1,7 @@
 """What the ranks of a test run; called by name in processes of the rank server."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -115,6 +116,40 @@ def fails_on_rank_2(where: str, *flags: str) -> int:
         home = {"configuration": "dcrnn_fast.train", "data": "dcrnn_fast.training.start"}
         setattr(sys.modules[home.get(where, "dcrnn_fast.training.step")], name, fail)
     return command("--config", "debug", "--threads", "1", *flags)
+
+
+def in_own_folder(folder: str, *flags: str) -> int:
+    """``dcrnn-fast train`` in a folder of its own, as on machines that share no disk."""
+    os.chdir(Path(folder, os.environ["RANK"]))
+    return command(*flags)
+
+
+def doctor(planted: str, *flags: str) -> int:
+    """``dcrnn-fast doctor --all-ranks``, with something wrong on rank 1: planted is its name, or empty."""
+    from dcrnn_fast import doctor as program
+    from dcrnn_fast.doctoring import all_ranks
+
+    if os.environ["RANK"] == "1":
+        if planted == "clock":
+            own_clock = functools.partial(all_ranks.skew_of, clock=lambda: time.time() - 7.25)
+            all_ranks.skew_of = own_clock  # type: ignore[assignment]
+        elif planted == "numpy":
+            np.__version__ = "1.0"
+        elif planted == "absent":
+            time.sleep(600)
+        elif planted.startswith("folder "):
+            os.chdir(planted.removeprefix("folder "))
+        elif planted:
+            name, _, value = planted.partition("=")
+            os.environ[name] = value
+    return program.main(["--all-ranks", *flags])
+
+
+def other_version(*flags: str) -> int:
+    """Rank 1 has another version of NumPy."""
+    if os.environ["RANK"] == "1":
+        np.__version__ = "1.0"
+    return train(*flags)
 
 
 def other_data(*flags: str) -> int:

@@ -1,0 +1,1 @@
+"""What ``dcrnn-fast doctor`` finds over all ranks of a job, and in a job's output."""
