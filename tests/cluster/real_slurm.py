@@ -60,6 +60,7 @@ class RealSlurm:
             if name != "SLURM_CONF":
                 del self.environment[name]
         self._started: list[subprocess.Popen[bytes]] = []
+        self._pending: dict[tuple[str, str], float] = {}
 
     # ------------------------------------------------------------------ up and down
 
@@ -123,8 +124,13 @@ class RealSlurm:
         return job
 
     def hasten(self, number: str) -> None:
-        """Starts a requeued job now: Slurm lets it wait until the credential of its former start has expired."""
-        self.run("scontrol", "update", f"jobid={number}", "StartTime=now", check=False)
+        """Starts a requeued job three seconds after its end: Slurm waits until the former start's credential expires.
+
+        Not earlier, or Slurm may take the last word of the former start for one of the next.
+        """
+        since = self._pending.setdefault((number, self.job(number)["Restarts"]), time.monotonic())
+        if time.monotonic() > since + 3:
+            self.run("scontrol", "update", f"jobid={number}", "StartTime=now", check=False)
 
     # ------------------------------------------------------------------ parts
 
