@@ -1,6 +1,6 @@
-"""``requirements_of.py NAME... --into FOLDER``: links the files of packages, and of all that they require, there.
+"""``requirements_of.py NAME... [--into FOLDER]``: lists packages and all that they require; links their files there.
 
-dcrnn_fast itself is left out: only its requirements are brought.
+dcrnn_fast itself is left out.
 """
 
 import argparse
@@ -38,12 +38,13 @@ def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+")
-    parser.add_argument("--into", type=Path, required=True)
+    parser.add_argument("--into", type=Path)
     flags = parser.parse_args()
-    for one in required(list(flags.names)).values():
+    for name, one in sorted(required(list(flags.names)).items()):
         if one.metadata["Name"] == PROJECT:
             continue
-        for file in one.files or ():
+        print(name, one.version)
+        for file in (one.files or ()) if flags.into is not None else ():
             source, target = Path(str(file.locate())), flags.into / file
             if ".." in file.parts or not source.is_file():  # a program of the environment's bin
                 continue
