@@ -69,8 +69,10 @@ for name in DCRNN_DATA DCRNN_RESULTS; do
 done
 # --nv where there is no GPU only prints a warning; but it would be printed by each rank.
 if command -v nvidia-smi > /dev/null && nvidia-smi -L > /dev/null 2>&1; then flags+=(--nv); fi
-# Python does not put the current folder first: in a checkout that would be another package than the image's.
+# The image's own packages, and no others: of this machine's PYTHONPATH, of ~/.local, of a checkout that is entered.
+unset PYTHONPATH PYTHONHOME
 export APPTAINERENV_PYTHONSAFEPATH=1 SINGULARITYENV_PYTHONSAFEPATH=1
+export APPTAINERENV_PYTHONNOUSERSITE=1 SINGULARITYENV_PYTHONNOUSERSITE=1
 
 case $1 in
 shell) exec "$runtime" shell "${flags[@]}" "$image" ;;

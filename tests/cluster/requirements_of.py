@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from packaging.requirements import Requirement
 
@@ -34,6 +34,11 @@ def required(names: list[str]) -> dict[str, Distribution]:
     return found
 
 
+def _is_used(file: PurePath) -> bool:
+    """Whether a program that only runs needs it: half of 40,000 files are for tests and compilers."""
+    return not {"tests", "include"} & set(file.parts[:-1]) and file.suffix not in (".pyi", ".a")
+
+
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -46,7 +51,7 @@ def main() -> int:
         print(name, one.version)
         for file in (one.files or ()) if flags.into is not None else ():
             source, target = Path(str(file.locate())), flags.into / file
-            if ".." in file.parts or not source.is_file():  # a program of the environment's bin
+            if ".." in file.parts or not _is_used(file) or not source.is_file():  # ..: of the environment's bin
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
