@@ -44,10 +44,13 @@ mirror=$(awk '/^URIs:/ && $2 !~ /security/ {print $2; exit}' /etc/apt/sources.li
 mirror=${mirror:-http://deb.debian.org/debian}
 debian os sid apptainer,squashfuse,fuse2fs,e2fsprogs,fakeroot
 debian base bookworm python3,ca-certificates
-if [ ! -e "$root/base/.requirements" ]; then
-  "$python" "$here/requirements_of.py" dcrnn_fast pip setuptools wheel --into "$root/base/usr/local/lib/python3.11/dist-packages"
+packages=$root/base/usr/local/lib/python3.11/dist-packages
+wanted=$("$python" "$here/requirements_of.py" dcrnn_fast pip setuptools wheel)
+if [ "$wanted" != "$(cat "$root/base/.requirements" 2> /dev/null)" ]; then
+  rm -rf "$packages"
+  "$python" "$here/requirements_of.py" dcrnn_fast pip setuptools wheel --into "$packages" > /dev/null
   chown -hR 0:0 "$root/base"
-  touch "$root/base/.requirements"
+  echo "$wanted" > "$root/base/.requirements"
 fi
 
 # Apptainer asks for a root that it may change, which a container's root is not, and refuses a mere chroot.
@@ -75,9 +78,9 @@ exec apptainer "$@"
 INSIDE
 cat > "$root/bin/apptainer" <<OUTSIDE
 #!/usr/bin/env bash
-# BINDS: folders of this machine, separated by colons, that Apptainer sees at the same place
+# APPTAINER_SEES: folders of this machine, separated by colons, that Apptainer sees at the same place
 exec unshare --user --map-root-user --map-users=200000,1,65535 --map-groups=200000,1,65535 --mount \\
-  bash "$root/enter.sh" "$root/os" "$root/base\${BINDS:+:\$BINDS}" "\$@"
+  bash "$root/enter.sh" "$root/os" "$root/base\${APPTAINER_SEES:+:\$APPTAINER_SEES}" "\$@"
 OUTSIDE
 chmod +x "$root/bin/apptainer"
 for file in /etc/subuid /etc/subgid; do grep -qs '^root:200000:' "$file" || echo root:200000:65536 >> "$file"; done

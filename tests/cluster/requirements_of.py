@@ -1,6 +1,6 @@
-"""``requirements_of.py NAME... --into FOLDER``: links the files of packages, and of all that they require, there.
+"""``requirements_of.py NAME... [--into FOLDER]``: lists packages and all that they require; links their files there.
 
-dcrnn_fast itself is left out: only its requirements are brought.
+dcrnn_fast itself is left out.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from packaging.requirements import Requirement
 
@@ -34,18 +34,24 @@ def required(names: list[str]) -> dict[str, Distribution]:
     return found
 
 
+def _is_used(file: PurePath) -> bool:
+    """Whether a program that only runs needs it: half of 40,000 files are for tests and compilers."""
+    return not {"tests", "include"} & set(file.parts[:-1]) and file.suffix not in (".pyi", ".a")
+
+
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+")
-    parser.add_argument("--into", type=Path, required=True)
+    parser.add_argument("--into", type=Path)
     flags = parser.parse_args()
-    for one in required(list(flags.names)).values():
+    for name, one in sorted(required(list(flags.names)).items()):
         if one.metadata["Name"] == PROJECT:
             continue
-        for file in one.files or ():
+        print(name, one.version)
+        for file in (one.files or ()) if flags.into is not None else ():
             source, target = Path(str(file.locate())), flags.into / file
-            if ".." in file.parts or not source.is_file():  # a program of the environment's bin
+            if ".." in file.parts or not _is_used(file) or not source.is_file():  # ..: of the environment's bin
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
