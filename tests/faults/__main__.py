@@ -8,7 +8,7 @@ from tests.faults import __doc__ as purpose
 from tests.faults import bits, disks, kills, parts, reads, scene
 from tests.faults.forked import scratch
 
-TRIES = {"kills": 60, "bits": 200, "reads": 400, "parts": 200, "disks": 1}
+TRIES = {"kills": 20, "bits": 200, "reads": 400, "parts": 200, "disks": 1}
 
 
 def main() -> None:

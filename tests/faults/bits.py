@@ -1,6 +1,7 @@
 """One flipped bit in a file that has a checksum: noticed when the file is read."""
 
 import random
+from functools import partial
 from pathlib import Path
 
 from dcrnn_fast.checkpoints.files import load_checkpoint
@@ -9,10 +10,12 @@ from dcrnn_fast.errors import UserError
 
 
 def measure(scene: Path, tries: int, seed: int) -> dict[str, dict[str, int]]:
-    """For a checkpoint and each file of a store: bits flipped, and noticed."""
+    """For each checkpoint of a run and each file of a store: bits flipped, and noticed."""
     rng = random.Random(seed)
-    best = scene / "run" / "checkpoints" / "best.pt"
-    counts = {"checkpoint": _flips(best, lambda: load_checkpoint(best), tries, rng)}
+    counts = {
+        f"checkpoint: {path.name}": _flips(path, partial(load_checkpoint, path), tries, rng)
+        for path in sorted((scene / "run" / "checkpoints").glob("*.pt"))
+    }
     store = scene / "store"
 
     def read_store() -> None:

@@ -11,6 +11,8 @@ from dcrnn_fast.checkpoints.files import load_checkpoint
 from tests.faults.forked import command, scratch
 from tests.faults.scene import SMALL, must
 
+SAVES = ("--batch-size", "16", "--save-every-steps", "1", "--save-every-epochs", "1", "--keep-last", "1")
+"""so that checkpoints are written, and deleted, while training goes on"""
 STEPS = 8
 """fillings between no room at all and enough"""
 
@@ -20,7 +22,7 @@ def measure(scene: Path, tries: int, seed: int) -> dict[str, dict[str, int]]:
     data = ("--data", str(scene / "readings.csv"), "--graph", str(scene / "links.csv"))
     best, port = str(scene / "run" / "checkpoints" / "best.pt"), str(scene / "port.tar")
     commands = {
-        "train": ("train", *data, *SMALL, "--results", "out", "--seed", "1"),
+        "train": ("train", *data, *SMALL, "--results", "out", "--seed", "1", *SAVES),
         "prepare": ("prepare", *data, "--output", "out"),
         "evaluate": ("evaluate", best, *data, "-o", "out"),
         "forecast": ("forecast", best, "--data", str(scene / "readings.csv"), "-o", "out/f.csv"),

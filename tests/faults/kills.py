@@ -1,68 +1,155 @@
-"""SIGKILL at random moments, resumed until the end: the same bits as the uninterrupted run, and no saved step lost."""
+"""SIGKILL at random moments, to all ranks or to one, resumed until the end: the same bits as the uninterrupted run.
 
+A resumed run begins at the last save that was told, or a later one. Some runs are asked to stop instead (SIGUSR1), and
+the seconds until the checkpoint is saved are measured.
+"""
+
+import itertools
+import os
 import random
+import signal
+import statistics
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.forked import scratch
-from tests.training.rank_server import RankServer
+from tests.training.rank_server import Job, RankServer
 from tests.training.same_run import assert_same_run, events_of
 
 FLAGS = (
-    *("--epochs", "3", "--save-every-steps", "1", "--accumulate", "2", "--batch-size", "8", "--patience", "0"),
+    *("--epochs", "3", "--accumulate", "2", "--batch-size", "8", "--patience", "0"),
     *("--max-train-windows", "250", "--schedule", "plateau", "--plateau-patience", "0"),
     *("--sampling-decay", "10", "--warmup-steps", "5"),
 )
 KILLS_OF_A_RUN = 5
+ONE_IN_ASKED, ONE_IN_SINGLE = 5, 3
+"""of so many attempts one is SIGUSR1; of so many kills one is of a single rank"""
 
 
-def measure(tries: int, seed: int) -> dict[str, dict[str, int]]:
-    """For 1, 2 and 3 ranks: kills, and runs that ended with other bits or resumed before a step that was saved."""
+@dataclass(frozen=True)
+class Way:
+    """How the runs of a row train."""
+
+    world: int
+    every: int = 1
+    more: tuple[str, ...] = ()
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return (*FLAGS, "--save-every-steps", str(self.every), *self.more)
+
+
+WAYS = {
+    "1 rank": Way(1),
+    "2 ranks": Way(2),
+    "3 ranks": Way(3),
+    "1 rank, windows gathered ahead by 2 threads": Way(1, more=("--num-workers", "2")),
+    "2 ranks, saved every 3 steps": Way(2, every=3),
+}
+
+
+@dataclass
+class Found:
+    """What became of the runs of a row; times in seconds."""
+
+    kills: int = 0
+    stops: int = 0
+    runs: int = 0
+    wrong: int = 0
+    lost_saved: int = 0
+    most_lost: int = 0
+    saving: list[float] = field(default_factory=list)
+
+    def counts(self) -> dict[str, int]:
+        """A row of the table."""
+        milliseconds = [1000 * seconds for seconds in self.saving]
+        return {
+            "kills": self.kills,
+            "asked to stop": self.stops,
+            "runs": self.runs,
+            "runs with other bits": self.wrong,
+            "resumes that lost a saved step": self.lost_saved,
+            "most steps lost": self.most_lost,
+            "SIGUSR1 to saved, median ms": round(statistics.median(milliseconds)) if milliseconds else 0,
+            "longest ms": round(max(milliseconds, default=0)),
+        }
+
+
+def measure(tries: int, seed: int, ways: dict[str, Way] = WAYS) -> dict[str, dict[str, int]]:
+    """For each way: kills, and runs that ended with other bits or resumed before a step that was saved."""
     counts = {}
     server = RankServer()
     try:
         with scratch() as folder:
-            for world in (1, 2, 3):
-                counts[f"{world} rank{'s' * (world > 1)}"] = _kills(server, folder / str(world), world, tries, seed)
+            for number, (name, way) in enumerate(ways.items()):
+                counts[name] = _attempts(server, folder / str(number), way, tries, seed + number).counts()
     finally:
         server.close()
     return counts
 
 
-def _kills(server: RankServer, folder: Path, world: int, tries: int, seed: int) -> dict[str, int]:
-    rng = random.Random(seed + world)
+def _attempts(server: RankServer, folder: Path, way: Way, tries: int, seed: int) -> Found:
+    rng, found = random.Random(seed), Found()
     whole = folder / "whole"
     began = time.monotonic()
-    server.run(folder / "job", world, "rank_programs:train", "--results", str(whole), *FLAGS)
+    server.run(folder / "job", way.world, "rank_programs:train", "--results", str(whole), *way.flags)
     seconds = time.monotonic() - began
-    kills = wrong = lost = runs = 0
-    while kills < tries:
-        results, runs = folder / f"killed{runs}", runs + 1
-        flags = ("--results", str(results), "--resume", "auto", *FLAGS)
-        for number in range(min(KILLS_OF_A_RUN, tries - kills)):
-            job = server.start(folder / f"job{runs}-{number}", world, "rank_programs:train", *flags)
+    while found.kills + found.stops < tries:
+        results = folder / f"killed{found.runs}"
+        found.runs += 1
+        steps = folder / f"steps{found.runs}"
+        program = ("rank_programs:train_noting_steps", str(steps), "--results", str(results), "--resume", "auto")
+        for number in range(min(KILLS_OF_A_RUN, tries - found.kills - found.stops)):
+            job = server.start(folder / f"job{found.runs}-{number}", way.world, *program, *way.flags)
             time.sleep(rng.random() * seconds)
-            if not job.kill():
+            if not _interrupt(job, results, way, rng, found):
                 break  # it was through
-            kills += 1
-            lost += _resumes_before_the_last_save(results)
-        server.run(folder / f"last{runs}", world, "rank_programs:train", *flags)
-        lost += _resumes_before_the_last_save(results)
+            _look_at_resume(results, steps, found)
+        server.run(folder / f"last{found.runs}", way.world, *program, *way.flags)
+        _look_at_resume(results, steps, found)
         try:
             assert_same_run(whole, results)
-        except AssertionError:
-            wrong += 1
-    return {"kills": kills, "runs": runs, "runs with other bits": wrong, "resumes that lost a saved step": lost}
+        except AssertionError as error:
+            found.wrong += 1
+            print(f"  {results.name}: {str(error)[:300]}", flush=True)
+    return found
 
 
-def _resumes_before_the_last_save(results: Path) -> int:
-    """Of the last resume: 1 if it began before a step that had been saved."""
+def _interrupt(job: Job, results: Path, way: Way, rng: random.Random, found: Found) -> bool:
+    """Ends the run in one of the ways; False: it had ended by itself."""
+    rank = rng.randrange(way.world)
+    if rng.randrange(ONE_IN_ASKED) == 0 and (results / "events.jsonl").exists() and not job.ended:
+        began = time.time()
+        os.kill(job.pid(rank), signal.SIGUSR1)
+        if set(job.wait()) != {85}:
+            return False
+        found.stops += 1
+        found.saving.append((results / "checkpoints" / "latest.pt").stat().st_mtime - began)
+        return True
+    if rng.randrange(ONE_IN_SINGLE) == 0 and (job.folder / f"pid.{rank}").exists() and not job.ended:
+        os.kill(job.pid(rank), signal.SIGKILL)
+        through = job.wait() == [0] * way.world
+        found.kills += not through
+        return not through
+    if not job.kill():
+        return False
+    found.kills += 1
+    return True
+
+
+def _look_at_resume(results: Path, steps: Path, found: Found) -> None:
+    """Of the last resume: whether it began before a step that had been saved, and how many steps it did again."""
     if not (results / "events.jsonl").exists():
-        return 0
-    saved = lost = 0
+        return
+    saved = lost = began = 0
     for event in events_of(results):
         if event["event"] == "save":
             saved = event["step"]
         elif event["event"] in ("start", "resume"):
-            lost, saved = int(event["step"] < saved), event["step"]
-    return lost
+            lost, saved, began = int(event["step"] < saved), event["step"], event["step"]
+    found.lost_saved += lost
+    done = [int(step) for step in steps.read_text().split()] if steps.exists() else []
+    # Where the last run's steps begin: those before were done by earlier ones, the last of which may be lost.
+    before = [last for last, first in itertools.pairwise(done) if first <= last and first == began + 1]
+    found.most_lost = max([found.most_lost, *(last - began for last in before)])

@@ -25,7 +25,7 @@ def build(folder: Path) -> None:
     links = [(a, b, round(float(random.uniform(100, 3000)), 1)) for a in IDS for b in IDS if a != b]
     pd.DataFrame(links, columns=["from", "to", "cost"]).to_csv(folder / "links.csv", index=False)
     data = ("--data", "readings.csv", "--graph", "links.csv")
-    must(command("train", *data, *SMALL, "--results", "run", folder=folder))
+    must(command("train", *data, *SMALL, "--results", "run", "--save-every-epochs", "1", folder=folder))
     must(command("prepare", *data, "--output", "store", folder=folder))
     best = os.path.join("run", "checkpoints", "best.pt")
     must(command("convert", best, "--export", "--output", "port.tar", folder=folder))

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,20 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.ranks.group import join_ranks
 from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
+from dcrnn_fast.records import watchers
+from dcrnn_fast.records.events import Event, Stepped
+from dcrnn_fast.records.watcher import Watcher
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.loss import loss_value
 from dcrnn_fast.training.run import Run, make_run
-from dcrnn_fast.training.step import accumulate_gradients, finish_gradient, label_coins, micro_batches_of
+from dcrnn_fast.training.step import (
+    EagerStep,
+    accumulate_gradients,
+    finish_gradient,
+    label_coins,
+    micro_batches_of,
+    starts_of,
+)
 
 SMALL = DataConfig(city_nodes=5, city_days=3, past_steps=3, future_steps=4, max_train_windows=40)
 
@@ -219,4 +230,57 @@ def reads_copies(node: str, *flags: str) -> int:
         return opened(self, *args, **kwargs)
 
     module.Staged.open_data = noting
+    return train(*flags)
+
+
+class StepsFile(Watcher):
+    """A line for each step, in the file that ``train_noting_steps`` is given."""
+
+    path = Path()
+
+    def see(self, event: Event) -> None:
+        if isinstance(event, Stepped):
+            with open(self.path, "a") as file:
+                file.write(f"{event.step}\n")
+
+
+def train_noting_steps(path: str, *flags: str) -> int:
+    """``train``, with the number of each step in a file."""
+    StepsFile.path = Path(path)
+    watchers.WATCHERS = (*watchers.WATCHERS, StepsFile)
+    return train(*flags)
+
+
+def notes_windows(path: str, stop_at: int, *flags: str) -> int:
+    """``train``, with a line for each step that was taken here: its position in the epoch, and its windows' first rows.
+
+    Rank 0 is asked to stop before step ``stop_at``.
+    """
+    take, rank = EagerStep.take, os.environ.get("RANK", "0")
+
+    def noting(self: EagerStep, batch: Any, step: int, *more: Any) -> Any:
+        if step == stop_at and rank == "0":
+            os.kill(os.getpid(), signal.SIGUSR1)
+        outcome = take(self, batch, step, *more)
+        if outcome is not None:
+            rows = [row for starts in starts_of(self._run, batch) for row in starts.tolist()]
+            with open(f"{path}.{rank}", "a") as file:
+                file.write(json.dumps([step, batch.start, rows]) + "\n")
+        return outcome
+
+    EagerStep.take = noting
+    return train(*flags)
+
+
+def loses_its_disk(*flags: str) -> int:
+    """Rank 0's disk is full from its second save on."""
+    sync, saves = os.fsync, itertools.count()
+
+    def full(descriptor: int) -> None:
+        # Of each save two files are synced here, the manifest and latest.pt, and their folder twice.
+        if threading.current_thread().name.startswith("checkpoints") and next(saves) >= 4:
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    os.fsync = full
     return train(*flags)

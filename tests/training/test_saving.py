@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.files import load_checkpoint, newest_good
 from dcrnn_fast.checkpoints.retention import name_of_epoch
 from dcrnn_fast.config.sections import Config, OutputConfig
 from dcrnn_fast.errors import UserError
@@ -28,6 +28,8 @@ from dcrnn_fast.training.step import EagerStep
 from tests.checkpoints.test_checkpoint import make_state
 from tests.records.rows import row
 from tests.training.rank_programs import debug_config
+from tests.training.rank_server import RankServer
+from tests.training.same_run import events_of
 
 
 class Seen(Watcher):
@@ -132,3 +134,20 @@ def test_an_error_of_the_writer_ends_the_run_at_the_next_step(tmp_path: Path, mo
     assert status is not None
     assert (status.state, status.step) == ("failed", 3)
     assert list((tmp_path / "checkpoints").glob("*.pt*")) == []
+
+
+@pytest.mark.slow
+def test_all_ranks_end_with_the_writers_error_and_the_last_good_one_stays(
+    tmp_path: Path, rank_server: RankServer
+) -> None:
+    results = tmp_path / "r"
+    flags = ("--results", str(results), "--save-every-steps", "2", "--epochs", "50", "--batch-size", "8")
+    job = rank_server.start(tmp_path / "job", 2, "rank_programs:loses_its_disk", *flags)
+    assert job.wait() == [2, 2]
+    assert job.errors(0).count("\n") == 1
+    assert "latest.pt" in job.errors(0) or "manifest.json" in job.errors(0)
+    assert "No space left on device" in job.errors(0)
+    assert job.errors(1) == ""
+    found = newest_good(results / "checkpoints")
+    assert (found.state["training"]["step"], found.notes) == (2, ())
+    assert [event["step"] for event in events_of(results) if event["event"] == "save"] == [2]
