@@ -79,13 +79,8 @@ def other_notes(run: Run) -> list[str]:
 
 
 def _step_notes(run: Run) -> list[str]:
-    """How the global batch is made up, and what follows from it, where the user asked for that."""
+    """The learning rate that is scaled, and the weights that are averaged."""
     training, windows, notes = run.config.training, run.batches.batch_size, []
-    if training.global_batch_size is not None:
-        notes.append(
-            f"global batch: {windows} windows = {training.batch_size} (--batch-size) x {run.ranks.world} process(es) x "
-            f"{training.accumulate} (accumulate)"
-        )
     if training.lr_scaling == "linear":
         rate = training.learning_rate * rate_scale(training, windows)
         notes.append(
@@ -116,9 +111,11 @@ def _data_line(run: Run) -> str:
 
 def _model_lines(run: Run) -> list[str]:
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    training = run.config.training
     return [
         f"model: {parameters} parameters, forecasts {', '.join(run.data.window_format.target_names)}",
         backend_line(run.model, run.config.training.precision),
-        f"training: {run.batches.num_batches()} steps an epoch of {run.batches.batch_size} windows, "
-        f"device {run.ranks.device}, {torch.get_num_threads()} thread(s), {run.ranks.world} process(es)",
+        f"training: {run.batches.num_batches()} steps an epoch of {run.batches.batch_size} windows "
+        f"({training.batch_size} x {run.ranks.world} process(es) x {training.accumulate}), device {run.ranks.device}, "
+        f"{torch.get_num_threads()} thread(s)",
     ]

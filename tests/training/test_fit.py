@@ -135,6 +135,14 @@ def test_early_stopping(tmp_path, capsys):
     assert "stopped early: 2 epochs without a better validation error" in capsys.readouterr().out
 
 
+def test_patience_is_kept_over_a_resume(tmp_path):
+    flags = (*TINY, "--results", str(tmp_path), "--patience", "4", "--learning-rate", "1e-12", "--resume", "auto")
+    half = fit(debug_config(*flags, "--epochs", "3"))
+    whole = fit(debug_config(*flags, "--epochs", "50"))
+    assert (half.reason, whole.reason) == ("finished", "stalled")
+    assert whole.epochs == whole.best_epoch + 4
+
+
 def test_a_non_finite_gradient_stops_the_run_with_the_windows_named(tmp_path):
     config = debug_config(
         *TINY, "--results", str(tmp_path), "--epochs", "2", "--learning-rate", "1e30", "--loss", "mse",
