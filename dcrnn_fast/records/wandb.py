@@ -77,5 +77,7 @@ class WeightsAndBiases(Watcher):
 
     def _log(self, values: dict[str, float], step: int, *, ends: bool = False) -> None:
         """Adds to what is known of the step, which is complete with the next one, or with ``ends``."""
+        if step < self._run.step:  # of a run that goes on: it has this one
+            return
         known = {name: value for name, value in values.items() if math.isfinite(value)}
         self._run.log(known, step=step, commit=ends)

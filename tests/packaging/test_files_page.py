@@ -12,6 +12,8 @@ import torch
 import xarray as xr
 
 from dcrnn_fast import forecast, prepare, train
+from dcrnn_fast.records.cpu_monitor import CpuMonitor
+from dcrnn_fast.records.gpu_monitor import GpuMonitor
 from dcrnn_fast.records.status import OVER
 from dcrnn_fast.records.timing import COLUMNS as TIMING
 from tests.checkout import ROOT
@@ -96,6 +98,9 @@ def test_events(run: Path) -> None:
 def test_metrics_and_reports(run: Path) -> None:
     assert set(header(run / "metrics.csv")) == rows("metrics.csv").keys()
     assert header(run / "timing_rank0.csv") == sorted(rows("timing_rankN.csv"), key=TIMING.index)
+    monitors = rows("Monitors")
+    for kind in (GpuMonitor, CpuMonitor):
+        assert monitors[f"{kind.stem}.csv"] == set(kind.columns)
     assert (report := rows("Report")).keys() <= {path.name for path in run.iterdir()}
     for name in ("horizons.csv", "sensors.csv"):
         assert set(header(run / name)) == report[name]

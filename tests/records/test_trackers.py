@@ -2,6 +2,8 @@
 
 import glob
 import importlib.util
+import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,10 +14,11 @@ import pytest
 from dcrnn_fast import train
 from dcrnn_fast.config.sections import Config, OutputConfig, WatchConfig
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.records.events import Ended, EpochDone, Event, Said, Saved, Started, Stepped
+from dcrnn_fast.records.events import Ended, EpochDone, Event, Failed, Said, Saved, Started, Stepped
 from dcrnn_fast.records.packages import require_package
 from dcrnn_fast.records.queued import Queued
 from dcrnn_fast.records.tensorboard import TensorBoard
+from dcrnn_fast.records.wandb import WeightsAndBiases
 from dcrnn_fast.records.watcher import FIRST, Watcher
 from dcrnn_fast.records.watchers import Watchers, open_watchers
 from tests.records.rows import row, started
@@ -192,3 +195,59 @@ def test_a_package_that_is_there_is_no_mistake() -> None:
     require_package("json", "--json")
     with pytest.raises(UserError, match="--none needs the package no_such_package"):
         require_package("no_such_package", "--none")
+
+
+_FAKE = """
+import json, pathlib
+LOG = pathlib.Path(__file__).with_name("calls.jsonl")
+
+def note(**what):
+    with LOG.open("a") as stream:
+        stream.write(json.dumps(what) + "\\n")
+
+class Settings:
+    def __init__(self, **_): pass
+
+class Run:
+    step = 12  # what the service has of the run
+    summary = {}
+    def log(self, values, step, commit):
+        note(step=step, names=sorted(values))
+    def finish(self, exit_code):
+        note(finish=exit_code)
+
+def init(**how):
+    how.pop("settings")
+    how["config"] = sorted(how["config"])
+    note(**how)
+    return Run()
+"""
+
+
+def test_weights_and_biases_online_goes_on_with_the_same_run_and_sends_no_step_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module in the service's place: there is none here."""
+    (tmp_path / "wandb.py").write_text(_FAKE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    (tmp_path / "wandb_id.txt").write_text("1234abcd\n")
+    tracker = WeightsAndBiases(config_in(tmp_path, wandb="online", wandb_project="p"), FIRST)
+    tracker.see(started(row(), resumed=True))
+    for number in range(9, 15):
+        tracker.see(stepped(number))
+    tracker.see(Failed("the disk is full"))
+    tracker.close()
+    monkeypatch.delitem(sys.modules, "wandb")
+    begin, *logged, end = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
+    assert begin == {
+        "project": "p",
+        "name": None,
+        "dir": str(tmp_path),
+        "mode": "online",
+        "id": "1234abcd",
+        "resume": "allow",
+        "config": ["data", "graph", "model", "output", "training", "watch"],
+    }
+    assert [call["step"] for call in logged] == [12, 13, 14]
+    assert end == {"finish": 1}

@@ -113,3 +113,43 @@ def _slow_forward(run: Run, *args: Any) -> None:
     with run.phases("forward"):
         time.sleep(0.01)
     accumulate_gradients(run, *args)
+
+
+def test_on_a_gpu_events_are_read_a_step_later_and_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's events on a clock of the test's own: each phase takes as long as its place in the step."""
+    made: list[Any] = []
+    clock = [0.0]
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+            self.at, self.waited = -1.0, False
+            made.append(self)
+
+        def record(self) -> None:
+            self.at, self.waited = clock[0], False
+
+        def synchronize(self) -> None:
+            self.waited = True
+
+        def elapsed_time(self, other: "Event") -> float:
+            assert other.waited
+            return 1000 * (other.at - self.at)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    phases = Phases(torch.device("cuda"))
+    for number in range(4):
+        with phases.step(number):
+            with phases("data"):
+                clock[0] += 100  # the device's clock is nothing to the host's phases
+            for seconds, name in enumerate(("forward", "backward", "all_reduce", "optimizer"), start=1):
+                with phases(name):
+                    clock[0] += seconds
+        assert sum(event.waited for event in made) <= 4 * min(number, 1), "the step waited for its own events"
+    assert len(made) == 2 * 8, "two steps' events are enough"
+    spent = phases.take()
+    data = spent.parts.pop("data")
+    assert data is not None
+    assert data < 1
+    assert spent.parts == {"forward": 4.0, "backward": 8.0, "communication": 12.0, "optimizer": 16.0}
+    assert phases.take().parts["forward"] == 0.0
