@@ -26,7 +26,7 @@ from dcrnn_fast.runs.record import RunRecord, read_run
 
 _GOOD, _BAD = ("finished", "running", "starting"), ("failed", "nan", "killed")
 _CHECKPOINTS = "checkpoints"
-_MOST_CHECKPOINTS = 30
+_MOST_CHECKPOINTS = 24
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -247,21 +247,22 @@ def _files(run: RunRecord) -> Markup | None:
         names = []
     else:
         elsewhere = None
-        names = sorted((path.name for path in folder.glob("*.pt")), key=lambda name: (name.startswith("epoch_"), name))
+        found = sorted((path.name for path in folder.glob("*.pt")), reverse=True)
+        names = sorted(found, key=lambda name: name.startswith("epoch_"))  # the newest epochs first
     left = len(names) - _MOST_CHECKPOINTS
     checkpoints = [_link(f"{_CHECKPOINTS}/{name}", run.folder) for name in names[:_MOST_CHECKPOINTS]]
     if left > 0:
         checkpoints.append(tag("li", f"and {left} more in {_CHECKPOINTS}"))
     return _section(
         "Files",
-        [tag("h3", "Checkpoints"), tag("ul", checkpoints, class_="notes")] if checkpoints else elsewhere,
-        [tag("h3", "Records and reports"), tag("ul", [_link(name, run.folder) for name in own], class_="notes")],
+        [tag("h3", "Checkpoints"), tag("ul", checkpoints, class_="files")] if checkpoints else elsewhere,
+        [tag("h3", "Records and reports"), tag("ul", [_link(name, run.folder) for name in own], class_="files")],
     )
 
 
 def _link(name: str, folder: Path) -> Markup:
     size = (folder / name).stat().st_size
-    words = f" {size:,} bytes" if size < 10_000 else f" {size / 1e6:.2f} MB"
+    words = f" {size} bytes" if size < 1000 else f" {size / 1e3:.0f} kB" if size < 1e6 else f" {size / 1e6:.1f} MB"
     return tag("li", tag("a", name, href=f"./{quote(name, errors='surrogateescape')}"), words)
 
 
