@@ -41,7 +41,7 @@ def flags_of(command: str) -> frozenset[str]:
     classes = [
         kind
         for name, kind in inspect.getmembers(module, inspect.isclass)
-        if name.endswith("Flags") and kind.__module__ == module.__name__ and dataclasses.is_dataclass(kind)
+        if name.endswith(("Flags", "Options")) and kind.__module__ == module.__name__ and dataclasses.is_dataclass(kind)
     ]
     (kind,) = classes
     return frozenset({f"--{name}" for name in command_line._flags(kind)} | {"--help"})

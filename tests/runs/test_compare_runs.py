@@ -93,6 +93,7 @@ def test_what_is_not_measured_alike_is_not_ranked(tmp_path: Path, capsys) -> Non
     _, err = shown(capsys, tmp_path, "-o", tmp_path / "t.csv")
     assert len(err) == 1
     assert "3 groups, which are not ranked against each other" in err[0]
+    assert err[0].endswith("over other data, targets or windows (future_steps)")
     groups = {line["run"]: line["group"][0] for line in rows_of(tmp_path / "t.csv")}
     assert groups["a"] == groups["d"], "how many windows it is trained on changes nothing of what is measured"
     assert len({groups[run] for run in "abc"}) == 3
