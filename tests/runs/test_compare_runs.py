@@ -195,7 +195,9 @@ def test_the_picture_is_drawn_for_all_kinds_of_groups(tmp_path: Path, capsys) ->
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     make_run(tmp_path / "run", 2.0, test=report(1.0))
     suspects = {"torch", "numpy", "matplotlib", "pandas", "dcrnn_fast.kernels"}
-    code = "from dcrnn_fast.cli import main\nimport sys\nassert main(['compare', 'run']) == 0\n"
+    code = (
+        "from dcrnn_fast.cli import main\nimport sys\nassert main(['compare', 'run']) == main(['report', 'run']) == 0\n"
+    )
     code += f"print(sorted(set(sys.modules) & {suspects!r}))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
