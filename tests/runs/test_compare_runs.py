@@ -93,6 +93,7 @@ def test_what_is_not_measured_alike_is_not_ranked(tmp_path: Path, capsys) -> Non
     _, err = shown(capsys, tmp_path, "-o", tmp_path / "t.csv")
     assert len(err) == 1
     assert "3 groups, which are not ranked against each other" in err[0]
+    assert err[0].endswith("over other data, targets or windows (future_steps)")
     groups = {line["run"]: line["group"][0] for line in rows_of(tmp_path / "t.csv")}
     assert groups["a"] == groups["d"], "how many windows it is trained on changes nothing of what is measured"
     assert len({groups[run] for run in "abc"}) == 3
@@ -116,10 +117,10 @@ def test_names_are_as_long_as_they_must_be(tmp_path: Path, capsys) -> None:
         make_run(tmp_path / place / "run", 2.0)
     make_run(tmp_path / "x" / "other", 3.0)
     (tmp_path / "link").symlink_to(tmp_path / "x" / "run")
-    records, looks = read_runs([str(tmp_path / "x" / "run"), str(tmp_path / "y"), str(tmp_path / "x")])
+    records, looks = read_runs([str(tmp_path / name) for name in ("x/run", "y", "x", "link")])
     assert [run.name for run in records] == ["x/run", "y/run", "other"]
-    assert len(looks) == 1, "one was named twice"
-    assert looks[0].endswith("it is taken once")
+    assert len(looks) == 2, "by its folder, and by a link"
+    assert all(line.endswith("it is taken once") for line in looks)
 
 
 def test_the_order_is_a_column_of_the_csv(tmp_path: Path, capsys) -> None:
@@ -194,7 +195,9 @@ def test_the_picture_is_drawn_for_all_kinds_of_groups(tmp_path: Path, capsys) ->
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     make_run(tmp_path / "run", 2.0, test=report(1.0))
     suspects = {"torch", "numpy", "matplotlib", "pandas", "dcrnn_fast.kernels"}
-    code = "from dcrnn_fast.cli import main\nimport sys\nassert main(['compare', 'run']) == 0\n"
+    code = (
+        "from dcrnn_fast.cli import main\nimport sys\nassert main(['compare', 'run']) == main(['report', 'run']) == 0\n"
+    )
     code += f"print(sorted(set(sys.modules) & {suspects!r}))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

@@ -106,7 +106,7 @@ def test_a_full_page_has_every_section(full: Path) -> None:
     ):
         assert said in words, said
     links = [unquote(value) for name, value in page.attributes if name == "href"]
-    assert links[:3] == ["./checkpoints/best.pt", "./checkpoints/latest.pt", "./checkpoints/epoch_0001.pt"]
+    assert links[:3] == ["./checkpoints/latest.pt", "./checkpoints/best.pt", "./checkpoints/epoch_0001.pt"]
     assert all((full / link).is_file() for link in links)
 
 
