@@ -113,6 +113,14 @@ SETTINGS = (
 )
 """flags and keys; a name of ours stands on no left side"""
 
+SAME = (
+    Foreign(
+        ("batch_size",), "training.batch_size", "of one process and micro-batch; of a whole step: global_batch_size"
+    ),
+    Foreign(("epochs", "seed", "optimizer", "weight_decay", "precision", "num_layers", "resume"), "", "the same"),
+)
+"""names that are ours too"""
+
 FILES = (
     Foreign(("checkpoint_latest.pth", "RUN_latest.pt", "last.ckpt", "latest.pth"), "checkpoints/latest.pt"),
     Foreign(("best_model.pth", "RUN_best.pt", "model_best.pth", "best.pth"), "checkpoints/best.pt"),
@@ -171,7 +179,7 @@ def as_command(word: str) -> str | None:
 def markdown() -> str:
     """The table of docs/clusters.md, between its marks."""
     rows = [BEGIN, "| elsewhere | here | |", "|---|---|---|"]
-    for one in SETTINGS:
+    for one in (*SETTINGS, *SAME):
         setting, _, value = one.ours.partition("=")
         flag = f"`--{setting.rpartition('.')[2].replace('_', '-')}{value and f' {value}'}`" if one.ours else ""
         rows.append(f"| {_coded(one.names)} | {flag} | {one.words} |")
