@@ -138,7 +138,7 @@ def _granted(flags: TrainFlags | UserError) -> TrainFlags:
 def _refuse_idle(config: Config, argv: list[str], ranks: Ranks) -> None:
     device = choose_device(config.training.device, ranks.local_rank)
     refuse_idle_in_training(config, argv, on_gpu=device.type == "cuda")
-    require_agreeing(config, flags_in(argv), ranks.world)
+    require_agreeing(config, flags_in(argv), ranks.replicas.size)
 
 
 def _show(lines: list[str], data: ForecastData, flags: TrainFlags) -> None:

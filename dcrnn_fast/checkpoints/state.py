@@ -104,7 +104,7 @@ def checked(content: Any) -> State:
     for name, tensor in content["model"].items():
         require_weight(f"has a wrong weight {name}", tensor)
     if EMA in content:
-        _require_average(content[EMA], content["model"])
+        content[EMA] = _average(content[EMA], unwrapped(content["model"]))
     for name, value in content["graph"].items():
         if isinstance(value, Tensor):
             require_dense(f"has a wrong graph: {name}", value)
@@ -127,8 +127,9 @@ def _require_readable(content: dict[str, Any]) -> None:
     )
 
 
-def _require_average(average: Any, weights: Mapping[str, Tensor]) -> None:
-    require_named(f"has a wrong {EMA}", average)
+def _average(content: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    require_named(f"has a wrong {EMA}", content)
+    average = unwrapped(content)
     if average.keys() != weights.keys():
         raise UserError(f"has a wrong {EMA}: it has {len(average)} names, and they are not those of the weights")
     for name, tensor in average.items():
@@ -137,6 +138,7 @@ def _require_average(average: Any, weights: Mapping[str, Tensor]) -> None:
             raise UserError(
                 f"has a wrong {EMA}: {name} must be {tuple(weights[name].shape)}, got {tuple(tensor.shape)}"
             )
+    return average
 
 
 def _require_position(training: Any) -> None:

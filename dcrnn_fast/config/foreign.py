@@ -85,7 +85,8 @@ SETTINGS = (
     Foreign(("save_total_limit", "max_checkpoints"), "output.keep_last"),
     Foreign(("no_wandb",), "watch.wandb=off", "off unless you ask"),
     Foreign(("use_wandb", "log_wandb"), "watch.wandb=online"),
-    Foreign(("wandb_offline", "wandb_mode"), "watch.wandb=offline"),
+    Foreign(("wandb_offline",), "watch.wandb=offline"),
+    Foreign(("wandb_mode",), "watch.wandb", "off, online or offline"),
     Foreign(("wandb_run_name", "run_name", "exp_name"), "watch.wandb_name"),
     Foreign(("wandb_entity", "project"), "watch.wandb_project"),
     Foreign(("tensorboard_dir", "tb", "use_tensorboard"), "watch.tensorboard"),
@@ -112,6 +113,14 @@ SETTINGS = (
     Foreign(("debug", "quick_test"), "", "is a preset here: --config debug"),
 )
 """flags and keys; a name of ours stands on no left side"""
+
+SAME = (
+    Foreign(
+        ("batch_size",), "training.batch_size", "of one process and micro-batch; of a whole step: global_batch_size"
+    ),
+    Foreign(("epochs", "seed", "optimizer", "weight_decay", "precision", "num_layers", "resume"), "", "the same"),
+)
+"""names that are ours too"""
 
 FILES = (
     Foreign(("checkpoint_latest.pth", "RUN_latest.pt", "last.ckpt", "latest.pth"), "checkpoints/latest.pt"),
@@ -171,7 +180,7 @@ def as_command(word: str) -> str | None:
 def markdown() -> str:
     """The table of docs/clusters.md, between its marks."""
     rows = [BEGIN, "| elsewhere | here | |", "|---|---|---|"]
-    for one in SETTINGS:
+    for one in (*SETTINGS, *SAME):
         setting, _, value = one.ours.partition("=")
         flag = f"`--{setting.rpartition('.')[2].replace('_', '-')}{value and f' {value}'}`" if one.ours else ""
         rows.append(f"| {_coded(one.names)} | {flag} | {one.words} |")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any
 
 from dcrnn_fast.config.sections import Config
@@ -17,7 +18,7 @@ def given_in(section: Any, argv: Sequence[str]) -> frozenset[str]:
 
     A run saves its configuration with all values of its preset, and can be started from that again: those do not count.
     """
-    usual = [type(section)(), *_in_presets(type(section))]
+    usual = [type(section)(), *_in_presets(type(section))]  # type: ignore[arg-type]  # classes are hashable
     names = (f.name for f in dataclasses.fields(section))
     changed = {name for name in names if all(getattr(section, name) != getattr(one, name) for one in usual)}
     return given_by_flags(section, argv) | changed
@@ -52,6 +53,7 @@ def refuse_idle(given: Collection[str], idle: Needs) -> None:
         raise UserError(f"settings without effect: {'; '.join(named)}; leave them out")
 
 
+@cache
 def _in_presets(section: type) -> list[Any]:
     configs = [load_config(name) for name in presets()]
     parts = [getattr(config, f.name) for config in configs for f in dataclasses.fields(Config)]

@@ -116,6 +116,6 @@ def _model_lines(run: Run) -> list[str]:
         f"model: {parameters} parameters, forecasts {', '.join(run.data.window_format.target_names)}",
         backend_line(run.model, run.config.training.precision),
         f"training: {run.batches.num_batches()} steps an epoch of {run.batches.batch_size} windows "
-        f"({training.batch_size} x {run.ranks.world} process(es) x {training.accumulate}), device {run.ranks.device}, "
-        f"{torch.get_num_threads()} thread(s)",
+        f"({training.batch_size} x {run.ranks.replicas.size} process(es) x {training.accumulate}), "
+        f"device {run.ranks.device}, {torch.get_num_threads()} thread(s)",
     ]

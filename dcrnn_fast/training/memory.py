@@ -38,10 +38,11 @@ def bytes_per_window(run: Run, save: str | None = None) -> int:
 
 
 def bytes_beside(run: Run) -> int:
-    """Bytes of main memory that are taken beside a step: the copy of the state that is being saved (weights and two
-    moments), the bytes of its file, and the batches that are gathered ahead.
+    """Bytes of main memory that are taken beside a step: the copy of the state that is being saved (weights, two
+    moments, and the weights' average), the bytes of its file, and the batches that are gathered ahead.
     """
-    state = 3 * sum(parameter.numel() * parameter.element_size() for parameter in run.model.parameters())
+    copies = 3 + (run.average is not None)
+    state = copies * sum(parameter.numel() * parameter.element_size() for parameter in run.model.parameters())
     ahead = run.host_windows.ahead * batch_bytes(run.data, run.config.training.batch_size)
     return 2 * state * run.ranks.is_first + ahead
 

@@ -75,7 +75,7 @@ def open_run(
     torch.set_num_threads(
         choose_threads(config.training.threads, ranks.cores, launcher_sets_one=ranks.launcher_sets_one_thread)
     )
-    config = ranks.together("dividing the global batch", lambda: resolved(config, ranks.world))
+    config = ranks.together("dividing the global batch", lambda: resolved(config, ranks.replicas.size))
     found = ranks.together("opening the results folder", lambda: open_folders(config, lock) if ranks.is_first else None)
     state = broadcast_state(found.state if found else None, ranks)
     if state is not None and found is None:  # not rank 0: only rank 0 prints notes

@@ -11,7 +11,7 @@ import pytest
 from dcrnn_fast import cli
 from dcrnn_fast.checkpoints.files import read_checkpoint
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.foreign import BEGIN, COMMANDS, END, FILES, SETTINGS, Foreign, markdown
+from dcrnn_fast.config.foreign import BEGIN, COMMANDS, END, FILES, SAME, SETTINGS, Foreign, as_flag, markdown
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import parse_yaml
 from dcrnn_fast.errors import UserError
@@ -34,14 +34,25 @@ def test_each_name_is_refused_with_ours(one: Foreign) -> None:
             parse_yaml(f"training: {{{name}: 1}}", source="x.yaml")
         key = f"is {setting}{value and f': {value}'} here{more}" if setting else one.words
         assert str(refused.value) == f"x.yaml: unknown key in section training: {name} {key}"
-        if setting in COMING - OURS:
-            continue
-        for word in (f"--{name.replace('_', '-')}", f"--{name}=1"):
-            with pytest.raises(UserError) as refused:
-                parse(Config, [word], prog="dcrnn-fast train", description="")
-            flag = f"--{setting.rpartition('.')[2].replace('_', '-')} {value}".rstrip()
-            wanted = f"is {flag} here{more}" if setting else one.words
-            assert str(refused.value) == f"{word.partition('=')[0]} {wanted}"
+        flag = f"--{setting.rpartition('.')[2].replace('_', '-')} {value}".rstrip()
+        wanted = f"is {flag} here{more}" if setting else one.words
+        for word in (f"--{name}", f"--{name.replace('_', '-')}"):
+            assert as_flag(word, [flag[2:].split()[0] if setting else "", "epochs"]) == f"{word} {wanted}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--lr", "3"], "--lr is --learning-rate here"),
+        (["--use_amp=1"], "--use_amp is --precision here (bf16, or fp16 on a GPU)"),
+        (["--fp16"], "--fp16 is --precision fp16 here"),
+        (["--epochs", "3", "--input-size", "2"], "--input-size follows from the data (--variables, --time-of-day)"),
+    ],
+)
+def test_the_command_line_says_so(words: list[str], said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse(Config, words, prog="dcrnn-fast train", description="")
+    assert str(refused.value) == said
 
 
 def test_no_name_is_one_of_ours_and_none_stands_twice() -> None:
@@ -50,6 +61,7 @@ def test_no_name_is_one_of_ours_and_none_stands_twice() -> None:
     fields = {setting.partition(".")[2] for setting in OURS | COMING} | {name.partition(".")[0] for name in OURS}
     # A section's name is no setting, and no flag: graph, data, model, training, output.
     assert set(names).isdisjoint(fields)
+    assert {name for one in SAME for name in one.names} <= fields
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +97,7 @@ def test_the_page_has_the_table_as_the_command_prints_it() -> None:
         [sys.executable, "-m", "dcrnn_fast.config.foreign"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
     assert printed == markdown()
-    assert printed.count("\n") == len(SETTINGS) + len(FILES) + len(COMMANDS) + 4
+    assert printed.count("\n") == len(SETTINGS) + len(SAME) + len(FILES) + len(COMMANDS) + 4
     if page.exists():
         text = page.read_text(encoding="utf-8")
         assert text[text.index(BEGIN) : text.index(END) + len(END) + 1] == printed

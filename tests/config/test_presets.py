@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dcrnn_fast import presets
-from dcrnn_fast.config.page import _meanings
+from dcrnn_fast.config.page import _meanings, page
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config, parse_yaml, to_yaml
 from dcrnn_fast.config.yaml_file import presets as names
@@ -30,6 +30,7 @@ def test_every_preset_loads_is_a_function_and_stands_in_the_help() -> None:
         assert parse_yaml(to_yaml(config), source="again") == config
         assert getattr(presets, name.replace("-", "_"))() == config
         assert name in listed
+        assert f"`{name}`" in page().partition("##")[0]
 
 
 @pytest.mark.parametrize("name", PROCESSES)

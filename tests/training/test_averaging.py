@@ -139,6 +139,9 @@ def test_a_wrong_or_missing_average_is_refused(tmp_path: Path) -> None:
         for opened in (load, lambda path: fit(debug_config(*flags, "2", *DECAY, "--resume", str(path)))):
             with pytest.raises(UserError, match=rf"wrong\.pt .*{said}"):
                 opened(folder / "wrong.pt")
+    wrapped = {name: {f"module.{key}": tensor for key, tensor in state[name].items()} for name in ("model", "ema")}
+    save_checkpoint(folder, {**state, **wrapped}, "wrong.pt")
+    assert differing(dict(load(folder / "wrong.pt").model.state_dict()), state["ema"]) == [], "in a wrapper's names"
     lost = copy.copy(state)
     del lost["ema"]
     save_checkpoint(folder, lost, "wrong.pt")

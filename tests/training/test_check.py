@@ -12,7 +12,7 @@ import pytest
 from dcrnn_fast import convert, prepare, train
 from dcrnn_fast.config.given import given_in
 from dcrnn_fast.config.sections import Config, DataConfig
-from dcrnn_fast.config.yaml_file import load_config, to_yaml
+from dcrnn_fast.config.yaml_file import load_config, presets, to_yaml
 from dcrnn_fast.evaluation import fonts
 from dcrnn_fast.training import account as account_module
 
@@ -180,7 +180,7 @@ def test_a_saved_configuration_trains_again_and_a_files_idle_value_is_refused(
 
 
 def test_presets_are_no_settings_of_the_user() -> None:
-    for name in ("city", "debug"):
+    for name in presets():
         config = load_config(name)
         assert given_in(config.data, []) == given_in(config.training, []) - {"threads", "epochs"} == frozenset()
     assert given_in(DataConfig(city_nodes=9), []) == {"city_nodes"}

@@ -10,15 +10,17 @@ import pytest
 from dcrnn_fast import train
 from dcrnn_fast.checkpoints.files import load_checkpoint
 from dcrnn_fast.config.sections import Config, TrainingConfig
+from dcrnn_fast.config.yaml_file import load_yaml
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.training.check import check
+from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.resolved import resolved
 from dcrnn_fast.training.schedule import learning_rate, rate_scale
 from tests.training.rank_programs import debug_config
 from tests.training.rank_server import RankServer
 from tests.training.same_run import differing, metrics
 
-CUTS = ((1, 8), (1, 4), (1, 2), (2, 4), (2, 2), (4, 1))
+CUTS = ((1, 8), (1, 4), (1, 2), (2, 4), (2, 2))
 """processes, windows of a micro-batch"""
 
 
@@ -36,13 +38,13 @@ def curves(tmp_path_factory: pytest.TempPathFactory, rank_server: RankServer) ->
 
 
 def test_the_loss_curve_is_the_same_for_all_cuts(curves: dict[str, dict[str, np.ndarray]]) -> None:
-    assert sorted(curves) == ["1x2x4", "1x4x2", "1x8x1", "2x2x2", "2x4x1", "4x1x2"]
+    assert sorted(curves) == ["1x2x4", "1x4x2", "1x8x1", "2x2x2", "2x4x1"]
     whole = curves["1x8x1"]
     assert len(whole["losses"]) == 2 * 5
     assert whole["losses"][-1] < whole["losses"][0]
     for cut in curves.values():
         for name in ("losses", "norms", "weights"):
-            np.testing.assert_allclose(cut[name], whole[name], rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(cut[name], whole[name], rtol=1e-12, atol=1e-13)
 
 
 def test_gradients_are_added_up_once_a_step(curves: dict[str, dict[str, np.ndarray]]) -> None:
@@ -103,15 +105,14 @@ def test_accumulate_follows_and_is_said_and_saved(tmp_path: Path, capsys: pytest
     assert any("steps an epoch of 32 windows (8 x 1 process(es) x 4), device" in line for line in said)
     assert "learning rate: 0.01 x 32 / 64 = 0.005 (--lr-scaling linear)" in said
     few = ("--city-nodes", "5", "--city-days", "3", "--max-train-windows", "40", "--max-validation-windows", "20")
-    words = ["--config", "debug", "--threads", "1", *few, "--results", str(tmp_path), "--epochs", "1", *flags]
-    assert train.main(words) == 0
+    fit(debug_config(*few, "--results", str(tmp_path), "--epochs", "1", *flags))
     config = load_checkpoint(tmp_path / "checkpoints" / "latest.pt")["config"]["training"]
     assert (config["accumulate"], config["learning_rate"]) == (4, 0.01)
     assert metrics(tmp_path)[0]["learning_rate"] == "0.005"
-    saved = (tmp_path / "config.yaml").read_text()
-    assert train.main(["--config", str(tmp_path / "config.yaml"), "--results", str(tmp_path / "again")]) == 0
-    again = (tmp_path / "again" / "config.yaml").read_text()
-    assert again == saved.replace(str(tmp_path), str(tmp_path / "again"))
+    saved = load_yaml(tmp_path / "config.yaml")
+    again = replace(saved, output=replace(saved.output, results=str(tmp_path / "again")))
+    fit(again)
+    assert load_yaml(tmp_path / "again" / "config.yaml") == again
     assert metrics(tmp_path / "again") == metrics(tmp_path)
 
 
