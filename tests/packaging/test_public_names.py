@@ -97,13 +97,17 @@ def _third_party_imports() -> set[str]:
 # Distributions whose module has another name, and those that pandas and xarray import for us.
 MODULE_OF = {"nvidia-ml-py": "pynvml", "pyyaml": "yaml"}
 ENGINES = {"h5netcdf", "pyarrow"}
+EXTRAS = {"wandb"}
+"""imported where a user asks for them, and not installed with the package"""
 
 
 def test_dependencies_are_what_is_imported() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    distributions = {re.split(r"[^\w-]", line)[0] for line in declared}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    distributions = {re.split(r"[^\w-]", line)[0] for line in project["dependencies"]}
     modules = {MODULE_OF.get(name, name) for name in distributions}
-    assert modules - ENGINES == _third_party_imports() - ENGINES
+    assert modules - ENGINES == _third_party_imports() - ENGINES - EXTRAS
+    assert not modules & EXTRAS
+    assert project["optional-dependencies"].keys() >= EXTRAS
     assert modules >= ENGINES
 
 
