@@ -18,16 +18,12 @@ from dcrnn_fast.errors import UserError
 from tests.checkout import ROOT
 
 OURS = {f"{name}.{f.name}" for name, section in get_type_hints(Config).items() for f in dataclasses.fields(section)}
-COMING = {
-    *("training.num_workers", "output.keep_last", "data.stage", "watch.wandb", "watch.wandb_name"),
-    *("watch.wandb_project", "watch.tensorboard", "watch.monitor_gpu", "watch.monitor_cpu", "watch.profile_steps"),
-}
 
 
 @pytest.mark.parametrize("one", SETTINGS, ids=lambda one: one.names[0])
 def test_each_name_is_refused_with_ours(one: Foreign) -> None:
     setting, _, value = one.ours.partition("=")
-    assert not setting or setting in OURS | COMING
+    assert not setting or setting in OURS
     more = f" ({one.words})" if one.words else ""
     for name in one.names:
         with pytest.raises(UserError) as refused:
@@ -58,7 +54,7 @@ def test_the_command_line_says_so(words: list[str], said: str) -> None:
 def test_no_name_is_one_of_ours_and_none_stands_twice() -> None:
     names = [name for one in SETTINGS for name in one.names]
     assert len(names) == len(set(names))
-    fields = {setting.partition(".")[2] for setting in OURS | COMING} | {name.partition(".")[0] for name in OURS}
+    fields = {setting.partition(".")[2] for setting in OURS} | {name.partition(".")[0] for name in OURS}
     # A section's name is no setting, and no flag: graph, data, model, training, output.
     assert set(names).isdisjoint(fields)
     assert {name for one in SAME for name in one.names} <= fields
@@ -98,6 +94,5 @@ def test_the_page_has_the_table_as_the_command_prints_it() -> None:
     ).stdout
     assert printed == markdown()
     assert printed.count("\n") == len(SETTINGS) + len(SAME) + len(FILES) + len(COMMANDS) + 4
-    if page.exists():
-        text = page.read_text(encoding="utf-8")
-        assert text[text.index(BEGIN) : text.index(END) + len(END) + 1] == printed
+    text = page.read_text(encoding="utf-8")
+    assert text[text.index(BEGIN) : text.index(END) + len(END) + 1] == printed

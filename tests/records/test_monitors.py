@@ -1,6 +1,7 @@
 """What the machine does while a run goes: rows by threads that end with it, and their means in its metrics."""
 
 import csv
+import itertools
 import json
 import os
 import shutil
@@ -257,3 +258,31 @@ def test_two_ranks_leave_whole_files_when_a_signal_or_a_failure_ends_them(
 
 def rows_of_growing(path: Path) -> list[str]:
     return path.read_text().splitlines()
+
+
+@pytest.mark.slow
+def test_a_real_run_has_the_means_of_each_epochs_rows_in_its_metrics(tmp_path: Path, nvml: Path) -> None:
+    flags = ["--monitor-gpu", "--monitor-cpu", "--monitor-every", "0.1", "--epochs", "3", "--results", str(tmp_path)]
+    more = ["--city-nodes", "40", "--city-days", "10", "--threads", "1", "--device", "cpu"]
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(nvml), "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-m", "dcrnn_fast.train", "--config", "debug", *flags, *more]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, cwd=ROOT, timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert "gpu_monitor.csv, cpu_monitor.csv" in done.stdout
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    ends = [datetime.fromisoformat(line["time"]) for line in lines if line["event"] == "epoch"]
+    with open(tmp_path / "metrics.csv", newline="") as stream:
+        metrics = list(csv.DictReader(stream))
+    for name, column, mean in (
+        ("gpu_monitor.csv", "utilisation_percent", "gpu_utilisation_percent"),
+        ("cpu_monitor.csv", "cpu_percent", "cpu_percent"),
+    ):
+        rows = rows_of(tmp_path / name)
+        times = [datetime.fromisoformat(each["time"]) for each in rows]
+        borders = [0, *(sum(time <= end for time in times) for end in ends)]
+        for epoch, (first, last) in enumerate(itertools.pairwise(borders)):
+            found = metrics[epoch][mean]
+            # A reading that is under way when the epoch ends is in the next one.
+            around = [float(each[column]) for each in rows[max(first - 1, 0) : last]]
+            assert found == "" if last == 0 else min(around) <= float(found or around[0]) <= max(around)
+        assert any(each[mean] for each in metrics)

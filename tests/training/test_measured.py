@@ -1,11 +1,14 @@
 """Slow ranks are named, shares are over all ranks, and speeds are counted from the model."""
 
+import csv
 import json
 import socket
 from pathlib import Path
 
 import pytest
 
+from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
+from dcrnn_fast.records.events import MEASURED
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.measured import RankTimes, stragglers
 from dcrnn_fast.training.peaks import known_peak
@@ -78,3 +81,23 @@ def test_the_share_of_the_peak_is_of_all_ranks_devices(tmp_path: Path) -> None:
 )
 def test_peaks_are_known_by_the_devices_name(device: str, precision: str, tflops: float | None) -> None:
     assert known_peak(device, precision) == (None if tflops is None else 1e12 * tflops)
+
+
+def test_a_checkpoint_of_before_is_gone_on_with_and_its_epochs_have_empty_cells(tmp_path: Path) -> None:
+    """Its configuration has no such section, its epochs have no such columns."""
+    flags = (*TINY, "--results", str(tmp_path))
+    fit(debug_config(*flags, "--epochs", "1"))
+    folder = tmp_path / "checkpoints"
+    state = load_checkpoint(folder / "latest.pt")
+    del state["config"]["watch"]
+    for name in MEASURED:
+        state["training"]["history"][0].pop(name, None)
+    save_checkpoint(folder, state, "latest.pt", "best.pt")
+    result = fit(debug_config(*flags, "--epochs", "2", "--resume", "auto", "--profile-steps", "0:1"))
+    assert [MEASURED[0] in row for row in result.history] == [False, True]
+    with open(tmp_path / "metrics.csv", newline="") as stream:
+        old, new = csv.DictReader(stream)
+    assert {old[name] for name in MEASURED} == {""}
+    assert float(new["flops_per_second"]) > 0
+    assert [row["epoch"] for row in timing(tmp_path)] == ["1", "2"]
+    assert len((tmp_path / "config.yaml").read_text().split("\nwatch:\n")) == 2
