@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dcrnn_fast.ranks.environment import Launch, enter, names_of
 from dcrnn_fast.ranks.failure import Meeting
-from dcrnn_fast.ranks.neighbours import Neighbours, counted_here
+from dcrnn_fast.ranks.neighbours import binding_notes, counted_here
 from dcrnn_fast.ranks.network import record_flights, set_variables
 from dcrnn_fast.ranks.rendezvous import meet
 
@@ -145,10 +145,11 @@ def join_ranks(
         patience=timeout_seconds,
         launcher_sets_one_thread=launch.sets_one_thread,
     )
-    here: Neighbours = counted_here(ranks)
+    here = counted_here(ranks)
     ranks.local_rank = here.rank if launch.local_rank is None else launch.local_rank
     ranks.local_world = here.number if launch.local_world is None else launch.local_world
     ranks.cores = here.cores
+    ranks.notes += binding_notes(here, os.cpu_count() or 1)
     os.environ.update(names_of(launch))
     os.environ.update(LOCAL_RANK=str(ranks.local_rank), LOCAL_WORLD_SIZE=str(ranks.local_world))
     return ranks
