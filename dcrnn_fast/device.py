@@ -57,7 +57,15 @@ def device_identity(device: torch.device) -> str:
 
 
 def device_notes(wanted: str) -> list[str]:
-    """Why ``auto`` is the CPU although PyTorch was built for GPUs: a user who installed such a build expects a GPU."""
+    """Why ``auto`` is the CPU although PyTorch was built for GPUs: a user who installed such a build expects a GPU. And
+    how to use all GPUs, for a single process that sees several.
+    """
+    if wanted != "cpu" and "WORLD_SIZE" not in os.environ and torch.cuda.is_available():
+        if (found := torch.cuda.device_count()) > 1 and wanted in ("auto", "cuda"):
+            return [
+                f"one process computes on 1 of {found} GPUs: torchrun --standalone --nproc-per-node={found} uses all"
+            ]
+        return []
     why = why_no_gpu() if wanted == "auto" and (torch.version.cuda or torch.version.hip) else None
     return [] if why is None else [f"device auto: the CPU, because {why}"]
 

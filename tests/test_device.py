@@ -39,4 +39,13 @@ def test_a_build_for_gpus_says_why_auto_takes_the_cpu(monkeypatch: pytest.Monkey
     assert device_notes("auto") == ["device auto: the CPU, because no NVIDIA driver is loaded"]
     assert device_notes("cpu") == []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert device_notes("auto") == []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    for wanted in ("auto", "cuda"):
+        (note,) = device_notes(wanted)
+        assert note.startswith("one process computes on 1 of 8 GPUs: torchrun --standalone --nproc-per-node=8")
+    assert device_notes("cuda:3") == device_notes("cpu") == []
+    monkeypatch.setenv("WORLD_SIZE", "8")
     assert device_notes("auto") == []

@@ -13,9 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dcrnn_fast.ranks.environment import Launch, enter, names_of
+from dcrnn_fast.ranks.environment import Launch, at, enter, names_of
 from dcrnn_fast.ranks.failure import Meeting
-from dcrnn_fast.ranks.neighbours import Neighbours, counted_here
+from dcrnn_fast.ranks.neighbours import binding_notes, counted_here
 from dcrnn_fast.ranks.network import record_flights, set_variables
 from dcrnn_fast.ranks.rendezvous import meet
 
@@ -145,10 +145,15 @@ def join_ranks(
         patience=timeout_seconds,
         launcher_sets_one_thread=launch.sets_one_thread,
     )
-    here: Neighbours = counted_here(ranks)
+    here = counted_here(ranks)
     ranks.local_rank = here.rank if launch.local_rank is None else launch.local_rank
     ranks.local_world = here.number if launch.local_world is None else launch.local_world
     ranks.cores = here.cores
+    ranks.notes += binding_notes(here, os.cpu_count() or 1)
+    # Rank 0 does not know by which name the others have found it.
+    places = ranks.exchange("agreeing where they meet", (launch.hosts[0], str(launch.ports[0])))
+    if launch.job and ranks.is_first:
+        launch = at(launch, places[-1][0], int(places[-1][1]))
     os.environ.update(names_of(launch))
     os.environ.update(LOCAL_RANK=str(ranks.local_rank), LOCAL_WORLD_SIZE=str(ranks.local_world))
     return ranks

@@ -39,6 +39,16 @@ def counted_here(meeting: Meeting) -> Neighbours:
     return neighbours(seats, meeting.rank)
 
 
+def binding_notes(here: Neighbours, cores_of_machine: int) -> list[str]:
+    """A note if the launcher has bound each rank to one core of many, as mpirun does unless it is told otherwise."""
+    if here.cores > 1 or cores_of_machine < 2 * here.number:
+        return []
+    return [
+        f"this rank may use 1 of the machine's {cores_of_machine} cores, which {here.number} ranks share: mpirun "
+        "--bind-to none, or srun --cpus-per-task, gives it more"
+    ]
+
+
 def neighbours(seats: Sequence[Seat], rank: int) -> Neighbours:
     """The ranks on the machine of ``rank``; a core that several of them may use is shared evenly."""
     own = seats[rank]

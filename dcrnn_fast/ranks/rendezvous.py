@@ -209,10 +209,10 @@ def _gather(store: dist.Store, launch: Launch, waiting: _Waiting) -> str:
 
     problem = ""
     if not waiting.until(all_here, who):
-        problem = (
-            f"{who()} did not come within {waiting.seconds:g} s (--dist-timeout): start all ranks, with the same "
-            "MASTER_ADDR, MASTER_PORT and WORLD_SIZE"
-        )
+        remedy = "start all ranks, with the same MASTER_ADDR, MASTER_PORT and WORLD_SIZE"
+        if launch.job:
+            remedy = f"look into the output of those tasks, which {launch.launcher or 'the launcher'} starts"
+        problem = f"{who()} did not come within {waiting.seconds:g} s (--dist-timeout): {remedy}"
     store.set(f"dcrnn_fast/{name}/go", problem)
     if problem:
         raise UserError(problem)
