@@ -52,8 +52,8 @@ class Job:
 
     @property
     def log(self) -> str:
-        path = Path(self.facts["StdOut"])
-        return path.read_text() if path.exists() else ""
+        paths = {Path(self.facts[name]) for name in ("StdOut", "StdErr")}
+        return "".join(path.read_text() for path in paths if path.exists())
 
     @property
     def results(self) -> Path:

@@ -203,6 +203,7 @@ def test_launch_submits(project: Project, scheduler: str) -> None:
     words = ["--scheduler", scheduler, "--config", "debug", "--partition", "work", "--job-name", f"by_{scheduler}"]
     words += ["--time", "5:00", "--submit", "--", *RUN[2:], "--epochs", "1", "--results", f"results/it's {scheduler}"]
     environment = project.cluster.environment | project.settings | {"PYTHONPATH": str(project.root)}
+    environment |= dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
     done = subprocess.run(
         [python, "-m", "dcrnn_fast.launch", *words], cwd=project.root, env=environment, capture_output=True, text=True
     )
