@@ -65,7 +65,17 @@ class RealSlurm:
     # ------------------------------------------------------------------ up and down
 
     def start(self) -> None:
-        """Starts all daemons and waits until every node is idle."""
+        """Starts all daemons and waits until every node is idle.
+
+        AssertionError, with the last lines of every log, if one does not come up.
+        """
+        try:
+            self._start()
+        except AssertionError as error:
+            logs = [f"{path.name}: {path.read_text(errors='replace')[-600:]}" for path in self.folder.glob("*.[lo]*")]
+            raise AssertionError("\n".join([str(error), *logs])) from error
+
+    def _start(self) -> None:
         self.folder.chmod(0o755)
         first = _free_ports(len(self.nodes) + 2)
         self._write_configuration(first)
@@ -254,8 +264,8 @@ StorageLoc=accounting
 
 
 def _free_ports(count: int) -> int:
-    """The first of so many free ports in a row."""
-    for first in range(17_000, 30_000, 97):
+    """The first of so many free ports in a row; another cluster may start at the same time, and begins elsewhere."""
+    for first in range(17_000 + os.getpid() % 100 * 100, 32_000, 100):
         if not any(_answers(first + i) for i in range(count)):
             return first
     raise AssertionError("no free ports")
