@@ -95,7 +95,11 @@ class Job:
                 first = step
             return 0 <= first < step - 4
 
-        wait_until(f"training of job {self.number}, restart {restarts}", moves, 180)
+        try:
+            wait_until(f"training of job {self.number}, restart {restarts}", moves, 180)
+        except AssertionError as error:
+            facts = self.facts
+            raise AssertionError(f"{error}; {facts['JobState']}, {self.status}\n{self.log[-3000:]}") from error
 
     def _started(self, restarts: int) -> str:
         """When the batch script started the trainer, by its own line."""
