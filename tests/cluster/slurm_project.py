@@ -25,7 +25,7 @@ class Project:
         self.cluster, self.root = cluster, root
         ignored = shutil.ignore_patterns("site.env", "*.out", "__pycache__")
         shutil.copytree(ROOT / "slurm", root / "slurm", ignore=ignored)
-        for path in (ROOT / "dcrnn_fast", ROOT / "kernels", *ROOT.glob("_dcrnn_fast_C*")):
+        for path in (ROOT / "dcrnn_fast", ROOT / "kernels", ROOT / "bench", *ROOT.glob("_dcrnn_fast_C*")):
             (root / path.name).symlink_to(path)
         self.settings = {
             "DCRNN_PYTHON": os.environ.get("DCRNN_PYTHON", sys.executable),
