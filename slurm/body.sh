@@ -165,7 +165,7 @@ read_experiment() {
 remove_staged() {
     local staged
     # shellcheck disable=SC2016
-    local program='rm -rf -- "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/$0"'
+    local program='for root in "$SLURM_TMPDIR" "$TMPDIR" /tmp; do rm -rf -- "${root:-/tmp}/$0" "${root:-/tmp}/$0"-*; done'
     staged=dcrnn_fast-stage-$(id -u)-$job_id
     if [ -z "$ended" ] && [ "$nodes" -gt 1 ]; then
         SRUN_CPUS_PER_TASK=1 srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 bash -c "$program" "$staged"

@@ -32,7 +32,7 @@ queue_again() {
 }
 
 remove_staged() {
-    rm -rf -- "${TMPDIR:-/tmp}/dcrnn_fast-stage-$(id -u)-$job_id"
+    rm -rf -- "${TMPDIR:-/tmp}/dcrnn_fast-stage-$(id -u)-${job_id}_"*
 }
 
 write_summary() {

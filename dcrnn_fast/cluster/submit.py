@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from dcrnn_fast.cluster.flags import LaunchFlags
@@ -15,7 +16,7 @@ from dcrnn_fast.messages import one_line
 
 
 def submit(flags: LaunchFlags, script: str) -> int:
-    """Queues the script from the current folder; it goes through a pipe, and no file of it is left.
+    """Queues the script from the current folder; the scheduler keeps a copy, and no file of it is left here.
 
     Raises:
         UserError: the scheduler is not installed here, or refuses it; the message is its own.
@@ -26,8 +27,11 @@ def submit(flags: LaunchFlags, script: str) -> int:
             f"there is no {program} on this machine: run this on the cluster's login node, or leave --submit out and "
             "take the script there"
         )
-    words = [program, "--parsable"] if program == "sbatch" else [program]
-    done = subprocess.run(words, input=script, env=_environment(flags), capture_output=True, text=True)
+    with tempfile.NamedTemporaryFile("w", prefix="job-", suffix=".sh") as file:  # not every qsub reads its stdin
+        file.write(script)
+        file.flush()
+        words = [program, "--parsable", file.name] if program == "sbatch" else [program, file.name]
+        done = subprocess.run(words, env=_environment(flags), capture_output=True, text=True)
     if done.returncode != 0:
         raise UserError(f"{program} refuses the job: {one_line(ValueError(done.stderr or done.stdout))[:300]}")
     sys.stderr.write(done.stderr)

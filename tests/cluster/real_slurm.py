@@ -23,7 +23,6 @@ PACKAGES = (
     "mariadb-server"
 )
 _HOSTS = Path("/etc/hosts")
-_MARK = "# a virtual node of a test"
 
 
 def missing_daemons() -> list[str]:
@@ -49,29 +48,44 @@ class RealSlurm:
     Args:
         nodes, cpus, gpus: of the cluster, of each node, of each node.
         memory: MiB of each node.
+        accounting: keep accounts, which sacct shows.
     """
 
-    def __init__(self, nodes: int = 3, cpus: int = 16, gpus: int = 4, memory: int = 16_000) -> None:
+    def __init__(
+        self, nodes: int = 3, cpus: int = 16, gpus: int = 4, memory: int = 16_000, *, accounting: bool = True
+    ) -> None:
         self.nodes = [f"vnode{i}" for i in range(1, nodes + 1)]
-        self._cpus, self._gpus, self._memory = cpus, gpus, memory
+        self._cpus, self._gpus, self._memory, self._accounting = cpus, gpus, memory, accounting
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
         self.environment = {**os.environ, "PATH": _path(), "SLURM_CONF": str(self.folder / "slurm.conf")}
         for name in [name for name in self.environment if name.startswith(("SLURM_", "SBATCH_"))]:
             if name != "SLURM_CONF":
                 del self.environment[name]
         self._started: list[subprocess.Popen[bytes]] = []
+        self._mark = f"# a virtual node of {self.folder}"
         self._pending: dict[tuple[str, str], float] = {}
 
     # ------------------------------------------------------------------ up and down
 
     def start(self) -> None:
-        """Starts all daemons and waits until every node is idle."""
+        """Starts all daemons and waits until every node is idle.
+
+        AssertionError, with the last lines of every log, if one does not come up.
+        """
+        try:
+            self._start()
+        except AssertionError as error:
+            logs = [f"{path.name}: {path.read_text(errors='replace')[-600:]}" for path in self.folder.glob("*.[lo]*")]
+            raise AssertionError("\n".join([str(error), *logs])) from error
+
+    def _start(self) -> None:
         self.folder.chmod(0o755)
         first = _free_ports(len(self.nodes) + 2)
         self._write_configuration(first)
         self._name_nodes()
         self._start_munge()
-        self._start_accounting(first + 1)
+        if self._accounting:
+            self._start_accounting(first + 1)
         self._daemon("slurmctld", "-D", "-c", "-f", str(self.folder / "slurm.conf"))
         wait_until("slurmctld", lambda: self._succeeds("scontrol", "ping"), 60)
         for node in self.nodes:
@@ -90,8 +104,8 @@ class RealSlurm:
             except subprocess.TimeoutExpired:
                 daemon.send_signal(signal.SIGKILL)
                 daemon.wait()
-        lines = [line for line in _HOSTS.read_text().splitlines(keepends=True) if _MARK not in line]
-        _HOSTS.write_text("".join(lines))
+        lines = _HOSTS.read_text().splitlines(keepends=True)
+        _HOSTS.write_text("".join(line for line in lines if self._mark not in line))
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # ------------------------------------------------------------------ clients
@@ -147,7 +161,7 @@ class RealSlurm:
     def _name_nodes(self) -> None:
         """The nodes' names lead to this machine, for ranks that meet at the first node's."""
         with _HOSTS.open("a") as hosts:
-            hosts.writelines(f"127.0.0.1 {node} {_MARK}\n" for node in self.nodes)
+            hosts.writelines(f"127.0.0.1 {node} {self._mark}\n" for node in self.nodes)
 
     def _start_munge(self) -> None:
         key = self.folder / "munge.key"
@@ -191,6 +205,15 @@ class RealSlurm:
         devices = f"{folder}/devices/nvidia[0-{self._gpus - 1}]"
         (folder / "gres.conf").write_text(f"NodeName={names} Name=gpu File={devices}\n")
         auth = f"AuthType=auth/munge\nAuthInfo=socket={folder}/munge.sock,cred_expire=6\n"
+        accounts = f"""AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={first + 1}
+AccountingStoragePass={folder}/munge.sock
+AccountingStorageTRES=gres/gpu
+"""
+        if not self._accounting:
+            accounts = ""
+        ports = f"{first + 2}-{first + 1 + last}"
         (folder / "slurm.conf").write_text(
             f"""ClusterName=test
 SlurmctldHost={here}(127.0.0.1)
@@ -225,12 +248,7 @@ MinJobAge=3600
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmdTimeout=60
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
-AccountingStoragePort={first + 1}
-AccountingStoragePass={folder}/munge.sock
-AccountingStorageTRES=gres/gpu
-NodeName={names} NodeHostname={here} NodeAddr=127.0.0.1 Port=[{first + 2}-{first + 1 + last}] CPUs={self._cpus} \
+{accounts}NodeName={names} NodeHostname={here} NodeAddr=127.0.0.1 Port=[{ports}] CPUs={self._cpus} \
 RealMemory={self._memory} Gres=gpu:{self._gpus} State=UNKNOWN
 PartitionName=work Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
@@ -254,8 +272,8 @@ StorageLoc=accounting
 
 
 def _free_ports(count: int) -> int:
-    """The first of so many free ports in a row."""
-    for first in range(17_000, 30_000, 97):
+    """The first of so many free ports in a row; another cluster may start at the same time, and begins elsewhere."""
+    for first in range(17_000 + os.getpid() % 100 * 100, 32_000, 100):
         if not any(_answers(first + i) for i in range(count)):
             return first
     raise AssertionError("no free ports")

@@ -25,7 +25,7 @@ class Project:
         self.cluster, self.root = cluster, root
         ignored = shutil.ignore_patterns("site.env", "*.out", "__pycache__")
         shutil.copytree(ROOT / "slurm", root / "slurm", ignore=ignored)
-        for path in (ROOT / "dcrnn_fast", ROOT / "kernels", *ROOT.glob("_dcrnn_fast_C*")):
+        for path in (ROOT / "dcrnn_fast", ROOT / "kernels", ROOT / "bench", *ROOT.glob("_dcrnn_fast_C*")):
             (root / path.name).symlink_to(path)
         self.settings = {
             "DCRNN_PYTHON": os.environ.get("DCRNN_PYTHON", sys.executable),
@@ -52,8 +52,8 @@ class Job:
 
     @property
     def log(self) -> str:
-        path = Path(self.facts["StdOut"])
-        return path.read_text() if path.exists() else ""
+        paths = {Path(self.facts[name]) for name in ("StdOut", "StdErr")}
+        return "".join(path.read_text() for path in paths if path.exists())
 
     @property
     def results(self) -> Path:
@@ -95,7 +95,11 @@ class Job:
                 first = step
             return 0 <= first < step - 4
 
-        wait_until(f"training of job {self.number}, restart {restarts}", moves, 180)
+        try:
+            wait_until(f"training of job {self.number}, restart {restarts}", moves, 180)
+        except AssertionError as error:
+            facts = self.facts
+            raise AssertionError(f"{error}; {facts['JobState']}, {self.status}\n{self.log[-3000:]}") from error
 
     def _started(self, restarts: int) -> str:
         """When the batch script started the trainer, by its own line."""

@@ -72,7 +72,8 @@ def test_it_runs_from_its_own_folder_with_values_of_the_environment(project: Pro
 
 def test_mistakes_end_at_once_with_one_line(project: Project, tmp_path: Path) -> None:
     """None of them is queued again; those that need no trainer leave no folder."""
-    quick = str(project.root / "slurm" / "quick_test.sbatch")
+    quick, site = str(project.root / "slurm" / "quick_test.sbatch"), tmp_path / "site.env"
+    site.write_text("module() { [ $2 != cuda/99 ]; }\nDCRNN_MODULES='python/3.11 cuda/99'\n")
     cases = {
         "the right order: sbatch --export=ALL,EPOCHS=1 SCRIPT": project.submit(quick, "--export=ALL,EPOCHS=1"),
         "the right order: sbatch -N SCRIPT": project.submit(quick, "-N", "2"),
@@ -81,6 +82,8 @@ def test_mistakes_end_at_once_with_one_line(project: Project, tmp_path: Path) ->
         "DCRNN_LAUNCHER must be srun or torchrun, got mpi": project.submit(quick, DCRNN_LAUNCHER="mpi"),
         "unknown flag --epoch": project.submit(quick, "--epoch", "3"),
         "there is no nsys on the PATH": project.submit("slurm/nsys.sbatch"),
+        "module load cuda/99 fails; correct DCRNN_MODULES in": project.submit(quick, DCRNN_SITE=str(site)),
+        "which does not exist": project.submit(quick, DCRNN_SITE=str(tmp_path / "absent")),
     }
     for said, job in cases.items():
         assert job.end() == ("FAILED", "2:0"), job.log
@@ -100,6 +103,7 @@ def test_no_step_is_lost_whatever_interrupts(project: Project, cluster: RealSlur
     urgent = project.submit("--partition=urgent", "--nodes=3", "--exclusive", "--wrap=sleep 1")
     assert urgent.end() == ("COMPLETED", "0:0")
     job.wait_for_training(2)
+    assert "stopped, and everything is saved; queued again, restart 2 of at most 20" in job.log
 
     for restart, rank in ((3, 1), (4, 0)):
         job.kill_rank(rank)
@@ -137,6 +141,9 @@ def test_what_is_not_queued_again(project: Project, cluster: RealSlurm) -> None:
     cancelled = project.submit(*place, *ENDLESS)
     nan = project.submit(*place, *RUN, "--learning-rate", "1e38", "--clip-norm", "0")
     small = project.submit("--mem=60M", *place, *ENDLESS, MAX_RESTARTS="0")
+    again = project.submit(*place, *ENDLESS, MAX_RESTARTS="0")
+    cluster.wait_for(again.number, ("RUNNING",))
+    cluster.run("scontrol", "requeue", again.number)  # as Slurm does by itself when a node fails
     staged = Path("/tmp", f"dcrnn_fast-stage-0-{cancelled.number}")
     staged.mkdir()
     limited.wait_for_training(0)
@@ -153,6 +160,8 @@ def test_what_is_not_queued_again(project: Project, cluster: RealSlurm) -> None:
     assert "a restart would not remove it" in nan.log
     assert small.end()[0] == "FAILED"
     assert "killed, exit code" in small.log
+    assert again.end() == ("FAILED", "2:0")
+    assert "restarted 1 times, more than MAX_RESTARTS=0" in again.log
     assert {job.facts["Restarts"] for job in (limited, cancelled, nan, small)} == {"0"}
 
 
@@ -166,17 +175,50 @@ def test_the_time_limit_ends_no_run(project: Project, cluster: RealSlurm) -> Non
     assert job.end()[0] == "CANCELLED"
 
 
-def test_an_array_makes_a_run_of_each_line(project: Project) -> None:
+def test_an_array_makes_a_run_of_each_line(project: Project, tmp_path: Path) -> None:
+    """In the folders that the site names."""
+    site = tmp_path / "site.env"
+    site.write_text(f'DCRNN_RESULTS="{tmp_path}/all results"\nDCRNN_CHECKPOINTS={tmp_path}/saved\n')
     words = ("--cpus-per-task=1", "slurm/experiments.sbatch", *RUN, "--epochs", "1")
-    first = project.submit(*words, EXPERIMENTS="supports")
+    first = project.submit(*words, EXPERIMENTS="supports", DCRNN_SITE=str(site))
     numbers = [f"{first.number}_{task}" for task in range(3)]
     tasks = [Job(project, number) for number in numbers]
     for job in tasks:
         assert job.end() == ("COMPLETED", "0:0"), job.log
-    runs = project.root / "results" / f"experiments_{first.number}"
+    runs = tmp_path / "all results" / f"experiments_{first.number}"
     assert {path.name for path in runs.iterdir()} == {"dual_walk", "random_walk", "laplacian"}
     assert "supports: laplacian" in (runs / "laplacian" / "config.yaml").read_text()
-    assert f"to compare: dcrnn-fast compare results/{runs.name}/*" in tasks[0].log
+    assert (tmp_path / "saved" / runs.name / "laplacian" / "best.pt").is_file()
+    assert f"to compare: dcrnn-fast compare {runs}/*" in tasks[0].log
+
+
+def test_the_other_scripts_run(project: Project) -> None:
+    one = (*RUN, "--epochs", "1")
+    jobs = [
+        project.submit("--mem=2G", "generate_data.sbatch", "--data", "city", "--output", "store", folder="slurm"),
+        project.submit("slurm/bench.sbatch", "--help"),
+        project.submit("--cpus-per-gpu=1", "slurm/single_gpu.sbatch", *one),
+        project.submit("--cpus-per-task=1", "slurm/baseline_1node.sbatch", *one, EPOCHS="7", SEED="7"),
+    ]
+    for job in jobs:
+        assert job.end() == ("COMPLETED", "0:0"), job.log
+    assert (project.root / "store" / "manifest.json").is_file()
+    assert "usage:" in jobs[1].log
+    baseline = (jobs[3].results / "config.yaml").read_text()
+    assert "epochs: 1\n" in baseline  # the environment changes no baseline
+    assert "seed: 0\n" in baseline
+    assert "4 process(es)" in jobs[3].log
+
+
+def test_without_accounts_the_summary_says_so(tmp_path: Path) -> None:
+    plain = RealSlurm(nodes=1, accounting=False)
+    try:
+        plain.start()
+        job = Project(plain, tmp_path).submit("slurm/quick_test.sbatch", "--epoch", "3")
+        assert job.end() == ("FAILED", "2:0"), job.log
+        assert "this cluster keeps no account" in (job.results / "sacct_summary.txt").read_text()
+    finally:
+        plain.stop()
 
 
 def test_nsys_wraps_each_task(project: Project, tmp_path: Path) -> None:
@@ -203,6 +245,7 @@ def test_launch_submits(project: Project, scheduler: str) -> None:
     words = ["--scheduler", scheduler, "--config", "debug", "--partition", "work", "--job-name", f"by_{scheduler}"]
     words += ["--time", "5:00", "--submit", "--", *RUN[2:], "--epochs", "1", "--results", f"results/it's {scheduler}"]
     environment = project.cluster.environment | project.settings | {"PYTHONPATH": str(project.root)}
+    environment |= dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
     done = subprocess.run(
         [python, "-m", "dcrnn_fast.launch", *words], cwd=project.root, env=environment, capture_output=True, text=True
     )

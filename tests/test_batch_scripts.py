@@ -1,0 +1,137 @@
+"""The batch scripts without a scheduler: sound shell, and what they make of a run's end; with one: tests/cluster."""
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcrnn_fast.config.command_line import parse
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.process import this_process
+from dcrnn_fast.records.status import OVER, STATUS, Status
+from tests.checkout import ROOT
+
+SLURM = ROOT / "slurm"
+SCRIPTS = sorted(SLURM.glob("*.sbatch"))
+SHELLCHECK = Path(sys.executable).with_name("shellcheck")
+run_state = runpy.run_path(str(SLURM / "run_state.py"))
+efficiency = runpy.run_path(str(SLURM / "efficiency.py"))
+
+
+def test_every_script_is_sound_shell() -> None:
+    shared = sorted(SLURM.glob("*.sh"))
+    assert len(SCRIPTS) == 10
+    # Without a look into body.sh, which takes seconds for each, variables seem to be without use, or without origin.
+    for words in (shared, ["--exclude=SC1091,SC2034,SC2154", *SCRIPTS]):
+        done = subprocess.run([SHELLCHECK, *words], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+    for script in (*SCRIPTS, *shared):
+        subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_scripts_are_directives_and_one_call() -> None:
+    """What they do stands in body.sh; a relative --output must lie where no folder can be missing."""
+    for script in SCRIPTS:
+        lines = script.read_text().splitlines()
+        assert len(lines) <= 16, script
+        (output,) = re.findall(r"#SBATCH --output=(\S+)", script.read_text())
+        assert "/" not in output
+        assert ". slurm/body.sh" in lines
+
+
+def test_outside_a_job_they_say_how_to_submit(tmp_path: Path) -> None:
+    done = subprocess.run(["bash", SCRIPTS[0]], cwd=ROOT, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+    assert done.returncode == 2
+    assert "this is a batch script; submit it: sbatch" in done.stderr
+    done = subprocess.run(["bash", SCRIPTS[0]], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"submit from the repository's root or from slurm/, not from {tmp_path}\n"
+
+
+@pytest.mark.parametrize("name", ["hops", "recursion", "supports"])
+def test_experiments_are_flags_of_the_trainer(name: str) -> None:
+    lines = [line.split() for line in (SLURM / "experiments" / f"{name}.txt").read_text().splitlines()]
+    experiments = [words for words in lines if words[0] != "#"]
+    assert len(experiments) == 3  # --array=0-2
+    made = [parse(Config, words[1:], prog="train", description="") for words in experiments]
+    assert len({repr(config) for config in made}) == 3
+
+
+def _status(folder: Path, **changes: object) -> str:
+    """Writes a status as a run does, and returns which run it is of."""
+    values = Status("running", "t", "s", 1, 2, 3, "", "", (), (), this_process()).to_dict() | changes
+    (folder / STATUS).write_text(json.dumps(values))
+    said = run_state["identity"](run_state["read"](str(folder)))
+    assert isinstance(said, str)
+    return said
+
+
+def _state(folder: Path, before: str, code: int) -> str:
+    said = run_state["state"](run_state["read"](str(folder)), before, code)
+    assert isinstance(said, str)
+    return said
+
+
+@pytest.mark.parametrize("state", OVER)
+def test_a_run_that_said_how_it_ended(tmp_path: Path, state: str) -> None:
+    before = _status(tmp_path, state="finished", since="earlier")
+    _status(tmp_path, state=state)
+    assert _state(tmp_path, before, 2) == state
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "state"),
+    [
+        ({"state": "running"}, 137, "killed"),
+        ({"state": "starting"}, 1, "killed"),
+        ({"state": "failed", "error": "disk full"}, 137, "failed"),
+        ({"state": "failed", "error": "rank 0 lost the other ranks while counting (reset)"}, 2, "killed"),
+        ({"state": "failed", "error": "rank 0 waited 9 s (--dist-timeout) for rank 1 while counting"}, 2, "killed"),
+    ],
+)
+def test_a_run_that_others_ended(tmp_path: Path, changes: dict[str, str], code: int, state: str) -> None:
+    before = _state_of_nothing(tmp_path)
+    _status(tmp_path, **changes)
+    assert _state(tmp_path, before, code) == state
+
+
+def _state_of_nothing(folder: Path) -> str:
+    said = run_state["identity"](run_state["read"](str(folder)))
+    assert isinstance(said, str)
+    return said
+
+
+def test_it_knows_the_words_by_which_a_rank_says_that_another_is_gone() -> None:
+    source = (ROOT / "dcrnn_fast" / "ranks" / "failure.py").read_text()
+    assert [words for words in run_state["_LOST"] if words not in source] == []
+
+
+def test_it_runs_as_a_program_without_the_package(tmp_path: Path) -> None:
+    program = [sys.executable, "-I", "-S", SLURM / "run_state.py", tmp_path]
+    before = subprocess.run(program, capture_output=True, text=True, check=True).stdout.strip()
+    _status(tmp_path, state="nan")
+    assert subprocess.run([*program, before, "2"], capture_output=True, text=True, check=True).stdout == "nan\n"
+
+
+@pytest.mark.parametrize(("code", "state"), [(2, "refused"), (1, "refused"), (85, "stopped"), (137, "killed")])
+def test_a_run_that_never_began(tmp_path: Path, code: int, state: str) -> None:
+    """The status there is an earlier run's, whatever it says; or there is none, or no status."""
+    assert _state(tmp_path, _state_of_nothing(tmp_path), code) == state
+    before = _status(tmp_path, state="finished")
+    assert _state(tmp_path, before, code) == state
+    (tmp_path / STATUS).write_text("[")
+    assert _state(tmp_path, _state_of_nothing(tmp_path), code) == state
+
+
+def test_efficiency_is_of_the_job_and_of_its_largest_task() -> None:
+    rows = ["7|400|01:40.500|2Gn|", "7.batch|400|00:01.000||3000K", "7.0|400|00:01:39.500||512M", "nonsense"]
+    assert efficiency["lines"](rows) == [
+        "cores: 25.1 % of 400 reserved core seconds were used",
+        "memory: the largest task used 512 MiB of 2048 MiB asked for",
+    ]
+    assert efficiency["seconds"]("2-03:04:05") == 183_845
+    assert efficiency["lines"](["7|0|00:00:00|0|"]) == []
