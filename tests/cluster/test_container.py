@@ -107,7 +107,7 @@ def test_the_definition_builds_and_trains(base: tuple[dict[str, str], Path], pla
     old = (
         "mkdir -p /root/old/torch-2.12.0.dist-info; cd /root/old/torch-2.12.0.dist-info; echo pip > INSTALLER;"
         "printf 'Metadata-Version: 2.1\\nName: torch\\nVersion: 2.12.0\\n' > METADATA; export PYTHONPATH=/root/old;"
-        "PIP_NO_INDEX=1 sh /opt/dcrnn_fast/install.sh /opt/dcrnn_fast/sources none"
+        "PIP_NO_INDEX=1 sh /opt/dcrnn_fast/sources/slurm/container/install.sh /opt/dcrnn_fast/sources none"
     )
     image = environment["DCRNN_IMAGE"]
     done = subprocess.run(
