@@ -105,8 +105,8 @@ def test_the_definition_builds_and_trains(base: tuple[dict[str, str], Path], pla
 
     # A base whose torch is too old: refused, not replaced.
     old = (
-        "mkdir -p /root/old/torch-2.12.0.dist-info; cd /root/old/torch-2.12.0.dist-info; echo pip > INSTALLER;"
-        "printf 'Metadata-Version: 2.1\\nName: torch\\nVersion: 2.12.0\\n' > METADATA; export PYTHONPATH=/root/old;"
+        "mkdir -p /opt/old/torch-2.12.0.dist-info; cd /opt/old/torch-2.12.0.dist-info; echo pip > INSTALLER;"
+        "printf 'Metadata-Version: 2.1\\nName: torch\\nVersion: 2.12.0\\n' > METADATA; export PYTHONPATH=/opt/old;"
         "PIP_NO_INDEX=1 sh /opt/dcrnn_fast/sources/slurm/container/install.sh /opt/dcrnn_fast/sources none"
     )
     image = environment["DCRNN_IMAGE"]
