@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import signal
 import subprocess
 import termios
@@ -156,3 +157,33 @@ def test_a_killed_launcher_leaves_nothing_behind(hosts: TwoHosts) -> None:
     assert status is not None
     assert status.state == "stopped", status
     assert newest_good(results / "checkpoints") is not None
+
+
+def test_a_host_that_cannot_be_reached_by_the_others_is_named(hosts: TwoHosts) -> None:
+    """ssh reaches both, but between them nothing passes: a firewall, or the wrong network."""
+    results = hosts.shared / "apart"
+    with hosts.link_down():
+        done = run(hosts, ssh_words(results, "--dist-timeout", "15"))
+    assert done.returncode == 2, done.stderr
+    assert re.search(r"error: rank 1 of 2 at a:\d+ did not come within 15 s \(--dist-timeout\)", done.stdout)
+    assert "rank 1 of 2 found no rank 0 at a:" in (results / "logs" / "rank_001.log").read_text()
+    assert_nothing_left(results)
+
+
+@pytest.mark.prove
+def test_ranks_stop_when_the_launcher_is_silent(hosts: TwoHosts) -> None:
+    """A launcher that is suspended, as its laptop may be, could not stop the ranks any more: they save and stop."""
+    results = hosts.shared / "silent"
+    launched = start(hosts, ssh_words(results, *TRAINING, "--epochs", "9000"))
+    until(lambda: epochs_of(results) >= 1, "the first epoch ends")
+    launched.send_signal(signal.SIGSTOP)
+
+    def stopped() -> bool:
+        status = read_status(results)
+        return status is not None and status.state == "stopped"
+
+    until(stopped, "the ranks stop")
+    launched.send_signal(signal.SIGCONT)
+    _, said = launched.communicate(timeout=120)
+    assert launched.returncode == 85, said
+    assert_nothing_left(results)
