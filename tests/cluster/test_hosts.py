@@ -15,6 +15,7 @@ import pytest
 
 from dcrnn_fast.checkpoints.files import newest_good
 from dcrnn_fast.records.status import read_status
+from tests.checkout import ROOT
 from tests.cluster.two_hosts import (
     TwoHosts,
     assert_same_weights,
@@ -139,6 +140,11 @@ def test_nothing_starts_unless_all_hosts_can(hosts: TwoHosts) -> None:
         assert "host b: ssh cannot log in: b: Permission denied" in refusal(words)
     assert "host a has torch not installed" in refusal(words, DCRNN_PYTHON="/usr/bin/python3")
     assert "host b: Python does not start there" in refusal(words, DCRNN_PYTHON="/no/python")
+    other = hosts.shared / "other.py"  # b has another version of one file
+    other.write_text((ROOT / "dcrnn_fast" / "idle.py").read_text() + "# changed\n")
+    hosts.say("b", "mount", "--bind", str(other), str(ROOT / "dcrnn_fast" / "idle.py"))
+    assert "host b has other code of dcrnn_fast" in refusal(words)
+    hosts.say("b", "umount", str(ROOT / "dcrnn_fast" / "idle.py"))
     dry = [word for word in words if word != "--submit"]
     done = run(hosts, dry)
     assert (done.returncode, done.stderr) == (0, "")
