@@ -30,7 +30,7 @@ from tests.cluster.two_hosts import (
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 # Some ten seconds on two undisturbed cores: long enough to be interrupted three times.
 TRAINING = (
-    "--epochs", "9", "--city-nodes", "20", "--hidden-units", "32", "--max-train-windows", "768",
+    "--epochs", "12", "--city-nodes", "20", "--hidden-units", "32", "--max-train-windows", "768",
     "--save-every-steps", "3", "--dist-timeout", "25",
 )  # fmt: skip
 
