@@ -28,6 +28,7 @@ QUIET_SECONDS = 60.0
 MARK = "dcrnn_fast"
 """key of every line, by which the launcher tells them from a login shell's greetings"""
 _TICK = 0.1
+_LONG_ROUND = 5.0
 _MOST_PENDING = 1 << 20
 _OF_OTHER_LAUNCHERS = ("TORCHELASTIC_", "GROUP_", "ROLE_")
 _SIOCGIFADDR = 0x8915
@@ -61,6 +62,11 @@ def rank_environment(environment: Mapping[str, str], flags: argparse.Namespace) 
         # gloo would take the address of the host's own name, which Debian sets to 127.0.1.1.
         kept["GLOO_SOCKET_IFNAME"] = name
     return kept
+
+
+def was_suspended(since: float) -> bool:
+    """Whether this process itself was suspended in a round of its loop: what was said meanwhile is still to be read."""
+    return time.monotonic() - since > _LONG_ROUND
 
 
 def interface_towards(host: str) -> str:
@@ -106,6 +112,7 @@ class _Node:
     def run(self) -> None:
         """Until every rank has ended."""
         while not all(rank.told for rank in self._ranks):
+            began = time.monotonic()
             self._tell_alive()
             for key, _ in self._selector.select(_TICK):
                 if isinstance(key.data, RankProcess):
@@ -117,7 +124,8 @@ class _Node:
                 if rank.over and not rank.told:
                     self._tell(rank=rank.rank, exit=rank.code)
                     rank.told = True
-            if self._heard_at is not None and time.monotonic() - self._heard_at > QUIET_SECONDS:
+            quiet = 0.0 if self._heard_at is None else time.monotonic() - self._heard_at
+            if quiet > QUIET_SECONDS and not was_suspended(began):
                 self._stopping.ask()
             self._stopping.look()
             self._write()

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 from dcrnn_fast import __version__
+from dcrnn_fast.cluster.code import code_digest
 from dcrnn_fast.cluster.hosts import Host, over_ssh
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import one_line, some
@@ -23,7 +24,7 @@ _AT_ONCE = 32
 # Runs in the host's Python, which may be of any version and have nothing installed.
 _ASK = """
 import json, platform, socket, sys
-found = {"python": platform.python_version(), "package": "", "torch": "", "taken": []}
+found = {"python": platform.python_version(), "package": "", "code": "", "torch": "", "taken": []}
 try:
     from importlib.metadata import version
     found["torch"] = version("torch")
@@ -32,6 +33,8 @@ except Exception:
 try:
     import dcrnn_fast
     found["package"] = dcrnn_fast.__version__
+    from dcrnn_fast.cluster.code import code_digest
+    found["code"] = code_digest()
 except Exception:
     pass
 try:
@@ -45,10 +48,11 @@ print("dcrnn_fast preflight " + json.dumps(found))
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a host has: versions ("" if absent), and the TCP ports that something there listens on."""
+    """What a host has: versions ("" if absent), the code's digest, and the TCP ports that something listens on."""
 
     python: str
     package: str
+    code: str
     torch: str
     taken_ports: tuple[int, ...]
 
@@ -121,7 +125,7 @@ def _found(text: str) -> Found:
     try:
         values: dict[str, Any] = json.loads(text)
         taken = tuple(int(port) for port in values["taken"])
-        return Found(str(values["python"]), str(values["package"]), str(values["torch"]), taken)
+        return Found(str(values["python"]), str(values["package"]), str(values["code"]), str(values["torch"]), taken)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"its answer is damaged: {one_line(error)}") from error
 
@@ -143,3 +147,8 @@ def _require_same(host: Host, found: Found, pushed: bool) -> None:
                 f"host {host.name} has {what} {there or 'not installed'}, this machine {here}: give all the same; "
                 "nothing was started on any host"
             )
+    if not pushed and found.code != code_digest():
+        raise UserError(
+            f"host {host.name} has other code of dcrnn_fast {__version__} than this machine: install the same there, "
+            "or --push brings it; nothing was started on any host"
+        )

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import BinaryIO
 
 from dcrnn_fast.cluster.link import Link, Place
+from dcrnn_fast.cluster.node import was_suspended
 from dcrnn_fast.cluster.rank_processes import SAVING_SECONDS
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import require_writable_folder
@@ -87,12 +88,13 @@ class _Watch:
     def until_over(self) -> int:
         """The loop; returns the exit code."""
         while any(not link.gone for link in self._links):
+            began = time.monotonic()
             for key, _ in self._selector.select(_TICK):
                 self._hear(key.data)
             for link in self._links:
                 if not link.gone and not link.over:
                     link.show_life()
-                    if link.silent:
+                    if link.silent and not was_suspended(began):
                         self._lose(link, "it is silent")
             while self._signals:
                 self._pass_on(self._signals.pop(0))

@@ -7,6 +7,7 @@ set -eu
 sources=$1 commit=$2
 facts=/opt/dcrnn_fast
 mkdir -p "$facts"
+rm -f "$sources/slurm/site.env" # of the cluster where the image is built
 torch_version() { python3 -c 'from importlib.metadata import version; print(version("torch"))'; }
 
 if ! before=$(torch_version 2> /dev/null); then

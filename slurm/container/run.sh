@@ -5,16 +5,15 @@
 #   run.sh shell                                        a shell in it
 #   run.sh test                                         its self-check
 #
-# DCRNN_IMAGE    the image, a file or a folder (--sandbox); otherwise dcrnn_fast.sif beside this script
+# DCRNN_IMAGE    the image, a file or a folder (--sandbox); otherwise dcrnn_fast.sif in the repository's root
 # DCRNN_DATA, DCRNN_RESULTS   folders that the container sees, beside this repository and the current folder
 # DCRNN_RUNTIME  apptainer or singularity; otherwise the first that is on the PATH
 #
 # Inside, the package is the one that the image's labels name, also in a checkout. The exit code is the program's, and
 # signals reach it: this script becomes the container's program. Under Slurm: srun slurm/container/run.sh python ...
 set -euo pipefail
-here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
-root=$(cd "$here/../.." && pwd)
-image=${DCRNN_IMAGE:-$here/dcrnn_fast.sif}
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
+image=${DCRNN_IMAGE:-$root/dcrnn_fast.sif}
 MISTAKE=2
 
 refuse() {
@@ -76,7 +75,7 @@ export APPTAINERENV_PYTHONNOUSERSITE=1 SINGULARITYENV_PYTHONNOUSERSITE=1
 
 case $1 in
 shell) exec "$runtime" shell "${flags[@]}" "$image" ;;
-test) exec "$runtime" exec "${flags[@]}" "$image" sh /opt/dcrnn_fast/check.sh ;;
+test) exec "$runtime" exec "${flags[@]}" "$image" sh /opt/dcrnn_fast/sources/slurm/container/check.sh ;;
 python) shift && exec "$runtime" exec "${flags[@]}" "$image" python3 "$@" ;;
 *) exec "$runtime" exec "${flags[@]}" "$image" "$@" ;;
 esac

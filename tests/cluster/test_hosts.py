@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import signal
 import subprocess
 import termios
@@ -14,6 +15,7 @@ import pytest
 
 from dcrnn_fast.checkpoints.files import newest_good
 from dcrnn_fast.records.status import read_status
+from tests.checkout import ROOT
 from tests.cluster.two_hosts import (
     TwoHosts,
     assert_same_weights,
@@ -28,7 +30,7 @@ from tests.cluster.two_hosts import (
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 # Some ten seconds on two undisturbed cores: long enough to be interrupted three times.
 TRAINING = (
-    "--epochs", "9", "--city-nodes", "20", "--hidden-units", "32", "--max-train-windows", "768",
+    "--epochs", "12", "--city-nodes", "20", "--hidden-units", "32", "--max-train-windows", "768",
     "--save-every-steps", "3", "--dist-timeout", "25",
 )  # fmt: skip
 
@@ -138,6 +140,11 @@ def test_nothing_starts_unless_all_hosts_can(hosts: TwoHosts) -> None:
         assert "host b: ssh cannot log in: b: Permission denied" in refusal(words)
     assert "host a has torch not installed" in refusal(words, DCRNN_PYTHON="/usr/bin/python3")
     assert "host b: Python does not start there" in refusal(words, DCRNN_PYTHON="/no/python")
+    other = hosts.shared / "other.py"  # b has another version of one file
+    other.write_text((ROOT / "dcrnn_fast" / "idle.py").read_text() + "# changed\n")
+    hosts.say("b", "mount", "--bind", str(other), str(ROOT / "dcrnn_fast" / "idle.py"))
+    assert "host b has other code of dcrnn_fast" in refusal(words)
+    hosts.say("b", "umount", str(ROOT / "dcrnn_fast" / "idle.py"))
     dry = [word for word in words if word != "--submit"]
     done = run(hosts, dry)
     assert (done.returncode, done.stderr) == (0, "")
@@ -156,3 +163,33 @@ def test_a_killed_launcher_leaves_nothing_behind(hosts: TwoHosts) -> None:
     assert status is not None
     assert status.state == "stopped", status
     assert newest_good(results / "checkpoints") is not None
+
+
+def test_a_host_that_cannot_be_reached_by_the_others_is_named(hosts: TwoHosts) -> None:
+    """ssh reaches both, but between them nothing passes: a firewall, or the wrong network."""
+    results = hosts.shared / "apart"
+    with hosts.link_down():
+        done = run(hosts, ssh_words(results, "--dist-timeout", "15"))
+    assert done.returncode == 2, done.stderr
+    assert re.search(r"error: rank 1 of 2 at a:\d+ did not come within 15 s \(--dist-timeout\)", done.stdout)
+    assert "rank 1 of 2 found no rank 0 at a:" in (results / "logs" / "rank_001.log").read_text()
+    assert_nothing_left(results)
+
+
+@pytest.mark.prove
+def test_ranks_stop_when_the_launcher_is_silent(hosts: TwoHosts) -> None:
+    """A launcher that is suspended, as its laptop may be, could not stop the ranks any more: they save and stop."""
+    results = hosts.shared / "silent"
+    launched = start(hosts, ssh_words(results, *TRAINING, "--epochs", "9000"))
+    until(lambda: epochs_of(results) >= 1, "the first epoch ends")
+    launched.send_signal(signal.SIGSTOP)
+
+    def stopped() -> bool:
+        status = read_status(results)
+        return status is not None and status.state == "stopped"
+
+    until(stopped, "the ranks stop")
+    launched.send_signal(signal.SIGCONT)
+    _, said = launched.communicate(timeout=120)
+    assert launched.returncode == 85, said
+    assert_nothing_left(results)

@@ -127,8 +127,7 @@ def processes_of(folder: Path) -> dict[int, str]:
 
 def kill_rank(folder: Path, rank: int) -> None:
     """SIGKILL to one rank's process."""
-    (pid,) = [pid for pid, number in processes_of(folder).items() if number == str(rank)]
-    os.kill(pid, signal.SIGKILL)
+    os.kill(min(pid for pid, number in processes_of(folder).items() if number == str(rank)), signal.SIGKILL)
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = _LONGEST) -> None:
