@@ -169,8 +169,10 @@ def _root(where: str) -> Path:
 
 
 def _make_folder(root: Path) -> tuple[Path, str]:
-    """A new folder that only this user may enter, and its id."""
-    job = re.sub(r"\W+", "_", os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID") or str(os.getpid()))
+    """A new folder that only this user may enter, and its id; the job scripts know its name."""
+    # PBS: 71.server, and 71[3].server in an array.
+    job = os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID", "").split(".")[0] or str(os.getpid())
+    job = re.sub(r"[^\w\[\]-]", "_", job)
     folder = root / f"{PREFIX}{os.getuid()}-{job}"
     try:
         folder.mkdir(mode=0o700)

@@ -79,6 +79,8 @@ class Saver:
     def _too_many(self, coming: tuple[str, ...]) -> list[str]:
         """The files of epochs that go once ``coming`` are there; never the one that the run was resumed from."""
         output = self._run.config.output
+        if output.keep_last is None and output.keep_best == 0:
+            return []
         resumed = None if output.resume in (None, "auto") else Path(str(output.resume)).resolve()
         there = {path.name for path in self._folder.glob("epoch_*.pt") if path.resolve() != resumed}
         listed = kept_files(there | set(coming), self._progress.validation_errors, output.save_every_epochs)

@@ -181,8 +181,8 @@ def test_the_place_and_the_jobs_number(
 
     assert place() == f"system/{PREFIX}{user}-{os.getpid()}"
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    monkeypatch.setenv("PBS_JOBID", "71.server/x")
-    assert place() == f"tmp/{PREFIX}{user}-71_server_x"
+    monkeypatch.setenv("PBS_JOBID", "71[3].server/x")
+    assert place() == f"tmp/{PREFIX}{user}-71[3]"
     monkeypatch.setenv("SLURM_TMPDIR", str(tmp_path / "slurm"))
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     assert place() == f"slurm/{PREFIX}{user}-4711"

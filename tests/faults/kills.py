@@ -23,8 +23,10 @@ FLAGS = (
     *("--sampling-decay", "10", "--warmup-steps", "5"),
 )
 KILLS_OF_A_RUN = 5
-ONE_IN_ASKED, ONE_IN_SINGLE = 5, 3
+ONE_IN_ASKED, ONE_IN_SINGLE = 4, 3
 """of so many attempts one is SIGUSR1; of so many kills one is of a single rank"""
+_LAUNCHER_WAITS = 5.0
+"""seconds from the end of one rank until the launcher kills the others: one that starts waits for the dead"""
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,17 @@ def _interrupt(job: Job, results: Path, way: Way, rng: random.Random, found: Fou
         return True
     if rng.randrange(ONE_IN_SINGLE) == 0 and (job.folder / f"pid.{rank}").exists() and not job.ended:
         os.kill(job.pid(rank), signal.SIGKILL)
-        through = job.wait() == [0] * way.world
-        found.kills += not through
-        return not through
-    if not job.kill():
+        return _counted(job, found, spared=_LAUNCHER_WAITS)
+    return _counted(job, found)
+
+
+def _counted(job: Job, found: Found, spared: float = 0.0) -> bool:
+    """Kills what is left after so many seconds, as launchers do; False: it had ended by itself."""
+    deadline = time.monotonic() + spared
+    while not job.ended and time.monotonic() < deadline:
+        time.sleep(0.01)
+    job.kill()
+    if job.ended and job.wait() == [0] * job.world:
         return False
     found.kills += 1
     return True

@@ -76,6 +76,7 @@ def test_what_cannot_be_staged_is_read_where_it_is(
     assert "Not a directory; it reads the shared files" in said
 
 
+@pytest.mark.slow
 def test_two_ranks_share_one_copy(files: tuple[str, ...], tmp_path: Path, rank_server: RankServer) -> None:
     node = tmp_path / "node"
     flags = (*files, *FEW, "--results")
