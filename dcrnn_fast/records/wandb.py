@@ -12,6 +12,8 @@ from dcrnn_fast.records.packages import require_package
 from dcrnn_fast.records.watcher import Place, Watcher
 
 _ID = "wandb_id.txt"
+_WAITS = 20
+"""seconds for which it tries to reach the service, at its start and at its end"""
 
 
 class WeightsAndBiases(Watcher):
@@ -71,8 +73,15 @@ class WeightsAndBiases(Watcher):
             id=path.read_text().strip(),
             resume="allow" if online else None,
             config=to_dict(self._config),
-            # Our lines stay our own, and the monitors here see the machine.
-            settings=self._wandb.Settings(console="off", silent=True, disable_git=True, x_disable_stats=True),
+            # Our lines stay our own, and the monitors here see the machine. Both waits are shorter than the one for us.
+            settings=self._wandb.Settings(
+                console="off",
+                silent=True,
+                disable_git=True,
+                x_disable_stats=True,
+                init_timeout=_WAITS,
+                finish_timeout=_WAITS,
+            ),
         )
 
     def _log(self, values: dict[str, float], step: int, *, ends: bool = False) -> None:
