@@ -8,8 +8,8 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.records.events import Event, Stepped
 from dcrnn_fast.records.watcher import Watcher
 
-CLOSE_SECONDS = 30.0
-"""for which the end of a run waits for one that does not come back"""
+CLOSE_SECONDS = 20.0
+"""for which the end of a run waits for one that does not come back: less than the 30 after which launchers kill"""
 _WAITING = 1000
 """events that may wait before steps are left out"""
 

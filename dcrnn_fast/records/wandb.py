@@ -12,6 +12,8 @@ from dcrnn_fast.records.packages import require_package
 from dcrnn_fast.records.watcher import Place, Watcher
 
 _ID = "wandb_id.txt"
+_BEGINS_WITHIN, _ENDS_WITHIN = 20, 15
+"""seconds for which it tries to reach the service"""
 
 
 class WeightsAndBiases(Watcher):
@@ -71,8 +73,15 @@ class WeightsAndBiases(Watcher):
             id=path.read_text().strip(),
             resume="allow" if online else None,
             config=to_dict(self._config),
-            # Our lines stay our own, and the monitors here see the machine.
-            settings=self._wandb.Settings(console="off", silent=True, disable_git=True, x_disable_stats=True),
+            # Our lines stay our own, and the monitors here see the machine. It gives up before we give it up.
+            settings=self._wandb.Settings(
+                console="off",
+                silent=True,
+                disable_git=True,
+                x_disable_stats=True,
+                init_timeout=_BEGINS_WITHIN,
+                finish_timeout=_ENDS_WITHIN,
+            ),
         )
 
     def _log(self, values: dict[str, float], step: int, *, ends: bool = False) -> None:

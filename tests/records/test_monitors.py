@@ -172,6 +172,7 @@ def test_a_resumed_run_goes_on_below_and_another_host_has_a_file_of_its_own(tmp_
     rows = rows_of(path)
     assert (rows[0]["host"], rows[0]["processes"]) == ("h", "5")
     assert len(rows) >= 2
+    assert [datetime.fromisoformat(each["time"]) for each in rows]
     assert len(list(tmp_path.glob("cpu_monitor_*.csv"))) == 1
     assert rows_of(next(tmp_path.glob("cpu_monitor_*.csv")))
     assert not Place(rank=5, local_rank=1).has(CpuMonitor.where)

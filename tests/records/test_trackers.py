@@ -20,7 +20,7 @@ from dcrnn_fast.records.queued import Queued
 from dcrnn_fast.records.tensorboard import TensorBoard
 from dcrnn_fast.records.wandb import WeightsAndBiases
 from dcrnn_fast.records.watcher import FIRST, Watcher
-from dcrnn_fast.records.watchers import Watchers, open_watchers
+from dcrnn_fast.records.watchers import Watchers
 from tests.records.rows import row, started
 
 
@@ -162,11 +162,13 @@ def test_weights_and_biases_offline_is_written_and_goes_on_under_its_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
+    for name in ("_BEGINS_WITHIN", "_ENDS_WITHIN"):
+        monkeypatch.setattr(f"dcrnn_fast.records.wandb.{name}", 100)
+    config = config_in(tmp_path, wandb="offline", wandb_name="a name")
     identity = None
     for begin in (started(), started(row(), resumed=True)):
         lines = Lines()
-        watchers = open_watchers(config_in(tmp_path, wandb="offline", wandb_name="a name"))
-        watchers._watchers.insert(0, lines)
+        watchers = Watchers([lines, Queued(WeightsAndBiases(config, FIRST), close_seconds=120)])
         watchers.tell(begin)
         for number in range(1, 9):
             watchers.tell(stepped(begin.step + number))
