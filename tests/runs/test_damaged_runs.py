@@ -1,11 +1,10 @@
-"""Files of a run in which words are replaced: a table and a page all the same, or one line; never a traceback."""
+"""Files of a run in which words are replaced: a table and a page all the same, with a line for what cannot be read."""
 
 import math
 import random
 import re
 from pathlib import Path
 
-from dcrnn_fast.errors import UserError
 from dcrnn_fast.records.events import BadStep, Said, Saved
 from dcrnn_fast.runs.page import page_of
 from dcrnn_fast.runs.record import read_runs
@@ -16,7 +15,7 @@ WORDS = (
     *(b"nan", b"inf", b"-inf", b"1e999", b"1e308", b"9" * 400, b"-1", b"0", b"null", b"true", b"[]", b"{}"),
     *(b'""', b'"', b",", b"\n", b"\xff", b"\x00"),
 )
-TRIALS = 200
+TRIALS = 80
 
 
 def shown(run: Path) -> str:
@@ -44,11 +43,7 @@ def test_any_word_may_be_replaced(tmp_path: Path) -> None:
     for _ in range(TRIALS):
         path = drawn.choice(sorted(whole))
         path.write_bytes(replaced(whole[path], drawn))
-        try:
-            refused += "look: " in shown(run).replace("look: x", "")
-        except UserError as error:
-            assert "\n" not in str(error)
-            refused += 1
+        refused += "look: " in shown(run).replace("look: x", "")
         path.write_bytes(whole[path])
     assert refused > TRIALS / 4
 
