@@ -73,7 +73,7 @@ def read_report(path: Path) -> ReportFigures:
         raise UserError(f"there is no {path}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or one_line(error)}") from error
-    except (ValueError, RecursionError) as error:
+    except (OverflowError, RecursionError, ValueError) as error:
         raise UserError(f"{path} is not a report: {one_line(error)[:200]}") from error
 
 

@@ -245,8 +245,7 @@ def _files(run: RunRecord) -> Markup | None:
     if run.config is not None and run.config.output.checkpoint_dir is not None:
         checkpoints = tag("p", run.config.output.checkpoint_dir)
     elif names := [name for name in _names(run.folder / _CHECKPOINTS) if name.endswith(".pt")]:
-        # latest.pt, best.pt, then the epochs, the last first
-        newest = [name for epoch in (False, True) for name in names[::-1] if name.startswith("epoch_") == epoch]
+        newest = sorted(names, key=lambda name: (not name.startswith("epoch_"), name), reverse=True)
         items = [_link(f"{_CHECKPOINTS}/{name}", run.folder) for name in newest[:_MOST_CHECKPOINTS]]
         if (left := len(newest) - _MOST_CHECKPOINTS) > 0:
             items.append(tag("li", f"and {left} more in {_CHECKPOINTS}"))

@@ -80,7 +80,8 @@ class RunRecord:
     @property
     def seconds(self) -> float | None:
         """Of training and validation, all parts of a run that was resumed."""
-        return sum(row.train_seconds + row.validation_seconds for row in self.rows) if self.rows else None
+        seconds = sum(row.train_seconds + row.validation_seconds for row in self.rows)
+        return seconds if self.rows and math.isfinite(seconds) else None
 
     @property
     def windows_per_second(self) -> float | None:
