@@ -96,7 +96,9 @@ def hosts_of_open_mpi(environment: Environment) -> list[str]:
         hosts = [*hosts[1:], *hosts[:1]]
     # 131923968.0;tcp://192.0.2.2,10.1.0.2:46585;tcp6://[fd00::2]:38729
     addresses = re.findall(r"tcp6?://([^;]+):[0-9]+", environment.get("OMPI_MCA_orte_hnp_uri", ""))
-    return [*hosts, *hosts_of_batch(environment), *",".join(one.strip("[]") for one in addresses).split(",")]
+    # Version 5 names the job after mpirun's host and process: prterun-vm-4242@1.
+    own = re.findall(r"^prte\w*-(.+)-[0-9]+@[0-9]+$", environment.get("PMIX_NAMESPACE", ""))
+    return [*hosts, *hosts_of_batch(environment), *own, *",".join(one.strip("[]") for one in addresses).split(",")]
 
 
 def _padded(ranges: str, width: int) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, MutableMapping
 
 _PASSED_ON = ("GLOO_", "NCCL_", "TORCH_NCCL_", "TORCH_FR_", "TORCH_DISTRIBUTED_DEBUG", "UCX_", "FI_")
+_OF_TORCHRUN = (("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),)
+"""what it sets in every process"""
 _RECORDER = {"TORCH_NCCL_TRACE_BUFFER_SIZE": "2000", "TORCH_NCCL_DUMP_ON_TIMEOUT": "1"}
 # Newer names of the same; the library prefers them.
 _ALIASES = {"TORCH_NCCL_TRACE_BUFFER_SIZE": "TORCH_FR_BUFFER_SIZE"}
@@ -11,8 +13,12 @@ _DUMPS_DEFAULT = "/tmp/nccl_trace_rank_"
 
 
 def set_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Those of the network's variables that are set."""
-    return {name: value for name, value in sorted(environment.items()) if name.startswith(_PASSED_ON)}
+    """Those of the network's variables that the user has set."""
+    return {
+        name: value
+        for name, value in sorted(environment.items())
+        if name.startswith(_PASSED_ON) and (name, value) not in _OF_TORCHRUN
+    }
 
 
 def record_flights(environment: MutableMapping[str, str]) -> list[str]:

@@ -24,6 +24,9 @@ from dcrnn_fast.ranks.signpost import Signpost, ask
 _POLL = 0.02
 _LOOKS_EVERY = 0.25
 """seconds between two looks at all places where rank 0 may be"""
+_FEW_HOSTS = 8
+_LOOKS_FARTHER = 20
+"""of many hosts all but the likeliest are asked only at every twentieth look: all ranks ask, at each of them"""
 _SPEAKS_AFTER = 10.0
 _NAME_MAY_COME = 10.0
 """seconds in which a name that is not known yet may become known: that of a container that was just started"""
@@ -113,19 +116,23 @@ def _find_first(launch: Launch, waiting: _Waiting) -> Launch:
     """``launch`` with the place of rank 0's store."""
     found = launch
     looked_at = -_LOOKS_EVERY
+    looks = 0
 
     def is_found() -> bool:
-        nonlocal found, looked_at
+        nonlocal found, looked_at, looks
         if time.monotonic() - looked_at < _LOOKS_EVERY:
             return False
+        looks += 1
+        everywhere = len(launch.hosts) <= _FEW_HOSTS or looks % _LOOKS_FARTHER == 0
+        hosts = launch.hosts if everywhere else launch.hosts[:1]
         if launch.job:
-            for host in launch.hosts:
+            for host in hosts:
                 for port in launch.ports:
                     if (store_port := ask(host, port, launch.job)) is not None:
                         found = at(launch, host, store_port)
                         return True
         else:
-            for host in launch.hosts:
+            for host in hosts:
                 if _answers(host, launch.ports[0]):
                     found = at(launch, host, launch.ports[0])
                     return True

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -167,3 +168,44 @@ def test_lists_of_hosts_are_those_of_scontrol(cluster: Any) -> None:
         lists.append(",".join([*parts, "login"][drawn.randint(0, 1) :]))
     for short in lists:
         assert host_names(short) == cluster.run("scontrol", "show", "hostnames", short).split(), short
+
+
+SHOWN_GPUS = """
+import os, sys
+from types import SimpleNamespace
+import torch
+from dcrnn_fast.device import choose_device, device_identity
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.ranks.group import join_ranks
+
+# A torch that sees the GPUs that Slurm shows this task: CUDA numbers them from 0 in each process.
+shown = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: len(shown)
+torch.cuda.get_device_properties = lambda device: SimpleNamespace(uuid=f"GPU{shown[device.index]}", name="fake")
+ranks = join_ranks(120)
+with ranks.reporting_failure():
+    device = choose_device("auto", ranks.local_rank)
+    try:
+        ranks.require_apart("device", device_identity(device))
+    except UserError as error:
+        print(error, flush=True)
+        sys.exit(2)
+    print(ranks.rank, device, flush=True)
+"""
+
+
+def test_each_task_takes_its_own_gpu_and_two_on_one_are_named(environment: dict[str, str], tmp_path: Path) -> None:
+    program = tmp_path / "gpus.py"
+    program.write_text(SHOWN_GPUS)
+    words = ("srun", "-N1", "-n2", "--kill-on-bad-exit=0", "--wait=0")
+    own = started((*words, "--gpus-per-task=1", sys.executable, str(program)), environment)
+    shared = started((*words, "--gpus=2", sys.executable, str(program)), environment)
+    one = started((*words, "--gpus=1", sys.executable, str(program)), environment)
+    found = ended(own, shared, one)
+    assert [code for code, _, _ in found] == [0, 0, 2], found
+    assert sorted(found[0][1].splitlines()) == ["0 cuda:0", "1 cuda:0"], "each sees its own as the only one"
+    assert sorted(found[1][1].splitlines()) == ["0 cuda:0", "1 cuda:1"], "both see both"
+    host = socket.gethostname()
+    refused = rf"rank 0 and rank 1 have the same device \(GPU[0-9] of {re.escape(host)}, fake\): "
+    assert all(re.match(refused, line) for line in found[2][1].splitlines()), found

@@ -106,6 +106,7 @@ def test_a_device_is_told_apart_by_its_own_name(gpus: Callable[[int], None], mon
 
 def test_the_flight_recorder_is_on_unless_the_user_says_otherwise() -> None:
     environment = {"NCCL_DEBUG": "INFO", "HOME": "/"}
+    assert set_variables({"TORCH_NCCL_ASYNC_ERROR_HANDLING": "1", "GLOO_X": "1"}) == {"GLOO_X": "1"}, "torchrun's own"
     (note,) = record_flights(environment)
     assert environment["TORCH_NCCL_TRACE_BUFFER_SIZE"] == "2000"
     assert environment["TORCH_NCCL_DUMP_ON_TIMEOUT"] == "1"

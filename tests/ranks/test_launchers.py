@@ -57,6 +57,11 @@ def test_mpirun_may_have_rank_0_on_any_of_its_hosts() -> None:
     assert read_launch(MPIRUN | {"OMPI_MCA_orte_num_nodes": "3"}).hosts[0] == "vm", "mpirun's own host has tasks too"
 
 
+def test_a_newer_mpirun_names_its_own_host() -> None:
+    newer = {name: value for name, value in MPIRUN.items() if not name.startswith("OMPI_MCA")}
+    assert read_launch(newer | {"PMIX_NAMESPACE": "prterun-gpu-a-7-4242@1"}).hosts == ("gpu-a-7",)
+
+
 def test_mpirun_under_slurm_and_pmi_under_slurm_count_their_own_tasks() -> None:
     """Their daemons are the tasks of the Slurm step."""
     daemon = {"SLURM_JOB_ID": "3", "SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}

@@ -125,6 +125,14 @@ def test_two_jobs_with_the_same_ports_do_not_mix() -> None:
     assert places[0].ports not in [(port,) for port in ports]
 
 
+def test_among_many_hosts_the_right_one_is_found_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendezvous, "_LOOKS_EVERY", 0.01)
+    ports = free_ports(1)
+    hosts = (*(f"no.such.machine{number}.invalid" for number in range(9)), HERE)
+    met = meet_all([Launch(rank, 2, hosts=hosts, ports=ports, job="a") for rank in range(2)])
+    assert all(isinstance(one, tuple) for one in met), met
+
+
 def test_who_does_not_come_is_named_with_the_port_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendezvous, "_LOOKS_EVERY", 0.02)
     ports = free_ports(2)
