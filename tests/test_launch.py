@@ -45,7 +45,7 @@ FULL = LaunchFlags(
 def test_the_script_is_as_agreed_and_sound(scheduler: str, tmp_path: Path) -> None:
     values = {name: getattr(FULL, name) for name in LaunchFlags.__dataclass_fields__}
     script = job_script(LaunchFlags(**{**values, "scheduler": scheduler}), Path("/a project"))
-    agreed = (GOLDEN / f"launch_{scheduler}.txt").read_text()
+    agreed = (GOLDEN / f"launch_{scheduler}.sh").read_text()
     assert script.replace(sys.executable, "@PYTHON@").replace(str(ROOT), "@ROOT@") == agreed
     (tmp_path / "job.sh").write_text(script)
     for check in (["bash", "-n"], [SHELLCHECK]):

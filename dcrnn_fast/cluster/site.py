@@ -36,7 +36,7 @@ _TEMPLATE = """\
 #DCRNN_PYTHON=(slurm/container/run.sh python)
 
 # Fast disk of each node, where --stage copies the data; left out: SLURM_TMPDIR, TMPDIR or /tmp.
-#export TMPDIR=/fast/disk/$USER
+#export TMPDIR=/local/$USER
 
 # Each job gets a folder of its own below these; left out: results, and checkpoints in it.
 # ${{...:=...}} leaves what a job was given (sbatch --export=ALL,DCRNN_LAUNCHER=torchrun).

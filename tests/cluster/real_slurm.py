@@ -190,7 +190,7 @@ class RealSlurm:
         self._daemon("slurmdbd", "-D")
         wait_until("slurmdbd", lambda: _answers(port), 90)
         sacctmgr = ("sacctmgr", "-n", "-i")
-        wait_until("slurmdbd's tables", lambda: self._succeeds(*sacctmgr, "add", "cluster", "test"), 60)
+        wait_until("slurmdbd's tables", lambda: self._succeeds(*sacctmgr, "add", "cluster", "test"), 120)
         self.run(*sacctmgr, "add", "account", "lab", "Cluster=test")
         self.run(*sacctmgr, "add", "user", "root", "Account=lab", "Cluster=test")
 
