@@ -123,10 +123,15 @@ def _fact(line: bytes) -> dict[str, Any] | None:
 
 
 def place_words(
-    python: str, place: tuple[int, int], world: int, master: tuple[str, int], peer: str, training: Sequence[str]
+    python: Sequence[str],
+    place: tuple[int, int],
+    world: int,
+    master: tuple[str, int],
+    peer: str,
+    training: Sequence[str],
 ) -> list[str]:
     """The words that start ``node`` for ``place``, a first rank and a number of ranks."""
-    words = [python, "-u", "-m", "dcrnn_fast.cluster.node", "--first", str(place[0]), "--count", str(place[1])]
+    words = [*python, "-u", "-m", "dcrnn_fast.cluster.node", "--first", str(place[0]), "--count", str(place[1])]
     words += ["--world", str(world), "--master-addr", master[0], "--master-port", str(master[1])]
     words += ["--peer", peer] if peer else []
     return [*words, "--", *training]

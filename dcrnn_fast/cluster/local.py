@@ -26,7 +26,7 @@ def run_here(flags: LaunchFlags) -> int:
         raise UserError(f"--nodes is {flags.nodes}: --scheduler local has this machine only; --scheduler ssh has more")
     words, world = training_words(flags), flags.tasks_per_node
     port = _free_port() if flags.submit else 0
-    command = place_words(sys.executable, (0, world), world, (_MASTER, port), "", words)
+    command = place_words([sys.executable], (0, world), world, (_MASTER, port), "", words)
     if not flags.submit:
         print(shlex.join(command))
         return 0

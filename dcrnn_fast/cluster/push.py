@@ -83,7 +83,7 @@ def pushed_paths(cargo: Cargo) -> dict[str, str]:
     }
 
 
-def push_to(hosts: Sequence[Host], python: str, ssh: str, cargo: Cargo) -> None:
+def push_to(hosts: Sequence[Host], python: Sequence[str], ssh: str, cargo: Cargo) -> None:
     """Copies to all hosts at once; what lies there already is verified instead.
 
     Raises:
@@ -92,10 +92,10 @@ def push_to(hosts: Sequence[Host], python: str, ssh: str, cargo: Cargo) -> None:
     on_all(hosts, lambda host: _push(host, python, ssh, cargo))
 
 
-def _push(host: Host, python: str, ssh: str, cargo: Cargo) -> None:
+def _push(host: Host, python: Sequence[str], ssh: str, cargo: Cargo) -> None:
     program = Path(receive.__file__).read_bytes()
     start = f"import sys; exec(compile(sys.stdin.buffer.read({len(program)}), 'receive.py', 'exec'))"
-    command = over_ssh(host, f"exec {shlex.quote(python)} -c {shlex.quote(start)}", ssh)
+    command = over_ssh(host, f"exec {shlex.join(python)} -c {shlex.quote(start)}", ssh)
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except OSError as error:

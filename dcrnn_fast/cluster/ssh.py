@@ -40,7 +40,7 @@ class _Run:
     hosts: tuple[Host, ...]
     ssh: str
     directory: str
-    python: str
+    python: tuple[str, ...]
     environment: dict[str, str]
     words: tuple[str, ...]
     port: int
@@ -88,16 +88,24 @@ def _plan(flags: LaunchFlags, given: str, results: Path) -> _Run:
         hosts=tuple(hosts),
         ssh=ssh_program(),
         directory=str(Path.cwd()),
-        python=os.environ.get("DCRNN_PYTHON") or sys.executable,
+        python=_python_there(os.environ.get("DCRNN_PYTHON", "")),
         environment={name: value for name, value in sorted(os.environ.items()) if _PASSED_ON.fullmatch(name)},
         words=(*training_words(flags), *(() if given == str(results) else ("--results", str(results)))),
         port=_FIRST_PORT + drawn % _PORTS,
     )
 
 
+def _python_there(words: str) -> tuple[str, ...]:
+    """The words that start Python on the hosts, such as ``run.sh python`` for a container; "": this one's path."""
+    try:
+        return tuple(shlex.split(words)) or (sys.executable,)
+    except ValueError as error:
+        raise UserError(f"DCRNN_PYTHON must be words as a shell reads them, got {words!r:.80}: {error}") from error
+
+
 def _asking(run: _Run, cargo: Cargo | None) -> str:
     """The beginning of a line of sh that runs Python as the ranks will; what is pushed is not there yet."""
-    python = f"exec env {_environment(run.environment)} {shlex.quote(run.python)}"
+    python = f"exec env {_environment(run.environment)} {shlex.join(run.python)}"
     return python if cargo is not None else f"cd {shlex.quote(run.directory)} && {python}"
 
 

@@ -149,6 +149,8 @@ def test_nothing_starts_unless_all_hosts_can(hosts: TwoHosts) -> None:
     done = run(hosts, dry)
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[9] for line in done.stdout.splitlines()] == ["a", "b"]
+    done = run(hosts, dry, DCRNN_PYTHON="run.sh 'my python'")
+    assert all("run.sh" in line and "my python" in line for line in done.stdout.splitlines())
     assert not results.exists()
 
 
