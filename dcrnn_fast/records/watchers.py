@@ -46,8 +46,22 @@ def open_watchers(config: Config, place: Place = FIRST, holds: Callable[[], bool
     Args:
         holds: whether the folder is still this run's.
     """
-    made = (kind(config, place) for kind in WATCHERS if place.has(kind.where) and kind.wanted(config))
-    return Watchers((Queued(watcher) if watcher.slow else watcher for watcher in made), holds, place.rank)
+    made: list[Watcher] = []
+    problems = []
+    for kind in WATCHERS:
+        if place.has(kind.where) and kind.wanted(config):
+            try:
+                watcher = kind(config, place)
+            except Exception as error:  # its package is broken, say
+                if kind.needed:
+                    raise
+                problems.append(f"{kind.__name__} cannot begin, training goes on: {described(error)}")
+                continue
+            made.append(Queued(watcher) if watcher.slow else watcher)
+    watchers = Watchers(made, holds, place.rank)
+    for problem in problems:
+        watchers.complain(problem)
+    return watchers
 
 
 def require_packages(config: Config) -> None:
@@ -90,14 +104,14 @@ class Watchers:
             return
         self._failed.append(watcher)
         if watcher.lasting:
-            self._complain(f"{one_line(error)}; training goes on")
+            self.complain(f"{one_line(error)}; training goes on")
             return
         self._watchers.remove(watcher)
         with suppress(Exception):
             watcher.close()
-        self._complain(f"{watcher.name} is told no more, training goes on: {one_line(error)}")
+        self.complain(f"{watcher.name} is told no more, training goes on: {one_line(error)}")
 
-    def _complain(self, line: str) -> None:
+    def complain(self, line: str) -> None:
         """A line about a watcher of this rank."""
         if self._rank == 0:
             self.say(line)
@@ -141,4 +155,4 @@ class Watchers:
             if watcher.needed:
                 raise
             self._watchers.remove(watcher)
-            self._complain(f"{watcher.name} could not be closed: {one_line(error)}")
+            self.complain(f"{watcher.name} could not be closed: {one_line(error)}")

@@ -290,6 +290,26 @@ def test_a_new_watcher_is_one_entry_of_the_table(tmp_path: Path, monkeypatch: py
     assert set(RUN_FILES) >= {"config.yaml", "metrics.csv", "events.jsonl"}
 
 
+def test_a_tracker_that_cannot_begin_is_left_out_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Tracker):
+        def __init__(self, config: Config, place: Place) -> None:
+            raise ImportError("libsomething.so: cannot open\nshared object file")
+
+    monkeypatch.setattr(watchers_module, "WATCHERS", (Broken, *watchers_module.WATCHERS))
+    for rank in (0, 1):
+        open_watchers(config_in(tmp_path), Place(rank, rank)).close()
+        line = "cannot begin, training goes on: ImportError: libsomething.so: cannot open shared object file\n"
+        assert capsys.readouterr().out == (f"Broken {line}" if rank == 0 else "")
+    monkeypatch.setattr(Broken, "where", "ranks")
+    open_watchers(config_in(tmp_path), Place(1, 1)).close()
+    assert capsys.readouterr().out == f"rank 1: Broken {line}"
+    monkeypatch.setattr(Broken, "needed", True)
+    with pytest.raises(ImportError):
+        open_watchers(config_in(tmp_path))
+
+
 def test_pipes_that_nobody_reads_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "events.jsonl")
     for resumed in (False, True):
