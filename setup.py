@@ -194,9 +194,9 @@ setup(
     package_dir={"dcrnn_fast": "dcrnn_fast", "dcrnn_fast.kernels": "kernels"},
     package_data={
         "dcrnn_fast": ["py.typed"],
+        "dcrnn_fast.runs": ["style.css"],
         "dcrnn_fast.config": ["presets/*.yaml"],
         "dcrnn_fast.kernels": ["py.typed"],
-        "dcrnn_fast.runs": ["style.css"],
     },
     ext_modules=[Extension(MODULE, sources(), depends=[path.as_posix() for path in Path("csrc").glob("*/*.h")])],
     cmdclass={"build_ext": BuildKernels},

@@ -36,11 +36,6 @@ def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", index)
 
 
-def device_words(device: torch.device) -> str:
-    """The GPU's name, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
 def device_notes(wanted: str) -> list[str]:
     """Why ``auto`` is the CPU although PyTorch was built for GPUs: a user who installed such a build expects a GPU."""
     why = why_no_gpu() if wanted == "auto" and (torch.version.cuda or torch.version.hip) else None

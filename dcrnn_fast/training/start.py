@@ -15,7 +15,7 @@ from dcrnn_fast.config.yaml_file import to_yaml
 from dcrnn_fast.data.account import require_changing_target, require_validation_targets
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.scaler import Scaler
-from dcrnn_fast.device import choose_device, choose_threads, device_words
+from dcrnn_fast.device import choose_device, choose_threads
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import write_bytes
 from dcrnn_fast.ranks.group import Ranks
@@ -130,7 +130,7 @@ def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watch
             train_windows=len(run.data.train),
             validation_windows=len(run.data.validation),
             targets=tuple(zip(form.target_names, form.target_units, strict=True)),
-            device=device_words(run.ranks.device),
+            device=_words_of(run.ranks.device),
         )
     )
     return progress
@@ -152,3 +152,8 @@ def start_digests(run: Run) -> dict[str, str]:
 
 def _sha256_of_json(state: Any) -> str:
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()
+
+
+def _words_of(device: torch.device) -> str:
+    """The GPU's name, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
