@@ -88,6 +88,11 @@ def asked_for(config: Config, found: Checkpoint | None) -> DataConfig:
     return (config if found is None else saved_choices(config, found.state)).data
 
 
+def _words_of(device: torch.device) -> str:
+    """The GPU's name, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watchers, lock: FolderLock) -> Progress:
     """Takes the folders, prints how the run was understood, and restores a resumed run's position."""
     config, on_first = run.config, run.ranks.is_first
@@ -152,8 +157,3 @@ def start_digests(run: Run) -> dict[str, str]:
 
 def _sha256_of_json(state: Any) -> str:
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()
-
-
-def _words_of(device: torch.device) -> str:
-    """The GPU's name, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
