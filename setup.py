@@ -197,10 +197,10 @@ setup(
     package_dir={"dcrnn_fast": "dcrnn_fast", "dcrnn_fast.kernels": "kernels", "dcrnn_fast.slurm": "slurm"},
     package_data={
         "dcrnn_fast": ["py.typed"],
+        "dcrnn_fast.runs": ["style.css"],
         "dcrnn_fast.config": ["presets/*.yaml"],
         "dcrnn_fast.kernels": ["py.typed"],
         **{key: ["*.sh", "*.sbatch", "*.txt", "*.def", "Dockerfile"] for key in SCRIPTS},
-        "dcrnn_fast.runs": ["style.css"],
     },
     ext_modules=[Extension(MODULE, sources(), depends=[path.as_posix() for path in Path("csrc").glob("*/*.h")])],
     cmdclass={"build_ext": BuildKernels},

@@ -38,11 +38,6 @@ def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", index)
 
 
-def device_words(device: torch.device) -> str:
-    """The GPU's name, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
 def device_identity(device: torch.device) -> str:
     """The device as no other of this machine is called, and the machine; "" for the CPU, which processes may share."""
     if device.type != "cuda":

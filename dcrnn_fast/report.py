@@ -10,8 +10,8 @@ import tyro
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.report_files import PAGE
 from dcrnn_fast.files import folder_for_new_files, write_bytes
-from dcrnn_fast.records.names import PAGE
 from dcrnn_fast.runs.page import page_of
 from dcrnn_fast.runs.record import read_runs
 

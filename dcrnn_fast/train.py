@@ -18,7 +18,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
-from dcrnn_fast.evaluation.report_files import REPORT
+from dcrnn_fast.evaluation.report_files import PAGE, REPORT
 from dcrnn_fast.files import folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.idle import refuse_idle_in_training
 from dcrnn_fast.messages import counted
@@ -29,7 +29,7 @@ from dcrnn_fast.records.display import mae_words
 from dcrnn_fast.records.events import EpochRow
 from dcrnn_fast.records.jsonl import EVENTS
 from dcrnn_fast.records.lock import FolderLock
-from dcrnn_fast.records.names import CONFIG, PAGE
+from dcrnn_fast.records.names import CONFIG
 from dcrnn_fast.records.terminal import Standing, Terminal
 from dcrnn_fast.records.watchers import RUN_FILES
 from dcrnn_fast.training.account import LOOK
@@ -176,7 +176,7 @@ def _require_apart(flags: TrainFlags) -> None:
     results, folder = Path(output.results), checkpoint_folder(flags.settings)
     read = source_files(flags.settings.data, flags.settings.graph)
     resumed = None if output.resume == "auto" else output.resume
-    names = {*RUN_FILES, *REPORT, PAGE}
+    names = {*RUN_FILES, *REPORT}
     if (results / EVENTS).exists():  # of an earlier run, which wrote the configuration there: it may be given again
         names.remove(CONFIG)
     require_apart((results / name for name in sorted(names)), (*read, flags.config, resumed), "--results folder")
@@ -216,12 +216,6 @@ def _report(result: TrainingResult, config: Config) -> None:
                 lines.append(f"{error}; the report above is complete")
         else:
             lines.append("there are no test windows: nothing was evaluated")
-        try:
-            from dcrnn_fast.runs.page import write_page  # for the first rank alone
-
-            written.append(write_page(result.results))
-        except Exception as error:  # what was trained and measured stands
-            lines.append(f"look: {lost_picture(result.results / PAGE, error)}")
         found = (path.name for pattern in RUN_FILES for path in sorted(result.results.glob(pattern)))
         names = ", ".join((*found, *(path.name for path in written)))
         lines += [
@@ -230,7 +224,18 @@ def _report(result: TrainingResult, config: Config) -> None:
             f"forecast with it: {command_line('forecast', result.checkpoint)}",
             f"measure it again: {command_line('evaluate', result.checkpoint)}",
         ]
+        lines.append(_page_line(result.results))
         terminal.say("\n".join(lines))
+
+
+def _page_line(results: Path) -> str:
+    """Writes the page of the run; what was trained and measured stands without it."""
+    from dcrnn_fast.runs.page import write_page  # for the first rank alone
+
+    try:
+        return f"the run on one page: {write_page(results)}"
+    except Exception as error:
+        return f"look: {lost_picture(results / PAGE, error)}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 TEXTS = ("report.txt", "report.json", "horizons.csv", "sensors.csv")
 PICTURES = ("horizons", "worst_and_best", "forecasts", "map")
 """stems; a picture of one of several channels adds its name"""
-REPORT = (*TEXTS, *(f"{stem}*.png" for stem in PICTURES))
+PAGE = "run.html"
+"""of a run, with the report in it: by training at its end, and by ``dcrnn-fast report``"""
+REPORT = (*TEXTS, *(f"{stem}*.png" for stem in PICTURES), PAGE)
 """patterns of all of them"""
 
 _LONGEST = 80

@@ -1,5 +1,3 @@
-"""The files of a results folder that no watcher writes, beside those of the report."""
+"""The other file of a results folder, beside those of the watchers and of the report."""
 
 CONFIG = "config.yaml"
-PAGE = "run.html"
-"""written at the end, and by ``dcrnn-fast report``"""

@@ -12,11 +12,11 @@ from dcrnn_fast import __version__
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import to_yaml
+from dcrnn_fast.evaluation.report_files import PAGE
 from dcrnn_fast.evaluation.report_json import ChannelFigures, ReportFigures
 from dcrnn_fast.files import write_bytes
 from dcrnn_fast.messages import counted
 from dcrnn_fast.records.lock import LOCK
-from dcrnn_fast.records.names import PAGE
 from dcrnn_fast.records.terminal import duration
 from dcrnn_fast.runs.charts import COLOURS, Line, line_chart, number
 from dcrnn_fast.runs.happened import events_section

@@ -60,7 +60,7 @@ class RunRecord:
         if self.status.state == "stopped":
             return f"asked to by {self.status.signal}"
         if self.status.state == "killed":
-            return f"its process ({self.status.process}) is gone and did not say why"
+            return f"{self.status.process} is gone and did not say why"
         if self.status.state == "finished":
             return "no better epoch for a while" if self._last("end").get("reason") == "stalled" else "all epochs"
         return ""

@@ -27,7 +27,6 @@ from dcrnn_fast.files import clear_leftovers, require_creatable_folder, require_
 from dcrnn_fast.messages import some
 from dcrnn_fast.records.jsonl import EVENTS
 from dcrnn_fast.records.lock import FolderLock
-from dcrnn_fast.records.names import PAGE
 from dcrnn_fast.records.status import read_status
 from dcrnn_fast.records.watchers import RUN_FILES
 from dcrnn_fast.training.instruments import FOLDER as PROFILE
@@ -72,7 +71,7 @@ def make_folders(config: Config, lock: FolderLock, say: Callable[[str], None]) -
     require_writable_folder(config.output.results, "results folder")
     require_writable_folder(checkpoint_folder(config), "checkpoint folder")
     lock.take(_folders(config), say)
-    clear_leftovers(config.output.results, (*RUN_FILES, *REPORT, PAGE))
+    clear_leftovers(config.output.results, (*RUN_FILES, *REPORT))
     clear_leftovers(checkpoint_folder(config), ("*.pt", MANIFEST))
 
 
@@ -100,7 +99,7 @@ def set_earlier_run_aside(config: Config, say: Callable[[str], None]) -> None:
     # Only after an earlier run, and none of this run's inputs: a user's own file may have one of these names.
     if _was_run_in(results):
         try:
-            target = _set_aside(results, (*RUN_FILES, *REPORT, PAGE, f"{PROFILE}/"), _files_of(config), whole=False)
+            target = _set_aside(results, (*RUN_FILES, *REPORT, f"{PROFILE}/"), _files_of(config), whole=False)
         except UserError as error:
             say(f"{error}; training goes on")
             return

@@ -17,7 +17,7 @@ from dcrnn_fast.data.account import require_changing_target, require_validation_
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.staging import Staged
-from dcrnn_fast.device import choose_device, choose_threads, device_identity, device_words
+from dcrnn_fast.device import choose_device, choose_threads, device_identity
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import write_bytes
 from dcrnn_fast.installation import code_facts
@@ -111,6 +111,11 @@ def asked_for(config: Config, found: Checkpoint | None) -> DataConfig:
     return (config if found is None else saved_choices(config, found.state)).data
 
 
+def _words_of(device: torch.device) -> str:
+    """The GPU's name, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watchers, lock: FolderLock) -> Progress:
     """Takes the folders, prints how the run was understood, and restores a resumed run's position."""
     config, on_first = run.config, run.ranks.is_first
@@ -153,7 +158,7 @@ def begin(run: Run, asked: DataConfig, found: Checkpoint | None, watchers: Watch
             train_windows=len(run.data.train),
             validation_windows=len(run.data.validation),
             targets=tuple(zip(form.target_names, form.target_units, strict=True)),
-            device=device_words(run.ranks.device),
+            device=_words_of(run.ranks.device),
         )
     )
     return progress

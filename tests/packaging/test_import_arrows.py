@@ -55,6 +55,7 @@ ALLOWED = {
         "dcrnn_fast.runs",
         "dcrnn_fast.records",
         "dcrnn_fast.evaluation.plot_format",
+        "dcrnn_fast.evaluation.report_files",
         "dcrnn_fast.evaluation.report_json",
         "dcrnn_fast.evaluation.style",
         *LEAVES,

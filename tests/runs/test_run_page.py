@@ -244,7 +244,7 @@ def test_training_ends_with_a_page_and_goes_on_without_one(tmp_path: Path, capsy
     flags = ["--config", "debug", "--city-nodes", "8", "--city-days", "3", "--epochs", "1", "--threads", "1"]
     results = tmp_path / "results"
     assert train.main([*flags, "--results", str(results)]) == 0
-    assert ", run.html)" in capsys.readouterr().out
+    assert f"\nthe run on one page: {results}/run.html\n" in capsys.readouterr().out
     assert page_in(results).headings == Page((results / "run.html").read_text(encoding="utf-8")).headings
     shutil.rmtree(results / "checkpoints")
     (results / "run.html").unlink()
