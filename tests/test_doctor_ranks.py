@@ -54,13 +54,15 @@ def test_ranks_that_are_alike(tmp_path: Path, rank_server: RankServer) -> None:
 @pytest.mark.parametrize(
     ("planted", "sentence"),
     [
-        ("numpy", f"rank 1 on {HOST}: numpy is 1.0, rank 0 has "),
+        pytest.param("numpy", f"rank 1 on {HOST}: numpy is 1.0, rank 0 has ", marks=pytest.mark.slow),
         ("clock", f"rank 1 on {HOST}: its clock is 7.25 s behind rank 0's; set it by NTP"),
         (
             "GLOO_SOCKET_IFNAME=ib7",
             f"rank 1 on {HOST}: GLOO_SOCKET_IFNAME=ib7 names no interface that is up here; there are lo (127.0.0.1",
         ),
-        ("DCRNN_FAST_CPU=sse9", f"rank 1 on {HOST}: DCRNN_FAST_CPU is 'sse9', wanted one of "),
+        pytest.param(
+            "DCRNN_FAST_CPU=sse9", f"rank 1 on {HOST}: DCRNN_FAST_CPU is 'sse9', wanted one of ", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_differs_or_is_broken_is_said_once(
@@ -72,6 +74,7 @@ def test_what_differs_or_is_broken_is_said_once(
     assert "\nrank  host" in out
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named(tmp_path: Path, rank_server: RankServer, small_disk: Path) -> None:
     code, out = said(tmp_path, rank_server, f"folder {small_disk}")
     assert code == 1
