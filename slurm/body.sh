@@ -187,6 +187,11 @@ write_summary() {
     } >"$file" || echo "cannot write $file" >&2
 }
 
+# Whether Slurm ended the job because its time was over, and not somebody by scancel.
+out_of_time() {
+    scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null | grep -q " Reason=TimeLimit "
+}
+
 # Prints why it did not work, if it did not.
 queue_again() {
     scontrol requeue "$SLURM_JOB_ID"
@@ -195,8 +200,8 @@ queue_again() {
 requeue() {
     local most=${MAX_RESTARTS:-20} again said
     again="to continue, submit the same with --results $results"
-    if [ -n "$ended" ]; then
-        echo "$1; the job was cancelled or its time is over, and it is not queued again; $again"
+    if [ -n "$ended" ] && ! out_of_time; then
+        echo "$1; the job was cancelled, and is not queued again; $again"
     elif [ "$restarts" -ge "$most" ]; then
         echo "$1; it is not queued again after $restarts restarts (MAX_RESTARTS); $again"
     elif said=$(queue_again 2>&1); then

@@ -166,13 +166,17 @@ def test_what_is_not_queued_again(project: Project, cluster: RealSlurm) -> None:
 
 
 def test_the_time_limit_ends_no_run(project: Project, cluster: RealSlurm) -> None:
-    """Slurm's own warning, some time before the limit of a minute."""
-    place = ("--time=1", "--signal=B:USR1@25", "--ntasks-per-node=1")
-    job = project.submit(*place, "slurm/quick_test.sbatch", *ENDLESS)
-    job.wait_for_training(1)
-    assert "stopped, and everything is saved; queued again, restart 1" in job.log
-    cluster.run("scancel", job.number)
-    assert job.end()[0] == "CANCELLED"
+    """A minute: with Slurm's warning before it, and with no signal but those that end the job."""
+    jobs = [
+        project.submit("--time=1", f"--signal=B:{signal}", "--ntasks-per-node=1", "slurm/quick_test.sbatch", *ENDLESS)
+        for signal in ("USR1@25", "CONT@1")
+    ]
+    for job in jobs:
+        job.wait_for_training(1)
+        assert "stopped, and everything is saved; queued again, restart 1" in job.log
+        cluster.run("scancel", job.number)
+        assert job.end()[0] == "CANCELLED"
+    assert "DUE TO TIME LIMIT" in jobs[1].log
 
 
 def test_an_array_makes_a_run_of_each_line(project: Project, tmp_path: Path) -> None:
