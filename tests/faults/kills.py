@@ -23,8 +23,8 @@ FLAGS = (
     *("--sampling-decay", "10", "--warmup-steps", "5"),
 )
 KILLS_OF_A_RUN = 5
-ONE_IN_ASKED, ONE_IN_SINGLE = 4, 3
-"""of so many attempts one is SIGUSR1; of so many kills one is of a single rank"""
+ONE_IN_STARTING, ONE_IN_ASKED, ONE_IN_SINGLE = 5, 4, 3
+"""of so many attempts one comes while the run starts, one is SIGUSR1; of so many kills one is of a single rank"""
 _LAUNCHER_WAITS = 5.0
 """seconds from the end of one rank until the launcher kills the others: one that starts waits for the dead"""
 
@@ -94,17 +94,15 @@ def measure(tries: int, seed: int, ways: dict[str, Way] = WAYS) -> dict[str, dic
 def _attempts(server: RankServer, folder: Path, way: Way, tries: int, seed: int) -> Found:
     rng, found = random.Random(seed), Found()
     whole = folder / "whole"
-    began = time.monotonic()
     server.run(folder / "job", way.world, "rank_programs:train", "--results", str(whole), *way.flags)
-    seconds = time.monotonic() - began
-    while found.kills + found.stops < tries:
+    while found.kills < tries:
         results = folder / f"killed{found.runs}"
         found.runs += 1
         steps = folder / f"steps{found.runs}"
         program = ("rank_programs:train_noting_steps", str(steps), "--results", str(results), "--resume", "auto")
-        for number in range(min(KILLS_OF_A_RUN, tries - found.kills - found.stops)):
+        for number in range(KILLS_OF_A_RUN):
             job = server.start(folder / f"job{found.runs}-{number}", way.world, *program, *way.flags)
-            time.sleep(rng.random() * seconds)
+            _wait_for_a_moment(job, steps, rng)
             if not _interrupt(job, results, way, rng, found):
                 break  # it was through
             _look_at_resume(results, steps, found)
@@ -116,6 +114,20 @@ def _attempts(server: RankServer, folder: Path, way: Way, tries: int, seed: int)
             found.wrong += 1
             print(f"  {results.name}: {str(error)[:300]}", flush=True)
     return found
+
+
+def _wait_for_a_moment(job: Job, steps: Path, rng: random.Random) -> None:
+    """While the run starts, or until it is some steps further: how long that takes, a busy machine decides."""
+    if rng.randrange(ONE_IN_STARTING) == 0:
+        time.sleep(2 * rng.random())
+        return
+    wanted = _steps_in(steps) + rng.randint(1, 9)
+    job.until(lambda: job.ended or _steps_in(steps) >= wanted)
+    time.sleep(0.05 * rng.random())
+
+
+def _steps_in(steps: Path) -> int:
+    return steps.read_bytes().count(b"\n") if steps.exists() else 0
 
 
 def _interrupt(job: Job, results: Path, way: Way, rng: random.Random, found: Found) -> bool:
