@@ -32,7 +32,7 @@ prove: $(VENV)/dev.stamp
 lint: $(VENV)/dev.stamp types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	git ls-files '*.sh' .ci/run | xargs -r $(BIN)/shellcheck
+	git ls-files '*.sh' '*.sbatch' .ci/run | xargs -r $(BIN)/shellcheck -x
 	$(CPP_FILES) | xargs -r $(BIN)/clang-format --dry-run -Werror
 
 # mypy resolves dcrnn_fast.kernels only where the package has a folder of that name: a forest of links gives it one.
