@@ -13,10 +13,10 @@ from dcrnn_fast.errors import UserError
 COMMANDS = {
     "train": "trains a model; without arguments: on the built-in city",
     "evaluate": "measures a checkpoint at every horizon, beside last value and other baselines",
-    "compare": "tables and plots runs side by side, also those that still go on or were killed",
-    "launch": "starts a training on a cluster: Slurm, PBS, ssh, or here",
-    "report": "writes the page of a run, run.html, with curves, errors, times, hardware and settings",
     "forecast": "forecasts from a checkpoint and the newest readings",
+    "compare": "tables and plots runs side by side, also those that still go on or were killed",
+    "report": "writes the page of a run, run.html, with curves, errors, times, hardware and settings",
+    "launch": "starts a training on a cluster: Slurm, PBS, ssh, or here",
     "prepare": "turns any source into a checked, memory-mapped store",
     "convert": "makes a checkpoint from other people's DCRNN weights",
     "verify": "checks a backend against reference vectors",
