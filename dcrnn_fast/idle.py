@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from dcrnn_fast.config.given import Needs, flags_in, given_by_flags, given_in, refuse_idle
-from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, TrainingConfig
+from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, OutputConfig, TrainingConfig, WatchConfig
 from dcrnn_fast.data.idle import idle_in_graph, idle_in_reading
 
 _OF_READING = ("data_format", "data_folder", "hdf5_key", "variables", "start", "missing_value", "fill_rows")
@@ -20,8 +20,10 @@ def refuse_idle_in_training(config: Config, argv: Sequence[str], *, on_gpu: bool
     """Raises UserError if a setting of a training run would do nothing."""
     in_graph, in_training = given_in(config.graph, argv), given_in(config.training, argv)
     idle = idle_in_reading(config.data) | idle_in_graph(config.graph, config.data, in_graph)
-    idle |= _idle_in_training(config.training, on_gpu=on_gpu)
-    refuse_idle(given_in(config.data, argv) | in_graph | in_training, idle)
+    idle |= _idle_in_training(config.training, on_gpu=on_gpu) | _idle_in_output(config.output)
+    idle |= _idle_in_watch(config.watch)
+    given = given_in(config.data, argv) | in_graph | in_training
+    refuse_idle(given | given_in(config.output, argv) | given_in(config.watch, argv), idle)
 
 
 def refuse_idle_in_preparing(data: DataConfig, graph: GraphConfig, argv: Sequence[str], *, output: bool) -> None:
@@ -74,4 +76,17 @@ def _idle_in_training(training: TrainingConfig, *, on_gpu: bool) -> Needs:
         idle["sampling_decay"] = "--teacher-forcing scheduled"
     if not on_gpu:
         idle["cuda_graphs"] = "a GPU, and the device is the CPU"
+    return idle
+
+
+def _idle_in_output(output: OutputConfig) -> Needs:
+    return {} if output.save_every_epochs else {"keep_last": "--save-every-epochs of at least 1"}
+
+
+def _idle_in_watch(watch: WatchConfig) -> Needs:
+    idle = {}
+    if not (watch.monitor_gpu or watch.monitor_cpu):
+        idle["monitor_every"] = "--monitor-gpu or --monitor-cpu"
+    if watch.wandb == "off":
+        idle |= dict.fromkeys(("wandb_project", "wandb_name"), "--wandb online or offline")
     return idle

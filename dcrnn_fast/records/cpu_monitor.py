@@ -5,6 +5,7 @@ import time
 
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.records.monitor import Monitor
+from dcrnn_fast.records.packages import require_package
 from dcrnn_fast.records.watcher import Place
 from dcrnn_fast.system import MIB
 
@@ -28,6 +29,10 @@ class CpuMonitor(Monitor):
     @classmethod
     def wanted(cls, config: Config) -> bool:
         return config.watch.monitor_cpu
+
+    @classmethod
+    def require(cls, config: Config) -> None:
+        require_package("psutil", "--monitor-cpu", "psutil")
 
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)

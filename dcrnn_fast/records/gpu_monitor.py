@@ -6,6 +6,7 @@ from typing import Any
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.records.monitor import Monitor
+from dcrnn_fast.records.packages import require_package
 from dcrnn_fast.system import MIB
 
 
@@ -30,6 +31,10 @@ class GpuMonitor(Monitor):
     @classmethod
     def wanted(cls, config: Config) -> bool:
         return config.watch.monitor_gpu
+
+    @classmethod
+    def require(cls, config: Config) -> None:
+        require_package("pynvml", "--monitor-gpu", "nvidia-ml-py")
 
     def open(self) -> None:
         """Raises UserError: there is no NVML, which comes with NVIDIA's driver."""

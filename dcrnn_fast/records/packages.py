@@ -5,7 +5,7 @@ import importlib.util
 from dcrnn_fast.errors import UserError
 
 
-def require_package(name: str, flag: str) -> None:
-    """Raises UserError with the command that installs it, if it is missing; the extra has the package's name."""
+def require_package(name: str, flag: str, installed_by: str) -> None:
+    """Raises UserError if the package is missing; ``installed_by`` is what pip has to install."""
     if importlib.util.find_spec(name) is None:
-        raise UserError(f"{flag} needs the package {name}: pip install 'dcrnn_fast[{name}]', or leave {flag} out")
+        raise UserError(f"{flag} needs the package {name}: pip install '{installed_by}', or leave {flag} out")

@@ -31,7 +31,7 @@ class TensorBoard(Watcher):
 
     @classmethod
     def require(cls, config: Config) -> None:
-        require_package("tensorboard", "--tensorboard")
+        require_package("tensorboard", "--tensorboard", "dcrnn_fast[tensorboard]")
 
     def see(self, event: Event) -> None:
         match event:

@@ -36,7 +36,7 @@ class WeightsAndBiases(Watcher):
 
     @classmethod
     def require(cls, config: Config) -> None:
-        require_package("wandb", "--wandb")
+        require_package("wandb", "--wandb", "dcrnn_fast[wandb]")
 
     def see(self, event: Event) -> None:
         match event:

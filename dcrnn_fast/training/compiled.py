@@ -10,6 +10,8 @@ from dcrnn_fast.messages import one_line
 from dcrnn_fast.model.dcrnn import DCRNN
 
 _LONGEST = 300
+_ADVICE = "Set TORCHDYNAMO_VERBOSE="
+"""how the part of torch's messages begins that is for its own developers"""
 
 
 def compiled(model: DCRNN) -> Callable[..., Tensor]:
@@ -26,7 +28,7 @@ def compiled(model: DCRNN) -> Callable[..., Tensor]:
         try:
             return translated(*arguments)
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
-            reason = one_line(error)[:_LONGEST]
+            reason = one_line(error).split(_ADVICE)[0].strip()[:_LONGEST]
             raise UserError(f"--compile: torch cannot compile the model ({reason}): leave --compile out") from error
 
     return call

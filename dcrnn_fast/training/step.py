@@ -123,13 +123,16 @@ def finish_gradient(run: Run, loss: Tensor) -> None:
 def try_window(run: Run) -> None:
     """Forward, loss and backward of one training window, on this rank alone; no weight moves.
 
+    With ``compile`` of a micro-batch: other shapes are compiled to other kernels, and a compiler may fail at some only.
+
     Raises:
-        UserError: the backend that was asked for cannot run here, or not with this ``save``; a step needs more memory
-            than there is; loss or gradient is not finite, unless ``max_bad_steps`` or the loss scale is there for such
-            steps.
+        UserError: the backend that was asked for cannot run here, or not with this ``save``; the model cannot be
+            compiled; a step needs more memory than there is; loss or gradient is not finite, unless ``max_bad_steps``
+            or the loss scale is there for such steps.
     """
     require_room(run)
-    starts = run.data.train.starts_W[len(run.data.train) // 2 :][:1]
+    windows = run.config.training.batch_size if run.config.training.compile else 1
+    starts = run.data.train.starts_W[: len(run.data.train) // 2 + 1][-windows:]
     batch = run.gather(starts)
     observed_O = batch.count_observed().tolist()
     run.model.train()
@@ -146,7 +149,7 @@ def try_window(run: Run) -> None:
     unit = ", or train with --loss-unit deviation" if run.config.training.loss_unit == "original" else ""
     t, n, c = np.unravel_index(np.abs(series.values_TNC).argmax(), series.values_TNC.shape)
     raise UserError(
-        f"loss and gradient must be finite, the window of {run.data.target_times(starts)[0, 0]} gives {loss:.4g} and "
+        f"loss and gradient must be finite, the window of {run.data.target_times(starts)[-1, 0]} gives {loss:.4g} and "
         f"{norm:.4g}; the largest reading is {series.values_TNC[t, n, c]:.4g}, sensor {series.ids[n]!r} at "
         f"{series.times_T[t]}: leave wrong readings empty{unit}"
     )

@@ -179,24 +179,37 @@ def test_weights_and_biases_offline_is_written_and_goes_on_under_its_id(
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("flags", [("--tensorboard",), ("--wandb", "offline")])
+@pytest.mark.parametrize(
+    ("flags", "name", "installed_by"),
+    [
+        (("--tensorboard",), "tensorboard", "dcrnn_fast[tensorboard]"),
+        (("--wandb", "offline"), "wandb", "dcrnn_fast[wandb]"),
+        (("--monitor-gpu",), "pynvml", "nvidia-ml-py"),
+        (("--monitor-cpu",), "psutil", "psutil"),
+    ],
+)
 def test_a_package_that_is_missing_is_named_before_anything_is_written(
-    tmp_path: Path, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    flags: tuple[str, ...],
+    name: str,
+    installed_by: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    name, find = flags[0].removeprefix("--"), importlib.util.find_spec
+    find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda asked, *more: None if asked == name else find(asked, *more))
     assert train.main(["--config", "debug", *flags, "--results", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == (
         f"dcrnn-fast train: error: {flags[0]} needs the package {name}: "
-        f"pip install 'dcrnn_fast[{name}]', or leave {flags[0]} out\n"
+        f"pip install '{installed_by}', or leave {flags[0]} out\n"
     )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_package_that_is_there_is_no_mistake() -> None:
-    require_package("json", "--json")
+    require_package("json", "--json", "json")
     with pytest.raises(UserError, match="--none needs the package no_such_package"):
-        require_package("no_such_package", "--none")
+        require_package("no_such_package", "--none", "nothing")
 
 
 _FAKE = """

@@ -129,6 +129,9 @@ IDLE = [
     (("--data", "city", "--start", "2020-01-01"), ["--start needs data without times, and the built-in city"]),
     (("--data", "store", "--freq", "5min"), ["--freq needs data without times, and a prepared store has its own"]),
     (("--data", "store", "--missing-value", "7"), ["--missing-value needs"]),
+    (("--keep-last", "2", "--save-every-epochs", "0"), ["--keep-last needs --save-every-epochs"]),
+    (("--monitor-every", "5"), ["--monitor-every needs --monitor-gpu or --monitor-cpu"]),
+    (("--wandb-project", "x", "--wandb-name", "y"), ["--wandb-project needs --wandb", "--wandb-name needs --wandb"]),
 ]
 
 
@@ -158,6 +161,7 @@ def test_a_flag_that_does_nothing_is_refused_with_what_it_needs(
         ("--loss", "huber", "--huber-delta", "2", "--no-cuda-graphs", "--no-allow-lost-links"),
         ("--sensor-positions", "p.csv", "--graph-format", "matrix", "--orientation", "paper"),
         ("--config", "debug"),
+        ("--keep-last", "2", "--monitor-cpu", "--monitor-every", "5"),
         ("--config", "city", "--schedule", "constant", "--teacher-forcing", "on"),
     ],
 )

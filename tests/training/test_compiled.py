@@ -1,5 +1,6 @@
 """``--compile``: the same training to rounding, checkpoints without a wrapper's names; a failure is one line."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,28 @@ def test_what_cannot_be_compiled_is_refused_and_nothing_is_trained(
     ) as no:
         fit(debug_config(*SHORT, "--backend", "manual", "--compile", "--results", str(results)))
     assert "\n" not in str(no.value)
+    assert not results.exists()
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_run_is_refused_before_it_has_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "no programs").mkdir()
+    environment = os.environ | {
+        "PATH": str(tmp_path / "no programs"),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    environment.pop("CXX", None)
+    results = tmp_path / "results"
+    done = subprocess.run(
+        [sys.executable, "-m", "dcrnn_fast.train", "--config", "debug", "--epochs", "1", "--threads", "1",
+         "--backend", "manual", "--compile", "--results", str(results)],
+        cwd=ROOT, env=environment, timeout=500, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("dcrnn-fast train: error: --compile: torch cannot compile the model (")
+    assert "compiler" in done.stderr
+    assert "TORCHDYNAMO" not in done.stderr
     assert not results.exists()
 
 
