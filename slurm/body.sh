@@ -192,6 +192,11 @@ out_of_time() {
     scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null | grep -q " Reason=TimeLimit "
 }
 
+# Whether Slurm wants the nodes for another job: it then asks the steps to end, and not this shell.
+is_preempted() {
+    scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null | grep -q " PreemptTime=[0-9]"
+}
+
 # Prints why it did not work, if it did not.
 queue_again() {
     scontrol requeue "$SLURM_JOB_ID"
@@ -251,7 +256,9 @@ train_job() {
         wait_for $!
     fi
     # torchrun ends with 1 whatever its ranks end with.
-    [ "$rc$asked${DCRNN_LAUNCHER:-srun}" != 11torchrun ] || rc=$STOPPED
+    if [ "$rc${DCRNN_LAUNCHER:-srun}" = 1torchrun ] && { [ -n "$asked$ended" ] || is_preempted; }; then
+        rc=$STOPPED
+    fi
     state=$("${python[@]}" -I "$slurm/run_state.py" "$results" "$before" "$rc")
     remove_staged
     write_summary
