@@ -28,10 +28,10 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
     """Calls ``body(argv)`` and returns the command's exit code.
 
     A ``UserError``, or the error of a ``DCRNN_FAST_*`` variable, prints ``dcrnn-fast NAME: error: ...`` on stderr,
-    without a traceback, and yields its exit code, mostly 2; so do memory that runs out and a name that no file can have. Ctrl-C yields 130.
-    Of the ranks of a run, which all see the same mistake, the first prints it. If the reader of stdout has closed it
-    (``dcrnn-fast --help | head -1``), the command stops quietly: 141. Any other exception is a bug of ours and keeps
-    its traceback.
+    without a traceback, and yields its exit code, mostly 2; memory that runs out and a name that no file can have yield
+    2. Ctrl-C yields 130. Of the ranks of a run, which all see the same mistake, the first prints it. If the reader of
+    stdout has closed it (``dcrnn-fast --help | head -1``), the command stops quietly: 141. Any other exception is a bug
+    of ours and keeps its traceback.
     """
     try:
         try:

@@ -1,14 +1,11 @@
 """The shipped batch scripts under a real Slurm: where they run from, what they leave, when they are queued again."""
 
-import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.checkout import missing
-from tests.cluster.real_slurm import PACKAGES, RealSlurm, missing_daemons, wait_until
+from tests.cluster.real_slurm import RealSlurm, wait_until
 from tests.cluster.slurm_project import RUN, Job, Project, require_same_weights
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -19,20 +16,6 @@ FILES = {
     *("config.yaml", "status.json", "metrics.csv", "events.jsonl", "sacct_summary.txt", "report.txt", "report.json"),
     *("horizons.csv", "sensors.csv", "horizons.png", "worst_and_best.png", "forecasts.png", "map.png", "checkpoints"),
 }
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RealSlurm]:
-    if os.geteuid() != 0:
-        missing("Slurm's daemons need root here")
-    if absent := missing_daemons():
-        missing(f"{', '.join(absent)} not installed: apt-get install {PACKAGES}")
-    slurm = RealSlurm()
-    try:
-        slurm.start()
-        yield slurm
-    finally:
-        slurm.stop()
 
 
 @pytest.fixture(scope="module")
