@@ -15,6 +15,15 @@ refuse() {
     exit "$MISTAKE"
 }
 
+# A word as a shell reads it.
+quoted() {
+    local quote="'\\''"
+    case $1 in
+    *[!A-Za-z0-9_./+:@%,=-]* | '') echo "'${1//\'/$quote}'" ;;
+    *) echo "$1" ;;
+    esac
+}
+
 # sbatch reads its own options before the script's name only: behind it they would be nobody's.
 refuse_sbatch_options() {
     local word name
@@ -204,7 +213,7 @@ queue_again() {
 
 requeue() {
     local most=${MAX_RESTARTS:-20} again said
-    again="to continue, submit the same with --results $results"
+    again="to continue, submit the same with --results $(quoted "$results")"
     if [ -n "$ended" ] && ! out_of_time; then
         echo "$1; the job was cancelled, and is not queued again; $again"
     elif [ "$restarts" -ge "$most" ]; then
@@ -265,7 +274,7 @@ train_job() {
     case $state in
     finished)
         echo "finished, exit code $rc"
-        [ -z "$experiment" ] || echo "to compare: dcrnn-fast compare ${results%/*}/*"
+        [ -z "$experiment" ] || echo "to compare: dcrnn-fast compare $(quoted "${results%/*}")/*"
         ;;
     stopped)
         rc=$STOPPED
