@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dcrnn_fast.errors import ToldElsewhereError, is_of_the_user
+from dcrnn_fast.errors import ToldElsewhereError, UserError, exit_code_of, is_of_the_user
 from dcrnn_fast.messages import one_line
 from dcrnn_fast.system import available_mib, is_out_of_memory
 
-MISTAKE = 2
+MISTAKE = UserError.exit_code
 INTERRUPTED = 130
 NOBODY_READS = 141
 """the exit code that a shell reports for a program ended by SIGPIPE"""
@@ -28,10 +28,10 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
     """Calls ``body(argv)`` and returns the command's exit code.
 
     A ``UserError``, or the error of a ``DCRNN_FAST_*`` variable, prints ``dcrnn-fast NAME: error: ...`` on stderr,
-    without a traceback, and yields 2; so do memory that runs out and a name that no file can have. Ctrl-C yields 130.
-    Of the ranks of a run, which all see the same mistake, the first prints it. If the reader of stdout has closed it
-    (``dcrnn-fast --help | head -1``), the command stops quietly: 141. Any other exception is a bug of ours and keeps
-    its traceback.
+    without a traceback, and yields its exit code, mostly 2; memory that runs out and a name that no file can have yield
+    2. Ctrl-C yields 130. Of the ranks of a run, which all see the same mistake, the first prints it. If the reader of
+    stdout has closed it (``dcrnn-fast --help | head -1``), the command stops quietly: 141. Any other exception is a bug
+    of ours and keeps its traceback.
     """
     try:
         try:
@@ -44,7 +44,7 @@ def run_command(name: str, body: Callable[[list[str]], int], argv: list[str] | N
             raise
         if not isinstance(error, ToldElsewhereError):
             print(f"dcrnn-fast {name}: error: {one_line(error)}", file=sys.stderr)
-        return MISTAKE
+        return exit_code_of(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

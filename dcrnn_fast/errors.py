@@ -11,9 +11,17 @@ class UserError(ValueError):
     as a ``ValueError``.
     """
 
+    exit_code = 2
+    """that commands end with"""
+
 
 class ToldElsewhereError(UserError):
     """A mistake that another process of the same run prints; this one ends with the same exit code, silently."""
+
+
+def exit_code_of(error: ValueError) -> int:
+    """What a command ends with, if ``is_of_the_user(error)``."""
+    return error.exit_code if isinstance(error, UserError) else UserError.exit_code
 
 
 def is_of_the_user(error: ValueError) -> bool:

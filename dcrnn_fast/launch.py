@@ -61,8 +61,10 @@ def _run(argv: list[str]) -> int:
 
         return run_here(flags)
     from dcrnn_fast.cluster.job_script import job_script
-    from dcrnn_fast.cluster.submit import submit
+    from dcrnn_fast.cluster.submit import submit, with_site
 
+    if flags.scheduler == "pbs":
+        flags = with_site(flags)
     script = job_script(flags, Path.cwd())
     if not flags.submit:
         sys.stdout.write(script)

@@ -69,7 +69,7 @@ class TrainFlags:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs ``dcrnn-fast train ...``: 0 trained, 2 a mistake, 85 stopped by a signal and resumable."""
+    """Runs ``dcrnn-fast train ...``: 0 trained, 1 other ranks are gone, 2 a mistake, 85 stopped and resumable."""
     # Until an error is printed: torchrun ends all ranks once one has failed, and rank 0 must live to print the reason.
     with stop_on_signals() as stop:
         return run_command("train", lambda words: let_stdout_go(_train(words, stop)), argv)

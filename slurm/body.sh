@@ -15,6 +15,15 @@ refuse() {
     exit "$MISTAKE"
 }
 
+# A word as a shell reads it.
+quoted() {
+    local quote="'\\''"
+    case $1 in
+    *[!A-Za-z0-9_./+:@%,=-]* | '') echo "'${1//\'/$quote}'" ;;
+    *) echo "$1" ;;
+    esac
+}
+
 # sbatch reads its own options before the script's name only: behind it they would be nobody's.
 refuse_sbatch_options() {
     local word name
@@ -192,6 +201,11 @@ out_of_time() {
     scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null | grep -q " Reason=TimeLimit "
 }
 
+# Whether Slurm wants the nodes for another job: it then asks the steps to end, and not this shell.
+is_preempted() {
+    scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null | grep -q " PreemptTime=[0-9]"
+}
+
 # Prints why it did not work, if it did not.
 queue_again() {
     scontrol requeue "$SLURM_JOB_ID"
@@ -199,7 +213,7 @@ queue_again() {
 
 requeue() {
     local most=${MAX_RESTARTS:-20} again said
-    again="to continue, submit the same with --results $results"
+    again="to continue, submit the same with --results $(quoted "$results")"
     if [ -n "$ended" ] && ! out_of_time; then
         echo "$1; the job was cancelled, and is not queued again; $again"
     elif [ "$restarts" -ge "$most" ]; then
@@ -251,14 +265,16 @@ train_job() {
         wait_for $!
     fi
     # torchrun ends with 1 whatever its ranks end with.
-    [ "$rc$asked${DCRNN_LAUNCHER:-srun}" != 11torchrun ] || rc=$STOPPED
+    if [ "$rc${DCRNN_LAUNCHER:-srun}" = 1torchrun ] && { [ -n "$asked$ended" ] || is_preempted; }; then
+        rc=$STOPPED
+    fi
     state=$("${python[@]}" -I "$slurm/run_state.py" "$results" "$before" "$rc")
     remove_staged
     write_summary
     case $state in
     finished)
         echo "finished, exit code $rc"
-        [ -z "$experiment" ] || echo "to compare: dcrnn-fast compare ${results%/*}/*"
+        [ -z "$experiment" ] || echo "to compare: dcrnn-fast compare $(quoted "${results%/*}")/*"
         ;;
     stopped)
         rc=$STOPPED

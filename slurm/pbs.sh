@@ -33,7 +33,8 @@ out_of_time() {
 
 # qrerun is for operators: the script's copy is submitted as a new job, which continues in the same folder.
 queue_again() {
-    qsub -v "DCRNN_RESTARTS=$((restarts + 1)),RESULTS=$results" "$results/job.pbs"
+    export DCRNN_RESTARTS=$((restarts + 1)) RESULTS=$results # a list of values would end at a comma in one
+    qsub -v DCRNN_RESTARTS,RESULTS "$results/job.pbs"
 }
 
 remove_staged() {

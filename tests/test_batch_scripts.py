@@ -89,8 +89,8 @@ def test_a_run_that_said_how_it_ended(tmp_path: Path, state: str) -> None:
         ({"state": "running"}, 137, "killed"),
         ({"state": "starting"}, 1, "killed"),
         ({"state": "failed", "error": "disk full"}, 137, "failed"),
-        ({"state": "failed", "error": "rank 0 lost the other ranks while counting (reset)"}, 2, "killed"),
-        ({"state": "failed", "error": "rank 0 waited 9 s (--dist-timeout) for rank 1 while counting"}, 2, "killed"),
+        ({"state": "failed", "error": "rank 0 lost the other ranks while counting (reset)"}, 1, "killed"),
+        ({"state": "failed", "error": "rank 0 waited 9 s (--dist-timeout) for rank 1 while counting"}, 1, "killed"),
     ],
 )
 def test_a_run_that_others_ended(tmp_path: Path, changes: dict[str, str], code: int, state: str) -> None:

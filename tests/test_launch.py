@@ -71,6 +71,18 @@ def test_a_dry_run_prints_the_script_alone(capfd: pytest.CaptureFixture[str]) ->
     assert "--submit" in said.err
 
 
+def test_pbs_has_the_sites_queue_account_and_time_where_no_flag_gives_them(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slurm").mkdir()
+    exported = "SBATCH_PARTITION=long SBATCH_ACCOUNT=lab SBATCH_TIMELIMIT=2-12"
+    (tmp_path / "slurm" / "site.env").write_text(f"export {exported}\n")
+    assert launch.main(["--scheduler", "pbs", "--config", "debug", "--account", "other"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert {"#PBS -q long", "#PBS -A other", "#PBS -l walltime=60:00:00"} <= set(lines)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from dcrnn_fast.cluster.flags import LaunchFlags
@@ -46,6 +47,21 @@ def _log(flags: LaunchFlags, number: str) -> str:
     digits = re.match(r"\d*", number)
     where = Path.cwd() / f"{job_name(flags)}.o{digits[0] if digits else number}"
     return f"PBS writes its log to {where} when it ends; qstat {number} shows its state"
+
+
+def with_site(flags: LaunchFlags) -> LaunchFlags:
+    """For PBS, whose directives have no variables: queue, account and time of site.env where no flag gives them."""
+    environment = _environment(flags)
+
+    def or_site(given: str | None, variable: str) -> str | None:
+        return given or environment.get(variable) or None
+
+    return replace(
+        flags,
+        partition=or_site(flags.partition, "SBATCH_PARTITION"),
+        account=or_site(flags.account, "SBATCH_ACCOUNT"),
+        time=or_site(flags.time, "SBATCH_TIMELIMIT"),
+    )
 
 
 def _environment(flags: LaunchFlags) -> dict[str, str]:

@@ -9,7 +9,6 @@ import json
 import math
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,8 +18,9 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
-from dcrnn_fast.errors import ToldElsewhereError, UserError, is_of_the_user
+from dcrnn_fast.errors import ToldElsewhereError, UserError, exit_code_of, is_of_the_user
 from dcrnn_fast.messages import described, some
+from dcrnn_fast.ranks.answers import within
 
 T = TypeVar("T")
 _ERROR = "error"
@@ -36,7 +36,16 @@ class SharedError(UserError):
 
 
 class LostError(SharedError):
-    """Rank 0 may be the one that is gone: every rank that lost it prints this itself."""
+    """Other ranks are gone, which is no mistake of this command's: the same one may go on. The exit code says so.
+
+    If rank 0 is known to live it prints this, else every rank does itself.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, first_lives: bool) -> None:
+        super().__init__(message)
+        self.first_lives = first_lives
 
 
 @dataclass(slots=True)
@@ -132,10 +141,10 @@ class Meeting:
         except BaseException as error:
             if self.store is not None and not isinstance(error, (SharedError, ToldElsewhereError)):
                 self._leave_message(f"rank {self.rank}: {described(error)}")
-            if isinstance(error, LostError):
+            if isinstance(error, LostError) and not error.first_lives:
                 raise
             if not self.is_first and isinstance(error, ValueError) and is_of_the_user(error):
-                raise ToldElsewhereError(str(error)) from error
+                raise _told_by_first(error) from error
             raise
         finally:
             if dist.is_initialized() and self.store is not None:
@@ -148,13 +157,16 @@ class Meeting:
         try:
             if self.is_first:
                 self.store.set(_FIRST_LIVES, "")
-            message, first_lives = _within(_STORE_ANSWERS, self._left_behind)
+            message, first_lives = within(_STORE_ANSWERS, self._left_behind)
             if message:
                 return SharedError(message)
         except RuntimeError as lost:  # the store lives with rank 0, or with torchrun on the first machine
             error = lost
-        kind = SharedError if first_lives else LostError
-        return kind(f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output")
+        return self._lost(what, error, first_lives=first_lives)
+
+    def _lost(self, what: str, error: RuntimeError, *, first_lives: bool) -> LostError:
+        words = f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output"
+        return LostError(words, first_lives=first_lives)
 
     def _left_behind(self) -> tuple[str, bool]:
         """The message of a rank that failed, "" if there is none, and whether rank 0 is known to live."""
@@ -166,20 +178,21 @@ class Meeting:
 
     def _exchange(self, what: str, text: str) -> list[str]:
         """Every rank's ``text``, in rank order, through the store."""
-        assert self.store is not None
         self._exchanges += 1
-        key, give_up = f"{self._exchanges}", time.monotonic() + self.patience
         try:
-            self.store.set(f"{key}/{self.rank}", text)
-            texts = [self._from(rank, f"{key}/{rank}", give_up, what) for rank in range(self.world)]
-            self.store.set(f"{key}/read/{self.rank}", "")
-            if self.is_first:  # the store may live in this process, which may end next
-                for rank in range(self.world):
-                    self._from(rank, f"{key}/read/{rank}", give_up, what)
+            return within(self.patience + _STORE_ANSWERS, partial(self._texts, what, text))
         except RuntimeError as error:
-            raise LostError(
-                f"rank {self.rank} lost the other ranks while {what} ({_short(error)}); see their output"
-            ) from error
+            raise self._lost(what, error, first_lives=False) from error
+
+    def _texts(self, what: str, text: str) -> list[str]:
+        assert self.store is not None
+        key, give_up = f"{self._exchanges}", time.monotonic() + self.patience
+        self.store.set(f"{key}/{self.rank}", text)
+        texts = [self._from(rank, f"{key}/{rank}", give_up, what) for rank in range(self.world)]
+        self.store.set(f"{key}/read/{self.rank}", "")
+        if self.is_first:  # the store may live in this process, which may end next
+            for rank in range(self.world):
+                self._from(rank, f"{key}/read/{rank}", give_up, what)
         return texts
 
     def _from(self, rank: int, key: str, give_up: float, what: str) -> str:
@@ -190,9 +203,10 @@ class Meeting:
             if self.store.check([_ERROR]):  # it failed elsewhere, and will not come here
                 raise SharedError(self.store.get(_ERROR).decode())
             if time.monotonic() > give_up:
-                raise (LostError if rank == 0 else SharedError)(
+                raise LostError(
                     f"rank {self.rank} waited {self.patience:g} s (--dist-timeout) for rank {rank} while {what}; see "
-                    f"rank {rank}'s output"
+                    f"rank {rank}'s output",
+                    first_lives=rank != 0,
                 )
             if self.is_first and time.monotonic() > speaks_at:
                 print(f"{what}: waiting for rank {rank}, up to {self.patience:g} s (--dist-timeout)", flush=True)
@@ -203,7 +217,7 @@ class Meeting:
     def _leave_message(self, message: str) -> None:
         assert self.store is not None
         try:
-            _within(_STORE_ANSWERS, partial(self.store.set, _ERROR, message))
+            within(_STORE_ANSWERS, partial(self.store.set, _ERROR, message))
         except RuntimeError as error:
             print(f"{message}; rank 0 could not be told ({_short(error)})", file=sys.stderr)
 
@@ -218,30 +232,10 @@ class Meeting:
         return True
 
 
-def _within(seconds: float, ask: Callable[[], T]) -> T:
-    """What the store answers.
-
-    Raises:
-        RuntimeError: it does not in time: behind a cable that was pulled out, a question waits without end, whatever
-            the store's own timeout.
-    """
-    answers: list[T] = []
-    problems: list[BaseException] = []
-
-    def in_thread() -> None:
-        try:
-            answers.append(ask())
-        except BaseException as problem:
-            problems.append(problem)
-
-    thread = threading.Thread(target=in_thread, name="store", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if problems:
-        raise problems[0]
-    if not answers:
-        raise RuntimeError("timed out: rank 0's machine does not answer")
-    return answers[0]
+def _told_by_first(error: ValueError) -> ToldElsewhereError:
+    told = ToldElsewhereError(str(error))
+    told.exit_code = exit_code_of(error)
+    return told
 
 
 def _short(error: RuntimeError) -> str:

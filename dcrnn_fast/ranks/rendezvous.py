@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from datetime import timedelta
+from functools import partial
 
 import torch.distributed as dist
 
 from dcrnn_fast.errors import ToldElsewhereError, UserError
 from dcrnn_fast.messages import one_line, some
+from dcrnn_fast.ranks.answers import within
 from dcrnn_fast.ranks.environment import Launch, at
 from dcrnn_fast.ranks.ports import holder_of, listen
 from dcrnn_fast.ranks.signpost import Signpost, ask
@@ -30,6 +32,8 @@ _LOOKS_FARTHER = 20
 _SPEAKS_AFTER = 10.0
 _NAME_MAY_COME = 10.0
 """seconds in which a name that is not known yet may become known: that of a container that was just started"""
+_LAST_ANSWER = 8.0
+"""seconds after the end of the wait in which a store that lives has answered"""
 _serving: set[int] = set()
 
 
@@ -61,7 +65,8 @@ def meet(
             _require_free_port(launch.ports[0])
             store = _open_store(launch, waiting, serves=True)
         with nullcontext() if sign is None else closing(sign):
-            name = _gather(store, launch, waiting) if launch.rank == 0 else _report(store, launch, waiting)
+            named = partial(_gather if launch.rank == 0 else _report, store, launch, waiting)
+            name = within(waiting.left + _LAST_ANSWER, named)
     except RuntimeError as error:
         raise UserError(
             f"rank {launch.rank} and what answers at {waiting.place} do not understand each other, or lost each other: "

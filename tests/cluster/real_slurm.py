@@ -1,28 +1,29 @@
 """A real Slurm on this machine, as root: several nodes that share it, GPUs that only count, accounting in MariaDB.
 
 Each node is a slurmd of its own name and port. A GPU is a character device with /dev/null's number: Slurm hands it out
-and sets CUDA_VISIBLE_DEVICES, nothing computes on it. Everything lies in a folder below /tmp; ``stop``
-removes it.
+and sets CUDA_VISIBLE_DEVICES, nothing computes on it. Everything lies in a folder below /tmp. A process of its own
+watches over it and, at ``stop`` or when this process is gone, ends what runs and removes the folder.
 """
 
 import os
 import shutil
-import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-DAEMONS = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "mariadb-install-db")
+from tests.cluster import slurm_watcher
+from tests.cluster.slurm_watcher import DAEMONS, HOSTS, mark
+
 PACKAGES = (
     "munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins slurm-wlm-torque slurmdbd slurm-wlm-mysql-plugin "
     "mariadb-server"
 )
-_HOSTS = Path("/etc/hosts")
 
 
 def missing_daemons() -> list[str]:
@@ -62,7 +63,8 @@ class RealSlurm:
             if name != "SLURM_CONF":
                 del self.environment[name]
         self._started: list[subprocess.Popen[bytes]] = []
-        self._mark = f"# a virtual node of {self.folder}"
+        words = (sys.executable, "-I", str(Path(slurm_watcher.__file__)), str(self.folder))
+        self._watcher = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
         self._pending: dict[tuple[str, str], float] = {}
 
     # ------------------------------------------------------------------ up and down
@@ -93,20 +95,13 @@ class RealSlurm:
         wait_until("idle nodes", lambda: self.states() == dict.fromkeys(self.nodes, "idle"), 60)
 
     def stop(self) -> None:
-        """Cancels all jobs, ends all daemons that it started, and removes its folder."""
+        """Cancels all jobs, ends all daemons, and removes the folder."""
         with suppress(AssertionError, subprocess.SubprocessError, OSError):
             self.run("scancel", "--user=root")
             wait_until("the last job", lambda: not self.run("squeue", "-h").strip(), 60)
-        for daemon in reversed(self._started):
-            daemon.terminate()
-            try:
-                daemon.wait(20)
-            except subprocess.TimeoutExpired:
-                daemon.send_signal(signal.SIGKILL)
-                daemon.wait()
-        lines = _HOSTS.read_text().splitlines(keepends=True)
-        _HOSTS.write_text("".join(line for line in lines if self._mark not in line))
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._watcher.communicate()
+        for daemon in self._started:
+            daemon.wait()
 
     # ------------------------------------------------------------------ clients
 
@@ -160,8 +155,8 @@ class RealSlurm:
 
     def _name_nodes(self) -> None:
         """The nodes' names lead to this machine, for ranks that meet at the first node's."""
-        with _HOSTS.open("a") as hosts:
-            hosts.writelines(f"127.0.0.1 {node} {self._mark}\n" for node in self.nodes)
+        with HOSTS.open("a") as hosts:
+            hosts.writelines(f"127.0.0.1 {node} {mark(self.folder)}\n" for node in self.nodes)
 
     def _start_munge(self) -> None:
         key = self.folder / "munge.key"

@@ -74,8 +74,8 @@ class Job:
         )
         return facts["JobState"], facts["ExitCode"]
 
-    def wait_for_training(self, restarts: int) -> None:
-        """Until this start of it has trained some steps."""
+    def wait_for_training(self, restarts: int, after: int | None = None) -> None:
+        """Until this start of it has trained some steps, or one ``after`` that number."""
 
         def trains() -> bool:
             facts = self.facts
@@ -91,6 +91,8 @@ class Job:
         def moves() -> bool:
             nonlocal first
             step = self.status.get("step", 0) if trains() else -1
+            if after is not None:
+                return step > after
             if first < 0 <= step:
                 first = step
             return 0 <= first < step - 4
@@ -106,19 +108,22 @@ class Job:
         lines = [line for line in self.log.splitlines() if f", restart {restarts}, results in" in line]
         return lines[-1].split(",")[0].rstrip("Z") if lines else "9"
 
-    def kill_rank(self, rank: int) -> None:
-        """SIGKILL to one process of the training."""
+    def processes(self, *variables: str) -> list[int]:
+        """Those of the training that have these variables (NAME=VALUE)."""
+        found, wanted = [], {f"SLURM_JOB_ID={self.number}", "SLURM_STEP_ID=0", *variables}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdecimal():
                 continue
             with suppress(OSError):
-                environment = (entry / "environ").read_bytes().split(b"\0")
+                environment = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                wanted = {f"SLURM_JOB_ID={self.number}".encode(), f"SLURM_PROCID={rank}".encode(), b"SLURM_STEP_ID=0"}
                 if wanted <= set(environment) and b"dcrnn_fast.train" in words and b"srun" not in words:
-                    os.kill(int(entry.name), signal.SIGKILL)
-                    return
-        raise AssertionError(f"no process of rank {rank} of job {self.number}")
+                    found.append(int(entry.name))
+        return found
+
+    def kill_rank(self, rank: int) -> None:
+        """SIGKILL to one process of the training."""
+        os.kill(self.processes(f"SLURM_PROCID={rank}")[0], signal.SIGKILL)
 
 
 def weights(results: Path) -> dict[str, torch.Tensor]:

@@ -105,7 +105,7 @@ def test_two_hosts_train_as_one_whatever_happens(hosts: TwoHosts) -> None:
         since = time.monotonic()
         out, said = launched.communicate(timeout=200)
         print(f"link down: all ended after {time.monotonic() - since:.1f} s, --dist-timeout 25")
-    assert launched.returncode in (1, 2), out + said
+    assert launched.returncode == 1, out + said
     for rank in (0, 1):  # of themselves: the store, too, is behind the cable
         assert f"rank {rank} lost the other ranks" in (results / "logs" / f"rank_00{rank}.log").read_text(), out + said
     assert_nothing_left(results)

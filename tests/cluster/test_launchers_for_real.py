@@ -10,14 +10,13 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dcrnn_fast.ranks.slurm_lists import host_names
 from tests.checkout import ROOT, missing
+from tests.cluster.real_slurm import RealSlurm
 from tests.training.same_run import assert_same_run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -30,24 +29,7 @@ LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_", "SLURM_", "
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A Slurm of three nodes that share this machine."""
-    from tests.cluster.real_slurm import PACKAGES, RealSlurm, missing_daemons
-
-    if os.geteuid() != 0:
-        missing("Slurm's daemons need root here")
-    if absent := missing_daemons():
-        missing(f"{', '.join(absent)} not installed: apt-get install {PACKAGES}")
-    slurm = RealSlurm()
-    try:
-        slurm.start()
-        yield slurm
-    finally:
-        slurm.stop()
-
-
-@pytest.fixture(scope="module")
-def environment(cluster: Any) -> dict[str, str]:
+def environment(cluster: RealSlurm) -> dict[str, str]:
     if shutil.which("mpirun") is None:
         missing("mpirun not installed: apt-get install openmpi-bin")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER_VARIABLES)}
@@ -150,7 +132,7 @@ def test_the_missing_rank_is_named_in_time(
     assert not (tmp_path / "r").exists()
 
 
-def test_lists_of_hosts_are_those_of_scontrol(cluster: Any) -> None:
+def test_lists_of_hosts_are_those_of_scontrol(cluster: RealSlurm) -> None:
     drawn = random.Random(5)
     lists = []
     for _ in range(60):

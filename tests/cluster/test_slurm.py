@@ -1,14 +1,12 @@
 """The shipped batch scripts under a real Slurm: where they run from, what they leave, when they are queued again."""
 
-import os
 import subprocess
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.checkout import missing
-from tests.cluster.real_slurm import PACKAGES, RealSlurm, missing_daemons, wait_until
+from tests.cluster.real_slurm import RealSlurm, wait_until
 from tests.cluster.slurm_project import RUN, Job, Project, require_same_weights
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -18,21 +16,8 @@ ENDLESS = (*RUN, "--epochs", "100000", "--patience", "100000")
 FILES = {
     *("config.yaml", "status.json", "metrics.csv", "events.jsonl", "sacct_summary.txt", "report.txt", "report.json"),
     *("horizons.csv", "sensors.csv", "horizons.png", "worst_and_best.png", "forecasts.png", "map.png", "checkpoints"),
+    *("run.html", "timing_rank0.csv", "timing_rank1.csv"),
 }
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RealSlurm]:
-    if os.geteuid() != 0:
-        missing("Slurm's daemons need root here")
-    if absent := missing_daemons():
-        missing(f"{', '.join(absent)} not installed: apt-get install {PACKAGES}")
-    slurm = RealSlurm()
-    try:
-        slurm.start()
-        yield slurm
-    finally:
-        slurm.stop()
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +81,13 @@ def test_no_step_is_lost_whatever_interrupts(project: Project, cluster: RealSlur
     """The warning, a preemption, SIGKILL to either rank, a node that goes down; in the end the same bits."""
     job = project.submit("--nodes=2", "--cpus-per-task=1", "slurm/cpu_nodes.sbatch", *LONG)
     job.wait_for_training(0)
+    asked, saved = time.time(), job.results / "checkpoints" / "latest.pt"
     cluster.run("scancel", "--batch", "--signal=USR1", job.number)
+    wait_until("the requeue", lambda: "queued again, restart 1" in job.log, 120)
+    requeued, step = time.time(), job.status["step"]
+    print(f"from SIGUSR1 to the saved checkpoint: {saved.stat().st_mtime - asked:.2f} s")
+    job.wait_for_training(1, step)
+    print(f"from the requeue to the first new step: {time.time() - requeued:.1f} s")
     job.wait_for_training(1)
     assert "stopped, and everything is saved; queued again, restart 1 of at most 20" in job.log
 
@@ -122,13 +113,21 @@ def test_no_step_is_lost_whatever_interrupts(project: Project, cluster: RealSlur
 
 
 def test_torchrun_is_stopped_and_continues_beside_another_job(project: Project, cluster: RealSlurm) -> None:
-    """Two jobs share a node; neither takes the other's port, and one signal reaches one of them."""
+    """Two jobs share a node; neither takes the other's port, and one signal reaches one of them.
+
+    Before, both are preempted while their ranks start.
+    """
     place = ("--nodelist=vnode1", "slurm/quick_test.sbatch", *LONG)
     one = project.submit(*place, DCRNN_LAUNCHER="torchrun")
     other = project.submit(*place, DCRNN_LAUNCHER="torchrun")
-    one.wait_for_training(0)
+    for job in (one, other):
+        wait_until("torchrun's ranks", lambda job=job: job.processes("RANK=1"), 120)
+    assert (one.status, other.status) == ({}, {})
+    urgent = project.submit("--partition=urgent", "--nodelist=vnode1", "--exclusive", "--wrap=sleep 1")
+    assert urgent.end() == ("COMPLETED", "0:0")
+    one.wait_for_training(1)
     cluster.run("scancel", "--batch", "--signal=USR1", one.number)
-    for job, restarts in ((one, "1"), (other, "0")):
+    for job, restarts in ((one, "2"), (other, "1")):
         assert job.end() == ("COMPLETED", "0:0"), job.log
         assert job.facts["Restarts"] == restarts
     require_same_weights(one.results, other.results)
@@ -193,7 +192,10 @@ def test_an_array_makes_a_run_of_each_line(project: Project, tmp_path: Path) -> 
     assert {path.name for path in runs.iterdir()} == {"dual_walk", "random_walk", "laplacian"}
     assert "supports: laplacian" in (runs / "laplacian" / "config.yaml").read_text()
     assert (tmp_path / "saved" / runs.name / "laplacian" / "best.pt").is_file()
-    assert f"to compare: dcrnn-fast compare {runs}/*" in tasks[0].log
+    assert f"to compare: dcrnn-fast compare '{runs}'/*" in tasks[0].log
+    command = f"{project.settings['DCRNN_PYTHON']} -m dcrnn_fast.compare '{runs}'/*"
+    table = project.cluster.run("bash", "-c", command, cwd=project.root)
+    assert all(name in table for name in ("dual_walk", "random_walk", "laplacian")), table
 
 
 def test_the_other_scripts_run(project: Project) -> None:

@@ -2,7 +2,7 @@
 # two_hosts.sh STATE up [FOLDER...] | down: two hosts a and b inside this machine, joined by a cable of their own.
 #
 # Each has its own network (10.78.0.1 and .2 on eth0), host name, /etc/hosts and /tmp, and lives as long as the process
-# that holds it. FOLDERs stay visible where a host's own /tmp would hide them. Nothing of this machine's network changes.
+# that has called this. FOLDERs stay visible where a host's own /tmp would hide them. Nothing of this machine's network changes.
 # STATE/bin/ssh is an ssh that reaches them: it takes OpenSSH's options, hands the words to the host's shell as sshd
 # does, with an empty environment, and can be made to fail (see there).
 set -euo pipefail
@@ -43,10 +43,10 @@ for folder in "$@"; do
 done
 echo $$ > "$state/$name.pid.new"
 mv "$state/$name.pid.new" "$state/$name.pid"
-exec sleep infinity
+while [ -e "/proc/$owner" ]; do sleep 1; done
 HOST
 for name in a b; do
-  setsid unshare --net --uts --mount bash "$state/host.sh" "$name" "$state" "$@" > "$state/$name.log" 2>&1 < /dev/null &
+  owner=$PPID setsid unshare --net --uts --mount bash "$state/host.sh" "$name" "$state" "$@" > "$state/$name.log" 2>&1 < /dev/null &
 done
 for name in a b; do
   for ((i = 0; i < 200; i++)); do

@@ -101,7 +101,7 @@ def test_a_killed_rank_is_noticed(tmp_path, rank_server):
     )
     job.until(lambda: has_finished_an_epoch(tmp_path / "results"))
     os.kill(job.pid(1), signal.SIGKILL)
-    assert job.wait() == [2, -9]
+    assert job.wait() == [1, -9]  # not 2: no mistake of the command's
     assert "rank 0 lost the other ranks while" in one_line_from_rank_0(job, 2)
 
 
@@ -110,9 +110,18 @@ def test_a_rank_whose_first_is_gone_says_so_itself(tmp_path, rank_server):
     job = rank_server.start(tmp_path / "job", 2, "rank_programs:command", "--config", "debug", *flags)
     job.until(lambda: has_finished_an_epoch(tmp_path / "results"))
     os.kill(job.pid(0), signal.SIGKILL)
-    assert job.wait() == [-9, 2]
+    assert job.wait() == [-9, 1]
     last = job.errors(1).splitlines()[-1]  # torch's own warnings stand above
     assert last.startswith("dcrnn-fast train: error: rank 1 lost the other ranks while counting (Connection ")
+
+
+def test_a_first_rank_that_answers_nothing_more_is_not_waited_for_without_end(tmp_path, rank_server):
+    """It is halted, with the store that lives in it: so is one behind a cable that was pulled out."""
+    job = rank_server.start(tmp_path / "job", 2, "rank_programs:halts_on_rank_0")
+    try:
+        job.until(lambda: "rank 1 lost the other ranks while reading (timed out); see" in job.errors(1), 60)
+    finally:
+        job.kill()
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGINT", "SIGUSR1"))])

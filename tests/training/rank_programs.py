@@ -22,6 +22,7 @@ from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
+from dcrnn_fast.ranks import failure
 from dcrnn_fast.ranks.group import join_ranks
 from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
 from dcrnn_fast.records import watchers
@@ -127,6 +128,23 @@ def fails_on_rank_2(where: str, *flags: str) -> int:
         home = {"configuration": "dcrnn_fast.train", "data": "dcrnn_fast.training.start"}
         setattr(sys.modules[home.get(where, "dcrnn_fast.training.step")], name, fail)
     return command("--config", "debug", "--threads", "1", *flags)
+
+
+def halts_on_rank_0() -> int:
+    """Rank 0 is halted before the two tell each other something."""
+
+    def body(argv: list[str]) -> int:
+        ranks = join_ranks(60)
+        with ranks.reporting_failure():
+            ranks.together("beginning", lambda: None)
+            if ranks.is_first:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(0.5)
+            ranks.patience, failure._STORE_ANSWERS = 1.0, 1.0
+            ranks.together("reading", lambda: None)
+        return 0
+
+    return run_command("train", body, [])
 
 
 def in_own_folder(folder: str, *flags: str) -> int:
