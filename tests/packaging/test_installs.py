@@ -70,7 +70,7 @@ def _make(folder: Path, how: str) -> Place:
     (place.site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (place.site / "install_probe.py").write_text(PROBE)
     place.source.mkdir()
-    for name in ("dcrnn_fast", "kernels", "csrc"):
+    for name in ("dcrnn_fast", "kernels", "csrc", "slurm"):
         shutil.copytree(ROOT / name, place.source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, place.source)
@@ -119,7 +119,7 @@ def test_package_and_kernels_are_found(
     assert found["package"] == str(home / "dcrnn_fast" / "__init__.py")
     kernels = home / "dcrnn_fast" / "kernels" if installed else home / "kernels"
     assert found["kernels"] == str(kernels / "dispatch.py")
-    assert found["presets"] == ["city", "debug"]
+    assert found["presets"] == ["city", "cpu-nodes", "debug", "multi-gpu", "multi-node", "single-gpu"]
     assert not found["second_copy"]
     if how in ("regular", "editable"):
         assert found["no_library"] is None
@@ -140,6 +140,10 @@ def test_an_install_brings_one_name_and_its_data(places: dict[str, Place]) -> No
     kernels = {p.relative_to(ROOT / "kernels") for p in (ROOT / "kernels").rglob("*.py")}
     installed = site / "dcrnn_fast" / "kernels"
     assert {p.relative_to(installed) for p in installed.rglob("*.py")} == kernels
+    scripts = {p.relative_to(ROOT / "slurm") for p in (ROOT / "slurm").rglob("*") if p.is_file()}
+    ours = {path for path in scripts if "__pycache__" not in path.parts and path.name != "site.env"}
+    installed = site / "dcrnn_fast" / "slurm"
+    assert {p.relative_to(installed) for p in installed.rglob("*") if p.is_file() and p.suffix != ".pyc"} == ours
 
 
 @pytest.mark.parametrize("how", ["regular", "editable"])
