@@ -1,6 +1,8 @@
 """RESULTS/tensorboard: the curves of a run, for TensorBoard."""
 
 import math
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ class TensorBoard(Watcher):
     def __init__(self, config: Config, place: Place) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        if not isinstance(threading.excepthook, _OfOtherThreads):
+            threading.excepthook = _OfOtherThreads(threading.excepthook)
         self._make = SummaryWriter
         self._folder = Path(config.output.results, FOLDER)
         self._writer: Any = None
@@ -62,3 +66,14 @@ class TensorBoard(Watcher):
     def _add(self, name: str, value: float, step: int) -> None:
         if self._writer is not None and math.isfinite(value):
             self._writer.add_scalar(name, value, step)
+
+
+class _OfOtherThreads:
+    """``threading.excepthook`` without the tracebacks of TensorBoard's own thread: its next call raises that error."""
+
+    def __init__(self, hook: Callable[[threading.ExceptHookArgs], object]) -> None:
+        self._hook = hook
+
+    def __call__(self, failed: threading.ExceptHookArgs) -> None:
+        if type(failed.thread).__module__.split(".")[0] != "tensorboard":
+            self._hook(failed)

@@ -3,6 +3,7 @@
 import glob
 import importlib.util
 import json
+import resource
 import sys
 import threading
 import time
@@ -177,6 +178,26 @@ def test_weights_and_biases_offline_is_written_and_goes_on_under_its_id(
     while missing := [each for file in files for each in wanted if each not in Path(file).read_bytes()]:
         assert time.monotonic() < deadline, missing  # its own process writes them, a moment later
         time.sleep(0.05)
+
+
+def test_a_full_disk_is_one_error_of_tensorboard_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    tracker = TensorBoard(config_in(tmp_path, tensorboard=True), FIRST)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            tracker.see(started())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert told == []
+    ours = threading.Thread(target=lambda: 1 // 0)  # of any other thread it is told
+    ours.start()
+    ours.join()
+    assert [each.exc_type for each in told] == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize(
