@@ -6,6 +6,8 @@
 # after the script's name (sbatch slurm/single_gpu.sbatch --epochs 5).
 
 slurm=${slurm:?the folder of body.sh, set by the script that sources it}
+# shellcheck disable=SC1091
+. "$slurm/after.sh"
 MISTAKE=2
 STOPPED=85 # what the trainer ends with after it was asked to stop and has saved
 KILLED=137
@@ -170,61 +172,6 @@ read_experiment() {
     flags=("${flags[@]:1}")
 }
 
-# What a killed trainer has left of --stage on the nodes' own disks. A job that is being cancelled starts no more steps.
-remove_staged() {
-    local staged
-    # shellcheck disable=SC2016
-    local program='for root in "$SLURM_TMPDIR" "$TMPDIR" /tmp; do rm -rf -- "${root:-/tmp}/$0" "${root:-/tmp}/$0"-*; done'
-    staged=dcrnn_fast-stage-$(id -u)-$job_id
-    if [ -z "$ended" ] && [ "$nodes" -gt 1 ]; then
-        SRUN_CPUS_PER_TASK=1 srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 bash -c "$program" "$staged"
-    fi
-    bash -c "$program" "$staged"
-}
-
-write_summary() {
-    local file=$results/sacct_summary.txt
-    local columns=JobID%20,JobName%20,State%20,ExitCode,Elapsed,TotalCPU,MaxRSS,AllocTRES%60
-    sleep 2 # a step's row takes a moment to arrive
-    {
-        if sacct --duplicates --jobs="$SLURM_JOB_ID" --format="$columns" 2>&1; then
-            sacct --noheader --parsable2 --jobs="$SLURM_JOB_ID" --format=JobIDRaw,CPUTimeRAW,TotalCPU,ReqMem,MaxRSS |
-                "${python[@]}" -I "$slurm/efficiency.py"
-        else
-            echo "this cluster keeps no account that sacct could show"
-        fi
-    } >"$file" || echo "cannot write $file" >&2
-}
-
-# Whether Slurm ended the job because its time was over, and not somebody by scancel.
-out_of_time() {
-    scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null | grep -q " Reason=TimeLimit "
-}
-
-# Whether Slurm wants the nodes for another job: it then asks the steps to end, and not this shell.
-is_preempted() {
-    scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null | grep -q " PreemptTime=[0-9]"
-}
-
-# Prints why it did not work, if it did not.
-queue_again() {
-    scontrol requeue "$SLURM_JOB_ID"
-}
-
-requeue() {
-    local most=${MAX_RESTARTS:-20} again said
-    again="to continue, submit the same with --results $(quoted "$results")"
-    if [ -n "$ended" ] && ! out_of_time; then
-        echo "$1; the job was cancelled, and is not queued again; $again"
-    elif [ "$restarts" -ge "$most" ]; then
-        echo "$1; it is not queued again after $restarts restarts (MAX_RESTARTS); $again"
-    elif said=$(queue_again 2>&1); then
-        echo "$1; queued again, restart $((restarts + 1)) of at most $most"
-    else
-        echo "$1; it cannot be queued again ($said); $again"
-    fi
-}
-
 # ---------------------------------------------------------------- the two kinds of jobs
 
 # train_job DEFAULTS... -- WORDS...: values of the environment stand between the two, so that WORDS win.
@@ -263,6 +210,7 @@ train_job() {
     else
         "${launch[@]}" -m dcrnn_fast.train "${words[@]}" &
         wait_for $!
+        [ "$rc" -lt 128 ] || end_tasks
     fi
     # torchrun ends with 1 whatever its ranks end with.
     if [ "$rc${DCRNN_LAUNCHER:-srun}" = 1torchrun ] && { [ -n "$asked$ended" ] || is_preempted; }; then

@@ -17,6 +17,11 @@ on_warning() {
     signalled=1
 }
 
+# A killed mpirun takes its tasks along.
+end_tasks() {
+    :
+}
+
 # mpirun starts the tasks, on the nodes that PBS names in a file.
 make_launch() {
     [ "${DCRNN_LAUNCHER:-mpirun}" = mpirun ] || refuse "DCRNN_LAUNCHER must be mpirun under PBS, got $DCRNN_LAUNCHER"

@@ -15,6 +15,7 @@ _STOPPED = 85
 _BY_SIGNAL = 128
 # By these words a rank says that another one is gone, whose own end is the cause.
 _LOST = ("lost the other ranks while", "(--dist-timeout) for rank")
+_UNREAD = "BrokenPipeError"  # the launcher, which reads what the trainer prints, is gone
 
 
 def read(folder: str) -> dict:
@@ -44,7 +45,7 @@ def state(status: dict, before: str, code: int) -> str:
     found = status.get("state")
     if found in ("starting", "running"):
         return "killed"
-    if found == "failed" and any(words in str(status.get("error")) for words in _LOST):
+    if found == "failed" and any(words in str(status.get("error")) for words in (*_LOST, _UNREAD)):
         return "killed"
     return found if found in ("finished", "stopped", "failed", "nan") else "refused"
 

@@ -90,6 +90,7 @@ def test_a_run_that_said_how_it_ended(tmp_path: Path, state: str) -> None:
         ({"state": "starting"}, 1, "killed"),
         ({"state": "failed", "error": "disk full"}, 137, "failed"),
         ({"state": "failed", "error": "rank 0 lost the other ranks while counting (reset)"}, 1, "killed"),
+        ({"state": "failed", "error": "BrokenPipeError: [Errno 32] Broken pipe"}, 137, "killed"),
         ({"state": "failed", "error": "rank 0 waited 9 s (--dist-timeout) for rank 1 while counting"}, 1, "killed"),
     ],
 )

@@ -60,6 +60,12 @@ class LaunchFlags:
     """flags of the training, that stood after --"""
 
     def __post_init__(self) -> None:
+        for name in ("config", "partition", "mem", "time", "account", "job_name", "push"):
+            if getattr(self, name) == "":
+                flag = name.replace("_", "-")
+                raise UserError(
+                    f"--{flag} is empty, as a shell variable that is not set leaves it: give it, or leave it out"
+                )
         if self.scheduler is None:
             if not self.init_site:
                 raise UserError("--scheduler must be one of slurm, pbs, ssh, local")

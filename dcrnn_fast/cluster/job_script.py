@@ -14,7 +14,7 @@ JOB_NAME = "dcrnn_fast"
 _WARN_SECONDS = 120
 """before the time limit, in which the ranks finish their step and save"""
 _CHECKED = "# shellcheck disable=SC1091,SC2016,SC2034  # body.sh reads the variables; a $ in a value is itself"
-_PLAIN = re.compile(r"[A-Za-z0-9_.,:@+-]+", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,:@+-]{0,199}", re.ASCII)
 _MEMORY = re.compile(r"([1-9]\d{0,9})([KMGT]?)", re.ASCII)
 
 
@@ -111,7 +111,8 @@ def _memory(text: str) -> tuple[str, str]:
 def _plain(text: str, flag: str) -> str:
     """A name for a directive, where a scheduler's own rules of quoting would apply."""
     if not _PLAIN.fullmatch(text):
-        raise UserError(f"--{flag} must be of letters, digits and _ . , : @ + -, got {text!r:.80}")
+        wanted = "at most 200 letters, digits and _ . , : @ + -, a letter or digit first"
+        raise UserError(f"--{flag} must be {wanted}, got {text!r:.80}")
     return text
 
 

@@ -121,6 +121,15 @@ class Job:
                     found.append(int(entry.name))
         return found
 
+    def kill_launcher(self) -> None:
+        """SIGKILL to srun's processes, which are in the batch script's step."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                with suppress(OSError):
+                    names = (entry / "environ").read_bytes().split(b"\0")
+                    if (entry / "comm").read_text() == "srun\n" and f"SLURM_JOB_ID={self.number}".encode() in names:
+                        os.kill(int(entry.name), signal.SIGKILL)
+
     def kill_rank(self, rank: int) -> None:
         """SIGKILL to one process of the training."""
         os.kill(self.processes(f"SLURM_PROCID={rank}")[0], signal.SIGKILL)

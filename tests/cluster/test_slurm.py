@@ -44,15 +44,17 @@ def test_a_run_leaves_its_files_and_an_account(whole: Job) -> None:
     assert "memory: the largest task used" in summary
 
 
-def test_it_runs_from_its_own_folder_with_values_of_the_environment(project: Project, whole: Job) -> None:
+def test_it_runs_from_its_own_folder_with_values_of_the_environment(project: Project) -> None:
     job = project.submit(
-        *("--nodes=2", "--cpus-per-task=1", "--export=ALL,EPOCHS=150,RESULTS=results/named"),
-        *("cpu_nodes.sbatch", *RUN, "--patience=150"),
+        *("--nodes=2", "--cpus-per-task=1", "--export=ALL,EPOCHS=2,BATCH_SIZE=16,RESULTS=results/its own"),
+        *("cpu_nodes.sbatch", *RUN, "--batch-size=8"),
         folder="slurm",
     )
     assert job.end() == ("COMPLETED", "0:0"), job.log
     assert Path(job.facts["StdOut"]).parent == project.root / "slurm"
-    require_same_weights(project.root / "results" / "named", whole.results)
+    configuration = (project.root / "results" / "its own" / "config.yaml").read_text()
+    assert "epochs: 2\n" in configuration
+    assert "batch_size: 8\n" in configuration  # flags win
 
 
 def test_mistakes_end_at_once_with_one_line(project: Project, tmp_path: Path) -> None:
@@ -133,6 +135,19 @@ def test_torchrun_is_stopped_and_continues_beside_another_job(project: Project, 
     require_same_weights(one.results, other.results)
 
 
+@pytest.mark.prove
+def test_a_killed_launcher_leaves_no_task_behind(project: Project) -> None:
+    place = ("--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1", "slurm/cpu_nodes.sbatch", *ENDLESS)
+    for launcher in ("srun", "torchrun"):
+        job = project.submit(*place, DCRNN_LAUNCHER=launcher)
+        job.wait_for_training(0)
+        job.kill_launcher()
+        job.wait_for_training(1)
+        assert "queued again, restart 1 of at most 20" in job.log
+        job.cluster.run("scancel", job.number)
+        assert job.end()[0] == "CANCELLED"
+
+
 def test_what_is_not_queued_again(project: Project, cluster: RealSlurm) -> None:
     """A job at its limit of restarts, a cancelled one, one without memory at its limit, a run that meets NaN."""
     place = ("--ntasks-per-node=1", "slurm/quick_test.sbatch")
@@ -164,20 +179,16 @@ def test_what_is_not_queued_again(project: Project, cluster: RealSlurm) -> None:
     assert {job.facts["Restarts"] for job in (limited, cancelled, nan, small)} == {"0"}
 
 
-def test_the_time_limit_ends_no_run(project: Project, cluster: RealSlurm) -> None:
-    """A minute: with Slurm's warning before it, and with no signal but those that end the job."""
-    jobs = [
+@pytest.fixture(scope="module")
+def a_minute_long(project: Project) -> list[Job]:
+    """Jobs with Slurm's warning before it, and with no signal but those that end the job; other tests run meanwhile."""
+    return [
         project.submit("--time=1", f"--signal=B:{signal}", "--ntasks-per-node=1", "slurm/quick_test.sbatch", *ENDLESS)
         for signal in ("USR1@25", "CONT@1")
     ]
-    for job in jobs:
-        job.wait_for_training(1)
-        assert "stopped, and everything is saved; queued again, restart 1" in job.log
-        cluster.run("scancel", job.number)
-        assert job.end()[0] == "CANCELLED"
-    assert "DUE TO TIME LIMIT" in jobs[1].log
 
 
+@pytest.mark.usefixtures("a_minute_long")
 def test_an_array_makes_a_run_of_each_line(project: Project, tmp_path: Path) -> None:
     """In the folders that the site names."""
     site = tmp_path / "site.env"
@@ -216,6 +227,16 @@ def test_the_other_scripts_run(project: Project) -> None:
     assert "4 process(es)" in jobs[3].log
 
 
+def test_the_time_limit_ends_no_run(a_minute_long: list[Job], cluster: RealSlurm) -> None:
+    for job in a_minute_long:
+        job.wait_for_training(1)
+        assert "stopped, and everything is saved; queued again, restart 1" in job.log
+        cluster.run("scancel", job.number)
+        assert job.end()[0] == "CANCELLED"
+    assert "DUE TO TIME LIMIT" in a_minute_long[1].log
+
+
+@pytest.mark.prove
 def test_without_accounts_the_summary_says_so(tmp_path: Path) -> None:
     plain = RealSlurm(nodes=1, accounting=False)
     try:
@@ -242,9 +263,19 @@ def test_nsys_wraps_each_task(project: Project, tmp_path: Path) -> None:
     assert "--capture-range=cudaProfilerApi" not in said
 
 
-@pytest.mark.parametrize("scheduler", ["slurm", "pbs"])
-def test_launch_submits(project: Project, scheduler: str) -> None:
+def test_launch_submits(project: Project) -> None:
     """Slurm reads the #PBS lines; its qsub stands for PBS's."""
+    jobs = {scheduler: launched(project, scheduler) for scheduler in ("slurm", "pbs")}
+    for scheduler, job in jobs.items():
+        assert job.end() == ("COMPLETED", "0:0"), job.log
+        assert job.facts["JobName"] == f"by_{scheduler}"
+        assert job.facts["Account"] == "lab"
+        assert job.facts["Partition"] == "work"
+        assert (project.root / "results" / f"it's {scheduler}" / "report.txt").is_file()
+
+
+def launched(project: Project, scheduler: str) -> Job:
+    """The job that ``dcrnn-fast launch`` has submitted, in a site of another partition."""
     python = project.settings["DCRNN_PYTHON"]
     site = project.root / "slurm" / "site.env"
     site.write_text("export SBATCH_ACCOUNT=lab SBATCH_PARTITION=nowhere\n")
@@ -258,10 +289,6 @@ def test_launch_submits(project: Project, scheduler: str) -> None:
     site.unlink()
     assert done.returncode == 0, done.stderr
     job = Job(project, done.stdout.split()[1].strip(":"))
-    assert job.end() == ("COMPLETED", "0:0"), job.log
-    assert job.facts["JobName"] == f"by_{scheduler}"
-    assert job.facts["Account"] == "lab"
-    assert job.facts["Partition"] == "work"
-    assert (project.root / "results" / f"it's {scheduler}" / "report.txt").is_file()
     if scheduler == "slurm":
         assert job.facts["StdOut"] in done.stdout
+    return job
