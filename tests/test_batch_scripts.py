@@ -1,6 +1,7 @@
 """The batch scripts without a scheduler: sound shell, and what they make of a run's end; with one: tests/cluster."""
 
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -50,6 +51,26 @@ def test_outside_a_job_they_say_how_to_submit(tmp_path: Path) -> None:
     done = subprocess.run(["bash", SCRIPTS[0]], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == f"submit from the repository's root or from slurm/, not from {tmp_path}\n"
+
+
+def test_a_site_that_is_not_there_is_not_replaced_by_another(tmp_path: Path) -> None:
+    """Nor is anything else: the script stops before it has made a folder."""
+    (tmp_path / "slurm").mkdir()
+    for path in (*SLURM.glob("*.sh"), *SLURM.glob("*.py"), SLURM / "quick_test.sbatch"):
+        (tmp_path / "slurm" / path.name).symlink_to(path)
+    (tmp_path / "slurm" / "site.env").write_text("DCRNN_PYTHON=/no/python\n")
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "quick_test", "PATH": os.environ["PATH"]}
+    for variables, said in (
+        ({"DCRNN_SITE": "absent.env"}, "DCRNN_SITE names absent.env, which is no file"),
+        ({"MAX_RESTARTS": "many"}, "MAX_RESTARTS must be a whole number from 0 to 9999, got many"),
+        ({"DCRNN_LAUNCHER": "mpi"}, "/no/python does not run on"),
+    ):
+        done = subprocess.run(
+            ["bash", "slurm/quick_test.sbatch"], cwd=tmp_path, capture_output=True, text=True, env=job | variables
+        )
+        assert done.returncode == 2
+        assert said in done.stderr.splitlines()[-1]
+        assert [path.name for path in tmp_path.iterdir()] == ["slurm"]
 
 
 @pytest.mark.parametrize("name", ["hops", "recursion", "supports"])
