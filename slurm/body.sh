@@ -178,7 +178,7 @@ read_experiment() {
 
 # train_job DEFAULTS... -- WORDS...: values of the environment stand between the two, so that WORDS win.
 train_job() {
-    local defaults=() words=() name value before state job task=''
+    local defaults=() words=() name value before state job task='' checkpoints
     while [ "$1" != -- ]; do
         defaults+=("$1")
         shift
@@ -193,7 +193,12 @@ train_job() {
     [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || task=/${experiment:-$SLURM_ARRAY_TASK_ID}
     results=$(value_of --results "${defaults[@]}" "$@")
     results=${results:-${RESULTS:-${DCRNN_RESULTS:-results}/$job}}$task
-    [ -z "${DCRNN_CHECKPOINTS:-}" ] || words+=(--checkpoint-dir "$DCRNN_CHECKPOINTS/$job$task")
+    checkpoints=${DCRNN_CHECKPOINTS:+$DCRNN_CHECKPOINTS/$job$task}
+    if [ -f "$results/config.yaml" ]; then # of a run that this one may continue
+        checkpoints=$("${python[@]}" "$slurm/run_state.py" "$results" --checkpoints) ||
+            refuse "${python[*]} cannot read $results/config.yaml"
+    fi
+    [ -z "$checkpoints" ] || words+=(--checkpoint-dir "$checkpoints")
     words=("${defaults[@]}" "${words[@]}" --resume auto "$@" --results "$results")
     if [ "$restarts" -gt 0 ]; then # it continues what it has begun, from wherever it began
         words+=(--resume auto)

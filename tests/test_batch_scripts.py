@@ -1,5 +1,6 @@
 """The batch scripts without a scheduler: sound shell, and what they make of a run's end; with one: tests/cluster."""
 
+import itertools
 import json
 import os
 import re
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.sections import Config, OutputConfig
+from dcrnn_fast.config.yaml_file import to_yaml
 from dcrnn_fast.process import this_process
 from dcrnn_fast.records.status import OVER, STATUS, Status
 from tests.checkout import ROOT
@@ -53,24 +55,55 @@ def test_outside_a_job_they_say_how_to_submit(tmp_path: Path) -> None:
     assert done.stderr == f"submit from the repository's root or from slurm/, not from {tmp_path}\n"
 
 
-def test_a_site_that_is_not_there_is_not_replaced_by_another(tmp_path: Path) -> None:
-    """Nor is anything else: the script stops before it has made a folder."""
-    (tmp_path / "slurm").mkdir()
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with the scripts, and an srun that only says how it is called."""
+    folder = tmp_path / "project"
+    (folder / "slurm").mkdir(parents=True)
     for path in (*SLURM.glob("*.sh"), *SLURM.glob("*.py"), SLURM / "quick_test.sbatch"):
-        (tmp_path / "slurm" / path.name).symlink_to(path)
-    (tmp_path / "slurm" / "site.env").write_text("DCRNN_PYTHON=/no/python\n")
-    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "quick_test", "PATH": os.environ["PATH"]}
+        (folder / "slurm" / path.name).symlink_to(path)
+    srun = tmp_path / "srun"
+    srun.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    srun.chmod(0o755)
+    return folder
+
+
+def run_job(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The script, as Slurm would run it."""
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "quick_test", "DCRNN_PYTHON": sys.executable}
+    environment = job | {"PATH": f"{project.parent}:{os.environ['PATH']}"} | variables
+    return subprocess.run(
+        ["bash", "slurm/quick_test.sbatch", *words], cwd=project, capture_output=True, text=True, env=environment
+    )
+
+
+def test_what_is_wrong_in_the_environment_is_refused_before_a_folder_is_made(project: Path) -> None:
+    """A site that is named and absent is not replaced by another."""
+    (project / "slurm" / "site.env").write_text("DCRNN_PYTHON=/no/python\n")
     for variables, said in (
         ({"DCRNN_SITE": "absent.env"}, "DCRNN_SITE names absent.env, which is no file"),
         ({"MAX_RESTARTS": "many"}, "MAX_RESTARTS must be a whole number from 0 to 9999, got many"),
-        ({"DCRNN_LAUNCHER": "mpi"}, "/no/python does not run on"),
+        ({}, "/no/python does not run on"),
     ):
-        done = subprocess.run(
-            ["bash", "slurm/quick_test.sbatch"], cwd=tmp_path, capture_output=True, text=True, env=job | variables
-        )
+        done = run_job(project, **variables)
         assert done.returncode == 2
         assert said in done.stderr.splitlines()[-1]
-        assert [path.name for path in tmp_path.iterdir()] == ["slurm"]
+        assert [path.name for path in project.iterdir()] == ["slurm"]
+
+
+@pytest.mark.slow
+def test_another_job_finds_the_checkpoints_of_the_run_that_it_continues(project: Path) -> None:
+    """Of a site whose checkpoints lie in a folder for each job."""
+    earlier = project / "results" / "multi_gpu_1"
+    earlier.mkdir(parents=True)
+    folder = "/scratch/it's a rather long path with many words, which YAML breaks into several lines/multi_gpu_1"
+    words = ("--results", "results/multi_gpu_1")
+    for theirs, wanted in ((folder, [folder]), (None, [])):
+        (earlier / "config.yaml").write_text(to_yaml(Config(output=OutputConfig(checkpoint_dir=theirs))))
+        said = run_job(project, *words, DCRNN_CHECKPOINTS="/scratch").stdout.splitlines()
+        assert [after for flag, after in itertools.pairwise(said) if flag == "--checkpoint-dir"] == wanted
+    said = run_job(project, DCRNN_CHECKPOINTS="/scratch").stdout.splitlines()
+    assert said[said.index("--checkpoint-dir") + 1] == "/scratch/quick_test_7"
 
 
 @pytest.mark.parametrize("name", ["hops", "recursion", "supports"])
