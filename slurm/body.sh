@@ -189,6 +189,10 @@ train_job() {
         value=${!name:-}
         [ -z "$value" ] || words+=("--$(tr 'A-Z_' 'a-z-' <<<"$name")" "$value")
     done
+    # The built-in city's settings are for its data: a small model, of few of the windows.
+    if [ "${defaults[*]:0:2}" = "--config city" ] && [ -n "$(value_of --data "${words[@]}" "$@")" ]; then
+        defaults=("${defaults[@]:2}")
+    fi
     job=${job_name}_${SLURM_ARRAY_JOB_ID:-$job_id}
     [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || task=/${experiment:-$SLURM_ARRAY_TASK_ID}
     results=$(value_of --results "${defaults[@]}" "$@")

@@ -60,7 +60,7 @@ def project(tmp_path: Path) -> Path:
     """A folder with the scripts, and an srun that only says how it is called."""
     folder = tmp_path / "project"
     (folder / "slurm").mkdir(parents=True)
-    for path in (*SLURM.glob("*.sh"), *SLURM.glob("*.py"), SLURM / "quick_test.sbatch"):
+    for path in (*SLURM.glob("*.sh"), *SLURM.glob("*.py"), *SCRIPTS):
         (folder / "slurm" / path.name).symlink_to(path)
     srun = tmp_path / "srun"
     srun.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
@@ -68,12 +68,14 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def run_job(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The script, as Slurm would run it."""
+def run_job(
+    project: Path, *words: str, script: str = "quick_test", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """A script, as Slurm would run it."""
     job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "quick_test", "DCRNN_PYTHON": sys.executable}
     environment = job | {"PATH": f"{project.parent}:{os.environ['PATH']}"} | variables
     return subprocess.run(
-        ["bash", "slurm/quick_test.sbatch", *words], cwd=project, capture_output=True, text=True, env=environment
+        ["bash", f"slurm/{script}.sbatch", *words], cwd=project, capture_output=True, text=True, env=environment
     )
 
 
@@ -89,6 +91,19 @@ def test_what_is_wrong_in_the_environment_is_refused_before_a_folder_is_made(pro
         assert done.returncode == 2
         assert said in done.stderr.splitlines()[-1]
         assert [path.name for path in project.iterdir()] == ["slurm"]
+
+
+@pytest.mark.slow
+def test_the_citys_settings_are_for_the_citys_data(project: Path) -> None:
+    def configurations(script: str, *words: str, **variables: str) -> list[str]:
+        said = run_job(project, *words, script=script, **variables).stdout.splitlines()
+        return [after for flag, after in itertools.pairwise(said) if flag == "--config"]
+
+    assert configurations("single_gpu") == ["city"]
+    assert configurations("single_gpu", "--data", "store") == []
+    assert configurations("single_gpu", DATA="store", CONFIG="run.yaml") == ["run.yaml"]
+    assert configurations("baseline_1node", DATA="store") == ["city"]  # the environment changes no baseline
+    assert configurations("quick_test", "--data=store") == ["debug"]
 
 
 @pytest.mark.slow
