@@ -10,8 +10,8 @@ from tests.cluster.real_slurm import RealSlurm, wait_until
 from tests.cluster.slurm_project import RUN, Job, Project, require_same_weights
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-LONG = (*RUN, "--epochs", "150", "--patience", "150")
-"""so many epochs that several interruptions find it training"""
+LONG = (*RUN, "--epochs", "250", "--patience", "0")
+"""so many epochs that five interruptions, two seconds apart, find it training on an idle machine too"""
 ENDLESS = (*RUN, "--epochs", "100000", "--patience", "100000")
 FILES = {
     *("config.yaml", "status.json", "metrics.csv", "events.jsonl", "sacct_summary.txt", "report.txt", "report.json"),
@@ -121,7 +121,7 @@ def test_torchrun_is_stopped_and_continues_beside_another_job(project: Project, 
 
     Before, both are preempted while their ranks start.
     """
-    place = ("--nodelist=vnode1", "slurm/quick_test.sbatch", *LONG)
+    place = ("--nodelist=vnode1", "slurm/quick_test.sbatch", *LONG, "--epochs", "80")
     one = project.submit(*place, DCRNN_LAUNCHER="torchrun")
     other = project.submit(*place, DCRNN_LAUNCHER="torchrun")
     for job in (one, other):
