@@ -44,14 +44,13 @@ refuse_sbatch_options() {
 
 read_site() {
     local site module
-    for site in "${DCRNN_SITE:-}" "$slurm/site.env" slurm/site.env; do
+    for site in ${DCRNN_SITE:+"$DCRNN_SITE"} "$slurm/site.env" slurm/site.env; do
         [ ! -f "$site" ] || break
+        [ -z "${DCRNN_SITE:-}" ] || refuse "DCRNN_SITE names $DCRNN_SITE, which is no file"
     done
     if [ -f "$site" ]; then
         # shellcheck disable=SC1090
         . "$site" || refuse "$site fails; source it in a shell to see where"
-    elif [ -n "${DCRNN_SITE:-}" ]; then
-        refuse "DCRNN_SITE names $DCRNN_SITE, which does not exist"
     fi
     for module in ${DCRNN_MODULES:-}; do
         # A batch shell is no login shell, and may not know `module`.
@@ -74,6 +73,9 @@ begin() {
     trap on_end TERM
     refuse_sbatch_options "$@"
     read_site
+    case ${MAX_RESTARTS:-20} in
+    *[!0-9]* | ?????*) refuse "MAX_RESTARTS must be a whole number from 0 to 9999, got $MAX_RESTARTS" ;;
+    esac
     # Since Slurm 22.05 srun does not inherit this from sbatch.
     [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 }
@@ -176,7 +178,7 @@ read_experiment() {
 
 # train_job DEFAULTS... -- WORDS...: values of the environment stand between the two, so that WORDS win.
 train_job() {
-    local defaults=() words=() name value before state job task=''
+    local defaults=() words=() name value before state job task='' checkpoints
     while [ "$1" != -- ]; do
         defaults+=("$1")
         shift
@@ -187,11 +189,20 @@ train_job() {
         value=${!name:-}
         [ -z "$value" ] || words+=("--$(tr 'A-Z_' 'a-z-' <<<"$name")" "$value")
     done
+    # The built-in city's settings are for its data: a small model, of few of the windows.
+    if [ "${defaults[*]:0:2}" = "--config city" ] && [ -n "$(value_of --data "${words[@]}" "$@")" ]; then
+        defaults=("${defaults[@]:2}")
+    fi
     job=${job_name}_${SLURM_ARRAY_JOB_ID:-$job_id}
     [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || task=/${experiment:-$SLURM_ARRAY_TASK_ID}
     results=$(value_of --results "${defaults[@]}" "$@")
     results=${results:-${RESULTS:-${DCRNN_RESULTS:-results}/$job}}$task
-    [ -z "${DCRNN_CHECKPOINTS:-}" ] || words+=(--checkpoint-dir "$DCRNN_CHECKPOINTS/$job$task")
+    checkpoints=${DCRNN_CHECKPOINTS:+$DCRNN_CHECKPOINTS/$job$task}
+    if [ -f "$results/config.yaml" ]; then # of a run that this one may continue
+        checkpoints=$("${python[@]}" "$slurm/run_state.py" "$results" --checkpoints) ||
+            refuse "${python[*]} cannot read $results/config.yaml"
+    fi
+    [ -z "$checkpoints" ] || words+=(--checkpoint-dir "$checkpoints")
     words=("${defaults[@]}" "${words[@]}" --resume auto "$@" --results "$results")
     if [ "$restarts" -gt 0 ]; then # it continues what it has begun, from wherever it began
         words+=(--resume auto)
@@ -199,10 +210,10 @@ train_job() {
         [ "$restarts" -le "${MAX_RESTARTS:-20}" ] ||
             refuse "restarted $restarts times, more than MAX_RESTARTS=${MAX_RESTARTS:-20}"
     fi
-    mkdir -p "$results" || refuse "the results folder $results cannot be made"
     before=$("${python[@]}" -I "$slurm/run_state.py" "$results") || refuse "${python[*]} does not run on $(hostname)"
     [ "$under" != nsys ] || wrap_in_nsys "${words[@]}"
     make_launch "${wrapped[@]}"
+    mkdir -p "$results" || refuse "the results folder $results cannot be made"
     echo "$(date -u +%FT%TZ), restart $restarts, results in $results:"
     echo "${launch[*]} -m dcrnn_fast.train ${words[*]}"
     if [ -n "$asked$ended" ]; then

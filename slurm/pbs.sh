@@ -28,7 +28,6 @@ make_launch() {
     launch=("${DCRNN_MPIRUN:-mpirun}" -n "$ntasks")
     [ ! -f "${PBS_NODEFILE:-}" ] || launch+=(--hostfile "$PBS_NODEFILE")
     launch+=("$@" "${python[@]}")
-    cp "$0" "$results/job.pbs"
 }
 
 # A job that was deleted gets SIGTERM as one whose time is over; this shell cannot tell, and leaves it to the user.
@@ -38,6 +37,7 @@ out_of_time() {
 
 # qrerun is for operators: the script's copy is submitted as a new job, which continues in the same folder.
 queue_again() {
+    cp "$0" "$results/job.pbs" || return
     export DCRNN_RESTARTS=$((restarts + 1)) RESULTS=$results # a list of values would end at a comma in one
     qsub -v DCRNN_RESTARTS,RESULTS "$results/job.pbs"
 }

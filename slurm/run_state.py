@@ -1,6 +1,7 @@
 """Where a run is, for the batch script that started it: status.json without torch, by any Python from 3.6 on.
 
 python run_state.py RESULTS                prints which run the status there is of
+python run_state.py RESULTS --checkpoints  prints where the run there keeps its checkpoints, if that is elsewhere
 python run_state.py RESULTS BEFORE CODE    prints what became of the run that ended with CODE; BEFORE is what this
                                            printed before
 
@@ -50,6 +51,23 @@ def state(status: dict, before: str, code: int) -> str:
     return found if found in ("finished", "stopped", "failed", "nan") else "refused"
 
 
-if __name__ == "__main__":
+def checkpoints(folder: str) -> str:
+    """The checkpoint folder of the run in a results folder; "": it lies in there, or there is no run.
+
+    Takes the trainer's own Python, for PyYAML.
+    """
+    import yaml
+
+    try:
+        with open(os.path.join(folder, "config.yaml"), encoding="utf-8") as stream:
+            found = yaml.safe_load(stream)["output"]["checkpoint_dir"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return ""
+    return found if isinstance(found, str) else ""
+
+
+if __name__ == "__main__" and sys.argv[2:] == ["--checkpoints"]:
+    print(checkpoints(sys.argv[1]))
+elif __name__ == "__main__":
     now = read(sys.argv[1])
     print(identity(now) if len(sys.argv) == 2 else state(now, sys.argv[2], int(sys.argv[3])))

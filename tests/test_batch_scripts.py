@@ -1,6 +1,8 @@
 """The batch scripts without a scheduler: sound shell, and what they make of a run's end; with one: tests/cluster."""
 
+import itertools
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.sections import Config, OutputConfig
+from dcrnn_fast.config.yaml_file import to_yaml
 from dcrnn_fast.process import this_process
 from dcrnn_fast.records.status import OVER, STATUS, Status
 from tests.checkout import ROOT
@@ -50,6 +53,72 @@ def test_outside_a_job_they_say_how_to_submit(tmp_path: Path) -> None:
     done = subprocess.run(["bash", SCRIPTS[0]], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == f"submit from the repository's root or from slurm/, not from {tmp_path}\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with the scripts, and an srun that only says how it is called."""
+    folder = tmp_path / "project"
+    (folder / "slurm").mkdir(parents=True)
+    for path in (*SLURM.glob("*.sh"), *SLURM.glob("*.py"), *SCRIPTS):
+        (folder / "slurm" / path.name).symlink_to(path)
+    srun = tmp_path / "srun"
+    srun.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    srun.chmod(0o755)
+    return folder
+
+
+def run_job(
+    project: Path, *words: str, script: str = "quick_test", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """A script, as Slurm would run it."""
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "quick_test", "DCRNN_PYTHON": sys.executable}
+    environment = job | {"PATH": f"{project.parent}:{os.environ['PATH']}"} | variables
+    return subprocess.run(
+        ["bash", f"slurm/{script}.sbatch", *words], cwd=project, capture_output=True, text=True, env=environment
+    )
+
+
+def test_what_is_wrong_in_the_environment_is_refused_before_a_folder_is_made(project: Path) -> None:
+    """A site that is named and absent is not replaced by another."""
+    (project / "slurm" / "site.env").write_text("DCRNN_PYTHON=/no/python\n")
+    for variables, said in (
+        ({"DCRNN_SITE": "absent.env"}, "DCRNN_SITE names absent.env, which is no file"),
+        ({"MAX_RESTARTS": "many"}, "MAX_RESTARTS must be a whole number from 0 to 9999, got many"),
+        ({}, "/no/python does not run on"),
+    ):
+        done = run_job(project, **variables)
+        assert done.returncode == 2
+        assert said in done.stderr.splitlines()[-1]
+        assert [path.name for path in project.iterdir()] == ["slurm"]
+
+
+@pytest.mark.slow
+def test_the_citys_settings_are_for_the_citys_data(project: Path) -> None:
+    def configurations(script: str, *words: str, **variables: str) -> list[str]:
+        said = run_job(project, *words, script=script, **variables).stdout.splitlines()
+        return [after for flag, after in itertools.pairwise(said) if flag == "--config"]
+
+    assert configurations("single_gpu") == ["city"]
+    assert configurations("single_gpu", "--data", "store") == []
+    assert configurations("single_gpu", DATA="store", CONFIG="run.yaml") == ["run.yaml"]
+    assert configurations("baseline_1node", DATA="store") == ["city"]  # the environment changes no baseline
+    assert configurations("quick_test", "--data=store") == ["debug"]
+
+
+@pytest.mark.slow
+def test_another_job_finds_the_checkpoints_of_the_run_that_it_continues(project: Path) -> None:
+    """Of a site whose checkpoints lie in a folder for each job."""
+    earlier = project / "results" / "multi_gpu_1"
+    earlier.mkdir(parents=True)
+    folder = "/scratch/it's a rather long path with many words, which YAML breaks into several lines/multi_gpu_1"
+    words = ("--results", "results/multi_gpu_1")
+    for theirs, wanted in ((folder, [folder]), (None, [])):
+        (earlier / "config.yaml").write_text(to_yaml(Config(output=OutputConfig(checkpoint_dir=theirs))))
+        said = run_job(project, *words, DCRNN_CHECKPOINTS="/scratch").stdout.splitlines()
+        assert [after for flag, after in itertools.pairwise(said) if flag == "--checkpoint-dir"] == wanted
+    said = run_job(project, DCRNN_CHECKPOINTS="/scratch").stdout.splitlines()
+    assert said[said.index("--checkpoint-dir") + 1] == "/scratch/quick_test_7"
 
 
 @pytest.mark.parametrize("name", ["hops", "recursion", "supports"])

@@ -81,6 +81,8 @@ def test_pbs_has_the_sites_queue_account_and_time_where_no_flag_gives_them(
     assert launch.main(["--scheduler", "pbs", "--config", "debug", "--account", "other"]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert {"#PBS -q long", "#PBS -A other", "#PBS -l walltime=60:00:00"} <= set(lines)
+    monkeypatch.setenv("DCRNN_SITE", "absent.env")  # the one in slurm/ is not taken in its place
+    assert "DCRNN_SITE names absent.env, which is no file" in refusal(capfd, "--scheduler", "pbs", "--config", "debug")
 
 
 @pytest.mark.parametrize(

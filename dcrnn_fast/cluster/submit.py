@@ -67,7 +67,9 @@ def with_site(flags: LaunchFlags) -> LaunchFlags:
 def _environment(flags: LaunchFlags) -> dict[str, str]:
     """This one, and what site.env exports; a flag that was given wins over sbatch's variable."""
     environment = dict(os.environ)
-    site = Path(os.environ.get("DCRNN_SITE", SITE))
+    site = Path(os.environ.get("DCRNN_SITE") or SITE)
+    if os.environ.get("DCRNN_SITE") and not site.is_file():
+        raise UserError(f"DCRNN_SITE names {site}, which is no file")
     if site.is_file():
         said = subprocess.run(
             ["bash", "-c", '. "$1" >&2 && env -0', "bash", str(site)], stdout=subprocess.PIPE, check=False

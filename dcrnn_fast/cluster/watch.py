@@ -50,6 +50,15 @@ def run_places(places: Sequence[Place], results: Path) -> int:
                 signal.signal(getattr(signal, name), handler)
 
 
+def cause(failures: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Of ranks and exit codes in the order of their ends, the one that explains the others.
+
+    The first that a signal ended, else the first that has failed otherwise than by a mistake, else the lowest rank:
+    ranks that have lost another one end with 1, and of a mistake rank 0 tells.
+    """
+    return min(failures, key=lambda one: (one[1] >= 0, one[1] == MISTAKE, one[0] if one[1] == MISTAKE else 0))
+
+
 class _Watch:
     def __init__(self, logs: Path, stack: ExitStack) -> None:
         self._logs = logs
@@ -166,7 +175,7 @@ class _Watch:
                 self._tell(line)
             return 1
         if self._failures:
-            rank, code = next((one for one in self._failures if one[1] != MISTAKE), min(self._failures))
+            rank, code = cause(self._failures)
             self._show(rank, code)
             return MISTAKE if code == MISTAKE else 1
         if all(code == 0 for code in codes.values()):

@@ -150,6 +150,14 @@ class Meeting:
             if dist.is_initialized() and self.store is not None:
                 dist.destroy_process_group()
 
+    def answered(self, ask: Callable[[], T]) -> T:
+        """``ask()``, which waits for the store and the other ranks.
+
+        Raises:
+            RuntimeError: it waits for longer than this rank's patience.
+        """
+        return within(self.patience + _STORE_ANSWERS, ask)
+
     def what_failed(self, what: str, error: RuntimeError) -> SharedError:
         """Why a collective failed here: the message of the rank that failed first, if it could leave one."""
         assert self.store is not None
@@ -180,7 +188,7 @@ class Meeting:
         """Every rank's ``text``, in rank order, through the store."""
         self._exchanges += 1
         try:
-            return within(self.patience + _STORE_ANSWERS, partial(self._texts, what, text))
+            return self.answered(partial(self._texts, what, text))
         except RuntimeError as error:
             raise self._lost(what, error, first_lives=False) from error
 

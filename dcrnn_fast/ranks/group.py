@@ -80,14 +80,21 @@ class Ranks(Meeting):
         timeout = timedelta(seconds=timeout_seconds)
         self.patience = timeout_seconds
         self.store.set_timeout(timeout)
-        try:
+        store = dist.PrefixStore("group", self.store)
+
+        def open_group() -> None:
+            if device.type == "cuda":  # each thread has its own
+                torch.cuda.set_device(device)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-                store=dist.PrefixStore("group", self.store),
+                store=store,
                 rank=self.rank,
                 world_size=self.world,
                 timeout=timeout,
             )
+
+        try:
+            self.answered(open_group)
         except RuntimeError as error:
             raise self.what_failed("opening connections", error) from error
 

@@ -16,6 +16,7 @@ import pytest
 from dcrnn_fast.cluster import receive
 from dcrnn_fast.cluster.hosts import Host, over_ssh, read_hosts, ssh_program
 from dcrnn_fast.cluster.node import interface_towards
+from dcrnn_fast.cluster.watch import cause
 from dcrnn_fast.errors import UserError
 from tests.checkout import ROOT
 from tests.cluster.two_hosts import epochs_of, kill_rank, launch_words, processes_of, until
@@ -121,6 +122,12 @@ def test_what_must_not_be_received(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def _environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_the_cause_is_told_and_not_what_followed() -> None:
+    assert cause([(0, 1), (2, 1), (1, -9)]) == (1, -9)
+    assert cause([(3, 2), (2, 1), (0, 1)]) == (2, 1)
+    assert cause([(3, 2), (0, 2)]) == (0, 2)
 
 
 def test_local_prints_its_command(tmp_path: Path) -> None:

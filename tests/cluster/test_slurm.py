@@ -10,8 +10,8 @@ from tests.cluster.real_slurm import RealSlurm, wait_until
 from tests.cluster.slurm_project import RUN, Job, Project, require_same_weights
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-LONG = (*RUN, "--epochs", "150", "--patience", "150")
-"""so many epochs that several interruptions find it training"""
+LONG = (*RUN, "--epochs", "250", "--patience", "0")
+"""so many epochs that five interruptions, two seconds apart, find it training on an idle machine too"""
 ENDLESS = (*RUN, "--epochs", "100000", "--patience", "100000")
 FILES = {
     *("config.yaml", "status.json", "metrics.csv", "events.jsonl", "sacct_summary.txt", "report.txt", "report.json"),
@@ -67,15 +67,17 @@ def test_mistakes_end_at_once_with_one_line(project: Project, tmp_path: Path) ->
         "submit from the repository's root or from slurm/": project.submit(f"--chdir={tmp_path}", quick, folder=".."),
         "has 3 experiments, and no number 7": project.submit("--array=7", "slurm/experiments.sbatch"),
         "DCRNN_LAUNCHER must be srun or torchrun, got mpi": project.submit(quick, DCRNN_LAUNCHER="mpi"),
+        "MAX_RESTARTS must be a whole number from 0 to 9999, got many": project.submit(quick, MAX_RESTARTS="many"),
         "unknown flag --epoch": project.submit(quick, "--epoch", "3"),
         "there is no nsys on the PATH": project.submit("slurm/nsys.sbatch"),
         "module load cuda/99 fails; correct DCRNN_MODULES in": project.submit(quick, DCRNN_SITE=str(site)),
-        "which does not exist": project.submit(quick, DCRNN_SITE=str(tmp_path / "absent")),
+        "which is no file": project.submit(quick, DCRNN_SITE=str(tmp_path / "absent")),
     }
     for said, job in cases.items():
         assert job.end() == ("FAILED", "2:0"), job.log
         assert said in job.log
         assert job.facts["Restarts"] == "0"
+        assert job.results.exists() == ("--epoch" in said), said
     assert "refused, exit code 2" in cases["unknown flag --epoch"].log
 
 
@@ -119,7 +121,7 @@ def test_torchrun_is_stopped_and_continues_beside_another_job(project: Project, 
 
     Before, both are preempted while their ranks start.
     """
-    place = ("--nodelist=vnode1", "slurm/quick_test.sbatch", *LONG)
+    place = ("--nodelist=vnode1", "slurm/quick_test.sbatch", *LONG, "--epochs", "80")
     one = project.submit(*place, DCRNN_LAUNCHER="torchrun")
     other = project.submit(*place, DCRNN_LAUNCHER="torchrun")
     for job in (one, other):

@@ -115,11 +115,12 @@ def test_a_rank_whose_first_is_gone_says_so_itself(tmp_path, rank_server):
     assert last.startswith("dcrnn-fast train: error: rank 1 lost the other ranks while counting (Connection ")
 
 
-def test_a_first_rank_that_answers_nothing_more_is_not_waited_for_without_end(tmp_path, rank_server):
+@pytest.mark.parametrize("where", ["reading", "opening connections"])
+def test_a_first_rank_that_answers_nothing_more_is_not_waited_for_without_end(tmp_path, rank_server, where):
     """It is halted, with the store that lives in it: so is one behind a cable that was pulled out."""
-    job = rank_server.start(tmp_path / "job", 2, "rank_programs:halts_on_rank_0")
+    job = rank_server.start(tmp_path / "job", 2, "rank_programs:halts_on_rank_0", where)
     try:
-        job.until(lambda: "rank 1 lost the other ranks while reading (timed out); see" in job.errors(1), 60)
+        job.until(lambda: f"rank 1 lost the other ranks while {where} (" in job.errors(1), 60)
     finally:
         job.kill()
 

@@ -130,8 +130,8 @@ def fails_on_rank_2(where: str, *flags: str) -> int:
     return command("--config", "debug", "--threads", "1", *flags)
 
 
-def halts_on_rank_0() -> int:
-    """Rank 0 is halted before the two tell each other something."""
+def halts_on_rank_0(where: str) -> int:
+    """Rank 0 is halted before the two tell each other something, or connect."""
 
     def body(argv: list[str]) -> int:
         ranks = join_ranks(60)
@@ -141,7 +141,10 @@ def halts_on_rank_0() -> int:
                 os.kill(os.getpid(), signal.SIGSTOP)
             time.sleep(0.5)
             ranks.patience, failure._STORE_ANSWERS = 1.0, 1.0
-            ranks.together("reading", lambda: None)
+            if where == "reading":
+                ranks.together("reading", lambda: None)
+            else:
+                ranks.connect(torch.device("cpu"), 1)
         return 0
 
     return run_command("train", body, [])
