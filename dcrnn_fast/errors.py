@@ -1,6 +1,11 @@
-"""The one exception that means "the user can fix this", and how the kernels' own differs from a bug."""
+"""The one exception that means "the user can fix this", how the kernels' own differs from a bug, and exit codes."""
 
 import sys
+
+MISTAKE = 2
+"""exit code of a command that met a user's mistake"""
+STOPPED = 85
+"""exit code of a run that was asked to stop and can be resumed; not 0, or a job scheduler would think it finished"""
 
 
 class UserError(ValueError):
