@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dcrnn_fast.errors import ToldElsewhereError, UserError, exit_code_of, is_of_the_user
+from dcrnn_fast.errors import MISTAKE, ToldElsewhereError, exit_code_of, is_of_the_user
 from dcrnn_fast.messages import one_line
 from dcrnn_fast.system import available_mib, is_out_of_memory
 
-MISTAKE = UserError.exit_code
 INTERRUPTED = 130
 NOBODY_READS = 141
 """the exit code that a shell reports for a program ended by SIGPIPE"""

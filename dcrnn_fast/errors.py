@@ -1,6 +1,11 @@
-"""The one exception that means "the user can fix this", and how the kernels' own differs from a bug."""
+"""The one exception that means "the user can fix this", how the kernels' own differs from a bug, and exit codes."""
 
 import sys
+
+MISTAKE = 2
+"""exit code of a command that met a user's mistake"""
+STOPPED = 85
+"""exit code of a run that was asked to stop and can be resumed; not 0, or a job scheduler would think it finished"""
 
 
 class UserError(ValueError):
@@ -11,7 +16,7 @@ class UserError(ValueError):
     as a ``ValueError``.
     """
 
-    exit_code = 2
+    exit_code = MISTAKE
     """that commands end with"""
 
 
@@ -21,7 +26,7 @@ class ToldElsewhereError(UserError):
 
 def exit_code_of(error: ValueError) -> int:
     """What a command ends with, if ``is_of_the_user(error)``."""
-    return error.exit_code if isinstance(error, UserError) else UserError.exit_code
+    return error.exit_code if isinstance(error, UserError) else MISTAKE
 
 
 def is_of_the_user(error: ValueError) -> bool:

@@ -14,7 +14,7 @@ from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.sources import require_outside, source_files
 from dcrnn_fast.device import choose_device
-from dcrnn_fast.errors import UserError
+from dcrnn_fast.errors import STOPPED, UserError
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
@@ -38,8 +38,6 @@ from dcrnn_fast.training.fit import TrainingResult, fit
 from dcrnn_fast.training.folders import checkpoint_folder
 from dcrnn_fast.training.resolved import require_agreeing
 
-STOPPED = 85
-"""exit code of a run that was asked to stop and can be resumed; not 0, or a job scheduler would think it finished"""
 _NO_ARGUMENTS = "city"
 _MISTAKE_WAITS = 20
 """seconds for which a process that has read a wrong configuration waits for the others, to print it once"""

@@ -14,11 +14,9 @@ from typing import BinaryIO
 from dcrnn_fast.cluster.link import Link, Place
 from dcrnn_fast.cluster.node import was_suspended
 from dcrnn_fast.cluster.rank_processes import SAVING_SECONDS
-from dcrnn_fast.errors import UserError
+from dcrnn_fast.errors import MISTAKE, STOPPED, UserError
 from dcrnn_fast.files import require_writable_folder
 
-STOPPED = 85
-MISTAKE = 2
 _TICK = 0.1
 _SETTLE_SECONDS = 4.0
 """for which the others may say why they end too, before they are told to stop"""

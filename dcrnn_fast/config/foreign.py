@@ -88,7 +88,8 @@ SETTINGS = (
     Foreign(("wandb_offline",), "watch.wandb=offline"),
     Foreign(("wandb_mode",), "watch.wandb", "off, online or offline"),
     Foreign(("wandb_run_name", "run_name", "exp_name"), "watch.wandb_name"),
-    Foreign(("wandb_entity", "project"), "watch.wandb_project"),
+    Foreign(("project",), "watch.wandb_project"),
+    Foreign(("wandb_entity", "entity"), "", "is the variable WANDB_ENTITY of the environment"),
     Foreign(("tensorboard_dir", "tb", "use_tensorboard"), "watch.tensorboard"),
     Foreign(("log_gpu_memory", "gpu_monitor"), "watch.monitor_gpu"),
     Foreign(("cpu_monitor",), "watch.monitor_cpu"),
@@ -106,7 +107,10 @@ SETTINGS = (
         "is not needed: several processes are one run by themselves",
     ),
     Foreign(
-        ("time", "time_limit", "nodes", "gpus", "num_gpus", "gres", "ntasks", "partition", "account", "constraint"),
+        (
+            *("time", "time_limit", "nodes", "gpus", "num_gpus", "devices", "gres", "ntasks"),
+            *("partition", "account", "constraint"),
+        ),
         "",
         "is the job's, not the training's: give it to sbatch before the script, or to dcrnn-fast launch",
     ),

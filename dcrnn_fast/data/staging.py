@@ -121,9 +121,9 @@ def stage(data: DataConfig, graph: GraphConfig, asked_to_stop: Callable[[], bool
         root = _root(data.stage)
         remove_leftovers(root)
         size = sum(file.stat().st_size for files in sources.values() for file in files)
-        free = shutil.disk_usage(root).free
-        if size * _MARGIN + _SPARE > free:
-            raise NotStagedError(f"{root} has {_gib(free)} free, the files take {_gib(size)}")
+        needed, free = int(size * _MARGIN) + _SPARE, shutil.disk_usage(root).free
+        if needed > free:
+            raise NotStagedError(f"{root} has {_gib(free)} free, the files need {_gib(needed)}")
         folder, name = _make_folder(root)
     except OSError as error:
         raise NotStagedError(f"{data.stage}: {error.strerror or error}") from error

@@ -10,8 +10,9 @@ from dcrnn_fast.records.events import Event, Started, Timed
 from dcrnn_fast.records.lines import append, csv_line
 from dcrnn_fast.records.watcher import Place, Watcher
 
-_PARTS = ("data", "forward", "backward", "communication", "optimizer", "other")
-COLUMNS = ("epoch", "step", "steps", *(f"{part}_seconds" for part in _PARTS))
+PARTS = ("data", "forward", "backward", "communication", "optimizer", "other")
+"""of a step, in its order"""
+COLUMNS = ("epoch", "step", "steps", *(f"{part}_seconds" for part in PARTS))
 
 
 class TimingFile(Watcher):
@@ -33,7 +34,7 @@ class TimingFile(Watcher):
             case Started():
                 self._epochs = event.epoch if event.resumed else 0
             case Timed():
-                times = [event.seconds.get(part) for part in _PARTS]
+                times = [event.seconds.get(part) for part in PARTS]
                 cells = [None if seconds is None else round(seconds, 6) for seconds in times]
                 self._unwritten += csv_line([event.epoch, event.step, event.steps, *cells])
                 try:

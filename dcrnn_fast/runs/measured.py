@@ -1,7 +1,7 @@
 """What was measured while a run went: the time of each rank, the load of its processors and GPUs."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.records.columns import moment, number, read_columns, whole
+from dcrnn_fast.records.cpu_monitor import CpuMonitor
+from dcrnn_fast.records.gpu_monitor import GpuMonitor
+from dcrnn_fast.records.timing import PARTS, TimingFile
+from dcrnn_fast.records.watcher import Watcher
 from dcrnn_fast.runs.charts import COLOURS, Line
 
-PARTS = ("data", "forward", "backward", "communication", "optimizer", "other")
-"""of a step, in its order"""
-_TIMING = "timing_rank*.csv"
-_CPU = "cpu_monitor*.csv"
-_GPU = "gpu_monitor*.csv"
 _BINS = 200
 
 Rows = list[dict[str, Any]]
@@ -42,9 +41,9 @@ def read_measured(folder: Path) -> Measured:
     """All that was measured; a file that cannot be read becomes a line of ``looks``."""
     looks: list[str] = []
 
-    def rows_of(pattern: str, read: Callable[[Path], Rows]) -> list[tuple[Path, Rows]]:
+    def rows_of(kind: type[Watcher], read: Callable[[Path], Rows]) -> list[tuple[Path, Rows]]:
         found = []
-        for path in sorted(folder.glob(pattern)):
+        for path in sorted(path for pattern in kind.files for path in folder.glob(pattern)):
             try:
                 found.append((path, read(path)))
             except UserError as error:
@@ -52,15 +51,15 @@ def read_measured(folder: Path) -> Measured:
         return found
 
     timing = {}
-    for path, rows in rows_of(_TIMING, _read_timing):
+    for path, rows in rows_of(TimingFile, _read_timing):
         if (rank := path.stem.removeprefix("timing_rank")).isdecimal():
             timing[int(rank)] = {part: sum(row[f"{part}_seconds"] or 0.0 for row in rows) for part in PARTS}
     cpu: dict[str, Rows] = {}
-    for _, rows in rows_of(_CPU, _read_cpu):
+    for _, rows in rows_of(CpuMonitor, _read_cpu):
         for row in rows:
             cpu.setdefault(row["host"], []).append(row)
     gpu: dict[tuple[str, int], Rows] = {}
-    for _, rows in rows_of(_GPU, _read_gpu):
+    for _, rows in rows_of(GpuMonitor, _read_gpu):
         for row in rows:
             gpu.setdefault((row["host"], row["gpu"]), []).append(row)
     return Measured(dict(sorted(timing.items())), dict(sorted(cpu.items())), dict(sorted(gpu.items())), tuple(looks))
@@ -71,13 +70,16 @@ def _read_timing(path: Path) -> Rows:
 
 
 def _read_cpu(path: Path) -> Rows:
-    names = ("cpu_percent", "memory_used_mib", "process_cpu_percent", "process_rss_mib", "processes")
-    return read_columns(path, {"time": moment, "host": str}, optional=dict.fromkeys(names, number))
+    return _readings(path, CpuMonitor.columns, {"time": moment, "host": str})
 
 
 def _read_gpu(path: Path) -> Rows:
-    names = ("utilisation_percent", "memory_used_mib", "memory_total_mib", "temperature_c", "power_w")
-    return read_columns(path, {"time": moment, "host": str, "gpu": whole}, optional=dict.fromkeys(names, number))
+    return _readings(path, GpuMonitor.columns, {"time": moment, "host": str, "gpu": whole})
+
+
+def _readings(path: Path, columns: Sequence[str], needed: Mapping[str, Callable[[str], Any]]) -> Rows:
+    others = [name for name in columns if name not in needed]
+    return read_columns(path, needed, optional=dict.fromkeys(others, number))
 
 
 class Clock(NamedTuple):

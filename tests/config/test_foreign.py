@@ -42,6 +42,11 @@ def test_each_name_is_refused_with_ours(one: Foreign) -> None:
         (["--lr", "3"], "--lr is --learning-rate here"),
         (["--use_amp=1"], "--use_amp is --precision here (bf16, or fp16 on a GPU)"),
         (["--fp16"], "--fp16 is --precision fp16 here"),
+        (["--wandb-entity", "lab"], "--wandb-entity is the variable WANDB_ENTITY of the environment"),
+        (
+            ["--devices=2"],
+            "--devices is the job's, not the training's: give it to sbatch before the script, or to dcrnn-fast launch",
+        ),
         (["--epochs", "3", "--input-size", "2"], "--input-size follows from the data (--variables, --time-of-day)"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 import torch.distributed as dist
 
 from dcrnn_fast import train
-from dcrnn_fast.errors import ToldElsewhereError, UserError
+from dcrnn_fast.errors import STOPPED, ToldElsewhereError, UserError
 from dcrnn_fast.ranks import rendezvous
 from dcrnn_fast.ranks.environment import Launch
 from dcrnn_fast.ranks.rendezvous import meet
@@ -133,8 +133,8 @@ def test_two_processes_with_one_number_are_named(torchruns_store: dist.Store, po
 @pytest.mark.parametrize(
     ("rank", "flags", "code", "said"),
     [
-        ("0", ("--config", "debug"), train.STOPPED, "while waiting for other ranks: nothing was begun"),
-        ("1", ("--config", "debug"), train.STOPPED, "while waiting for other ranks: nothing was begun"),
+        ("0", ("--config", "debug"), STOPPED, "while waiting for other ranks: nothing was begun"),
+        ("1", ("--config", "debug"), STOPPED, "while waiting for other ranks: nothing was begun"),
         ("0", ("--nonsense",), 2, "unknown flag --nonsense"),
     ],
 )
