@@ -1,10 +1,12 @@
 """Settings that follow from other settings and from the number of processes."""
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 
 from dcrnn_fast.config.sections import Config, TrainingConfig
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.training.schedule import rate_scale
 
 
 def resolved(config: Config, processes: int) -> Config:
@@ -12,11 +14,17 @@ def resolved(config: Config, processes: int) -> Config:
 
     Raises:
         UserError: the global batch is no whole number of micro-batches of all processes, or ``save`` is another one
-            than gradient checkpointing means.
+            than gradient checkpointing means; the scaled learning rate is too large for a number.
     """
     training, model = config.training, config.model
     if training.global_batch_size is not None:
         training = replace(training, accumulate=accumulate_of(training, processes))
+    scale = rate_scale(training, training.batch_size * processes * training.accumulate)
+    if not math.isfinite(training.learning_rate * scale):
+        raise UserError(
+            f"--lr-scaling linear multiplies --learning-rate {training.learning_rate:g} by {scale:g}: no finite rate; "
+            "give a smaller one, or a larger --base-batch-size"
+        )
     if training.gradient_checkpointing:
         if model.save.startswith("segments"):
             raise UserError(

@@ -87,6 +87,8 @@ def test_what_does_not_divide_is_refused_with_the_nearest(flags: tuple[str, ...]
         (("--ema-decay", "1"), "ema_decay must be in (0, 1), got 1.0"),
         (("--global-batch-size", "0"), "global_batch_size must be at least 1, got 0"),
         (("--lr-scaling", "sqrt"), "lr-scaling"),
+        (("--lr-scaling", "linear", "--learning-rate", "1e308", "--base-batch-size", "1"),
+         "--lr-scaling linear multiplies --learning-rate 1e+308 by 32: no finite rate"),
     ],
 )  # fmt: skip
 def test_contradictions_and_values_out_of_range_are_one_line_before_anything_is_written(
