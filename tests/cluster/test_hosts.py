@@ -182,7 +182,7 @@ def test_a_host_that_cannot_be_reached_by_the_others_is_named(hosts: TwoHosts) -
 def test_ranks_stop_when_the_launcher_is_silent(hosts: TwoHosts) -> None:
     """A launcher that is suspended, as its laptop may be, could not stop the ranks any more: they save and stop."""
     results = hosts.shared / "silent"
-    launched = start(hosts, ssh_words(results, *TRAINING, "--epochs", "9000"))
+    launched = start(hosts, ssh_words(results, *TRAINING, "--epochs", "100000", "--patience", "0"))
     until(lambda: epochs_of(results) >= 1, "the first epoch ends")
     launched.send_signal(signal.SIGSTOP)
 
