@@ -72,7 +72,7 @@ class ForecastData:
         published: whether it is a data set that the published recipe was published for (``known.is_published``).
         all_digits: readings are scaled in float64 with all their digits (see ``assemble_data``).
         notes: lines to print (gaps, limits).
-        nodes: the columns that ``gather`` reads, int64, ascending (see ``of_nodes``); None: all.
+        nodes: of the graph, int64, ascending: whose readings series and scaler are (``of_nodes``); None: all.
     """
 
     series: SensorSeries
@@ -88,14 +88,15 @@ class ForecastData:
     notes: tuple[str, ...] = ()
     nodes: np.ndarray | None = None
 
-    @property
-    def num_nodes(self) -> int:
-        """Nodes of a gathered window."""
-        return self.graph.num_nodes if self.nodes is None else len(self.nodes)
-
     def of_nodes(self, nodes: np.ndarray) -> "ForecastData":
-        """The same data, whose windows are gathered of these nodes alone; all else stays that of the whole graph."""
-        return replace(self, nodes=np.sort(np.asarray(nodes, dtype=np.int64)))
+        """The same windows of some nodes alone; graph, split and notes stay those of the whole.
+
+        Args:
+            nodes: their numbers in the graph.
+        """
+        nodes = np.sort(np.asarray(nodes, dtype=np.int64))
+        series = self.series.take_sensors(tuple(self.series.ids[node] for node in nodes))
+        return replace(self, series=series, scaler=self.scaler.take_sensors(nodes), nodes=nodes)
 
     def windows(self, part: str) -> WindowSet:
         """The windows of train, validation or test; all: every window that there is, between the parts too.
@@ -117,19 +118,15 @@ class ForecastData:
         form, past = self.window_format, self.window_format.past_steps
         rows_BS = starts[:, None] + np.arange(form.window_steps)
         targets = list(form.target_channels)
-        values_BSNC = self.read(self.series.values_TNC, rows_BS)
-        observed_BSNC = self.read(self.series.observed_TNC, rows_BS)
+        values_BSNC = self.series.values_TNC[rows_BS]
+        observed_BSNC = self.series.observed_TNC[rows_BS]
         if targets == list(range(len(form.channels))):
             y_BFNO, observed_BFNO = values_BSNC[:, past:], observed_BSNC[:, past:]
         else:
             y_BFNO, observed_BFNO = values_BSNC[:, past:][..., targets], observed_BSNC[:, past:][..., targets]
         # Over the complete window: a fed-back label may be the last observed reading from before the forecast.
-        exact_BSNC = values_BSNC
-        if self.all_digits:
-            exact_BSNC = values_BSNC.astype(np.float64)
-            if self.series.rest_TNC is not None:
-                exact_BSNC += self.read(self.series.rest_TNC, rows_BS)
-        scaled_BSNC = readable(exact_BSNC, observed_BSNC, self.own_scaler(), form.missing_input)
+        exact_BSNC = self.series.readings(rows_BS) if self.all_digits else values_BSNC
+        scaled_BSNC = readable(exact_BSNC, observed_BSNC, self.scaler, form.missing_input)
         x_BPNC = with_time_channels(scaled_BSNC[:, :past], self.series.times_T[rows_BS[:, :past]], form)
         return Batch(
             x_BPNC=torch.from_numpy(np.ascontiguousarray(x_BPNC)),
@@ -138,21 +135,6 @@ class ForecastData:
             labels_BFNO=torch.from_numpy(np.ascontiguousarray(scaled_BSNC[:, past:][..., targets])),
             starts=starts,
         )
-
-    def read(self, array_TNC: np.ndarray, rows_BS: np.ndarray) -> np.ndarray:
-        """(B, S, nodes, C) of an array of the series; the rows of a window follow one another."""
-        if self.nodes is None:
-            return array_TNC[rows_BS]
-        num_windows, steps = rows_BS.shape
-        read_BSNC = np.empty((num_windows, steps, len(self.nodes), array_TNC.shape[2]), dtype=array_TNC.dtype)
-        for window_SNC, first in zip(read_BSNC, rows_BS[:, 0], strict=True):
-            # A slice, so that a memory map is read row after row; "clip" writes to ``out`` without a copy between.
-            np.take(array_TNC[first : first + steps], self.nodes, axis=1, out=window_SNC, mode="clip")
-        return read_BSNC
-
-    def own_scaler(self) -> Scaler:
-        """The scaler of gathered windows."""
-        return self.scaler if self.nodes is None else self.scaler.take_sensors(self.nodes)
 
     def target_times(self, starts: np.ndarray) -> np.ndarray:
         """(W, F) ``datetime64[s]``, the times that each window forecasts."""

@@ -21,7 +21,7 @@ SHARE_OF_MEMORY = 0.25
 
 def series_bytes(data: ForecastData) -> int:
     """Bytes that ``DeviceWindows`` puts on the device: float32 readings, a byte of mask each, float32 time channels."""
-    readings = data.series.num_steps * data.num_nodes * len(data.series.channels)
+    readings = data.series.values_TNC.size
     channels = data.window_format.input_channels - len(data.window_format.channels)
     return (5 if data.series.rest_TNC is None else 9) * readings + 4 * data.series.num_steps * channels
 
@@ -37,8 +37,7 @@ class _Windows:
 
     def __init__(self, data: ForecastData) -> None:
         self._form = data.window_format
-        observed_TNO = _of_nodes(data, data.series.observed_TNC)[..., list(self._form.target_channels)]
-        observed_TO = observed_TNO.sum(1, dtype=np.int64)
+        observed_TO = data.series.observed_TNC[..., list(self._form.target_channels)].sum(1, dtype=np.int64)
         self._observed_before_TO = np.pad(observed_TO.cumsum(axis=0), ((1, 0), (0, 0)))
 
     def count_observed(self, starts: np.ndarray) -> np.ndarray:
@@ -66,11 +65,6 @@ class HostWindows(_Windows):
         return _tensors(self._batch)
 
 
-def _of_nodes(data: ForecastData, array_TNC: np.ndarray) -> np.ndarray:
-    """The columns that windows are gathered of."""
-    return array_TNC if data.nodes is None else array_TNC[:, data.nodes]
-
-
 def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return batch.x_BPNC, batch.y_BFNO, batch.observed_BFNO, batch.labels_BFNO
 
@@ -82,16 +76,14 @@ class DeviceWindows(_Windows):
         super().__init__(data)
         series, form = data.series, data.window_format
         self.device = device
-        self._values_TNC = torch.tensor(_of_nodes(data, series.values_TNC), device=device)
-        self._observed_TNC = torch.tensor(_of_nodes(data, series.observed_TNC), device=device)
-        rest_TNC = series.rest_TNC
-        self._rest_TNC = None if rest_TNC is None else torch.tensor(_of_nodes(data, rest_TNC), device=device)
+        self._values_TNC = torch.tensor(series.values_TNC, device=device)
+        self._observed_TNC = torch.tensor(series.observed_TNC, device=device)
+        self._rest_TNC = None if series.rest_TNC is None else torch.tensor(series.rest_TNC, device=device)
         self._time_TK = torch.from_numpy(time_channels(series.times_T, form)).to(device)
         self._all_digits = data.all_digits
         dtype = torch.float64 if data.all_digits else torch.float32
-        scaler = data.own_scaler()
-        self._mean_C = torch.tensor(scaler.mean, dtype=dtype, device=device)
-        self._std_C = torch.tensor(scaler.std, dtype=dtype, device=device)
+        self._mean_C = torch.tensor(data.scaler.mean, dtype=dtype, device=device)
+        self._std_C = torch.tensor(data.scaler.std, dtype=dtype, device=device)
         self._targets_O = torch.tensor(form.target_channels, device=device)
         self._step_S = torch.arange(form.window_steps, device=device)
 
