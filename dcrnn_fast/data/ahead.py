@@ -86,4 +86,4 @@ def batch_bytes(data: ForecastData, windows: int) -> int:
     form = data.window_format
     read = 4 * form.past_steps * form.input_channels
     forecast = (4 + 4 + 1) * form.future_steps * form.output_channels
-    return windows * data.graph.num_nodes * (read + forecast)
+    return windows * data.series.num_sensors * (read + forecast)

@@ -72,6 +72,7 @@ class ForecastData:
         published: whether it is a data set that the published recipe was published for (``known.is_published``).
         all_digits: readings are scaled in float64 with all their digits (see ``assemble_data``).
         notes: lines to print (gaps, limits).
+        nodes: of the graph, int64, ascending: whose readings series and scaler are (``of_nodes``); None: all.
     """
 
     series: SensorSeries
@@ -85,6 +86,17 @@ class ForecastData:
     published: bool = False
     all_digits: bool = False
     notes: tuple[str, ...] = ()
+    nodes: np.ndarray | None = None
+
+    def of_nodes(self, nodes: np.ndarray) -> "ForecastData":
+        """The same windows of some nodes alone; graph, split and notes stay those of the whole.
+
+        Args:
+            nodes: their numbers in the graph.
+        """
+        nodes = np.sort(np.asarray(nodes, dtype=np.int64))
+        series = self.series.take_sensors(tuple(self.series.ids[node] for node in nodes))
+        return replace(self, series=series, scaler=self.scaler.take_sensors(nodes), nodes=nodes)
 
     def windows(self, part: str) -> WindowSet:
         """The windows of train, validation or test; all: every window that there is, between the parts too.

@@ -68,6 +68,12 @@ class Scaler:
         mean, std = (np.asarray(numbers)[..., list(channels)] for numbers in (self.mean, self.std))
         return Scaler(_numbers(mean), _numbers(std))
 
+    def take_sensors(self, sensors: Sequence[int] | np.ndarray) -> "Scaler":
+        """The scaler of these sensors, by their numbers, in this order."""
+        if not self.per_sensor:
+            return self
+        return Scaler(tuple(self.mean[n] for n in sensors), tuple(self.std[n] for n in sensors))  # type: ignore[arg-type]
+
     def to_state(self) -> dict[str, list[Any]]:
         """Plain lists, for a checkpoint."""
         return {"mean": np.asarray(self.mean).tolist(), "std": np.asarray(self.std).tolist()}

@@ -10,7 +10,7 @@ import torch
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.ranks import failure
-from dcrnn_fast.ranks.group import Ranks, join_ranks
+from dcrnn_fast.ranks.group import Group, Ranks, join_ranks
 
 
 def test_without_torchrun_there_is_one_process_and_no_group(monkeypatch):
@@ -22,16 +22,23 @@ def test_without_torchrun_there_is_one_process_and_no_group(monkeypatch):
     assert not torch.distributed.is_initialized()
     assert ranks.sum_integers(3, True) == [3, 1]
     assert ranks.from_first(b"state") == b"state"
-    for group in (ranks.replicas, ranks.partners):
+    for sum_ in (ranks.sum_, ranks.sum_over_partners):
         tensor = torch.ones(2)
-        group.sum_(tensor, "testing")
-        assert (group.rank, group.size, tensor.tolist()) == (0, 1, [1.0, 1.0])
+        sum_(tensor, "testing")
+        assert tensor.tolist() == [1.0, 1.0]
 
 
-def test_all_ranks_share_the_batch_and_none_a_graph():
+def test_neighbouring_ranks_share_a_graph_and_their_groups_the_batch():
     ranks = Ranks(rank=2, world=3)
-    assert (ranks.replicas.rank, ranks.replicas.size) == (2, 3)
-    assert (ranks.partners.rank, ranks.partners.size) == (0, 1)
+    assert (ranks.replicas, ranks.partners) == (Group(2, 3), Group(0, 1))
+    ranks = Ranks(rank=4, world=6)
+    ranks.share_graph(3)
+    assert (ranks.replicas, ranks.partners) == (Group(1, 2), Group(1, 3))
+    assert ranks.partner_ranks(1) == [3, 4, 5]
+    with pytest.raises(
+        UserError, match=r"^--node-parallel 4 must divide the run's 6 process\(es\): start a multiple of 4, or give 1, 2"
+    ):
+        ranks.share_graph(4)
 
 
 def test_a_wait_for_another_rank_says_so_and_ends_and_names_it(monkeypatch, capsys):
