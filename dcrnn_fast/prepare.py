@@ -1,21 +1,24 @@
-"""``dcrnn-fast prepare``: reads any source once and writes a store that opens at once, memory-mapped, with checksums.
+"""``dcrnn-fast prepare``: reads any source once and writes a store that opens at once, whatever its size, with checksums.
 
 Also downloads the named data sets whose address is known, and checks a store byte for byte.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.account import series_lines, series_looks
 from dcrnn_fast.data.dataset import read_matched, window_format_of
-from dcrnn_fast.data.facts import series_facts
+from dcrnn_fast.data.facts import SeriesFacts, series_facts
 from dcrnn_fast.data.left_out import ids_to_leave_out
-from dcrnn_fast.data.series import SensorSeries, require_observed_sensors
+from dcrnn_fast.data.series import SensorSeries, refuse_silent, require_observed_sensors, silent_in
 from dcrnn_fast.data.sources import source_files
-from dcrnn_fast.data.store import FILES, verify_store, write_store
+from dcrnn_fast.data.store import FILES, Block, open_store, verify_store, write_store
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import require_apart, require_creatable_folder
 from dcrnn_fast.graph import SensorGraph
@@ -45,10 +48,31 @@ def prepare(data: DataConfig, graph: GraphConfig, output: Path) -> tuple[SensorS
         UserError: the reader, the graph or the writer refuses something; the targets of a sensor were never observed.
     """
     data = replace(data, leave_out=ids_to_leave_out(data.leave_out))
+    if data.data == "city":
+        return _prepare_city(data, graph, output)
     series, own_graph = read_matched(data, graph)
     require_observed_sensors(series, window_format_of(series, data).target_channels, data.data)
     write_store(output, series, own_graph)
     return series, own_graph
+
+
+def _prepare_city(data: DataConfig, graph: GraphConfig, output: Path) -> tuple[SensorSeries, SensorGraph | None]:
+    """``prepare``, day after day: the readings are never in memory together, but come back from the new store."""
+    from dcrnn_fast.data.city import days_of_city, with_more_days  # scipy's paths, for nothing but the city
+
+    first_day, own_graph = read_matched(replace(data, city_days=1), graph)
+    series = with_more_days(first_day, data.city_days)
+    targets = window_format_of(series, data).target_channels
+
+    def observed_in_all_sensors() -> Iterator[Block]:
+        seen_NC = np.zeros((series.num_sensors, len(series.channels)), dtype=bool)
+        for block in days_of_city(series.ids, nodes=data.city_nodes, days=data.city_days, seed=data.city_seed):
+            seen_NC |= block[1].any(axis=0)
+            yield block
+        refuse_silent(silent_in(seen_NC, series, targets), data.data)
+
+    write_store(output, series, own_graph, observed_in_all_sensors())
+    return open_store(output)[0].with_notes(series.notes), own_graph
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,17 +96,17 @@ def _run(argv: list[str]) -> int:
             print(f"{path}: checksum is right")
     if flags.output is not None:
         series, graph = prepare(flags.data, flags.graph, Path(flags.output))
-        print("\n".join(_account(series, graph, flags.data)))
-        print(f"{flags.output}: {describe(series, graph)}")
+        facts = series_facts(series)
+        print("\n".join(_account(series, facts, graph, flags.data)))
+        print(f"{flags.output}: {describe(series, facts, graph)}")
     if flags.verify is not None:
         files = verify_store(Path(flags.verify))
         print(f"{flags.verify}: {len(files)} files, {sum(files.values()):,} bytes, every checksum is right")
     return 0
 
 
-def _account(series: SensorSeries, graph: SensorGraph | None, asked: DataConfig) -> list[str]:
+def _account(series: SensorSeries, facts: SeriesFacts, graph: SensorGraph | None, asked: DataConfig) -> list[str]:
     """Doubts, facts and notes about a source, a line each."""
-    facts = series_facts(series)
     looks = [*series_looks(series, facts, asked), *(look_lines(graph) if graph is not None else [])]
     looks += [note for note in series.notes if note.startswith("look:")]
     others = [note for note in series.notes if not note.startswith("look:")]
@@ -90,11 +114,11 @@ def _account(series: SensorSeries, graph: SensorGraph | None, asked: DataConfig)
     return [*dict.fromkeys(looks), *series_lines(series, facts), *graph_lines, *others]
 
 
-def describe(series: SensorSeries, graph: SensorGraph | None) -> str:
+def describe(series: SensorSeries, facts: SeriesFacts, graph: SensorGraph | None) -> str:
     """One line about a series and its graph."""
     edges = "no graph" if graph is None else f"{graph.num_edges:,} edges"
     sensors = counted(series.num_sensors, "sensor")
-    missing = 1 - series.observed_TNC.mean()
+    missing = 1 - int(facts.counts.sum()) / series.values_TNC.size
     return (
         f"{series.num_steps:,} steps of {series.freq} from {series.times_T[0]}, {sensors}, "
         f"channels {', '.join(series.channels)}, {missing:.2%} missing, {edges}"

@@ -7,6 +7,9 @@ Readings carry noise and go missing.
 Shape legend: N sensors, S steps of a day, T time, Q bottlenecks.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from dcrnn_fast.data.city_roads import Roads, build_roads, kernel_graph
@@ -38,11 +41,9 @@ def synthetic_city(*, nodes: int, days: int, seed: int) -> tuple[SensorSeries, S
     """
     roads = build_roads(nodes, np.random.default_rng([seed, nodes]))
     graph = kernel_graph(roads)
-    traffic = _Traffic(roads, np.random.default_rng([seed, nodes, 1]))
     speed_TN = np.empty((days * STEPS_PER_DAY, nodes), dtype=np.float32)
-    for day in range(days):
-        rows = slice(day * STEPS_PER_DAY, (day + 1) * STEPS_PER_DAY)
-        speed_TN[rows] = traffic.next_day(day, np.random.default_rng([seed, nodes, 2, day]))
+    for day, speed_SN in enumerate(_days(roads, days, seed)):
+        speed_TN[day * STEPS_PER_DAY : (day + 1) * STEPS_PER_DAY] = speed_SN
     series = make_series(
         speed_TN,
         times_T=count_from(FIRST_DAY, np.timedelta64(300, "s"), len(speed_TN)),
@@ -55,6 +56,38 @@ def synthetic_city(*, nodes: int, days: int, seed: int) -> tuple[SensorSeries, S
         in_utc=False,
     )
     return series, graph
+
+
+def with_more_days(first: SensorSeries, days: int) -> SensorSeries:
+    """The series of ``first``, which has one day, over so many days: its readings are not there, only their shape."""
+    rows = ((0, days * STEPS_PER_DAY),)
+    shape = (rows[0][1], *first.values_TNC.shape[1:])
+    return replace(
+        first,
+        values_TNC=np.broadcast_to(np.float32(0), shape),
+        observed_TNC=np.broadcast_to(np.bool_(False), shape),
+        times_T=count_from(FIRST_DAY, first.interval, shape[0]),
+        segments=rows,
+        parts=rows,
+    )
+
+
+def days_of_city(ids: Sequence[str], *, nodes: int, days: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The readings and mask (S, N, 1) of ``synthetic_city``, day after day, for some of its sensors."""
+    roads = build_roads(nodes, np.random.default_rng([seed, nodes]))
+    index_of = {sensor: n for n, sensor in enumerate(roads.ids)}
+    index_N = np.array([index_of[sensor] for sensor in ids], dtype=np.int64)
+    for speed_SN in _days(roads, days, seed):
+        values_SN1 = (speed_SN if tuple(ids) == roads.ids else speed_SN[:, index_N])[:, :, None]
+        yield values_SN1, values_SN1 != 0
+
+
+def _days(roads: Roads, days: int, seed: int) -> Iterator[np.ndarray]:
+    """The readings (S, N) of each day, 0 where missing."""
+    nodes = len(roads.ids)
+    traffic = _Traffic(roads, np.random.default_rng([seed, nodes, 1]))
+    for day in range(days):
+        yield traffic.next_day(day, np.random.default_rng([seed, nodes, 2, day]))
 
 
 class _Traffic:

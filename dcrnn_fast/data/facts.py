@@ -1,4 +1,4 @@
-"""Numbers about a series' observed readings, from passes in stretches: a memory map is never loaded completely.
+"""Numbers about a series' observed readings, from passes in stretches: a store is never loaded completely.
 
 Shape legend: T time, R rows of a stretch, N sensors, C channels.
 """
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.series import SensorSeries
 
-_AT_ONCE = 1 << 22
 GAP_MARKS = tuple(
     float(np.float32(mark))
     for mark in (
@@ -197,12 +197,17 @@ def same_sensors(series: SensorSeries, facts: SeriesFacts) -> list[list[int]]:
     return alike
 
 
+def largest_reading(series: SensorSeries) -> tuple[tuple[int, int, int], float]:
+    """Row, sensor and channel of the reading that is farthest from 0, and the reading."""
+    found, largest = (0, 0, 0), 0.0
+    for start, values_RNC, _ in stretches(series):
+        row, sensor, channel = map(int, np.unravel_index(np.abs(values_RNC).argmax(), values_RNC.shape))
+        if abs(value := float(values_RNC[row, sensor, channel])) > abs(largest):
+            found, largest = (start + row, sensor, channel), value
+    return found, largest
+
+
 def stretches(series: SensorSeries) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(first row, values_RNC, observed_RNC) of stretches of the series."""
-    rows = max(1, _AT_ONCE // (series.num_sensors * len(series.channels)))
-    for start in range(0, series.num_steps, rows):
-        yield (
-            start,
-            np.asarray(series.values_TNC[start : start + rows]),
-            np.asarray(series.observed_TNC[start : start + rows]),
-        )
+    for rows in row_pieces(series.values_TNC.shape):
+        yield rows.start, series.values_TNC[rows], series.observed_TNC[rows]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.stored import ABSENT, take_sensors
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few, naming_file
 
@@ -67,13 +68,12 @@ def silenced(series: SensorSeries, ids: Collection[str], wanted: Sequence[str]) 
     there_N = np.array([sensor in ids for sensor in series.ids])
     if not absent and not there_N.any():
         return series
-    mute_TNC = there_N[:, None] | np.zeros(series.observed_TNC.shape, dtype=bool)
-    more = ((0, 0), (0, len(absent)), (0, 0))
+    index = np.concatenate([np.where(there_N, ABSENT, np.arange(series.num_sensors)), np.full(len(absent), ABSENT)])
     return replace(
         series,
-        values_TNC=np.pad(np.where(mute_TNC, np.float32(0), series.values_TNC), more),
-        observed_TNC=np.pad(series.observed_TNC & ~mute_TNC, more),
-        rest_TNC=None if series.rest_TNC is None else np.pad(np.where(mute_TNC, np.float32(0), series.rest_TNC), more),
+        values_TNC=take_sensors(series.values_TNC, index),
+        observed_TNC=take_sensors(series.observed_TNC, index),
+        rest_TNC=None if series.rest_TNC is None else take_sensors(series.rest_TNC, index),
         ids=(*series.ids, *absent),
         positions_N2=None,
     )

@@ -6,6 +6,7 @@ Shape legend: R rows, W windows, N sensors, C value channels, X N with a scaler 
 import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.pieces import rows_at_once
 from dcrnn_fast.data.scaler import Scaler, window_counts
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.messages import first_few
@@ -90,7 +91,7 @@ def _moments(series: SensorSeries, rows_R: np.ndarray) -> tuple[np.ndarray, np.n
     """(N, C) each: observed readings among these rows, their mean and deviation; 0 where there are none."""
     shape = (series.num_sensors, len(series.channels))
     count_NC, sum_NC, squares_NC = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    chunk = max(1, (1 << 22) // (shape[0] * shape[1]))
+    chunk = rows_at_once(series.values_TNC.shape)
     pieces = [rows_R[start : start + chunk] for start in range(0, len(rows_R), chunk)]
     for rows in pieces:
         observed_RNC = series.observed_TNC[rows]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from dcrnn_fast.data.pieces import rows_at_once
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import some
@@ -213,10 +214,10 @@ def _weighted_sums(
     num_channels = len(series.channels)
     shape = (series.num_sensors, num_channels) if how == "sensor" else (num_channels,)
     total, weight = np.zeros(shape), np.zeros(shape)
-    chunk = max(1, (1 << 22) // (series.num_sensors * num_channels))
+    chunk = rows_at_once(series.values_TNC.shape)
     for start in range(0, len(rows_R), chunk):
         rows = rows_R[start : start + chunk]
-        # Rows mostly follow one another; a slice is read from a memory map without copying single rows.
+        # Rows mostly follow one another; a slice is read without copying single rows.
         together = rows[-1] - rows[0] + 1 == len(rows)
         index: slice | np.ndarray = slice(rows[0], rows[-1] + 1) if together else rows
         term_RNC = series.readings(index)

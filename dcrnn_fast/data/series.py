@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dcrnn_fast.data.pieces import row_pieces
+from dcrnn_fast.data.stored import Readings, from_row, take_channels, take_sensors
 from dcrnn_fast.data.times import (
     NameRow,
     TimeAxis,
@@ -30,8 +32,8 @@ class SensorSeries:
     """Readings of N sensors on a regular time axis.
 
     Attributes:
-        values_TNC: float32, original units, may be memory-mapped; a missing reading is 0, with any value in its file.
-        observed_TNC: bool, may be memory-mapped; false where the reading is missing.
+        values_TNC: float32, original units, may be stored; a missing reading is 0, with any value in its file.
+        observed_TNC: bool, may be stored; false where the reading is missing.
         rest_TNC: float32, each reading's remainder beyond ``values_TNC``, so that both together have 48 bits of it;
             None if float32 holds all readings, or the remainders are not known.
         times_T: ``datetime64[s]``, one a row.
@@ -48,8 +50,8 @@ class SensorSeries:
         notes: lines about the series to print.
     """
 
-    values_TNC: np.ndarray
-    observed_TNC: np.ndarray
+    values_TNC: Readings
+    observed_TNC: Readings
     times_T: np.ndarray
     ids: tuple[str, ...]
     channels: tuple[str, ...]
@@ -81,34 +83,35 @@ class SensorSeries:
 
     def readings(self, rows: np.ndarray | slice) -> np.ndarray:
         """(..., N, C) float64 of these rows, with all digits that are known."""
-        readings = self.values_TNC[rows].astype(np.float64)
+        return self.exact(self.values_TNC[rows], rows)
+
+    def exact(self, values: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
+        """``readings`` of rows whose values were read already."""
+        readings = values.astype(np.float64)
         return readings if self.rest_TNC is None else readings + self.rest_TNC[rows]
 
     def take_channels(self, indices: tuple[int, ...]) -> "SensorSeries":
         """The series with these channels only; neighbouring channels stay a view of the same memory."""
-        first, count = indices[0], len(indices)
-        neighbours = indices == tuple(range(first, first + count))
-        index: slice | list[int] = slice(first, first + count) if neighbours else list(indices)
         return replace(
             self,
-            values_TNC=self.values_TNC[:, :, index],
-            observed_TNC=self.observed_TNC[:, :, index],
-            rest_TNC=None if self.rest_TNC is None else self.rest_TNC[:, :, index],
+            values_TNC=take_channels(self.values_TNC, indices),
+            observed_TNC=take_channels(self.observed_TNC, indices),
+            rest_TNC=None if self.rest_TNC is None else np.asarray(take_channels(self.rest_TNC, indices)),
             channels=tuple(self.channels[i] for i in indices),
             units=tuple(self.units[i] for i in indices),
         )
 
     def take_sensors(self, ids: tuple[str, ...]) -> "SensorSeries":
-        """The series of these sensors, in this order (a copy)."""
+        """The series of these sensors, in this order (a copy, unless it is stored)."""
         index_of = {sensor: i for i, sensor in enumerate(self.ids)}
         if unknown := [sensor for sensor in ids if sensor not in index_of]:
             raise UserError(f"the series has no sensor {first_few(unknown)}; it has {first_few(list(self.ids))}")
         index = np.array([index_of[sensor] for sensor in ids], dtype=np.int64)
         return replace(
             self,
-            values_TNC=np.take(self.values_TNC, index, axis=1),
-            observed_TNC=np.take(self.observed_TNC, index, axis=1),
-            rest_TNC=None if self.rest_TNC is None else np.take(self.rest_TNC, index, axis=1),
+            values_TNC=take_sensors(self.values_TNC, index),
+            observed_TNC=take_sensors(self.observed_TNC, index),
+            rest_TNC=None if self.rest_TNC is None else take_sensors(self.rest_TNC, index),
             ids=ids,
             positions_N2=None if self.positions_N2 is None else self.positions_N2[index],
         )
@@ -126,8 +129,8 @@ class SensorSeries:
 
         return replace(
             self,
-            values_TNC=self.values_TNC[first:],
-            observed_TNC=self.observed_TNC[first:],
+            values_TNC=from_row(self.values_TNC, first),
+            observed_TNC=from_row(self.observed_TNC, first),
             rest_TNC=None if self.rest_TNC is None else self.rest_TNC[first:],
             times_T=self.times_T[first:],
             segments=cut(self.segments),
@@ -274,12 +277,19 @@ def gap_notes(series: SensorSeries, where: str) -> tuple[str, ...]:
 
 def silent_sensors(series: SensorSeries, channels: tuple[int, ...]) -> str:
     """The sensors without an observed reading in one of these channels, in words; "" if all have one in each."""
-    seen_NC = np.zeros((series.num_sensors, len(channels)), dtype=bool)
-    rows = max(1, (1 << 24) // (series.num_sensors * len(series.channels)))
-    for start in range(0, series.num_steps, rows):
-        seen_NC |= np.asarray(series.observed_TNC[start : start + rows].any(axis=0))[:, list(channels)]
-        if seen_NC.all():
+    seen_NC = np.zeros((series.num_sensors, len(series.channels)), dtype=bool)
+    for rows in row_pieces(series.observed_TNC.shape):
+        seen_NC |= series.observed_TNC[rows].any(axis=0)
+        if seen_NC[:, list(channels)].all():
             return ""
+    return silent_in(seen_NC, series, channels)
+
+
+def silent_in(seen_NC: np.ndarray, series: SensorSeries, channels: tuple[int, ...]) -> str:
+    """``silent_sensors`` from what was observed at all."""
+    seen_NC = seen_NC[:, list(channels)]
+    if seen_NC.all():
+        return ""
     k = int(np.flatnonzero(~seen_NC.all(axis=0))[0])
     silent = [series.ids[n] for n in np.flatnonzero(~seen_NC[:, k])]
     return (
@@ -294,7 +304,12 @@ def require_observed_sensors(series: SensorSeries, channels: tuple[int, ...], wh
     Raises:
         UserError: it names the first few sensors that have none.
     """
-    if silent := silent_sensors(series, channels):
+    refuse_silent(silent_sensors(series, channels), where)
+
+
+def refuse_silent(silent: str, where: str) -> None:
+    """Raises UserError if there are silent sensors; what to do about them is in the message."""
+    if silent:
         raise UserError(
             f"{where}: {silent}; leave them out (--leave-out, or --land-mask for the land cells of a grid), or say "
             "which readings are missing (--missing)"

@@ -1,7 +1,7 @@
 """Data files copied to a node's own storage before they are read; a node of a cluster reads shared files but once.
 
 The copies lie in a folder ``dcrnn_fast-stage-USER-JOB`` (the job's number, or the process's), which goes as soon as the
-data is open: the memory maps of a store keep the bytes. A killed process leaves it, and the next one removes it.
+data is open: the open files of a store keep the bytes. A killed process leaves it, and the next one removes it.
 """
 
 import hashlib

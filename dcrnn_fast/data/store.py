@@ -1,4 +1,4 @@
-"""The prepared store: a folder that is opened as a memory map, with a checksum for each file.
+"""The prepared store: a folder whose readings are read as they are needed, with a checksum for each file.
 
     values.npy    float32 (T, N, C), 0 where missing
     observed.npy  bool    (T, N, C)
@@ -14,23 +14,27 @@ removed.
 Shape legend: T time, N sensors, C channels.
 """
 
-import hashlib
-import itertools
 import json
 import math
 import re
-from collections.abc import Callable
-from functools import partial
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig, Missing
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.series import SensorSeries, gap_notes
-from dcrnn_fast.data.times import format_freq, is_months, parse_freq
+from dcrnn_fast.data.store_manifest import AGAIN, ARRAYS, BEGUN, DTYPES, GRAPHS, MANIFEST, read_manifest, write_manifest
+from dcrnn_fast.data.stored import StoredArray, begun_digest
+from dcrnn_fast.data.times import is_months, parse_freq
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import (
+    UNCHANGED,
+    NewFile,
     clear_leftovers,
     folder_for_new_files,
     open_regular,
@@ -39,28 +43,28 @@ from dcrnn_fast.files import (
     write_bytes,
 )
 from dcrnn_fast.graph import SensorGraph
-from dcrnn_fast.graph.sensor_graph import checked_positions
 from dcrnn_fast.messages import naming_file
 from dcrnn_fast.reading.arrays import load_archive
 from dcrnn_fast.reading.damage import damage_told
-from dcrnn_fast.reading.texts import unwritable
 
-MANIFEST = "manifest.json"
-VERSION = 1
-_BEGUN = {"format": 0}
 _HASHED_AT_OPEN = 256 << 20
-"""bytes; larger files are checked by size at opening, and wholly by ``verify_store``"""
-_DTYPES = {"values": "float32", "observed": "bool", "times": "datetime64[s]"}
-_ARRAYS = {f"{stem}{second}.npy": stem for stem in _DTYPES for second in ("", ".2")}
-_GRAPHS = ("graph.npz", "graph.2.npz")
-FILES = (*_ARRAYS, *_GRAPHS, MANIFEST)
+"""bytes; larger files are checked by size at opening, and wholly by ``verify_store`` and ``digests_of``"""
+FILES = (*ARRAYS, *GRAPHS, MANIFEST)
 """names of all files that a store may have"""
 _UNFINISHED = re.compile(r"manifest\.json\.tmp-[0-9a-f-]+|\.writable-[0-9a-f-]+")
-_AGAIN = "prepare the store again"
+
+Block = tuple[np.ndarray, np.ndarray]
+"""float32 and bool (R, N, C): values and mask of some rows"""
 
 
-def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -> None:
+def write_store(
+    folder: Path, series: SensorSeries, graph: SensorGraph | None, blocks: Iterable[Block] | None = None
+) -> None:
     """Write a store; a store that was there is replaced, and can be opened until the new one can.
+
+    Args:
+        blocks: the series' rows in order, where ``series`` has only the shape of its readings; each is asked for when
+            the one before is written, and an error of theirs leaves no new store.
 
     Raises:
         UserError: the folder cannot be written or holds other things, or the disk is full: it must hold both stores for
@@ -69,18 +73,24 @@ def write_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -
     if not _holds_a_store(folder):
         raise UserError(f"{folder} is not empty and no prepared store: name another folder")
     with folder_for_new_files(folder, "store"):
-        _replace_store(folder, series, graph)
+        _replace_store(folder, series, graph, _blocks_of(series) if blocks is None else blocks)
 
 
-def _replace_store(folder: Path, series: SensorSeries, graph: SensorGraph | None) -> None:
+def _blocks_of(series: SensorSeries) -> Iterator[Block]:
+    for rows in row_pieces(series.values_TNC.shape):
+        yield series.values_TNC[rows], series.observed_TNC[rows]
+
+
+def _replace_store(folder: Path, series: SensorSeries, graph: SensorGraph | None, blocks: Iterable[Block]) -> None:
     clear_leftovers(folder, FILES)
     is_new, old = not (folder / MANIFEST).exists(), _listed(folder)
     _remove_all_but(folder, old)  # leftovers of an interrupted run
     try:
         if is_new:
-            write_bytes(folder / MANIFEST, json.dumps(_BEGUN).encode())
-        files = _write_files(folder, series, graph, ".2" if "values.npy" in old else "")
-        _write_manifest(folder, series, files)
+            write_bytes(folder / MANIFEST, json.dumps(BEGUN).encode())
+        _require_space(folder, series)
+        files = _write_files(folder, series, graph, blocks, ".2" if "values.npy" in old else "")
+        write_manifest(folder, series, files)
     except BaseException:
         whole = _listed(folder)  # the new store's already, if its manifest had its name
         _remove_all_but(folder, whole)
@@ -88,6 +98,15 @@ def _replace_store(folder: Path, series: SensorSeries, graph: SensorGraph | None
             (folder / MANIFEST).unlink(missing_ok=True)
         raise
     _remove_all_but(folder, set(files))
+
+
+def _require_space(folder: Path, series: SensorSeries) -> None:
+    needed = series.values_TNC.nbytes + series.observed_TNC.nbytes + series.times_T.nbytes
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise UserError(
+            f"cannot write {folder}: No space left on device for {needed:,} bytes of readings and times, "
+            f"{free:,} are free{UNCHANGED}"
+        )
 
 
 def _holds_a_store(folder: Path) -> bool:
@@ -99,13 +118,13 @@ def _holds_a_store(folder: Path) -> bool:
         return not folder.is_dir() or all(_UNFINISHED.fullmatch(path.name) for path in folder.iterdir())
     except (OSError, ValueError, RecursionError):  # damaged, or another program's
         return all(path.name in FILES or _UNFINISHED.fullmatch(path.name) for path in folder.iterdir())
-    return isinstance(manifest, dict) and (manifest == _BEGUN or {"format", "files", "sha256"} <= manifest.keys())
+    return isinstance(manifest, dict) and (manifest == BEGUN or {"format", "files", "sha256"} <= manifest.keys())
 
 
 def _listed(folder: Path) -> set[str]:
     """The files that the folder's manifest names; none if it has none, or a damaged one."""
     try:
-        return set(_read_manifest(folder)["files"])
+        return set(read_manifest(folder)["files"])
     except UserError:
         return set()
 
@@ -118,14 +137,12 @@ def _remove_all_but(folder: Path, names: set[str]) -> None:
 
 
 def _write_files(
-    folder: Path, series: SensorSeries, graph: SensorGraph | None, generation: str
+    folder: Path, series: SensorSeries, graph: SensorGraph | None, blocks: Iterable[Block], generation: str
 ) -> dict[str, dict[str, Any]]:
-    """The files but the manifest; size and checksum of each."""
-    arrays = {"values": series.values_TNC, "observed": series.observed_TNC, "times": series.times_T}
-    files = {}
-    for stem, array in arrays.items():
-        name = f"{stem}{generation}.npy"
-        files[name] = _write(folder / name, lambda out, array=array: _write_array(out, array))
+    """The files but the manifest; size and checksums of each."""
+    files = _write_readings(folder, series, blocks, generation)
+    name = f"times{generation}.npy"
+    files[name] = _write(folder / name, lambda out: _write_array(out, series.times_T))
     if graph is not None:
         state = graph.to_state()
         name = f"graph{generation}.npz"
@@ -133,146 +150,67 @@ def _write_files(
     return files
 
 
-def _write_manifest(folder: Path, series: SensorSeries, files: dict[str, dict[str, Any]]) -> None:
-    manifest: dict[str, Any] = {
-        "format": VERSION,
-        "shape": list(series.values_TNC.shape),
-        "ids": list(series.ids),
-        "channels": list(series.channels),
-        "units": list(series.units),
-        "freq": format_freq(series.interval),
-        "segments": [list(rows) for rows in series.segments],
-        "parts": [list(rows) for rows in series.parts],
-        "missing": series.missing,
-        "in_utc": series.in_utc,
-        "zone": series.zone,
-        "positions": None if series.positions_N2 is None else series.positions_N2.tolist(),
-        "files": files,
+def _write_readings(
+    folder: Path, series: SensorSeries, blocks: Iterable[Block], generation: str
+) -> dict[str, dict[str, Any]]:
+    """Values and mask side by side, hashed on the way."""
+    shape = series.values_TNC.shape
+    stems = ("values", "observed")
+    dtypes = [np.dtype(DTYPES[stem]) for stem in stems]
+    written = 0
+    with ExitStack() as stack:
+        files = [stack.enter_context(NewFile(folder / f"{stem}{generation}.npy")) for stem in stems]
+        digests = [begun_digest(shape, dtype) for dtype in dtypes]
+        for file, dtype in zip(files, dtypes, strict=True):
+            _write_header(file, shape, dtype)
+        for block in blocks:
+            for array, file, dtype, digest in zip(block, files, dtypes, digests, strict=True):
+                if array.dtype != dtype or array.shape != (len(block[0]), *shape[1:]):
+                    raise ValueError(f"blocks of {dtype} (R, N, C) wanted, got {array.dtype} {array.shape}")
+                content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+                file.write(content)
+                digest.update(content)
+            written += len(block[0])
+        if written != shape[0]:
+            raise ValueError(f"blocks of {shape[0]} rows in all wanted, got {written}")
+        for file in files:
+            file.finish()
+    return {
+        file.path.name: {"bytes": file.size, "sha256": file.sha256, "array": digest.hexdigest()}
+        for file, digest in zip(files, digests, strict=True)
     }
-    manifest["sha256"] = _digest(manifest)
-    text = json.dumps(manifest, indent=1).encode("utf-8")
-    write_bytes(folder / MANIFEST, text)
 
 
-def _check_manifest(manifest: dict[str, Any]) -> None:
-    """The schema of what ``_write_manifest`` writes.
-
-    Raises:
-        UserError: a part is missing, of another type, not finite, or does not fit the others.
-    """
-    for name, (holds, wanted) in _PARTS.items():
-        if name not in manifest and name not in _LATER:
-            raise UserError(f"lacks its part {name!r}: {_AGAIN}")
-        if not holds(manifest.get(name)):
-            raise UserError(f"{name} must be {wanted}, got {manifest[name]!r:.60}: {_AGAIN}")
-    steps, sensors, channels = manifest["shape"]
-    for name, count in (("ids", sensors), ("channels", channels), ("units", channels)):
-        if len(manifest[name]) != count:
-            raise UserError(f"{name} must be {count}, got {len(manifest[name])}: {_AGAIN}")
-    for name in ("segments", "parts"):
-        borders = [0, *(stop for _, stop in manifest[name])]
-        if borders[-1] != steps or manifest[name] != [list(rows) for rows in itertools.pairwise(borders)]:
-            raise UserError(f"{name} must be the rows 0 to {steps} in stretches, got {manifest[name]!r:.60}: {_AGAIN}")
-    if not {start for start, _ in manifest["parts"]} <= {start for start, _ in manifest["segments"]}:
-        raise UserError(f"a part begins within a segment: {_AGAIN}")
-    if manifest["positions"] is not None:
-        checked_positions(manifest["positions"], manifest["ids"])
-    _check_sizes(manifest["files"], steps, sensors * channels)
+def _write_array(out: BinaryIO, array: np.ndarray) -> None:
+    _write_header(out, array.shape, array.dtype)
+    out.write(np.ascontiguousarray(array).tobytes())  # numpy's own way says of a full disk only that it wrote less
 
 
-def _check_sizes(files: dict[str, dict[str, Any]], steps: int, columns: int) -> None:
-    sizes = {"values": 4 * steps * columns, "observed": steps * columns, "times": 8 * steps}
-    if sorted(_ARRAYS[name] for name in files if name in _ARRAYS) != sorted(sizes) or len(files) > len(sizes) + 1:
-        raise UserError(f"files must be values, observed, times and perhaps a graph, got {', '.join(files)}: {_AGAIN}")
-    for name in _ARRAYS.keys() & files.keys():
-        size, wanted = files[name]["bytes"], sizes[_ARRAYS[name]]
-        if not 0 <= size - wanted <= _LONGEST_HEADER:
-            raise UserError(f"{name} must have {wanted} bytes and a header, got {size}: {_AGAIN}")
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**62
-
-
-def _are_texts(value: object, *, named: bool) -> bool:
-    """Whether it is a list of texts; ``named``: different ones, none empty."""
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value) or unwritable(value):
-        return False
-    return not named or ("" not in value and len(set(value)) == len(value) > 0)
-
-
-def _is_shape(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(map(_is_count, value)) and math.prod(value) > 0
-
-
-def _are_rows(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(rows, list) and len(rows) == 2 and all(map(_is_count, rows)) and rows[0] < rows[1] for rows in value
-    )
-
-
-def _are_positions(value: object) -> bool:
-    return value is None or (
-        isinstance(value, list)
-        and all(isinstance(place, list) and len(place) == 2 for place in value)
-        and all(type(degrees) in (int, float) and abs(degrees) <= 1000 for place in value for degrees in place)
-    )
-
-
-def _is_freq(value: object) -> bool:
-    try:
-        return isinstance(value, str) and bool(parse_freq(value))
-    except UserError:
-        return False
-
-
-def _are_files(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        name in (*_ARRAYS, *_GRAPHS)
-        and isinstance(file, dict)
-        and _is_count(file.get("bytes"))
-        and isinstance(file.get("sha256"), str)
-        and len(file["sha256"]) == 64
-        for name, file in value.items()
-    )
-
-
-_LONGEST_HEADER = 4096
-_RULES = tuple(rule for rule in get_args(Missing) if rule != "auto")
-_LATER = ("in_utc", "zone")
-"""parts that stores of older versions lack"""
-_PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "shape": (_is_shape, "three positive whole numbers"),
-    "ids": (partial(_are_texts, named=True), "different texts"),
-    "channels": (partial(_are_texts, named=True), "different texts"),
-    "units": (partial(_are_texts, named=False), "texts"),
-    "freq": (_is_freq, "an interval such as 5min"),
-    "segments": (_are_rows, "pairs of rows"),
-    "parts": (_are_rows, "pairs of rows"),
-    "missing": (lambda value: isinstance(value, str) and value in _RULES, f"one of {', '.join(_RULES)}"),
-    "in_utc": (lambda value: value is None or isinstance(value, bool), "true, false or null"),
-    "zone": (lambda value: value is None or _are_texts([value], named=True), "a text or null"),
-    "positions": (_are_positions, "pairs of degrees, or null"),
-    "files": (_are_files, "the bytes and sha256 of each of the store's files"),
-}
+def _write_header(out: BinaryIO | NewFile, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    header = np.lib.format.header_data_from_array_1_0(np.empty(0, dtype=dtype))
+    np.lib.format.write_array_header_1_0(out, {**header, "fortran_order": False, "shape": shape})
 
 
 def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
-    """The series of a store, its readings memory-mapped, and its graph.
+    """The series of a store, its readings left in their files, and its graph.
 
-    Sizes are checked, and the checksums of all files up to 256 MiB; ``verify_store`` checks them all.
+    Sizes are checked, and the checksums of all files up to 256 MiB; ``verify_store`` checks them all. The files stay
+    open: a store that replaces this one changes nothing.
 
     Raises:
         UserError: a file is missing, truncated or changed, or the store is of another version.
     """
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     _check_files(folder, manifest, _HASHED_AT_OPEN)
     paths = {name.split(".")[0]: folder / name for name in manifest["files"]}
     with naming_file(folder), damage_told("the store is damaged"):
-        values_TNC, observed_TNC = (_opened(paths[stem], stem, manifest["shape"]) for stem in ("values", "observed"))
+        values_TNC, observed_TNC = (
+            _opened(paths[stem], stem, manifest["shape"], manifest["files"][paths[stem].name].get("array"))
+            for stem in ("values", "observed")
+        )
         if values_TNC.nbytes <= _HASHED_AT_OPEN and not _is_finite(values_TNC):
-            raise UserError(f"{paths['values'].name} holds NaN or infinity: {_AGAIN}")
-        times_T = _opened(paths["times"], "times", manifest["shape"][:1])
+            raise UserError(f"{paths['values'].name} holds NaN or infinity: {AGAIN}")
+        times_T = _times_in(paths["times"], manifest["shape"][:1])
         interval = parse_freq(manifest["freq"])
         _check_times(times_T, interval, manifest)
         graph = SensorGraph.from_state(load_archive(paths["graph"])) if "graph" in paths else None
@@ -295,21 +233,30 @@ def open_store(folder: Path) -> tuple[SensorSeries, SensorGraph | None]:
     return series.with_notes(gap_notes(series, str(folder))), graph
 
 
-def _opened(path: Path, stem: str, shape: list[int]) -> np.ndarray:
-    """The array of a file, times in memory, the others as a map."""
+def _opened(path: Path, stem: str, shape: list[int], digest: str | None) -> StoredArray:
+    """The readings or the mask of a store."""
+    return StoredArray.open(path, _start_of(path, stem, shape), np.dtype(DTYPES[stem]), shape, digest)
+
+
+def _start_of(path: Path, stem: str, shape: list[int]) -> int:
+    """The bytes of a file's header, which must be of such an array."""
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         held, by_column, dtype = np.lib.format.read_array_header_1_0(file)
-        if dtype != np.dtype(_DTYPES[stem]) or list(held) != shape or by_column:
-            raise UserError(f"{path.name} must be {_DTYPES[stem]} {tuple(shape)}, got {dtype} {held}: {_AGAIN}")
-        if stem == "times":
-            return np.frombuffer(bytearray(file.read()), dtype, held[0])
-        return np.memmap(file, dtype, "r", file.tell(), held)
+        if dtype != np.dtype(DTYPES[stem]) or list(held) != shape or by_column:
+            raise UserError(f"{path.name} must be {DTYPES[stem]} {tuple(shape)}, got {dtype} {held}: {AGAIN}")
+        return file.tell()
 
 
-def _is_finite(values_TNC: np.ndarray) -> bool:
+def _times_in(path: Path, shape: list[int]) -> np.ndarray:
+    start = _start_of(path, "times", shape)
+    return np.frombuffer(bytearray(path.read_bytes()[start:]), DTYPES["times"], shape[0])
+
+
+def _is_finite(values_TNC: StoredArray) -> bool:
     # NaN is the largest and the smallest of what it is among; no copy is made.
-    return math.isfinite(values_TNC.max(initial=0)) and math.isfinite(values_TNC.min(initial=0))
+    pieces = (values_TNC[rows] for rows in row_pieces(values_TNC.shape))
+    return all(math.isfinite(piece.max(initial=0)) and math.isfinite(piece.min(initial=0)) for piece in pieces)
 
 
 def _check_times(times_T: np.ndarray, interval: np.timedelta64, manifest: dict[str, Any]) -> None:
@@ -321,7 +268,7 @@ def _check_times(times_T: np.ndarray, interval: np.timedelta64, manifest: dict[s
     wrong_T[borders] = steps_T[borders] <= interval
     wrong_T[free] = False
     if np.isnat(times_T).any() or wrong_T.any():
-        raise UserError(f"its times do not rise by {manifest['freq']} within its segments: {_AGAIN}")
+        raise UserError(f"its times do not rise by {manifest['freq']} within its segments: {AGAIN}")
 
 
 def read_store(folder: Path, data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -335,22 +282,9 @@ def verify_store(folder: Path) -> dict[str, int]:
     Raises:
         UserError: as ``open_store``.
     """
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     _check_files(folder, manifest, None)
     return {name: file["bytes"] for name, file in manifest["files"].items()}
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    with naming_file(path):
-        with damage_told("not a readable manifest, prepare the store again"):
-            manifest = json.loads(path.read_bytes())
-        if not isinstance(manifest, dict) or type(manifest.get("format")) is not int or manifest["format"] != VERSION:
-            raise UserError(f"not a finished store of format {VERSION}: prepare it again with this version")
-        if manifest.get("sha256") != _digest(manifest):
-            raise UserError(f"was changed since it was written, its checksum differs: {_AGAIN}")
-        _check_manifest(manifest)
-    return manifest
 
 
 def _check_files(folder: Path, manifest: dict[str, Any], hash_up_to: int | None) -> None:
@@ -359,28 +293,14 @@ def _check_files(folder: Path, manifest: dict[str, Any], hash_up_to: int | None)
         with naming_file(path):
             size = path.stat().st_size
             if size != wanted["bytes"]:
-                raise UserError(f"has {size} bytes, {wanted['bytes']} were written: {_AGAIN}")
+                raise UserError(f"has {size} bytes, {wanted['bytes']} were written: {AGAIN}")
             if (hash_up_to is None or size <= hash_up_to) and sha256_of(path) != wanted["sha256"]:
-                raise UserError(f"was changed since it was written, its checksum differs: {_AGAIN}")
+                raise UserError(f"was changed since it was written, its checksum differs: {AGAIN}")
 
 
 def _write(path: Path, write: Any) -> dict[str, Any]:
     digest = write_atomically(path, write)
     return {"bytes": path.stat().st_size, "sha256": digest}
-
-
-def _write_array(out: BinaryIO, array: np.ndarray) -> None:
-    # In stretches of 64 MiB: a memory map is copied without being loaded completely.
-    header = np.lib.format.header_data_from_array_1_0(np.empty(0, dtype=array.dtype))
-    np.lib.format.write_array_header_1_0(out, {**header, "fortran_order": False, "shape": array.shape})
-    rows = max(1, (64 << 20) // max(array[:1].nbytes, 1))
-    for start in range(0, len(array), rows):
-        out.write(np.ascontiguousarray(array[start : start + rows]).tobytes())
-
-
-def _digest(manifest: dict[str, Any]) -> str:
-    body = {key: value for key, value in manifest.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode("utf-8")).hexdigest()
 
 
 def _ranges(pairs: list[list[int]]) -> tuple[tuple[int, int], ...]:

@@ -12,9 +12,8 @@ import numpy as np
 
 from dcrnn_fast.config.plain import shown
 from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.errors import UserError
-
-_AT_ONCE = 1 << 22  # readings: a memory map is never loaded completely
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,10 +81,7 @@ def _minimum(data: ForecastData) -> tuple[float | None, ...]:
     first = int(data.train.starts_W.min())
     stop = int(data.train.starts_W.max()) + data.window_format.window_steps
     least_O = np.full(len(targets), np.inf)
-    at_once = max(1, _AT_ONCE // (series.num_sensors * len(series.channels)))
-    for start in range(first, stop, at_once):
-        rows = slice(start, min(start + at_once, stop))
-        values_RNO = np.asarray(series.values_TNC[rows])[..., targets]
-        observed_RNO = np.asarray(series.observed_TNC[rows])[..., targets]
+    for rows in row_pieces(series.values_TNC.shape, range(first, stop)):
+        values_RNO, observed_RNO = series.values_TNC[rows][..., targets], series.observed_TNC[rows][..., targets]
         least_O = np.minimum(least_O, values_RNO.min(axis=(0, 1), where=observed_RNO, initial=np.inf))
     return tuple(value if np.isfinite(value) else None for value in least_O.tolist())

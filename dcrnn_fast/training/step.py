@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import Batch
+from dcrnn_fast.data.facts import largest_reading
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.scheduled_sampling import feed_label_coins
 from dcrnn_fast.ranks.stopping import StopRequest
@@ -147,10 +148,10 @@ def try_window(run: Run) -> None:
         return
     series = run.data.series
     unit = ", or train with --loss-unit deviation" if run.config.training.loss_unit == "original" else ""
-    t, n, c = np.unravel_index(np.abs(series.values_TNC).argmax(), series.values_TNC.shape)
+    (t, n, _), largest = largest_reading(series)
     raise UserError(
         f"loss and gradient must be finite, the window of {run.data.target_times(starts)[-1, 0]} gives {loss:.4g} and "
-        f"{norm:.4g}; the largest reading is {series.values_TNC[t, n, c]:.4g}, sensor {series.ids[n]!r} at "
+        f"{norm:.4g}; the largest reading is {largest:.4g}, sensor {series.ids[n]!r} at "
         f"{series.times_T[t]}: leave wrong readings empty{unit}"
     )
 

@@ -226,7 +226,7 @@ def _change_pickle(path: Path, choose: Choose[Any]) -> str:
 
 def _change_store(folder: Path, choose: Choose[Any]) -> str:
     """A part of the manifest, or an array, becomes another one; the checksums are right."""
-    from dcrnn_fast.data.store import _digest
+    from dcrnn_fast.data.store_manifest import digest_of
 
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -249,7 +249,7 @@ def _change_store(folder: Path, choose: Choose[Any]) -> str:
             said = f"{name}: {_change_npy(folder / name, choose)}"
         content = (folder / name).read_bytes()
         manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    manifest["sha256"] = _digest(manifest)
+    manifest["sha256"] = digest_of(manifest)
     path.write_text(json.dumps(manifest))
     return said
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data import facts as facts_module
+from dcrnn_fast.data import pieces
 from dcrnn_fast.data.account import (
     facts_of,
     require_validation_targets,
@@ -47,7 +47,7 @@ def looks_of(series: SensorSeries, **asked: object) -> list[str]:
 
 @pytest.mark.parametrize("at_once", [1, 50, 1 << 22])
 def test_facts_are_numpys_whatever_the_stretches(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    monkeypatch.setattr(facts_module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(pieces, "AT_ONCE", at_once)
     series = random_series(90, 4, 2)
     values, observed = series.values_TNC.astype(np.float64) + 1e4, series.observed_TNC.copy()
     observed[:, 3, 1] = False
@@ -88,7 +88,7 @@ def test_facts_are_numpys_whatever_the_stretches(monkeypatch: pytest.MonkeyPatch
 def test_a_value_far_from_all_others_is_named_with_its_count(
     monkeypatch: pytest.MonkeyPatch, normal: np.ndarray, value: float, times: int, at_once: int
 ) -> None:
-    monkeypatch.setattr(facts_module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(pieces, "AT_ONCE", at_once)
     readings = normal.astype(np.float64)
     cells = np.random.default_rng(1).permutation(readings.size)[:times]
     readings.ravel()[cells] = value
@@ -143,7 +143,7 @@ def test_zeros_that_were_said_to_be_readings_raise_no_doubt() -> None:
 
 
 def test_sensors_that_never_change_or_are_the_same_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts_module, "_AT_ONCE", 64)
+    monkeypatch.setattr(pieces, "AT_ONCE", 64)
     readings = RNG.normal(5, 1, (100, 6))
     readings[:, 2] = 7.5
     readings[:, 4] = readings[:, 0]

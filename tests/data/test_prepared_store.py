@@ -1,4 +1,4 @@
-"""The prepared store and its command: what goes in comes out, memory-mapped, and damage is noticed."""
+"""The prepared store and its command: what goes in comes out, read as it is needed, and damage is noticed."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ import pytest
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data import known
 from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.data.store import _digest, open_store, verify_store, write_store
+from dcrnn_fast.data.store import Block, open_store, verify_store, write_store
+from dcrnn_fast.data.store_manifest import digest_of
+from dcrnn_fast.data.stored import StoredArray
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.prepare import main
@@ -36,7 +40,7 @@ def store(tmp_path: Path) -> tuple[Path, SensorSeries]:
 def test_what_goes_in_comes_out(store: tuple[Path, SensorSeries]) -> None:
     folder, series = store
     opened, graph = open_store(folder)
-    assert isinstance(opened.values_TNC, np.memmap)
+    assert isinstance(opened.values_TNC, StoredArray)
     assert graph is not None
     assert graph.digest() == ring(series).digest()
     for name in ("values_TNC", "observed_TNC", "times_T"):
@@ -63,7 +67,7 @@ def _sign(folder: Path, **changed: Any) -> None:
     """Other parts in a manifest, whose checksum is right."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text()) | changed
-    manifest["sha256"] = _digest(manifest)
+    manifest["sha256"] = digest_of(manifest)
     path.write_text(json.dumps(manifest))
 
 
@@ -173,9 +177,9 @@ def test_another_missing_rule_than_the_stores_is_refused(store: tuple[Path, Sens
         open_data(DataConfig(data=str(store[0]), missing="nan"), GraphConfig())
 
 
-def test_a_memory_mapped_channel_stays_on_the_disk(store: tuple[Path, SensorSeries]) -> None:
+def test_a_stored_channel_stays_on_the_disk(store: tuple[Path, SensorSeries]) -> None:
     data = open_data(DataConfig(data=str(store[0]), variables=("c1",), past_steps=3, future_steps=2), GraphConfig())
-    assert isinstance(data.series.values_TNC, np.memmap)
+    assert isinstance(data.series.values_TNC, StoredArray)
     np.testing.assert_array_equal(data.gather(np.array([4])).y_BFNO[0, :, :, 0], store[1].values_TNC[7:9, :, 1])
 
 
@@ -213,21 +217,39 @@ def test_large_files_are_hashed_by_verify_only(
 def test_a_full_disk_leaves_the_old_store_and_no_rest(small_disk: Path) -> None:
     folder = small_disk / "store"
     write_store(folder, random_series(1000), None)
-    with pytest.raises(UserError, match="No space left on device; nothing there was changed"):
+    with pytest.raises(UserError, match=r"No space left on device for 5,600,000 bytes .* nothing there was changed"):
         write_store(folder, random_series(200_000, 4), None)
     assert open_store(folder)[0].num_steps == 1000
     assert {path.name for path in folder.iterdir()} == {"values.npy", "observed.npy", "times.npy", "manifest.json"}
     write_store(folder, random_series(2000), None)
     assert open_store(folder)[0].num_steps == 2000
-    with pytest.raises(UserError, match="No space left on device; nothing there was changed"):
+    with pytest.raises(UserError, match=r"No space left on device .* nothing there was changed"):
         write_store(small_disk / "first", random_series(200_000, 4), None)
     assert not (small_disk / "first").exists()
+
+
+@pytest.mark.parametrize("left", [0, 200_000, 1_900_000, 2_500_000], ids=["nothing", "a-block", "not-all", "no-times"])
+def test_a_disk_that_fills_while_a_store_is_written_leaves_the_old_one(left: int, small_disk: Path) -> None:
+    folder, large = small_disk / "store", random_series(100_000, 5)
+    write_store(folder, random_series(1000), None)
+
+    def blocks() -> Iterator[Block]:
+        ballast = os.statvfs(small_disk).f_bavail * 4096 - left
+        (small_disk / "ballast").write_bytes(bytes(ballast))
+        for rows in row_pieces(large.values_TNC.shape, readings=50_000):
+            yield large.values_TNC[rows], large.observed_TNC[rows]
+
+    name = "times" if left == 2_500_000 else "values|observed"
+    with pytest.raises(UserError, match=rf"({name})\.2\.npy: No space left on device; nothing there was changed"):
+        write_store(folder, large, None, blocks())
+    assert open_store(folder)[0].num_steps == 1000
+    assert {path.name for path in folder.iterdir()} == {"values.npy", "observed.npy", "times.npy", "manifest.json"}
 
 
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from dcrnn_fast.data.store import _digest, open_store, write_store
+from dcrnn_fast.data.store import open_store, write_store
 from dcrnn_fast.errors import UserError
 from tests.data.made_series import random_series, ring
 

@@ -13,6 +13,7 @@ from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.staging import PREFIX, NotStagedError, Staged, remove_leftovers, stage
 from dcrnn_fast.data.store import write_store
+from dcrnn_fast.data.stored import StoredArray
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.process import this_process
 
@@ -78,7 +79,7 @@ def test_a_store_is_read_from_copies_that_are_gone(files: tuple[DataConfig, Grap
     data = DataConfig(data=str(tmp_path / "store"), stage=data.stage)
     copies = stage(data, GraphConfig())
     got = copies.open_data(data, GraphConfig())
-    assert isinstance(got.series.values_TNC, np.memmap)
+    assert isinstance(got.series.values_TNC, StoredArray)
     copies.remove()
     (tmp_path / "store" / "values.npy").write_bytes(b"")  # nor is the shared one read
     assert left_in(tmp_path / "node") == []

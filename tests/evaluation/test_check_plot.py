@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dcrnn_fast.config.sections import DataConfig
-from dcrnn_fast.data import facts
+from dcrnn_fast.data import pieces
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.times import count_from
@@ -36,7 +36,7 @@ def hourly(num_steps: int, num_sensors: int, interval: np.timedelta64 = HOUR) ->
 
 @pytest.mark.parametrize("at_once", [1, 40, 1 << 22])
 def test_the_share_of_missing_readings_is_that_of_each_day(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    monkeypatch.setattr(facts, "_AT_ONCE", at_once)
+    monkeypatch.setattr(pieces, "AT_ONCE", at_once)
     series = hourly(24 * 7 + 5, 4)
     observed = np.random.default_rng(1).random(series.observed_TNC.shape) < 0.7
     edges_D, missing_DN = _missing(replace(series, observed_TNC=observed), 0)
