@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.inputs import readable, with_time_channels
+from dcrnn_fast.data.inputs import put_inputs, readable
 from dcrnn_fast.data.known import is_published
 from dcrnn_fast.data.left_out import ids_to_leave_out, without_sensors
 from dcrnn_fast.data.scale_notes import scale_notes
@@ -21,6 +21,9 @@ from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.data.windows import WindowSet, cut_windows, split_windows
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, read_graph
+
+_GATHERED_AT_ONCE = 1 << 15
+"""readings of a step: some windows of a small graph, one of a large one; what is computed of them stays in the cache"""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -115,26 +118,51 @@ class ForecastData:
     def gather(self, starts: np.ndarray) -> Batch:
         """The windows that begin at these rows; an empty array gives an empty batch."""
         starts = np.asarray(starts, dtype=np.int64)
-        form, past = self.window_format, self.window_format.past_steps
-        rows_BS = starts[:, None] + np.arange(form.window_steps)
-        targets = list(form.target_channels)
-        values_BSNC = self.series.values_TNC[rows_BS]
-        observed_BSNC = self.series.observed_TNC[rows_BS]
-        if targets == list(range(len(form.channels))):
-            y_BFNO, observed_BFNO = values_BSNC[:, past:], observed_BSNC[:, past:]
-        else:
-            y_BFNO, observed_BFNO = values_BSNC[:, past:][..., targets], observed_BSNC[:, past:][..., targets]
-        # Over the complete window: a fed-back label may be the last observed reading from before the forecast.
-        exact_BSNC = self.series.exact(values_BSNC, rows_BS) if self.all_digits else values_BSNC
-        scaled_BSNC = readable(exact_BSNC, observed_BSNC, self.scaler, form.missing_input)
-        x_BPNC = with_time_channels(scaled_BSNC[:, :past], self.series.times_T[rows_BS[:, :past]], form)
+        form, sensors, targets = self.window_format, self.series.num_sensors, len(self.window_format.target_channels)
+        shape = (len(starts), form.future_steps, sensors, targets)
+        x_BPNC = np.empty((len(starts), form.past_steps, sensors, form.input_channels), dtype=np.float32)
+        y_BFNO, labels_BFNO = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
+        observed_BFNO = np.empty(shape, dtype=bool)
+        at_once = max(1, _GATHERED_AT_ONCE // (sensors * len(form.channels)))
+        for first in range(0, len(starts), at_once):
+            some = slice(first, first + at_once)
+            self._gather_into(starts[some], x_BPNC[some], y_BFNO[some], observed_BFNO[some], labels_BFNO[some])
         return Batch(
-            x_BPNC=torch.from_numpy(np.ascontiguousarray(x_BPNC)),
-            y_BFNO=torch.from_numpy(np.ascontiguousarray(y_BFNO)),
-            observed_BFNO=torch.from_numpy(np.ascontiguousarray(observed_BFNO)),
-            labels_BFNO=torch.from_numpy(np.ascontiguousarray(scaled_BSNC[:, past:][..., targets])),
+            x_BPNC=torch.from_numpy(x_BPNC),
+            y_BFNO=torch.from_numpy(y_BFNO),
+            observed_BFNO=torch.from_numpy(observed_BFNO),
+            labels_BFNO=torch.from_numpy(labels_BFNO),
             starts=starts,
         )
+
+    def _gather_into(
+        self,
+        starts: np.ndarray,
+        x_BPNC: np.ndarray,
+        y_BFNO: np.ndarray,
+        observed_BFNO: np.ndarray,
+        labels_BFNO: np.ndarray,
+    ) -> None:
+        form, past, series = self.window_format, self.window_format.past_steps, self.series
+        all_of_them = form.target_channels == tuple(range(len(form.channels)))
+        targets = slice(None) if all_of_them else list(form.target_channels)
+        rows_BS = starts[:, None] + np.arange(form.window_steps)
+        times_BS = series.times_T[rows_BS]  # raises IndexError for rows that there are not; a slice does not
+        # A slice of one window is a view: its readings are copied nowhere but into the batch.
+        rows = rows_BS if len(starts) > 1 else slice(int(starts[0]), int(starts[0]) + form.window_steps)
+        shape = (*rows_BS.shape, series.num_sensors, len(form.channels))
+        values_BSNC = series.values_TNC[rows].reshape(shape)
+        observed_BSNC = series.observed_TNC[rows].reshape(shape)
+        exact_BSNC = values_BSNC
+        if self.all_digits and series.rest_TNC is not None:
+            exact_BSNC = series.exact(values_BSNC, rows_BS)
+        # Over the complete window: a fed-back label may be the last observed reading from before the forecast.
+        dtype = np.dtype(np.float64 if self.all_digits else np.float32)
+        scaled_BSNC = readable(exact_BSNC, observed_BSNC, self.scaler, form.missing_input, dtype)
+        put_inputs(x_BPNC, scaled_BSNC[:, :past], times_BS[:, :past], form)
+        y_BFNO[:] = values_BSNC[:, past:][..., targets]
+        observed_BFNO[:] = observed_BSNC[:, past:][..., targets]
+        labels_BFNO[:] = scaled_BSNC[:, past:][..., targets]
 
     def target_times(self, starts: np.ndarray) -> np.ndarray:
         """(W, F) ``datetime64[s]``, the times that each window forecasts."""

@@ -12,7 +12,13 @@ from dcrnn_fast.data.times import day_of_week, fraction_of_day
 from dcrnn_fast.data.window_format import WindowFormat
 
 
-def readable(values_BSNC: np.ndarray, observed_BSNC: np.ndarray, scaler: Scaler, missing_input: str) -> np.ndarray:
+def readable(
+    values_BSNC: np.ndarray,
+    observed_BSNC: np.ndarray,
+    scaler: Scaler,
+    missing_input: str,
+    dtype: np.dtype | None = None,
+) -> np.ndarray:
     """Scaled readings (float32) with the rule for missing ones applied.
 
     zero: raw 0, scaled, as the published model read them. mean: the scaler's mean, which is 0 when scaled. last: the
@@ -22,27 +28,36 @@ def readable(values_BSNC: np.ndarray, observed_BSNC: np.ndarray, scaler: Scaler,
     Args:
         values_BSNC: float32 or float64, original units, 0 at missing readings.
         observed_BSNC: bool.
+        dtype: float32 or float64, in which they are scaled; None: their own.
     """
-    scaled_BSNC = scaler.transform(values_BSNC).astype(np.float32, copy=False)
-    if missing_input == "zero" or observed_BSNC.all():
-        return scaled_BSNC
-    scaled_BSNC[~observed_BSNC] = 0.0
-    if missing_input == "mean":
-        return scaled_BSNC
-    step_S = np.arange(observed_BSNC.shape[1]).reshape(1, -1, 1, 1)
-    last_BSNC = np.maximum.accumulate(np.where(observed_BSNC, step_S, 0), axis=1)
-    return np.take_along_axis(scaled_BSNC, last_BSNC, axis=1)
+    scaled_BSNC = np.empty(values_BSNC.shape, dtype=np.float32)
+    mean, std = scaler.arrays(values_BSNC.dtype if dtype is None else dtype)
+    # A step at a time: what is computed stays in the cache, however many sensors there are.
+    for step in range(values_BSNC.shape[1]):
+        scaled_BNC = scaled_BSNC[:, step]
+        np.divide(values_BSNC[:, step] - mean, std, out=scaled_BNC, casting="same_kind")
+        if missing_input == "zero" or (observed_BNC := observed_BSNC[:, step]).all():
+            continue
+        before = scaled_BSNC[:, step - 1] if step and missing_input == "last" else 0.0
+        np.copyto(scaled_BNC, before, where=~observed_BNC)
+    return scaled_BSNC
 
 
 def with_time_channels(scaled_BPNC: np.ndarray, times_BP: np.ndarray, window_format: WindowFormat) -> np.ndarray:
     """The value channels, then the fraction of the day, then one-hot days from Monday, as far as configured."""
-    num_values = scaled_BPNC.shape[-1]
-    if window_format.input_channels == num_values:
+    if window_format.input_channels == scaled_BPNC.shape[-1]:
         return scaled_BPNC
     x_BPNC = np.empty((*scaled_BPNC.shape[:-1], window_format.input_channels), dtype=np.float32)
-    x_BPNC[..., :num_values] = scaled_BPNC
-    x_BPNC[..., num_values:] = time_channels(times_BP, window_format)[..., None, :]
+    put_inputs(x_BPNC, scaled_BPNC, times_BP, window_format)
     return x_BPNC
+
+
+def put_inputs(x_BPNC: np.ndarray, scaled_BPNC: np.ndarray, times_BP: np.ndarray, window_format: WindowFormat) -> None:
+    """``with_time_channels``, into ``x_BPNC``."""
+    num_values = scaled_BPNC.shape[-1]
+    x_BPNC[..., :num_values] = scaled_BPNC
+    if num_values < window_format.input_channels:
+        x_BPNC[..., num_values:] = time_channels(times_BP, window_format)[..., None, :]
 
 
 def time_channels(times: np.ndarray, window_format: WindowFormat) -> np.ndarray:

@@ -4,7 +4,7 @@ Shape legend: T time, R rows, W windows, N sensors, C value channels.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -40,6 +40,9 @@ class Scaler:
 
     mean: Numbers
     std: Numbers
+    _arrays: dict[np.dtype, tuple[np.ndarray, np.ndarray]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     @property
     def per_sensor(self) -> bool:
@@ -56,13 +59,27 @@ class Scaler:
         """N; None: the same numbers for any sensors."""
         return len(self.mean) if self.per_sensor else None
 
+    def arrays(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation, (C,) or (N, C), in this dtype; made once: of many sensors that takes milliseconds."""
+        if dtype not in self._arrays:
+            self._arrays[dtype] = np.asarray(self.mean, dtype=dtype), np.asarray(self.std, dtype=dtype)
+        return self._arrays[dtype]
+
     def transform(self, values: Values) -> Values:
         """Original units to scaled, in the dtype of ``values`` (..., N, C)."""
-        return (values - _like(self.mean, values)) / _like(self.std, values)
+        mean, std = self._like(values)
+        return (values - mean) / std
 
     def inverse(self, scaled: Values) -> Values:
         """Scaled to original units, in the dtype of ``scaled`` (..., N, C)."""
-        return unscaled(scaled, _like(self.mean, scaled), _like(self.std, scaled))
+        return unscaled(scaled, *self._like(scaled))
+
+    def _like(self, values: Values) -> tuple[Values, Values]:
+        """Mean and deviation of the kind of ``values``."""
+        if isinstance(values, torch.Tensor):
+            mean, std = map(torch.from_numpy, self.arrays(np.dtype(np.float64)))
+            return mean.to(values.device, values.dtype), std.to(values.device, values.dtype)
+        return self.arrays(values.dtype)
 
     def take(self, channels: Sequence[int]) -> "Scaler":
         """The scaler of these channels, in this order (for the targets: ``window_format.target_channels``)."""
@@ -144,12 +161,6 @@ def _numbers(array: np.ndarray) -> Numbers:
     if array.ndim == 1:
         return tuple(array.tolist())
     return tuple(tuple(row) for row in array.tolist())
-
-
-def _like(numbers: Numbers, values: Values) -> Values:
-    if isinstance(values, torch.Tensor):
-        return torch.tensor(numbers, dtype=values.dtype, device=values.device)
-    return np.asarray(numbers, dtype=values.dtype)
 
 
 def fit_scaler(series: SensorSeries, starts_W: np.ndarray, past_steps: int, how: str) -> Scaler:
