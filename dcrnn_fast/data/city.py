@@ -57,6 +57,11 @@ def synthetic_city(*, nodes: int, days: int, seed: int) -> tuple[SensorSeries, S
     return series, graph
 
 
+def city_graph(*, nodes: int, seed: int) -> SensorGraph:
+    """The graph of ``synthetic_city`` alone."""
+    return kernel_graph(build_roads(nodes, np.random.default_rng([seed, nodes])))
+
+
 class _Traffic:
     """The queues on the roads, advanced a day at a time."""
 
