@@ -12,6 +12,7 @@ from dcrnn_fast.errors import UserError
 
 COMMANDS = {
     "train": "trains a model; without arguments: on the built-in city",
+    "plan": "says what a training would take: memory by item, time of a step and an epoch",
     "evaluate": "measures a checkpoint at every horizon, beside last value and other baselines",
     "forecast": "forecasts from a checkpoint and the newest readings",
     "compare": "tables and plots runs side by side, also those that still go on or were killed",

@@ -7,6 +7,8 @@
 #include <memory>
 #include <new>
 
+#include "csrc/cpu/arena_bytes.h"
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -30,8 +32,9 @@ inline void prefer_large_pages([[maybe_unused]] void* start, [[maybe_unused]] in
 class Arena {
   public:
     Arena() = default;
-    explicit Arena(int64_t bytes) : block_(std::calloc(1, bytes + kLine), std::free) {
+    explicit Arena(int64_t bytes) : block_(std::calloc(1, bytes + kLine), FreeBlock{bytes + kLine}) {
         if (!block_) throw std::bad_alloc();
+        arena_bytes.add(bytes + kLine);
         prefer_large_pages(block_.get(), bytes);
         const auto address = reinterpret_cast<uintptr_t>(block_.get());
         start_ = static_cast<char*>(block_.get()) + (kLine - address % kLine) % kLine;
@@ -66,7 +69,7 @@ class Arena {
 
   private:
     static constexpr int64_t kLine = 64;
-    std::unique_ptr<void, decltype(&std::free)> block_{nullptr, std::free};
+    std::unique_ptr<void, FreeBlock> block_;
     char* start_ = nullptr;
     int64_t used_ = 0;
 };

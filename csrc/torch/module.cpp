@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "csrc/cpu/arena_bytes.h"
 #include "csrc/cpu/select.h"
 
 PYBIND11_MODULE(_dcrnn_fast_C, module) {
@@ -27,4 +28,7 @@ PYBIND11_MODULE(_dcrnn_fast_C, module) {
         },
         "The unit that runs for float32, float64, bfloat16, or for float32 as bf16x3.\n\n"
         "Raises:\n    ValueError: another storage, or DCRNN_FAST_CPU names no unit.");
+    module.def(
+        "most_arena_bytes", [] { return dcrnn::arena_bytes.take_most(); },
+        "Bytes of scratch memory that the kernels have had at once, at most, since the last call.");
 }

@@ -321,6 +321,9 @@ class TrainingConfig(_Section):
     """keep states alone for the backward pass and compute the rest again: another name for save h"""
     compile: bool = False
     """let torch.compile translate the model; the compiled kernels and Triton's gain nothing from it"""
+    fit: bool = False
+    """choose batch_size, accumulate and save: the fastest that fit in the memory of every process, with as many windows
+    in a step"""
 
     def _check(self) -> None:
         self._within(1, _MOST, "batch_size", "accumulate", "global_batch_size", "base_batch_size")
@@ -341,6 +344,7 @@ class TrainingConfig(_Section):
             "increasing epochs from 2 on",
             self.milestones,
         )
+        _require(not (self.fit and self.gradient_checkpointing), "fit", "off with gradient_checkpointing", True)
         _require(
             not (self.cuda_graphs and self.precision == "fp16"), "cuda_graphs", "off with fp16: its scale moves", True
         )

@@ -79,11 +79,3 @@ class Gatherer:
         while len(self._queue) < self.ahead and (starts := next(self._coming, None)) is not None:
             # A copy: the caller may fill the same array again.
             self._queue.append((starts.copy(), self._threads.submit(self._data.gather, starts.copy())))
-
-
-def batch_bytes(data: ForecastData, windows: int) -> int:
-    """Bytes of a gathered batch of so many windows."""
-    form = data.window_format
-    read = 4 * form.past_steps * form.input_channels
-    forecast = (4 + 4 + 1) * form.future_steps * form.output_channels
-    return windows * data.series.num_sensors * (read + forecast)

@@ -90,6 +90,11 @@ def _days(roads: Roads, days: int, seed: int) -> Iterator[np.ndarray]:
         yield traffic.next_day(day, np.random.default_rng([seed, nodes, 2, day]))
 
 
+def city_graph(*, nodes: int, seed: int) -> SensorGraph:
+    """The graph of ``synthetic_city`` alone."""
+    return kernel_graph(build_roads(nodes, np.random.default_rng([seed, nodes])))
+
+
 class _Traffic:
     """The queues on the roads, advanced a day at a time."""
 

@@ -276,6 +276,22 @@ def read_store(folder: Path, data: DataConfig, graph: GraphConfig) -> tuple[Sens
     return open_store(folder)
 
 
+def store_outline(folder: Path) -> tuple[tuple[int, int, int], SensorGraph | None]:
+    """(rows, sensors, channels) of a store and its graph; no reading is opened, no checksum compared.
+
+    Raises:
+        UserError: there is no finished store of this version, or its graph cannot be read.
+    """
+    manifest = _read_manifest(folder)
+    rows, sensors, channels = manifest["shape"]
+    found = next((name for name in manifest["files"] if name.startswith("graph")), None)
+    if found is None:
+        return (rows, sensors, channels), None
+    with naming_file(folder / found), damage_told("the store is damaged"):
+        graph = SensorGraph.from_state(load_archive(folder / found))
+    return (rows, sensors, channels), graph
+
+
 def verify_store(folder: Path) -> dict[str, int]:
     """Check every byte of a store against its checksums; the files and their sizes.
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from dcrnn_fast.kernels import DiffusionTerms, dcrnn_seq2seq
-from dcrnn_fast.kernels.saving import SAVE_ALL, kept_steps, segment_length, segment_steps
 from dcrnn_fast.model.dcgru_cell import CellParameters
 from dcrnn_fast.model.graph_buffers import GraphBuffers
 
@@ -90,17 +89,3 @@ class DCRNN(nn.Module):
             save=self.save,
             precision=self.precision,
         )
-
-    def kept_panels(self, past_steps: int, *, on_gpu: bool, save: str | None = None) -> int:
-        """How many (L, B, N, H) arrays the backward keeps under ``save`` (None: the model's own).
-
-        On a GPU this includes the segment being recomputed; on a CPU that segment covers only a few windows and is not
-        counted.
-        """
-        steps, segment = past_steps + self.future_steps, segment_length("save", save or self.save)
-        if segment == SAVE_ALL:
-            return 4 * steps
-        if not on_gpu:
-            return (steps - 1) // segment
-        again = segment_steps(segment, max(past_steps, self.future_steps))
-        return sum(kept_steps(segment, past_steps, self.future_steps)) + 4 * again

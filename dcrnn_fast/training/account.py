@@ -69,6 +69,7 @@ def other_notes(run: Run) -> list[str]:
     return [
         input_words(run.data.config),
         *loss_notes(run),
+        *run.fitted,
         *_step_notes(run),
         *notes,
         *device_notes(config.training.device),

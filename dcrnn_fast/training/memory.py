@@ -1,83 +1,116 @@
-"""When memory runs out: the step's need, and the values that would fit.
+"""Memory of a run: what a step needs, whether it fits, and the fastest settings that do.
 
-Shape legend: S = P + F steps, L layers, N nodes, H units.
+Every decision about it is made here, from ``planning``'s account: the refusal before the first step, the flags that
+are named when memory runs out, and the choice of ``--fit``.
 """
 
 import math
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import torch
 
 from dcrnn_fast.config.plain import to_dict
-from dcrnn_fast.data.ahead import batch_bytes
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import SAVING, chosen_backend
+from dcrnn_fast.planning.choice import Choice, choices, first_that_fits, relative_time, saves_of, windows_a_round
+from dcrnn_fast.planning.memory import MARGIN, STEP, Circumstances, Need, need, plain_scratch
+from dcrnn_fast.planning.page import gib, memory_lines
+from dcrnn_fast.planning.scratch import Scratch
+from dcrnn_fast.planning.shapes import Shapes
 from dcrnn_fast.system import MIB, available_mib, is_out_of_memory, limits, memory_mib
 from dcrnn_fast.training.run import Run
 
-_HEADROOM = 0.8
-"""share of the available memory that a step may plan with; the rest is for workspaces and fragments"""
-_LEAST = 1.05
-"""what a step takes of main memory over what it keeps for its backward: 1.02 to 1.07 times with the compiled kernels"""
+
+def shapes_of(run: Run) -> Shapes:
+    """The sizes of a run."""
+    graph, form = run.data.graph, run.data.window_format
+    return Shapes.of(run.config, nodes=graph.num_nodes, edges=graph.num_edges, value_channels=len(form.channels))
 
 
-def bytes_per_window(run: Run, save: str | None = None) -> int:
-    """Bytes that a window of a micro-batch keeps for its backward: h, r, u and c of every step, layer and node, or with
-    ``save`` h alone, of every step or every K-th. On a GPU those include the segment that is computed again.
-
-    Args:
-        save: None: as configured.
-    """
-    form, model = run.data.window_format, run.config.model
-    panels = run.model.kept_panels(form.past_steps, on_gpu=run.ranks.device.type == "cuda", save=save)
-    width = 2 if run.config.training.precision in ("bf16", "fp16") else 4
-    panel = model.num_layers * run.data.graph.num_nodes * model.hidden_units
-    return panels * panel * width
-
-
-def bytes_beside(run: Run) -> int:
-    """Bytes of main memory that are taken beside a step: the copy of the state that is being saved (weights, two
-    moments, and the weights' average), the bytes of its file, and the batches that are gathered ahead.
-    """
-    copies = 3 + (run.average is not None)
-    state = copies * sum(parameter.numel() * parameter.element_size() for parameter in run.model.parameters())
-    ahead = run.host_windows.ahead * batch_bytes(run.data, run.config.training.batch_size)
-    return 2 * state * run.ranks.is_first + ahead
+def circumstances_of(run: Run, *, on_gpu: bool) -> Circumstances:
+    """What its memory depends on beside sizes and choice."""
+    precision, backend = run.config.training.precision, chosen_backend(run.model)
+    return Circumstances(
+        backend=backend,
+        precision=precision,
+        on_gpu=on_gpu,
+        scratch=Scratch(run.model, precision, run.data.window_format.past_steps)
+        if backend == "cpu"
+        else partial(plain_scratch, shapes_of(run), backend, 2 if precision in ("bf16", "fp16") else 4),
+        workers=run.host_windows.workers,
+        ahead=run.host_windows.ahead,
+        averaged=run.average is not None,
+        is_first=run.ranks.is_first,
+    )
 
 
-def fitting_batch_size(needed_each: int, available: int, batch_size: int, most: int) -> int:
-    """The largest divisor of ``batch_size``, at most ``most``, whose windows fit; 0 if not even one does."""
-    limit = min(int(_HEADROOM * available) // max(needed_each, 1), most)
-    return max((size for size in range(1, limit + 1) if batch_size % size == 0), default=0)
+class StepMemory:
+    """What a step of ``run`` takes beside what its process holds when it is made, by choice."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, training = run, run.config.training
+        self.shapes = shapes_of(run)
+        self.now = Choice(training.batch_size, training.accumulate, run.model.save)
+        self.here = circumstances_of(run, on_gpu=run.ranks.device.type == "cuda")
+        self.peak(self.now)  # what a first call loads, once and for all, is taken before anybody asks what is left
+
+    def need(self, choice: Choice) -> Need:
+        """By item; a micro-batch has no more windows than there are."""
+        windows = min(choice.batch_size, len(self._run.data.train))
+        accumulate = min(choice.accumulate, -(-len(self._run.data.train) // windows))
+        return need(self.shapes, self.here, Choice(windows, accumulate, choice.save))
+
+    def peak(self, choice: Choice) -> int:
+        """Bytes: on a CPU of main memory, on a GPU of the step alone."""
+        found = self.need(choice)
+        return sum(found.phases[STEP].values()) if self.here.on_gpu else found.peak
+
+    def choices(self) -> list[Choice]:
+        """All with as many windows in a step, the fastest first."""
+        saves = saves_of((self.shapes.past_steps, self.shapes.future_steps))
+        round_ = windows_a_round(self.shapes.nodes, torch.get_num_threads())
+        return choices(self.now.windows, saves if self.here.backend in SAVING else ["all"], round_)
 
 
 def advice(run: Run, available: int) -> str:
-    """The flags with which the same step, window for window, takes less memory: smaller parts; if no window fits, fewer
-    states kept as well.
-    """
-    training = run.config.training
-    needed_each = bytes_per_window(run)
-    needed = (
-        f"a micro-batch of {training.batch_size} windows keeps at least {_gib(needed_each * training.batch_size)} with "
-        f"{_now(run)}"
+    """The flags with which the same step, window for window, takes less memory, the fastest first."""
+    memory = StepMemory(run)
+    needed = memory.peak(memory.now)
+    said = (
+        f"a micro-batch of {memory.now.batch_size} windows needs about {gib(needed)}, "
+        f"{gib(max(needed - available, 0))} more than there is, with {_now(run)}"
     )
-    size = fitting_batch_size(needed_each, available, training.batch_size, training.batch_size // 2)
-    if size:
-        return f"{needed}; the same step fits in parts: {_parts(run, size)}"
-    form = run.data.window_format
-    longest = max(form.past_steps, form.future_steps)
-    # Of equals the longest, which launches least.
-    saves = [f"segments:{length}" for length in range(longest, 1, -1)] if chosen_backend(run.model) in SAVING else []
-    save = min(saves, key=lambda save: bytes_per_window(run, save), default=run.config.model.save)
-    if (less := bytes_per_window(run, save)) < needed_each:
-        size = fitting_batch_size(less, available, training.batch_size, training.batch_size)
-        if size:
-            parts = "" if size == training.batch_size else f" {_parts(run, size)}"
-            instead = " instead of --gradient-checkpointing" if training.gradient_checkpointing else ""
-            return f"{needed}; the same step fits, and takes longer, with --save {save}{instead}{parts}"
-    return f"{needed}; use fewer hidden units or layers, or a device with more memory"
+    smaller = [choice for choice in memory.choices() if choice.batch_size <= memory.now.batch_size]
+    # What ran out although it should have fit needs half as much, to be sure.
+    room = min(available / MARGIN, needed / 2 if needed <= available else math.inf)
+    found = first_that_fits(smaller, memory.peak, room)
+    if found is None:
+        least = min(map(memory.peak, smaller))
+        return (
+            f"{said}; no micro-batch fits, the smallest takes {gib(least)}: use fewer hidden units or layers, or a "
+            "device with more memory"
+        )
+    longer = ", and takes longer, with" if found.save != memory.now.save else " in parts:"
+    return f"{said}; the same step fits{longer} {_flags(run, memory.now, found)}"
+
+
+def _flags(run: Run, now: Choice, found: Choice) -> str:
+    """The flags that make ``found`` of ``now``."""
+    training = run.config.training
+    words = []
+    if found.save != now.save:
+        words.append(f"--save {found.save}" + training.gradient_checkpointing * " instead of --gradient-checkpointing")
+    if found.batch_size != now.batch_size:
+        words.append(f"--batch-size {found.batch_size}")
+        if training.global_batch_size is not None:
+            words.append(f"(--global-batch-size {training.global_batch_size} stays)")
+        else:
+            words.append(f"--accumulate {found.accumulate}")
+    return " ".join(words)
 
 
 def _advice_for_forecasts(run: Run, available: int) -> str:
@@ -85,9 +118,10 @@ def _advice_for_forecasts(run: Run, available: int) -> str:
     needed = f"validation forecasts {size} windows at a time with {_now(run)}"
     if size == 1:
         return f"{needed}; use fewer hidden units or layers, or a device with more memory"
-    return (
-        f"{needed}; the same training takes fewer with {_parts(run, max(d for d in range(1, size) if size % d == 0))}"
-    )
+    smaller = max(part for part in range(1, size) if size % part == 0)
+    now = Choice(size, run.config.training.accumulate, run.model.save)
+    parts = Choice(smaller, now.windows // smaller, now.save)
+    return f"{needed}; the same training takes fewer with {_flags(run, now, parts)}"
 
 
 _LOWERED = ("accumulate", "global_batch_size", "num_workers", "precision", "save", "hidden_units", "num_layers")
@@ -100,13 +134,6 @@ def _now(run: Run) -> str:
     return ", ".join(f"{name} {values[name]}" for name in _LOWERED if values.get(name) is not None)
 
 
-def _parts(run: Run, size: int) -> str:
-    training = run.config.training
-    if training.global_batch_size is not None:
-        return f"--batch-size {size} (--global-batch-size {training.global_batch_size} stays)"
-    return f"--batch-size {size} --accumulate {training.accumulate * (training.batch_size // size)}"
-
-
 @contextmanager
 def naming_what_fits(run: Run, *, training: bool = True) -> Iterator[None]:
     """Turns a failed allocation in the body into one line with values that would fit; without ``training``, a forecast.
@@ -117,17 +144,16 @@ def naming_what_fits(run: Run, *, training: bool = True) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        free, total = torch.cuda.mem_get_info(run.ranks.device)
-        available = free + torch.cuda.memory_reserved(run.ranks.device)  # others may hold the rest
+        available, total = _free_of_gpu(run)
         raise UserError(
-            f"GPU out of memory ({_gib(available)} of {_gib(total)} for this process): {advise(run, available)}"
+            f"GPU out of memory ({gib(available)} of {gib(total)} for this process): {advise(run, available)}"
         ) from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # what the failed step holds is there again for the next
         available = _available()
-        raise UserError(f"out of memory ({_gib(available)} available): {advise(run, available)}") from error
+        raise UserError(f"out of memory ({gib(available)} available): {advise(run, available)}") from error
 
 
 def require_room(run: Run) -> None:
@@ -139,19 +165,79 @@ def require_room(run: Run) -> None:
     """
     if run.ranks.device.type != "cpu" or math.isnan(available_mib()):
         return
-    windows, here = min(run.config.training.batch_size, len(run.data.train)), run.ranks.local_world
-    needed, available = bytes_per_window(run) * windows, max(_available(here) - bytes_beside(run), 0)
+    memory, here = StepMemory(run), run.ranks.local_world
+    available = _available(here)
     swap = 0.0 if limits().memory_mib is not None else memory_mib("SwapFree") * MIB / here
-    if needed * _LEAST > available + swap:
-        each = f" for each of {here} processes here, LOCAL_WORLD_SIZE" if here > 1 else ""
-        raise UserError(f"out of memory ({_gib(available)} available{each}): {advice(run, available)}")
+    if memory.peak(memory.now) / MARGIN > available + swap:
+        raise UserError(f"out of memory ({gib(available)} available{_each(here)}): {advice(run, available)}")
+
+
+def fit_to_memory(run: Run) -> None:
+    """With ``fit``: gives ``run`` the fastest batch size, accumulation and saving that fit on every rank, with the same
+    windows in every step, and the lines that say so. All ranks must call it.
+
+    Raises:
+        UserError: the system does not say how much memory there is, or nothing fits.
+    """
+    if not run.config.training.fit:
+        return
+    ranks = run.ranks
+    memory = ranks.together("measuring a step's memory", lambda: StepMemory(run))
+    every = memory.choices()
+    available = ranks.together("asking for the memory", lambda: _room_to_fit(run))
+    shares = [memory.peak(choice) * MARGIN / available for choice in every]
+    worst = [max(each) for each in zip(*ranks.exchange("comparing memory", shares), strict=True)]
+    ranks.together("fitting the step to the memory", lambda: _take_the_first(run, memory, every, worst, available))
+
+
+def _room_to_fit(run: Run) -> int:
+    on_gpu = run.ranks.device.type == "cuda"
+    available = _free_of_gpu(run)[0] if on_gpu else _available(run.ranks.local_world)
+    if not available:
+        raise UserError("--fit needs to know how much memory there is, and this system does not say; leave it out")
+    return available
+
+
+def _take_the_first(run: Run, memory: StepMemory, every: list[Choice], worst: list[float], available: int) -> None:
+    """Args: ``worst``: of each choice the largest share of a rank's memory that it may take."""
+    here = run.ranks.local_world
+    found = next((choice for choice, share in zip(every, worst, strict=True) if share <= 1), None)
+    if found is None:
+        least = every[worst.index(min(worst))]
+        needed = memory.peak(least)
+        raise UserError(
+            f"--fit: nothing fits in {gib(available)}{_each(here)}: the nearest, {least.flags()}, needs {gib(needed)} "
+            f"and {MARGIN - 1:.0%} to spare, {gib(max(needed * MARGIN - available, 0))} more; use fewer hidden units "
+            "or layers, fewer processes on a machine, or a machine with more memory"
+        )
+    run.model.save = found.save
+    run.config = replace(
+        run.config,
+        model=replace(run.config.model, save=found.save),
+        training=replace(run.config.training, batch_size=found.batch_size, accumulate=found.accumulate),
+    )
+    changed = "as configured" if found == memory.now else f"instead of {memory.now.flags()}"
+    round_ = windows_a_round(memory.shapes.nodes, torch.get_num_threads())
+    slower = relative_time(found, round_) / relative_time(every[0], round_)
+    run.fitted = (
+        f"fit: {found.flags()}, {changed}: the fastest of {len(every)} ways to take {found.windows} windows a step "
+        f"that fits in {gib(available)}{_each(here)}",
+        *([f"fit: about {slower:.2f} x the time of the fastest, {every[0].flags()}"] if found != every[0] else []),
+        *memory_lines(memory.need(found), "beside what the process holds already"),
+    )
+
+
+def _each(here: int) -> str:
+    return f" for each of {here} processes here, LOCAL_WORLD_SIZE" if here > 1 else ""
+
+
+def _free_of_gpu(run: Run) -> tuple[int, int]:
+    """Bytes of the GPU for this process, and all that it has; others may hold the rest."""
+    free, total = torch.cuda.mem_get_info(run.ranks.device)
+    return free + torch.cuda.memory_reserved(run.ranks.device), total
 
 
 def _available(processes: int = 1) -> int:
     """Bytes of main memory for this process, or for each of several that begin; 0 if the system does not say."""
     free_mib = available_mib(processes=processes)
     return 0 if math.isnan(free_mib) else int(free_mib * MIB)
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.3g} GiB"

@@ -35,13 +35,14 @@ from dcrnn_fast.training.precision import LossScale, require_precision
 
 @dataclass(slots=True)
 class Run:
-    """Everything that a step needs; nothing here changes but weights, their average, optimiser and loss scale.
+    """Everything that a step needs; nothing here changes but weights, their average, optimiser and loss scale
+    (and, before the first step, what ``fit`` chooses).
 
     ``mean_O``, ``std_O``: of the targets, float64, original units; (N, O) with a scaler for each sensor.
     ``device_windows``: the series on the GPU if it fits; None: windows are gathered on the host, by ``host_windows``.
     ``forward``: the model, or what torch.compile made of it; ``average``: of the weights, with ``ema_decay``.
     ``data_digests``: what its windows are made of, as ``digests_of`` says; ``training_part``: when it is seen.
-    ``phases``: the clock of this rank's steps.
+    ``phases``: the clock of this rank's steps; ``fitted``: lines about what ``fit`` has chosen.
     """
 
     config: Config
@@ -61,6 +62,7 @@ class Run:
     phases: Phases
     device_windows: DeviceWindows | None = None
     average: WeightAverage | None = None
+    fitted: tuple[str, ...] = ()
 
     @property
     def total_steps(self) -> int:

@@ -36,6 +36,7 @@ from dcrnn_fast.training.folders import (
     set_earlier_run_aside,
 )
 from dcrnn_fast.training.instruments import require_instruments
+from dcrnn_fast.training.memory import fit_to_memory
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.resolved import resolved
 from dcrnn_fast.training.resume import (
@@ -85,6 +86,7 @@ def open_run(
         config = saved_choices(config, found.state)
     with staged(config, ranks, asked_to_stop) as copies:
         run = ranks.together("opening data and model", lambda: _open_data_and_model(config, ranks, found, copies))
+    fit_to_memory(run)
     ranks.require_same("the start", start_digests(run))
     ranks.together("trying one window", lambda: try_window(run))
     return run, found

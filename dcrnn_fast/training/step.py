@@ -131,13 +131,13 @@ def try_window(run: Run) -> None:
             compiled; a step needs more memory than there is; loss or gradient is not finite, unless ``max_bad_steps``
             or the loss scale is there for such steps.
     """
-    require_room(run)
     windows = run.config.training.batch_size if run.config.training.compile else 1
     starts = run.data.train.starts_W[: len(run.data.train) // 2 + 1][-windows:]
     batch = run.gather(starts)
     observed_O = batch.count_observed().tolist()
     run.model.train()
     try:
+        require_room(run)
         with naming_what_fits(run), run.phases.uncounted():
             accumulate_gradients(run, [batch], observed_O, label_coins(run, 0))
     except NotImplementedError as error:

@@ -1,0 +1,117 @@
+"""What is known of a graph and a series without reading one reading: flags, the graph's file, a store's manifest.
+
+Shape legend: N nodes, T rows of the series, V value channels.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.city import STEPS_PER_DAY, city_graph
+from dcrnn_fast.data.known import KNOWN
+from dcrnn_fast.data.sources import formats_of
+from dcrnn_fast.data.store import store_outline
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.graph import SensorGraph, read_graph
+from dcrnn_fast.planning.even_graph import even_graph
+
+_EDGES_EACH = 8
+"""links of a sensor in METR-LA and PEMS-BAY, itself included"""
+_IN_MEMORY = 5
+"""bytes of a reading: float32 and whether it was observed"""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Graph and series, as far as they are known.
+
+    Attributes:
+        graph: the file's, or one as large (``notes`` say so).
+        rows: T, or None: not known. channels: V.
+        in_memory: bytes of a series that is read into memory; mapped: of one that is memory-mapped.
+    """
+
+    graph: SensorGraph
+    rows: int | None
+    channels: int
+    in_memory: int
+    mapped: int
+    notes: tuple[str, ...]
+
+
+def source_of(
+    data: DataConfig,
+    graph: GraphConfig,
+    *,
+    nodes: int | None = None,
+    edges: int | None = None,
+    rows: int | None = None,
+    channels: int | None = None,
+) -> Source:
+    """What is known; the numbers that are given count more than what the files say.
+
+    Raises:
+        UserError: nothing says how many nodes there are, or the graph cannot be read.
+    """
+    stored = formats_of(data) == {"store"} and os.path.isdir(data.data)
+    known = KNOWN.get(data.data) if not os.path.exists(data.data) else None
+    found: SensorGraph | None = None
+    notes: list[str] = []
+    if nodes is None and data.data == "city":
+        found = city_graph(nodes=data.city_nodes, seed=data.city_seed)
+        rows = data.city_days * STEPS_PER_DAY if rows is None else rows
+    elif nodes is None and stored:
+        (stored_rows, nodes, stored_channels), found = store_outline(Path(data.data))
+        rows = stored_rows if rows is None else rows
+        channels = channels or len(data.variables) or stored_channels
+    elif nodes is None and known is not None:
+        path = Path(data.data_folder, data.data, known.graph.name)
+        if path.is_file() and graph.graph is None and known.shape is not None:
+            found = read_graph(replace(graph, graph=str(path)))
+        elif known.shape is not None:
+            nodes = known.shape[1]
+        if rows is None and known.shape is not None:
+            rows = known.shape[0]
+    if nodes is None and graph.graph is not None and found is None:
+        found = read_graph(graph)
+    if found is None:
+        if nodes is None:
+            raise UserError(
+                f"nothing says how many sensors {data.data} has without opening it: give --nodes and --edges, or the "
+                "graph with --graph, or prepare a store of it (dcrnn-fast prepare)"
+            )
+        assumed = edges is None
+        found = even_graph(nodes, min(_EDGES_EACH * nodes, nodes * nodes) if edges is None else edges)
+        notes.append(
+            f"graph: a grid of {nodes} sensors with {found.num_edges} links stands in for it"
+            + (f" ({_EDGES_EACH} each: --edges was not given)" if assumed else "")
+        )
+    if graph.self_loops == "add":
+        found = found.with_self_loops()
+    count = channels or len(data.variables) or len(known.channels if known else ()) or 1
+    size = _IN_MEMORY * (rows or 0) * found.num_nodes * count
+    if rows is None:
+        notes.append("series: its length is not known (--rows), so neither its memory nor an epoch's time is")
+    return Source(found, rows, count, 0 if stored else size, size if stored else 0, tuple(notes))
+
+
+def window_counts(rows: int, data: DataConfig) -> tuple[int, int]:
+    """Windows that train and that validate, of a series without gaps."""
+    windows = max(rows - data.past_steps - data.future_steps + 1, 0)
+    test, train = round(windows * data.test_fraction), round(windows * data.train_fraction)
+    train = min(train, windows - test)
+    limits = (data.max_train_windows, data.max_validation_windows)
+    train, validation = (
+        count if limit is None else min(count, limit)
+        for count, limit in zip((train, windows - train - test), limits, strict=True)
+    )
+    return train, validation
+
+
+def made_up_readings(rows: int, nodes: int, channels: int) -> np.ndarray:
+    """(T, N, V) float32 around 60, for a trial of a step."""
+    numbers = np.random.default_rng(0).normal(60.0, 8.0, (rows, nodes, channels))
+    return numbers.astype(np.float32)

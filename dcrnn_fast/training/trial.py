@@ -1,0 +1,166 @@
+"""A trial: real steps of a configuration on made-up readings, and from their times the time of a step of any size.
+
+Time grows with the rounds in which the threads take the windows, times the steps of a window. Two batches are timed,
+the larger as large as the budget allows; what does not grow with them is a step's fixed part.
+
+Shape legend: P past and F future steps, N nodes, T rows.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.data.batches import GlobalBatch
+from dcrnn_fast.data.dataset import ForecastData, assemble_data
+from dcrnn_fast.data.series import make_series
+from dcrnn_fast.data.times import count_from
+from dcrnn_fast.graph import SensorGraph
+from dcrnn_fast.model.flops import forward_flops
+from dcrnn_fast.planning.choice import COMPUTED_AGAIN, Choice, windows_a_round
+from dcrnn_fast.planning.even_graph import even_graph
+from dcrnn_fast.planning.source import made_up_readings
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.ranks.stopping import StopRequest
+from dcrnn_fast.training.run import Run, make_run
+from dcrnn_fast.training.step import EagerStep
+
+BUDGET_SECONDS = 5.0
+_A_STEP_SECONDS = 0.7
+"""the first trial takes no longer, if it can"""
+_GUESSED_RATE = 40e9
+"""operations per second and thread, to choose the size of the first trial"""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of an optimiser step: ``fixed``, and ``each`` for a round of windows and one of their P + F steps.
+
+    Attributes:
+        forecast_each: the same of a forecast. save: with which it was timed. round_: windows of a round.
+        trials: (windows, P + F, seconds) as they were timed.
+    """
+
+    fixed: float
+    each: float
+    forecast_each: float
+    save: str
+    round_: int
+    trials: tuple[tuple[int, int, float], ...]
+
+    def step_seconds(self, choice: Choice, steps: int) -> float:
+        """A step of one process; another way of saving than the timed one at the usual ratio."""
+        rounds = choice.accumulate * -(-choice.batch_size // self.round_)
+        ratio = _cost(choice.save) / _cost(self.save)
+        return self.fixed + self.each * rounds * _work(steps) * ratio
+
+    def forecast_seconds(self, windows: int, steps: int) -> float:
+        """Forecasts of so many windows."""
+        return self.forecast_each * windows / self.round_ * _work(steps)
+
+
+def _cost(save: str) -> float:
+    return 1.0 if save == "all" else COMPUTED_AGAIN
+
+
+def trial_run(config: Config, graph: SensorGraph, channels: int, windows: int) -> Run:
+    """A run of ``config`` on made-up readings of these sensors, with so many windows to train on at least."""
+    rows = config.data.past_steps + config.data.future_steps + 2 * windows + 20
+    data = replace(
+        config.data,
+        data="trial",
+        split="published",
+        train_fraction=0.7,
+        test_fraction=0.0,
+        max_train_windows=None,
+        max_validation_windows=None,
+        variables=(),
+        targets=(),
+        missing="auto",
+        missing_value=(),
+    )
+    output_channels = max(len(config.data.targets), 1)
+    names = tuple(f"channel{channel}" for channel in range(channels))
+    series = make_series(
+        made_up_readings(rows, graph.num_nodes, channels),
+        times_T=count_from(np.datetime64("2024-01-01", "s"), np.timedelta64(300, "s"), rows),
+        ids=graph.ids,
+        missing="zero",
+        where="trial",
+        channels=names,
+        units=("",) * channels,
+    )
+    made: ForecastData = assemble_data(series, graph, replace(data, targets=names[:output_channels]))
+    training = replace(config.training, batch_size=windows, accumulate=1, global_batch_size=None, compile=False)
+    return make_run(replace(config, data=data, training=training), made, Ranks())
+
+
+def timed(config: Config, graph: SensorGraph, channels: int, batch_size: int, budget: float = BUDGET_SECONDS) -> Timing:
+    """Times steps of ``config`` with batches of up to ``batch_size`` windows, for about ``budget`` seconds.
+
+    Steps of a window are left out if a batch of the smallest size would take too long.
+    """
+    began = time.perf_counter()
+    threads = torch.get_num_threads()
+    round_ = windows_a_round(graph.num_nodes, threads)
+    small = min(batch_size, round_)
+    run = trial_run(config, graph, channels, min(batch_size, 64 * round_))
+    form = run.data.window_format
+    guessed = forward_flops(run.model, form.past_steps).training * small / _GUESSED_RATE / threads
+    if (share := _A_STEP_SECONDS / guessed) < 1:
+        past, future = (max(min(2, steps), int(share * steps)) for steps in (form.past_steps, form.future_steps))
+        shorter = replace(config.data, past_steps=past, future_steps=future)
+        run = trial_run(replace(config, data=shorter), graph, channels, min(batch_size, 64 * round_))
+        form = run.data.window_format
+    work = _work(form.window_steps)
+    _seconds(run, small, 1)  # the first step loads and allocates
+    each_small = _seconds(run, small, 2)
+    rounds = max(int(0.4 * (budget - (time.perf_counter() - began)) / each_small), 2)
+    large = min(rounds * round_, batch_size)
+    rounds = -(-large // round_)
+    seconds = each_small
+    if large > small:
+        seconds = _seconds(run, large, 1)
+    while time.perf_counter() - began + 1.5 * seconds < budget:
+        seconds = min(seconds, _seconds(run, large, 1))
+    each, fixed = seconds / (rounds * work), 0.0
+    if rounds > 1:
+        each = max(seconds - each_small, 0.0) / ((rounds - 1) * work)
+        fixed = max(seconds - each * rounds * work, 0.0)
+    forecast = _forecast_seconds(run, large) / (rounds * work)
+    trials = ((small, form.window_steps, each_small), (large, form.window_steps, seconds))
+    return Timing(fixed, each, forecast, run.model.save, round_, trials)
+
+
+def _work(steps: int) -> float:
+    """Steps of a window by their cost: before the first one there is no state, which leaves about a quarter of it."""
+    return steps - 0.75
+
+
+def first_step(config: Config) -> None:
+    """A step of ``config`` on two sensors."""
+    _seconds(trial_run(config, even_graph(2, 4), 1, 1), 1, 1)
+
+
+def _seconds(run: Run, windows: int, repeats: int) -> float:
+    """The quickest of several steps of a batch of so many windows."""
+    stepper, stop = EagerStep(run), StopRequest()
+    batch = GlobalBatch(np.arange(windows, dtype=np.int64) % len(run.data.train), 0, windows)
+    run.model.train()
+    took = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        stepper.take(batch, 0, 1e-4, stop)
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
+@torch.no_grad()
+def _forecast_seconds(run: Run, windows: int) -> float:
+    run.model.eval()
+    batch = run.gather(run.data.train.starts_W[np.arange(windows) % len(run.data.train)])
+    began = time.perf_counter()
+    run.predict(batch)
+    return time.perf_counter() - began
