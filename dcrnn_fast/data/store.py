@@ -282,7 +282,7 @@ def store_outline(folder: Path) -> tuple[tuple[int, int, int], SensorGraph | Non
     Raises:
         UserError: there is no finished store of this version, or its graph cannot be read.
     """
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     rows, sensors, channels = manifest["shape"]
     found = next((name for name in manifest["files"] if name.startswith("graph")), None)
     if found is None:
