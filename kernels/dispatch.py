@@ -49,6 +49,7 @@ class Implementation:
         why_not: takes the operator's first tensor and returns the reason it cannot run here, or None if it can.
         self_checked: it must first agree with PyTorch on this very device (``selfcheck/``).
         auto_on: the types of device on which "auto" considers it, and reports why not; None: every type.
+        why_not_divided: the reason it cannot run on a rank's part of a divided graph (``halo/``), or None if it can.
     """
 
     name: str
@@ -56,10 +57,13 @@ class Implementation:
     why_not: Callable[[Tensor], str | None]
     self_checked: bool = False
     auto_on: Collection[str] | None = None
+    why_not_divided: str | None = None
 
-    def refusal(self, op: str, x: Tensor, plan: PlanName) -> str | None:
+    def refusal(self, op: str, x: Tensor, plan: PlanName, *, divided: bool = False) -> str | None:
         """Why it cannot run ``op`` here, or None."""
         reason = self.why_not(x)
+        if reason is None and divided:
+            reason = self.why_not_divided
         if reason is None and self.self_checked:
             for self_check in _self_checks:
                 reason = self_check(op, self.name, x, plan)
@@ -78,13 +82,20 @@ def always(_: Tensor) -> str | None:
 
 
 def choose(
-    op: str, implementations: Sequence[Implementation], backend: str, x: Tensor, plan: PlanName = lambda: ""
+    op: str,
+    implementations: Sequence[Implementation],
+    backend: str,
+    x: Tensor,
+    plan: PlanName = lambda: "",
+    *,
+    divided: bool = False,
 ) -> Implementation:
     """The first implementation that can run, or the named one.
 
     Args:
         plan: called only if the self-check failed for some plan, to find out whether this call uses that plan. If
             omitted, any failure refuses every call.
+        divided: whether the graph's terms are a rank's part of them.
 
     Raises:
         ValueError: a name that no operator knows.
@@ -96,7 +107,7 @@ def choose(
     for implementation in implementations:
         if not implementation.considered(backend, x):
             continue
-        reason = implementation.refusal(op, x, plan)
+        reason = implementation.refusal(op, x, plan, divided=divided)
         if reason is None:
             if reasons:
                 _say_once(f"{op}: using {implementation.name} because {'; '.join(reasons)}")

@@ -23,6 +23,13 @@ from dcrnn_fast.kernels.weights import CellWeights
 
 Argument = Tensor | Sequence[CellWeights]
 
+_NO_HOOK = "it has no exchange of rows on a divided graph (node-parallel) yet; use manual"
+_IN_LAUNCHES = (
+    "on a divided graph (node-parallel) its launches, which diffuse and multiply at once, would have to stop for an "
+    "exchange inside a cell; use manual"
+)
+_BY_AUTOGRAD = "autograd would not exchange gradients on a divided graph (node-parallel); use manual"
+
 
 def in_order_of_speed(
     *,
@@ -34,11 +41,13 @@ def in_order_of_speed(
 ) -> tuple[Implementation, ...]:
     """An operator's implementations, in the order in which "auto" tries them; it never takes ``cuda``."""
     return (
-        Implementation("cpu", cpu, why_not_cpu, auto_on=("cpu",)),
-        Implementation("triton", triton, why_not_triton, self_checked=True, auto_on=("cuda",)),
-        Implementation("cuda", cuda, why_not_cuda, self_checked=True, auto_on=()),
+        Implementation("cpu", cpu, why_not_cpu, auto_on=("cpu",), why_not_divided=_NO_HOOK),
+        Implementation(
+            "triton", triton, why_not_triton, self_checked=True, auto_on=("cuda",), why_not_divided=_IN_LAUNCHES
+        ),
+        Implementation("cuda", cuda, why_not_cuda, self_checked=True, auto_on=(), why_not_divided=_IN_LAUNCHES),
         Implementation("manual", manual, always),
-        Implementation("specification", specification, always),
+        Implementation("specification", specification, always, why_not_divided=_BY_AUTOGRAD),
     )
 
 
@@ -68,7 +77,12 @@ def run(
         ValueError, TypeError, NotImplementedError: as the public functions.
     """
     chosen = choose(
-        op, implementations, backend, x, lambda: plan_name(terms, computed_dtype(x), x.shape[0], channels, units)
+        op,
+        implementations,
+        backend,
+        x,
+        lambda: plan_name(terms, computed_dtype(x), x.shape[0], channels, units),
+        divided=terms.halo is not None,
     )
     low = autocast_dtype(x)
     options: dict[str, int] = {} if save is None else require_saving(op, chosen.name, save)

@@ -46,6 +46,8 @@ class DiffusionTerms(NamedTuple):
         num_nodes, num_terms: N and M.
         recursion: nothing, or the steps over the supports that make the terms with fewer entries, for kernels that take
             them: steps (R, 5) int32, the supports as CSR, and both of the transposes. No steps: no gain.
+        halo: nothing, or (int64) one rank's part of a divided graph (``halo/``): N counts its own nodes, and columns
+            from N on are rows that its partners send.
     """
 
     row_start: Tensor
@@ -57,6 +59,7 @@ class DiffusionTerms(NamedTuple):
     num_nodes: int
     num_terms: int
     recursion: tuple[Tensor, ...] = ()
+    halo: Tensor | None = None
 
     @classmethod
     def from_operators(
@@ -88,18 +91,28 @@ class DiffusionTerms(NamedTuple):
     @classmethod
     def from_tensors(cls, tensors: Sequence[Tensor], num_nodes: int, num_terms: int) -> "DiffusionTerms":
         """The terms again, from the tensors of ``tensors`` or ``tensors_with_recursion``."""
-        row_start, column, value, row_start_t, column_t, value_t, *recursion = tensors
-        return cls(row_start, column, value, row_start_t, column_t, value_t, num_nodes, num_terms, tuple(recursion))
+        row_start, column, value, row_start_t, column_t, value_t, *rest = tensors
+        # The recursion's tensors are eight.
+        halo = rest.pop() if len(rest) % 2 else None
+        return cls(row_start, column, value, row_start_t, column_t, value_t, num_nodes, num_terms, tuple(rest), halo)
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The six tensors in the order of an operator's schema."""
-        return [self.row_start, self.column, self.value, self.row_start_t, self.column_t, self.value_t]
+        """The six tensors in the order of an operator's schema, and the halo of a divided graph."""
+        return [*self._operators, *self._halo]
 
     @property
     def tensors_with_recursion(self) -> list[Tensor]:
-        """The same and the recursion's tensors, if there are any."""
-        return [*self.tensors, *self.recursion]
+        """The same with the recursion's tensors, if there are any, before the halo."""
+        return [*self._operators, *self.recursion, *self._halo]
+
+    @property
+    def _operators(self) -> list[Tensor]:
+        return [self.row_start, self.column, self.value, self.row_start_t, self.column_t, self.value_t]
+
+    @property
+    def _halo(self) -> list[Tensor]:
+        return [] if self.halo is None else [self.halo]
 
 
 def _recursion_tensors(terms: DiffusionTerms, recursion: Recursion) -> tuple[Tensor, ...]:

@@ -19,6 +19,8 @@ class GraphBuffers(nn.Module):
         self.num_nodes = terms.num_nodes
         self.num_terms = terms.num_terms
         self._names = [*_TENSOR_FIELDS, *(f"recursion_{index}" for index in range(len(terms.recursion)))]
+        if terms.halo is not None:
+            self._names.append("halo")
         for name, tensor in zip(self._names, terms.tensors_with_recursion, strict=True):
             self.register_buffer(name, tensor, persistent=False)
 

@@ -10,8 +10,14 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
-from dcrnn_fast.kernels.dcgru_sequence.manual_segment import CellGradients, Saved, State, run_backward, run_forward
-from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
+from dcrnn_fast.kernels.dcgru_sequence.manual_segment import (
+    CellGradients,
+    Saved,
+    State,
+    joined_inputs,
+    run_backward,
+    run_forward,
+)
 from dcrnn_fast.kernels.diffusion_conv.plain import stack_of
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward, register_fake
@@ -33,7 +39,7 @@ def _forward(
         operator,
         State.begin(initial_LNBH.unbind(0), operator),
         T,
-        joined_input=lambda t: diffuse(x_TNBC[t], operator),
+        joined_input=joined_inputs(x_TNBC, operator),
         saved=saved,
         after_step=lambda t, h_NBH: None,
     )

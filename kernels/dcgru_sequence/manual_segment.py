@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.diffusion_conv.manual import backward_weight, diffuse, forward_weight, weight_gradient
-from dcrnn_fast.kernels.diffusion_conv.plain import StackedOperator
+from dcrnn_fast.kernels.diffusion_conv.plain import Operator, StackedOperator
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.weights import CellWeights
 
@@ -55,9 +55,24 @@ class State(NamedTuple):
     joined: list[Tensor]
 
     @classmethod
-    def begin(cls, h: Sequence[Tensor], operator: StackedOperator) -> "State":
+    def begin(cls, h: Sequence[Tensor], operator: Operator) -> "State":
         """Diffuses the first states."""
         return cls(list(h), [diffuse(h_NBH, operator) for h_NBH in h])
+
+    @classmethod
+    def zeros(cls, h_NBH: Tensor, layers: int, num_terms: int) -> "State":
+        """Zeros like ``h_NBH`` in every layer, whose terms are zeros too."""
+        N, B, H = h_NBH.shape
+        return cls([h_NBH.new_zeros(N, B, H)] * layers, [h_NBH.new_zeros(N, B, num_terms * H)] * layers)
+
+
+def joined_inputs(x_TNBC: Tensor, operator: Operator) -> Callable[[int], Tensor]:
+    """``run_forward``'s ``joined_input`` for known inputs. On a divided graph the rows of all steps travel at once."""
+    if isinstance(operator, StackedOperator):
+        return lambda t: diffuse(x_TNBC[t], operator)
+    T, N, B, C = x_TNBC.shape
+    joined = diffuse(x_TNBC.transpose(0, 1).reshape(N, T * B, C), operator).view(N, T, B, -1)
+    return lambda t: joined[:, t]
 
 
 class _ForwardCell(NamedTuple):
@@ -85,7 +100,7 @@ def _prepare_forward(weights: CellWeights, num_terms: int) -> _ForwardCell:
 def run_forward(
     layers: Sequence[CellWeights],
     num_terms: int,
-    operator: StackedOperator,
+    operator: Operator,
     state: State,
     steps: int,
     joined_input: Callable[[int], Tensor],
@@ -144,7 +159,7 @@ class CellGradients(NamedTuple):
 def run_backward(
     layers: Sequence[CellWeights],
     num_terms: int,
-    transposed: StackedOperator,
+    transposed: Operator,
     h_start: Sequence[Tensor],
     saved: Saved,
     input_at: Callable[[int], Tensor],

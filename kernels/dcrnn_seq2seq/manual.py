@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.dcgru_sequence.manual_segment import CellGradients, Saved, State, run_backward, run_forward
+from dcrnn_fast.kernels.dcgru_sequence.manual_segment import (
+    CellGradients,
+    Saved,
+    State,
+    joined_inputs,
+    run_backward,
+    run_forward,
+)
 from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import register_gradients
 from dcrnn_fast.kernels.diffusion_conv.manual import diffuse
 from dcrnn_fast.kernels.diffusion_conv.plain import stack_of
@@ -40,20 +47,22 @@ def _forward(
     saved = _empty_saved(x_PNBC, encoder, F, save)
     encoder_saved, decoder_saved = (saved.steps(0, P), saved.steps(P, P + F)) if save else (saved, saved)
     L, H = saved.h.shape[1], saved.h.shape[-1]
-    state = State.begin([x_PNBC.new_zeros(N, B, H)] * L, operator)
+    state = State.zeros(x_PNBC.new_zeros(N, B, H), L, num_terms)
     run_forward(
         cells_of(encoder),
         num_terms,
         operator,
         state,
         P,
-        joined_input=lambda t: diffuse(x_PNBC[t], operator),
+        joined_input=joined_inputs(x_PNBC, operator),
         saved=encoder_saved,
         after_step=lambda t, h_NBH: None,
     )
     prediction_FNBO = x_PNBC.new_empty(F, N, B, O)
 
     def decoder_input(t: int) -> Tensor:
+        if t == 0:
+            return x_PNBC.new_zeros(N, B, num_terms * O)
         return diffuse(_decoder_input(t, prediction_FNBO, labels_FNBO, feed_label_F), operator)
 
     def project(t: int, h_NBH: Tensor) -> None:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.diffusion_conv.gradients import register_gradients
-from dcrnn_fast.kernels.diffusion_conv.plain import StackedOperator, stack_of
+from dcrnn_fast.kernels.diffusion_conv.plain import Operator, stack_of
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 
-def diffuse(x_NBC: Tensor, operator: StackedOperator) -> Tensor:
+def diffuse(x_NBC: Tensor, operator: Operator) -> Tensor:
     """The M terms of x, joined: (N, B, M*C); the first is x itself."""
     N, B, C = x_NBC.shape
     stacked_SR = operator.apply(x_NBC.reshape(N, B * C))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
+from dcrnn_fast.kernels.halo.exchange import Halo, halo_of
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 # One line of PyTorch about the CSR layout as such; the tests hold its products against dense ones.
@@ -45,29 +46,73 @@ class StackedOperator(NamedTuple):
             return (self.matrix @ x_NR.to(self.matrix.dtype)).to(x_NR.dtype)
 
 
-def stack_of(tensors: list[Tensor], num_terms: int, x: Tensor, *, transposed: bool) -> StackedOperator:
+class SharedOperator(NamedTuple):
+    """One rank's rows of a divided graph's stack: the columns of its own nodes, and those of rows that it receives."""
+
+    own: StackedOperator
+    received: StackedOperator
+    halo: Halo
+    transposed: bool
+
+    def apply(self, x_NR: Tensor) -> Tensor:
+        """The same, together with the partners: own columns are multiplied while the other rows travel."""
+        finish = self.halo.route(transposed=self.transposed).start(x_NR.contiguous(), self.halo.partners)
+        wide = accumulator_dtype(x_NR.dtype)
+        stacked_SR = self.own.apply(x_NR).to(wide)
+        received_R = finish()
+        if received_R.shape[0]:
+            stacked_SR += self.received.apply(received_R).to(wide)
+        return stacked_SR.to(x_NR.dtype)
+
+
+Operator = StackedOperator | SharedOperator
+
+
+def stack_of(tensors: list[Tensor], num_terms: int, x: Tensor, *, transposed: bool) -> Operator:
     """``stacked_operator`` for x (.., N, .., ..) with its nodes second, from an operator's arguments."""
     terms = DiffusionTerms.from_tensors(tensors, x.shape[1], num_terms)
     return stacked_operator(terms, x.dtype, transposed=transposed)
 
 
-def stacked_operator(terms: DiffusionTerms, dtype: torch.dtype, *, transposed: bool) -> StackedOperator:
+def stacked_operator(terms: DiffusionTerms, dtype: torch.dtype, *, transposed: bool) -> Operator:
     """The stack P_1 .. P_{M-1} (or of their transposes) in ``dtype``, dense if that is faster."""
+    N, rows = terms.num_nodes, (terms.num_terms - 1) * terms.num_nodes
     if transposed:
         row_start, column, value = terms.row_start_t, terms.column_t, terms.value_t
     else:
         row_start, column, value = terms.row_start, terms.column, terms.value
-    rows = (terms.num_terms - 1) * terms.num_nodes
+    dense = prefers_dense(terms, dtype)
+    if terms.halo is None:
+        return StackedOperator(_matrix(row_start, column, value, (rows, N), dtype, dense))
+    halo = halo_of(terms.halo)
+    received = sum(halo.route(transposed=transposed).received)
+    own = column < N
+    return SharedOperator(
+        StackedOperator(_matrix(*_entries(row_start, column, value, own), (rows, N), dtype, dense)),
+        StackedOperator(_matrix(*_entries(row_start, column - N, value, ~own), (rows, received), dtype, dense)),
+        halo,
+        transposed,
+    )
+
+
+def _entries(row_start: Tensor, column: Tensor, value: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The CSR of some of the entries."""
+    before = torch.cat([row_start.new_zeros(1), chosen.cumsum(0, dtype=row_start.dtype)])
+    return before[row_start.long()], column[chosen], value[chosen]
+
+
+def _matrix(
+    row_start: Tensor, column: Tensor, value: Tensor, shape: tuple[int, int], dtype: torch.dtype, dense: bool
+) -> Tensor:
+    rows, columns = shape
     if rows == 0:
-        return StackedOperator(value.new_zeros(0, terms.num_nodes, dtype=dtype))
-    if prefers_dense(terms, dtype):
+        return value.new_zeros(0, columns, dtype=dtype)
+    if dense:
         lengths = (row_start[1:] - row_start[:-1]).long()
         row = torch.repeat_interleave(torch.arange(rows, device=value.device), lengths, output_size=value.shape[0])
-        dense = value.new_zeros(rows * terms.num_nodes, dtype=dtype)
+        filled = value.new_zeros(rows * columns, dtype=dtype)
         # Entries are unique, so an add is a store.
-        dense = dense.index_add(0, row * terms.num_nodes + column, value.to(dtype))
-        return StackedOperator(dense.view(rows, terms.num_nodes))
-    sparse = torch.sparse_csr_tensor(
-        row_start, column, value.to(accumulator_dtype(dtype)), size=(rows, terms.num_nodes), check_invariants=False
+        return filled.index_add(0, row * columns + column, value.to(dtype)).view(rows, columns)
+    return torch.sparse_csr_tensor(
+        row_start, column, value.to(accumulator_dtype(dtype)), size=(rows, columns), check_invariants=False
     )
-    return StackedOperator(sparse)

@@ -69,8 +69,8 @@ ALLOWED = {
     ),
 }
 
-# Inside kernels/: root modules, gpu/ above them, then operator.py, the operators (each may import those that it is made
-# of), and selfcheck/ on top. __init__.py and explain.py name the operators.
+# Inside kernels/: root modules, gpu/ and halo/ above them, then operator.py, the operators (each may import those that
+# it is made of), and selfcheck/ on top. __init__.py and explain.py name the operators.
 KERNELS_ROOT = tuple(
     f"dcrnn_fast.kernels.{name}"
     for name in (
@@ -85,7 +85,7 @@ KERNELS_ROOT = tuple(
         "weights",
     )
 )
-OPERATOR = ("dcrnn_fast.kernels.gpu", "dcrnn_fast.kernels.operator", *KERNELS_ROOT)
+OPERATOR = ("dcrnn_fast.kernels.gpu", "dcrnn_fast.kernels.halo", "dcrnn_fast.kernels.operator", *KERNELS_ROOT)
 CONVOLUTION = "dcrnn_fast.kernels.diffusion_conv"
 SEQUENCE = "dcrnn_fast.kernels.dcgru_sequence"
 ALLOWED |= {
@@ -94,6 +94,7 @@ ALLOWED |= {
     "kernels/explain.py": ("dcrnn_fast.kernels",),
     "kernels/operator.py": ("dcrnn_fast.kernels.gpu", *KERNELS_ROOT),
     "kernels/gpu": ("dcrnn_fast.kernels.gpu", *KERNELS_ROOT),
+    "kernels/halo": ("dcrnn_fast.kernels.halo", *KERNELS_ROOT),
     "kernels/diffusion_conv": (CONVOLUTION, *OPERATOR),
     "kernels/dcgru_sequence": (SEQUENCE, CONVOLUTION, *OPERATOR),
     "kernels/dcgru_cell": ("dcrnn_fast.kernels.dcgru_cell", SEQUENCE, *OPERATOR),
@@ -210,6 +211,8 @@ def test_every_folder_stands_in_the_table() -> None:
         ("kernels", "def refusal():\n    from dcrnn_fast.kernels.selfcheck import failure"),
         ("kernels/gpu", "from dcrnn_fast.kernels.diffusion_conv.manual import diffuse"),
         ("kernels/gpu", "from dcrnn_fast.kernels.operator import run"),
+        ("kernels/halo", "from dcrnn_fast.kernels.diffusion_conv.plain import stack_of"),
+        ("kernels/halo", "from dcrnn_fast.ranks.failure import Meeting"),
         ("kernels/operator.py", "from dcrnn_fast.kernels.dcgru_sequence import dcgru_sequence"),
         ("kernels/diffusion_conv", "from dcrnn_fast.kernels import dcgru_sequence"),
         ("kernels/dcgru_sequence", "from dcrnn_fast.kernels.dcgru_cell import dcgru_cell"),

@@ -1,0 +1,72 @@
+"""The ranks that share a graph, over a torch.distributed group: what the divided operators exchange rows with."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dcrnn_fast.ranks.failure import Meeting
+
+_WHAT = "exchanging rows of the graph"
+
+
+class GroupPartners:
+    """``dcrnn_fast.kernels.halo.Partners``: one message to and from each partner in an exchange.
+
+    Args:
+        meeting: all processes of the run, for the message of one that fails.
+        members: the partners' ranks in the run, in the order of their parts; this rank is one of them.
+        group: the process group of the members, in the same order.
+    """
+
+    def __init__(self, meeting: Meeting, members: Sequence[int], group: dist.ProcessGroup) -> None:
+        self._meeting, self._members, self._group = meeting, list(members), group
+        self.bytes_sent = 0
+
+    @property
+    def rank(self) -> int:
+        """This rank's number among the partners."""
+        return self._members.index(self._meeting.rank)
+
+    @property
+    def size(self) -> int:
+        """How many partners there are."""
+        return len(self._members)
+
+    def __deepcopy__(self, memo: object) -> "GroupPartners":
+        """Itself: connections have no copy."""
+        return self
+
+    def start(self, sends: Sequence[Tensor], receives: Sequence[Tensor]) -> Callable[[], None]:
+        """Begins an exchange; the function that is returned waits for it.
+
+        Raises:
+            SharedError: a partner is gone; the message is that of the rank that failed first.
+        """
+        try:
+            works = [
+                self._group.recv([_bytes(tensor)], partner, 0)
+                for partner, tensor in enumerate(receives)
+                if tensor.numel()
+            ]
+            for partner, tensor in enumerate(sends):
+                if tensor.numel():
+                    works.append(self._group.send([_bytes(tensor)], partner, 0))
+                    self.bytes_sent += tensor.numel() * tensor.element_size()
+        except RuntimeError as error:
+            raise self._meeting.what_failed(_WHAT, error) from error
+
+        def wait() -> None:
+            try:
+                for work in works:
+                    work.wait()
+            except RuntimeError as error:
+                raise self._meeting.what_failed(_WHAT, error) from error
+
+        return wait
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """A view of the same memory that a backend without the tensor's dtype can send."""
+    return tensor.view(torch.uint8) if tensor.dim() else tensor.view(1).view(torch.uint8)
