@@ -33,7 +33,7 @@ def bytes_per_window(run: Run, save: str | None = None) -> int:
     form, model = run.data.window_format, run.config.model
     panels = run.model.kept_panels(form.past_steps, on_gpu=run.ranks.device.type == "cuda", save=save)
     width = 2 if run.config.training.precision in ("bf16", "fp16") else 4
-    panel = model.num_layers * run.data.graph.num_nodes * model.hidden_units
+    panel = model.num_layers * run.own_data.series.num_sensors * model.hidden_units
     return panels * panel * width
 
 
@@ -43,7 +43,7 @@ def bytes_beside(run: Run) -> int:
     """
     copies = 3 + (run.average is not None)
     state = copies * sum(parameter.numel() * parameter.element_size() for parameter in run.model.parameters())
-    ahead = run.host_windows.ahead * batch_bytes(run.data, run.config.training.batch_size)
+    ahead = run.host_windows.ahead * batch_bytes(run.own_data, run.config.training.batch_size)
     return 2 * state * run.ranks.is_first + ahead
 
 

@@ -36,7 +36,8 @@ def test_neighbouring_ranks_share_a_graph_and_their_groups_the_batch():
     assert (ranks.replicas, ranks.partners) == (Group(1, 2), Group(1, 3))
     assert ranks.partner_ranks(1) == [3, 4, 5]
     with pytest.raises(
-        UserError, match=r"^--node-parallel 4 must divide the run's 6 process\(es\): start a multiple of 4, or give 1, 2"
+        UserError,
+        match=r"^--node-parallel 4 must divide the run's 6 process\(es\): start a multiple of 4, or give 1, 2",
     ):
         ranks.share_graph(4)
 
