@@ -18,7 +18,9 @@ from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.evaluation.report_files import REPORT
 from dcrnn_fast.files import require_apart, require_creatable_folder
-from dcrnn_fast.forecaster import Forecaster, load
+from dcrnn_fast.forecaster import Forecaster
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.shared_forecaster import load_shared, partners_met
 from dcrnn_fast.training_data import require_training_data
 
 _PURPOSE = (
@@ -59,17 +61,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     flags = parse(EvaluateFlags, argv, prog="dcrnn-fast evaluate", description=_PURPOSE)
+    with partners_met(flags.model) as ranks:
+        return _measure(flags, ranks)
+
+
+def _measure(flags: EvaluateFlags, ranks: Ranks) -> int:
     outputs = [Path(flags.output, pattern) for pattern in REPORT]
     model = files_read(flags.checkpoint)
     require_apart(outputs, (*model, flags.source.data, flags.graph, *flags.source.leave_out), "--output folder")
     output = require_creatable_folder(flags.output, "output folder")
-    forecaster = load(
-        flags.checkpoint,
-        device=flags.model.device,
-        backend=flags.model.backend,
-        precision=flags.model.precision,
-        at_least=flags.model.at_least,
-    )
+    forecaster = load_shared(flags.checkpoint, flags.model, ranks)
     config = flags.source.config(forecaster.config.data, forecaster.window_format)
     if flags.source.data is None:
         require_training_data(config)
@@ -79,12 +80,14 @@ def _run(argv: list[str]) -> int:
     for read in (config, trained.data):
         require_outside(outputs, read, "--output folder")
     data = forecaster.open_data(config, _graph_to_check(flags, forecaster))
-    for note in forecaster.notes:
+    for note in forecaster.notes if ranks.is_first else ():
         print(note, file=sys.stderr)
     try:
         report = forecaster.evaluate(data, flags.split, batch_size=flags.batch_size, name=config.data)
     except NotImplementedError as error:  # the backend that was asked for cannot run here
         raise UserError(str(error)) from error
+    if not ranks.is_first:
+        return 0
     print(report.table(flags.horizons or None), flush=True)
     written = save_report(report, output)
     print(f"\nwritten to {output}: {', '.join(path.name for path in written)}")

@@ -18,8 +18,9 @@ from dcrnn_fast.evaluation.forecasts import Forecast, output_format
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
-from dcrnn_fast.forecaster import load
 from dcrnn_fast.messages import counted
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.shared_forecaster import load_shared, partners_met
 from dcrnn_fast.training_data import require_training_data
 
 _PURPOSE = "Forecasts from a checkpoint and the newest readings, and nothing else."
@@ -46,6 +47,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     flags = parse(ForecastFlags, argv, prog="dcrnn-fast forecast", description=_PURPOSE)
+    with partners_met(flags.model) as ranks:
+        return _forecast(flags, ranks)
+
+
+def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
     output_format(flags.output)
     if Path(flags.output).is_dir():
         raise UserError(f"--output {flags.output} is a folder: name a file")
@@ -57,13 +63,7 @@ def _run(argv: list[str]) -> int:
     require_apart(targets, (*model, flags.source.data, *flags.source.leave_out), "--output")
     for target in targets:
         require_creatable_folder(target.parent, "output folder")
-    forecaster = load(
-        flags.checkpoint,
-        device=flags.model.device,
-        backend=flags.model.backend,
-        precision=flags.model.precision,
-        at_least=flags.model.at_least,
-    )
+    forecaster = load_shared(flags.checkpoint, flags.model, ranks)
     config = flags.source.config(forecaster.config.data, forecaster.window_format)
     if flags.source.data is None:
         require_training_data(config)
@@ -79,6 +79,8 @@ def _run(argv: list[str]) -> int:
         forecast = forecaster.forecast(series, leave_out=config.leave_out)
     except NotImplementedError as error:  # the backend that was asked for cannot run here
         raise UserError(str(error)) from error
+    if not ranks.is_first:
+        return 0
     unwritable = unwritable_note((*forecast.ids, *forecast.channels, *forecast.units)) if flags.plot else None
     for note in filter(None, (*forecaster.notes, *forecast.notes, unwritable)):
         print(note, file=sys.stderr)

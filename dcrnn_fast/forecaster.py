@@ -37,6 +37,7 @@ from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
 from dcrnn_fast.messages import first_few
 from dcrnn_fast.model.build import build_model, precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.model.whole_forecasts import WholeForecasts
 from dcrnn_fast.scored_windows import is_held_out, scored_windows
 from dcrnn_fast.training_data import require_training_data, unchanged
 
@@ -55,7 +56,7 @@ class Forecaster:
         data_digests, training_part: the checkpoint's record of its training data; None: it has none.
     """
 
-    model: DCRNN
+    model: DCRNN | WholeForecasts
     config: Config
     graph: SensorGraph
     window_format: WindowFormat

@@ -74,6 +74,8 @@ def _idle_in_training(training: TrainingConfig, *, on_gpu: bool) -> Needs:
         idle["huber_delta"] = "--loss huber"
     if training.teacher_forcing != "scheduled":
         idle["sampling_decay"] = "--teacher-forcing scheduled"
+    if training.node_parallel == 1:
+        idle["graph_partition"] = "--node-parallel of at least 2"
     if not on_gpu:
         idle["cuda_graphs"] = "a GPU, and the device is the CPU"
     return idle

@@ -1,6 +1,7 @@
 """What this process computes with: the versions, and the code itself, that all ranks of a run must have in common."""
 
 import hashlib
+import importlib.metadata
 import platform
 import re
 from functools import cache
@@ -18,9 +19,11 @@ _DIGITS = 16
 """of a SHA-256, for people to compare"""
 
 
-def code_facts(device_type: str = "cpu") -> dict[str, str]:
+def code_facts(device_type: str = "cpu", *, partitions: bool = False) -> dict[str, str]:
     """Versions, the beginnings of the SHA-256 of our sources and of the compiled library, and on a CPU its unit.
 
+    Args:
+        partitions: a graph is divided: with the version of the package that does it.
     Raises:
         VariableError: DCRNN_FAST_CPU names no unit.
     """
@@ -36,7 +39,15 @@ def code_facts(device_type: str = "cpu") -> dict[str, str]:
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "compiled library": "none" if module is None or file is None else sha256_of(file)[:_DIGITS],
         **unit,
+        **({"pymetis": _version("pymetis")} if partitions else {}),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 @cache

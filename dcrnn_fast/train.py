@@ -3,6 +3,7 @@
 import sys
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dcrnn_fast.checkpoints.files import MANIFEST
@@ -101,9 +102,9 @@ def _train(argv: list[str], stop: StopRequest) -> int:
         result = fit(flags.settings, ranks, stop, lock)
         if result.stopped_by_signal:
             return STOPPED
-        if ranks.is_first:
+        if ranks.replicas.rank == 0:
             stop.end_at_once()  # in the evaluation
-            _report(result, flags.settings)
+            _report(result, flags.settings, ranks)
         return 0
 
 
@@ -136,6 +137,7 @@ def _granted(flags: TrainFlags | UserError) -> TrainFlags:
 def _refuse_idle(config: Config, argv: list[str], ranks: Ranks) -> None:
     device = choose_device(config.training.device, ranks.local_rank)
     refuse_idle_in_training(config, argv, on_gpu=device.type == "cuda")
+    ranks.share_graph(config.training.node_parallel)
     require_agreeing(config, flags_in(argv), ranks.replicas.size)
 
 
@@ -184,8 +186,24 @@ def _require_apart(flags: TrainFlags) -> None:
         require_apart([flags.plot], (*read, flags.config, resumed), "--plot")
 
 
-def _report(result: TrainingResult, config: Config) -> None:
-    """Evaluates the best checkpoint on the test windows, beside the baselines; plots; prints the files' places."""
+def _report(result: TrainingResult, config: Config, ranks: Ranks) -> None:
+    """Evaluates the best checkpoint on the test windows, beside the baselines; plots; prints the files' places.
+
+    Ranks that share rank 0's graph evaluate with it, and leave the rest to it.
+    """
+    evaluated = partial(
+        evaluate_model,
+        result.model,
+        result.data,
+        "test",
+        name=config.data.data,
+        precision=config.training.precision,
+        at_least=config.model.at_least,
+    )
+    if not ranks.is_first:
+        if len(result.data.test):
+            evaluated()
+        return
     best = ""
     if result.best_epoch is not None:
         row, form = EpochRow.from_dict(result.history[result.best_epoch - 1]), result.data.window_format
@@ -195,14 +213,8 @@ def _report(result: TrainingResult, config: Config) -> None:
     written: list[Path] = []
     with closing(Terminal(config.output.log_every)) as terminal:
         if len(result.data.test):
-            report = evaluate_model(
-                result.model,
-                result.data,
-                "test",
-                name=config.data.data,
-                precision=config.training.precision,
-                at_least=config.model.at_least,
-                progress=lambda done, windows: terminal.show(Standing("evaluation", done, windows, best)),
+            report = evaluated(
+                progress=lambda done, windows: terminal.show(Standing("evaluation", done, windows, best))
             )
             from dcrnn_fast.evaluation.plots import save_report  # draws: for the first rank alone
 

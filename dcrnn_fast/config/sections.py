@@ -29,6 +29,7 @@ MissingInput = Literal["auto", "zero", "last", "mean"]
 ScalerKind = Literal["auto", "published", "observed", "sensor"]
 Precision = Literal["fp32", "bf16", "fp16", "bf16x3"]
 LossUnit = Literal["auto", "original", "deviation"]
+GraphPartition = Literal["auto", "metis", "contiguous"]
 Wandb = Literal["off", "online", "offline"]
 
 
@@ -324,9 +325,15 @@ class TrainingConfig(_Section):
     fit: bool = False
     """choose batch_size, accumulate and save: the fastest that fit in the memory of every process, with as many windows
     in a step"""
+    node_parallel: int = 1
+    """G: so many neighbouring processes compute one model together, each a part of the graph's nodes; processes / G
+    such groups share the global batch. 1: every process has all nodes"""
+    graph_partition: GraphPartition = "auto"
+    """who gets which nodes with node_parallel: metis (by the package pymetis), contiguous (stretches of a reordered
+    graph); auto: metis where pymetis is installed"""
 
     def _check(self) -> None:
-        self._within(1, _MOST, "batch_size", "accumulate", "global_batch_size", "base_batch_size")
+        self._within(1, _MOST, "batch_size", "accumulate", "global_batch_size", "base_batch_size", "node_parallel")
         self._within(0, 1024, "num_workers")
         self._within(1, 10_000_000, "dist_timeout")
         self._within(0, _MOST, "epochs", "warmup_steps", "patience", "plateau_patience", "max_bad_steps")
@@ -348,6 +355,13 @@ class TrainingConfig(_Section):
         _require(
             not (self.cuda_graphs and self.precision == "fp16"), "cuda_graphs", "off with fp16: its scale moves", True
         )
+        for name in ("compile", "cuda_graphs"):
+            _require(
+                self.node_parallel == 1 or not getattr(self, name),
+                name,
+                "off with node_parallel, whose exchange between processes it cannot take in",
+                True,
+            )
         _require(
             not (self.cuda_graphs and self.compile), "compile", "off with cuda_graphs, which replay the kernels", True
         )

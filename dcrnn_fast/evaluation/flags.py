@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from dcrnn_fast.config.given import refuse_idle
-from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat, Missing, Precision
+from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat, GraphPartition, Missing, Precision
 from dcrnn_fast.data.formats import format_by_ending
 from dcrnn_fast.data.idle import idle_in_reading
 from dcrnn_fast.data.left_out import ids_to_leave_out
@@ -86,7 +86,14 @@ class ModelFlags:
     """auto: the GPU where there is one, else the CPU"""
     at_least: float | None = None
     """forecasts below this are raised to it, in original units; left out: as the model was trained"""
+    node_parallel: int = 1
+    """G: so many processes, started by torchrun, srun or mpirun, compute the model together, each a part of the
+    graph's nodes; for a graph that one has no memory for"""
+    graph_partition: GraphPartition = "auto"
+    """who gets which nodes with node_parallel, as in training"""
 
     def __post_init__(self) -> None:
+        if self.node_parallel < 1:
+            raise UserError(f"node_parallel must be at least 1, got {self.node_parallel}")
         if self.at_least is not None and not math.isfinite(self.at_least):
             raise UserError(f"at_least must be a finite number, got {self.at_least}")

@@ -13,31 +13,30 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import some
 from dcrnn_fast.ranks.environment import Launch, at, enter, names_of
 from dcrnn_fast.ranks.failure import Meeting
 from dcrnn_fast.ranks.neighbours import binding_notes, counted_here
 from dcrnn_fast.ranks.network import record_flights, set_variables
+from dcrnn_fast.ranks.partners import GroupPartners
 from dcrnn_fast.ranks.rendezvous import meet
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The ranks that share one thing: this one's number among them, how many they are, and their sums.
-
-    Attributes:
-        sum_: sums a tensor over the group in place; the text names it in messages.
-    """
+    """The ranks that share one thing: this one's number among them, and how many they are."""
 
     rank: int
     size: int
-    sum_: Callable[[Tensor, str], None]
 
 
 @dataclass(slots=True)
 class Ranks(Meeting):
     """All processes of the run; ``rank`` and ``world`` are this one's number and how many they are.
 
-    ``cores``: this process's share of the cores that it may use; None: all of them.
+    ``cores``: this process's share of the cores that it may use; None: all of them. ``node_parallel``: G; rank =
+    replica x G + partner, so that partners stand on one machine where they can.
     """
 
     local_rank: int = 0
@@ -47,16 +46,37 @@ class Ranks(Meeting):
     launcher_sets_one_thread: bool = False
     notes: list[str] = field(default_factory=list)
     """what to tell of the network"""
+    node_parallel: int = 1
+    partner_group: dist.ProcessGroup | None = None
+    """of the partners, once they are connected; None: this rank has the whole graph"""
 
     @property
     def replicas(self) -> Group:
-        """Those that share a global batch: each has a copy of the model and a part of the windows."""
-        return Group(self.rank, self.world, self.sum_)
+        """Those that share a global batch, each a part of the windows: the groups of partners, by their numbers."""
+        return Group(self.rank // self.node_parallel, self.world // self.node_parallel)
 
     @property
     def partners(self) -> Group:
-        """Those that share a graph: each has a part of the nodes. No graph is shared yet."""
-        return Group(0, 1, lambda tensor, what: None)
+        """Those that share a graph and the windows: each has a part of the nodes."""
+        return Group(self.rank % self.node_parallel, self.node_parallel)
+
+    def partner_ranks(self, replica: int) -> list[int]:
+        """The numbers of the ranks that compute this replica together."""
+        return list(range(replica * self.node_parallel, (replica + 1) * self.node_parallel))
+
+    def share_graph(self, node_parallel: int) -> None:
+        """Makes every ``node_parallel`` neighbouring ranks partners; before ``connect``, on all ranks alike.
+
+        Raises:
+            UserError: it does not divide the number of ranks.
+        """
+        if self.world % node_parallel:
+            fitting = [str(size) for size in range(1, self.world + 1) if self.world % size == 0]
+            raise UserError(
+                f"--node-parallel {node_parallel} must divide the run's {self.world} process(es): start a multiple of "
+                f"{node_parallel}, or give {some(fitting, 8)}"
+            )
+        self.node_parallel = node_parallel
 
     @property
     def backend(self) -> str:
@@ -92,6 +112,13 @@ class Ranks(Meeting):
                 world_size=self.world,
                 timeout=timeout,
             )
+            if self.node_parallel > 1:
+                # Every rank makes every group, in one order: it is a collective.
+                groups = [
+                    dist.new_group(self.partner_ranks(replica), timeout=timeout)
+                    for replica in range(self.replicas.size)
+                ]
+                self.partner_group = groups[self.replicas.rank]
 
         try:
             self.answered(open_group)
@@ -114,6 +141,21 @@ class Ranks(Meeting):
             dist.all_reduce(tensor)
         except RuntimeError as error:
             raise self.what_failed(what, error) from error
+
+    def graph_partners(self) -> GroupPartners:
+        """What the operators of a divided graph exchange rows with; partners must be connected."""
+        assert self.partner_group is not None
+        return GroupPartners(self, self.partner_ranks(self.replicas.rank), self.partner_group)
+
+    def sum_over_partners(self, tensor: Tensor, what: str) -> None:
+        """Sums ``tensor`` over this rank's partners in place."""
+        if self.partner_group is None:
+            return
+        try:
+            dist.all_reduce(tensor, group=self.partner_group)
+        except RuntimeError as error:
+            others = [rank for rank in self.partner_ranks(self.replicas.rank) if rank != self.rank]
+            raise self.what_failed(f"{what} with {self.named(others)}", error) from error
 
     def from_first(self, payload: bytes | memoryview) -> bytes | memoryview:
         """Rank 0's ``payload`` on every rank."""

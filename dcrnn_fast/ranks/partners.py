@@ -1,12 +1,13 @@
 """The ranks that share a graph, over a torch.distributed group: what the divided operators exchange rows with."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dcrnn_fast.ranks.failure import Meeting
+from dcrnn_fast.ranks.failure import Meeting, SharedError
 
 _WHAT = "exchanging rows of the graph"
 
@@ -23,6 +24,8 @@ class GroupPartners:
     def __init__(self, meeting: Meeting, members: Sequence[int], group: dist.ProcessGroup) -> None:
         self._meeting, self._members, self._group = meeting, list(members), group
         self.bytes_sent = 0
+        self.waited_seconds = 0.0
+        """in all, for exchanges that were not over when their rows were needed"""
 
     @property
     def rank(self) -> int:
@@ -55,16 +58,22 @@ class GroupPartners:
                     works.append(self._group.send([_bytes(tensor)], partner, 0))
                     self.bytes_sent += tensor.numel() * tensor.element_size()
         except RuntimeError as error:
-            raise self._meeting.what_failed(_WHAT, error) from error
+            raise self._failed(error) from error
 
         def wait() -> None:
+            began = time.perf_counter()
             try:
                 for work in works:
                     work.wait()
             except RuntimeError as error:
-                raise self._meeting.what_failed(_WHAT, error) from error
+                raise self._failed(error) from error
+            self.waited_seconds += time.perf_counter() - began
 
         return wait
+
+    def _failed(self, error: RuntimeError) -> SharedError:
+        others = [member for member in self._members if member != self._meeting.rank]
+        return self._meeting.what_failed(f"{_WHAT} with {self._meeting.named(others)}", error)
 
 
 def _bytes(tensor: Tensor) -> Tensor:

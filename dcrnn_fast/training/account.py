@@ -1,5 +1,6 @@
 """How the run was understood, for ``--check`` and the first lines of training; what looks wrong comes first."""
 
+import numpy as np
 import torch
 
 from dcrnn_fast.checkpoints.files import Checkpoint
@@ -16,7 +17,8 @@ from dcrnn_fast.data.facts import SeriesFacts
 from dcrnn_fast.data.scale_notes import input_words
 from dcrnn_fast.device import device_notes
 from dcrnn_fast.graph.account import account_lines, look_lines
-from dcrnn_fast.model.build import backend_line, precision_notes
+from dcrnn_fast.graph.operators import graph_operators
+from dcrnn_fast.model.build import backend_line, chosen_backend, precision_notes
 from dcrnn_fast.training.run import Run, loss_notes, worker_notes
 from dcrnn_fast.training.schedule import rate_scale
 
@@ -71,6 +73,7 @@ def other_notes(run: Run) -> list[str]:
         *loss_notes(run),
         *run.fitted,
         *_step_notes(run),
+        *_shared_lines(run),
         *notes,
         *device_notes(config.training.device),
         *worker_notes(run),
@@ -93,6 +96,39 @@ def _step_notes(run: Run) -> list[str]:
     return notes
 
 
+def _shared_lines(run: Run) -> list[str]:
+    """Who has which part of a graph that partners share, and what they exchange; on the first rank."""
+    if run.shared is None or not run.ranks.is_first:
+        return []
+    form, model, training = run.data.window_format, run.config.model, run.config.training
+    partition = run.shared.partition
+    account = partition.account(graph_operators(run.data.graph, run.config.graph))
+    sent_G = account.halo_bytes_per_step(
+        batch=training.batch_size * training.accumulate,
+        past_steps=form.past_steps,
+        future_steps=form.future_steps,
+        channels=form.input_channels,
+        output_channels=form.output_channels,
+        units=model.hidden_units,
+        layers=model.num_layers,
+        itemsize=2 if training.precision in ("bf16", "fp16") else 4,
+        save=model.save,
+        backend=chosen_backend(run.model),
+    )
+    return [
+        f"node-parallel: {run.ranks.replicas.size} group(s) of {partition.parts} processes share the graph "
+        f"({partition.how}): {_from_to(account.nodes_G)} nodes each, the most work {account.balance:.3f} of the mean",
+        f"node-parallel: a process reads {_from_to(account.halo_forward_G)} rows of others in a diffusion, "
+        f"{_from_to(account.halo_backward_G)} in one of the backward, and sends up to {sent_G.max() / 2**20:.3g} MiB "
+        "in a step",
+    ]
+
+
+def _from_to(numbers: np.ndarray) -> str:
+    least, most = int(numbers.min()), int(numbers.max())
+    return f"{most}" if least == most else f"{least} to {most}"
+
+
 def looks(run: Run, facts: SeriesFacts, asked: DataConfig) -> list[str]:
     """Each thing that a human would doubt, once; the rule for zeros first."""
     data = run.data
@@ -113,10 +149,11 @@ def _data_line(run: Run) -> str:
 def _model_lines(run: Run) -> list[str]:
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     training = run.config.training
+    together = "process(es)" if run.shared is None else "group(s)"
     return [
         f"model: {parameters} parameters, forecasts {', '.join(run.data.window_format.target_names)}",
         backend_line(run.model, run.config.training.precision),
         f"training: {run.batches.num_batches()} steps an epoch of {run.batches.batch_size} windows "
-        f"({training.batch_size} x {run.ranks.replicas.size} process(es) x {training.accumulate}), "
+        f"({training.batch_size} x {run.ranks.replicas.size} {together} x {training.accumulate}), "
         f"device {run.ranks.device}, {torch.get_num_threads()} thread(s)",
     ]

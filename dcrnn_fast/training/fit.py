@@ -11,6 +11,7 @@ from dcrnn_fast.checkpoints.state import forecast_weights
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.model.whole_forecasts import WholeForecasts
 from dcrnn_fast.ranks.group import Ranks, join_ranks
 from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
 from dcrnn_fast.records.events import Ended, EpochDone, Validating
@@ -22,6 +23,7 @@ from dcrnn_fast.training.loop import finished_row, train_epoch, validate
 from dcrnn_fast.training.measured import measured_row, place_of
 from dcrnn_fast.training.memory import naming_what_fits
 from dcrnn_fast.training.progress import Progress
+from dcrnn_fast.training.resume import broadcast_state
 from dcrnn_fast.training.run import Run
 from dcrnn_fast.training.saving import Saver, saving
 from dcrnn_fast.training.schedule import has_stalled
@@ -40,7 +42,8 @@ class TrainingResult:
         best_epoch, best_validation_mae: original units; None before the first validation.
         history: one dict for each epoch, the rows of metrics.csv.
         checkpoint: the best one (``best.pt``; ``latest.pt`` before the first validation); results: the folder.
-        model: on rank 0 with that checkpoint's weights, in evaluation mode; data: its training data.
+        model: on rank 0 with that checkpoint's weights, in evaluation mode; data: its training data. If ranks share the
+            graph, all have these weights, and those that share it call the model together.
         rank: of this process; only rank 0 reports.
     """
 
@@ -52,7 +55,7 @@ class TrainingResult:
     history: tuple[dict[str, Any], ...]
     checkpoint: Path
     results: Path
-    model: DCRNN = field(repr=False)
+    model: DCRNN | WholeForecasts = field(repr=False)
     data: ForecastData = field(repr=False)
     rank: int
 
@@ -71,16 +74,19 @@ def fit(
     torchrun ask it to save and stop.
 
     Args:
-        ranks: the processes, if the caller has met them already.
+        ranks: the processes, if the caller has met them already, and reports its failures to them.
         stop: the request to stop, if the caller listens to the signals already.
         lock: takes the folders, if the caller holds them longer than until the end of training.
     Raises:
         UserError: anything wrong with configuration, data, checkpoint or disk, on this rank or another; on all ranks.
             Another run writes to the same folders.
     """
+    met = ranks is not None
     ranks = join_ranks(config.training.dist_timeout) if ranks is None else ranks
+    # Those who share a graph go on to evaluate it together, and the caller reports their failure.
+    goes_on = met and config.training.node_parallel > 1
     with (
-        ranks.reporting_failure(),
+        nullcontext() if goes_on else ranks.reporting_failure(),
         stop_on_signals() if stop is None else nullcontext(stop) as request,
         closing(FolderLock()) if lock is None else nullcontext(lock) as held,
     ):
@@ -154,9 +160,14 @@ def _validated(run: Run, progress: Progress, stop: StopRequest, watchers: Watche
 def _result(run: Run, progress: Progress, reason: str, watchers: Watchers) -> TrainingResult:
     folder = checkpoint_folder(run.config)
     checkpoint = folder / (LATEST if epoch_of(folder / BEST, watchers.say) is None else BEST)
-    if run.ranks.is_first:
-        run.model.load_state_dict(forecast_weights(load_checkpoint(checkpoint)))
-    run.model.eval()
+    weights = forecast_weights(load_checkpoint(checkpoint)) if run.ranks.is_first else None
+    model: DCRNN | WholeForecasts = run.model
+    if run.shared is not None:
+        weights = broadcast_state(weights, run.ranks)
+        model = WholeForecasts(run.model, run.shared.nodes, run.data.graph.num_nodes, run.ranks.sum_over_partners)
+    if weights is not None:
+        run.model.load_state_dict(weights)
+    model.eval()
     run.ranks.sum_integers(0)  # no rank leaves before rank 0 has everything on disk
     return TrainingResult(
         reason=reason,
@@ -167,7 +178,7 @@ def _result(run: Run, progress: Progress, reason: str, watchers: Watchers) -> Tr
         history=tuple(row.to_dict() for row in progress.history),
         checkpoint=checkpoint,
         results=Path(run.config.output.results),
-        model=run.model,
+        model=model,
         data=run.data,
         rank=run.ranks.rank,
     )

@@ -82,7 +82,7 @@ def epoch_loss(run: Run, progress: Progress) -> float:
 
 @torch.no_grad()
 def validate(run: Run, stop: StopRequest, told: Callable[[int], None] | None = None) -> HorizonSums | None:
-    """Error sums over the validation windows of all ranks, each window once; None: stopped before the end, on request.
+    """Error sums over all validation windows and nodes, each once, from all ranks; None: stopped before, on request.
 
     The decoder always reads its own forecasts here.
 
@@ -91,7 +91,7 @@ def validate(run: Run, stop: StopRequest, told: Callable[[int], None] | None = N
     """
     windows, ranks, replicas = run.data.validation, run.ranks, run.ranks.replicas
     form = run.data.window_format
-    sums = HorizonSums(form.future_steps, run.data.graph.num_nodes, form.output_channels, device=ranks.device)
+    sums = HorizonSums(form.future_steps, run.own_data.series.num_sensors, form.output_channels, device=ranks.device)
     run.model.eval()
     rounds = GlobalBatches(len(windows), run.config.training.batch_size * replicas.size, shuffle=False)
     shares = (mine for batch in rounds.epoch(0) for mine in batch.share(replicas.rank, replicas.size, 1))
@@ -108,8 +108,12 @@ def validate(run: Run, stop: StopRequest, told: Callable[[int], None] | None = N
                     sums.add(forecast_BFNO, batch.y_BFNO, batch.observed_BFNO)
             if told is not None:
                 told(global_batch.stop)
-    replicas.sum_(sums.sums_SFNO, "adding up validation errors")
-    return sums
+    whole = sums
+    if run.own_data.nodes is not None:
+        whole = HorizonSums(form.future_steps, run.data.graph.num_nodes, form.output_channels, device=ranks.device)
+        whole.sums_SFNO[:, :, torch.from_numpy(run.own_data.nodes)] = sums.sums_SFNO
+    ranks.sum_(whole.sums_SFNO, "adding up validation errors")
+    return whole
 
 
 def validation_error(run: Run, sums: HorizonSums) -> float:
@@ -120,7 +124,8 @@ def validation_error(run: Run, sums: HorizonSums) -> float:
     """
     if run.config.training.loss_unit == "original":
         return float(sums.overall().mae)
-    std_NO = np.broadcast_to(run.std_O.cpu().numpy(), sums.sums_SFNO.shape[2:])
+    targets = run.data.scaler.take(run.data.window_format.target_channels)
+    std_NO = np.broadcast_to(np.asarray(targets.std), sums.sums_SFNO.shape[2:])
     errors = []
     for channel in range(std_NO.shape[1]):
         scores = sums.by_sensor(channel=channel)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from dcrnn_fast.model.flops import forward_flops
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.records.events import EpochRow, Straggler, Timed
 from dcrnn_fast.records.watcher import Place
@@ -60,7 +59,7 @@ def measured_row(run: Run, row: EpochRow, watchers: Watchers) -> EpochRow:
     if (total := sum(each.total for each in ranks)) > 0:
         measured["data_wait_share"] = round(sum(each.data for each in ranks) / total, 4)
         measured["communication_share"] = round(sum(each.communication for each in ranks) / total, 4)
-    rate = row.windows_per_second * forward_flops(run.model, run.data.window_format.past_steps).training
+    rate = row.windows_per_second * run.window_flops
     measured["flops_per_second"] = float(rate)
     if (peak := peak_of(run)) is not None:
         measured["peak_share"] = float(f"{rate / (peak * run.ranks.world):.4g}")

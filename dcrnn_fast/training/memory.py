@@ -28,7 +28,9 @@ from dcrnn_fast.training.run import Run
 def shapes_of(run: Run) -> Shapes:
     """The sizes of a run."""
     graph, form = run.data.graph, run.data.window_format
-    return Shapes.of(run.config, nodes=graph.num_nodes, edges=graph.num_edges, value_channels=len(form.channels))
+    nodes = run.own_data.series.num_sensors  # a part of the graph's, if partners share it
+    edges = graph.num_edges * nodes // graph.num_nodes
+    return Shapes.of(run.config, nodes=nodes, edges=edges, value_channels=len(form.channels))
 
 
 def circumstances_of(run: Run, *, on_gpu: bool) -> Circumstances:

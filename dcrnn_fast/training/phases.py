@@ -53,12 +53,18 @@ class Spent:
 
 
 class Phases:
-    """The clock of a rank's steps; ``phases("forward")`` encloses a part of one."""
+    """The clock of a rank's steps; ``phases("forward")`` encloses a part of one.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        waited_seconds: for which this rank has waited for its partners inside of phases, in all so far: communication.
+            Of a GPU it is not known when the wait was.
+    """
+
+    def __init__(self, device: torch.device, waited_seconds: Callable[[], float] = lambda: 0.0) -> None:
         self.ranges: list[Callable[[str], AbstractContextManager[object]]] = [nvtx_range]
         self.instruments: list[Instrument] = []
         self._on_gpu = device.type == "cuda"
+        self._waited_seconds = waited_seconds
         self._counts = True
         self._whole = False
         self._known = {name: _Phase(self, name) for name in _PART_OF}
@@ -122,12 +128,18 @@ class Phases:
         """The time, or an event that will have it; None: not counted."""
         if not self._counts:
             return None
-        return self._event() if self._on_gpu and name not in _ON_HOST else time.perf_counter()
+        if self._on_gpu and name not in _ON_HOST:
+            return self._event()
+        return time.perf_counter(), self._waited_seconds()
 
     def end(self, name: str, began: Any) -> None:
         """Counts what has passed since ``begin``."""
-        if isinstance(began, float):
-            self._spent.add(_PART_OF[name], time.perf_counter() - began)
+        if isinstance(began, tuple):
+            began_at, waited_before = began
+            waited = self._waited_seconds() - waited_before
+            self._spent.add(_PART_OF[name], time.perf_counter() - began_at - waited)
+            if waited:
+                self._spent.add("communication", waited)
         elif began is not None:
             self._now.append((_PART_OF[name], began, self._event()))
 

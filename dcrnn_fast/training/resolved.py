@@ -1,4 +1,7 @@
-"""Settings that follow from other settings and from the number of processes."""
+"""Settings that follow from other settings and from the number of processes that share the batch.
+
+Processes that share a graph count as one.
+"""
 
 import math
 from collections.abc import Collection
@@ -48,9 +51,14 @@ def accumulate_of(training: TrainingConfig, processes: int) -> int:
     below, above = wanted // together * together, (wanted // together + 1) * together
     near = f"{below} or {above}" if below else f"{above}"
     raise UserError(
-        f"--global-batch-size {wanted} must be a multiple of batch_size {each} x {processes} process(es) = {together}: "
-        f"the nearest are {near}{_fitting_size(wanted, each, processes)}"
+        f"--global-batch-size {wanted} must be a multiple of batch_size {each} x {_words(training, processes)} = "
+        f"{together}: the nearest are {near}{_fitting_size(wanted, each, processes)}"
     )
+
+
+def _words(training: TrainingConfig, processes: int) -> str:
+    sharing = training.node_parallel
+    return f"{processes} process(es)" if sharing == 1 else f"{processes} group(s) of {sharing} processes"
 
 
 def _fitting_size(wanted: int, each: int, processes: int) -> str:
@@ -76,6 +84,6 @@ def require_agreeing(config: Config, flags: Collection[str], processes: int) -> 
     if wanted is not None and "accumulate" in flags and training.accumulate != accumulate_of(training, processes):
         raise UserError(
             f"--accumulate {training.accumulate} contradicts --global-batch-size {wanted}: {training.batch_size} "
-            f"windows x {processes} process(es) x {training.accumulate} are "
+            f"windows x {_words(training, processes)} x {training.accumulate} are "
             f"{training.batch_size * processes * training.accumulate}; leave one of the two out"
         )

@@ -22,7 +22,9 @@ from dcrnn_fast.data.training_part import TrainingPart, training_part
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import SAVING, build_model, chosen_backend
 from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.model.flops import forward_flops
 from dcrnn_fast.model.precision import autocast
+from dcrnn_fast.model.shared import SharedGraph, share_graph
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.system import usable_cores
 from dcrnn_fast.training.averaging import WeightAverage
@@ -38,15 +40,19 @@ class Run:
     """Everything that a step needs; nothing here changes but weights, their average, optimiser and loss scale
     (and, before the first step, what ``fit`` chooses).
 
-    ``mean_O``, ``std_O``: of the targets, float64, original units; (N, O) with a scaler for each sensor.
+    ``data``: the whole; ``own_data``: the same, whose windows are gathered of this rank's nodes alone. They are one
+    object unless partners share the graph, as ``shared`` then says.
+    ``mean_O``, ``std_O``: of the targets of own nodes, float64, original units; (N, O) with a scaler for each sensor.
     ``device_windows``: the series on the GPU if it fits; None: windows are gathered on the host, by ``host_windows``.
     ``forward``: the model, or what torch.compile made of it; ``average``: of the weights, with ``ema_decay``.
     ``data_digests``: what its windows are made of, as ``digests_of`` says; ``training_part``: when it is seen.
-    ``phases``: the clock of this rank's steps; ``fitted``: lines about what ``fit`` has chosen.
+    ``fitted``: lines about what ``fit`` has chosen.
+    ``phases``: the clock of this rank's steps. ``window_flops``: operations of a window's training, over all nodes.
     """
 
     config: Config
     data: ForecastData
+    own_data: ForecastData
     ranks: Ranks
     model: DCRNN
     optimizer: torch.optim.Optimizer
@@ -60,6 +66,8 @@ class Run:
     host_windows: Gatherer
     forward: Callable[..., Tensor]
     phases: Phases
+    window_flops: int
+    shared: SharedGraph | None = None
     device_windows: DeviceWindows | None = None
     average: WeightAverage | None = None
     fitted: tuple[str, ...] = ()
@@ -111,18 +119,28 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
     form = data.window_format
     model = build_model(
         config, data.graph, input_channels=form.input_channels, output_channels=form.output_channels, dtype=dtype
-    ).to(ranks.device)
+    )
+    window_flops = forward_flops(model, form.past_steps).training
+    shared, phases = None, Phases(ranks.device)
+    if ranks.partners.size > 1:
+        partners = ranks.graph_partners()
+        shared = share_graph(model, data.graph, training.graph_partition, partners)
+        phases = Phases(ranks.device, lambda: partners.waited_seconds)
+    own_data = data if shared is None else data.of_nodes(shared.nodes)
+    model = model.to(ranks.device)
     if training.gradient_checkpointing and (backend := chosen_backend(model)) not in SAVING:
         raise UserError(
             f"--gradient-checkpointing means --save h, which needs the cpu, triton or cuda backend, and this is "
             f"{backend}: leave it out, and take --batch-size smaller with --accumulate larger"
         )
-    targets = data.scaler.take(form.target_channels)
-    on_device = DeviceWindows(data, ranks.device) if ranks.device.type == "cuda" and fits(data, ranks.device) else None
+    targets = own_data.scaler.take(form.target_channels)
+    on_gpu = ranks.device.type == "cuda" and fits(own_data, ranks.device)
+    on_device = DeviceWindows(own_data, ranks.device) if on_gpu else None
     global_batch = training.batch_size * ranks.replicas.size * training.accumulate
     return Run(
         config=config,
         data=data,
+        own_data=own_data,
         ranks=ranks,
         model=model,
         optimizer=make_optimizer(model.parameters(), training),
@@ -133,11 +151,13 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         std_O=torch.tensor(targets.std, dtype=torch.float64, device=ranks.device),
         data_digests=digests_of(data),
         training_part=training_part(data),
-        host_windows=Gatherer(data, 0 if on_device else workers_here(training.num_workers, ranks)),
+        host_windows=Gatherer(own_data, 0 if on_device else workers_here(training.num_workers, ranks)),
         device_windows=on_device,
         forward=compiled(model) if training.compile else model,
         average=None if training.ema_decay is None else WeightAverage(model, training.ema_decay),
-        phases=Phases(ranks.device),
+        phases=phases,
+        window_flops=window_flops,
+        shared=shared,
     )
 
 

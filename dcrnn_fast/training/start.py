@@ -36,7 +36,7 @@ from dcrnn_fast.training.folders import (
     set_earlier_run_aside,
 )
 from dcrnn_fast.training.instruments import require_instruments
-from dcrnn_fast.training.memory import fit_to_memory
+from dcrnn_fast.training.memory import fit_to_memory, require_room
 from dcrnn_fast.training.progress import Progress
 from dcrnn_fast.training.resolved import resolved
 from dcrnn_fast.training.resume import (
@@ -67,9 +67,12 @@ def open_run(
     With a lock, which takes nothing yet, no other run may write to the folders.
     """
     ranks.together("looking for the trackers' packages", lambda: require_packages(config))
+    ranks.require_same("the way of sharing a graph", {"--node-parallel": str(config.training.node_parallel)})
+    ranks.together("sharing the graph", lambda: ranks.share_graph(config.training.node_parallel))
     device = ranks.together("choosing a device", lambda: choose_device(config.training.device, ranks.local_rank))
     ranks.together("looking at the instruments", lambda: require_instruments(config, device))
-    facts = ranks.together("looking at the installation", lambda: code_facts(device.type))
+    shares_graph = config.training.node_parallel > 1
+    facts = ranks.together("looking at the installation", lambda: code_facts(device.type, partitions=shares_graph))
     ranks.require_same("the installation", facts)
     ranks.require_apart("device", device_identity(device))
     ranks.connect(device, config.training.dist_timeout)
@@ -88,7 +91,13 @@ def open_run(
         run = ranks.together("opening data and model", lambda: _open_data_and_model(config, ranks, found, copies))
     fit_to_memory(run)
     ranks.require_same("the start", start_digests(run))
-    ranks.together("trying one window", lambda: try_window(run))
+    if run.shared is None:
+        ranks.together("trying one window", lambda: try_window(run))
+    else:
+        ranks.together("looking for room", lambda: require_room(run))
+        # A partner that fails closes its connections, which wakes the others: it may not wait for their word.
+        try_window(run)
+        ranks.together("trying one window", lambda: None)
     return run, found
 
 
@@ -180,6 +189,7 @@ def start_digests(run: Run) -> dict[str, str]:
     return {
         **{f"--{name}": value for name, value in _flat(to_dict(run.config))},
         "graph": run.data.graph.digest()[:_DIGITS],
+        **({} if run.shared is None else {"partition": run.shared.partition.digest()[:_DIGITS]}),
         **{f"data: {name}": digest[:_DIGITS] for name, digest in data.items()},
         "weights": weights.hexdigest()[:_DIGITS],
     }

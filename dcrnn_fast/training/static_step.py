@@ -40,7 +40,7 @@ class StaticStep:
     def __init__(self, run: Run, say: Callable[[str], None]) -> None:
         training, device = run.config.training, run.ranks.device
         self._run = run
-        self._windows = run.device_windows or HostWindows(run.data, device, training.batch_size, run.host_windows)
+        self._windows = run.device_windows or HostWindows(run.own_data, device, training.batch_size, run.host_windows)
         pinned = device.type == "cuda"
         shape_KB = (training.accumulate, training.batch_size)
         self._host_starts_KB = torch.zeros(shape_KB, dtype=torch.int64, pin_memory=pinned)
@@ -94,7 +94,7 @@ class StaticStep:
                 self._windows.place(self._host_starts_KB[k].numpy())
             self.micro_batch()
         with run.phases("all_reduce"):
-            ranks.replicas.sum_(run.gradients.buffer, "adding up gradients")
+            ranks.sum_(run.gradients.buffer, "adding up gradients")
         self.update()
         total_value, loss, norm = self._results.tolist()  # waits for the device
         return Outcome(total_value, loss, norm, observed, math.isfinite(loss) and math.isfinite(norm))

@@ -49,7 +49,7 @@ class EagerStep:
         observed = sum(observed_O)
         accumulate_gradients(run, micro_batches, observed_O, label_coins(run, step))
         with run.phases("all_reduce"):
-            ranks.replicas.sum_(gradients.buffer, "adding up gradients")
+            ranks.sum_(gradients.buffer, "adding up gradients")
         with run.phases("optimizer"):
             loss = loss_value(gradients.error_sum, observed, run.config.training)
             finish_gradient(run, loss)
@@ -122,7 +122,7 @@ def finish_gradient(run: Run, loss: Tensor) -> None:
 
 
 def try_window(run: Run) -> None:
-    """Forward, loss and backward of one training window, on this rank alone; no weight moves.
+    """Forward, loss and backward of one training window, on this rank and those that share its graph; no weight moves.
 
     With ``compile`` of a micro-batch: other shapes are compiled to other kernels, and a compiler may fail at some only.
 

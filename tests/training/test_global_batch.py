@@ -67,6 +67,11 @@ def test_gradients_are_added_up_once_a_step(curves: dict[str, dict[str, np.ndarr
             r": the nearest are 16; with --batch-size 8 it is one$",
         ),
         (("--global-batch-size", "7", "--batch-size", "1"), 2, r" = 2: the nearest are 6 or 8$"),
+        (
+            ("--global-batch-size", "7", "--batch-size", "1", "--node-parallel", "3"),
+            2,
+            r" of batch_size 1 x 2 group\(s\) of 3 processes = 2: the nearest are 6 or 8$",
+        ),
         (("--gradient-checkpointing", "--save", "segments:4"), 1, r"means --save h, and --save is segments:4"),
     ],
 )

@@ -1,0 +1,101 @@
+"""A graph that ranks share: the same training as on one process, of any layout, with the same mistakes refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.idle import refuse_idle_in_training
+from tests.training.node_programs import STEPS
+from tests.training.rank_programs import debug_config
+from tests.training.rank_server import RankServer
+
+SMALL = (
+    *("--city-nodes", "12", "--city-days", "3", "--max-train-windows", "40", "--past-steps", "3"),
+    *("--future-steps", "4", "--hidden-units", "4", "--num-layers", "2", "--global-batch-size", "8"),
+    *("--sampling-decay", "5", "--backend", "manual"),
+)
+"""twelve sensors, a third of whose targets is missing; coins of both sides within ten steps"""
+
+
+def trained(rank_server: RankServer, folder: Path, world: int, parts: int, source: str, *flags: str) -> dict:
+    """``ten_steps`` of so many processes, that many of which share a graph."""
+    name = f"{world}of{parts}"
+    dtype = "float64" if source == "uneven" else "float32"
+    flags = (*flags, "--node-parallel", str(parts))
+    rank_server.run(
+        folder / f"job{name}", world, "node_programs:ten_steps", str(folder / name), source, dtype, *flags,
+    )  # fmt: skip
+    return dict(np.load(folder / f"{name}.npz"))
+
+
+def assert_same(shared: dict, whole: dict, tolerance: float) -> None:
+    """The maximal error over the maximal value of each array."""
+    assert shared["outcomes"][:, 2].tolist() == whole["outcomes"][:, 2].tolist(), "observed targets"
+    for name in sorted(whole.keys() - {"sent"}):
+        error = np.abs(shared[name] - whole[name]).max() / np.abs(whole[name]).max()
+        assert error <= tolerance, (name, error)
+    assert whole["sent"] == 0
+    assert shared["sent"] > 0
+
+
+@pytest.mark.parametrize(
+    ("world", "parts", "more"),
+    [
+        (2, 2, ("--batch-size", "4")),
+        pytest.param(4, 2, ("--batch-size", "2", "--loss", "rmse"), marks=pytest.mark.slow),
+        pytest.param(4, 4, ("--batch-size", "4", "--scaler", "sensor"), marks=pytest.mark.slow),
+        pytest.param(
+            3, 3, ("--batch-size", "8", "--loss-unit", "deviation", "--ema-decay", "0.9"), marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_ten_steps_are_those_of_one_process(
+    tmp_path: Path, rank_server: RankServer, world: int, parts: int, more: tuple[str, ...]
+) -> None:
+    """In float64, where only rounding can differ: missing targets, coins, several targets, a sensor's own scaler."""
+    flags = (*SMALL, *more)
+    whole = trained(rank_server, tmp_path, 1, 1, "uneven", *flags)
+    assert len(whole["outcomes"]) == STEPS
+    assert len(set(whole["outcomes"][:, 2].tolist())) > 3, "windows differ in their missing targets"
+    shared = trained(rank_server, tmp_path, world, parts, "uneven", *flags)
+    assert_same(shared, whole, 1e-10)
+
+
+def test_what_cannot_be_shared_is_refused_in_one_line() -> None:
+    for name in ("compile", "cuda_graphs"):
+        with pytest.raises(UserError, match=f"^{name} must be off with node_parallel, whose exchange"):
+            TrainingConfig(node_parallel=2, **{name: True})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="node_parallel must be at least 1, got 0"):
+        TrainingConfig(node_parallel=0)
+    with pytest.raises(UserError, match="--graph-partition needs --node-parallel of at least 2"):
+        refuse_idle_in_training(debug_config("--graph-partition", "metis"), ["--graph-partition"], on_gpu=False)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(("world", "parts"), [(2, 2), (4, 4), (4, 2)])
+@pytest.mark.parametrize(
+    ("source", "flags"),
+    [
+        ("metr_la_graph/adj_mx.pkl", ("--batch-size", "4", "--save", "all")),
+        ("pems_bay_graph/adj_mx_bay.pkl", ("--batch-size", "4", "--save", "segments:4")),
+        ("city", ("--batch-size", "2", "--save", "h", "--city-nodes", "2000", "--city-days", "2")),
+    ],
+    ids=["metr-la", "pems-bay", "2000"],
+)
+def test_ten_steps_on_large_graphs(
+    tmp_path: Path,
+    rank_server: RankServer,
+    real_data: Path,
+    world: int,
+    parts: int,
+    source: str,
+    flags: tuple[str, ...],
+) -> None:
+    """In float32, with the backend that a user gets."""
+    source = source if source == "city" else str(real_data / source)
+    flags = (*flags, "--global-batch-size", "8", "--hidden-units", "16", "--num-layers", "2", "--sampling-decay", "5")
+    whole = trained(rank_server, tmp_path, 1, 1, source, *flags)
+    assert_same(trained(rank_server, tmp_path, world, parts, source, *flags), whole, 1e-4)
