@@ -113,7 +113,7 @@ class ForecastData:
         else:
             y_BFNO, observed_BFNO = values_BSNC[:, past:][..., targets], observed_BSNC[:, past:][..., targets]
         # Over the complete window: a fed-back label may be the last observed reading from before the forecast.
-        exact_BSNC = self.series.exact(values_BSNC, rows_BS) if self.all_digits else values_BSNC
+        exact_BSNC = self.series.readings(rows_BS) if self.all_digits else values_BSNC
         scaled_BSNC = readable(exact_BSNC, observed_BSNC, self.scaler, form.missing_input)
         x_BPNC = with_time_channels(scaled_BSNC[:, :past], self.series.times_T[rows_BS[:, :past]], form)
         return Batch(
