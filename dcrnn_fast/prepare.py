@@ -1,4 +1,4 @@
-"""``dcrnn-fast prepare``: reads any source once and writes a store with checksums, which opens at once at any size.
+"""``dcrnn-fast prepare``: reads any source once and writes a store, which opens at once at any size, with checksums.
 
 Also downloads the named data sets whose address is known, and checks a store byte for byte.
 """

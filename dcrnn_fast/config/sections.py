@@ -27,6 +27,7 @@ DataFormat = Literal[
 Missing = Literal["auto", "zero", "nan", "none"]
 MissingInput = Literal["auto", "zero", "last", "mean"]
 ScalerKind = Literal["auto", "published", "observed", "sensor"]
+Reading = Literal["shuffled", "contiguous"]
 Precision = Literal["fp32", "bf16", "fp16", "bf16x3"]
 LossUnit = Literal["auto", "original", "deviation"]
 GraphPartition = Literal["auto", "metis", "contiguous"]
@@ -331,6 +332,10 @@ class TrainingConfig(_Section):
     graph_partition: GraphPartition = "auto"
     """who gets which nodes with node_parallel: metis (by the package pymetis), contiguous (stretches of a reordered
     graph); auto: metis where pymetis is installed"""
+    reading: Reading = "shuffled"
+    """the windows of a batch: shuffled, any of the training part (as published); contiguous, from 64 stretches that are
+    gone through in time order, shuffled within 64 windows: each process reads its own part of a store, from the disk
+    but once"""
 
     def _check(self) -> None:
         self._within(1, _MOST, "batch_size", "accumulate", "global_batch_size", "base_batch_size", "node_parallel")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcrnn_fast.config.sections import Reading
+from dcrnn_fast.data.contiguous import contiguous_order
 from dcrnn_fast.errors import UserError
 
 
@@ -28,14 +30,20 @@ class GlobalBatch:
     Attributes:
         windows: int64, positions in the window set (not rows of the series).
         start, stop: the epoch's position before and after it.
+        by_rank: the micro-batches of a rank are one stretch of ``windows``; else those with the same number of all
+            ranks are.
     """
 
     windows: np.ndarray
     start: int
     stop: int
+    by_rank: bool = False
 
     def share(self, rank: int, world: int, micro: int) -> list[np.ndarray]:
         """This rank's windows, one array for each micro-batch; see ``share``."""
+        if self.by_rank:
+            (mine,) = share(self.windows, rank, world, 1)
+            return share(mine, 0, 1, micro)
         return share(self.windows, rank, world, micro)
 
 
@@ -48,12 +56,14 @@ class GlobalBatches:
         batch_size: windows of a global batch: of one micro-batch x ranks x micro-batches.
         seed: of the order.
         shuffle: anew every epoch; else in time order.
+        reading: shuffled: any windows in a batch; contiguous: see ``contiguous``, a batch in time order.
     """
 
     num_windows: int
     batch_size: int
     seed: int = 0
     shuffle: bool = True
+    reading: Reading = "shuffled"
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -71,10 +81,13 @@ class GlobalBatches:
         """
         if not 0 <= position <= self.num_windows:
             raise UserError(f"position {position} is not within an epoch of {self.num_windows} windows")
-        order = epoch_order(self.num_windows, self.seed, epoch) if self.shuffle else np.arange(self.num_windows)
+        contiguous = self.shuffle and self.reading == "contiguous"
+        order_of = contiguous_order if contiguous else epoch_order
+        order = order_of(self.num_windows, self.seed, epoch) if self.shuffle else np.arange(self.num_windows)
         for start in range(position, self.num_windows, self.batch_size):
             windows = order[start : start + self.batch_size]
-            yield GlobalBatch(windows, start, start + len(windows))
+            windows = np.sort(windows) if contiguous else windows
+            yield GlobalBatch(windows, start, start + len(windows), by_rank=contiguous)
 
 
 def share(windows: np.ndarray, rank: int, world: int, micro: int) -> list[np.ndarray]:

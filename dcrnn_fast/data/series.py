@@ -83,11 +83,7 @@ class SensorSeries:
 
     def readings(self, rows: np.ndarray | slice) -> np.ndarray:
         """(..., N, C) float64 of these rows, with all digits that are known."""
-        return self.exact(self.values_TNC[rows], rows)
-
-    def exact(self, values: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
-        """``readings`` of rows whose values were read already."""
-        readings = values.astype(np.float64)
+        readings = self.values_TNC[rows].astype(np.float64)
         return readings if self.rest_TNC is None else readings + self.rest_TNC[rows]
 
     def take_channels(self, indices: tuple[int, ...]) -> "SensorSeries":

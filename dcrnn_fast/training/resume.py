@@ -44,10 +44,10 @@ _MUST_AGREE = {
     "graph": ("supports", "hops", "recursion", "orientation", "edge_order"),
     "data": ("scaler",),
     "model": ("hidden_units", "num_layers"),
-    "training": ("seed", "optimizer", "precision", "loss_unit", "ema_decay"),
+    "training": ("seed", "optimizer", "precision", "loss_unit", "ema_decay", "reading"),
 }
 # What a run did in versions that had no such choice.
-_BEFORE = {"loss_unit": "original", "scaler": "published"}
+_BEFORE = {"loss_unit": "original", "scaler": "published", "reading": "shuffled"}
 _SAME_DATA = "resume with the data that the run was started with, or train anew on this with another --results folder"
 _WHERE_AND_HOW_LONG = {
     "graph": ("graph",),

@@ -146,7 +146,7 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
         optimizer=make_optimizer(model.parameters(), training),
         gradients=FlatGradients(model.parameters()),
         loss_scale=LossScale.of(training.precision),
-        batches=GlobalBatches(len(data.train), global_batch, training.seed),
+        batches=GlobalBatches(len(data.train), global_batch, training.seed, reading=training.reading),
         mean_O=torch.tensor(targets.mean, dtype=torch.float64, device=ranks.device),
         std_O=torch.tensor(targets.std, dtype=torch.float64, device=ranks.device),
         data_digests=digests_of(data),

@@ -134,6 +134,7 @@ def trained(tmp_path_factory, rank_server) -> Path:
         (("--missing-input", "mean"), "was trained with missing_input = last, this run has mean"),
         (("--loss-unit", "original"), "was trained with loss_unit = deviation, this run has original"),
         (("--optimizer", "adamw"), "was trained with optimizer = adam, this run has adamw"),
+        (("--reading", "contiguous"), "was trained with reading = shuffled, this run has contiguous"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, rank_server, trained, flags, message):
