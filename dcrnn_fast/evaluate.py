@@ -42,15 +42,16 @@ class EvaluateFlags:
     """folder for report.txt, report.json, horizons.csv, sensors.csv and the plots"""
     horizons: tuple[int, ...] = ()
     """steps in the summary (1 is the first); left out: a quarter, half and all of them"""
-    batch_size: int = 64
-    """windows at a time; changes memory and time, not the figures"""
+    batch_size: int | None = None
+    """windows at a time; changes memory and time, not the figures; left out: 64, fewer of a graph of many hundred
+    sensors"""
     graph: str | None = None
     """graph file, only to check that it holds the model's graph"""
     source: SourceFlags = field(default_factory=SourceFlags)
     model: ModelFlags = field(default_factory=ModelFlags)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {self.batch_size}")
 
 

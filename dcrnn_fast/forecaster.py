@@ -187,7 +187,7 @@ class Forecaster:
         split: str | None = None,
         *,
         starts_W: NDArray[np.int64] | None = None,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         name: str | None = None,
     ) -> Report:
         """Scores over exactly the windows of a split (or over ``starts_W``), beside the baselines.

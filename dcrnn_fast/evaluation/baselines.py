@@ -18,11 +18,10 @@ from dcrnn_fast.data.times import is_months
 from dcrnn_fast.evaluation.autoregression import VAR_LAGS, VAR_MAX_SERIES, VectorAutoregression
 from dcrnn_fast.evaluation.seasonal import SeasonalPersistence, seasons
 from dcrnn_fast.evaluation.slots import DAY, Climatology, SlotMean
-from dcrnn_fast.evaluation.target_rows import FittedOnRows, Floats, TargetRows
+from dcrnn_fast.evaluation.target_rows import FittedOnRows, Floats, TargetRows, windows_at_a_time
 
 _CHOSEN_ON = 1000
 """windows that the strongest baseline is chosen on: evenly spread, enough to rank them"""
-_AT_A_TIME = 64
 
 
 class Baseline(Protocol):
@@ -89,8 +88,9 @@ def fit_baselines(
     if not is_months(form.interval) and form.interval <= DAY and rows.training_span > 366 * DAY:
         seasonal.append(Climatology(rows, form.interval))
     chosen_by, starts_W = _choosing_windows(fitted_on)
+    at_a_time = windows_at_a_time(fitted_on)
     errors = {
-        baseline.name: _error(baseline, rows, starts_W, at_least)
+        baseline.name: _error(baseline, rows, starts_W, at_a_time, at_least)
         for baseline in (*methods, *seasonal)
         if not isinstance(baseline, LastReading)
     }
@@ -146,11 +146,13 @@ def _choosing_windows(data: ForecastData) -> tuple[str, NDArray[np.int64]]:
     return chosen_by, starts_W
 
 
-def _error(baseline: Baseline, rows: TargetRows, starts_W: NDArray[np.int64], at_least: float | None) -> float:
+def _error(
+    baseline: Baseline, rows: TargetRows, starts_W: NDArray[np.int64], at_a_time: int, at_least: float | None
+) -> float:
     """Mean absolute error over all horizons in the targets' own deviations, added up over the targets."""
     sums_O, counts_O = np.zeros(len(rows.std_O)), np.zeros(len(rows.std_O))
-    for first in range(0, len(starts_W), _AT_A_TIME):
-        starts_B = starts_W[first : first + _AT_A_TIME]
+    for first in range(0, len(starts_W), at_a_time):
+        starts_B = starts_W[first : first + at_a_time]
         forecast_BFNO = bounded(baseline.predict(starts_B), at_least)
         values, observed = rows.rows(rows.target_rows(starts_B).ravel())
         values_BFNO, observed_BFNO = values.reshape(forecast_BFNO.shape), observed.reshape(forecast_BFNO.shape)
@@ -171,7 +173,7 @@ class LastValue(FittedOnRows):
     name = "last value"
 
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
-        return _repeat(self._rows.filled_windows(starts_B)[:, -1], self._rows.future_steps)
+        return _repeat(self._rows.newest(starts_B), self._rows.future_steps)
 
 
 class LastReading(FittedOnRows):

@@ -20,6 +20,7 @@ from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.labels import below_note, horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.evaluation.report import Report
+from dcrnn_fast.evaluation.target_rows import windows_at_a_time
 from dcrnn_fast.evaluation.trace import Trace, TraceRecorder
 from dcrnn_fast.model.precision import autocast
 
@@ -58,7 +59,7 @@ def evaluate_model(
     *,
     name: str = "data",
     starts_W: NDArray[np.int64] | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     precision: Precision = "fp32",
     at_least: float | None = None,
     held_out: bool = False,
@@ -76,6 +77,7 @@ def evaluate_model(
         name: of the data, for the report; of a path, the last part.
         starts_W: other windows than the split's (their first rows), for a protocol of one's own; ``split`` then only
             names them in the report.
+        batch_size: windows at a time; None: as many as keep memory small (``windows_at_a_time``).
         at_least: a bound that forecasts, also the baselines', are raised to, in original units.
         held_out: the model was not trained on this data: baselines are fitted on ``training`` (see ``fit_baselines``).
         minimum_O: the least training reading of each target channel, if ``training`` is not given.
@@ -98,8 +100,9 @@ def evaluate_model(
         )
     was_training = model.training
     model.eval()
+    at_a_time = windows_at_a_time(data) if batch_size is None else batch_size
     try:
-        scores, trace, below_O = _score(model, baselines, data, starts_W, batch_size, precision, at_least, progress)
+        scores, trace, below_O = _score(model, baselines, data, starts_W, at_a_time, precision, at_least, progress)
     finally:
         model.train(was_training)
     known_O = baselines.minimum_O.tolist() if minimum_O is None else minimum_O

@@ -37,7 +37,7 @@ class SeasonalPersistence:
         source_BF = self._before_T[self._rows.target_rows(starts_B)]
         while (ahead_BF := source_BF > newest_B1).any():
             source_BF = np.where(ahead_BF, self._before_T[source_BF], source_BF)
-        last_BNO = self._rows.filled_windows(starts_B)[:, -1]
+        last_BNO = self._rows.newest(starts_B)
         forecast_BFNO = np.repeat(last_BNO[:, None], self._rows.future_steps, axis=1)
         wanted_BFNO = np.ones(forecast_BFNO.shape, dtype=bool)
         for _ in range(1 + _SEASONS_BACK):

@@ -1,7 +1,10 @@
 """Means of the training readings by time: the same weekly slot, the same month, the same time of the year.
 
-Shape legend: B windows, F future steps, T time, N nodes, O target channels, G slots, Y bins of the year, H hours.
+Shape legend: B windows, F future steps, T time, N nodes, O target channels, G slots, Y bins of the year, H hours,
+R rows, U slots of some rows.
 """
+
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -13,6 +16,7 @@ from dcrnn_fast.evaluation.target_rows import FittedOnRows, Floats, TargetRows, 
 DAY = np.timedelta64(86_400, "s")
 _BIN_DAYS, _BINS = 5, 73
 _BINS_EACH_SIDE = 3  # 35 days in all, as climatologies are usually smoothed
+_SENSORS_AT_ONCE = 64
 
 
 class SlotMean(FittedOnRows):
@@ -35,9 +39,12 @@ class SlotMean(FittedOnRows):
         sums_GNO, counts_GNO = _totals(rows, self._slots(rows.times_T), len(any_day_G))
         self.unseen = int((counts_GNO.sum(axis=(1, 2)) == 0).sum())
         """slots without any observed training reading"""
-        pooled = _indicator(any_day_G)
-        any_day_mean = mean_or(_product(pooled, sums_GNO), _product(pooled, counts_GNO), rows.mean_NO)
-        self.mean_GNO = mean_or(sums_GNO, counts_GNO, any_day_mean[any_day_G])
+        by_day = (-1, int(any_day_G.max()) + 1, *rows.mean_NO.shape)
+        sums, counts = (totals_GNO.reshape(by_day).sum(axis=0) for totals_GNO in (sums_GNO, counts_GNO))
+        any_day_mean = mean_or(sums, counts, rows.mean_NO)
+        for slot, any_day in enumerate(any_day_G.tolist()):  # into the sums: there are 2016 of each sensor
+            sums_GNO[slot] = mean_or(sums_GNO[slot], counts_GNO[slot], any_day_mean[any_day])
+        self.mean_GNO = sums_GNO
 
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         return self.mean_GNO[self._slots(self._rows.times_T[self._rows.target_rows(starts_B)])]
@@ -61,9 +68,13 @@ class Climatology(FittedOnRows):
         super().__init__(rows)
         self._hours = 24 if interval < DAY else 1
         sums_GNO, counts_GNO = _totals(rows, self._slots(rows.times_T), _BINS * self._hours)
-        sums_YHNO, counts_YHNO = self._smoothed(sums_GNO), self._smoothed(counts_GNO)
-        season_YNO = mean_or(sums_YHNO.sum(axis=1), counts_YHNO.sum(axis=1), rows.mean_NO)
-        self.mean_GNO = mean_or(sums_YHNO, counts_YHNO, season_YNO[:, None]).reshape(sums_GNO.shape)
+        for first in range(0, len(rows.mean_NO), _SENSORS_AT_ONCE):  # into the sums: there are 1752 of each sensor
+            some = slice(first, first + _SENSORS_AT_ONCE)
+            sums_YHNO, counts_YHNO = self._smoothed(sums_GNO[:, some]), self._smoothed(counts_GNO[:, some])
+            season_YNO = mean_or(sums_YHNO.sum(axis=1), counts_YHNO.sum(axis=1), rows.mean_NO[some])
+            means_YHNO = mean_or(sums_YHNO, counts_YHNO, season_YNO[:, None])
+            sums_GNO[:, some] = means_YHNO.reshape(-1, *means_YHNO.shape[2:])
+        self.mean_GNO = sums_GNO
 
     def predict(self, starts_B: NDArray[np.int64]) -> Floats:
         return self.mean_GNO[self._slots(self._rows.times_T[self._rows.target_rows(starts_B)])]
@@ -73,7 +84,7 @@ class Climatology(FittedOnRows):
         year_bin = np.minimum(day.astype(np.int64) // _BIN_DAYS, _BINS - 1)
         return year_bin * self._hours + _since_midnight(times) * self._hours // DAY
 
-    def _smoothed(self, totals_GNO: Floats) -> Floats:
+    def _smoothed(self, totals_GNO: NDArray[Any]) -> NDArray[Any]:
         totals_YHNO = totals_GNO.reshape(_BINS, self._hours, *totals_GNO.shape[1:])
         smooth_YHNO = totals_YHNO.copy()
         for bins in range(1, _BINS_EACH_SIDE + 1):
@@ -86,24 +97,19 @@ def _since_midnight(times: NDArray[np.datetime64]) -> NDArray[np.timedelta64]:
     return times - times.astype("datetime64[D]")
 
 
-def _totals(rows: TargetRows, slot_T: NDArray[np.int64], slots: int) -> tuple[Floats, Floats]:
+def _totals(rows: TargetRows, slot_T: NDArray[np.int64], slots: int) -> tuple[Floats, NDArray[np.int32]]:
     """Sums and counts (G, N, O) of the observed training readings of each slot."""
     sums_GNO = np.zeros((slots, *rows.mean_NO.shape))
-    counts_GNO = np.zeros_like(sums_GNO)
+    counts_GNO = np.zeros(sums_GNO.shape, dtype=np.int32)
     for stretch in rows.training_stretches():
         values, observed = rows.rows(slice(stretch.start, stretch.stop))
-        in_slot = _indicator(slot_T[stretch.start : stretch.stop], slots)
-        sums_GNO += _product(in_slot, values)  # a missing value holds 0
-        counts_GNO += _product(in_slot, observed.astype(np.float64))
+        touched_U, place_R = np.unique(slot_T[stretch.start : stretch.stop], return_inverse=True)
+        ones_UR = scipy.sparse.csr_array((np.ones(len(place_R)), (place_R, np.arange(len(place_R)))))
+        sums_GNO[touched_U] += _product(ones_UR, values)  # a missing value holds 0
+        counts_GNO[touched_U] += _product(ones_UR, observed.astype(np.float64)).astype(np.int32)
     return sums_GNO, counts_GNO
 
 
-def _indicator(group_R: NDArray[np.int64], groups: int | None = None) -> scipy.sparse.csr_array:
-    """Sparse (groups, R) matrix of ones: its product with rows is their sum in each group."""
-    shape = (int(group_R.max()) + 1 if groups is None else groups, len(group_R))
-    return scipy.sparse.csr_array((np.ones(len(group_R)), (group_R, np.arange(len(group_R)))), shape=shape)
-
-
-def _product(matrix_GR: scipy.sparse.csr_array, rows_RNO: Floats) -> Floats:
-    product: Floats = matrix_GR @ rows_RNO.reshape(len(rows_RNO), -1)
+def _product(matrix_UR: scipy.sparse.csr_array, rows_RNO: Floats) -> Floats:
+    product: Floats = matrix_UR @ rows_RNO.reshape(len(rows_RNO), -1)
     return product.reshape(-1, *rows_RNO.shape[1:])

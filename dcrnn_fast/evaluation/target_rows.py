@@ -6,7 +6,7 @@ Shape legend: B windows, P past steps, F future steps, R rows, T time, N nodes, 
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from dcrnn_fast.data.scaler import window_counts
 Floats = NDArray[np.float64]
 
 _CHUNK_READINGS = 1 << 22  # readings worked on at a time: 32 MiB in float64, however long or memory-mapped the series
+_WINDOW_READINGS = 1 << 20  # of the windows scored at a time, which some ten arrays are made of
+_MOST_WINDOWS = 64
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,14 @@ class TargetRows:
         """(B, F): the rows that these windows forecast."""
         return starts_B[:, None] + self.past_steps + np.arange(self.future_steps)
 
+    def newest(self, starts_B: NDArray[np.int64]) -> Floats:
+        """(B, N, O): each window's last observed past reading; the mean if it has none."""
+        newest_BNO = np.repeat(self.mean_NO[None], len(starts_B), axis=0)
+        for step in range(self.past_steps):
+            values_BNO, observed_BNO = self.rows(starts_B + step)
+            np.copyto(newest_BNO, values_BNO, where=observed_BNO)
+        return newest_BNO
+
     def filled_windows(self, starts_B: NDArray[np.int64]) -> Floats:
         """Past steps (B, P, N, O): a missing reading is the window's last observed one, before that the mean."""
         values, observed = self.rows((starts_B[:, None] + np.arange(self.past_steps)).ravel())
@@ -124,6 +134,12 @@ class TargetRows:
         self.std_O = np.where(variance_O > 0, np.sqrt(np.maximum(variance_O, 0)), 1.0)
 
 
+def windows_at_a_time(data: ForecastData) -> int:
+    """How many windows are forecast and scored at a time: 64, fewer of a graph of many hundred sensors."""
+    readings = data.window_format.window_steps * data.series.num_sensors * len(data.series.channels)
+    return max(1, min(_MOST_WINDOWS, _WINDOW_READINGS // readings))
+
+
 class FittedOnRows:
     """A baseline that is fitted on some rows and forecasts windows of them, or of others."""
 
@@ -137,7 +153,7 @@ class FittedOnRows:
         return other
 
 
-def mean_or(sums: Floats, counts: Floats, otherwise: Floats) -> Floats:
+def mean_or(sums: Floats, counts: NDArray[Any], otherwise: Floats) -> Floats:
     """Sums / counts, and ``otherwise`` where the count is 0."""
     return np.where(counts > 0, sums / np.maximum(counts, 1), otherwise)
 
