@@ -220,7 +220,7 @@ class DataConfig(_Section):
             self.train_fraction + self.test_fraction,
         )
         self._within(1, _MOST, "max_train_windows", "max_validation_windows")
-        self._within(2, 10_000, "city_nodes")
+        self._within(2, 100_000, "city_nodes")
         self._within(1, 36_525, "city_days")
         self._within(0, _MOST, "city_seed")
         _require(self.stage != "", "stage", "off, auto or a folder", self.stage)

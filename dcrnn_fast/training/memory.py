@@ -28,7 +28,8 @@ from dcrnn_fast.training.run import Run
 def shapes_of(run: Run) -> Shapes:
     """The sizes of a run."""
     graph, form = run.data.graph, run.data.window_format
-    return Shapes.of(run.config, nodes=graph.num_nodes, edges=graph.num_edges, value_channels=len(form.channels))
+    nodes = run.model.graph.num_nodes  # a part of a divided graph's
+    return Shapes.of(run.config, nodes=nodes, edges=graph.num_edges, value_channels=len(form.channels))
 
 
 def circumstances_of(run: Run, *, on_gpu: bool) -> Circumstances:
@@ -153,7 +154,13 @@ def naming_what_fits(run: Run, *, training: bool = True) -> Iterator[None]:
             raise
         traceback.clear_frames(error.__traceback__)  # what the failed step holds is there again for the next
         available = _available()
-        raise UserError(f"out of memory ({gib(available)} available): {advise(run, available)}") from error
+        try:
+            said = advise(run, available)
+        except (RuntimeError, MemoryError) as again:
+            if not is_out_of_memory(again):
+                raise
+            said = f"not even a few windows fit, with {_now(run)}"
+        raise UserError(f"out of memory ({gib(available)} available): {said}") from error
 
 
 def require_room(run: Run) -> None:
