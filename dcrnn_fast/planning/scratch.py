@@ -17,7 +17,7 @@ from dcrnn_fast.model.precision import autocast
 from dcrnn_fast.planning.choice import windows_a_round
 
 _FEW_ROWS = 1000
-"""so many rows, of windows and nodes, take all past steps: inputs of several steps are diffused at once"""
+"""so many rows, of windows and nodes, take all steps: inputs of several steps are diffused at once"""
 
 
 class Scratch:
@@ -44,7 +44,8 @@ class Scratch:
         module, model = library().module, self._model
         assert module is not None
         N, weight = model.graph.num_nodes, model.projection.weight
-        steps = self._past_steps if windows * N <= _FEW_ROWS else 1
+        few = windows * N <= _FEW_ROWS
+        steps = self._past_steps if few else 1
         x_BPNC = torch.zeros(windows, steps, N, model.input_channels, dtype=weight.dtype)
         module.most_arena_bytes()
         with autocast(self._precision, weight.device), torch.set_grad_enabled(save != ""):
@@ -55,7 +56,7 @@ class Scratch:
                 [cell.weights() for cell in model.decoder],  # type: ignore[operator]
                 weight,
                 model.projection.bias,
-                future_steps=1,
+                future_steps=model.future_steps if few else 1,
                 backend="cpu",
                 save=save or "all",
                 precision=model.precision,
