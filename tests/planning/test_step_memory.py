@@ -45,8 +45,8 @@ def test_on_a_gpu_the_segment_that_is_computed_again_counts() -> None:
 @compiled
 @pytest.mark.parametrize("windows", [1, 40])
 def test_scratch_memory_of_a_short_trial_is_that_of_the_step(windows: int) -> None:
-    """The trial has one future step and few windows; the step has all, and segments of five steps are measured once
-    and for all."""
+    """The trial has as many windows as the threads take at once, and segments of two steps; the step has all of them,
+    and segments of five. More windows have more sums of gradients at once."""
     run = made("--batch-size", "40", "--save", "segments:5")
     planned = Scratch(run.model, "fp32", 12)(windows, "segments:5")
     module = library().module
@@ -54,7 +54,7 @@ def test_scratch_memory_of_a_short_trial_is_that_of_the_step(windows: int) -> No
     module.most_arena_bytes()
     batch = run.gather(run.data.train.starts_W[:windows])
     torch.autograd.grad(run.predict(batch).sum(), list(run.model.parameters()))
-    assert planned == pytest.approx(module.most_arena_bytes(), rel=0.05)
+    assert planned == pytest.approx(module.most_arena_bytes(), rel=0.1)
 
 
 def test_the_bytes_of_a_window() -> None:
