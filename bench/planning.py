@@ -1,6 +1,6 @@
 """What a plan says beside what a training then takes: peak of anonymous memory, and time of a step.
 
-    python -m bench.planning [--only NAME ...] [--small]
+    python -m bench.planning [--only NAME ...] [--small] [--memory]
 
 Each case is planned (``dcrnn-fast plan --json``) and trained for a few steps in processes of its own; RssAnon of each
 process is read every few milliseconds. Times are those of this machine now: on a busy one they mean little.
@@ -138,13 +138,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", help="names of cases")
     parser.add_argument("--small", action="store_true", help="the small cases alone")
+    parser.add_argument("--memory", action="store_true", help="plan memory alone, without timing a step")
     flags = parser.parse_args()
     cases = SMALL if flags.small else SMALL | LARGE
     print(circumstances())
     print("| case | planned, GiB | measured | ratio | a step planned, s | measured | ratio |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name in flags.only or cases:
-        found = outcome((SMALL | LARGE)[name])
+        found = outcome((SMALL | LARGE)[name], *(["--no-calibrate"] if flags.memory else []))
         print(
             f"| {name} | {found.planned_bytes / 2**30:.2f} | {found.peak_bytes / 2**30:.2f} | {found.memory_ratio:.2f} "
             f"| {found.planned_seconds:.2f} | {found.seconds:.2f} | {found.time_ratio:.2f} |",

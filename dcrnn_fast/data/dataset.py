@@ -155,7 +155,7 @@ class ForecastData:
         observed_BSNC = series.observed_TNC[rows].reshape(shape)
         exact_BSNC = values_BSNC
         if self.all_digits and series.rest_TNC is not None:
-            exact_BSNC = series.exact(values_BSNC, rows_BS)
+            exact_BSNC = series.readings(rows).reshape(shape)
         # Over the complete window: a fed-back label may be the last observed reading from before the forecast.
         dtype = np.dtype(np.float64 if self.all_digits else np.float32)
         scaled_BSNC = readable(exact_BSNC, observed_BSNC, self.scaler, form.missing_input, dtype)

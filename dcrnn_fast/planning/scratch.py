@@ -6,17 +6,18 @@ one step of as many windows as the threads take at once says it for a batch of a
 
 from functools import cache
 
+import scipy.sparse
 import torch
 
-from dcrnn_fast.kernels import dcrnn_seq2seq
+from dcrnn_fast.kernels import DiffusionTerms, dcrnn_seq2seq
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.kernels.saving import segment_length
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.precision import autocast
 from dcrnn_fast.planning.choice import windows_a_round
 
-_FEW_ROWS = 8000
-"""so many rows, of windows and nodes, take all past steps: inputs of several steps are diffused at once"""
+_FEW_ROWS = 1000
+"""so many rows, of windows and nodes, take all steps: inputs of several steps are diffused at once"""
 
 
 class Scratch:
@@ -25,6 +26,11 @@ class Scratch:
     def __init__(self, model: DCRNN, precision: str, past_steps: int) -> None:
         self._model, self._precision, self._past_steps = model, precision, past_steps
         self._measured = cache(self._measure)
+        self._terms = model.graph.terms()
+        if getattr(self._terms, "halo", None) is not None:
+            # Operators on a part of a graph wait for the other parts; scratch memory does not depend on the entries.
+            identity = scipy.sparse.eye_array(model.graph.num_nodes, format="csr")
+            self._terms = DiffusionTerms.from_operators([identity] * model.graph.num_terms)
 
     def __call__(self, windows: int, save: str) -> int:
         windows = min(windows, windows_a_round(self._model.graph.num_nodes, torch.get_num_threads()))
@@ -38,18 +44,19 @@ class Scratch:
         module, model = library().module, self._model
         assert module is not None
         N, weight = model.graph.num_nodes, model.projection.weight
-        steps = self._past_steps if windows * N <= _FEW_ROWS else 1
+        few = windows * N <= _FEW_ROWS
+        steps = self._past_steps if few else 1
         x_BPNC = torch.zeros(windows, steps, N, model.input_channels, dtype=weight.dtype)
         module.most_arena_bytes()
         with autocast(self._precision, weight.device), torch.set_grad_enabled(save != ""):
             forecast_BFNO = dcrnn_seq2seq(
                 x_BPNC,
-                model.graph.terms(),
+                self._terms,
                 [cell.weights() for cell in model.encoder],  # type: ignore[operator]
                 [cell.weights() for cell in model.decoder],  # type: ignore[operator]
                 weight,
                 model.projection.bias,
-                future_steps=1,
+                future_steps=model.future_steps if few else 1,
                 backend="cpu",
                 save=save or "all",
                 precision=model.precision,

@@ -8,7 +8,7 @@ import math
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 
 import torch
@@ -28,9 +28,8 @@ from dcrnn_fast.training.run import Run
 def shapes_of(run: Run) -> Shapes:
     """The sizes of a run."""
     graph, form = run.data.graph, run.data.window_format
-    nodes = run.own_data.series.num_sensors  # a part of the graph's, if partners share it
-    edges = graph.num_edges * nodes // graph.num_nodes
-    return Shapes.of(run.config, nodes=nodes, edges=edges, value_channels=len(form.channels))
+    nodes = run.model.graph.num_nodes  # a part of a divided graph's
+    return Shapes.of(run.config, nodes=nodes, edges=graph.num_edges, value_channels=len(form.channels))
 
 
 def circumstances_of(run: Run, *, on_gpu: bool) -> Circumstances:
@@ -155,7 +154,13 @@ def naming_what_fits(run: Run, *, training: bool = True) -> Iterator[None]:
             raise
         traceback.clear_frames(error.__traceback__)  # what the failed step holds is there again for the next
         available = _available()
-        raise UserError(f"out of memory ({gib(available)} available): {advise(run, available)}") from error
+        try:
+            said = advise(run, available)
+        except (RuntimeError, MemoryError) as again:
+            if not is_out_of_memory(again):
+                raise
+            said = f"not even a few windows fit, with {_now(run)}"
+        raise UserError(f"out of memory ({gib(available)} available): {said}") from error
 
 
 def require_room(run: Run) -> None:
@@ -185,11 +190,12 @@ def fit_to_memory(run: Run) -> None:
         return
     ranks = run.ranks
     memory = ranks.together("measuring a step's memory", lambda: StepMemory(run))
-    every = memory.choices()
+    ordered = ranks.exchange("ordering what may fit", [astuple(choice) for choice in memory.choices()])
+    every = [Choice(*values) for values in ordered[0]]
     available = ranks.together("asking for the memory", lambda: _room_to_fit(run))
-    shares = [memory.peak(choice) * MARGIN / available for choice in every]
-    worst = [max(each) for each in zip(*ranks.exchange("comparing memory", shares), strict=True)]
-    ranks.together("fitting the step to the memory", lambda: _take_the_first(run, memory, every, worst, available))
+    # Each rank's room and what it would take: all come to the same choice, or to the same words.
+    told = ranks.exchange("comparing memory", [available, *map(memory.peak, every)])
+    ranks.together("fitting the step to the memory", lambda: _take_the_first(run, memory, every, told))
 
 
 def _room_to_fit(run: Run) -> int:
@@ -200,18 +206,27 @@ def _room_to_fit(run: Run) -> int:
     return available
 
 
-def _take_the_first(run: Run, memory: StepMemory, every: list[Choice], worst: list[float], available: int) -> None:
-    """Args: ``worst``: of each choice the largest share of a rank's memory that it may take."""
-    here = run.ranks.local_world
-    found = next((choice for choice, share in zip(every, worst, strict=True) if share <= 1), None)
-    if found is None:
-        least = every[worst.index(min(worst))]
-        needed = memory.peak(least)
+def _take_the_first(run: Run, memory: StepMemory, every: list[Choice], told: list[list[int]]) -> None:
+    """Args: ``told``: of each rank its room and the bytes of each choice."""
+
+    def tightest(choice: int) -> list[int]:
+        return max(told, key=lambda bytes_: bytes_[1 + choice] / bytes_[0])
+
+    def share(choice: int) -> float:
+        return tightest(choice)[1 + choice] * MARGIN / tightest(choice)[0]
+
+    fitting = next((choice for choice in range(len(every)) if share(choice) <= 1), None)
+    least = min(range(len(every)), key=share)
+    available = tightest(least if fitting is None else fitting)[0]
+    each = _each(run.ranks.local_world)
+    if fitting is None:
+        needed = tightest(least)[1 + least]
         raise UserError(
-            f"--fit: nothing fits in {gib(available)}{_each(here)}: the nearest, {least.flags()}, needs {gib(needed)} "
-            f"and {MARGIN - 1:.0%} to spare, {gib(max(needed * MARGIN - available, 0))} more; use fewer hidden units "
-            "or layers, fewer processes on a machine, or a machine with more memory"
+            f"--fit: nothing fits in {gib(available)}{each}: the nearest, {every[least].flags()}, needs {gib(needed)} "
+            f"and {MARGIN - 1:.0%} to spare, {gib(needed * MARGIN - available)} more; use fewer hidden units or "
+            "layers, fewer processes on a machine, or a machine with more memory"
         )
+    found = every[fitting]
     run.model.save = found.save
     run.config = replace(
         run.config,
@@ -223,7 +238,7 @@ def _take_the_first(run: Run, memory: StepMemory, every: list[Choice], worst: li
     slower = relative_time(found, round_) / relative_time(every[0], round_)
     run.fitted = (
         f"fit: {found.flags()}, {changed}: the fastest of {len(every)} ways to take {found.windows} windows a step "
-        f"that fits in {gib(available)}{_each(here)}",
+        f"that fits in {gib(available)}{each}",
         *([f"fit: about {slower:.2f} x the time of the fastest, {every[0].flags()}"] if found != every[0] else []),
         *memory_lines(memory.need(found), "beside what the process holds already"),
     )

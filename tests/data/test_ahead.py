@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.ahead import Gatherer, batch_bytes
+from dcrnn_fast.data.ahead import Gatherer
 from dcrnn_fast.data.dataset import Batch, ForecastData, open_data
 from dcrnn_fast.errors import UserError
 
@@ -103,9 +103,3 @@ def test_an_error_reaches_the_one_who_asks_with_its_traceback(data: ForecastData
     with pytest.raises(UserError, match="position 9"), gatherer.following(wrong()):
         raise AssertionError("the order is wrong at once")
     assert gather_threads() == []
-
-
-def test_the_bytes_of_a_batch(data: ForecastData) -> None:
-    batch = data.gather(data.train.starts_W[:3])
-    tensors = (batch.x_BPNC, batch.y_BFNO, batch.observed_BFNO, batch.labels_BFNO)
-    assert batch_bytes(data, 3) == sum(tensor.nbytes for tensor in tensors)

@@ -1,6 +1,5 @@
 """``--num-workers``: the run is the same, bit for bit, and threads end when they have nothing to do."""
 
-import bisect
 import os
 import signal
 import threading
@@ -19,7 +18,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.fit import fit
-from dcrnn_fast.training.memory import bytes_beside, require_room
+from dcrnn_fast.training.memory import StepMemory
 from dcrnn_fast.training.run import make_run, worker_notes, workers_here
 from dcrnn_fast.training.static_step import StaticStep
 from dcrnn_fast.training.step import EagerStep
@@ -121,38 +120,22 @@ def test_no_more_threads_than_cores(capsys: pytest.CaptureFixture[str]) -> None:
     assert worker_notes(run)[0].startswith("num_workers 9: the series is on the GPU")
 
 
-def test_room_is_needed_for_the_copy_that_is_saved_and_for_batches_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_is_needed_for_batches_ahead() -> None:
     config = debug_config(*SMALL)
     run = make_run(config, open_data(config.data, config.graph), Ranks())
-    saved = bytes_beside(run)
-    assert saved == 2 * 3 * 4 * sum(parameter.numel() for parameter in run.model.parameters())
-    run.host_windows = Gatherer(run.data, 4)
-    ahead = bytes_beside(run) - saved
-    assert ahead == 5 * sum(
+
+    def batches() -> int:
+        memory = StepMemory(run)
+        return memory.need(memory.now).stays["batches"]
+
+    assert run.host_windows.ahead == 0
+    one = sum(
         tensor.nbytes for tensor in vars_of(run.data.gather(run.data.train.starts_W[: config.training.batch_size]))
     )
-    room = 0
-
-    def available(*_: object) -> int:
-        return room
-
-    monkeypatch.setattr("dcrnn_fast.training.memory._available", available)
-    monkeypatch.setattr("dcrnn_fast.training.memory.memory_mib", lambda field: 0.0)
-
-    def fits(bytes_free: int) -> bool:
-        nonlocal room
-        room = bytes_free
-        try:
-            require_room(run)
-        except UserError:
-            return False
-        return True
-
-    run.host_windows = Gatherer(run.data)
-    enough = bisect.bisect_left(range(10**7), True, key=fits)
+    accumulate = config.training.accumulate
+    assert batches() == one * accumulate
     run.host_windows = Gatherer(run.data, 4)
-    assert not fits(enough + ahead - 1)
-    assert fits(enough + ahead)
+    assert batches() == one * (accumulate + 5)
 
 
 def vars_of(batch: Batch) -> list[torch.Tensor]:

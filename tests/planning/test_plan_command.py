@@ -1,0 +1,101 @@
+"""``dcrnn-fast plan``: understood without a reading, refused if it cannot fit, JSON for programs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dcrnn_fast import plan, prepare
+from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.planning.even_graph import even_graph
+from dcrnn_fast.planning.source import source_of, window_counts
+from tests.training.rank_programs import debug_config
+
+SMALL = ["--config", "debug", "--threads", "1", "--device", "cpu", "--no-calibrate"]
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
+    assert plan.main([*SMALL, "--json", *words]) == 0
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_store_is_planned_for_without_its_readings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = tmp_path / "store"
+    city = ["--data", "city", "--city-nodes", "12", "--city-days", "3"]
+    assert prepare.main([*city, "--output", str(store)]) == 0
+    for name in ("values.npy", "observed.npy"):
+        (store / name).unlink()
+    capsys.readouterr()
+    found = printed(capsys, "--data", str(store), "--batch-size", "4")
+    assert found["shapes"]["nodes"] == 12  # type: ignore[index]
+    assert found["series"] == {"rows": 864, "bytes_in_memory": 0, "bytes_mapped": 5 * 864 * 12}
+    assert found["epoch"]["train_windows"] > 0  # type: ignore[index]
+
+
+def test_memory_is_shown_by_item(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        plan.main([*SMALL, "--nodes", "300", "--edges", "2400", "--rows", "500", "--ranks", "2", "--bandwidth", "10"])
+        == 0
+    )
+    said = capsys.readouterr().out
+    for words in ("states kept for the backward pass", "Python, PyTorch and this package", "memory of a machine with 2",
+                  "a grid of 300 sensors with 2400 links stands in", "of gradients in a step", "fits in"):  # fmt: skip
+        assert words in said
+
+
+def test_a_plan_that_cannot_fit_says_by_how_much_and_what_would(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*SMALL, "--nodes", "900", "--batch-size", "256", "--hidden-units", "32"]
+    assert plan.main([*words, "--memory-gib", "1"]) == 2
+    said = capsys.readouterr()
+    assert "does not fit: " in said.out
+    assert said.err.startswith("dcrnn-fast plan: error: does not fit: a process needs ")
+    assert " GiB more than the 1 GiB that there are; the nearest that fits, the same step: --batch-size " in said.err
+    assert said.err.count("\n") == 1
+    flags = said.err.split("the same step: ")[1].split(" (")[0].split()
+    assert plan.main([*words, "--memory-gib", "1", *flags]) == 0
+    assert plan.main([*words, "--memory-gib", "0.01"]) == 2
+    assert "nothing fits: --batch-size 1 " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "nothing.csv"], "nothing says how many sensors nothing.csv has without opening it: give --nodes"),
+        (["--edges", "9"], "--edges needs --nodes"),
+        (["--nodes", "5", "--edges", "3"], "--edges must be from 5 "),
+        (["--nodes", "5", "--edges", "26"], "--edges must be from 5 "),
+        (["--nodes", "0"], "--nodes must be positive, got 0"),
+        (["--nodes", "5", "--rows", "3"], "a series of 3 rows has no window"),
+        (["--graph", "nothing.csv", "--data", "nothing"], "nothing.csv"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan.main([*SMALL, *words]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(("nodes", "edges"), [(2, 2), (2, 4), (50, 50), (50, 417), (1000, 9860)])
+def test_the_graph_that_stands_in_has_the_asked_size(nodes: int, edges: int) -> None:
+    graph = even_graph(nodes, edges)
+    assert (graph.num_nodes, graph.num_edges) == (nodes, edges)
+    assert (graph.adjacency.diagonal() > 0).all()
+
+
+def test_windows_are_counted_as_they_are_cut() -> None:
+    config = debug_config("--city-nodes", "4", "--city-days", "2").data
+    data = open_data(config, debug_config().graph)
+    assert window_counts(data.series.num_steps, config) == (len(data.train), len(data.validation))
+
+
+def test_a_city_has_its_own_graph() -> None:
+    config = debug_config("--city-nodes", "40")
+    found = source_of(config.data, config.graph)
+    assert found.graph.digest() == open_data(config.data, config.graph).graph.digest()
+    with pytest.raises(UserError, match="nothing says how many sensors"):
+        source_of(debug_config("--data", "readings.csv").data, config.graph)
+    assert np.isclose(source_of(config.data, config.graph, nodes=9).graph.num_edges, 72)
