@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from dcrnn_fast.config.sections import DataConfig
-from dcrnn_fast.data.ahead import batch_bytes
 from dcrnn_fast.data.dataset import Batch, ForecastData, assemble_data
 from dcrnn_fast.data.device_windows import DeviceWindows, series_bytes
 from tests.data.made_series import random_series, ring
@@ -51,11 +50,14 @@ def test_own_windows_are_columns_of_the_whole(
     assert (own.gather(STARTS).count_observed() + others.count_observed()).tolist() == whole.count_observed().tolist()
 
 
+def gathered_bytes(data: ForecastData) -> int:
+    batch = data.gather(STARTS)
+    return sum(tensor.nbytes for tensor in (batch.x_BPNC, batch.y_BFNO, batch.observed_BFNO, batch.labels_BFNO))
+
+
 def test_own_windows_take_memory_of_their_nodes_alone(tmp_path: Path) -> None:
     data = made_data(tmp_path)
-    own, batch = data.of_nodes(NODES), data.of_nodes(NODES).gather(STARTS)
-    tensors = (batch.x_BPNC, batch.y_BFNO, batch.observed_BFNO, batch.labels_BFNO)
-    assert batch_bytes(own, len(STARTS)) == sum(tensor.nbytes for tensor in tensors)
-    assert batch_bytes(own, len(STARTS)) * 7 == batch_bytes(data, len(STARTS)) * 3
+    own = data.of_nodes(NODES)
+    assert gathered_bytes(own) * 7 == gathered_bytes(data) * 3
     held = vars(DeviceWindows(own, torch.device("cpu"))).values()
     assert series_bytes(own) == sum(t.nbytes for t in held if isinstance(t, torch.Tensor) and t.shape[:1] == (80,))
