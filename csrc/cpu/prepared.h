@@ -79,7 +79,9 @@ Prepared<S> prepare(const Kernels<S>& kernels, const SparseStack<S>& stack) {
 /// The same for whichever of a diffusion's ways the unit takes, which then reads it as long as `held` lives.
 template <class S>
 Diffusion<S> prepared(const Kernels<S>& kernels, Diffusion<S> diffusion, Prepared<S>& held) {
-    if (kernels.diffuse_step == nullptr) diffusion.count = diffusion.temporaries = 0;
+    const int64_t nodes = diffusion.operators.nodes;
+    if (kernels.diffuse_step == nullptr || nodes < kernels.recursion_from_nodes) diffusion.count = 0;
+    plan_sums(diffusion, diffusion.operators.operators + 1);
     if (diffusion.count > 0 || kernels.prepare_stack == nullptr || diffusion.operators.operators == 0) return diffusion;
     held = prepare(kernels, diffusion.operators);
     diffusion.operators.prepared = held->get();
