@@ -24,6 +24,11 @@ class GraphBuffers(nn.Module):
         for name, tensor in zip(self._names, terms.tensors_with_recursion, strict=True):
             self.register_buffer(name, tensor, persistent=False)
 
+    @property
+    def divided(self) -> bool:
+        """Whether these are a rank's part of the terms (``dcrnn_fast.kernels.halo``)."""
+        return "halo" in self._names
+
     def terms(self) -> DiffusionTerms:
         """The terms, as the operators take them."""
         tensors = [self.get_buffer(name) for name in self._names]
