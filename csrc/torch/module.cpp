@@ -5,6 +5,7 @@
 
 #include "csrc/cpu/arena_bytes.h"
 #include "csrc/cpu/select.h"
+#include "csrc/torch/halo.h"
 
 PYBIND11_MODULE(_dcrnn_fast_C, module) {
     module.doc() = "Compiled CPU kernels of dcrnn_fast.";
@@ -31,4 +32,6 @@ PYBIND11_MODULE(_dcrnn_fast_C, module) {
     module.def(
         "most_arena_bytes", [] { return dcrnn::arena_bytes.take_most(); },
         "Bytes of scratch memory that the kernels have had at once, at most, since the last call.");
+    module.def("set_exchange", &dcrnn::set_exchange,
+               "The addresses of two C functions that exchange the rows of a divided graph: see csrc/torch/halo.h.");
 }
