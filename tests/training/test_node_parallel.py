@@ -20,10 +20,11 @@ SMALL = (
 """twelve sensors, a third of whose targets is missing; coins of both sides within ten steps"""
 
 
-def trained(rank_server: RankServer, folder: Path, world: int, parts: int, source: str, *flags: str) -> dict:
+def trained(
+    rank_server: RankServer, folder: Path, world: int, parts: int, source: str, *flags: str, dtype: str = "float64"
+) -> dict:
     """``ten_steps`` of so many processes, that many of which share a graph."""
     name = f"{world}of{parts}"
-    dtype = "float64" if source == "uneven" else "float32"
     flags = (*flags, "--node-parallel", str(parts))
     rank_server.run(
         folder / f"job{name}", world, "node_programs:ten_steps", str(folder / name), source, dtype, *flags,
@@ -75,13 +76,16 @@ def test_what_cannot_be_shared_is_refused_in_one_line() -> None:
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize(("world", "parts"), [(2, 2), (4, 4), (4, 2)])
+@pytest.mark.parametrize(
+    ("world", "parts", "dtype", "loss", "tolerance"),
+    [(2, 2, "float64", "mae", 1e-8), (4, 4, "float32", "mse", 1e-4), (4, 2, "float32", "mse", 1e-4)],
+)
 @pytest.mark.parametrize(
     ("source", "flags"),
     [
-        ("metr_la_graph/adj_mx.pkl", ("--batch-size", "4", "--save", "all")),
-        ("pems_bay_graph/adj_mx_bay.pkl", ("--batch-size", "4", "--save", "segments:4")),
-        ("city", ("--batch-size", "2", "--save", "h", "--city-nodes", "2000", "--city-days", "2")),
+        ("metr_la_graph/adj_mx.pkl", ("--batch-size", "4")),
+        ("pems_bay_graph/adj_mx_bay.pkl", ("--batch-size", "4")),
+        ("city", ("--batch-size", "2", "--city-nodes", "2000", "--city-days", "2")),
     ],
     ids=["metr-la", "pems-bay", "2000"],
 )
@@ -91,11 +95,17 @@ def test_ten_steps_on_large_graphs(
     real_data: Path,
     world: int,
     parts: int,
+    dtype: str,
+    loss: str,
+    tolerance: float,
     source: str,
     flags: tuple[str, ...],
 ) -> None:
-    """In float32, with the backend that a user gets."""
+    """In float32 with squared errors: the gradient of an absolute error changes its sign by rounding near 0, so that
+    two backends of one process differ by 1e-4 after ten steps.
+    """
     source = source if source == "city" else str(real_data / source)
     flags = (*flags, "--global-batch-size", "8", "--hidden-units", "16", "--num-layers", "2", "--sampling-decay", "5")
-    whole = trained(rank_server, tmp_path, 1, 1, source, *flags)
-    assert_same(trained(rank_server, tmp_path, world, parts, source, *flags), whole, 1e-4)
+    flags = (*flags, "--loss", loss)
+    whole = trained(rank_server, tmp_path, 1, 1, source, *flags, dtype=dtype)
+    assert_same(trained(rank_server, tmp_path, world, parts, source, *flags, dtype=dtype), whole, tolerance)
