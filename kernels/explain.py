@@ -18,7 +18,8 @@ def facts(dtype: torch.dtype = torch.float32) -> dict[str, Any]:
 
     ``library``: its file, build facts, and the reason why it is not used, or None; ``broken`` if there is one that is
     refused or cannot be opened. ``units`` (by storage type) and ``operators``: the one ``chosen`` for CPU tensors of
-    ``dtype``, and under ``not`` the others' names and reasons. ``gpu``: see ``gpu/devices.py``.
+    ``dtype``, and under ``not`` the others' names and reasons. ``divided``: the backends that ``run`` on a rank's part
+    of a divided graph, and the others' reasons. ``gpu``: see ``gpu/devices.py``.
 
     Raises:
         VariableError: DCRNN_FAST_CPU names no unit.
@@ -46,6 +47,7 @@ def facts(dtype: torch.dtype = torch.float32) -> dict[str, Any]:
         },
         "units": units,
         "operators": {name: _choice(implementations, dtype) for name, implementations in OPERATORS.items()},
+        "divided": _divided(dtype),
         "gpu": gpu_facts(),
     }
 
@@ -55,6 +57,19 @@ def _choice(implementations: Any, dtype: torch.dtype) -> dict[str, Any]:
     reasons = {implementation.name: implementation.why_not(x) for implementation in implementations}
     return {
         "chosen": next(name for name, why_not in reasons.items() if why_not is None),
+        "not": {name: why_not for name, why_not in reasons.items() if why_not is not None},
+    }
+
+
+def _divided(dtype: torch.dtype) -> dict[str, Any]:
+    """The backends that run on a rank's part of a divided graph, and why not the others."""
+    x = torch.empty(0, dtype=dtype)
+    reasons = {
+        implementation.name: implementation.why_not_divided or implementation.why_not(x)
+        for implementation in DCRNN_SEQ2SEQ
+    }
+    return {
+        "run": [name for name, why_not in reasons.items() if why_not is None],
         "not": {name: why_not for name, why_not in reasons.items() if why_not is not None},
     }
 
@@ -103,6 +118,9 @@ def explanation(dtype: torch.dtype = torch.float32) -> str:
     for operator, choice in known["operators"].items():
         lines.append(f"{operator}: {choice['chosen']}")
         lines += [f"  not {name}: {why_not}" for name, why_not in choice["not"].items()]
+    divided = known["divided"]
+    lines.append(f"on a divided graph (node-parallel): {', '.join(divided['run'])}")
+    lines += [f"  not {name}: {why_not}" for name, why_not in divided["not"].items()]
     gpu = known["gpu"]
     lines.append(f"GPU: {'; '.join(gpu['devices']) or 'none, because ' + gpu['reason']}")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ Shape legend: B batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -16,19 +17,19 @@ from dcrnn_fast.kernels.dtypes import autocast_dtype, computed_dtype
 from dcrnn_fast.kernels.gpu.available import why_not_triton
 from dcrnn_fast.kernels.gpu.plan import plan_name
 from dcrnn_fast.kernels.gpu.table_cuda import why_not_cuda
-from dcrnn_fast.kernels.native import why_not_cpu
+from dcrnn_fast.kernels.halo.hook import connect, raising_what_failed
+from dcrnn_fast.kernels.native import library, why_not_cpu
 from dcrnn_fast.kernels.saving import SAVE_NOTHING
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights
 
 Argument = Tensor | Sequence[CellWeights]
 
-_NO_HOOK = "it has no exchange of rows on a divided graph (node-parallel) yet; use manual"
 _IN_LAUNCHES = (
-    "on a divided graph (node-parallel) its launches, which diffuse and multiply at once, would have to stop for an "
-    "exchange inside a cell; use manual"
+    "its launches, which diffuse and multiply at once, would have to stop for a node-parallel exchange inside a cell; "
+    "use manual"
 )
-_BY_AUTOGRAD = "autograd would not exchange gradients on a divided graph (node-parallel); use manual"
+_BY_AUTOGRAD = "autograd would not exchange node-parallel gradients; use manual"
 
 
 def in_order_of_speed(
@@ -41,7 +42,7 @@ def in_order_of_speed(
 ) -> tuple[Implementation, ...]:
     """An operator's implementations, in the order in which "auto" tries them; it never takes ``cuda``."""
     return (
-        Implementation("cpu", cpu, why_not_cpu, auto_on=("cpu",), why_not_divided=_NO_HOOK),
+        Implementation("cpu", cpu, why_not_cpu, auto_on=("cpu",)),
         Implementation(
             "triton", triton, why_not_triton, self_checked=True, auto_on=("cuda",), why_not_divided=_IN_LAUNCHES
         ),
@@ -91,9 +92,19 @@ def run(
         options["bf16x3"] = bf16x3
     if low is None or chosen.name == "specification":
         require_dtypes(op, terms, x=x, **_floating(others))
-        return chosen.run(x, terms, *others.values(), **options)
-    with torch.autocast(x.device.type, enabled=False):
+        with _exchanging(terms):
+            return chosen.run(x, terms, *others.values(), **options)
+    with torch.autocast(x.device.type, enabled=False), _exchanging(terms):
         return chosen.run(x.to(low), terms, *(_lowered(argument, low) for argument in others.values()), **options)
+
+
+def _exchanging(terms: DiffusionTerms) -> AbstractContextManager[None]:
+    """For operators on a divided graph: the compiled kernels call the partners, whose errors are raised as they are."""
+    if terms.halo is None:
+        return nullcontext()
+    if (module := library().module) is not None:
+        connect(module)
+    return raising_what_failed()
 
 
 def _floating(arguments: Mapping[str, Argument]) -> dict[str, Tensor]:
@@ -167,7 +178,8 @@ def call_backward(op: str, found: Mapping[str, Any], **others: Any) -> Any:
     """Calls the backward operator of ``op`` with the kept values and the others, by the names of its schema."""
     values = {**found, **others}
     backward = f"{op}_backward"
-    return getattr(torch.ops.dcrnn_fast, backward)(*(values[name] for name in _argument_names(backward)))
+    with raising_what_failed():
+        return getattr(torch.ops.dcrnn_fast, backward)(*(values[name] for name in _argument_names(backward)))
 
 
 def only_for_the_backward(ctx: Any, outputs: Sequence[Tensor]) -> None:

@@ -107,7 +107,7 @@ class BackwardTiles {
         feeds_prediction_ = f > 0 && !from_label;
         Panel<S> input{nullptr, 0, 0};
         if (f > 0)
-            input = fed_back_.panel(tile_, model_.terms, t, s_.P, t + 1, [&](int64_t at, int64_t e) {
+            input = fed_back_.panel(tile_, model_.input_terms, t, s_.P + 1, t + 1, [&](int64_t at, int64_t e) {
                 return decoder_input(s_, batch_, prediction_, nothing_, at - s_.P, first_ + e);
             });
         const bool wanted = feeds_prediction_ || (from_label && gradients_.labels != nullptr);
@@ -120,7 +120,7 @@ class BackwardTiles {
             for (int64_t e = 0; e < tile_.elements; ++e)
                 add_rows(gradients_.of.states + ((first_ + e) * s_.P + t) * s_.N * s_.H, s_.N,
                          dh_[s_.L - 1] + e * s_.N * tile_.width);
-        const Panel<S> input = past_.panel(tile_, model_.terms, t, 0, t + 1, [&](int64_t at, int64_t e) {
+        const Panel<S> input = past_.panel(tile_, model_.input_terms, t, 0, t + 1, [&](int64_t at, int64_t e) {
             return batch_.x + ((first_ + e) * s_.P + at) * s_.N * s_.C;
         });
         step(t, input, gradients_.x != nullptr, padded<S>(s_.C), weights_.encoder, sums.encoder);
@@ -184,8 +184,10 @@ class BackwardTiles {
             kernels.backward_blend((last - first) * W, after.r + at, after.u + at, after.c + at, h + at, dh + at,
                                    d_candidate + at, d_u + at, reset_ + at);
         });
-        diffuse(d_candidate);
-        diffuse(d_u);
+        // On a divided graph the rows of one gradient travel while another is diffused or multiplied.
+        begin_exchange(d_candidate);
+        begin_exchange(d_u);
+        diffuse_begun(d_candidate);
         if (!from_zero) {
             tile_.panels.clear();
             append(d_candidate);
@@ -193,43 +195,49 @@ class BackwardTiles {
                 const int64_t at = row * W;
                 kernels.backward_reset(product, W, count, W, after.r + at, h + at, d_r + at, dh + at);
             });
-            diffuse(d_r);
+            begin_exchange(d_r);
+        }
+        diffuse_begun(d_u);
+        const int gates = from_zero ? kResetGate : kGates;
+        add_weight_gradients(kCandidateGate, kUpdateGate, from_zero, l, h, input, sums);
+        if (!from_zero) {
+            diffuse_begun(d_r);
             tile_.panels.clear();
             append(d_u);
             append(d_r);
             multiply_onto(weights.state, dh, W);
         }
-        const int gates = from_zero ? kResetGate : kGates;
-        add_weight_gradients(gates, from_zero, l, h, input, sums);
+        add_weight_gradients(kUpdateGate, gates, from_zero, l, h, input, sums);
+        if (l == 0 && input.data != nullptr) add_input_gradients(gates, input, sums);
         tile_.panels.clear();
         for (int gate = 0; gate < gates; ++gate) append(diffused_[gate]);
     }
 
-    void add_weight_gradients(int gates, bool from_zero, int64_t l, const S* h, const Panel<S>& input,
+    // Of gates that share their left panels: the candidate beside reset, the others beside h.
+    void add_weight_gradients(int from, int to, bool from_zero, int64_t l, const S* h, const Panel<S>& input,
                               CellSums<S>& sums) {
         const int64_t W = tile_.width, M = s_.M;
-        tile_.crew.divide(gates, 1, [&](auto&, int64_t first, int64_t last) {
-            for (int64_t gate = first; gate < last; ++gate)
+        tile_.crew.divide(to - from, 1, [&](auto&, int64_t first, int64_t last) {
+            for (int64_t gate = from + first; gate < from + last; ++gate)
                 tile_.kernels.add_column_sums(diffused_[gate], tile_.rows(), W, sums.bias + gate * W);
         });
-        // Gates that share their left panels, in one call: the candidate beside reset, the others beside h.
-        for (const bool candidate : {true, false}) {
-            left_.clear(), right_.clear(), results_.clear();
-            const int from = candidate ? kCandidateGate : kUpdateGate, to = candidate ? kUpdateGate : gates;
-            for (int gate = from; gate < to; ++gate)
-                for (int64_t m = 0; m < M; ++m) right_.push_back({diffused_[gate] + m * tile_.pitch, W, W});
-            if (l > 0) {
-                left_.push_back(input);
-                for (int64_t q = from * M; q < to * M; ++q) results_.push_back(sums.input + q * W * W);
-            }
-            if (!from_zero) {
-                left_.push_back({candidate ? reset_ : h, W, W});
-                for (int64_t q = from * M; q < to * M; ++q) results_.push_back(sums.state + q * W * W);
-            }
-            if (!left_.empty()) tile_.add_weight_gradients(left_, right_, results_);
+        left_.clear(), right_.clear(), results_.clear();
+        for (int gate = from; gate < to; ++gate)
+            for (int64_t m = 0; m < M; ++m) right_.push_back({diffused_[gate] + m * tile_.pitch, W, W});
+        if (l > 0) {
+            left_.push_back(input);
+            for (int64_t q = from * M; q < to * M; ++q) results_.push_back(sums.input + q * W * W);
         }
-        if (l > 0 || input.data == nullptr) return;
-        // The first layer's input was diffused instead: its terms stand side by side in one panel.
+        if (!from_zero) {
+            left_.push_back({from == kCandidateGate ? reset_ : h, W, W});
+            for (int64_t q = from * M; q < to * M; ++q) results_.push_back(sums.state + q * W * W);
+        }
+        if (!left_.empty()) tile_.add_weight_gradients(left_, right_, results_);
+    }
+
+    // The first layer's input was diffused instead of its gates' gradients: its terms stand side by side in one panel.
+    void add_input_gradients(int gates, const Panel<S>& input, CellSums<S>& sums) {
+        const int64_t W = tile_.width;
         left_.assign(1, input);
         right_.clear(), results_.clear();
         for (int gate = 0; gate < gates; ++gate) {
@@ -246,7 +254,8 @@ class BackwardTiles {
         });
     }
 
-    void diffuse(S* q) { tile_.diffuse(model_.transposed, q, q + tile_.pitch); }
+    void begin_exchange(S* q) { tile_.begin_exchange(model_.transposed, q); }
+    void diffuse_begun(S* q) { tile_.diffuse_begun(model_.transposed, q, q + tile_.pitch); }
     void append(const S* q) { tile_.append(q, q + tile_.pitch); }
 
     const Model<S>& model_;
@@ -279,14 +288,14 @@ template <class S>
 void backward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& batch, const S* prediction,
               Saved<S> saved, const Gradients<S>& gradients, const Threads& threads) {
     Model<S> model = given;
-    Prepared<S> held_terms, held_transposed;
-    model.terms = prepared(kernels, given.terms, held_terms);
-    model.transposed = prepared(kernels, given.transposed, held_transposed);
     const Sizes& s = model.sizes;
+    const Tiles tiles(s);
+    const Ready<S> terms(kernels, given.terms, tiles.most), transposed(kernels, given.transposed, tiles.most),
+        input_terms(kernels, given.terms, 1);
+    model.terms = terms.get(), model.transposed = transposed.get(), model.input_terms = input_terms.get();
     const BackwardWeights<S> weights = pack_backward(model, kernels);
     const ForwardWeights<S> forward_weights =
         saved.every == Saved<S>::kSaveAll ? ForwardWeights<S>{} : pack_forward(model, kernels);
-    const Tiles tiles(s);
     const int64_t partitions = std::max<int64_t>(partition_count(tiles.count), 1);
     Arena counter;
     Sums<S>(counter, model);

@@ -10,6 +10,7 @@ template <class S>
 Sizes panel_sizes(const Convolution<S>& op, int64_t width) {
     Sizes s{};
     s.B = op.B, s.N = op.N, s.H = width, s.M = op.M;
+    s.panel_nodes = op.panel_nodes, s.most_nodes = op.most_nodes;
     return s;
 }
 
@@ -47,8 +48,9 @@ void convolve(const Convolution<S>& op, const Kernels<S>& kernels, const S* x, S
     if (op.B == 0) return;
     const Sizes s = panel_sizes(op, op.C);
     const int64_t W = padded<S>(op.C), columns = padded<S>(op.O);
-    Prepared<S> held;
-    const Diffusion<S> terms = prepared(kernels, op.terms, held);
+    const Tiles tiles(s);
+    const Ready<S> ready(kernels, op.terms, tiles.most);
+    const Diffusion<S>& terms = ready.get();
     Packed<S> weight;
     Accumulator<S>* bias = nullptr;
     const Arena packed = laid_out([&](Arena& arena) {
@@ -58,7 +60,6 @@ void convolve(const Convolution<S>& op, const Kernels<S>& kernels, const S* x, S
         bias = arena.take<Accumulator<S>>(columns);
         for (int64_t o = 0; bias != nullptr && o < op.O; ++o) bias[o] = widened(op.bias[o]);
     });
-    const Tiles tiles(s);
     over_tiles(
         threads, tiles, tiles.count,
         [&](Arena& arena, const Threads* crew) {
@@ -80,15 +81,15 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
     if (op.B == 0) return;
     const Sizes s = panel_sizes(op, op.O);
     const int64_t W = padded<S>(op.O), columns = padded<S>(op.C);
-    Prepared<S> held;
-    const Diffusion<S> transposed = prepared(kernels, op.transposed, held);
+    const Tiles tiles(s);
+    const Ready<S> ready(kernels, op.transposed, tiles.most);
+    const Diffusion<S>& transposed = ready.get();
     Packed<S> weight;
     const Arena packed = laid_out([&](Arena& arena) {
         pack(arena, kernels, op.M * W, columns, weight, [&](int64_t k, S* row) {
             for (int64_t c = 0; k % W < op.O && c < op.C; ++c) row[c] = op.weight[(c * op.M + k / W) * op.O + k % W];
         });
     });
-    const Tiles tiles(s);
     const int64_t partitions = partition_count(tiles.count), weight_sums = op.M * columns * W,
                   all_sums = weight_sums + W;
     const auto take_sums = [=](Arena& arena) { return arena.take<A>(all_sums); };

@@ -9,8 +9,9 @@ template <class S>
 struct Convolution {
     int64_t B, N, C, O, M;
     Diffusion<S> terms, transposed;
-    const S* weight;  // (C * M, O), row = channel * M + m
-    const S* bias;    // (O)
+    const S* weight;                          // (C * M, O), row = channel * M + m
+    const S* bias;                            // (O)
+    int64_t panel_nodes = 0, most_nodes = 0;  // see Sizes
 };
 
 /// x (B, N, C) -> y (B, N, O).

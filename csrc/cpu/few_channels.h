@@ -29,8 +29,8 @@ class FewChannels {
         : sizes_(sizes), channels_(channels) {
         chunk_ = std::clamp<int64_t>(kColumnsWanted / std::max<int64_t>(elements * channels, 1), 1, steps);
         const int64_t width = padded<S>(chunk_ * elements * channels);
-        interleaved_ = arena.take<S>(sizes.N * width);
-        terms_ = arena.take<S>((sizes.M - 1) * sizes.N * width);
+        interleaved_ = arena.take<S>(sizes.panel_rows() * width);
+        terms_ = arena.take<S>((sizes.M - 1) * sizes.panel_rows() * width);
         joined_ = arena.take<S>((elements * sizes.N + kRowSlack) * joined_width<S>(sizes, channels));
     }
 
@@ -58,7 +58,8 @@ class FewChannels {
     void load(Tile<S>& tile, const Diffusion<S>& terms, const Source& source) {
         const int64_t elements = tile.elements, steps = last_ - first_;
         width_ = padded<S>(steps * elements * channels_);
-        for (int64_t n = 0; n < sizes_.N; ++n)
+        const int64_t rows = terms.operators.nodes;
+        for (int64_t n = 0; n < rows; ++n)
             std::fill_n(interleaved_ + n * width_ + steps * elements * channels_, width_ - steps * elements * channels_,
                         S{});
         for (int64_t step = 0; step < steps; ++step)
@@ -68,16 +69,21 @@ class FewChannels {
                 for (int64_t n = 0; n < sizes_.N; ++n)
                     for (int64_t c = 0; c < channels_; ++c) to[n * width_ + c] = from[n * channels_ + c];
             }
+        rows_ = rows;
         if (sizes_.M == 1) return;
-        const int64_t panel = sizes_.N * width_;
+        if (terms.exchange != nullptr) {
+            terms.exchange->begin(interleaved_, width_, steps * elements * channels_, 1, 1);
+            terms.exchange->finish();
+        }
+        const int64_t panel = rows * width_;
         if (terms.count == 0)
-            return tile.crew.divide(sizes_.N, kRowBlock, [&](auto& member, int64_t first, int64_t last) {
+            return tile.crew.divide(rows, kRowBlock, [&](auto& member, int64_t first, int64_t last) {
                 tile.kernels.diffuse(terms.operators, interleaved_, width_, terms_, panel, first, last, member.scratch);
             });
         const auto at = [&](int64_t i) { return i == 0 ? interleaved_ : terms_ + (i - 1) * panel; };
         for (int64_t i = 0; i < terms.count; ++i) {
             const DiffusionStep& s = terms.steps[i];
-            tile.crew.divide(sizes_.N, kRowBlock, [&](auto&, int64_t first, int64_t last) {
+            tile.crew.divide(rows, kRowBlock, [&](auto&, int64_t first, int64_t last) {
                 tile.kernels.diffuse_step(terms.supports, s.support, Accumulator<S>(s.scale), at(s.source),
                                           s.minus < 0 ? nullptr : at(s.minus), width_, at(s.target), first, last);
             });
@@ -87,7 +93,7 @@ class FewChannels {
     void join(Tile<S>& tile, int64_t step) {
         const int64_t columns = joined_width<S>(sizes_, channels_);
         for (int64_t m = 0; m < sizes_.M; ++m) {
-            const S* terms = m == 0 ? interleaved_ : terms_ + (m - 1) * sizes_.N * width_;
+            const S* terms = m == 0 ? interleaved_ : terms_ + (m - 1) * rows_ * width_;
             for (int64_t e = 0; e < tile.elements; ++e) {
                 const S* from = terms + (step * tile.elements + e) * channels_;
                 S* to = joined_ + e * sizes_.N * columns + m * channels_;
@@ -98,7 +104,7 @@ class FewChannels {
     }
 
     const Sizes& sizes_;
-    int64_t channels_, chunk_, first_ = 0, last_ = 0, width_ = 0;
+    int64_t channels_, chunk_, first_ = 0, last_ = 0, width_ = 0, rows_ = 0;
     S *interleaved_, *terms_, *joined_;
 };
 

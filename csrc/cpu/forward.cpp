@@ -74,12 +74,12 @@ template <class S>
 void forward(const Model<S>& given, const Kernels<S>& kernels, const Batch<S>& batch, const Outputs<S>& outputs,
              Saved<S> saved, const Threads& threads) {
     Model<S> model = given;
-    Prepared<S> held_terms;
-    model.terms = prepared(kernels, given.terms, held_terms);
     const Sizes& s = model.sizes;
     if (s.B == 0) return;
-    const ForwardWeights<S> weights = pack_forward(model, kernels);
     const Tiles tiles(s);
+    const Ready<S> terms(kernels, given.terms, tiles.most), input_terms(kernels, given.terms, 1);
+    model.terms = terms.get(), model.input_terms = input_terms.get();
+    const ForwardWeights<S> weights = pack_forward(model, kernels);
     over_tiles(
         threads, tiles, tiles.count,
         [&](Arena& arena, const Threads* crew) {

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "csrc/cpu/halo.h"
 #include "csrc/cpu/memory.h"
 #include "csrc/cpu/problem.h"
 
@@ -52,11 +53,11 @@ class PreparedStack {
 template <class S>
 using Prepared = std::shared_ptr<const PreparedStack<S>>;
 
-/// The stack's own, or one that an earlier call made of the same numbers. Two graphs' operators and their transposes
-/// are kept, each up to kMostKeptBytes.
+/// The stack's own, or one that an earlier call made of the same numbers. Some graphs' operators and their
+/// transposes are kept, each up to kMostKeptBytes.
 template <class S>
 Prepared<S> prepare(const Kernels<S>& kernels, const SparseStack<S>& stack) {
-    constexpr size_t kKept = 4;
+    constexpr size_t kKept = 6;
     constexpr int64_t kMostKeptBytes = int64_t{256} << 20;
     static std::mutex mutex;
     static std::list<Prepared<S>> kept;  // the last used first
@@ -76,14 +77,29 @@ Prepared<S> prepare(const Kernels<S>& kernels, const SparseStack<S>& stack) {
     return made;
 }
 
-/// The same for whichever of a diffusion's ways the unit takes, which then reads it as long as `held` lives.
+/// A diffusion by whichever of its ways the unit takes, ready for panels of `copies` elements of a divided graph.
 template <class S>
-Diffusion<S> prepared(const Kernels<S>& kernels, Diffusion<S> diffusion, Prepared<S>& held) {
-    if (kernels.diffuse_step == nullptr) diffusion.count = diffusion.temporaries = 0;
-    if (diffusion.count > 0 || kernels.prepare_stack == nullptr || diffusion.operators.operators == 0) return diffusion;
-    held = prepare(kernels, diffusion.operators);
-    diffusion.operators.prepared = held->get();
-    return diffusion;
-}
+class Ready {
+  public:
+    Ready(const Kernels<S>& kernels, const Diffusion<S>& given, int64_t copies)
+        : spread_(by_ways_of(kernels, given), copies), diffusion_(spread_.get()) {
+        SparseStack<S>& operators = diffusion_.operators;
+        if (diffusion_.count > 0 || kernels.prepare_stack == nullptr || operators.operators == 0) return;
+        held_ = prepare(kernels, operators);
+        operators.prepared = held_->get();
+    }
+
+    const Diffusion<S>& get() const { return diffusion_; }
+
+  private:
+    static Diffusion<S> by_ways_of(const Kernels<S>& kernels, Diffusion<S> diffusion) {
+        if (kernels.diffuse_step == nullptr) diffusion.count = diffusion.temporaries = 0;
+        return diffusion;
+    }
+
+    SideBySide<S> spread_;
+    Diffusion<S> diffusion_;
+    Prepared<S> held_;
+};
 
 }  // namespace dcrnn

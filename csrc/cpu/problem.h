@@ -19,8 +19,12 @@ constexpr int64_t padded(int64_t width) {
 
 struct Sizes {
     int64_t B, P, F, N, C, O, H, L, M;
+    // Of a rank's part of a divided graph: rows of an element in a panel, and nodes of the largest part.
+    int64_t panel_nodes = 0, most_nodes = 0;
 
     int64_t steps() const { return P + F; }
+    bool divided() const { return panel_nodes > 0; }
+    int64_t panel_rows() const { return divided() ? panel_nodes : N; }
 };
 
 /// Parameters of one cell in the released layout: row = feature * M + m, features [input, state]; columns r, then u.
@@ -47,6 +51,8 @@ struct DiffusionStep {
     int32_t support, source, minus, scale, target;
 };
 
+class Exchange;
+
 /// How a panel gets its M-1 diffusions: by the operators P_1 .. P_{M-1}; or, if there are steps, by recursion over the
 /// supports, which have fewer entries. Panel 0 is the one that is diffused, m < M its m-th term; the rest are
 /// temporary.
@@ -56,6 +62,7 @@ struct Diffusion {
     SparseStack<S> supports{};
     const DiffusionStep* steps = nullptr;
     int64_t count = 0, temporaries = 0;
+    Exchange* exchange = nullptr;  // of a divided graph: before each diffusion
 };
 
 template <class S>
@@ -63,6 +70,7 @@ struct Model {
     Sizes sizes;
     Diffusion<S> terms;                            // P_1 .. P_{M-1}
     Diffusion<S> transposed;                       // their transposes
+    Diffusion<S> input_terms;                      // as terms, for panels whose elements stand in columns
     std::vector<CellWeights<S>> encoder, decoder;  // L cells each; no decoder if F = 0
     const S* projection_weight = nullptr;          // (O, H)
     const S* projection_bias = nullptr;            // (O)

@@ -82,12 +82,12 @@ class Segment {
 
   private:
     Panel<S> past_input(int64_t t, int64_t end) {
-        return past_.panel(tile_, model_.terms, t, t, std::min(s_.P, end),
+        return past_.panel(tile_, model_.input_terms, t, t, std::min(s_.P, end),
                            [&](int64_t at, int64_t e) { return batch_.x + ((first_ + e) * s_.P + at) * s_.N * s_.C; });
     }
 
     Panel<S> fed_back_input(int64_t t) {
-        return fed_back_.panel(tile_, model_.terms, t, t, t + 1, [&](int64_t at, int64_t e) {
+        return fed_back_.panel(tile_, model_.input_terms, t, t, t + 1, [&](int64_t at, int64_t e) {
             return decoder_input(s_, batch_, prediction_, nothing_, at - s_.P, first_ + e);
         });
     }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "csrc/cpu/halo.h"
 #include "csrc/cpu/pack.h"
 #include "csrc/cpu/prepared.h"
 #include "csrc/cpu/scalar.h"
@@ -25,15 +26,20 @@ constexpr int64_t kColumnsWanted = 64;
 /// Elements of a tile, from the shapes alone: the bits of the weights' gradients depend on it.
 inline int64_t tile_elements(const Sizes& s) {
     constexpr int64_t kRowsWanted = 448;
-    return std::clamp<int64_t>(kRowsWanted / std::max<int64_t>(s.N, 1), 1, 8);
+    // All ranks of a divided graph take the same tiles.
+    return std::clamp<int64_t>(kRowsWanted / std::max<int64_t>(s.divided() ? s.most_nodes : s.N, 1), 1, 8);
 }
 
 /// A batch in tiles.
 struct Tiles {
     explicit Tiles(const Sizes& s)
-        : batch(s.B), most(std::min(tile_elements(s), std::max<int64_t>(s.B, 1))), count((s.B + most - 1) / most) {}
+        : batch(s.B),
+          most(std::min(tile_elements(s), std::max<int64_t>(s.B, 1))),
+          count((s.B + most - 1) / most),
+          divided(s.divided()) {}
 
     const int64_t batch, most, count;
+    const bool divided;
 
     int64_t first(int64_t tile) const { return tile * most; }
     int64_t elements(int64_t tile) const { return std::min(most, batch - first(tile)); }
@@ -41,10 +47,11 @@ struct Tiles {
 
 /// Calls body(run, first, last) on ranges of [0, count), each with a run of its own that make(arena, threads) returns;
 /// count: the tiles, or partitions of them. With fewer tiles than threads, all threads work on each tile, and make gets
-/// them; else a thread takes complete tiles, and make gets nullptr.
+/// them; else a thread takes complete tiles, and make gets nullptr. Tiles of a divided graph come one after the other,
+/// on this thread, which exchanges their rows.
 template <class Make, class Body>
 void over_tiles(const Threads& threads, const Tiles& tiles, int64_t count, const Make& make, const Body& body) {
-    const bool together = tiles.count < threads.count;
+    const bool together = tiles.divided || tiles.count < threads.count;
     const Range in_memory = [&](int64_t first, int64_t last) {
         with_memory([&](Arena& arena) { return make(arena, together ? &threads : nullptr); },
                     [&](auto& run) { body(run, first, last); });
@@ -122,7 +129,8 @@ class Tile {
         : kernels(kernels_),
           sizes(s),
           width(padded<S>(s.H)),
-          pitch((most * s.N + kRowSlack) * width + 5 * kLine),
+          pitch((most * s.panel_rows() + kRowSlack) * width + 5 * kLine),
+          most_elements(most),
           elements(most),
           crew(arena, kernels_, widest, scratch_bytes(kernels_, s, most), threads),
           temporary_(arena.take<S>(temporaries * pitch)) {}
@@ -130,6 +138,7 @@ class Tile {
     const Kernels<S>& kernels;
     const Sizes& sizes;
     const int64_t width, pitch;  // of a panel of H channels; between panels, which is also the room of one
+    const int64_t most_elements;
     int64_t elements;
     Crew<S> crew;
     std::vector<Panel<S>> panels{};  // the operands of the next product
@@ -145,10 +154,28 @@ class Tile {
     }
 
     /// Diffuses a panel of width W into the M-1 others.
-    void diffuse(const Diffusion<S>& how, const S* self, S* others) {
+    void diffuse(const Diffusion<S>& how, S* self, S* others) {
+        begin_exchange(how, self);
+        diffuse_begun(how, self, others);
+    }
+
+    /// On a divided graph, begins to exchange a panel's rows: what does not touch it may come between this and
+    /// diffuse_begun, which waits for the first that was begun.
+    void begin_exchange(const Diffusion<S>& how, S* self) {
+        if (how.exchange != nullptr && sizes.M > 1) how.exchange->begin(self, width, sizes.H, elements, most_elements);
+    }
+
+    void diffuse_begun(const Diffusion<S>& how, const S* self, S* others) {
         if (sizes.M == 1) return;
+        if (how.exchange != nullptr) how.exchange->finish();
+        // The elements of a divided graph are one graph, side by side.
+        const int64_t nodes = how.operators.nodes, count = how.exchange ? nodes : rows();
+        const auto each_element = [&](int64_t first, int64_t last, const auto& run) {
+            for (int64_t e = first / nodes; e * nodes < last; ++e)
+                run(e * nodes * width, std::max<int64_t>(first - e * nodes, 0), std::min(last - e * nodes, nodes));
+        };
         if (how.count == 0)
-            return divide_rows([&](auto& member, int64_t first, int64_t last) {
+            return crew.divide(count, kRowBlock, [&](auto& member, int64_t first, int64_t last) {
                 each_element(first, last, [&](int64_t at, int64_t from, int64_t to) {
                     kernels.diffuse(how.operators, self + at, width, others + at, pitch, from, to, member.scratch);
                 });
@@ -161,13 +188,13 @@ class Tile {
         };
         // Alone: an element takes all steps while it is in cache. Together: a step reads rows of every member.
         if (crew.alone())
-            return divide_rows([&](auto&, int64_t first, int64_t last) {
+            return crew.divide(count, kRowBlock, [&](auto&, int64_t first, int64_t last) {
                 each_element(first, last, [&](int64_t at, int64_t from, int64_t to) {
                     for (int64_t i = 0; i < how.count; ++i) step(i, at, from, to);
                 });
             });
         for (int64_t i = 0; i < how.count; ++i)
-            divide_rows([&](auto&, int64_t first, int64_t last) {
+            crew.divide(count, kRowBlock, [&](auto&, int64_t first, int64_t last) {
                 each_element(first, last, [&](int64_t at, int64_t from, int64_t to) { step(i, at, from, to); });
             });
     }
@@ -214,14 +241,6 @@ class Tile {
     }
 
   private:
-    // run(offset in panels, first, last) for the elements of rows [first, last), with their rows.
-    template <class Run>
-    void each_element(int64_t first, int64_t last, const Run& run) const {
-        const int64_t N = sizes.N;
-        for (int64_t e = first / N; e * N < last; ++e)
-            run(e * N * width, std::max<int64_t>(first - e * N, 0), std::min(last - e * N, N));
-    }
-
     S* panel(int64_t i, const S* self, S* others) const {
         if (i == 0) return const_cast<S*>(self);  // never a target
         return i < sizes.M ? others + (i - 1) * pitch : temporary_ + (i - sizes.M) * pitch;
@@ -230,7 +249,8 @@ class Tile {
     static int64_t scratch_bytes(const Kernels<S>& kernels, const Sizes& s, int64_t most) {
         if (kernels.diffuse_scratch_bytes == nullptr) return kernels.scratch_bytes;
         const int64_t widest = std::max(padded<S>(s.H), few_channels_width<S>(s, most));
-        return std::max(kernels.scratch_bytes, kernels.diffuse_scratch_bytes(s.N, widest));
+        return std::max(kernels.scratch_bytes,
+                        kernels.diffuse_scratch_bytes(s.divided() ? most * s.panel_rows() : s.N, widest));
     }
 
     S* temporary_;

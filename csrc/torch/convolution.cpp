@@ -18,7 +18,7 @@ Sizes check(const Tensor& x, const Tensors& terms, int64_t num_terms, const Tens
     Sizes s{};
     s.B = x.size(0), s.N = x.size(1), s.C = x.size(2), s.O = weight.size(1), s.M = num_terms;
     STD_TORCH_CHECK(s.N > 0 && s.C > 0 && s.O > 0, kOp, ": nodes and channels must be at least 1");
-    require_terms(kOp, terms, num_terms, s.N, wide(dtype));
+    require_terms(kOp, terms, s, wide(dtype));
     require(kOp, "x", x, dtype, {s.B, s.N, s.C});
     require(kOp, "weight", weight, dtype, {s.C * s.M, s.O});
     return s;
@@ -34,7 +34,9 @@ Convolution<S> read(Views<S>& views, const Sizes& s, const Tensors& terms, const
             read_diffusion(views, terms, false, s),
             read_diffusion(views, terms, true, s),
             views.read(weight),
-            bias};
+            bias,
+            s.panel_nodes,
+            s.most_nodes};
 }
 
 Tensor forward_op(const Tensor& x, const Tensors& terms, int64_t num_terms, const Tensor& weight, const Tensor& bias,

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "csrc/cpu/select.h"
+#include "csrc/torch/halo.h"
 
 PYBIND11_MODULE(_dcrnn_fast_C, module) {
     module.doc() = "Compiled CPU kernels of dcrnn_fast.";
@@ -27,4 +28,6 @@ PYBIND11_MODULE(_dcrnn_fast_C, module) {
         },
         "The unit that runs for float32, float64, bfloat16, or for float32 as bf16x3.\n\n"
         "Raises:\n    ValueError: another storage, or DCRNN_FAST_CPU names no unit.");
+    module.def("set_exchange", &dcrnn::set_exchange,
+               "The addresses of two C functions that exchange the rows of a divided graph: see csrc/torch/halo.h.");
 }

@@ -37,7 +37,7 @@ struct Arguments {
         STD_TORCH_CHECK(s.P > 0 && s.N > 0 && s.C > 0 && s.O > 0 && s.H > 0, kOp,
                         ": steps, nodes, channels and units must be at least 1, got x ", text(x),
                         " and projection_weight ", text(projection_weight));
-        require_terms(kOp, terms, num_terms, s.N, wide(dtype));
+        require_terms(kOp, terms, s, wide(dtype));
         require(kOp, "x", x, dtype, {s.B, s.P, s.N, s.C});
         require(kOp, "labels", labels, dtype, {s.B, s.F, s.N, s.O});
         require(kOp, "feed_label", feed_label, ScalarType::Bool, {s.F});
@@ -59,6 +59,7 @@ Model<S> make_model(Views<S>& views, const Arguments& a, const Sizes& s) {
     return {s,
             read_diffusion(views, a.terms, false, s),
             read_diffusion(views, a.terms, true, s),
+            {},
             read_cells(views, a.encoder, s.C, s.H),
             read_cells(views, a.decoder, s.O, s.H),
             views.read(a.projection_weight),

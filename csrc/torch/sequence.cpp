@@ -29,7 +29,7 @@ struct Arguments {
         s.H = initial.size(3), s.L = static_cast<int64_t>(layers.size()) / kCellTensors, s.M = num_terms;
         STD_TORCH_CHECK(s.P > 0 && s.N > 0 && s.C > 0 && s.H > 0, kOp,
                         ": steps, nodes, channels and units must be at least 1");
-        require_terms(kOp, terms, num_terms, s.N, wide(dtype));
+        require_terms(kOp, terms, s, wide(dtype));
         require(kOp, "initial", initial, dtype, {s.L, s.B, s.N, s.H});
         require_cells(kOp, "layers", layers, s.C, s.H, s.M, dtype);
         return s;
@@ -41,6 +41,7 @@ Model<S> make_model(Views<S>& views, const Arguments& a, const Sizes& s) {
     return {s,
             read_diffusion(views, a.terms, false, s),
             read_diffusion(views, a.terms, true, s),
+            {},
             read_cells(views, a.layers, s.C, s.H),
             {},
             nullptr,

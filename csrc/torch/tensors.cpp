@@ -20,6 +20,8 @@ const char* dtype_name(ScalarType dtype) {
             return "bfloat16";
         case ScalarType::Int:
             return "int32";
+        case ScalarType::Long:
+            return "int64";
         case ScalarType::Bool:
             return "bool";
         default:
@@ -80,25 +82,39 @@ void require(const char* op, const std::string& name, const Tensor& tensor, Scal
     STD_TORCH_CHECK(got == shape, op, ": ", name, " must be ", shape_text(shape), ", got ", shape_text(got));
 }
 
-void require_terms(const char* op, const std::vector<Tensor>& terms, int64_t num_terms, int64_t nodes,
-                   ScalarType dtype) {
+void require_terms(const char* op, const std::vector<Tensor>& terms, Sizes& s, ScalarType dtype) {
+    const int64_t num_terms = s.M;
     STD_TORCH_CHECK(num_terms >= 1, op, ": num_terms must be at least 1, got ", num_terms);
-    STD_TORCH_CHECK(terms.size() == kTermTensors || terms.size() == kTermTensors + 8, op,
-                    ": terms must be six tensors, or fourteen with a recursion, got ", terms.size());
-    const auto stack = [&](const std::string& which, size_t first, int64_t rows) {
+    const size_t without_halo = terms.size() / 2 * 2;
+    STD_TORCH_CHECK(without_halo == kTermTensors || without_halo == kTermTensors + kRecursionTensors, op,
+                    ": terms must be six tensors, or fourteen with a recursion, and one more of a divided graph, got ",
+                    terms.size());
+    int64_t panel_rows[] = {s.N, s.N};
+    if (const Tensor* halo = halo_tensor(terms)) {
+        require(op, "halo", *halo, ScalarType::Long, {halo->numel()});
+        const Tensor whole = torch::stable::contiguous(*halo);
+        const auto* numbers = static_cast<const int64_t*>(whole.const_data_ptr());
+        const std::string wrong = why_not_halo(numbers, whole.numel(), s.N);
+        STD_TORCH_CHECK(wrong.empty(), op, ": halo: ", wrong);
+        for (const bool transposed : {false, true})
+            panel_rows[transposed] = make_exchange(numbers, transposed, s.N).panel_rows();
+        s.panel_nodes = std::max(panel_rows[0], panel_rows[1]);
+        s.most_nodes = halo_most_nodes(numbers);
+    }
+    const auto stack = [&](const std::string& which, size_t first, int64_t rows, int64_t nodes) {
         const Tensor &row_start = terms[first], &column = terms[first + 1], &value = terms[first + 2];
         require(op, which + " row_start", row_start, ScalarType::Int, {rows + 1});
         require(op, which + " column", column, ScalarType::Int, {column.numel()});
         require(op, which + " value", value, dtype, {column.numel()});
         require_stack(op, which, row_start, column, rows, nodes);
     };
-    stack("terms:", 0, (num_terms - 1) * nodes);
-    stack("transposed terms:", 3, (num_terms - 1) * nodes);
-    for (size_t first = kTermTensors; first < terms.size(); first += 4) {
+    stack("terms:", 0, (num_terms - 1) * s.N, panel_rows[0]);
+    stack("transposed terms:", 3, (num_terms - 1) * s.N, panel_rows[1]);
+    for (size_t first = kTermTensors; first < without_halo; first += 4) {
         const bool transposed = first > kTermTensors;
         const std::string which = transposed ? "transposed recursion:" : "recursion:";
-        const int64_t supports = (terms[first + 1].numel() - 1) / nodes;
-        stack(which, first + 1, supports * nodes);
+        const int64_t nodes = panel_rows[transposed], supports = (terms[first + 1].numel() - 1) / nodes;
+        stack(which, first + 1, supports * nodes, nodes);
         require(op, which + " steps", terms[first], ScalarType::Int, {terms[first].numel() / 5, 5});
         require_steps(op, which, terms[first], supports, num_terms, transposed);
     }

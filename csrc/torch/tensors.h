@@ -15,6 +15,7 @@
 #include "csrc/cpu/saved.h"
 #include "csrc/cpu/scalar.h"
 #include "csrc/cpu/select.h"
+#include "csrc/torch/halo.h"
 
 namespace dcrnn {
 
@@ -28,17 +29,17 @@ std::string shape_text(const std::vector<int64_t>& shape);
 void require(const char* op, const std::string& name, const Tensor& tensor, ScalarType dtype,
              const std::vector<int64_t>& shape);
 
-/// Of an operator's `terms`, those that hold the operators; eight more hold the recursion that makes them, if any.
-constexpr size_t kTermTensors = 6;
+/// Of an operator's `terms`, those that hold the operators; eight more hold the recursion that makes them, if any; one
+/// more is the halo of a divided graph.
+constexpr size_t kTermTensors = 6, kRecursionTensors = 8;
 
 /// Of a cell, in its flat list (kernels/weights.py: TENSORS_PER_CELL).
 constexpr int64_t kCellTensors = 4;
 
-/// Throws unless the tensors are two stacks of (terms - 1) sparse operators over `nodes` nodes, values of `dtype`:
-/// their row_start, column and value, those of their transposes; and, if there are more, DiffusionStep rows and the
-/// stack of supports that they name, of either.
-void require_terms(const char* op, const std::vector<Tensor>& terms, int64_t num_terms, int64_t nodes,
-                   ScalarType dtype);
+/// Throws unless the tensors are two stacks of (s.M - 1) sparse operators over s.N nodes, values of `dtype`: their
+/// row_start, column and value, those of their transposes; and, if there are more, DiffusionStep rows and the stack of
+/// supports that they name, of either. Of a divided graph, sets the sizes of its panels.
+void require_terms(const char* op, const std::vector<Tensor>& terms, Sizes& s, ScalarType dtype);
 
 /// Throws unless flat is cells of kCellTensors tensors each, the first for `channels` channels and all of `units`
 /// units.
@@ -100,6 +101,12 @@ class Views {
         return rounded_.back().values.data();
     }
 
+    /// Lives as long as the call.
+    Exchange* keep(Exchange exchange) {
+        exchanges_.push_back(std::move(exchange));
+        return &exchanges_.back();
+    }
+
     void finish() {
         for (auto& [tensor, values] : rounded_) {
             S* to = static_cast<S*>(tensor.mutable_data_ptr());
@@ -114,6 +121,7 @@ class Views {
     };
     std::deque<Tensor> kept_;
     std::deque<Rounded> rounded_;
+    std::deque<Exchange> exchanges_;
 };
 
 template <class S>
@@ -126,10 +134,13 @@ SparseStack<S> read_stack(Views<S>& views, const std::vector<Tensor>& terms, int
 template <class S>
 Diffusion<S> read_diffusion(Views<S>& views, const std::vector<Tensor>& terms, bool transposed, const Sizes& s) {
     Diffusion<S> read{read_stack(views, terms, transposed ? 3 : 0, s)};
-    if (terms.size() == kTermTensors) return read;
+    if (const Tensor* halo = halo_tensor(terms))
+        read.exchange = views.keep(make_exchange(views.template read<int64_t>(*halo), transposed, s.N));
+    if (terms.size() < kTermTensors + kRecursionTensors) return read;
     const int first = kTermTensors + (transposed ? 4 : 0);
     read.supports = read_stack(views, terms, first + 1, s);
-    read.supports.operators = terms[first + 1].numel() / s.N;
+    read.supports.nodes = read.exchange ? read.exchange->panel_rows() : s.N;
+    read.supports.operators = terms[first + 1].numel() / read.supports.nodes;
     read.steps = views.template read<DiffusionStep>(terms[first]);
     read.count = terms[first].size(0);
     for (int64_t i = 0; i < read.count; ++i)

@@ -26,7 +26,7 @@ class GraphBuffers(nn.Module):
 
     @property
     def divided(self) -> bool:
-        """Whether this is a rank's part of a graph that others share."""
+        """Whether these are a rank's part of the terms (``dcrnn_fast.kernels.halo``)."""
         return "halo" in self._names
 
     def terms(self) -> DiffusionTerms:

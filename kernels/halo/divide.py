@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dcrnn_fast.kernels.halo.exchange import Halo, Route
 from dcrnn_fast.kernels.halo.partners import Partners
+from dcrnn_fast.kernels.halo.recursion import PartOfRecursion
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
 
@@ -32,15 +33,31 @@ def partition_terms(terms: DiffusionTerms, part_N: np.ndarray, partners: Partner
     _require(terms, part_N, partners)
     nodes = _Nodes(part_N, partners.rank)
     tensors: list[Tensor] = []
+    recursion: list[Tensor] = []
     routes = []
-    for first in (0, 3):
-        stack = _Stack.of(terms.tensors[first : first + 3], terms.num_nodes)
-        travels = _Travels.of(stack, nodes, partners.size)
-        tensors += travels.own_part(stack, nodes)
-        routes.append(travels.route(nodes, partners.size))
+    for direction in (0, 1):
+        stack = _Stack.of(terms.tensors[3 * direction : 3 * direction + 3], terms.num_nodes)
+        travels = _Travels.of(stack, nodes)
+        own_part = travels.own_part(stack, nodes)
+        panel_rows = nodes.own + len(travels.received)
+        if terms.recursion:
+            whole = terms.recursion[4 * direction : 4 * direction + 4]
+            part = PartOfRecursion(whole, terms.num_terms, nodes.mine, travels.received, terms.num_nodes)
+            usable = part.usable and part.gains(own_part[1].shape[0], nodes.own, terms.num_terms)
+            panel_rows = part.panel_rows if usable else panel_rows
+            recursion += part.tensors() if usable else _no_steps(panel_rows, stack.value_E.dtype)
+        tensors += own_part
+        routes.append(travels.route(nodes, partners.size, panel_rows))
+    if not any(steps.shape[0] for steps in recursion[::4]):
+        recursion = []
     most = int(np.bincount(part_N, minlength=partners.size).max())
     halo = Halo(partners, routes[0], routes[1], most)
-    return DiffusionTerms.from_tensors([*tensors, halo.register()], nodes.own, terms.num_terms)
+    return DiffusionTerms.from_tensors([*tensors, *recursion, halo.register()], nodes.own, terms.num_terms)
+
+
+def _no_steps(panel_rows: int, dtype: torch.dtype) -> list[Tensor]:
+    integers = torch.zeros(0, dtype=torch.int32)
+    return [integers.view(0, 5), torch.zeros(panel_rows + 1, dtype=torch.int32), integers, torch.zeros(0, dtype=dtype)]
 
 
 def _require(terms: DiffusionTerms, part_N: np.ndarray, partners: Partners) -> None:
@@ -95,7 +112,7 @@ class _Travels(NamedTuple):
     received_from: np.ndarray
 
     @classmethod
-    def of(cls, stack: _Stack, nodes: _Nodes, size: int) -> "_Travels":
+    def of(cls, stack: _Stack, nodes: _Nodes) -> "_Travels":
         N = len(nodes.part_N)
         reader_E, owner_E = nodes.part_N[stack.row_E], nodes.part_N[stack.column_E]
         crossing = reader_E != owner_E
@@ -107,9 +124,9 @@ class _Travels(NamedTuple):
         order = np.argsort(owner[received], kind="stable")
         return cls(node[sent], reader[sent], node[received][order], owner[received][order])
 
-    def route(self, nodes: _Nodes, size: int) -> Route:
+    def route(self, nodes: _Nodes, size: int, panel_rows: int) -> Route:
         return Route(
-            nodes.own + len(self.received),
+            panel_rows,
             torch.from_numpy(nodes.local_N[self.sent]),
             np.bincount(self.sent_to, minlength=size).tolist(),
             np.bincount(self.received_from, minlength=size).tolist(),

@@ -3,9 +3,9 @@
 An operator's schema takes tensors and numbers, autograd keeps tensors, and a model's buffers are tensors. So a
 rank's part of a graph is one int64 tensor, of which the first number names what is registered here:
 
-    name, most nodes of a part,
-    rows of a panel forward, rows received, rows sent,
-    the same three of the transposed operators,
+    name, most nodes of a part, number of partners G,
+    rows of a panel forward, rows sent to each of G, rows received from each of G,
+    the same of the transposed operators,
     the own rows that are sent forward (for partner 0, then for partner 1, ..), those sent by the transposed operators
 
 The rows of a panel are the own nodes', the received ones, and those that only a recursion computes.
@@ -22,7 +22,6 @@ from torch import Tensor
 
 from dcrnn_fast.kernels.halo.partners import Partners
 
-_HEADER = 8
 _name = count(1)
 _halos: dict[int, "Halo"] = {}
 """never forgotten: a backward may come when the model is gone"""
@@ -71,9 +70,9 @@ class Halo:
         name = next(_name)
         _halos[name] = self
         routes = (self.forward, self.transposed)
-        header = [name, self.most_nodes]
+        header = [name, self.most_nodes, self.partners.size]
         for route in routes:
-            header += [route.panel_rows, sum(route.received), sum(route.sent)]
+            header += [route.panel_rows, *route.sent, *route.received]
         return torch.cat([torch.tensor(header, dtype=torch.int64), *(route.sent_row for route in routes)])
 
     def route(self, *, transposed: bool) -> Route:
@@ -87,7 +86,11 @@ def halo_of(tensor: Tensor) -> Halo:
     Raises:
         ValueError: a tensor of another process, or none of ``register``.
     """
-    name = int(tensor[0]) if tensor.numel() >= _HEADER else 0
+    return halo_named(int(tensor[0]))
+
+
+def halo_named(name: int) -> Halo:
+    """The same, by the tensor's first number."""
     if name not in _halos:
         raise ValueError("the terms' halo is of another process: divide the graph again with partition_terms")
     return _halos[name]
