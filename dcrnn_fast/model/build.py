@@ -85,13 +85,8 @@ def _require_memory(config: Config, input_channels: int, output_channels: int) -
 
 def chosen_backend(model: DCRNN) -> str:
     """The backend that ``backend`` stands for, on the model's device."""
-<<<<<<< HEAD
-    x, divided = next(model.parameters()), model.graph.divided
-    return choose("dcrnn_seq2seq", OPERATORS["dcrnn_seq2seq"], model.backend, x, divided=divided).name
-=======
     operators, x = OPERATORS["dcrnn_seq2seq"], next(model.parameters())
     return choose("dcrnn_seq2seq", operators, model.backend, x, divided=model.graph.divided).name
->>>>>>> 9636150
 
 
 _STORAGE = {"fp32": "float32", "bf16": "bfloat16", "bf16x3": "bf16x3"}
@@ -112,13 +107,8 @@ def backend_line(model: DCRNN, precision: str) -> str:
         if implementation.name == name:
             break
         if implementation.auto_on is None or x.device.type in implementation.auto_on:
-<<<<<<< HEAD
-            why_not_divided = implementation.why_not_divided if model.graph.divided else None
-            reason = implementation.why_not(x) or why_not_divided or "it failed its check on this device"
-=======
             divided = implementation.why_not_divided if model.graph.divided else None
             reason = implementation.why_not(x) or divided or "it failed its check on this device"
->>>>>>> 9636150
         elif implementation.auto_on:
             reason = f"it is for {' and '.join(device.upper() for device in implementation.auto_on)} devices"
         else:
