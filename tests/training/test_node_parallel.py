@@ -43,25 +43,31 @@ def assert_same(shared: dict, whole: dict, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("world", "parts", "more"),
+    ("world", "parts", "source", "more"),
     [
-        (2, 2, ("--batch-size", "4")),
-        pytest.param(4, 2, ("--batch-size", "2", "--loss", "rmse"), marks=pytest.mark.slow),
-        pytest.param(4, 4, ("--batch-size", "4", "--scaler", "sensor"), marks=pytest.mark.slow),
+        (2, 2, "uneven", ("--batch-size", "4")),
+        pytest.param(4, 2, "uneven", ("--batch-size", "2", "--loss", "rmse"), marks=pytest.mark.slow),
+        pytest.param(4, 4, "uneven", ("--batch-size", "4", "--scaler", "sensor"), marks=pytest.mark.slow),
         pytest.param(
-            3, 3, ("--batch-size", "8", "--loss-unit", "deviation", "--ema-decay", "0.9"), marks=pytest.mark.slow
+            3,
+            3,
+            "islands",
+            ("--batch-size", "8", "--loss-unit", "deviation", "--ema-decay", "0.9"),
+            marks=pytest.mark.slow,
         ),
     ],
 )
 def test_ten_steps_are_those_of_one_process(
-    tmp_path: Path, rank_server: RankServer, world: int, parts: int, more: tuple[str, ...]
+    tmp_path: Path, rank_server: RankServer, world: int, parts: int, source: str, more: tuple[str, ...]
 ) -> None:
-    """In float64, where only rounding can differ: missing targets, coins, several targets, a sensor's own scaler."""
+    """In float64, where only rounding can differ: missing targets, coins, several targets, a sensor's own scaler,
+    sensors without a link.
+    """
     flags = (*SMALL, *more)
-    whole = trained(rank_server, tmp_path, 1, 1, "uneven", *flags)
+    whole = trained(rank_server, tmp_path, 1, 1, source, *flags)
     assert len(whole["outcomes"]) == STEPS
     assert len(set(whole["outcomes"][:, 2].tolist())) > 3, "windows differ in their missing targets"
-    shared = trained(rank_server, tmp_path, world, parts, "uneven", *flags)
+    shared = trained(rank_server, tmp_path, world, parts, source, *flags)
     assert_same(shared, whole, 1e-10)
 
 
