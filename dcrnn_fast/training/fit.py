@@ -43,7 +43,8 @@ class TrainingResult:
         history: one dict for each epoch, the rows of metrics.csv.
         checkpoint: the best one (``best.pt``; ``latest.pt`` before the first validation); results: the folder.
         model: on rank 0 with that checkpoint's weights, in evaluation mode; data: its training data. If ranks share the
-            graph, all have these weights, and those that share it call the model together.
+            graph, all have these weights, and those that share it call the model together, as long as the caller, who
+            has met them, keeps them connected.
         rank: of this process; only rank 0 reports.
     """
 

@@ -14,7 +14,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
 from dcrnn_fast.data.series import make_series
 from dcrnn_fast.data.times import count_from
-from dcrnn_fast.graph import partition, read_pickle
+from dcrnn_fast.graph import SensorGraph, partition, read_pickle
 from dcrnn_fast.ranks.group import join_ranks
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.resolved import resolved
@@ -28,7 +28,8 @@ def ten_steps(saved: str, source: str, dtype: str, *flags: str) -> None:
     """Ten optimiser steps; rank 0 saves losses, norms, counts and weights, and every rank what it sent.
 
     Args:
-        source: uneven (the small city with missing readings), city, or the pickle of a graph.
+        source: uneven (the small city with missing readings), islands (the same without most links), city, or the
+            pickle of a graph.
     """
     config = debug_config("--device", "cpu", *flags)
     ranks = join_ranks(60)
@@ -54,6 +55,8 @@ def ten_steps(saved: str, source: str, dtype: str, *flags: str) -> None:
 def _data(source: str, config: Config) -> ForecastData:
     if source == "uneven":
         return uneven_data(config)
+    if source == "islands":
+        return _islands(uneven_data(config))
     if source == "city":
         return open_data(config.data, config.graph)
     graph = read_pickle(Path(source))
@@ -67,6 +70,15 @@ def _data(source: str, config: Config) -> ForecastData:
         readings_TN, times_T=count_from(start, interval, 200), ids=graph.ids, missing="zero", where="test"
     )
     return assemble_data(series, graph, replace(config.data, data="test"))
+
+
+def _islands(data: ForecastData) -> ForecastData:
+    """Its two halves are not linked any more, and the first two sensors to none at all."""
+    adjacency = data.graph.adjacency.toarray()
+    half = len(adjacency) // 2
+    for here, there in ((slice(0, half), slice(half, None)), (slice(0, 2), slice(None))):
+        adjacency[here, there] = adjacency[there, here] = 0
+    return replace(data, graph=SensorGraph(adjacency, data.graph.ids))
 
 
 def main(module: str, *flags: str) -> int:

@@ -20,10 +20,11 @@ SMALL = (
 """twelve sensors, a third of whose targets is missing; coins of both sides within ten steps"""
 
 
-def trained(rank_server: RankServer, folder: Path, world: int, parts: int, source: str, *flags: str) -> dict:
+def trained(
+    rank_server: RankServer, folder: Path, world: int, parts: int, source: str, *flags: str, dtype: str = "float64"
+) -> dict:
     """``ten_steps`` of so many processes, that many of which share a graph."""
     name = f"{world}of{parts}"
-    dtype = "float64" if source == "uneven" else "float32"
     flags = (*flags, "--node-parallel", str(parts))
     rank_server.run(
         folder / f"job{name}", world, "node_programs:ten_steps", str(folder / name), source, dtype, *flags,
@@ -42,25 +43,31 @@ def assert_same(shared: dict, whole: dict, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("world", "parts", "more"),
+    ("world", "parts", "source", "more"),
     [
-        (2, 2, ("--batch-size", "4")),
-        pytest.param(4, 2, ("--batch-size", "2", "--loss", "rmse"), marks=pytest.mark.slow),
-        pytest.param(4, 4, ("--batch-size", "4", "--scaler", "sensor"), marks=pytest.mark.slow),
+        (2, 2, "uneven", ("--batch-size", "4")),
+        pytest.param(4, 2, "uneven", ("--batch-size", "2", "--loss", "rmse"), marks=pytest.mark.slow),
+        pytest.param(4, 4, "uneven", ("--batch-size", "4", "--scaler", "sensor"), marks=pytest.mark.slow),
         pytest.param(
-            3, 3, ("--batch-size", "8", "--loss-unit", "deviation", "--ema-decay", "0.9"), marks=pytest.mark.slow
+            3,
+            3,
+            "islands",
+            ("--batch-size", "8", "--loss-unit", "deviation", "--ema-decay", "0.9"),
+            marks=pytest.mark.slow,
         ),
     ],
 )
 def test_ten_steps_are_those_of_one_process(
-    tmp_path: Path, rank_server: RankServer, world: int, parts: int, more: tuple[str, ...]
+    tmp_path: Path, rank_server: RankServer, world: int, parts: int, source: str, more: tuple[str, ...]
 ) -> None:
-    """In float64, where only rounding can differ: missing targets, coins, several targets, a sensor's own scaler."""
+    """In float64, where only rounding can differ: missing targets, coins, several targets, a sensor's own scaler,
+    sensors without a link.
+    """
     flags = (*SMALL, *more)
-    whole = trained(rank_server, tmp_path, 1, 1, "uneven", *flags)
+    whole = trained(rank_server, tmp_path, 1, 1, source, *flags)
     assert len(whole["outcomes"]) == STEPS
     assert len(set(whole["outcomes"][:, 2].tolist())) > 3, "windows differ in their missing targets"
-    shared = trained(rank_server, tmp_path, world, parts, "uneven", *flags)
+    shared = trained(rank_server, tmp_path, world, parts, source, *flags)
     assert_same(shared, whole, 1e-10)
 
 
@@ -75,13 +82,16 @@ def test_what_cannot_be_shared_is_refused_in_one_line() -> None:
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize(("world", "parts"), [(2, 2), (4, 4), (4, 2)])
+@pytest.mark.parametrize(
+    ("world", "parts", "dtype", "loss", "tolerance"),
+    [(2, 2, "float64", "mae", 1e-8), (4, 4, "float32", "mse", 1e-4), (4, 2, "float32", "mse", 1e-4)],
+)
 @pytest.mark.parametrize(
     ("source", "flags"),
     [
-        ("metr_la_graph/adj_mx.pkl", ("--batch-size", "4", "--save", "all")),
-        ("pems_bay_graph/adj_mx_bay.pkl", ("--batch-size", "4", "--save", "segments:4")),
-        ("city", ("--batch-size", "2", "--save", "h", "--city-nodes", "2000", "--city-days", "2")),
+        ("metr_la_graph/adj_mx.pkl", ("--batch-size", "4")),
+        ("pems_bay_graph/adj_mx_bay.pkl", ("--batch-size", "4")),
+        ("city", ("--batch-size", "2", "--city-nodes", "2000", "--city-days", "2")),
     ],
     ids=["metr-la", "pems-bay", "2000"],
 )
@@ -91,11 +101,17 @@ def test_ten_steps_on_large_graphs(
     real_data: Path,
     world: int,
     parts: int,
+    dtype: str,
+    loss: str,
+    tolerance: float,
     source: str,
     flags: tuple[str, ...],
 ) -> None:
-    """In float32, with the backend that a user gets."""
+    """In float32 with squared errors: the gradient of an absolute error changes its sign by rounding near 0, so that
+    two backends of one process differ by 1e-4 after ten steps.
+    """
     source = source if source == "city" else str(real_data / source)
     flags = (*flags, "--global-batch-size", "8", "--hidden-units", "16", "--num-layers", "2", "--sampling-decay", "5")
-    whole = trained(rank_server, tmp_path, 1, 1, source, *flags)
-    assert_same(trained(rank_server, tmp_path, world, parts, source, *flags), whole, 1e-4)
+    flags = (*flags, "--loss", loss)
+    whole = trained(rank_server, tmp_path, 1, 1, source, *flags, dtype=dtype)
+    assert_same(trained(rank_server, tmp_path, world, parts, source, *flags, dtype=dtype), whole, tolerance)

@@ -46,6 +46,20 @@ def test_each_part_has_the_time_of_its_phases_and_the_rest_is_other(phases: Phas
     assert (again.steps, again.total, set(again.parts.values())) == (0, 0.0, {0.0})
 
 
+def test_a_wait_for_partners_inside_of_a_part_is_communication() -> None:
+    waited = iter((1.0, 1.25, 2.0, 2.5))
+    phases = Phases(torch.device("cpu"), lambda: next(waited))
+    began = time.perf_counter()
+    for name in ("forward", "backward"):
+        with phases(name):
+            time.sleep(0.01)
+    whole, parts = time.perf_counter() - began, phases.take().parts
+    assert parts["communication"] == 0.75
+    for name, wait in (("forward", 0.25), ("backward", 0.5)):
+        assert parts[name] is not None
+        assert 0.01 <= parts[name] + wait <= whole
+
+
 def test_what_is_no_step_is_not_counted(phases: Phases) -> None:
     with phases.uncounted(), phases("forward"):
         time.sleep(0.01)
