@@ -102,7 +102,8 @@ def _replace_store(folder: Path, series: SensorSeries, graph: SensorGraph | None
 
 def _require_space(folder: Path, series: SensorSeries) -> None:
     needed = series.values_TNC.nbytes + series.observed_TNC.nbytes + series.times_T.nbytes
-    if (free := shutil.disk_usage(folder).free) < needed:
+    total, _, free = shutil.disk_usage(folder)
+    if free < needed and total:  # some network file systems do not say
         raise UserError(
             f"cannot write {folder}: No space left on device for {needed:,} bytes of readings and times, "
             f"{free:,} are free{UNCHANGED}"

@@ -103,8 +103,12 @@ class StoredArray:
 
     @property
     def path(self) -> Path:
-        """The file, as it was called when it was opened."""
+        """The file, as errors name it."""
         return self._file.path
+
+    def call(self, path: Path) -> None:
+        """Errors name this file from now on, of which the open one is a copy."""
+        self._file.path = path
 
     @property
     def size(self) -> int:
