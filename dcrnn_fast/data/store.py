@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.new_file import NewFile
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.series import SensorSeries, gap_notes
 from dcrnn_fast.data.store_manifest import AGAIN, ARRAYS, BEGUN, DTYPES, GRAPHS, MANIFEST, read_manifest, write_manifest
@@ -34,7 +35,6 @@ from dcrnn_fast.data.times import is_months, parse_freq
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import (
     UNCHANGED,
-    NewFile,
     clear_leftovers,
     folder_for_new_files,
     open_regular,
