@@ -58,66 +58,6 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> s
     return sha256_of(path)
 
 
-class NewFile:
-    """A file that is written piece by piece, and is complete or absent: it gets its name by ``finish``.
-
-    As a context manager it removes what was not finished.
-
-    Attributes:
-        path: its name in the end; size: bytes written so far.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.size = path, 0
-        self._temporary, self._digest = beside(path), hashlib.sha256()
-        with self._told():
-            self._stream = open(self._temporary, "wb", buffering=0)  # noqa: SIM115
-
-    @property
-    def sha256(self) -> str:
-        """Of the bytes written so far, as hexadecimal digits."""
-        return self._digest.hexdigest()
-
-    def write(self, content: bytes | memoryview) -> None:
-        """Appends these bytes.
-
-        Raises:
-            UserError: the disk is full, or fails; the message names the file.
-        """
-        left = memoryview(content)
-        self._digest.update(left)
-        self.size += left.nbytes
-        with self._told():
-            while left:
-                left = left[self._stream.write(left) :]
-
-    def finish(self) -> None:
-        """Puts the file at its place once all of it is on the disk.
-
-        Raises:
-            UserError: it cannot be written.
-        """
-        with self._told():
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-            os.replace(self._temporary, self.path)
-            _sync_folder(self.path.parent)
-
-    def __enter__(self) -> "NewFile":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._stream.close()
-        self._temporary.unlink(missing_ok=True)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}{UNCHANGED}") from error
-
-
 def write_bytes(
     path: str | Path, payload: bytes | memoryview, before_rename: Callable[[], None] = lambda: None
 ) -> None:
@@ -165,7 +105,7 @@ def _put(writes: Mapping[Path, Callable[[BinaryIO], object]], before_rename: Cal
         for path, temporary in temporaries.items():
             os.replace(temporary, path)
             changed = ""
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except BaseException as error:
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
@@ -337,7 +277,8 @@ def _not_writable(path: Path, what: str, error: Exception) -> UserError:
     return UserError(f"{what} {path} cannot be written: {reason}; name a folder that you may write to")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Puts the renames of a folder on the disk."""
     # A rename is durable only once its folder is synced. Windows cannot open folders and needs no such call.
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.digests import digests_of
+from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted
@@ -103,10 +104,15 @@ def _same_readings(data: ForecastData, training: ForecastData, part: TrainingPar
         return False
     some_R = np.unique(np.linspace(0, len(common) - 1, min(len(common), _COMPARED_ROWS)).astype(np.int64))
     rows_R, theirs_R = seen_T[ours_R[some_R]], theirs_R[some_R]
-    both_RNC = data.series.observed_TNC[rows_R] & training.series.observed_TNC[theirs_R]
-    ours_K = data.series.values_TNC[rows_R][both_RNC].astype(np.float64)
-    theirs_K = training.series.values_TNC[theirs_R][both_RNC].astype(np.float64)
-    return bool((np.abs(ours_K - theirs_K) <= _ROUNDING * np.abs(theirs_K)).mean() > _MOSTLY) if len(ours_K) else True
+    close = compared = 0
+    for piece in row_pieces((len(rows_R), *data.series.values_TNC.shape[1:])):
+        our_R, their_R = rows_R[piece], theirs_R[piece]
+        both_RNC = data.series.observed_TNC[our_R] & training.series.observed_TNC[their_R]
+        ours_K = data.series.values_TNC[our_R][both_RNC].astype(np.float64)
+        theirs_K = training.series.values_TNC[their_R][both_RNC].astype(np.float64)
+        close += int((np.abs(ours_K - theirs_K) <= _ROUNDING * np.abs(theirs_K)).sum())
+        compared += len(ours_K)
+    return close / compared > _MOSTLY if compared else True
 
 
 def _of_split(data: ForecastData, split: str | None, name: str, *, held_out: bool | None) -> Scored:

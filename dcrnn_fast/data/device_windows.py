@@ -13,9 +13,8 @@ from torch import Tensor
 
 from dcrnn_fast.data.ahead import Gatherer
 from dcrnn_fast.data.dataset import Batch, ForecastData
+from dcrnn_fast.data.facts import stretches
 from dcrnn_fast.data.inputs import time_channels
-from dcrnn_fast.data.pieces import row_pieces
-from dcrnn_fast.data.stored import Readings
 
 SHARE_OF_MEMORY = 0.25
 """of the device's free memory that a series may take"""
@@ -39,12 +38,11 @@ class _Windows:
 
     def __init__(self, data: ForecastData) -> None:
         self._form = data.window_format
-        observed_TNC, targets = data.series.observed_TNC, list(self._form.target_channels)
-        self._observed_before_TO = np.zeros((len(observed_TNC) + 1, len(targets)), dtype=np.int64)
-        for rows in row_pieces(observed_TNC.shape):
-            observed_RO = observed_TNC[rows].sum(1, dtype=np.int64)[:, targets]
-            self._observed_before_TO[rows.start + 1 : rows.stop + 1] = observed_RO
-        self._observed_before_TO = self._observed_before_TO.cumsum(axis=0)
+        targets = list(self._form.target_channels)
+        observed_TO = np.concatenate(
+            [observed_RNC.sum(1, dtype=np.int64)[:, targets] for _, _, observed_RNC in stretches(data.series)]
+        )
+        self._observed_before_TO = np.pad(observed_TO.cumsum(axis=0), ((1, 0), (0, 0)))
 
     def count_observed(self, starts: np.ndarray) -> np.ndarray:
         """(O,) int64, observed targets of these windows, by channel; counted on the host, without asking the device."""
@@ -75,14 +73,6 @@ def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return batch.x_BPNC, batch.y_BFNO, batch.observed_BFNO, batch.labels_BFNO
 
 
-def _on_device(array_TNC: Readings, device: torch.device) -> Tensor:
-    dtype = torch.bool if array_TNC.dtype == bool else torch.float32
-    copy_TNC = torch.empty(tuple(array_TNC.shape), dtype=dtype, device=device)
-    for rows in row_pieces(array_TNC.shape):
-        copy_TNC[rows] = torch.from_numpy(np.array(array_TNC[rows])).to(device)
-    return copy_TNC
-
-
 class DeviceWindows(_Windows):
     """One copy of the series as tensors of ``device``."""
 
@@ -90,9 +80,15 @@ class DeviceWindows(_Windows):
         super().__init__(data)
         series, form = data.series, data.window_format
         self.device = device
-        self._values_TNC = _on_device(series.values_TNC, device)
-        self._observed_TNC = _on_device(series.observed_TNC, device)
-        self._rest_TNC = None if series.rest_TNC is None else _on_device(series.rest_TNC, device)
+        self._values_TNC = torch.empty(series.values_TNC.shape, dtype=torch.float32, device=device)
+        self._observed_TNC = torch.empty(series.values_TNC.shape, dtype=torch.bool, device=device)
+        self._rest_TNC = None if series.rest_TNC is None else torch.empty_like(self._values_TNC)
+        for start, values_RNC, observed_RNC in stretches(series):  # a memory map is never loaded completely
+            rows = slice(start, start + len(values_RNC))
+            self._values_TNC[rows] = torch.tensor(values_RNC)
+            self._observed_TNC[rows] = torch.tensor(observed_RNC)
+            if series.rest_TNC is not None and self._rest_TNC is not None:
+                self._rest_TNC[rows] = torch.tensor(series.rest_TNC[rows])
         self._time_TK = torch.from_numpy(time_channels(series.times_T, form)).to(device)
         self._all_digits = data.all_digits
         dtype = torch.float64 if data.all_digits else torch.float32

@@ -197,14 +197,15 @@ def same_sensors(series: SensorSeries, facts: SeriesFacts) -> list[list[int]]:
     return alike
 
 
-def largest_reading(series: SensorSeries) -> tuple[tuple[int, int, int], float]:
-    """Row, sensor and channel of the reading that is farthest from 0, and the reading."""
-    found, largest = (0, 0, 0), 0.0
+def largest_reading(series: SensorSeries) -> tuple[int, int, int]:
+    """Row, sensor and channel of the reading that is furthest from 0, the first of equals."""
+    largest, place = -1.0, (0, 0, 0)
     for start, values_RNC, _ in stretches(series):
-        row, sensor, channel = map(int, np.unravel_index(np.abs(values_RNC).argmax(), values_RNC.shape))
-        if abs(value := float(values_RNC[row, sensor, channel])) > abs(largest):
-            found, largest = (start + row, sensor, channel), value
-    return found, largest
+        size_RNC = np.abs(values_RNC)
+        row, sensor, channel = np.unravel_index(int(size_RNC.argmax()), size_RNC.shape)
+        if size_RNC[row, sensor, channel] > largest:
+            largest, place = float(size_RNC[row, sensor, channel]), (start + int(row), int(sensor), int(channel))
+    return place
 
 
 def stretches(series: SensorSeries) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

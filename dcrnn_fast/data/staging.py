@@ -22,6 +22,7 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import ForecastData, open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.sources import source_files
+from dcrnn_fast.data.stored import StoredArray
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import sha256_of
 from dcrnn_fast.process import Process, this_process
@@ -69,6 +70,9 @@ class Staged:
             opened = open_data(*self._sections(data, graph), scaler=scaler, all_digits=all_digits)
         except UserError as error:
             raise UserError(self._told(str(error))) from error
+        for array in (opened.series.values_TNC, opened.series.observed_TNC):
+            if isinstance(array, StoredArray):
+                array.call(Path(self._told(str(array.path))))
         return replace(
             opened,
             config=replace(opened.config, data=data.data, data_folder=data.data_folder),

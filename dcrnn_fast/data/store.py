@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.new_file import NewFile
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.series import SensorSeries, gap_notes
 from dcrnn_fast.data.store_manifest import AGAIN, ARRAYS, BEGUN, DTYPES, GRAPHS, MANIFEST, read_manifest, write_manifest
@@ -34,7 +35,6 @@ from dcrnn_fast.data.times import is_months, parse_freq
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import (
     UNCHANGED,
-    NewFile,
     clear_leftovers,
     folder_for_new_files,
     open_regular,
@@ -102,7 +102,8 @@ def _replace_store(folder: Path, series: SensorSeries, graph: SensorGraph | None
 
 def _require_space(folder: Path, series: SensorSeries) -> None:
     needed = series.values_TNC.nbytes + series.observed_TNC.nbytes + series.times_T.nbytes
-    if (free := shutil.disk_usage(folder).free) < needed:
+    total, _, free = shutil.disk_usage(folder)
+    if free < needed and total:  # some network file systems do not say
         raise UserError(
             f"cannot write {folder}: No space left on device for {needed:,} bytes of readings and times, "
             f"{free:,} are free{UNCHANGED}"

@@ -103,8 +103,12 @@ class StoredArray:
 
     @property
     def path(self) -> Path:
-        """The file, as it was called when it was opened."""
+        """The file, as errors name it."""
         return self._file.path
+
+    def call(self, path: Path) -> None:
+        """Errors name this file from now on, of which the open one is a copy."""
+        self._file.path = path
 
     @property
     def size(self) -> int:
@@ -125,12 +129,12 @@ class StoredArray:
             raise ValueError(f"{self._file.path} is read anew each time: there is no array without a copy")
         return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
-    def __getitem__(self, key: Any) -> np.ndarray:
+    def __getitem__(self, key: Any) -> Any:
         rows, others = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
         if rows is Ellipsis:
             rows, others = slice(None), key if isinstance(key, tuple) else ()
         if isinstance(rows, (int, np.integer)):
-            return np.asarray(self._read(np.array([range(len(self))[rows]]))[0][others])
+            return self._read(np.array([range(len(self))[rows]]))[0][others]
         if isinstance(rows, slice):
             rows_R = np.arange(len(self))[rows]
             if not others:

@@ -47,14 +47,23 @@ def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
         if start.startswith(b"PK"):
             with zipfile.ZipFile(path) as archive:
                 return {info.filename.removesuffix(".npy"): _member(archive, info) for info in archive.infolist()}
-        # A map is refused where the file is shorter than its header claims.
-        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+        return _array_in(path)
     except UserError:
         raise
     except DAMAGE as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError("holds Python objects, which are never loaded; save plain numbers") from error
         raise UserError(f"not a readable numpy file, or a truncated one ({one_line(error)[:100]})") from error
+
+
+def _array_in(path: Path) -> np.ndarray:
+    # A map is refused where the file is shorter than its header claims; where it is cut later, the map's bytes are a
+    # bus error, and those of a read are missing.
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    read = np.fromfile(path, mapped.dtype, mapped.size, offset=mapped.offset)
+    if read.size != mapped.size:
+        raise UserError("was cut short while it was read")
+    return read.reshape(mapped.shape, order="F" if mapped.flags.f_contiguous else "C")
 
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -146,12 +146,11 @@ def try_window(run: Run) -> None:
     norm = float(run.gradients.norm())
     if (math.isfinite(loss) and math.isfinite(norm)) or run.config.training.max_bad_steps or run.loss_scale.moves:
         return
-    series = run.data.series
+    series, (t, n, c) = run.data.series, largest_reading(run.data.series)
     unit = ", or train with --loss-unit deviation" if run.config.training.loss_unit == "original" else ""
-    (t, n, _), largest = largest_reading(series)
     raise UserError(
         f"loss and gradient must be finite, the window of {run.data.target_times(starts)[-1, 0]} gives {loss:.4g} and "
-        f"{norm:.4g}; the largest reading is {largest:.4g}, sensor {series.ids[n]!r} at "
+        f"{norm:.4g}; the largest reading is {series.values_TNC[t, n, c]:.4g}, sensor {series.ids[n]!r} at "
         f"{series.times_T[t]}: leave wrong readings empty{unit}"
     )
 

@@ -16,6 +16,7 @@ import pytest
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data import known
+from dcrnn_fast.data.city import synthetic_city
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.series import SensorSeries
@@ -61,6 +62,47 @@ def test_windows_of_the_store_are_those_of_the_source(tmp_path: Path) -> None:
     starts = city.train.starts_W[[0, 50, 100]]
     np.testing.assert_array_equal(prepared.gather(starts).x_BPNC, city.gather(starts).x_BPNC)
     assert prepared.window_format == city.window_format
+
+
+def test_the_city_is_written_day_by_day_as_it_is_in_memory(tmp_path: Path) -> None:
+    city, graph = synthetic_city(nodes=12, days=3, seed=4)
+    chosen = (*city.ids[:2], *city.ids[3:11])
+    flags = ["--city-nodes", "12", "--city-days", "3", "--city-seed", "4", "--leave-out", city.ids[2], city.ids[11]]
+    assert main([*flags, "--output", str(tmp_path / "some")]) == 0
+    assert main([*flags[:6], "--output", str(tmp_path / "all")]) == 0
+    for name, series, wanted in (("all", city, graph), ("some", city.take_sensors(chosen), graph.take(list(chosen)))):
+        opened, prepared = open_store(tmp_path / name)
+        assert prepared is not None
+        assert prepared.digest() == wanted.digest()
+        for part in ("values_TNC", "observed_TNC", "times_T", "positions_N2"):
+            np.testing.assert_array_equal(getattr(opened, part), getattr(series, part))
+        for part in ("ids", "channels", "units", "interval", "segments", "parts", "missing", "in_utc", "zone"):
+            assert getattr(opened, part) == getattr(series, part)
+
+
+@pytest.mark.parametrize("fault", ["too-few", "too-many", "other-sensors", "other-type", "an-error"])
+def test_blocks_that_are_not_the_series_leave_no_store(fault: str, tmp_path: Path) -> None:
+    series = random_series(60, 3)
+
+    def blocks() -> Iterator[Block]:
+        values_TNC, observed_TNC = np.asarray(series.values_TNC), np.asarray(series.observed_TNC)
+        yield values_TNC[:30], observed_TNC[:30]
+        if fault == "too-many":
+            yield values_TNC[:31], observed_TNC[:31]
+        elif fault == "other-sensors":
+            yield values_TNC[30:, :2], observed_TNC[30:, :2]
+        elif fault == "other-type":
+            yield values_TNC[30:].astype(np.float64), observed_TNC[30:]
+        elif fault == "an-error":
+            raise UserError("a sensor is silent")
+
+    with pytest.raises(ValueError, match=r"wanted, got|is silent"):
+        write_store(tmp_path / "store", series, None, blocks())
+    assert not (tmp_path / "store").exists()
+    write_store(tmp_path / "store", random_series(50), None)
+    with pytest.raises(ValueError, match=r"wanted, got|is silent"):
+        write_store(tmp_path / "store", series, None, blocks())
+    assert open_store(tmp_path / "store")[0].num_steps == 50
 
 
 def _sign(folder: Path, **changed: Any) -> None:

@@ -80,6 +80,7 @@ def test_a_store_is_read_from_copies_that_are_gone(files: tuple[DataConfig, Grap
     copies = stage(data, GraphConfig())
     got = copies.open_data(data, GraphConfig())
     assert isinstance(got.series.values_TNC, StoredArray)
+    assert got.series.values_TNC.path == tmp_path / "store" / "values.npy"  # which errors name
     copies.remove()
     (tmp_path / "store" / "values.npy").write_bytes(b"")  # nor is the shared one read
     assert left_in(tmp_path / "node") == []

@@ -14,9 +14,12 @@ FLAGS = ("--epochs", "2", "--batch-size", "4", "--max-train-windows", "45", "--m
 
 
 @pytest.mark.slow
-def test_2_then_1_then_3_ranks_use_each_window_once_an_epoch(tmp_path: Path, rank_server: RankServer) -> None:
+@pytest.mark.parametrize("reading", ["shuffled", "contiguous"])
+def test_2_then_1_then_3_ranks_use_each_window_once_an_epoch(
+    reading: str, tmp_path: Path, rank_server: RankServer
+) -> None:
     results = tmp_path / "r"
-    flags = ("--results", str(results), "--resume", "auto", *FLAGS)
+    flags = ("--results", str(results), "--resume", "auto", "--reading", reading, *FLAGS)
     # (ranks, the step before which they are asked to stop, more flags): in the middle of both epochs.
     legs = [(2, 3, ()), (1, 12, ("--num-workers", "2")), (3, -1, ())]
     for number, (world, stop_at, more) in enumerate(legs):
