@@ -199,7 +199,11 @@ class DataConfig(_Section):
     cross_gaps: bool = False
     """let windows span gaps in the time axis"""
     max_train_windows: int | None = None
+    """so many windows of the part, evenly spread; left out: all"""
     max_validation_windows: int | None = None
+    """the same of the windows that each epoch is validated on"""
+    max_test_windows: int | None = None
+    """the same of the windows that the report is made of"""
     city_nodes: int = 50
     """built-in city: sensors"""
     city_days: int = 28
@@ -219,7 +223,7 @@ class DataConfig(_Section):
             "at most 1",
             self.train_fraction + self.test_fraction,
         )
-        self._within(1, _MOST, "max_train_windows", "max_validation_windows")
+        self._within(1, _MOST, "max_train_windows", "max_validation_windows", "max_test_windows")
         self._within(2, 10_000, "city_nodes")
         self._within(1, 36_525, "city_days")
         self._within(0, _MOST, "city_seed")
