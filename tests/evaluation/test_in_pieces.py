@@ -46,10 +46,10 @@ def test_windows_gathered_a_few_at_a_time_are_the_same_bits(
 
 
 def test_slots_summed_in_pieces_are_the_means_of_the_training_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots_module, "_SENSORS_AT_ONCE", 2)
     data = _data(3000, 5)
     interval, form = data.window_format.interval, data.window_format
     whole = SlotMean(TargetRows(data), interval).mean_GNO, Climatology(TargetRows(data), interval).mean_GNO
+    monkeypatch.setattr(slots_module, "_SENSORS_AT_ONCE", 2)
     monkeypatch.setattr(target_rows_module, "_CHUNK_READINGS", 5 * 37)
     rows = TargetRows(data)
     for mean_GNO, parts in zip(whole, (SlotMean(rows, interval), Climatology(rows, interval)), strict=True):
