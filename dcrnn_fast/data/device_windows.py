@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dcrnn_fast.data.ahead import Gatherer
 from dcrnn_fast.data.dataset import Batch, ForecastData
-from dcrnn_fast.data.facts import stretches
 from dcrnn_fast.data.inputs import time_channels
 
 SHARE_OF_MEMORY = 0.25
@@ -38,10 +37,7 @@ class _Windows:
 
     def __init__(self, data: ForecastData) -> None:
         self._form = data.window_format
-        targets = list(self._form.target_channels)
-        observed_TO = np.concatenate(
-            [observed_RNC.sum(1, dtype=np.int64)[:, targets] for _, _, observed_RNC in stretches(data.series)]
-        )
+        observed_TO = data.series.observed_TNC[..., list(self._form.target_channels)].sum(1, dtype=np.int64)
         self._observed_before_TO = np.pad(observed_TO.cumsum(axis=0), ((1, 0), (0, 0)))
 
     def count_observed(self, starts: np.ndarray) -> np.ndarray:
@@ -80,15 +76,9 @@ class DeviceWindows(_Windows):
         super().__init__(data)
         series, form = data.series, data.window_format
         self.device = device
-        self._values_TNC = torch.empty(series.values_TNC.shape, dtype=torch.float32, device=device)
-        self._observed_TNC = torch.empty(series.values_TNC.shape, dtype=torch.bool, device=device)
-        self._rest_TNC = None if series.rest_TNC is None else torch.empty_like(self._values_TNC)
-        for start, values_RNC, observed_RNC in stretches(series):  # a memory map is never loaded completely
-            rows = slice(start, start + len(values_RNC))
-            self._values_TNC[rows] = torch.tensor(values_RNC)
-            self._observed_TNC[rows] = torch.tensor(observed_RNC)
-            if series.rest_TNC is not None and self._rest_TNC is not None:
-                self._rest_TNC[rows] = torch.tensor(series.rest_TNC[rows])
+        self._values_TNC = torch.tensor(series.values_TNC, device=device)
+        self._observed_TNC = torch.tensor(series.observed_TNC, device=device)
+        self._rest_TNC = None if series.rest_TNC is None else torch.tensor(series.rest_TNC, device=device)
         self._time_TK = torch.from_numpy(time_channels(series.times_T, form)).to(device)
         self._all_digits = data.all_digits
         dtype = torch.float64 if data.all_digits else torch.float32

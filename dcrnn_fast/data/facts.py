@@ -197,17 +197,6 @@ def same_sensors(series: SensorSeries, facts: SeriesFacts) -> list[list[int]]:
     return alike
 
 
-def largest_reading(series: SensorSeries) -> tuple[int, int, int]:
-    """Row, sensor and channel of the reading that is furthest from 0, the first of equals."""
-    largest, place = -1.0, (0, 0, 0)
-    for start, values_RNC, _ in stretches(series):
-        size_RNC = np.abs(values_RNC)
-        row, sensor, channel = np.unravel_index(int(size_RNC.argmax()), size_RNC.shape)
-        if size_RNC[row, sensor, channel] > largest:
-            largest, place = float(size_RNC[row, sensor, channel]), (start + int(row), int(sensor), int(channel))
-    return place
-
-
 def stretches(series: SensorSeries) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(first row, values_RNC, observed_RNC) of stretches of the series."""
     rows = max(1, _AT_ONCE // (series.num_sensors * len(series.channels)))

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import Batch
-from dcrnn_fast.data.facts import largest_reading
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.scheduled_sampling import feed_label_coins
 from dcrnn_fast.ranks.stopping import StopRequest
@@ -146,8 +145,9 @@ def try_window(run: Run) -> None:
     norm = float(run.gradients.norm())
     if (math.isfinite(loss) and math.isfinite(norm)) or run.config.training.max_bad_steps or run.loss_scale.moves:
         return
-    series, (t, n, c) = run.data.series, largest_reading(run.data.series)
+    series = run.data.series
     unit = ", or train with --loss-unit deviation" if run.config.training.loss_unit == "original" else ""
+    t, n, c = np.unravel_index(np.abs(series.values_TNC).argmax(), series.values_TNC.shape)
     raise UserError(
         f"loss and gradient must be finite, the window of {run.data.target_times(starts)[-1, 0]} gives {loss:.4g} and "
         f"{norm:.4g}; the largest reading is {series.values_TNC[t, n, c]:.4g}, sensor {series.ids[n]!r} at "

@@ -8,9 +8,7 @@ import pytest
 
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data import dataset as dataset_module
-from dcrnn_fast.data import facts as facts_module
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
-from dcrnn_fast.data.facts import largest_reading
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.evaluation import slots as slots_module
 from dcrnn_fast.evaluation import target_rows as target_rows_module
@@ -77,13 +75,6 @@ def test_a_large_graph_is_scored_fewer_windows_at_a_time(tmp_path: Path) -> None
     a, b = (evaluate_model(city.model, city.data, batch_size=size) for size in (None, 7))
     for name, sums in a.methods.items():
         np.testing.assert_allclose(sums.sums_SFNO, b.methods[name].sums_SFNO, rtol=1e-6)
-
-
-def test_the_largest_reading_is_found_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    series = random_series(50, 3, 2, seed=8)
-    series.values_TNC[[17, 41], 2, 1] = -1e6
-    monkeypatch.setattr(facts_module, "_AT_ONCE", 3 * 2 * 7)
-    assert largest_reading(series) == (17, 2, 1)
 
 
 class _Rows(np.ndarray):
