@@ -217,13 +217,14 @@ class DataConfig(_Section):
         self._within(1, _MOST_STEPS, "past_steps", "future_steps")
         _require(0 < self.train_fraction < 1, "train_fraction", "in (0, 1)", self.train_fraction)
         _require(0 <= self.test_fraction < 1, "test_fraction", "in [0, 1)", self.test_fraction)
+        self._within(1, _MOST, "max_test_windows")
         _require(
             self.train_fraction + self.test_fraction <= 1,
             "train_fraction + test_fraction",
             "at most 1",
             self.train_fraction + self.test_fraction,
         )
-        self._within(1, _MOST, "max_train_windows", "max_validation_windows", "max_test_windows")
+        self._within(1, _MOST, "max_train_windows", "max_validation_windows")
         self._within(2, 10_000, "city_nodes")
         self._within(1, 36_525, "city_days")
         self._within(0, _MOST, "city_seed")
