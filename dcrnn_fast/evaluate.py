@@ -42,6 +42,9 @@ class EvaluateFlags:
     """folder for report.txt, report.json, horizons.csv, sensors.csv and the plots"""
     horizons: tuple[int, ...] = ()
     """steps in the summary (1 is the first); left out: a quarter, half and all of them"""
+    max_windows: int | None = None
+    """so many of these windows at most, evenly spread: a part of a large series that can be scored in the time there
+    is; left out: as train's --max-test-windows, or all"""
     batch_size: int | None = None
     """windows at a time; changes memory and time, not the figures; left out: 64, fewer of a graph of many hundred
     sensors"""
@@ -51,8 +54,9 @@ class EvaluateFlags:
     model: ModelFlags = field(default_factory=ModelFlags)
 
     def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, got {self.batch_size}")
+        for name in ("batch_size", "max_windows"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, got {value}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -84,7 +88,9 @@ def _measure(flags: EvaluateFlags, ranks: Ranks) -> int:
     for note in forecaster.notes if ranks.is_first else ():
         print(note, file=sys.stderr)
     try:
-        report = forecaster.evaluate(data, flags.split, batch_size=flags.batch_size, name=config.data)
+        report = forecaster.evaluate(
+            data, flags.split, batch_size=flags.batch_size, max_windows=flags.max_windows, name=config.data
+        )
     except NotImplementedError as error:  # the backend that was asked for cannot run here
         raise UserError(str(error)) from error
     if not ranks.is_first:

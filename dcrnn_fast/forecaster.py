@@ -38,7 +38,7 @@ from dcrnn_fast.messages import first_few
 from dcrnn_fast.model.build import build_model, precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.whole_forecasts import WholeForecasts
-from dcrnn_fast.scored_windows import is_held_out, scored_windows
+from dcrnn_fast.scored_windows import is_held_out, limited, scored_windows
 from dcrnn_fast.training_data import require_training_data, unchanged
 
 _SAME_WEIGHT = 1e-6
@@ -101,8 +101,9 @@ class Forecaster:
         """
         series = recent if isinstance(recent, SensorSeries) else self._series(recent, times, ids)
         left = self.config.data.leave_out if leave_out is None else leave_out
-        series = self._fitting(series, "the recent data", spare_sensors=True, leave_out=left)
         form = self.window_format
+        recent = series.tail(form.past_steps)  # first: other rows of a year of readings are never touched
+        series = self._fitting(recent, "the recent data", spare_sensors=True, leave_out=left)
         rows = series.num_steps
         start, _ = (series.parts if self.config.data.cross_gaps else series.segments)[-1]
         if rows < form.past_steps:
@@ -114,12 +115,11 @@ class Forecaster:
                 f"the newest {form.past_steps} steps must follow each other every {form.freq}, but there is a gap "
                 f"before {series.times_T[start]}: add the absent rows, empty (--fill-rows does)"
             )
-        newest = series.tail(form.past_steps)
-        values_PNC, observed_PNC = np.asarray(newest.values_TNC), np.asarray(newest.observed_TNC)
+        values_PNC, observed_PNC = np.asarray(series.values_TNC), np.asarray(series.observed_TNC)
         # As it was trained: see assemble_data.
-        exact_PNC = newest.readings(slice(None)) if self._all_digits else values_PNC
+        exact_PNC = series.readings(slice(None)) if self._all_digits else values_PNC
         x_BPNC = assemble_inputs(
-            form, self.scaler, exact_PNC[None], observed_PNC[None], np.asarray(newest.times_T)[None]
+            form, self.scaler, exact_PNC[None], observed_PNC[None], np.asarray(series.times_T)[None]
         )
         targets = list(form.target_channels)
         forecast_BFNO = predict(
@@ -131,21 +131,21 @@ class Forecaster:
         )
         values_FNO = forecast_BFNO[0].cpu().numpy()
         past_PNO = np.where(observed_PNC, values_PNC, np.float32(np.nan))[..., targets]
-        positions_N2 = self.graph.positions_N2 if newest.positions_N2 is None else newest.positions_N2
+        positions_N2 = self.graph.positions_N2 if series.positions_N2 is None else series.positions_N2
         return Forecast(
             values_FNO=values_FNO,
-            times_F=future_times(newest.times_T[-1], form),
+            times_F=future_times(series.times_T[-1], form),
             ids=self.ids,
             channels=form.target_names,
             units=form.target_units,
             past_values_PNO=past_PNO,
-            past_times_P=newest.times_T,
+            past_times_P=series.times_T,
             zone=series.zone or ("UTC" if form.in_utc else None),
             positions_N2=positions_N2,
             notes=(
                 *coverage_notes(observed_PNC, self.ids),
-                *far_notes(newest, self.scaler),
-                *newest_notes(np.any(observed_PNC[..., targets], axis=2), newest.times_T),
+                *far_notes(series, self.scaler),
+                *newest_notes(np.any(observed_PNC[..., targets], axis=2), series.times_T),
                 *forecast_notes(values_FNO),
                 *self._below_notes(values_FNO),
                 *series.notes,
@@ -162,7 +162,7 @@ class Forecaster:
         Raises:
             UserError: sensors, graph, channels, units or interval are not the model's; errors of the readers.
         """
-        config = self.config.data if data is None else data
+        config = replace(self.config.data if data is None else data, max_test_windows=None)  # ``evaluate`` limits them
         if data is None:
             require_training_data(config)
         series, own_graph = read_source(config, self.config.graph)
@@ -188,6 +188,7 @@ class Forecaster:
         *,
         starts_W: NDArray[np.int64] | None = None,
         batch_size: int | None = None,
+        max_windows: int | None = None,
         name: str | None = None,
     ) -> Report:
         """Scores over exactly the windows of a split (or over ``starts_W``), beside the baselines.
@@ -196,6 +197,7 @@ class Forecaster:
             data: left out: ``open_data()``.
             split: all, train, validation or test; left out: the windows that the model was not trained on
                 (``scored_windows``).
+            max_windows: so many of them at most, evenly spread; None: as ``max_test_windows`` of the training.
         Raises:
             UserError: the split has no window.
         """
@@ -208,6 +210,7 @@ class Forecaster:
         if training is not None and _same_source(data.config, training.config):
             held_out, training = False, None  # the same readings, but for sensors that are left out now
         scored = scored_windows(data, split, name, held_out=held_out, part=self.training_part, training=training)
+        scored = limited(scored, self.config.data.max_test_windows if max_windows is None else max_windows)
         if starts_W is not None:
             scored = replace(scored, starts_W=starts_W, why="")
         report = evaluate_model(

@@ -10,7 +10,7 @@ from dcrnn_fast.data.idle import idle_in_graph, idle_in_reading
 _OF_READING = ("data_format", "data_folder", "hdf5_key", "variables", "start", "missing_value", "fill_rows")
 _OF_SPLITTING = (
     *("split", "train_fraction", "test_fraction", "scaler", "cross_gaps"),
-    *("max_train_windows", "max_validation_windows"),
+    *("max_train_windows", "max_validation_windows", "max_test_windows"),
 )
 _OF_WINDOWS = ("past_steps", "future_steps", "time_of_day", "day_of_week", "missing_input", "stage", *_OF_SPLITTING)
 _OF_OPERATORS = ("supports", "hops", "recursion", "orientation", "edge_order")

@@ -3,7 +3,7 @@
 Shape legend: W windows, F future steps, T time, R rows, K readings, N sensors, C channels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.training_part import TrainingPart
+from dcrnn_fast.data.windows import evenly
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted
 
@@ -93,6 +94,15 @@ def scored_windows(
             f"times that training has seen ({span}); --split all scores them too"
         )
     return Scored(starts_W[~seen_W], "unseen" if left else "all", True, why)
+
+
+def limited(scored: Scored, limit: int | None) -> Scored:
+    """So many of these windows at most, evenly spread, and ``why`` says so; None: all."""
+    few_W = evenly(scored.starts_W, limit)
+    if len(few_W) == len(scored.starts_W):
+        return scored
+    why = f"{scored.why}; {len(few_W)} of these {len(scored.starts_W)}, evenly spread (--max-windows)"
+    return replace(scored, starts_W=few_W, why=why)
 
 
 def _same_readings(data: ForecastData, training: ForecastData, part: TrainingPart) -> bool:

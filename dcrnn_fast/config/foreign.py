@@ -75,6 +75,7 @@ SETTINGS = (
     ),
     Foreign(("train_samples", "num_train_samples"), "data.max_train_windows"),
     Foreign(("val_samples", "num_val_samples"), "data.max_validation_windows"),
+    Foreign(("test_samples", "num_test_samples"), "data.max_test_windows"),
     Foreign(("stage_data", "copy_data", "local_data"), "data.stage"),
     Foreign(("results_dir", "output_dir", "save_dir", "run_dir", "log_dir", "exp_dir"), "output.results"),
     Foreign(("model_dir", "ckpt_dir", "checkpoint_path", "checkpoints_dir"), "output.checkpoint_dir"),

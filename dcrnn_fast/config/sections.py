@@ -201,7 +201,11 @@ class DataConfig(_Section):
     cross_gaps: bool = False
     """let windows span gaps in the time axis"""
     max_train_windows: int | None = None
+    """so many windows of the part, evenly spread; left out: all"""
     max_validation_windows: int | None = None
+    """the same of the windows that each epoch is validated on"""
+    max_test_windows: int | None = None
+    """the same of the windows that the report is made of"""
     city_nodes: int = 50
     """built-in city: sensors"""
     city_days: int = 28
@@ -215,6 +219,7 @@ class DataConfig(_Section):
         self._within(1, _MOST_STEPS, "past_steps", "future_steps")
         _require(0 < self.train_fraction < 1, "train_fraction", "in (0, 1)", self.train_fraction)
         _require(0 <= self.test_fraction < 1, "test_fraction", "in [0, 1)", self.test_fraction)
+        self._within(1, _MOST, "max_test_windows")
         _require(
             self.train_fraction + self.test_fraction <= 1,
             "train_fraction + test_fraction",

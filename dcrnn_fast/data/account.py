@@ -7,7 +7,7 @@ import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.facts import OddValue, SeriesFacts, odd_values, same_sensors, series_facts
+from dcrnn_fast.data.facts import OddValue, SeriesFacts, odd_values, same_sensors, series_facts, stretches
 from dcrnn_fast.data.known import KNOWN, is_published
 from dcrnn_fast.data.scaler import window_counts
 from dcrnn_fast.data.series import SensorSeries
@@ -153,16 +153,28 @@ def require_changing_target(data: ForecastData, asked: DataConfig) -> None:
     changes at any of them, while another one does.
     """
     series = data.series
-    if asked.targets or len(series.channels) < 2:
+    if asked.targets or len(series.channels) < 2 or _ever_changes(series, 0):
         return
     facts = series_facts(series)
     changes_C = np.any(facts.low_NC < facts.high_NC, axis=0)
-    if not changes_C[0] and changes_C.any():
+    if changes_C.any():
         others = first_few(series.channels[c] for c in np.flatnonzero(changes_C).tolist())
         raise UserError(
             f"the first channel, {series.channels[0]!r}, would be forecast, but never changes at any sensor: --targets "
             f"names what is to be forecast ({others}), --variables what is to be read"
         )
+
+
+def _ever_changes(series: SensorSeries, channel: int) -> bool:
+    """Whether any sensor's readings of a channel differ; no more is read than it takes to find out."""
+    low_N, high_N = (np.full(series.num_sensors, bound, dtype=np.float32) for bound in (np.inf, -np.inf))
+    for _, values_RNC, observed_RNC in stretches(series):
+        values_RN, observed_RN = values_RNC[..., channel], observed_RNC[..., channel]
+        np.minimum(low_N, np.where(observed_RN, values_RN, np.inf).min(axis=0), out=low_N)
+        np.maximum(high_N, np.where(observed_RN, values_RN, -np.inf).max(axis=0), out=high_N)
+        if (low_N < high_N).any():
+            return True
+    return False
 
 
 def _any_target(data: ForecastData, part: WindowSet) -> bool:

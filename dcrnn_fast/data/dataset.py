@@ -284,6 +284,9 @@ def assemble_data(
     elif silent := silent_sensors(series, window_format.target_channels):
         notes = (*notes, f"{silent}; they are scored nowhere")
     split = split_windows(series, config, to_train=scaler is None)
+    if len(split.test) < split.whole_test:
+        few = f"{len(split.test)} of {split.whole_test} test windows, evenly spread, are scored (--max-test-windows)"
+        notes = (*notes, few)
     if scaler is None:
         scaler = fit_scaler(series, split.whole_train_W, config.past_steps, config.scaler)
         notes = (*notes, *scale_notes(series, split.whole_train_W, config.past_steps, scaler, config.scaler))

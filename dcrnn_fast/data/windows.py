@@ -33,12 +33,15 @@ class WindowSet:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Split:
-    """Training, validation and test windows, and the training part before any limit (the scaler is fitted on it)."""
+    """Training, validation and test windows; the training part before any limit (the scaler is fitted on it), and how
+    many windows the test part has without one.
+    """
 
     train: WindowSet
     validation: WindowSet
     test: WindowSet
     whole_train_W: np.ndarray
+    whole_test: int
 
 
 def cut_windows(segments: Sequence[Rows], window_steps: int) -> np.ndarray:
@@ -88,14 +91,16 @@ def split_windows(series: SensorSeries, config: DataConfig, *, to_train: bool = 
             f"{config.split} with train_fraction {config.train_fraction}; give a longer series or shorter windows"
         )
     return Split(
-        WindowSet("train", _evenly(train_W, config.max_train_windows)),
-        WindowSet("validation", _evenly(validation_W, config.max_validation_windows)),
-        WindowSet("test", test_W),
+        WindowSet("train", evenly(train_W, config.max_train_windows)),
+        WindowSet("validation", evenly(validation_W, config.max_validation_windows)),
+        WindowSet("test", evenly(test_W, config.max_test_windows)),
         train_W,
+        len(test_W),
     )
 
 
-def _evenly(starts_W: np.ndarray, limit: int | None) -> np.ndarray:
+def evenly(starts_W: np.ndarray, limit: int | None) -> np.ndarray:
+    """So many of the windows at most, evenly spread, the first among them; None: all."""
     if limit is None or limit >= len(starts_W):
         return starts_W
     return starts_W[np.arange(limit) * len(starts_W) // limit]

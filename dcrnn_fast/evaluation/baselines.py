@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.times import is_months
+from dcrnn_fast.data.windows import evenly
 from dcrnn_fast.evaluation.autoregression import VAR_LAGS, VAR_MAX_SERIES, VectorAutoregression
 from dcrnn_fast.evaluation.seasonal import SeasonalPersistence, seasons
 from dcrnn_fast.evaluation.slots import DAY, Climatology, SlotMean
@@ -141,9 +142,7 @@ def _choosing_windows(data: ForecastData) -> tuple[str, NDArray[np.int64]]:
     windows = data.validation if len(data.validation) else data.train
     chosen_by = "validation" if len(data.validation) else "the training windows (there are no validation windows)"
     starts_W = windows.starts_W
-    if len(starts_W) > _CHOSEN_ON:
-        starts_W = starts_W[np.arange(_CHOSEN_ON) * len(starts_W) // _CHOSEN_ON]
-    return chosen_by, starts_W
+    return chosen_by, evenly(starts_W, _CHOSEN_ON)
 
 
 def _error(

@@ -1,6 +1,6 @@
 """One page that shows how data and graph were understood: readings with gaps, missing readings by time, the graph.
 
-Shape legend: T time, N sensors, D bins of time, G groups of neighbouring sensors.
+Shape legend: T time, R rows, N sensors, K of them, C channels, D bins of time, G groups of neighbouring sensors.
 """
 
 from typing import Any
@@ -56,8 +56,8 @@ def plot_check(data: ForecastData, name: str) -> Figure:
         halves: Any = figure.subfigures(2, 1, height_ratios=[1.5 * len(picks), 7.4])
         upper, lower = halves
         panels = np.atleast_1d(upper.subplots(len(picks), 1, sharex=True))
-        for axes, node in zip(panels, picks, strict=True):
-            _draw_readings(axes, series, node, channel)
+        for axes, node, values_T in zip(panels, picks, _readings_of(series, picks, channel), strict=True):
+            _draw_readings(axes, series, values_T)
             axes.set_title(f"{short(series.ids[node])}: {percent(missing_N[node])} missing (shaded)")
             axes.set_ylabel(with_unit(what, unit))
         grid = lower.subplots(2, 1, height_ratios=[1, 1.5])
@@ -74,10 +74,17 @@ def _picks(missing_N: np.ndarray) -> list[int]:
     return [int(order[i]) for i in sorted({0, len(order) // 2, len(order) - 1})]
 
 
-def _draw_readings(axes: Axes, series: SensorSeries, node: int, channel: int) -> None:
+def _readings_of(series: SensorSeries, nodes: list[int], channel: int) -> np.ndarray:
+    """(K, T) float64 readings of these K sensors, NaN where missing, in one pass over the series."""
+    pieces = [
+        np.where(observed_RNC[:, nodes, channel], values_RNC[:, nodes, channel].astype(np.float64), np.nan)
+        for _, values_RNC, observed_RNC in stretches(series)
+    ]
+    return np.concatenate(pieces).T
+
+
+def _draw_readings(axes: Axes, series: SensorSeries, values_T: np.ndarray) -> None:
     """A line; of a long series the range within each of many bins. Missing readings and absent rows are shaded."""
-    values_T = np.array(series.values_TNC[:, node, channel], dtype=np.float64)
-    values_T[~np.asarray(series.observed_TNC[:, node, channel])] = np.nan
     step = -(-len(values_T) // _MOST_POINTS)
     starts = np.unique([*range(0, len(values_T), step), *(start for start, _ in series.segments)])
     times_D = series.times_T[starts]

@@ -110,6 +110,9 @@ def test_limits_thin_evenly_and_leave_the_training_part_whole() -> None:
     assert np.ptp(np.diff(thin.train.starts_W)) <= 1
     assert np.array_equal(thin.whole_train_W, whole.train.starts_W)
     assert np.array_equal(thin.test.starts_W, whole.test.starts_W)
+    tested = split_windows(series, DataConfig(max_test_windows=5))
+    assert tested.test.starts_W.tolist() == whole.test.starts_W[np.arange(5) * len(whole.test) // 5].tolist()
+    assert tested.whole_test == len(whole.test)
 
 
 def test_too_few_steps_for_one_window() -> None:
