@@ -22,6 +22,7 @@ from dcrnn_fast.model.build import SAVING, chosen_backend
 from dcrnn_fast.planning.choice import Choice, choices, first_that_fits, saves_of, windows_a_round
 from dcrnn_fast.planning.memory import MARGIN, Need, anonymous_bytes, need
 from dcrnn_fast.planning.page import plan_lines
+from dcrnn_fast.planning.parts import hardest_part
 from dcrnn_fast.planning.plan import NetworkBytes, Plan
 from dcrnn_fast.planning.shapes import Shapes
 from dcrnn_fast.planning.source import Source, source_of, window_counts
@@ -90,7 +91,11 @@ def make_plan(flags: PlanFlags) -> Plan:
     Raises:
         UserError: the configuration cannot be, the number of sensors is not known, or the graph cannot be read.
     """
-    config = resolved(flags.settings, flags.ranks)
+    partners = getattr(flags.settings.training, "node_parallel", 1)
+    if flags.ranks % partners:
+        raise UserError(f"--node-parallel {partners} must divide the number of processes, --ranks {flags.ranks}")
+    replicas = flags.ranks // partners
+    config = resolved(flags.settings, replicas)
     device = choose_device(config.training.device)
     torch.set_num_threads(choose_threads(config.training.threads))
     first_step(_smallest(config))  # what a first step loads, once and for all
@@ -99,14 +104,21 @@ def make_plan(flags: PlanFlags) -> Plan:
         config.data, config.graph, nodes=flags.nodes, edges=flags.edges, rows=flags.rows, channels=flags.channels
     )
     graph, training = source.graph, config.training
-    shapes = Shapes.of(config, nodes=graph.num_nodes, edges=graph.num_edges, value_channels=source.channels)
     run = trial_run(config, graph, source.channels, 1)
     held = {
         "Python, PyTorch and this package": interpreter,
         "graph, its operators and weights": max(anonymous_bytes() - interpreter, 0),
         "series in memory": source.in_memory,
     }
+    part = None
+    if partners > 1:
+        part = hardest_part(graph, config, partners, getattr(training, "graph_partition", "auto"))
+        graph = part.graph
+        run = trial_run(config, graph, source.channels, 1)
+    shapes = Shapes.of(config, nodes=graph.num_nodes, edges=graph.num_edges, value_channels=source.channels)
     here = circumstances_of(run, on_gpu=device.type == "cuda")
+    if part is not None:
+        held["rows of other processes' nodes"] = part.halo_rows * shapes.hidden_units * here.width * training.batch_size
     now = Choice(training.batch_size, training.accumulate, config.model.save)
 
     def of(choice: Choice) -> Need:
@@ -134,8 +146,14 @@ def make_plan(flags: PlanFlags) -> Plan:
         need_of=of,
         seconds=None if timing is None else timing.step_seconds(now, shapes.steps),
         seconds_of=None if timing is None else lambda choice: timing.step_seconds(choice, shapes.steps),
-        epoch=_epoch(config, source, flags.ranks, timing, now, shapes),
-        network=NetworkBytes.of(shapes, flags.ranks, flags.bandwidth),
+        epoch=_epoch(config, source, replicas, timing, now, shapes),
+        part=part,
+        network=NetworkBytes.of(
+            shapes,
+            flags.ranks,
+            flags.bandwidth,
+            0 if part is None else part.halo_bytes(shapes, now, here.width, here.backend),
+        ),
     )
 
 
@@ -150,7 +168,7 @@ def _smallest(config: Config) -> Config:
 
 
 def _epoch(
-    config: Config, source: Source, ranks: int, timing: Timing | None, now: Choice, shapes: Shapes
+    config: Config, source: Source, replicas: int, timing: Timing | None, now: Choice, shapes: Shapes
 ) -> dict[str, float]:
     """Windows, steps and seconds of an epoch, as far as they are known."""
     if source.rows is None:
@@ -161,12 +179,12 @@ def _epoch(
             f"a series of {source.rows} rows has no window of {config.data.past_steps} + {config.data.future_steps} "
             "steps to train on: give more --rows"
         )
-    steps = GlobalBatches(train, now.windows * ranks).num_batches()
+    steps = GlobalBatches(train, now.windows * replicas).num_batches()
     found: dict[str, float] = {"train_windows": train, "validation_windows": validation, "steps": steps}
     if timing is not None:
-        share = train / (steps * now.windows * ranks)  # the last batch of an epoch is smaller
+        share = train / (steps * now.windows * replicas)  # the last batch of an epoch is smaller
         each = timing.fixed + (timing.step_seconds(now, shapes.steps) - timing.fixed) * share
-        found["seconds"] = steps * each + timing.forecast_seconds(-(-validation // ranks), shapes.steps)
+        found["seconds"] = steps * each + timing.forecast_seconds(-(-validation // replicas), shapes.steps)
     return found
 
 

@@ -18,9 +18,9 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import SAVING, chosen_backend
 from dcrnn_fast.planning.choice import Choice, choices, first_that_fits, relative_time, saves_of, windows_a_round
 from dcrnn_fast.planning.memory import MARGIN, STEP, Circumstances, Need, need, plain_scratch
-from dcrnn_fast.planning.page import gib, memory_lines
 from dcrnn_fast.planning.scratch import Scratch
 from dcrnn_fast.planning.shapes import Shapes
+from dcrnn_fast.planning.words import gib, memory_lines
 from dcrnn_fast.system import MIB, available_mib, is_out_of_memory, limits, memory_mib
 from dcrnn_fast.training.run import Run
 
