@@ -7,7 +7,8 @@ It takes the flags of ``dcrnn-fast train`` and opens no reading: the graph is re
 import json
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
@@ -18,9 +19,9 @@ from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.batches import GlobalBatches
 from dcrnn_fast.device import choose_device, choose_threads
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.model.build import SAVING, chosen_backend
+from dcrnn_fast.model.build import SAVING
 from dcrnn_fast.planning.choice import Choice, choices, first_that_fits, saves_of, windows_a_round
-from dcrnn_fast.planning.memory import MARGIN, Need, anonymous_bytes, need
+from dcrnn_fast.planning.memory import MARGIN, Need, anonymous_bytes, need, plain_scratch
 from dcrnn_fast.planning.page import plan_lines
 from dcrnn_fast.planning.parts import hardest_part
 from dcrnn_fast.planning.plan import NetworkBytes, Plan
@@ -51,7 +52,7 @@ class PlanFlags:
     ranks_per_host: int | None = None
     """processes that share a machine's memory; left out: all of them"""
     memory_gib: float | None = None
-    """memory of a machine, in GiB; left out: what this one has left"""
+    """memory of a machine, or of a GPU, in GiB; left out: what this one has left"""
     bandwidth: float | None = None
     """Gbit/s between the processes, for the time of the gradients' way; left out: their bytes alone"""
     calibrate: bool = True
@@ -96,7 +97,9 @@ def make_plan(flags: PlanFlags) -> Plan:
         raise UserError(f"--node-parallel {partners} must divide the number of processes, --ranks {flags.ranks}")
     replicas = flags.ranks // partners
     config = resolved(flags.settings, replicas)
-    device = choose_device(config.training.device)
+    on_gpu = config.training.device.startswith("cuda") or choose_device(config.training.device).type == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        config = replace(config, model=replace(config.model, backend="auto"))  # the plan's own steps are on the CPU
     torch.set_num_threads(choose_threads(config.training.threads))
     first_step(_smallest(config))  # what a first step loads, once and for all
     interpreter = anonymous_bytes()
@@ -116,7 +119,10 @@ def make_plan(flags: PlanFlags) -> Plan:
         graph = part.graph
         run = trial_run(config, graph, source.channels, 1)
     shapes = Shapes.of(config, nodes=graph.num_nodes, edges=graph.num_edges, value_channels=source.channels)
-    here = circumstances_of(run, on_gpu=device.type == "cuda")
+    here = circumstances_of(run)
+    if on_gpu:
+        scratch = partial(plain_scratch, shapes, "triton", here.width)
+        here, held = replace(here, backend="triton", on_gpu=True, scratch=scratch), {}
     if part is not None:
         held["rows of other processes' nodes"] = part.halo_rows * shapes.hidden_units * here.width * training.batch_size
     now = Choice(training.batch_size, training.accumulate, config.model.save)
@@ -124,11 +130,11 @@ def make_plan(flags: PlanFlags) -> Plan:
     def of(choice: Choice) -> Need:
         return need(shapes, here, choice, held)
 
-    saves = saves_of((shapes.past_steps, shapes.future_steps)) if chosen_backend(run.model) in SAVING else ["all"]
+    saves = saves_of((shapes.past_steps, shapes.future_steps)) if here.backend in SAVING else ["all"]
     every = choices(now.windows, saves, windows_a_round(shapes.nodes, torch.get_num_threads()))
-    local = min(flags.ranks_per_host or flags.ranks, flags.ranks)
-    room = (available_mib() * MIB + anonymous_bytes() if flags.memory_gib is None else flags.memory_gib * 2**30) / local
-    timing = timed(config, graph, source.channels, training.batch_size) if flags.calibrate else None
+    local = 1 if on_gpu else min(flags.ranks_per_host or flags.ranks, flags.ranks)
+    room = _room(flags.memory_gib, on_gpu) / local
+    timing = timed(config, graph, source.channels, training.batch_size) if flags.calibrate and not on_gpu else None
     return Plan(
         shapes=shapes,
         source=source,
@@ -155,6 +161,15 @@ def make_plan(flags: PlanFlags) -> Plan:
             0 if part is None else part.halo_bytes(shapes, now, here.width, here.backend),
         ),
     )
+
+
+def _room(memory_gib: float | None, on_gpu: bool) -> float:
+    """Bytes of a machine's memory, or of a GPU's; NaN: not known."""
+    if memory_gib is not None:
+        return memory_gib * 2**30
+    if on_gpu:
+        return float(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else math.nan
+    return available_mib() * MIB + anonymous_bytes()
 
 
 def _smallest(config: Config) -> Config:

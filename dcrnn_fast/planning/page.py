@@ -72,7 +72,7 @@ def _network_lines(plan: Plan) -> list[str]:
 
 def _advice(plan: Plan) -> list[str]:
     if plan.room is None:
-        return ["memory of this machine: not known; give --memory-gib"]
+        return ["how much memory there is: not known; give --memory-gib"]
     each = f" for each of {plan.local_ranks} processes" if plan.local_ranks > 1 else ""
     room = f"{gib(plan.room)}{each}"
     if plan.short_of:

@@ -60,6 +60,16 @@ def test_a_plan_that_cannot_fit_says_by_how_much_and_what_would(capsys: pytest.C
     assert "nothing fits: --batch-size 1 " in capsys.readouterr().err
 
 
+def test_a_gpu_is_planned_for_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*SMALL, "--device", "cuda", "--nodes", "500", "--batch-size", "64", "--hidden-units", "64"]
+    assert plan.main(words) == 0
+    said = capsys.readouterr().out
+    assert "a model of a GPU, not run on one" in said
+    assert "Python" not in said
+    assert plan.main([*words, "--memory-gib", "0.5"]) == 2
+    assert "the nearest that fits, the same step: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

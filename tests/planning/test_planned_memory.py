@@ -2,11 +2,11 @@
 
 import pytest
 
-from bench.planning import SMALL, outcome
+from bench.planning import SMALL, memory_of
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize("name", SMALL)
 def test_memory_is_within_15_percent_of_the_plan(name: str) -> None:
-    found = outcome(SMALL[name], "--no-calibrate")
-    assert 0.85 < found.memory_ratio < 1.15, found
+    found = memory_of(SMALL[name])
+    assert 0.85 < found.ratio < 1.15, found
