@@ -28,8 +28,10 @@ from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.step import EagerStep
 
 BUDGET_SECONDS = 5.0
-_A_STEP_SECONDS = 0.7
-"""the first trial takes no longer, if it can"""
+_A_STEP_SECONDS = 0.4
+"""the smaller batch takes no longer, if it can"""
+_A_SHARE = 0.15
+"""of the budget for a trial of the larger batch"""
 _GUESSED_RATE = 40e9
 """operations per second and thread, to choose the size of the first trial"""
 
@@ -116,15 +118,17 @@ def timed(config: Config, graph: SensorGraph, channels: int, batch_size: int, bu
         form = run.data.window_format
     work = _work(form.window_steps)
     _seconds(run, small, 1)  # the first step loads and allocates
-    each_small = _seconds(run, small, 2)
-    rounds = max(int(0.4 * (budget - (time.perf_counter() - began)) / each_small), 2)
+    each_small = _seconds(run, small, 3)
+    # Several short trials: of a machine with other work the quickest says the most.
+    rounds = max(int(_A_SHARE * budget / each_small), 2)
     large = min(rounds * round_, batch_size)
     rounds = -(-large // round_)
     seconds = each_small
     if large > small:
-        seconds = _seconds(run, large, 1)
-    while time.perf_counter() - began + 1.5 * seconds < budget:
+        seconds = _seconds(run, large, 2)
+    while time.perf_counter() - began + 1.3 * seconds < budget:
         seconds = min(seconds, _seconds(run, large, 1))
+        each_small = min(each_small, _seconds(run, small, 1)) if large > small else seconds
     each, fixed = seconds / (rounds * work), 0.0
     if rounds > 1:
         each = max(seconds - each_small, 0.0) / ((rounds - 1) * work)
