@@ -111,7 +111,7 @@ def make_plan(flags: PlanFlags) -> Plan:
     held = {
         "Python, PyTorch and this package": interpreter,
         "graph, its operators and weights": max(anonymous_bytes() - interpreter, 0),
-        "series in memory": source.in_memory,
+        "series in memory (none of a prepared store)": source.in_memory,
     }
     part = None
     if partners > 1:

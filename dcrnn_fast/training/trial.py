@@ -32,6 +32,8 @@ _A_STEP_SECONDS = 0.4
 """the smaller batch takes no longer, if it can"""
 _A_SHARE = 0.15
 """of the budget for a trial of the larger batch"""
+_MOST_TRIALS = 12
+"""of each batch; a small configuration needs no more"""
 _GUESSED_RATE = 40e9
 """operations per second and thread, to choose the size of the first trial"""
 
@@ -126,7 +128,9 @@ def timed(config: Config, graph: SensorGraph, channels: int, batch_size: int, bu
     seconds = each_small
     if large > small:
         seconds = _seconds(run, large, 2)
-    while time.perf_counter() - began + 1.3 * seconds < budget:
+    for _ in range(_MOST_TRIALS):
+        if time.perf_counter() - began + 1.3 * seconds > budget:
+            break
         seconds = min(seconds, _seconds(run, large, 1))
         each_small = min(each_small, _seconds(run, small, 1)) if large > small else seconds
     each, fixed = seconds / (rounds * work), 0.0
