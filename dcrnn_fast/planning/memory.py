@@ -151,8 +151,8 @@ def anonymous_bytes(proc: Path = Path("/proc")) -> int:
 
 
 def plain_scratch(shapes: Shapes, backend: str, width: int, windows: int, save: str) -> int:
-    """Scratch memory of the backends that take it from PyTorch, from their loops: ``manual`` holds the joined terms of
-    a layer's input, states and gradients for the complete batch; a GPU's are a quarter of what is kept.
+    """Scratch memory of the backends that take it from PyTorch, from their loops: the joined terms of a layer's input,
+    states and gradients, for the complete batch. Compared with a training for ``manual`` alone.
     """
     panel = windows * shapes.nodes * shapes.hidden_units * width
     M, L = shapes.num_terms, shapes.num_layers
