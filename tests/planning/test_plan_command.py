@@ -71,7 +71,7 @@ def test_a_step_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_time_grows_with_rounds_and_steps() -> None:
-    timing = Timing(0.5, 0.01, 0.002, "all", 4, ())
+    timing = Timing(0.5, 0.01, 0.002, "all", 4)
     assert timing.step_seconds(Choice(8, 1, "all"), 20) == pytest.approx(0.5 + 0.01 * 2 * 19.25)
     assert timing.step_seconds(Choice(8, 3, "all"), 20) == pytest.approx(0.5 + 0.01 * 6 * 19.25)
     assert timing.step_seconds(Choice(5, 1, "h"), 20) == pytest.approx(0.5 + 0.01 * 2 * 19.25 * COMPUTED_AGAIN)
