@@ -1,13 +1,14 @@
 """What a plan says beside what a training then takes: peak of anonymous memory, and time of a step.
 
-    python -m bench.planning [--only NAME ...] [--small] [--memory]
+    python -m bench.planning [--only NAME ...] [--small]             # memory, planned and of a training
+    python -m bench.planning [--only NAME ...] [--small] --times     # a step, planned and the best of three
 
-Each case is planned (``dcrnn-fast plan --json``) and trained for a few steps in processes of its own; RssAnon of each
-process is read every few milliseconds. Times are those of this machine now: on a busy one they mean little.
+Each case is planned (``dcrnn-fast plan --json``) and run in processes of its own. Memory is that of a training of a few
+steps: RssAnon of each process is read every few milliseconds. Times are those of this machine now: on a busy one they
+mean little.
 """
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
@@ -16,7 +17,18 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import torch
+
 from bench.machine import circumstances
+from dcrnn_fast.config.command_line import parse
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.data.batches import GlobalBatch
+from dcrnn_fast.plan import PlanFlags
+from dcrnn_fast.planning.source import source_of
+from dcrnn_fast.ranks.stopping import StopRequest
+from dcrnn_fast.training.step import EagerStep
+from dcrnn_fast.training.trial import trial_run
 
 _EVERY_SECONDS = 0.005
 
@@ -64,22 +76,15 @@ LARGE = {
 
 
 class Outcome(NamedTuple):
-    """Bytes and seconds of a step, planned and measured."""
+    """Bytes, or seconds of a step, planned and measured."""
 
-    planned_bytes: int
-    peak_bytes: int
-    planned_seconds: float
-    seconds: float
+    planned: float
+    measured: float
 
     @property
-    def memory_ratio(self) -> float:
+    def ratio(self) -> float:
         """Measured over planned."""
-        return self.peak_bytes / self.planned_bytes
-
-    @property
-    def time_ratio(self) -> float:
-        """Measured over planned."""
-        return self.seconds / self.planned_seconds
+        return self.measured / self.planned
 
 
 def planned(case: Case, *flags: str) -> dict[str, object]:
@@ -89,8 +94,8 @@ def planned(case: Case, *flags: str) -> dict[str, object]:
     return found
 
 
-def trained(case: Case, folder: Path) -> tuple[int, float]:
-    """Trains a case in ``folder``: the largest RssAnon of a process, and the seconds of a step."""
+def trained(case: Case, folder: Path) -> int:
+    """Trains a case in ``folder``: the largest RssAnon of a process."""
     start = [sys.executable]
     if case.ranks > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={case.ranks}"]
@@ -102,20 +107,40 @@ def trained(case: Case, folder: Path) -> tuple[int, float]:
         time.sleep(_EVERY_SECONDS)
     if process.returncode:
         raise RuntimeError(process.communicate()[1])
-    with (folder / "metrics.csv").open() as file:
-        row = next(csv.DictReader(file))
-    return peak, float(row["train_seconds"]) / case.steps
+    return peak
 
 
-def outcome(case: Case, *flags: str) -> Outcome:
+def step_seconds(case: Case) -> float:
+    """The best of three steps, in this process; the first, which loads and allocates, does not count."""
+    default = PlanFlags(settings=Config())
+    flags = parse(PlanFlags, case.words(), prog="bench.planning", description="", default=default)
+    config = flags.settings
+    torch.set_num_threads(case.threads)
+    run = trial_run(config, source_of(config.data, config.graph).graph, 1, case.batch_size)
+    batch = GlobalBatch(np.arange(case.batch_size, dtype=np.int64), 0, case.batch_size)
+    run.model.train()
+    took = []
+    for _ in range(4):
+        began = time.perf_counter()
+        EagerStep(run).take(batch, 0, 1e-4, StopRequest())
+        took.append(time.perf_counter() - began)
+    return min(took[1:])
+
+
+def memory_of(case: Case) -> Outcome:
     """Plans and trains."""
-    plan = planned(case, *flags)
-    with tempfile.TemporaryDirectory() as folder:
-        peak, seconds = trained(case, Path(folder) / "r")
-    memory = plan["memory"]
+    memory = planned(case, "--no-calibrate")["memory"]
     assert isinstance(memory, dict)
-    said = plan["step_seconds"]
-    return Outcome(memory["process"], peak, said if isinstance(said, float) else float("nan"), seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        return Outcome(memory["process"], trained(case, Path(folder) / "r"))
+
+
+def time_of(name: str) -> Outcome:
+    """Plans, and takes steps."""
+    said = planned((SMALL | LARGE)[name])["step_seconds"]
+    assert isinstance(said, float)
+    command = [sys.executable, "-m", "bench.planning", "--step", name]
+    return Outcome(said, float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
 def _children(pid: int) -> list[int]:
@@ -138,19 +163,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", help="names of cases")
     parser.add_argument("--small", action="store_true", help="the small cases alone")
-    parser.add_argument("--memory", action="store_true", help="plan memory alone, without timing a step")
+    parser.add_argument("--times", action="store_true", help="times of a step instead of memory")
+    parser.add_argument("--step", help="print the seconds of a step of this case, and no more")
     flags = parser.parse_args()
-    cases = SMALL if flags.small else SMALL | LARGE
+    cases = SMALL | LARGE
+    if flags.step:
+        print(step_seconds(cases[flags.step]))
+        return
+    unit, size = ("s", 1.0) if flags.times else ("GiB", 2.0**30)
     print(circumstances())
-    print("| case | planned, GiB | measured | ratio | a step planned, s | measured | ratio |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    for name in flags.only or cases:
-        found = outcome((SMALL | LARGE)[name], *(["--no-calibrate"] if flags.memory else []))
-        print(
-            f"| {name} | {found.planned_bytes / 2**30:.2f} | {found.peak_bytes / 2**30:.2f} | {found.memory_ratio:.2f} "
-            f"| {found.planned_seconds:.2f} | {found.seconds:.2f} | {found.time_ratio:.2f} |",
-            flush=True,
-        )
+    print(f"| case | planned, {unit} | measured | ratio |\n|---|---:|---:|---:|")
+    for name in flags.only or (SMALL if flags.small else cases):
+        found = time_of(name) if flags.times else memory_of(cases[name])
+        print(f"| {name} | {found.planned / size:.2f} | {found.measured / size:.2f} | {found.ratio:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ It takes the flags of ``dcrnn-fast train`` and opens no reading: the graph is re
 import json
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
@@ -18,10 +19,11 @@ from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.batches import GlobalBatches
 from dcrnn_fast.device import choose_device, choose_threads
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.model.build import SAVING, chosen_backend
+from dcrnn_fast.model.build import SAVING
 from dcrnn_fast.planning.choice import Choice, choices, first_that_fits, saves_of, windows_a_round
-from dcrnn_fast.planning.memory import MARGIN, Need, anonymous_bytes, need
+from dcrnn_fast.planning.memory import MARGIN, Need, anonymous_bytes, need, plain_scratch
 from dcrnn_fast.planning.page import plan_lines
+from dcrnn_fast.planning.parts import hardest_part
 from dcrnn_fast.planning.plan import NetworkBytes, Plan
 from dcrnn_fast.planning.shapes import Shapes
 from dcrnn_fast.planning.source import Source, source_of, window_counts
@@ -50,7 +52,7 @@ class PlanFlags:
     ranks_per_host: int | None = None
     """processes that share a machine's memory; left out: all of them"""
     memory_gib: float | None = None
-    """memory of a machine, in GiB; left out: what this one has left"""
+    """memory of a machine, or of a GPU, in GiB; left out: what this one has left"""
     bandwidth: float | None = None
     """Gbit/s between the processes, for the time of the gradients' way; left out: their bytes alone"""
     calibrate: bool = True
@@ -90,8 +92,14 @@ def make_plan(flags: PlanFlags) -> Plan:
     Raises:
         UserError: the configuration cannot be, the number of sensors is not known, or the graph cannot be read.
     """
-    config = resolved(flags.settings, flags.ranks)
-    device = choose_device(config.training.device)
+    partners = getattr(flags.settings.training, "node_parallel", 1)
+    if flags.ranks % partners:
+        raise UserError(f"--node-parallel {partners} must divide the number of processes, --ranks {flags.ranks}")
+    replicas = flags.ranks // partners
+    config = resolved(flags.settings, replicas)
+    on_gpu = config.training.device.startswith("cuda") or choose_device(config.training.device).type == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        config = replace(config, model=replace(config.model, backend="auto"))  # the plan's own steps are on the CPU
     torch.set_num_threads(choose_threads(config.training.threads))
     first_step(_smallest(config))  # what a first step loads, once and for all
     interpreter = anonymous_bytes()
@@ -99,24 +107,34 @@ def make_plan(flags: PlanFlags) -> Plan:
         config.data, config.graph, nodes=flags.nodes, edges=flags.edges, rows=flags.rows, channels=flags.channels
     )
     graph, training = source.graph, config.training
-    shapes = Shapes.of(config, nodes=graph.num_nodes, edges=graph.num_edges, value_channels=source.channels)
     run = trial_run(config, graph, source.channels, 1)
     held = {
         "Python, PyTorch and this package": interpreter,
         "graph, its operators and weights": max(anonymous_bytes() - interpreter, 0),
-        "series in memory": source.in_memory,
+        "series in memory (none of a prepared store)": source.in_memory,
     }
-    here = circumstances_of(run, on_gpu=device.type == "cuda")
+    part = None
+    if partners > 1:
+        part = hardest_part(graph, config, partners, getattr(training, "graph_partition", "auto"))
+        graph = part.graph
+        run = trial_run(config, graph, source.channels, 1)
+    shapes = Shapes.of(config, nodes=graph.num_nodes, edges=graph.num_edges, value_channels=source.channels)
+    here = circumstances_of(run)
+    if on_gpu:
+        scratch = partial(plain_scratch, shapes, "triton", here.width)
+        here, held = replace(here, backend="triton", on_gpu=True, scratch=scratch), {}
+    if part is not None:
+        held["rows of other processes' nodes"] = part.halo_rows * shapes.hidden_units * here.width * training.batch_size
     now = Choice(training.batch_size, training.accumulate, config.model.save)
 
     def of(choice: Choice) -> Need:
         return need(shapes, here, choice, held)
 
-    saves = saves_of((shapes.past_steps, shapes.future_steps)) if chosen_backend(run.model) in SAVING else ["all"]
+    saves = saves_of((shapes.past_steps, shapes.future_steps)) if here.backend in SAVING else ["all"]
     every = choices(now.windows, saves, windows_a_round(shapes.nodes, torch.get_num_threads()))
-    local = min(flags.ranks_per_host or flags.ranks, flags.ranks)
-    room = (available_mib() * MIB + anonymous_bytes() if flags.memory_gib is None else flags.memory_gib * 2**30) / local
-    timing = timed(config, graph, source.channels, training.batch_size) if flags.calibrate else None
+    local = 1 if on_gpu else min(flags.ranks_per_host or flags.ranks, flags.ranks)
+    room = _room(flags.memory_gib, on_gpu) / local
+    timing = timed(config, graph, source.channels, training.batch_size) if flags.calibrate and not on_gpu else None
     return Plan(
         shapes=shapes,
         source=source,
@@ -134,9 +152,24 @@ def make_plan(flags: PlanFlags) -> Plan:
         need_of=of,
         seconds=None if timing is None else timing.step_seconds(now, shapes.steps),
         seconds_of=None if timing is None else lambda choice: timing.step_seconds(choice, shapes.steps),
-        epoch=_epoch(config, source, flags.ranks, timing, now, shapes),
-        network=NetworkBytes.of(shapes, flags.ranks, flags.bandwidth),
+        epoch=_epoch(config, source, replicas, timing, now, shapes),
+        part=part,
+        network=NetworkBytes.of(
+            shapes,
+            flags.ranks,
+            flags.bandwidth,
+            0 if part is None else part.halo_bytes(shapes, now, here.width, here.backend),
+        ),
     )
+
+
+def _room(memory_gib: float | None, on_gpu: bool) -> float:
+    """Bytes of a machine's memory, or of a GPU's; NaN: not known."""
+    if memory_gib is not None:
+        return memory_gib * 2**30
+    if on_gpu:
+        return float(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else math.nan
+    return available_mib() * MIB + anonymous_bytes()
 
 
 def _smallest(config: Config) -> Config:
@@ -150,7 +183,7 @@ def _smallest(config: Config) -> Config:
 
 
 def _epoch(
-    config: Config, source: Source, ranks: int, timing: Timing | None, now: Choice, shapes: Shapes
+    config: Config, source: Source, replicas: int, timing: Timing | None, now: Choice, shapes: Shapes
 ) -> dict[str, float]:
     """Windows, steps and seconds of an epoch, as far as they are known."""
     if source.rows is None:
@@ -161,12 +194,12 @@ def _epoch(
             f"a series of {source.rows} rows has no window of {config.data.past_steps} + {config.data.future_steps} "
             "steps to train on: give more --rows"
         )
-    steps = GlobalBatches(train, now.windows * ranks).num_batches()
+    steps = GlobalBatches(train, now.windows * replicas).num_batches()
     found: dict[str, float] = {"train_windows": train, "validation_windows": validation, "steps": steps}
     if timing is not None:
-        share = train / (steps * now.windows * ranks)  # the last batch of an epoch is smaller
+        share = train / (steps * now.windows * replicas)  # the last batch of an epoch is smaller
         each = timing.fixed + (timing.step_seconds(now, shapes.steps) - timing.fixed) * share
-        found["seconds"] = steps * each + timing.forecast_seconds(-(-validation // ranks), shapes.steps)
+        found["seconds"] = steps * each + timing.forecast_seconds(-(-validation // replicas), shapes.steps)
     return found
 
 

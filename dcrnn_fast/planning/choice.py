@@ -1,5 +1,6 @@
 """Which batch size, accumulation and saving: the fastest that fits, with the same windows in every step."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -39,16 +40,18 @@ def relative_time(choice: Choice, round_: int) -> float:
 
 
 def saves_of(steps: Sequence[int]) -> list[str]:
-    """Ways to save, quickest first: all, the states of every step, those of every K-th."""
+    """Ways to save, quickest first: all, the states of every step, those of every K-th, for a few K to the longest."""
     longest = max(steps)
-    return ["all", "h", *(f"segments:{length}" for length in range(2, longest + 1))]
+    lengths = sorted({length << k for length in (2, 3) for k in range(longest.bit_length()) if length << k <= longest})
+    return ["all", "h", *(f"segments:{length}" for length in lengths)]
 
 
 def choices(windows: int, saves: Sequence[str], round_: int) -> list[Choice]:
     """All choices for so many windows of a process in a step, the fastest first; of equals the one that comes first in
     ``saves``, then the one of larger parts.
     """
-    sizes = [size for size in range(windows, 0, -1) if windows % size == 0]
+    small = [size for size in range(1, math.isqrt(windows) + 1) if windows % size == 0]
+    sizes = sorted({*small, *(windows // size for size in small)}, reverse=True)
     every = [Choice(size, windows // size, save) for save in saves for size in sizes]
     return sorted(every, key=lambda choice: relative_time(choice, round_))
 

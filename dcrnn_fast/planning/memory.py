@@ -103,7 +103,7 @@ def kept_bytes(shapes: Shapes, here: Circumstances, choice: Choice) -> int:
 
 
 def need(shapes: Shapes, here: Circumstances, choice: Choice, held: Mapping[str, int] | None = None) -> Need:
-    """What a process takes.
+    """What a process takes, of main memory or, on a GPU, of the GPU's.
 
     Args:
         held: what stays beside what follows from sizes and choice: the interpreter, the graph, a series in memory.
@@ -111,13 +111,18 @@ def need(shapes: Shapes, here: Circumstances, choice: Choice, held: Mapping[str,
     B, weights = choice.batch_size, 4 * shapes.parameters
     batch = B * shapes.window_bytes
     gathering = B * shapes.nodes * shapes.steps * shapes.value_channels * _GATHERING
-    stays = {
-        **(held or {}),
-        "optimiser's moments": 2 * weights,
-        "checkpoint on its way to the disk": 2 * (3 + here.averaged) * weights * here.is_first,
-        "batches": batch * (choice.accumulate + here.ahead),
-        "batches being gathered ahead": gathering * min(here.workers, here.ahead),
-    }
+    moments, batches = {"optimiser's moments": 2 * weights}, batch * (choice.accumulate + here.ahead)
+    if here.on_gpu:
+        copies = {"weights and their gradients": (2 + here.averaged) * weights}
+        stays = {**(held or {}), **copies, **moments, "batches": batches}
+    else:
+        stays = {
+            **(held or {}),
+            **moments,
+            "checkpoint on its way to the disk": 2 * (3 + here.averaged) * weights * here.is_first,
+            "batches": batches,
+            "batches being gathered ahead": gathering * min(here.workers, here.ahead),
+        }
     low = here.width == 2
     step = {
         KEPT: kept_bytes(shapes, here, choice),
@@ -132,7 +137,8 @@ def need(shapes: Shapes, here: Circumstances, choice: Choice, held: Mapping[str,
         SCRATCH: here.scratch(B, ""),
         "forecast and its errors": B * shapes.forecasts * (here.width + 4 + _METRICS),
     }
-    return Need(stays, {STEP: step, "a validation": validation, "gathering": {"a batch being gathered": gathering}})
+    phases = {STEP: step, "a validation": validation}
+    return Need(stays, phases if here.on_gpu else phases | {"gathering": {"a batch being gathered": gathering}})
 
 
 def anonymous_bytes(proc: Path = Path("/proc")) -> int:
@@ -145,8 +151,8 @@ def anonymous_bytes(proc: Path = Path("/proc")) -> int:
 
 
 def plain_scratch(shapes: Shapes, backend: str, width: int, windows: int, save: str) -> int:
-    """Scratch memory of the backends that take it from PyTorch, from their loops: ``manual`` holds the joined terms of
-    a layer's input, states and gradients for the complete batch; a GPU's are a quarter of what is kept.
+    """Scratch memory of the backends that take it from PyTorch, from their loops: the joined terms of a layer's input,
+    states and gradients, for the complete batch. Compared with a training for ``manual`` alone.
     """
     panel = windows * shapes.nodes * shapes.hidden_units * width
     M, L = shapes.num_terms, shapes.num_layers

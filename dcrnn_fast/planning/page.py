@@ -1,52 +1,25 @@
-"""Words for sizes, times and the items of a plan."""
+"""The plan as people read it."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from dcrnn_fast.planning.memory import Need
-
-if TYPE_CHECKING:
-    from dcrnn_fast.planning.plan import Plan
-
-
-def gib(count: float) -> str:
-    """Bytes, in GiB, or in MiB if they are few."""
-    if count < 2**30 / 10:
-        return f"{count / 2**20:.3g} MiB"
-    return f"{count / 2**30:.3g} GiB"
-
-
-def memory_lines(need: Need, of_what: str) -> list[str]:
-    """The items of a process, largest first, those below a hundredth together; their sum."""
-    small = need.peak / 100
-    shown = sorted(((size, name) for name, size in need.items.items() if size >= small), reverse=True)
-    rest = need.peak - sum(size for size, _ in shown)
-    if rest:
-        shown.append((rest, "all else"))
-    lines = [f"  {gib(size):>9}  {name}" for size, name in shown]
-    return [f"memory of a process in {need.largest}, {of_what}: {gib(need.peak)}", *lines]
-
-
-def duration(seconds: float) -> str:
-    """1.2 ms, 3.4 s, 12 min, 5.6 h or 3.1 days."""
-    for size, unit, most in ((1e-3, "ms", 1.0), (1.0, "s", 120.0), (60.0, "min", 7200.0), (3600.0, "h", 172_800.0)):
-        if seconds < most:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 86_400:.3g} days"
+from dcrnn_fast.planning.parts import Part
+from dcrnn_fast.planning.plan import Plan
+from dcrnn_fast.planning.words import duration, gib, memory_lines
 
 
 def plan_lines(plan: Plan) -> list[str]:
     """The plan for people."""
-    shapes, now = plan.shapes, plan.now
-    per_step = f"{now.batch_size} x {plan.ranks} process(es) x {now.accumulate} = {now.windows * plan.ranks}"
+    shapes, now, part = plan.shapes, plan.now, plan.part
+    replicas = plan.ranks if part is None else plan.ranks // len(part.account.nodes_G)
+    copies = f"{replicas} process(es)" if part is None else f"{replicas} group(s) of {len(part.account.nodes_G)}"
+    per_step = f"{now.batch_size} x {copies} x {now.accumulate} = {now.windows * replicas}"
+    whole = plan.source.graph
     lines = [
-        f"graph: {shapes.nodes} sensors, {shapes.edges} links; windows of {shapes.past_steps} + {shapes.future_steps} "
-        f"steps, {shapes.input_channels} input and {shapes.output_channels} output channel(s)",
+        f"graph: {whole.num_nodes} sensors, {whole.num_edges} links; windows of {shapes.past_steps} + "
+        f"{shapes.future_steps} steps, {shapes.input_channels} input and {shapes.output_channels} output channel(s)",
         f"model: {shapes.num_layers} layer(s) of {shapes.hidden_units} units, {shapes.num_terms} diffusion terms, "
         f"{shapes.parameters} parameters; {plan.precision}, backend {plan.backend}, {plan.threads} thread(s)",
         f"step: {per_step} windows, save {now.save}",
         *plan.source.notes,
+        *([] if part is None else [_part_line(part)]),
         "",
         *memory_lines(plan.need, "by item" if not plan.on_gpu else "by item; a model of a GPU, not run on one"),
     ]
@@ -57,6 +30,14 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += ["", *_time_lines(plan), *_network_lines(plan)]
     lines.append(f"a checkpoint: {gib(plan.checkpoint_bytes)} and the graph")
     return [*lines, "", *_advice(plan)]
+
+
+def _part_line(part: Part) -> str:
+    account = part.account
+    return (
+        f"a process has {account.nodes_G.min()} to {account.nodes_G.max()} sensors ({part.how}) and reads up to "
+        f"{part.halo_rows} of the others; the largest share of work is {account.balance:.3f} x the mean"
+    )
 
 
 def _time_lines(plan: Plan) -> list[str]:
@@ -83,7 +64,7 @@ def _network_lines(plan: Plan) -> list[str]:
     network = plan.network
     lines = [f"network: a process sends {gib(network.gradients)} of gradients in a step"]
     if network.halo:
-        lines[0] += f" and {gib(network.halo)} of other processes' neighbours"
+        lines[0] += f" and {gib(network.halo)} of rows that its partners read"
     if network.seconds is not None:
         lines[0] += f": {duration(network.seconds)} at the stated rate (a model, not measured)"
     return lines
@@ -91,7 +72,7 @@ def _network_lines(plan: Plan) -> list[str]:
 
 def _advice(plan: Plan) -> list[str]:
     if plan.room is None:
-        return ["memory of this machine: not known; give --memory-gib"]
+        return ["how much memory there is: not known; give --memory-gib"]
     each = f" for each of {plan.local_ranks} processes" if plan.local_ranks > 1 else ""
     room = f"{gib(plan.room)}{each}"
     if plan.short_of:

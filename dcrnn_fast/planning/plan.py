@@ -6,9 +6,10 @@ from typing import Any
 
 from dcrnn_fast.planning.choice import Choice
 from dcrnn_fast.planning.memory import MARGIN, Need
-from dcrnn_fast.planning.page import gib
+from dcrnn_fast.planning.parts import Part
 from dcrnn_fast.planning.shapes import Shapes
 from dcrnn_fast.planning.source import Source
+from dcrnn_fast.planning.words import gib
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Plan:
         best: the fastest choice that fits, or None; least: the one that takes the least.
         need_of, seconds_of: the same of other choices. seconds: of an optimiser step as configured, network left out.
         epoch: windows, steps and seconds, as far as they are known.
+        part: of a graph that processes share, the one that is planned for; ``shapes`` are its sizes.
     """
 
     shapes: Shapes
@@ -61,6 +63,7 @@ class Plan:
     seconds: float | None
     seconds_of: Callable[[Choice], float] | None
     epoch: dict[str, float]
+    part: Part | None
     network: NetworkBytes
 
     @property
@@ -111,6 +114,15 @@ class Plan:
             "threads": self.threads,
             "ranks": self.ranks,
             "ranks_per_host": self.local_ranks,
+            "part": None
+            if self.part is None
+            else {
+                "parts": len(self.part.account.nodes_G),
+                "how": self.part.how,
+                "nodes": self.shapes.nodes,
+                "halo_rows": self.part.halo_rows,
+                "balance": self.part.account.balance,
+            },
             "choice": asdict(self.now),
             "memory": {
                 "process": self.need.peak,

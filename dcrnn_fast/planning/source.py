@@ -58,25 +58,23 @@ def source_of(
     """
     stored = formats_of(data) == {"store"} and os.path.isdir(data.data)
     known = KNOWN.get(data.data) if not os.path.exists(data.data) else None
-    found: SensorGraph | None = None
+    found = read_graph(graph) if nodes is None and graph.graph is not None else None
     notes: list[str] = []
-    if nodes is None and data.data == "city":
-        found = city_graph(nodes=data.city_nodes, seed=data.city_seed)
-        rows = data.city_days * STEPS_PER_DAY if rows is None else rows
-    elif nodes is None and stored:
-        (stored_rows, nodes, stored_channels), found = store_outline(Path(data.data))
-        rows = stored_rows if rows is None else rows
-        channels = channels or len(data.variables) or stored_channels
+    own_nodes, own_rows, own_channels = None, None, 1
+    if nodes is None and stored:
+        (own_rows, own_nodes, own_channels), own_graph = store_outline(Path(data.data))
+        found = own_graph if found is None else found
+    elif nodes is None and data.data == "city":
+        own_rows = data.city_days * STEPS_PER_DAY
+        found = city_graph(nodes=data.city_nodes, seed=data.city_seed) if found is None else found
     elif nodes is None and known is not None:
+        own_rows, own_nodes = known.shape or (None, None)
+        own_channels = len(known.channels) or 1
         path = Path(data.data_folder, data.data, known.graph.name)
-        if path.is_file() and graph.graph is None and known.shape is not None:
+        if found is None and path.is_file():
             found = read_graph(replace(graph, graph=str(path)))
-        elif known.shape is not None:
-            nodes = known.shape[1]
-        if rows is None and known.shape is not None:
-            rows = known.shape[0]
-    if nodes is None and graph.graph is not None and found is None:
-        found = read_graph(graph)
+    nodes, rows = own_nodes if nodes is None else nodes, own_rows if rows is None else rows
+    count = channels or len(data.variables) or own_channels
     if found is None:
         if nodes is None:
             raise UserError(
@@ -91,7 +89,6 @@ def source_of(
         )
     if graph.self_loops == "add":
         found = found.with_self_loops()
-    count = channels or len(data.variables) or len(known.channels if known else ()) or 1
     size = _IN_MEMORY * (rows or 0) * found.num_nodes * count
     if rows is None:
         notes.append("series: its length is not known (--rows), so neither its memory nor an epoch's time is")

@@ -17,10 +17,10 @@ from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import SAVING, chosen_backend
 from dcrnn_fast.planning.choice import Choice, choices, first_that_fits, relative_time, saves_of, windows_a_round
-from dcrnn_fast.planning.memory import MARGIN, STEP, Circumstances, Need, need, plain_scratch
-from dcrnn_fast.planning.page import gib, memory_lines
+from dcrnn_fast.planning.memory import MARGIN, Circumstances, Need, need, plain_scratch
 from dcrnn_fast.planning.scratch import Scratch
 from dcrnn_fast.planning.shapes import Shapes
+from dcrnn_fast.planning.words import gib, memory_lines
 from dcrnn_fast.system import MIB, available_mib, is_out_of_memory, limits, memory_mib
 from dcrnn_fast.training.run import Run
 
@@ -32,13 +32,13 @@ def shapes_of(run: Run) -> Shapes:
     return Shapes.of(run.config, nodes=nodes, edges=graph.num_edges, value_channels=len(form.channels))
 
 
-def circumstances_of(run: Run, *, on_gpu: bool) -> Circumstances:
+def circumstances_of(run: Run) -> Circumstances:
     """What its memory depends on beside sizes and choice."""
     precision, backend = run.config.training.precision, chosen_backend(run.model)
     return Circumstances(
         backend=backend,
         precision=precision,
-        on_gpu=on_gpu,
+        on_gpu=run.ranks.device.type == "cuda",
         scratch=Scratch(run.model, precision, run.data.window_format.past_steps)
         if backend == "cpu"
         else partial(plain_scratch, shapes_of(run), backend, 2 if precision in ("bf16", "fp16") else 4),
@@ -56,7 +56,7 @@ class StepMemory:
         self._run, training = run, run.config.training
         self.shapes = shapes_of(run)
         self.now = Choice(training.batch_size, training.accumulate, run.model.save)
-        self.here = circumstances_of(run, on_gpu=run.ranks.device.type == "cuda")
+        self.here = circumstances_of(run)
         self.peak(self.now)  # what a first call loads, once and for all, is taken before anybody asks what is left
 
     def need(self, choice: Choice) -> Need:
@@ -66,9 +66,8 @@ class StepMemory:
         return need(self.shapes, self.here, Choice(windows, accumulate, choice.save))
 
     def peak(self, choice: Choice) -> int:
-        """Bytes: on a CPU of main memory, on a GPU of the step alone."""
-        found = self.need(choice)
-        return sum(found.phases[STEP].values()) if self.here.on_gpu else found.peak
+        """Bytes at once, at most: on a CPU beside what the process holds already, on a GPU with its weights."""
+        return self.need(choice).peak
 
     def choices(self) -> list[Choice]:
         """All with as many windows in a step, the fastest first."""

@@ -33,5 +33,12 @@ def test_the_first_that_fits(room: int, wanted: Choice | None) -> None:
     assert first_that_fits(every, lambda choice: choice.batch_size, room) == wanted
 
 
+def test_large_numbers_of_windows_and_steps_take_no_time() -> None:
+    assert len(choices(10**9, ["all"], 2)) == 100
+    assert saves_of((12, 24)) == ["all", "h", *(f"segments:{length}" for length in (2, 3, 4, 6, 8, 12, 16, 24))]
+    assert len(saves_of((10**6, 1))) < 45
+    assert saves_of((1, 1)) == ["all", "h"]
+
+
 def test_a_round() -> None:
     assert [windows_a_round(nodes, 2) for nodes in (10, 207, 325, 11_160)] == [16, 4, 2, 2]

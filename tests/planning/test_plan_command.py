@@ -9,8 +9,10 @@ import pytest
 from dcrnn_fast import plan, prepare
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.planning.choice import COMPUTED_AGAIN, Choice
 from dcrnn_fast.planning.even_graph import even_graph
 from dcrnn_fast.planning.source import source_of, window_counts
+from dcrnn_fast.training.trial import Timing
 from tests.training.rank_programs import debug_config
 
 SMALL = ["--config", "debug", "--threads", "1", "--device", "cpu", "--no-calibrate"]
@@ -60,6 +62,31 @@ def test_a_plan_that_cannot_fit_says_by_how_much_and_what_would(capsys: pytest.C
     assert "nothing fits: --batch-size 1 " in capsys.readouterr().err
 
 
+def test_a_step_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*SMALL[:-1], "--nodes", "20", "--edges", "100", "--rows", "300", "--batch-size", "64", "--json"]
+    assert plan.main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert 0 < found["step_seconds"] < found["epoch"]["seconds"]
+    assert found["epoch"]["steps"] == -(-found["epoch"]["train_windows"] // 64)
+
+
+def test_time_grows_with_rounds_and_steps() -> None:
+    timing = Timing(0.5, 0.01, 0.002, "all", 4)
+    assert timing.step_seconds(Choice(8, 1, "all"), 20) == pytest.approx(0.5 + 0.01 * 2 * 19.25)
+    assert timing.step_seconds(Choice(8, 3, "all"), 20) == pytest.approx(0.5 + 0.01 * 6 * 19.25)
+    assert timing.step_seconds(Choice(5, 1, "h"), 20) == pytest.approx(0.5 + 0.01 * 2 * 19.25 * COMPUTED_AGAIN)
+
+
+def test_a_gpu_is_planned_for_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*SMALL, "--device", "cuda", "--nodes", "500", "--batch-size", "64", "--hidden-units", "64"]
+    assert plan.main(words) == 0
+    said = capsys.readouterr().out
+    assert "a model of a GPU, not run on one" in said
+    assert "Python" not in said
+    assert plan.main([*words, "--memory-gib", "0.5"]) == 2
+    assert "the nearest that fits, the same step: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -99,3 +126,10 @@ def test_a_city_has_its_own_graph() -> None:
     with pytest.raises(UserError, match="nothing says how many sensors"):
         source_of(debug_config("--data", "readings.csv").data, config.graph)
     assert np.isclose(source_of(config.data, config.graph, nodes=9).graph.num_edges, 72)
+
+
+def test_a_graph_that_is_given_counts_more_than_the_data_sets_own(tmp_path: Path) -> None:
+    links = tmp_path / "graph.csv"
+    links.write_text("from,to,weight\n" + "".join(f"{a},{b},1\n" for a in "abc" for b in "abc"))
+    config = debug_config("--graph", str(links))
+    assert source_of(config.data, config.graph).graph.num_edges == 9
