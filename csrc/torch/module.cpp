@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "csrc/cpu/kept.h"
 #include "csrc/cpu/select.h"
 
 PYBIND11_MODULE(_dcrnn_fast_C, module) {
@@ -27,4 +28,8 @@ PYBIND11_MODULE(_dcrnn_fast_C, module) {
         },
         "The unit that runs for float32, float64, bfloat16, or for float32 as bf16x3.\n\n"
         "Raises:\n    ValueError: another storage, or DCRNN_FAST_CPU names no unit.");
+    module.def("keep_memory", &dcrnn::keep_memory, pybind11::arg("keep"),
+               "Whether the operators keep their memory from call to call; False also frees what is idle.");
+    module.def("keeps_memory", &dcrnn::keeps_memory, "What was asked for last.");
+    module.def("idle_bytes", &dcrnn::idle_bytes, "Bytes that are kept and not in use.");
 }
