@@ -27,6 +27,7 @@ def measure(workload: Workload, ours: list[Contestant], rounds: int) -> dict[str
     """The record: ``peak_mib`` of each contestant, and ``seconds`` of the best run but the reference's."""
     with contestant_worker(REFERENCE, workload, timed=False) as worker:
         rows: list[dict[str, Any]] = [{"contestant": REFERENCE.name, "peak_mib": worker.first["peak_mib"]}]
+    print(f"{REFERENCE.name}: {rows[0]['peak_mib']:.0f} MiB", file=sys.stderr, flush=True)
     with ExitStack() as stack:
         workers = [stack.enter_context(contestant_worker(one, workload)) for one in ours]
         turns = take_turns(workers, rounds=rounds, warm_up=0)
