@@ -267,6 +267,7 @@ def table(record: dict[str, Any]) -> str:
         if not row["turns"]:
             lines.append(f"{row['name']:<30} cannot run: {row.get('why_not', 'no turn')}")
             continue
+        other = "" if row["backend"] == first["backend"] else f" ({row['backend']})"
         of_turn = [slowest(turn) for turn in row["turns"]]
         best = min(turn["seconds"] for turn in of_turn)
         median = statistics.median(turn["seconds"] for turn in of_turn)
@@ -276,7 +277,7 @@ def table(record: dict[str, Any]) -> str:
         )
         gradient, sent = (max(row["turns"][-1][name]) / 1e6 for name in ("gradient_bytes", "halo_bytes"))
         lines.append(
-            f"{row['name']:<30}{best:>9.3f}{median:>10.3f}{best_of(first) / best:>10.2f}{reduce:>11.1%}{halo:>11.1%}"
+            f"{row['name'] + other:<30}{best:>9.3f}{median:>10.3f}{best_of(first) / best:>10.2f}{reduce:>11.1%}{halo:>11.1%}"
             f"{gradient:>13.2f}{sent:>9.2f}"
         )
     return "\n".join([*lines, *advice(record["rows"])])

@@ -75,6 +75,7 @@ def main(argv: list[str]) -> int:
     from dcrnn_fast.config.sections import Config
     from dcrnn_fast.errors import UserError
     from dcrnn_fast.kernels.native import kept_memory
+    from dcrnn_fast.model.build import chosen_backend
     from dcrnn_fast.ranks.group import join_ranks
     from dcrnn_fast.ranks.stopping import StopRequest
     from dcrnn_fast.training.start import open_run
@@ -93,7 +94,7 @@ def main(argv: list[str]) -> int:
     count_partners(run, counts)
     stepper, stop, step = EagerStep(run), StopRequest(), 0
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    print(json.dumps({"parameters": parameters}), flush=True)
+    print(json.dumps({"parameters": parameters, "backend": chosen_backend(run.model)}), flush=True)
     run.model.train()
     for line in sys.stdin:
         counts.seconds, counts.bytes, counts.exchanges = 0.0, 0, 0
