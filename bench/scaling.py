@@ -277,8 +277,8 @@ def table(record: dict[str, Any]) -> str:
         )
         gradient, sent = (max(row["turns"][-1][name]) / 1e6 for name in ("gradient_bytes", "halo_bytes"))
         lines.append(
-            f"{row['name'] + other:<30}{best:>9.3f}{median:>10.3f}{best_of(first) / best:>10.2f}{reduce:>11.1%}{halo:>11.1%}"
-            f"{gradient:>13.2f}{sent:>9.2f}"
+            f"{row['name'] + other:<30}{best:>9.3f}{median:>10.3f}{best_of(first) / best:>10.2f}{reduce:>11.1%}"
+            f"{halo:>11.1%}{gradient:>13.2f}{sent:>9.2f}"
         )
     return "\n".join([*lines, *advice(record["rows"])])
 
