@@ -5,6 +5,8 @@ Each contestant has its own process, pinned to its own cores. First each runs al
 float64 must be within the error budget (``bench.budget``), or no speed is reported. Then all are started again and take
 turns with each other and with plain matrix products, so that a disturbance meets all of them; if they do not all fit in
 memory, they do so in several heats, the reference in each. The first ``--warm-up`` rounds are not counted.
+`cpu` keeps its memory between steps as a training does, seconds and peak alike; the others, which are PyTorch's own
+operators, are timed with a heap that keeps everything, and their peak is read with one that does not: the best of both.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from bench.chart import draw
 from bench.contestants import Contestant
 from bench.gemm import GFLOP, KINDS, roofline
 from bench.machine import circumstances
-from bench.turns import CannotRunError, Times, Worker, contestant_worker, heats, product_worker, run_heat
+from bench.turns import KEEPS_ITS_OWN, CannotRunError, Times, Worker, contestant_worker, heats, product_worker, run_heat
 from bench.workload import HEADLINE, LARGE_NODES, QUICK, Workload, data_folder, large
 from dcrnn_fast.files import write_bytes
 
@@ -92,7 +94,7 @@ class Comparison:
         self, contestant: Contestant, folder: Path, stack: ExitStack | None, kept: dict[Contestant, Worker]
     ) -> dict[str, torch.Tensor]:
         path = folder / "results.pt"
-        worker = contestant_worker(contestant, self.workload, results=path, keep_heap=False)
+        worker = contestant_worker(contestant, self.workload, results=path, timed=False)
         self.first[contestant] = worker.first
         if stack is not None and contestant in self.contestants:
             kept[contestant] = stack.enter_context(worker)
@@ -151,7 +153,7 @@ class Comparison:
             "gflops": gflops,
             "roofline_fraction": gflops / roofline(contestant.dtype, beside),
             "gemm_fractions": {kind: gflops / rate for kind, rate in beside.items()},
-            "peak_mib": first["peak_mib"],
+            "peak_mib": times.peak_mib if contestant.backend == KEEPS_ITS_OWN else first["peak_mib"],
             "seconds_first": first["seconds_first"],
             "cpu_share": statistics.median(times.cpu_shares),
             "rounds": rounds,

@@ -1,8 +1,10 @@
 """Contestants in processes of their own that take turns, so that a disturbance meets all of them.
 
-In the timed processes the heap is kept between steps (glibc's MALLOC_MMAP_MAX_=0 and no trimming): with the default,
-every large tensor is fresh memory, and the times would include page faults of a virtual machine, to the reference's
-disadvantage (1.5 times its time at METR-LA's B=64).
+Memory between steps. `cpu` has glibc's default heap, and its operators keep their memory, as in a training: the same
+for its seconds and its peak. What computes with PyTorch's own operators has what is best for it. Timed, its heap is
+kept (glibc's MALLOC_MMAP_MAX_=0 and no trimming): with the default every large tensor is fresh memory, whose page
+faults cost the reference half as much time again at METR-LA's B=64. Its peak is read with the default, as a kept heap
+falls into pieces and takes up to 1.2 times as much.
 """
 
 import json
@@ -20,6 +22,8 @@ from bench.contestants import Contestant
 from bench.workload import Workload
 from dcrnn_fast.system import available_mib
 
+KEEPS_ITS_OWN = "cpu"
+"""the backend whose operators keep their memory in a training"""
 _KEEP_THE_HEAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
 _ROOT = Path(__file__).resolve().parent.parent
 TURN_SECONDS = 0.25
@@ -115,18 +119,20 @@ class Times:
     seconds: list[float] = field(default_factory=list)
     cpu_shares: list[float] = field(default_factory=list)
     reference_best: float = math.inf
+    peak_mib: float = 0.0
 
 
 def contestant_worker(
-    contestant: Contestant, workload: Workload, *, results: Path | None = None, keep_heap: bool = True
+    contestant: Contestant, workload: Workload, *, results: Path | None = None, timed: bool = True
 ) -> Worker:
-    """Started, and through its first run."""
+    """Started, and through its first run; ``timed``: its turns will be, with the heap that is best for it."""
     task = {
         "contestant": contestant.name,
         "workload": asdict(workload),
         "results": None if results is None else str(results),
     }
     cores = pinned_cores(contestant.threads)
+    keep_heap = timed and contestant.backend != KEEPS_ITS_OWN
     return Worker(contestant.name, task, cores=cores, unit=contestant.unit, keep_heap=keep_heap)
 
 
@@ -194,6 +200,7 @@ def run_heat(
         mine = times.setdefault(contestant, Times())
         mine.seconds += all_seconds
         mine.cpu_shares += [turn["cpu_share"] for turn in of_one]
+        mine.peak_mib = max(mine.peak_mib, *(turn["peak_mib"] for turn in of_one))
         mine.reference_best = min(seconds[0]) if contestant is not group[0] else math.inf
     for (threads, kind), all_seconds in zip(products, seconds[len(group) :], strict=True):
         rate = gflop_of_product / min(all_seconds)

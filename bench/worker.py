@@ -1,7 +1,8 @@
 """One contestant, or one kind of matrix product, in a process of its own, pinned to its cores.
 
 Started by ``bench.compare``. Runs once, and prints a JSON line with the seconds of that first run and the peak memory;
-then answers each line of its input, a number of runs, with the seconds of each run. Ends with its input. A contestant
+then answers each line of its input, a number of runs, with the seconds of each run and the peak so far. Ends with its
+input. A contestant
 that cannot run here prints ``why_not`` instead.
 """
 
@@ -34,8 +35,17 @@ def main(argv: list[str]) -> int:
         os.sched_setaffinity(0, set(task["cores"]))
     import torch
 
+    from dcrnn_fast.kernels.native import kept_memory
+
     torch.set_num_threads(len(task["cores"]))
+    with kept_memory():  # as in a training
+        return _answer(task)
+
+
+def _answer(task: dict[str, Any]) -> int:
     # Imported before the memory is read: Python modules are no part of a step.
+    import torch
+
     from bench.machine import peak_resident_mib, resident_mib
 
     make = _product() if task.get("product") else _step()
@@ -61,7 +71,8 @@ def main(argv: list[str]) -> int:
             times.append(time.perf_counter() - start)
         after = resource.getrusage(resource.RUSAGE_SELF)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        print(json.dumps({"seconds": times, "cpu_share": used / max(sum(times), 1e-9)}), flush=True)
+        share, peak = used / max(sum(times), 1e-9), peak_resident_mib() - baseline
+        print(json.dumps({"seconds": times, "cpu_share": share, "peak_mib": peak}), flush=True)
     return 0
 
 

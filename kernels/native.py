@@ -103,6 +103,24 @@ def chosen_unit(module: ModuleType, storage: str) -> str:
 
 
 @contextmanager
+def kept_memory() -> Iterator[None]:
+    """In the body the CPU operators keep the memory of a call for the next one, in the whole process.
+
+    A step otherwise begins with a page fault for each page that it saves. Bounded as ``csrc/cpu/kept.h`` says; freed
+    at the end of the outermost body.
+    """
+    module = library().module
+    if module is None or module.keeps_memory():
+        yield
+        return
+    module.keep_memory(True)
+    try:
+        yield
+    finally:
+        module.keep_memory(False)
+
+
+@contextmanager
 def _of_the_variable() -> Iterator[None]:
     try:
         yield

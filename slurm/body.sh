@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The body of every batch script here, and of those that `dcrnn-fast launch` makes: sourced, never run.
 #
-# The script sets `slurm`, this folder, and calls train_job or one_command. What holds for the whole cluster comes from
+# The script sets `slurm`, this folder, and calls train_job, one_command or every_task. What holds for the whole cluster comes from
 # site.env, values of one job from its environment (sbatch --export=ALL,EPOCHS=5 ...), and flags of the trainer stand
 # after the script's name (sbatch slurm/single_gpu.sbatch --epochs 5).
 
@@ -174,7 +174,7 @@ read_experiment() {
     flags=("${flags[@]:1}")
 }
 
-# ---------------------------------------------------------------- the two kinds of jobs
+# ---------------------------------------------------------------- the kinds of jobs
 
 # train_job DEFAULTS... -- WORDS...: values of the environment stand between the two, so that WORDS win.
 train_job() {
@@ -259,6 +259,17 @@ one_command() {
     trap - USR1 TERM
     echo "${python[*]} -m $module $*"
     exec srun --nodes=1 --ntasks=1 "${python[@]}" -m "$module" "$@"
+}
+
+# every_task MODULE WORDS...: a module of this package, started once for each task of the job.
+every_task() {
+    local module=$1
+    shift
+    begin "$@"
+    trap - USR1 TERM
+    make_launch
+    echo "${launch[*]} -m $module $*"
+    exec "${launch[@]}" -m "$module" "$@"
 }
 
 # A script may change these before it calls train_job.

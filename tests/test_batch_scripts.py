@@ -27,7 +27,7 @@ efficiency = runpy.run_path(str(SLURM / "efficiency.py"))
 
 def test_every_script_is_sound_shell() -> None:
     shared = sorted(SLURM.glob("*.sh"))
-    assert len(SCRIPTS) == 10
+    assert len(SCRIPTS) == 11
     # Without a look into body.sh, which takes seconds for each, variables seem to be without use, or without origin.
     for words in (shared, ["--exclude=SC1091,SC2034,SC2154", *SCRIPTS]):
         done = subprocess.run([SHELLCHECK, *words], cwd=ROOT, capture_output=True, text=True)
@@ -91,6 +91,13 @@ def test_what_is_wrong_in_the_environment_is_refused_before_a_folder_is_made(pro
         assert done.returncode == 2
         assert said in done.stderr.splitlines()[-1]
         assert [path.name for path in project.iterdir()] == ["slurm"]
+
+
+def test_scaling_is_measured_by_every_task_of_the_job(project: Path) -> None:
+    said = run_job(project, "--rounds", "2", script="scaling", SLURM_JOB_NUM_NODES="3", SLURM_CPUS_PER_TASK="4")
+    assert said.returncode == 0, said.stderr
+    assert "--nodes=3 --kill-on-bad-exit=0 --wait=0 --ntasks=3 --ntasks-per-node=1" in said.stdout
+    assert said.stdout.splitlines()[-6:] == ["-m", "bench.scaling", "--threads", "4", "--rounds", "2"]
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <cstdlib>
 
 namespace dcrnn {
 
@@ -26,14 +25,5 @@ class ArenaBytes {
 };
 
 inline ArenaBytes arena_bytes;
-
-/// Frees an Arena's block.
-struct FreeBlock {
-    int64_t bytes = 0;
-    void operator()(void* block) const {
-        std::free(block);
-        arena_bytes.remove(bytes);
-    }
-};
 
 }  // namespace dcrnn

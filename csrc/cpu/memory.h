@@ -2,12 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 
 #include "csrc/cpu/arena_bytes.h"
+#include "csrc/cpu/kept.h"
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -15,8 +14,8 @@
 
 namespace dcrnn {
 
-/// Asks Linux for pages of 2 MiB in [start, start + bytes). A step's memory is new in every call: a fault for each
-/// 4 KiB of it, and their misses in the address cache, took a tenth of a step of 11,160 nodes.
+/// Asks Linux for pages of 2 MiB in [start, start + bytes). A fault for each 4 KiB of a step's memory, and their
+/// misses in the address cache, took a tenth of a step of 11,160 nodes.
 inline void prefer_large_pages([[maybe_unused]] void* start, [[maybe_unused]] int64_t bytes) {
 #ifdef MADV_HUGEPAGE
     constexpr uintptr_t kPage = uintptr_t{1} << 21;
@@ -32,8 +31,8 @@ inline void prefer_large_pages([[maybe_unused]] void* start, [[maybe_unused]] in
 class Arena {
   public:
     Arena() = default;
-    explicit Arena(int64_t bytes) : block_(std::calloc(1, bytes + kLine), FreeBlock{bytes + kLine}) {
-        if (!block_) throw std::bad_alloc();
+    explicit Arena(int64_t bytes, Purpose purpose = Purpose::kOther)
+        : block_(obtain(bytes + kLine, purpose, true), Release{bytes + kLine}) {
         arena_bytes.add(bytes + kLine);
         prefer_large_pages(block_.get(), bytes);
         const auto address = reinterpret_cast<uintptr_t>(block_.get());
@@ -69,7 +68,14 @@ class Arena {
 
   private:
     static constexpr int64_t kLine = 64;
-    std::unique_ptr<void, FreeBlock> block_;
+    struct Release {
+        int64_t bytes = 0;
+        void operator()(void* start) const noexcept {
+            release(start);
+            arena_bytes.remove(bytes);
+        }
+    };
+    std::unique_ptr<void, Release> block_;
     char* start_ = nullptr;
     int64_t used_ = 0;
 };
@@ -89,7 +95,7 @@ template <class Make, class Use>
 void with_memory(const Make& make, const Use& use) {
     Arena count;
     make(count);
-    Arena arena(count.used());
+    Arena arena(count.used(), Purpose::kTiles);
     auto run = make(arena);
     use(run);
 }

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "csrc/cpu/arena_bytes.h"
+#include "csrc/cpu/kept.h"
 #include "csrc/cpu/select.h"
 #include "csrc/torch/halo.h"
 
@@ -34,4 +35,8 @@ PYBIND11_MODULE(_dcrnn_fast_C, module) {
         "Bytes of scratch memory that the kernels have had at once, at most, since the last call.");
     module.def("set_exchange", &dcrnn::set_exchange,
                "The addresses of two C functions that exchange the rows of a divided graph: see csrc/torch/halo.h.");
+    module.def("keep_memory", &dcrnn::keep_memory, pybind11::arg("keep"),
+               "Whether the operators keep their memory from call to call; False also frees what is idle.");
+    module.def("keeps_memory", &dcrnn::keeps_memory, "What was asked for last.");
+    module.def("idle_bytes", &dcrnn::idle_bytes, "Bytes that are kept and not in use.");
 }

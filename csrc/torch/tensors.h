@@ -172,9 +172,18 @@ inline Tensor fresh_saved(const Tensor& x, const Sizes& s, int64_t save) {
         numbers = Saved<decltype(storage)>::numbers(s, save);
         bytes = numbers * static_cast<int64_t>(sizeof(storage));
     });
-    Tensor kept = torch::stable::new_empty(x, {numbers});
-    prefer_large_pages(kept.mutable_data_ptr(), bytes);
-    return kept;
+    next_forward();
+    if (!keeps_memory() || bytes < kLeastKept) {
+        Tensor fresh = torch::stable::new_empty(x, {numbers});
+        prefer_large_pages(fresh.mutable_data_ptr(), bytes);
+        return fresh;
+    }
+    constexpr uintptr_t kLine = 64;
+    void* block = obtain(bytes + kLine, Purpose::kSaved, false);
+    char* start = static_cast<char*>(block) + (kLine - reinterpret_cast<uintptr_t>(block) % kLine) % kLine;
+    prefer_large_pages(start, bytes);
+    return torch::stable::from_blob(start, {numbers}, {1}, x.device(), x.scalar_type(),
+                                    [block](void*) { release(block); });
 }
 
 /// Throws unless `save` is one of Saved's and `kept`, if given, is a tensor that a forward saved by it.

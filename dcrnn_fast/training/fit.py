@@ -10,6 +10,7 @@ from dcrnn_fast.checkpoints.files import BEST, LATEST, Checkpoint, load_checkpoi
 from dcrnn_fast.checkpoints.state import forecast_weights
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.kernels.native import kept_memory
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.whole_forecasts import WholeForecasts
 from dcrnn_fast.ranks.group import Ranks, join_ranks
@@ -99,6 +100,7 @@ def _train(
     run: Run, asked: DataConfig, found: Checkpoint | None, stop: StopRequest, lock: FolderLock
 ) -> TrainingResult:
     with (
+        kept_memory(),
         closing(open_watchers(run.config, place_of(run.ranks), lock.holds)) as watchers,
         watchers.telling_failure(),
         ExitStack() as stack,

@@ -153,7 +153,7 @@ def test_what_does_not_fit_in_memory_together_runs_in_heats(monkeypatch: pytest.
 
 
 def test_a_killed_contestant_is_named() -> None:
-    with turns.contestant_worker(Contestant("manual"), TINY, keep_heap=False) as worker:
+    with turns.contestant_worker(Contestant("manual"), TINY, timed=False) as worker:
         worker.turn()
         worker.process.kill()
         worker.process.wait()

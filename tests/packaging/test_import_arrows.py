@@ -43,6 +43,7 @@ ALLOWED = {
         "dcrnn_fast.installation",
         "dcrnn_fast.evaluation.metrics",
         "dcrnn_fast.evaluation.report_files",
+        "dcrnn_fast.kernels.native",
         *LEAVES,
     ),
     "dcrnn_fast/doctoring": (

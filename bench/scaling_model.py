@@ -1,0 +1,159 @@
+"""A model of more devices than were measured: from a record of ``bench.scaling``, counted bytes and a stated network.
+
+    step = window * (B / D) * balance / G  +  2 (n - 1) / n * g / rate + 2 (n - 1) * latency  +  h / rate + e * latency
+
+n = D * G devices, D replicas of G partners; ``window``: measured seconds of one window on one device; g: bytes of the
+gradient, counted; ``balance``: the largest part's work over the mean; h: the bytes that the part which sends most sends
+to its partners in a step; e: its exchanges. Nothing is hidden behind anything, every device has a link of its own, and
+a device is one rank as it was measured. It does not know of slower ranks, shared links or the reading of data.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Bytes a second of a device's link in each direction, and seconds that a message takes beside its bytes."""
+
+    rate: float
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What sharing a graph among G partners costs in one step of one window, per partner.
+
+    ``balance``: largest work over the mean; ``halo_bytes``: of the part that sends most; ``exchanges``: in a step of
+    any number of windows.
+    """
+
+    partners: int
+    balance: float
+    halo_bytes: float
+    exchanges: float
+
+
+_WHOLE = Part(1, 1.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Seconds of a step on ``devices``, in parts."""
+
+    devices: int
+    partners: int
+    compute: float
+    all_reduce: float
+    halo: float
+
+    @property
+    def seconds(self) -> float:
+        """In all."""
+        return self.compute + self.all_reduce + self.halo
+
+
+def predict(
+    window: float, batch: int, gradient_bytes: float, replicas: int, part: Part, network: Network
+) -> Prediction:
+    """The module's formula; ``batch``: the global one, in windows, a multiple of ``replicas``."""
+    devices, windows = replicas * part.partners, batch // replicas
+    ring = 2 * (devices - 1)
+    return Prediction(
+        devices,
+        part.partners,
+        window * windows * part.balance / part.partners,
+        ring / devices * gradient_bytes / network.rate + ring * network.latency,
+        windows * part.halo_bytes / network.rate + part.exchanges * network.latency,
+    )
+
+
+def parts_of(record: dict[str, Any], most: int) -> list[Part]:
+    """Of the workload's graph, in 1, 2, 4, ... ``most`` parts.
+
+    Raises:
+        SystemExit: this version cannot divide a graph.
+    """
+    try:
+        from dcrnn_fast.graph.partition import partition_graph
+    except ImportError:
+        raise SystemExit("bench.scaling: this version cannot divide a graph; give --partners 1") from None
+    from bench.scaling import adjacency_of
+    from dcrnn_fast.config.sections import GraphConfig
+    from dcrnn_fast.graph.operators import graph_operators
+    from dcrnn_fast.graph.sensor_graph import SensorGraph
+
+    work = record["workload"]
+    adjacency = adjacency_of(argparse.Namespace(workload=work["name"], nodes=work["nodes"]))
+    graph = SensorGraph(adjacency, tuple(map(str, range(adjacency.shape[0]))))
+    operators = graph_operators(graph, GraphConfig())
+    exchanges = _exchanges(record)
+    found = [_WHOLE]
+    partners = 2
+    while partners <= most:
+        account = partition_graph(adjacency, partners).account(operators)
+        sent = account.halo_bytes_per_step(
+            batch=1, past_steps=work["past_steps"], future_steps=work["past_steps"], channels=1, output_channels=1,
+            units=64, layers=2, itemsize=2 if work["precision"] == "bf16" else 4, save=work["save"],
+            backend=work["backend"],
+        )  # fmt: skip
+        found.append(Part(partners, account.balance, float(sent.max()), exchanges))
+        partners *= 2
+    return found
+
+
+def _exchanges(record: dict[str, Any]) -> float:
+    """Of a rank in a step, counted where partners were measured; else two for each cell and step forward, two back."""
+    counted = [turn["exchanges"][0] for row in record["rows"] for turn in row["turns"][-1:]]
+    return float(max(counted)) or 2 * record["workload"]["past_steps"] * 2 * 4
+
+
+def table(predictions: Sequence[Prediction]) -> str:
+    """For a page; the first one is the yardstick."""
+    lines = [
+        "| devices (a model, not measured) | replicas × partners | compute, s | all-reduce, ms | halo, ms | step, s | "
+        "speed-up | of the ideal |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in predictions:
+        times = predictions[0].seconds / one.seconds
+        lines.append(
+            f"| {one.devices} | {one.devices // one.partners} × {one.partners} | "
+            f"{one.compute:.3f} | {1000 * one.all_reduce:.2f} | {1000 * one.halo:.1f} | {one.seconds:.3f} | "
+            f"{times:.1f} | {times / one.devices:.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def main(flags: argparse.Namespace) -> int:
+    """Prints the stated numbers and the table for ``--model RECORD``."""
+    from bench.scaling import best_of
+
+    record = json.loads(flags.model.read_text())
+    rows, work = record["rows"], record["workload"]
+    window = best_of(rows[0]) / work["batch_size"]
+    gradient = max((max(turn["gradient_bytes"]) for row in rows for turn in row["turns"]), default=0.0)
+    network = Network(flags.gbit * 1e9 / 8, flags.latency * 1e-6)
+    batch = flags.batch_size
+    parts = [_WHOLE] if flags.partners == 1 else parts_of(record, flags.partners)
+    predictions = [
+        predict(window, batch, gradient, devices // part.partners, part, network)
+        for devices in (1 << power for power in range(flags.devices.bit_length()) if 1 << power <= flags.devices)
+        for part in parts
+        if devices % part.partners == 0 and batch % (devices // part.partners) == 0
+    ]
+    print(
+        f"{work['nodes']} nodes, {work['past_steps']}+{work['past_steps']} steps, {work['precision']}, global batch "
+        f"{batch}; measured: {window:.3f} s a window on one device ({record['machine']['cpu']}, one thread); counted: "
+        f"{gradient / 1e6:.2f} MB of gradient; stated: {flags.gbit:g} Gbit/s and {flags.latency:g} microseconds\n"
+    )
+    print(table(predictions))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit("use python -m bench.scaling --model RECORD")

@@ -1,0 +1,91 @@
+"""bench.scaling: which layouts it measures, its model's arithmetic, and a measurement on two ranks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.scaling import Layout, advice, layouts_of, slowest
+from bench.scaling_model import Network, Part, predict, table
+from tests.checkout import ROOT
+
+WHOLE = Part(1, 1.0, 0.0, 0.0)
+
+
+def test_layouts_are_all_whose_replicas_divide_the_batch() -> None:
+    found = layouts_of(4, 1, 2, one_machine=True)
+    assert found[:2] == [Layout(1, 1, 1), Layout(1, 1, 4)]
+    assert {(one.replicas, one.partners) for one in found} == {(1, 1), (2, 1), (1, 2), (2, 2), (1, 4)}
+    assert Layout(4, 1, 1) not in found  # half a window each
+    assert len({one.name for one in found}) == len(found)
+    assert layouts_of(3, 2, 6, one_machine=False)[-1] == Layout(1, 3, 2)
+
+
+def _row(layout: Layout, seconds: list[float]) -> dict[str, Any]:
+    turn = {"seconds": seconds, "halo_bytes": [float(rank) for rank in range(len(seconds))]}
+    layout_dict = {"replicas": layout.replicas, "partners": layout.partners, "threads": layout.threads}
+    return {"name": layout.name, "layout": layout_dict, "turns": [turn]}
+
+
+def test_the_slowest_rank_counts_and_the_fastest_layout_is_advised() -> None:
+    row = _row(Layout(2, 1, 1), [1.0, 2.0])
+    assert slowest(row["turns"][0]) == {"seconds": 2.0, "halo_bytes": 1.0}
+    rows = [_row(Layout(1, 1, 1), [3.0]), _row(Layout(1, 1, 2), [1.5]), row]
+    assert advice(rows)[-1] == "with 2 threads in all, use: 1 rank, 2 threads (2 data-parallel 1.33 times as long)"
+    assert advice(rows[:1]) == []
+
+
+def test_the_model_is_its_formula() -> None:
+    network = Network(rate=1e9, latency=1e-5)
+    one = predict(0.5, 8, 2e6, 1, WHOLE, network)
+    assert (one.devices, one.seconds) == (1, 4.0)
+    both = predict(0.5, 8, 2e6, 4, Part(2, 1.1, 3e6, 100), network)
+    assert both.devices == 8
+    assert both.compute == pytest.approx(0.5 * 2 * 1.1 / 2)
+    assert both.all_reduce == pytest.approx(2 * 7 / 8 * 2e6 / 1e9 + 14e-5)
+    assert both.halo == pytest.approx(2 * 3e6 / 1e9 + 100e-5)
+    assert f"| 8 | 4 × 2 | 0.550 | 3.64 | 7.0 | {both.seconds:.3f} | 7.1 | 89% |" in table([one, both])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_ranks_of_a_tiny_city(tmp_path: Path) -> None:
+    record, plot = tmp_path / "record.json", tmp_path / "plot.svg"
+    words = [
+        "--nodes",
+        "30",
+        "--batch-size",
+        "4",
+        "--ranks",
+        "2",
+        "--rounds",
+        "2",
+        "--steps",
+        "2",
+        "--backend",
+        "manual",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.scaling", *words, "--json", record, "--plot", plot],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(record.read_text())["rows"]}
+    assert list(rows) == ["1 rank", "1 rank, 2 threads", "2 data-parallel", "2 node-parallel"]
+    assert all(len(row["turns"]) == 2 for row in rows.values() if "why_not" not in row)
+    alone, shared = rows["1 rank"], rows["2 data-parallel"]
+    weights = 4 * shared["parameters"]
+    assert alone["turns"][0]["gradient_bytes"] == [0.0]
+    assert all(weights <= sent < 1.01 * weights for sent in shared["turns"][0]["gradient_bytes"])
+    assert rows["2 node-parallel"].get("why_not") or min(rows["2 node-parallel"]["turns"][0]["halo_bytes"]) > 0
+    assert "with 2 threads in all, use: " in done.stdout
+    assert plot.read_text().count("<svg") == 1
+    model = subprocess.run(
+        [sys.executable, "-m", "bench.scaling", "--model", record, "--batch-size", "128", "--partners", "1"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "| 128 | 128 × 1 |" in model.stdout, model.stderr
