@@ -26,13 +26,22 @@ inline void prefer_large_pages([[maybe_unused]] void* start, [[maybe_unused]] in
 #endif
 }
 
+/// Gives an Arena's block back.
+struct ReleaseBlock {
+    int64_t bytes = 0;
+    void operator()(void* start) const noexcept {
+        release(start);
+        arena_bytes.remove(bytes);
+    }
+};
+
 /// Hands out pieces of a block. Made without memory first, it only counts, so that one function describes the pieces:
 ///     Arena count; lay_out(count); Arena arena(count.used()); lay_out(arena);
 class Arena {
   public:
     Arena() = default;
     explicit Arena(int64_t bytes, Purpose purpose = Purpose::kOther)
-        : block_(obtain(bytes + kLine, purpose, true), Release{bytes + kLine}) {
+        : block_(obtain(bytes + kLine, purpose, true), ReleaseBlock{bytes + kLine}) {
         arena_bytes.add(bytes + kLine);
         prefer_large_pages(block_.get(), bytes);
         const auto address = reinterpret_cast<uintptr_t>(block_.get());
@@ -68,14 +77,7 @@ class Arena {
 
   private:
     static constexpr int64_t kLine = 64;
-    struct Release {
-        int64_t bytes = 0;
-        void operator()(void* start) const noexcept {
-            release(start);
-            arena_bytes.remove(bytes);
-        }
-    };
-    std::unique_ptr<void, Release> block_;
+    std::unique_ptr<void, ReleaseBlock> block_;
     char* start_ = nullptr;
     int64_t used_ = 0;
 };
