@@ -57,7 +57,7 @@ class Implementation:
     why_not: Callable[[Tensor], str | None]
     self_checked: bool = False
     auto_on: Collection[str] | None = None
-    why_not_divided: str | None = None
+    why_not_divided: str | None = "it has no node-parallel exchange of rows"
 
     def refusal(self, op: str, x: Tensor, plan: PlanName, *, divided: bool = False) -> str | None:
         """Why it cannot run ``op`` here, or None."""

@@ -41,12 +41,12 @@ def in_order_of_speed(
 ) -> tuple[Implementation, ...]:
     """An operator's implementations, in the order in which "auto" tries them; it never takes ``cuda``."""
     return (
-        Implementation("cpu", cpu, why_not_cpu, auto_on=("cpu",)),
+        Implementation("cpu", cpu, why_not_cpu, auto_on=("cpu",), why_not_divided=None),
         Implementation(
             "triton", triton, why_not_triton, self_checked=True, auto_on=("cuda",), why_not_divided=_IN_LAUNCHES
         ),
         Implementation("cuda", cuda, why_not_cuda, self_checked=True, auto_on=(), why_not_divided=_IN_LAUNCHES),
-        Implementation("manual", manual, always),
+        Implementation("manual", manual, always, why_not_divided=None),
         Implementation("specification", specification, always, why_not_divided=_BY_AUTOGRAD),
     )
 

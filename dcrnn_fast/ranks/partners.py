@@ -13,7 +13,7 @@ _WHAT = "exchanging rows of the graph"
 
 
 class GroupPartners:
-    """``dcrnn_fast.kernels.halo.Partners``: one message to and from each partner in an exchange.
+    """``dcrnn_fast.kernels.halo.Partners``: an exchange is one collective of the group.
 
     Args:
         meeting: all processes of the run, for the message of one that fails.
@@ -41,30 +41,25 @@ class GroupPartners:
         """Itself: connections have no copy."""
         return self
 
-    def start(self, sends: Sequence[Tensor], receives: Sequence[Tensor]) -> Callable[[], None]:
-        """Begins an exchange; the function that is returned waits for it.
+    def start(self, send: Tensor, sent: Sequence[int], receive: Tensor, received: Sequence[int]) -> Callable[[], None]:
+        """Begins an exchange of rows; the function that is returned waits for it.
 
         Raises:
             SharedError: a partner is gone; the message is that of the rank that failed first.
         """
+        # One collective: with gloo, single messages of 160 kB between two ranks took five times as long.
         try:
-            works = [
-                self._group.recv([_bytes(tensor)], partner, 0)
-                for partner, tensor in enumerate(receives)
-                if tensor.numel()
-            ]
-            for partner, tensor in enumerate(sends):
-                if tensor.numel():
-                    works.append(self._group.send([_bytes(tensor)], partner, 0))
-                    self.bytes_sent += tensor.numel() * tensor.element_size()
+            work = dist.all_to_all_single(
+                _bytes(receive), _bytes(send), list(received), list(sent), group=self._group, async_op=True
+            )
         except RuntimeError as error:
             raise self._failed(error) from error
+        self.bytes_sent += send.numel() * send.element_size()
 
         def wait() -> None:
             began = time.perf_counter()
             try:
-                for work in works:
-                    work.wait()
+                work.wait()
             except RuntimeError as error:
                 raise self._failed(error) from error
             self.waited_seconds += time.perf_counter() - began
@@ -76,6 +71,6 @@ class GroupPartners:
         return self._meeting.what_failed(f"{_WHAT} with {self._meeting.named(others)}", error)
 
 
-def _bytes(tensor: Tensor) -> Tensor:
+def _bytes(rows: Tensor) -> Tensor:
     """A view of the same memory that a backend without the tensor's dtype can send."""
-    return tensor.view(torch.uint8) if tensor.dim() else tensor.view(1).view(torch.uint8)
+    return rows.view(torch.uint8)

@@ -56,6 +56,8 @@ class SharedOperator(NamedTuple):
 
     def apply(self, x_NR: Tensor) -> Tensor:
         """The same, together with the partners: own columns are multiplied while the other rows travel."""
+        if self.own.matrix.shape[0] == 0:
+            return self.own.apply(x_NR)
         finish = self.halo.route(transposed=self.transposed).start(x_NR.contiguous(), self.halo.partners)
         wide = accumulator_dtype(x_NR.dtype)
         stacked_SR = self.own.apply(x_NR).to(wide)

@@ -47,7 +47,7 @@ class Route:
         """Begins the exchange of a contiguous x's rows; the function that is returned waits for those received."""
         sent_R = x_NR.index_select(0, self.sent_row.to(x_NR.device))
         received_R = x_NR.new_empty(sum(self.received), x_NR.shape[1])
-        wait = partners.start(sent_R.split(self.sent), received_R.split(self.received))
+        wait = partners.start(sent_R, self.sent, received_R, self.received)
 
         def finish() -> Tensor:
             wait()

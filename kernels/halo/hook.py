@@ -7,7 +7,7 @@ the operator fails with words of its own, and ``raising_what_failed`` raises the
 import ctypes
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
@@ -40,8 +40,8 @@ def _start(name: int, transposed: int, send: int | None, receive: int | None, ro
     def begin() -> None:
         halo = halo_named(name)
         route = halo.route(transposed=bool(transposed))
-        sends, receives = _pieces(send, route.sent, row_bytes), _pieces(receive, route.received, row_bytes)
-        _running().waits[name].append(halo.partners.start(sends, receives))
+        rows = _rows(send, sum(route.sent), row_bytes), _rows(receive, sum(route.received), row_bytes)
+        _running().waits[name].append(halo.partners.start(rows[0], route.sent, rows[1], route.received))
 
     return _told(begin)
 
@@ -59,13 +59,12 @@ def _told(act: Callable[[], None]) -> int:
     return 0
 
 
-def _pieces(address: int | None, rows: list[int], row_bytes: int) -> Sequence[Tensor]:
-    """The kernels' memory, a tensor of bytes for each partner, without a copy."""
-    lengths = [count * row_bytes for count in rows]
-    if address is None or not sum(lengths):
-        return torch.empty(0, dtype=torch.uint8).split([0] * len(rows))
-    memory = (ctypes.c_char * sum(lengths)).from_address(address)
-    return torch.frombuffer(memory, dtype=torch.uint8).split(lengths)
+def _rows(address: int | None, rows: int, row_bytes: int) -> Tensor:
+    """The kernels' memory as a tensor of bytes (rows, row_bytes), without a copy."""
+    if address is None or not rows * row_bytes:
+        return torch.empty(0, row_bytes, dtype=torch.uint8)
+    memory = (ctypes.c_char * (rows * row_bytes)).from_address(address)
+    return torch.frombuffer(memory, dtype=torch.uint8).view(rows, row_bytes)
 
 
 @cache

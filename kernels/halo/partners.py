@@ -21,9 +21,10 @@ class Partners(Protocol):
     @property
     def size(self) -> int: ...
 
-    def start(self, sends: Sequence[Tensor], receives: Sequence[Tensor]) -> Callable[[], None]:
-        """Begins to send ``sends[q]`` to partner q and to fill ``receives[q]`` from it; contiguous tensors, any dtype.
+    def start(self, send: Tensor, sent: Sequence[int], receive: Tensor, received: Sequence[int]) -> Callable[[], None]:
+        """Begins to send the first ``sent[0]`` rows of ``send`` to partner 0, the next ``sent[1]`` to partner 1 and so
+        on, and to fill ``receive`` likewise; all partners call it. Contiguous tensors, any dtype, rows of equal bytes.
 
-        Empty ones do not travel. All stay untouched until the function that is returned, which waits, returns.
+        Both stay untouched until the function that is returned, which waits, returns.
         """
         ...
