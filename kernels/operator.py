@@ -4,7 +4,6 @@ Shape legend: B batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -90,21 +89,24 @@ def run(
     bf16x3 = require_precision(op, precision, low or x.dtype)
     if chosen.name == "cpu":
         options["bf16x3"] = bf16x3
+    run_here = chosen.run if terms.halo is None else _exchanging(chosen.run)
     if low is None or chosen.name == "specification":
         require_dtypes(op, terms, x=x, **_floating(others))
-        with _exchanging(terms):
-            return chosen.run(x, terms, *others.values(), **options)
-    with torch.autocast(x.device.type, enabled=False), _exchanging(terms):
-        return chosen.run(x.to(low), terms, *(_lowered(argument, low) for argument in others.values()), **options)
+        return run_here(x, terms, *others.values(), **options)
+    with torch.autocast(x.device.type, enabled=False):
+        return run_here(x.to(low), terms, *(_lowered(argument, low) for argument in others.values()), **options)
 
 
-def _exchanging(terms: DiffusionTerms) -> AbstractContextManager[None]:
-    """For operators on a divided graph: the compiled kernels call the partners, whose errors are raised as they are."""
-    if terms.halo is None:
-        return nullcontext()
-    if (module := library().module) is not None:
-        connect(module)
-    return raising_what_failed()
+def _exchanging(run: Callable[..., object]) -> Callable[..., object]:
+    """On a divided graph the compiled kernels call the partners, whose errors are raised as they are."""
+
+    def connected(*arguments: object, **options: object) -> object:
+        if (module := library().module) is not None:
+            connect(module)
+        with raising_what_failed():
+            return run(*arguments, **options)
+
+    return connected
 
 
 def _floating(arguments: Mapping[str, Argument]) -> dict[str, Tensor]:

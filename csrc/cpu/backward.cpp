@@ -26,7 +26,7 @@ class BackwardTiles {
           gradients_(gradients),
           s_(model.sizes),
           tile_(arena, kernels, s_, elements, std::max({2 * padded<S>(s_.H), padded<S>(s_.C), padded<S>(s_.O)}),
-                std::max(model.terms.temporaries, model.transposed.temporaries), threads),
+                std::max(model.terms.sums, model.transposed.sums), threads),
           past_(arena, s_, elements, s_.C, s_.P),
           fed_back_(arena, s_, elements, s_.O, std::max<int64_t>(s_.F, 1)),
           nothing_(arena.take<S>(s_.N * s_.O)),

@@ -21,8 +21,8 @@ struct ConvolutionTile {
     S* panels;
 
     ConvolutionTile(Arena& arena, const Kernels<S>& kernels, const Sizes& s, int64_t elements, int64_t widest,
-                    int64_t temporaries, const Threads* threads)
-        : tile(arena, kernels, s, elements, widest, temporaries, threads), panels(arena.take<S>(s.M * tile.pitch)) {}
+                    int64_t sums, const Threads* threads)
+        : tile(arena, kernels, s, elements, widest, sums, threads), panels(arena.take<S>(s.M * tile.pitch)) {}
 
     // Loads rows of a tensor, diffuses them and makes all terms the operands of the next product.
     void load(const Diffusion<S>& how, const S* from, int64_t elements) {
@@ -63,7 +63,7 @@ void convolve(const Convolution<S>& op, const Kernels<S>& kernels, const S* x, S
     over_tiles(
         threads, tiles, tiles.count,
         [&](Arena& arena, const Threads* crew) {
-            return ConvolutionTile<S>(arena, kernels, s, tiles.most, columns, terms.temporaries, crew);
+            return ConvolutionTile<S>(arena, kernels, s, tiles.most, columns, terms.sums, crew);
         },
         [&](ConvolutionTile<S>& run, int64_t first, int64_t last) {
             for (int64_t tile = first; tile < last; ++tile) {
@@ -103,7 +103,7 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
     over_tiles(
         threads, tiles, partitions,
         [&](Arena& arena, const Threads* crew) {
-            return Workspace{ConvolutionTile<S>(arena, kernels, s, tiles.most, columns, transposed.temporaries, crew),
+            return Workspace{ConvolutionTile<S>(arena, kernels, s, tiles.most, columns, transposed.sums, crew),
                              arena.take<S>(tiles.most * op.N * columns)};
         },
         [&](Workspace& run, int64_t first, int64_t last) {

@@ -80,14 +80,13 @@ class FewChannels {
             return tile.crew.divide(rows, kRowBlock, [&](auto& member, int64_t first, int64_t last) {
                 tile.kernels.diffuse(terms.operators, interleaved_, width_, terms_, panel, first, last, member.scratch);
             });
-        const auto at = [&](int64_t i) { return i == 0 ? interleaved_ : terms_ + (i - 1) * panel; };
-        for (int64_t i = 0; i < terms.count; ++i) {
-            const DiffusionStep& s = terms.steps[i];
+        const auto stored = [&](int64_t i) {
+            return i == 0 ? interleaved_ : i < sizes_.M ? terms_ + (i - 1) * panel : nullptr;
+        };
+        for (int64_t i = 0; i < terms.count; ++i)
             tile.crew.divide(rows, kRowBlock, [&](auto&, int64_t first, int64_t last) {
-                tile.kernels.diffuse_step(terms.supports, s.support, Accumulator<S>(s.scale), at(s.source),
-                                          s.minus < 0 ? nullptr : at(s.minus), width_, at(s.target), first, last);
+                diffusion_step(tile.kernels, terms, i, stored, tile.sums, tile.sums_pitch, 0, width_, first, last);
             });
-        }
     }
 
     void join(Tile<S>& tile, int64_t step) {

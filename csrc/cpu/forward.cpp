@@ -15,7 +15,7 @@ class ForwardTiles {
           outputs_(outputs),
           saved_(saved),
           s_(model.sizes),
-          tile_(arena, kernels, s_, elements, std::max(2 * padded<S>(s_.H), padded<S>(s_.O)), model.terms.temporaries,
+          tile_(arena, kernels, s_, elements, std::max(2 * padded<S>(s_.H), padded<S>(s_.O)), model.terms.sums,
                 threads),
           segment_(arena, model, weights, batch, outputs.prediction, tile_),
           unsaved_{nullptr, tile_.take_panel(arena), tile_.take_panel(arena), tile_.take_panel(arena)} {}

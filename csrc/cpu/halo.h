@@ -33,6 +33,13 @@ class Exchange {
           start_(std::move(start)),
           finish_(std::move(finish)) {}
 
+    Exchange(Exchange&&) = default;
+
+    /// After a failure a connection may still read and write the memory of exchanges that were begun: it stays.
+    ~Exchange() {
+        if (!travels_.empty()) new std::deque<Travel>(std::move(travels_));
+    }
+
     int64_t own() const { return own_; }
     int64_t panel_rows() const { return own_ + others_; }
 

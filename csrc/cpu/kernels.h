@@ -59,6 +59,13 @@ struct SparseStack {
     const void* prepared = nullptr;  // made of it by the unit's prepare_stack, or null
 };
 
+/// A panel of a recursion: numbers as they are stored, or as sums, which keep what bf16 would round. One is null.
+template <class S>
+struct RowsOf {
+    const S* stored;
+    const Accumulator<S>* sums;
+};
+
 template <class S>
 struct Kernels {
     using A = Accumulator<S>;
@@ -134,10 +141,14 @@ struct Kernels {
     int64_t (*prepared_bytes)(const SparseStack<S>& stack) = nullptr;
     void (*prepare_stack)(const SparseStack<S>& stack, void* memory) = nullptr;
 
-    /// out = scale * (operator `which` of the stack applied to x) - minus (null: nothing), rows [first, last) of panels
-    /// (nodes x width). A unit without it diffuses by the precomputed operators.
-    void (*diffuse_step)(const SparseStack<S>& stack, int64_t which, A scale, const S* x, const S* minus, int64_t width,
-                         S* out, int64_t first, int64_t last) = nullptr;
+    /// scale * (operator `which` of the stack applied to x) - minus (both null: nothing), rows [first, last) of panels
+    /// (nodes x width), goes to `out` and to `sums`, of which one may be null. A unit without it diffuses by the
+    /// precomputed operators.
+    void (*diffuse_step)(const SparseStack<S>& stack, int64_t which, A scale, const RowsOf<S>& x,
+                         const RowsOf<S>& minus, int64_t width, S* out, A* sums, int64_t first, int64_t last) = nullptr;
+
+    /// Graphs with fewer nodes diffuse by the operators, whose blocks are faster while all lies in L2.
+    int64_t recursion_from_nodes = 0;
 
     /// Bytes of the scratch that diffuse needs for panels (nodes x width).
     int64_t (*diffuse_scratch_bytes)(int64_t nodes, int64_t width) = nullptr;

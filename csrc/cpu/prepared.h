@@ -93,7 +93,9 @@ class Ready {
 
   private:
     static Diffusion<S> by_ways_of(const Kernels<S>& kernels, Diffusion<S> diffusion) {
-        if (kernels.diffuse_step == nullptr) diffusion.count = diffusion.temporaries = 0;
+        const int64_t nodes = diffusion.operators.nodes;
+        if (kernels.diffuse_step == nullptr || nodes < kernels.recursion_from_nodes) diffusion.count = 0;
+        plan_sums(diffusion, diffusion.operators.operators + 1);
         return diffusion;
     }
 

@@ -61,9 +61,28 @@ struct Diffusion {
     SparseStack<S> operators;
     SparseStack<S> supports{};
     const DiffusionStep* steps = nullptr;
-    int64_t count = 0, temporaries = 0;
-    Exchange* exchange = nullptr;  // of a divided graph: before each diffusion
+    int64_t count = 0;
+    std::vector<int32_t> kept_sums{};  // of each panel: its place among the panels of sums, or -1; see plan_sums
+    int64_t sums = 0;                  // how many there are
+    Exchange* exchange = nullptr;      // of a divided graph: before each diffusion
 };
+
+/// Which panels of a recursion are kept as sums: temporary ones, and of bf16 all that a later step reads, which would
+/// be rounded between two steps.
+template <class S>
+void plan_sums(Diffusion<S>& diffusion, int64_t terms) {
+    diffusion.sums = 0;
+    diffusion.kept_sums.assign(terms + diffusion.count, -1);
+    const auto keep = [&](int32_t panel) {
+        if (panel > 0 && diffusion.kept_sums[panel] < 0) diffusion.kept_sums[panel] = diffusion.sums++;
+    };
+    constexpr bool rounds = sizeof(S) < sizeof(Accumulator<S>);
+    for (int64_t i = 0; i < diffusion.count; ++i) {
+        const DiffusionStep& s = diffusion.steps[i];
+        for (const int32_t panel : {s.source, s.minus, s.target})
+            if (panel >= terms || (rounds && panel != s.target)) keep(panel);
+    }
+}
 
 template <class S>
 struct Model {

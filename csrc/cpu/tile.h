@@ -117,14 +117,33 @@ class Crew {
     std::vector<Member> members_;
 };
 
+/// Step i of a recursion, rows [first, last) of panels of which the numbers at `at` are the first. stored(p): panel p,
+/// or null: it is kept as sums only; the panels of `sums` have a pitch.
+template <class S, class Stored>
+void diffusion_step(const Kernels<S>& kernels, const Diffusion<S>& how, int64_t i, const Stored& stored,
+                    Accumulator<S>* sums, int64_t pitch, int64_t at, int64_t width, int64_t first, int64_t last) {
+    const DiffusionStep& s = how.steps[i];
+    const auto kept = [&](int32_t panel) -> Accumulator<S>* {
+        return how.kept_sums[panel] < 0 ? nullptr : sums + how.kept_sums[panel] * pitch + at;
+    };
+    const auto rows = [&](int32_t panel) -> RowsOf<S> {
+        if (panel < 0) return {nullptr, nullptr};
+        if (auto* from = kept(panel)) return {nullptr, from};
+        return {stored(panel) + at, nullptr};
+    };
+    S* target = const_cast<S*>(stored(s.target));  // never panel 0, the one that is diffused
+    kernels.diffuse_step(how.supports, s.support, Accumulator<S>(s.scale), rows(s.source), rows(s.minus), width,
+                         target == nullptr ? nullptr : target + at, kept(s.target), first, last);
+}
+
 template <class S>
 class Tile {
   public:
     using A = Accumulator<S>;
 
-    /// For up to `most` elements. `widest` is the widest result of a product, `temporaries` the most that a diffusion
-    /// needs.
-    Tile(Arena& arena, const Kernels<S>& kernels_, const Sizes& s, int64_t most, int64_t widest, int64_t temporaries,
+    /// For up to `most` elements. `widest` is the widest result of a product, `sums_` the most panels of sums that a
+    /// diffusion keeps.
+    Tile(Arena& arena, const Kernels<S>& kernels_, const Sizes& s, int64_t most, int64_t widest, int64_t sums_,
          const Threads* threads)
         : kernels(kernels_),
           sizes(s),
@@ -133,7 +152,8 @@ class Tile {
           most_elements(most),
           elements(most),
           crew(arena, kernels_, widest, scratch_bytes(kernels_, s, most), threads),
-          temporary_(arena.take<S>(temporaries * pitch)) {}
+          sums_pitch(std::max(pitch, s.panel_rows() * few_channels_width<S>(s, most))),
+          sums(arena.take<A>(sums_ * sums_pitch)) {}
 
     const Kernels<S>& kernels;
     const Sizes& sizes;
@@ -141,6 +161,8 @@ class Tile {
     const int64_t most_elements;
     int64_t elements;
     Crew<S> crew;
+    const int64_t sums_pitch;
+    A* const sums;                   // the panels of sums of a recursion
     std::vector<Panel<S>> panels{};  // the operands of the next product
 
     int64_t rows() const { return elements * sizes.N; }
@@ -180,11 +202,9 @@ class Tile {
                     kernels.diffuse(how.operators, self + at, width, others + at, pitch, from, to, member.scratch);
                 });
             });
+        const auto stored = [&](int64_t i) { return i == 0 ? self : i < sizes.M ? others + (i - 1) * pitch : nullptr; };
         const auto step = [&](int64_t i, int64_t at, int64_t from, int64_t to) {
-            const DiffusionStep& s = how.steps[i];
-            const S* minus = s.minus < 0 ? nullptr : panel(s.minus, self, others) + at;
-            kernels.diffuse_step(how.supports, s.support, A(s.scale), panel(s.source, self, others) + at, minus, width,
-                                 panel(s.target, nullptr, others) + at, from, to);
+            diffusion_step(kernels, how, i, stored, sums, sums_pitch, at, width, from, to);
         };
         // Alone: an element takes all steps while it is in cache. Together: a step reads rows of every member.
         if (crew.alone())
@@ -241,19 +261,12 @@ class Tile {
     }
 
   private:
-    S* panel(int64_t i, const S* self, S* others) const {
-        if (i == 0) return const_cast<S*>(self);  // never a target
-        return i < sizes.M ? others + (i - 1) * pitch : temporary_ + (i - sizes.M) * pitch;
-    }
-
     static int64_t scratch_bytes(const Kernels<S>& kernels, const Sizes& s, int64_t most) {
         if (kernels.diffuse_scratch_bytes == nullptr) return kernels.scratch_bytes;
         const int64_t widest = std::max(padded<S>(s.H), few_channels_width<S>(s, most));
         return std::max(kernels.scratch_bytes,
                         kernels.diffuse_scratch_bytes(s.divided() ? most * s.panel_rows() : s.N, widest));
     }
-
-    S* temporary_;
 
     // Panels of equal size must not start at the same offset of a page: see Arena.
     static constexpr int64_t kLine = 64 / sizeof(S);

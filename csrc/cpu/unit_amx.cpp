@@ -169,6 +169,7 @@ constinit const Kernels<bf16> kAmxBf16 = [] {
     kernels.prepared_bytes = prepared_bytes;
     kernels.prepare_stack = prepare_stack;
     kernels.diffuse_scratch_bytes = diffuse_scratch_bytes;
+    kernels.diffuse_step = nullptr;  // Tiles are faster.
     return kernels;
 }();
 

@@ -20,6 +20,7 @@ constexpr int64_t kChunk = 224;
 constexpr int64_t kColumns = kBlock;
 constexpr int64_t kLeftBlocks = 4;
 constexpr int64_t kPackedBlock = kChunk * kBlock;
+constexpr int64_t kRecursionFromNodes = 2048;
 
 DCRNN_INLINE __m512bh broadcast_pair(const bf16* from) {
     int pair;
@@ -147,6 +148,7 @@ constinit const Kernels<bf16> kAvx512DotBf16 = [] {
     kernels.prepared_bytes = prepared_bytes;
     kernels.prepare_stack = prepare_stack;
     kernels.diffuse_scratch_bytes = diffuse_scratch_bytes;
+    kernels.recursion_from_nodes = kRecursionFromNodes;
     return kernels;
 }();
 

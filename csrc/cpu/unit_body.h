@@ -205,25 +205,33 @@ void weight_gradients(const Panel<S>* left, int64_t lefts, const Panel<S>* right
     }
 }
 
-// One output row, NV vectors of it: two sets of sums, because one would wait for the latency of its own additions.
-template <class V, int NV, class S>
-DCRNN_INLINE void diffuse_row(const int32_t* column, const typename V::Scalar* value, int64_t entries, const S* x,
-                              int64_t width, S* out) {
-    typename V::Register even[NV], odd[NV];
-    for (int j = 0; j < NV; ++j) even[j] = odd[j] = V::zero();
+// NV vectors of one output row: two sets of sums, because one would wait for the latency of its own additions.
+template <class V, int NV, class X>
+DCRNN_INLINE void sum_entries(const int32_t* column, const typename V::Scalar* value, int64_t entries, const X* x,
+                              int64_t width, typename V::Register (&sum)[NV]) {
+    typename V::Register odd[NV];
+    for (int j = 0; j < NV; ++j) sum[j] = odd[j] = V::zero();
     int64_t e = 0;
     for (; e + 2 <= entries; e += 2) {
-        const S* x0 = x + column[e] * width;
-        const S* x1 = x + column[e + 1] * width;
+        const X* x0 = x + column[e] * width;
+        const X* x1 = x + column[e + 1] * width;
         const auto v0 = V::broadcast(value[e]), v1 = V::broadcast(value[e + 1]);
-        for (int j = 0; j < NV; ++j) even[j] = V::fma(v0, V::load(x0 + j * V::kWidth), even[j]);
+        for (int j = 0; j < NV; ++j) sum[j] = V::fma(v0, V::load(x0 + j * V::kWidth), sum[j]);
         for (int j = 0; j < NV; ++j) odd[j] = V::fma(v1, V::load(x1 + j * V::kWidth), odd[j]);
     }
     if (e < entries) {
         const auto v0 = V::broadcast(value[e]);
-        for (int j = 0; j < NV; ++j) even[j] = V::fma(v0, V::load(x + column[e] * width + j * V::kWidth), even[j]);
+        for (int j = 0; j < NV; ++j) sum[j] = V::fma(v0, V::load(x + column[e] * width + j * V::kWidth), sum[j]);
     }
-    for (int j = 0; j < NV; ++j) V::store(out + j * V::kWidth, V::add(even[j], odd[j]));
+    for (int j = 0; j < NV; ++j) sum[j] = V::add(sum[j], odd[j]);
+}
+
+template <class V, int NV, class S>
+DCRNN_INLINE void diffuse_row(const int32_t* column, const typename V::Scalar* value, int64_t entries, const S* x,
+                              int64_t width, S* out) {
+    typename V::Register sum[NV];
+    sum_entries<V, NV>(column, value, entries, x, width, sum);
+    for (int j = 0; j < NV; ++j) V::store(out + j * V::kWidth, sum[j]);
 }
 
 template <class V, class S>
@@ -245,36 +253,43 @@ void diffuse(const SparseStack<S>& stack, const S* x, int64_t width, S* out, int
         }
 }
 
-// The same of one operator, with the scale and the subtraction of a recursion.
-template <class V, int NV, class S>
-DCRNN_INLINE void step_row(const int32_t* column, const typename V::Scalar* value, int64_t entries,
-                           typename V::Scalar scale, const S* x, const S* minus, int64_t width, S* out) {
-    diffuse_row<V, NV>(column, value, entries, x, width, out);
+// Rows of one operator, with the scale and the subtraction of a recursion; X is what x is stored in.
+template <class V, class S, class X>
+void step_rows(const SparseStack<S>& stack, int64_t which, typename V::Scalar scale, const X* x, const RowsOf<S>& minus,
+               int64_t width, S* out, typename V::Scalar* sums, int64_t first_row, int64_t last_row) {
+    constexpr int kVectors = 4;
+    constexpr int kLast = kLanes<S> / V::kWidth < kVectors ? kLanes<S> / V::kWidth : kVectors;
+    const int32_t* row_start = stack.row_start + which * stack.nodes;
     const auto by = V::broadcast(scale);
-    for (int j = 0; j < NV; ++j) {
-        const auto all = V::mul(by, V::load(out + j * V::kWidth));
-        V::store(out + j * V::kWidth, minus ? V::sub(all, V::load(minus + j * V::kWidth)) : all);
+    const auto part = [&]<int NV>(Counts<NV>, int64_t n, int64_t j) __attribute__((always_inline)) {
+        const int64_t first = row_start[n], at = n * width + j;
+        typename V::Register sum[NV];
+        sum_entries<V, NV>(stack.column + first, stack.value + first, row_start[n + 1] - first, x + j, width, sum);
+        for (int v = 0; v < NV; ++v) {
+            sum[v] = V::mul(by, sum[v]);
+            if (minus.sums)
+                sum[v] = V::sub(sum[v], V::load(minus.sums + at + v * V::kWidth));
+            else if (minus.stored)
+                sum[v] = V::sub(sum[v], V::load(minus.stored + at + v * V::kWidth));
+            if (out) V::store(out + at + v * V::kWidth, sum[v]);
+            if (sums) V::store(sums + at + v * V::kWidth, sum[v]);
+        }
+    };
+    for (int64_t n = first_row; n < last_row; ++n) {
+        int64_t j = 0;
+        for (; j + kVectors * V::kWidth <= width; j += kVectors * V::kWidth) part(Counts<kVectors>{}, n, j);
+        for (; j < width; j += kLast * V::kWidth) part(Counts<kLast>{}, n, j);
     }
 }
 
 template <class V, class S>
-void diffuse_step(const SparseStack<S>& stack, int64_t which, typename V::Scalar scale, const S* x, const S* minus,
-                  int64_t width, S* out, int64_t first_row, int64_t last_row) {
-    constexpr int kVectors = 4;
-    constexpr int kLast = kLanes<S> / V::kWidth < kVectors ? kLanes<S> / V::kWidth : kVectors;
-    const int32_t* row_start = stack.row_start + which * stack.nodes;
-    for (int64_t n = first_row; n < last_row; ++n) {
-        const int64_t first = row_start[n], entries = row_start[n + 1] - first;
-        const int32_t* column = stack.column + first;
-        const auto* value = stack.value + first;
-        int64_t j = 0;
-        for (; j + kVectors * V::kWidth <= width; j += kVectors * V::kWidth)
-            step_row<V, kVectors>(column, value, entries, scale, x + j, minus ? minus + n * width + j : nullptr, width,
-                                  out + n * width + j);
-        for (; j < width; j += kLast * V::kWidth)
-            step_row<V, kLast>(column, value, entries, scale, x + j, minus ? minus + n * width + j : nullptr, width,
-                               out + n * width + j);
-    }
+void diffuse_step(const SparseStack<S>& stack, int64_t which, typename V::Scalar scale, const RowsOf<S>& x,
+                  const RowsOf<S>& minus, int64_t width, S* out, typename V::Scalar* sums, int64_t first_row,
+                  int64_t last_row) {
+    if (x.sums)
+        step_rows<V, S>(stack, which, scale, x.sums, minus, width, out, sums, first_row, last_row);
+    else
+        step_rows<V, S>(stack, which, scale, x.stored, minus, width, out, sums, first_row, last_row);
 }
 
 template <class V, class S>
@@ -375,8 +390,7 @@ constexpr Kernels<S> table(const char* name) {
     kernels.backward_reset = backward_reset<V, S>;
     kernels.add = add<V>;
     kernels.add_column_sums = add_column_sums<V, S>;
-    // Between two hops bfloat16 would round once more.
-    if constexpr (!kWidens<S>) kernels.diffuse_step = diffuse_step<V, S>;
+    kernels.diffuse_step = diffuse_step<V, S>;
     if constexpr (kWidens<S>) {
         kernels.narrow = narrow<V>;
         kernels.widen = widen<V>;

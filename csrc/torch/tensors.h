@@ -143,8 +143,6 @@ Diffusion<S> read_diffusion(Views<S>& views, const std::vector<Tensor>& terms, b
     read.supports.operators = terms[first + 1].numel() / read.supports.nodes;
     read.steps = views.template read<DiffusionStep>(terms[first]);
     read.count = terms[first].size(0);
-    for (int64_t i = 0; i < read.count; ++i)
-        read.temporaries = std::max<int64_t>(read.temporaries, read.steps[i].target + 1 - s.M);
     return read;
 }
 

@@ -92,9 +92,14 @@ class _Sizes:
         return self.P + self.F
 
     @property
-    def inputs(self) -> int:
-        """Columns of the first layer's inputs; the decoder's first one is zero."""
-        return self.P * self.C + max(self.F - 1, 0) * self.O
+    def known(self) -> int:
+        """Columns of the encoder's inputs."""
+        return self.P * self.C
+
+    @property
+    def fed_back(self) -> int:
+        """Columns of the decoder's inputs; its first one is zero."""
+        return max(self.F - 1, 0) * self.O
 
 
 def _segment(save: str, steps: int) -> int:
@@ -105,28 +110,28 @@ def _segment(save: str, steps: int) -> int:
 
 
 def _columns_cpu(s: _Sizes) -> int:
-    """Columns of each row that go forward: r * h of every cell but the first step's, where h is zero, and h of every
-    cell, except where nothing reads its terms.
+    """Columns of each row that go forward: inputs, the decoder's zero too; r * h of every cell but the first step's,
+    where h is zero; and h of every cell, except where nothing reads its terms.
     """
-    return s.inputs + s.H * ((s.steps - 1) * s.L + s.steps * s.L - 1)
+    return s.known + s.F * s.O + s.H * ((s.steps - 1) * s.L + s.steps * s.L - 1)
 
 
 def _backward_columns_cpu(s: _Sizes, segment: int) -> tuple[int, int]:
     """The same of a backward: those that are diffused forward (inputs, and segments that are computed again), and the
     gradients: of the candidate, u and r; r has none in the first step.
     """
-    columns = s.inputs
+    columns = s.known + s.fed_back
     for start in range(0, s.steps, segment) if segment else ():
         steps = min(segment, s.steps - start)
         # From its first states, which are diffused again unless they are zero.
         columns += s.H * (s.L if start else -s.L) + s.H * (2 * steps * s.L - 1)
     if segment:
-        columns += s.inputs
+        columns += s.known + s.F * s.O
     return columns, s.H * (3 * s.steps * s.L - s.L)
 
 
 def _columns_manual(s: _Sizes) -> int:
-    return s.P * s.C + s.F * s.O + 2 * s.H * s.steps * s.L
+    return s.known + s.fed_back + 2 * s.H * s.steps * s.L
 
 
 def _backward_columns_manual(s: _Sizes, segment: int) -> tuple[int, int]:

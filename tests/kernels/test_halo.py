@@ -126,12 +126,17 @@ def test_the_halo_stays_with_a_model_that_moves_or_is_copied():
     assert not any("halo" in name for name in model.state_dict())
 
 
-def test_a_halo_of_another_process_is_refused():
+def half():
+    """One of two parts, and inputs of its nodes."""
     part = partition_terms(make_terms(CASE, torch.float32), np.arange(CASE.N) % 2, unconnected(0, 2))
-    part.halo[0] += 10**6
     inputs = make_seq2seq(CASE).to(torch.float32)
-    own = torch.arange(0, CASE.N, 2)
-    inputs.x_BPNC.data, inputs.labels_BFNO.data = inputs.x_BPNC.data[:, :, own], inputs.labels_BFNO.data[:, :, own]
+    inputs.x_BPNC.data, inputs.labels_BFNO.data = inputs.x_BPNC.data[:, :, ::2], inputs.labels_BFNO.data[:, :, ::2]
+    return part, inputs
+
+
+def test_a_halo_of_another_process_is_refused():
+    part, inputs = half()
+    part.halo[0] += 10**6
     for backend in ("manual", "cpu"):
         if backend == "cpu":
             require_library()
@@ -139,11 +144,27 @@ def test_a_halo_of_another_process_is_refused():
             run(inputs, part, backend)
 
 
+@pytest.mark.parametrize(
+    ("index", "value", "words"),
+    [
+        (1, 1, "the largest part has fewer nodes"),
+        (2, 10**6, "too short"),
+        (3, 1, "lack room for received rows"),
+        (4, -1, "a number of rows is out of range"),
+        (5, 0, "its length is not that of the rows that it sends"),
+        (-1, CASE.N, "it sends a row that is not there"),
+    ],
+)
+def test_the_kernels_check_a_halo_before_they_read_by_it(index, value, words):
+    require_library()
+    part, inputs = half()
+    part.halo[index] = value
+    with pytest.raises(RuntimeError, match=words):
+        run(inputs, part, "cpu")
+
+
 def test_backends_that_cannot_say_why_not():
-    part = partition_terms(make_terms(CASE, torch.float32), np.arange(CASE.N) % 2, unconnected(0, 2))
-    inputs = make_seq2seq(CASE).to(torch.float32)
-    inputs.x_BPNC.data = inputs.x_BPNC.data[:, :, ::2]
-    inputs.labels_BFNO.data = inputs.labels_BFNO.data[:, :, ::2]
+    part, inputs = half()
     with pytest.raises(NotImplementedError, match="specification: autograd would not exchange node-parallel gradients"):
         run(inputs, part, "specification")
     require_library()
@@ -154,18 +175,17 @@ def test_backends_that_cannot_say_why_not():
 
 def test_every_operator_agrees_with_the_complete_graph(tmp_path, rank_server):
     require_library()
-    rank_server.run(tmp_path / "job", 2, "tests.kernels.halo_programs:operators_agree")
+    rank_server.run(tmp_path / "job", 2, "tests.kernels.halo_programs:operators_agree", "small_dense")
 
 
-@pytest.mark.slow
-def test_every_operator_agrees_over_four_ranks(tmp_path, rank_server):
+@pytest.mark.parametrize("world", [pytest.param(2, marks=pytest.mark.prove), pytest.param(4, marks=pytest.mark.slow)])
+def test_every_operator_agrees_on_every_shape(tmp_path, rank_server, world):
     require_library()
-    rank_server.run(tmp_path / "job", 4, "tests.kernels.halo_programs:operators_agree")
+    rank_server.run(tmp_path / "job", world, "tests.kernels.halo_programs:operators_agree")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["auto", "contiguous"])
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize(("world", "how"), [(2, "auto"), (4, "contiguous")])
 @pytest.mark.parametrize("name", ["metr_la", "pems_bay", "2000"])
 def test_large_graphs_agree_and_as_many_bytes_travel_as_planned(tmp_path, rank_server, real_data, name, world, how):
     require_library()

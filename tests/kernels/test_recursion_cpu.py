@@ -33,13 +33,17 @@ def make_terms(case: Case, hops: int, kind: str, dtype: torch.dtype, *, recursio
     return DiffusionTerms.from_operators(operators, dtype, recursion=plan)
 
 
-def results(case: Case, terms: DiffusionTerms, dtype: torch.dtype, backend: str) -> list[Tensor]:
-    """The prediction and all gradients."""
+def results(
+    case: Case, terms: DiffusionTerms, dtype: torch.dtype, backend: str, *, autocast: bool = False
+) -> list[Tensor]:
+    """The prediction and all gradients; with autocast as bfloat16."""
     inputs = make_seq2seq(case).to(dtype)
-    prediction = run(inputs, terms, backend)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        prediction = run(inputs, terms, backend)
     weight = torch.randn(prediction.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     (prediction.double() * weight).sum().backward()
-    return [prediction.detach(), *(t.grad for t in inputs.differentiable if t.grad is not None)]
+    found = [prediction.detach(), *(t.grad for t in inputs.differentiable if t.grad is not None)]
+    return [t.bfloat16() for t in found] if autocast else found
 
 
 @pytest.mark.parametrize(("case", "hops", "kind"), CASES)
@@ -69,16 +73,41 @@ def test_float32_within_the_error_budget(
     assert_within_budget(results(case, terms, torch.float32, "cpu"), plain, truth)
 
 
-def test_bits_do_not_depend_on_threads() -> None:
+# The unit with dot products multiplies a small graph's operators instead.
+LARGE = Case(B=1, P=2, F=2, N=2083, C=2, O=1, H=17, L=1, M=5)
+LARGE_BF16 = pytest.param(LARGE, 2, "released", "avx512_bf16", id="large")
+
+
+@pytest.mark.parametrize(
+    ("case", "hops", "kind", "unit"),
+    [*(pytest.param(*c.values, unit, id=f"{c.id}-{unit}") for c in CASES for unit in UNITS), LARGE_BF16],
+)
+def test_bfloat16_within_the_error_budget(
+    case: Case, hops: int, kind: str, unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_unit(unit, monkeypatch)
+    truth = results(case, make_terms(case, hops, kind, torch.float64), torch.float64, "specification")
+    terms = make_terms(case, hops, kind, torch.float32)
+    plain = results(case, terms, torch.float32, "specification", autocast=True)
+    got = results(case, terms, torch.float32, "cpu", autocast=True)
+    assert_within_budget(got, plain, truth)
+    by_operators = results(case, terms._replace(recursion=()), torch.float32, "cpu", autocast=True)
+    ran = not all(torch.equal(a, b) for a, b in zip(got, by_operators, strict=True))
+    assert ran == (unit in ("generic", "avx2", "avx512") or (unit == "avx512_bf16" and case == LARGE))
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("N", [331, pytest.param(2083, marks=pytest.mark.slow)])
+def test_bits_do_not_depend_on_threads(N: int, autocast: bool) -> None:
     require_library()
-    case = Case(B=1, P=2, F=2, N=331, C=2, O=1, H=20, L=2, M=5)
+    case = Case(B=1, P=2, F=2, N=N, C=2, O=1, H=20, L=2, M=5)
     terms = make_terms(case, 2, "released", torch.float32)
     before = torch.get_num_threads()
     try:
         got = []
-        for threads in (1, 2, 3):
+        for threads in (1, 2, 3, 5, 7):
             torch.set_num_threads(threads)
-            got.append(results(case, terms, torch.float32, "cpu"))
+            got.append(results(case, terms, torch.float32, "cpu", autocast=autocast))
     finally:
         torch.set_num_threads(before)
     for other in got[1:]:

@@ -92,7 +92,7 @@ ALLOWED |= {
     "kernels": KERNELS_ROOT,
     "kernels/__init__.py": ("dcrnn_fast.kernels",),
     "kernels/explain.py": ("dcrnn_fast.kernels",),
-    "kernels/operator.py": ("dcrnn_fast.kernels.gpu", *KERNELS_ROOT),
+    "kernels/operator.py": ("dcrnn_fast.kernels.gpu", "dcrnn_fast.kernels.halo", *KERNELS_ROOT),
     "kernels/gpu": ("dcrnn_fast.kernels.gpu", *KERNELS_ROOT),
     "kernels/halo": ("dcrnn_fast.kernels.halo", *KERNELS_ROOT),
     "kernels/diffusion_conv": (CONVOLUTION, *OPERATOR),

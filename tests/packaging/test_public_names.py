@@ -103,7 +103,8 @@ def test_dependencies_are_what_is_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     distributions = {re.split(r"[^\w-]", line)[0] for line in project["dependencies"]}
     modules = {MODULE_OF.get(name, name) for name in distributions}
-    extras = project["optional-dependencies"].keys() - {"dev"}
+    optional = project["optional-dependencies"]
+    extras = {re.split(r"[^\w-]", line)[0] for name in optional.keys() - {"dev"} for line in optional[name]}
     assert modules - ENGINES == _third_party_imports() - ENGINES - extras
     assert modules >= ENGINES
 
