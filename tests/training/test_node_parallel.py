@@ -83,8 +83,12 @@ def test_what_cannot_be_shared_is_refused_in_one_line() -> None:
 
 @pytest.mark.prove
 @pytest.mark.parametrize(
-    ("world", "parts", "dtype", "loss", "tolerance"),
-    [(2, 2, "float64", "mae", 1e-8), (4, 4, "float32", "mse", 1e-4), (4, 2, "float32", "mse", 1e-4)],
+    ("world", "parts", "dtype", "loss", "save", "tolerance"),
+    [
+        (2, 2, "float64", "mae", "all", 1e-8),
+        (4, 4, "float32", "mse", "segments:4", 1e-4),
+        (4, 2, "float32", "mse", "h", 1e-4),
+    ],
 )
 @pytest.mark.parametrize(
     ("source", "flags"),
@@ -103,6 +107,7 @@ def test_ten_steps_on_large_graphs(
     parts: int,
     dtype: str,
     loss: str,
+    save: str,
     tolerance: float,
     source: str,
     flags: tuple[str, ...],
@@ -114,4 +119,5 @@ def test_ten_steps_on_large_graphs(
     flags = (*flags, "--global-batch-size", "8", "--hidden-units", "16", "--num-layers", "2", "--sampling-decay", "5")
     flags = (*flags, "--loss", loss)
     whole = trained(rank_server, tmp_path, 1, 1, source, *flags, dtype=dtype)
-    assert_same(trained(rank_server, tmp_path, world, parts, source, *flags, dtype=dtype), whole, tolerance)
+    shared = trained(rank_server, tmp_path, world, parts, source, *flags, "--save", save, dtype=dtype)
+    assert_same(shared, whole, tolerance)
