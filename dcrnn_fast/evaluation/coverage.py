@@ -54,12 +54,14 @@ def far_notes(series: SensorSeries, scaler: Scaler) -> tuple[str, ...]:
     """
     notes = []
     for channel, name in enumerate(series.channels):
-        count, first = 0, ""
+        count, first, own = 0, "", scaler.take((channel,))
         for start, values_RNC, observed_RNC in stretches(series):
-            away_RN = np.abs(scaler.transform(values_RNC)[..., channel])
             values_RN = values_RNC[..., channel]
-            far_RN = (away_RN > _FAR) | ((away_RN > _FAR_MARK) & np.isin(values_RN, _MARKS))
-            far_RN &= observed_RNC[..., channel]
+            away_RN = np.abs(own.transform(values_RNC[..., [channel]])[..., 0])
+            far_RN = (away_RN > _FAR_MARK) & observed_RNC[..., channel]
+            if not far_RN.any():
+                continue
+            far_RN[far_RN] = (away_RN[far_RN] > _FAR) | np.isin(values_RN[far_RN], _MARKS)
             if not first and far_RN.any():
                 row, node = np.unravel_index(int(far_RN.argmax()), far_RN.shape)
                 value = str(values_RN[row, node]).removesuffix(".0")

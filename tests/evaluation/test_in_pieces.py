@@ -109,8 +109,11 @@ def test_a_forecast_touches_the_newest_rows_alone(tmp_path: Path) -> None:
 
 
 def test_a_part_of_the_windows_is_scored_and_the_report_says_so(tmp_path: Path) -> None:
-    forecaster = load(make_small_city(tmp_path, max_test_windows=7).checkpoint, device="cpu")
+    city = make_small_city(tmp_path, max_test_windows=7)
+    forecaster = load(city.checkpoint, device="cpu")
     data = forecaster.open_data()
+    whole = len(data.test)
+    assert f"7 of {whole} test windows, evenly spread, are scored (--max-test-windows)" in city.data.notes
     assert len(data.test) > 400
     report = forecaster.evaluate(data, split="test")
     assert report.num_windows == 7
