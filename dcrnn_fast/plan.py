@@ -125,6 +125,7 @@ def make_plan(flags: PlanFlags) -> Plan:
         here, held = replace(here, backend="triton", on_gpu=True, scratch=scratch), {}
     if part is not None:
         held["rows of other processes' nodes"] = part.halo_rows * shapes.hidden_units * here.width * training.batch_size
+        here = replace(here, scratch=part.with_halo(here.scratch))
     now = Choice(training.batch_size, training.accumulate, config.model.save)
 
     def of(choice: Choice) -> Need:
