@@ -6,6 +6,7 @@ It takes the flags of ``dcrnn-fast train`` and opens no reading: the graph is re
 
 import json
 import math
+import os
 import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -106,6 +107,8 @@ def make_plan(flags: PlanFlags) -> Plan:
     source = source_of(
         config.data, config.graph, nodes=flags.nodes, edges=flags.edges, rows=flags.rows, channels=flags.channels
     )
+    if flags.calibrate:
+        source = replace(source, notes=(*source.notes, *_busy_notes()))
     graph, training = source.graph, config.training
     run = trial_run(config, graph, source.channels, 1)
     held = {
@@ -125,6 +128,7 @@ def make_plan(flags: PlanFlags) -> Plan:
         here, held = replace(here, backend="triton", on_gpu=True, scratch=scratch), {}
     if part is not None:
         held["rows of other processes' nodes"] = part.halo_rows * shapes.hidden_units * here.width * training.batch_size
+        here = replace(here, scratch=part.with_halo(here.scratch))
     now = Choice(training.batch_size, training.accumulate, config.model.save)
 
     def of(choice: Choice) -> Need:
@@ -161,6 +165,14 @@ def make_plan(flags: PlanFlags) -> Plan:
             0 if part is None else part.halo_bytes(shapes, now, here.width, here.backend),
         ),
     )
+
+
+def _busy_notes() -> list[str]:
+    """A line if other programs compute here, beside which no time means much."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= cores / 2:
+        return []
+    return [f"look: other work on this machine (load {load:.1f}, {cores} cores): the times below may be far off"]
 
 
 def _room(memory_gib: float | None, on_gpu: bool) -> float:

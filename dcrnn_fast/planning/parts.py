@@ -3,6 +3,7 @@
 Shape legend: N nodes, G parts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,11 @@ class Part:
     def halo_rows(self) -> int:
         """Rows of other processes' nodes that it reads in a diffusion, there or back."""
         return int(max(self.account.halo_forward_G[self.number], self.account.halo_backward_G[self.number]))
+
+    def with_halo(self, scratch: Callable[[int, str], int]) -> Callable[[int, str], int]:
+        """The scratch memory of its own rows, as much larger as the rows that are diffused are more."""
+        more = 1 + self.halo_rows / self.graph.num_nodes
+        return lambda windows, save: int(more * scratch(windows, save))
 
     def halo_bytes(self, shapes: Shapes, choice: Choice, width: int, backend: str) -> int:
         """Bytes that a process sends to its partners in a step, at most."""

@@ -116,7 +116,9 @@ def timed(config: Config, graph: SensorGraph, channels: int, batch_size: int, bu
         shorter = replace(config.data, past_steps=past, future_steps=future)
         run = trial_run(replace(config, data=shorter), graph, channels, min(batch_size, 64 * round_))
         form = run.data.window_format
-    fixed = _seconds(trial_run(config, even_graph(2, 4), channels, 1), 1, 3)
+    # A tile for each thread: threads that share one wait for each other hundreds of times.
+    enough = windows_a_round(2, threads)
+    fixed = _seconds(trial_run(config, even_graph(2, 4), channels, enough), enough, 4)
     _seconds(run, small, 1)  # the first step loads and allocates
     # Several short trials: on a machine with other work the quickest says the most.
     rounds = max(int(_A_SHARE * budget / _seconds(run, small, 1)), 1)
