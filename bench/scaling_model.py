@@ -109,7 +109,7 @@ def parts_of(record: dict[str, Any], most: int) -> list[Part]:
 def _exchanges(record: dict[str, Any]) -> float:
     """Of a rank in a step, counted where partners were measured; else two for each cell and step forward, two back."""
     counted = [turn["exchanges"][0] for row in record["rows"] for turn in row["turns"][-1:]]
-    return float(max(counted)) or 2 * record["workload"]["past_steps"] * 2 * 4
+    return float(max(counted, default=0)) or 2 * record["workload"]["past_steps"] * 2 * 4
 
 
 def table(predictions: Sequence[Prediction]) -> str:
@@ -135,7 +135,8 @@ def main(flags: argparse.Namespace) -> int:
 
     record = json.loads(flags.model.read_text())
     rows, work = record["rows"], record["workload"]
-    window = best_of(rows[0]) / work["batch_size"]
+    window = flags.window or best_of(rows[0]) / work["batch_size"]
+    device = "stated" if flags.window else f"measured, {record['machine']['cpu']}, a thread"
     gradient = max((max(turn["gradient_bytes"]) for row in rows for turn in row["turns"]), default=0.0)
     network = Network(flags.gbit * 1e9 / 8, flags.latency * 1e-6)
     batch = flags.batch_size
@@ -148,8 +149,8 @@ def main(flags: argparse.Namespace) -> int:
     ]
     print(
         f"{work['nodes']} nodes, {work['past_steps']}+{work['past_steps']} steps, {work['precision']}, global batch "
-        f"{batch}; measured: {window:.3f} s a window on one device ({record['machine']['cpu']}, one thread); counted: "
-        f"{gradient / 1e6:.2f} MB of gradient; stated: {flags.gbit:g} Gbit/s and {flags.latency:g} microseconds\n"
+        f"{batch}; a window on one device ({device}): {1000 * window:.3g} ms; gradient (counted): {gradient / 1e6:.2f} "
+        f"MB; network (stated): {flags.gbit:g} Gbit/s and {flags.latency:g} microseconds a message\n"
     )
     print(table(predictions))
     return 0
