@@ -380,6 +380,7 @@ def _flags(argv: list[str] | None) -> argparse.Namespace:
     model = parser.add_argument_group("extrapolation")
     model.add_argument("--model", type=Path, metavar="RECORD", help="of this record, to --devices")
     model.add_argument("--devices", type=int, default=128, help="(default: %(default)s)")
+    model.add_argument("--window", type=float, help="seconds of a window on another device than the record's")
     model.add_argument("--partners", type=int, default=8, help="most that share a graph (default: %(default)s)")
     model.add_argument("--gbit", type=float, default=100.0, help="of each device's link (default: %(default)s)")
     model.add_argument("--latency", type=float, default=5.0, help="microseconds of a message (default: %(default)s)")

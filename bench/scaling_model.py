@@ -1,11 +1,12 @@
 """A model of more devices than were measured: from a record of ``bench.scaling``, counted bytes and a stated network.
 
-    step = window * (B / D) * balance / G  +  2 (n - 1) / n * g / rate + 2 (n - 1) * latency  +  h / rate + e * latency
+    step = window * (B / D) * work / G  +  2 (n - 1) / n * g / rate + 2 (n - 1) * latency  +  h / rate + e * latency
 
 n = D * G devices, D replicas of G partners; ``window``: measured seconds of one window on one device; g: bytes of the
-gradient, counted; ``balance``: the largest part's work over the mean; h: the bytes that the part which sends most sends
-to its partners in a step; e: its exchanges. Nothing is hidden behind anything, every device has a link of its own, and
-a device is one rank as it was measured. It does not know of slower ranks, shared links or the reading of data.
+gradient, counted; ``work``: the largest part's over the mean, times what sharing was measured to cost beside waiting;
+h: the bytes that the part which sends most sends to its partners in a step; e: its exchanges. Nothing is hidden behind
+anything, every device has a link of its own, and a device is one rank as it was measured. It does not know of slower
+ranks, shared links or the reading of data.
 """
 
 import argparse
@@ -28,12 +29,12 @@ class Network:
 class Part:
     """What sharing a graph among G partners costs in one step of one window, per partner.
 
-    ``balance``: largest work over the mean; ``halo_bytes``: of the part that sends most; ``exchanges``: in a step of
-    any number of windows.
+    ``work``: of the largest part over the mean, times what sharing costs; ``halo_bytes``: of the part that sends most;
+    ``exchanges``: in a step of any number of windows.
     """
 
     partners: int
-    balance: float
+    work: float
     halo_bytes: float
     exchanges: float
 
@@ -66,7 +67,7 @@ def predict(
     return Prediction(
         devices,
         part.partners,
-        window * windows * part.balance / part.partners,
+        window * windows * part.work / part.partners,
         ring / devices * gradient_bytes / network.rate + ring * network.latency,
         windows * part.halo_bytes / network.rate + part.exchanges * network.latency,
     )
@@ -91,7 +92,7 @@ def parts_of(record: dict[str, Any], most: int) -> list[Part]:
     adjacency = adjacency_of(argparse.Namespace(workload=work["name"], nodes=work["nodes"]))
     graph = SensorGraph(adjacency, tuple(map(str, range(adjacency.shape[0]))))
     operators = graph_operators(graph, GraphConfig())
-    exchanges = _exchanges(record)
+    exchanges, cost = _exchanges(record), sharing_cost(record["rows"])
     found = [_WHOLE]
     partners = 2
     while partners <= most:
@@ -101,15 +102,38 @@ def parts_of(record: dict[str, Any], most: int) -> list[Part]:
             units=64, layers=2, itemsize=2 if work["precision"] == "bf16" else 4, save=work["save"],
             backend=work["backend"],
         )  # fmt: skip
-        found.append(Part(partners, account.balance, float(sent.max()), exchanges))
+        found.append(Part(partners, cost * account.balance, float(sent.max()), exchanges))
         partners *= 2
+    return found
+
+
+def sharing_cost(rows: Sequence[dict[str, Any]]) -> float:
+    """Processor time of partners over that of one rank: measured, without all-reduce and waiting; 1 if not measured."""
+    from bench.scaling import best_of, slowest
+
+    found = 1.0
+    for row in rows:
+        layout = row["layout"]
+        if row["turns"] and layout["replicas"] == 1 and layout["partners"] > 1:
+            turn = min(map(slowest, row["turns"]), key=lambda turn: turn["seconds"])
+            busy = turn["seconds"] - turn["all_reduce_seconds"] - turn["halo_seconds"]
+            found = max(1.0, layout["partners"] * busy / best_of(rows[0]))
     return found
 
 
 def _exchanges(record: dict[str, Any]) -> float:
     """Of a rank in a step, counted where partners were measured; else two for each cell and step forward, two back."""
     counted = [turn["exchanges"][0] for row in record["rows"] for turn in row["turns"][-1:]]
-    return float(max(counted)) or 2 * record["workload"]["past_steps"] * 2 * 4
+    return float(max(counted, default=0)) or 2 * record["workload"]["past_steps"] * 2 * 4
+
+
+def device_counts(most: int) -> list[int]:
+    """1, and ``most`` by fours down."""
+    counts = {1}
+    while most > 1:
+        counts.add(most)
+        most //= 4
+    return sorted(counts)
 
 
 def table(predictions: Sequence[Prediction]) -> str:
@@ -135,21 +159,22 @@ def main(flags: argparse.Namespace) -> int:
 
     record = json.loads(flags.model.read_text())
     rows, work = record["rows"], record["workload"]
-    window = best_of(rows[0]) / work["batch_size"]
+    window = flags.window or best_of(rows[0]) / work["batch_size"]
+    device = "stated" if flags.window else f"measured, {record['machine']['cpu']}, a thread"
     gradient = max((max(turn["gradient_bytes"]) for row in rows for turn in row["turns"]), default=0.0)
     network = Network(flags.gbit * 1e9 / 8, flags.latency * 1e-6)
     batch = flags.batch_size
     parts = [_WHOLE] if flags.partners == 1 else parts_of(record, flags.partners)
     predictions = [
         predict(window, batch, gradient, devices // part.partners, part, network)
-        for devices in (1 << power for power in range(flags.devices.bit_length()) if 1 << power <= flags.devices)
+        for devices in device_counts(flags.devices)
         for part in parts
         if devices % part.partners == 0 and batch % (devices // part.partners) == 0
     ]
     print(
         f"{work['nodes']} nodes, {work['past_steps']}+{work['past_steps']} steps, {work['precision']}, global batch "
-        f"{batch}; measured: {window:.3f} s a window on one device ({record['machine']['cpu']}, one thread); counted: "
-        f"{gradient / 1e6:.2f} MB of gradient; stated: {flags.gbit:g} Gbit/s and {flags.latency:g} microseconds\n"
+        f"{batch}; a window on one device ({device}): {1000 * window:.3g} ms; gradient (counted): {gradient / 1e6:.2f} "
+        f"MB; network (stated): {flags.gbit:g} Gbit/s and {flags.latency:g} microseconds a message\n"
     )
     print(table(predictions))
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.scaling import Layout, advice, layouts_of, slowest
-from bench.scaling_model import Network, Part, predict, table
+from bench.scaling_model import Network, Part, device_counts, predict, sharing_cost, table
 from tests.checkout import ROOT
 
 WHOLE = Part(1, 1.0, 0.0, 0.0)
@@ -49,6 +49,14 @@ def test_the_model_is_its_formula() -> None:
     assert both.all_reduce == pytest.approx(2 * 7 / 8 * 2e6 / 1e9 + 14e-5)
     assert both.halo == pytest.approx(2 * 3e6 / 1e9 + 100e-5)
     assert f"| 8 | 4 × 2 | 0.550 | 3.64 | 7.0 | {both.seconds:.3f} | 7.1 | 89% |" in table([one, both])
+
+
+def test_what_partners_were_seen_to_cost_is_in_the_model() -> None:
+    shared = _row(Layout(1, 2, 1), [2.0, 1.5])
+    shared["turns"][0] |= {"all_reduce_seconds": [0.1, 0.6], "halo_seconds": [0.1, 0.1]}
+    assert sharing_cost([_row(Layout(1, 1, 1), [3.0]), shared]) == pytest.approx(2 * 1.8 / 3)
+    assert sharing_cost([_row(Layout(1, 1, 1), [3.0])]) == 1
+    assert device_counts(128) == [1, 2, 8, 32, 128]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 from torch.distributed.run import get_args_parser
 
 from bench import compare as bench_compare
+from bench import scaling as bench_scaling
 from dcrnn_fast import cli
 from dcrnn_fast.config import command_line
 from dcrnn_fast.config.foreign import BEGIN, END, markdown
@@ -29,6 +30,7 @@ OF_SLURM = {
 }
 """options of sbatch, srun, squeue, sacct and scancel on the pages"""
 OF_APPTAINER = {"--build-arg"}
+BENCHES = {"bench": bench_compare, "scaling": bench_scaling}
 MOST_LINES = 25
 
 
@@ -98,8 +100,8 @@ def unknown(line: str) -> list[str]:
 def _of_script(words: list[str], script: int) -> frozenset[str]:
     """The flags that a batch script hands on."""
     name = words[script].removeprefix("slurm/").removesuffix(".sbatch") if script < len(words) else ""
-    if name == "bench":
-        source = inspect.getsource(bench_compare)
+    if name in BENCHES:
+        source = inspect.getsource(BENCHES[name])
         return frozenset(re.findall(r'"(--[\w-]+)"', source))
     return flags_of("prepare" if name == "generate_data" else "train")
 
@@ -123,6 +125,7 @@ def test_every_command_exists(name: str) -> None:
         ("sbatch --nodse=3 slurm/single_gpu.sbatch --epohcs 3", ["--nodse=3", "--epohcs"]),
         ("sbatch slurm/no_such.sbatch", ["slurm/no_such.sbatch"]),
         ("sbatch slurm/bench.sbatch --wrokload metr-la", ["--wrokload"]),
+        ("sbatch slurm/scaling.sbatch --polt scaling.svg", ["--polt"]),
         ("torchrun --standalon -m dcrnn_fast.train --epohcs 3", ["--standalon", "--epohcs"]),
         ("srun --nodes=2 dcrnn-fast doctor --all-rnaks", ["--all-rnaks"]),
         ("slurm/container/run.sh python -m dcrnn_fast.train --epohcs 3", ["--epohcs"]),
