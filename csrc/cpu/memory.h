@@ -1,4 +1,4 @@
-// Scratch memory: one zeroed block, cut into cache-aligned pieces.
+// Scratch memory: one block, cut into cache-aligned pieces.
 #pragma once
 
 #include <cstdint>
@@ -39,9 +39,11 @@ struct ReleaseBlock {
 ///     Arena count; lay_out(count); Arena arena(count.used()); lay_out(arena);
 class Arena {
   public:
+    enum class Fill { kZeros, kNothing };
+
     Arena() = default;
-    explicit Arena(int64_t bytes, Purpose purpose = Purpose::kOther)
-        : block_(obtain(bytes + kLine, purpose, true), ReleaseBlock{bytes + kLine}) {
+    explicit Arena(int64_t bytes, Purpose purpose = Purpose::kOther, Fill fill = Fill::kZeros)
+        : block_(obtain(bytes + kLine, purpose, fill == Fill::kZeros), ReleaseBlock{bytes + kLine}) {
         arena_bytes.add(bytes + kLine);
         prefer_large_pages(block_.get(), bytes);
         const auto address = reinterpret_cast<uintptr_t>(block_.get());
@@ -55,6 +57,13 @@ class Arena {
         // Five lines more: pieces of equal size must not start at the same offset of a page, or the same row of all of
         // them would compete for one set of the L1 cache.
         used_ += (lines + 5) * kLine;
+        return piece;
+    }
+
+    template <class T>
+    T* take_zeros(int64_t count) {
+        T* piece = take<T>(count);
+        if (piece != nullptr) std::memset(piece, 0, count * sizeof(T));
         return piece;
     }
 
@@ -92,12 +101,13 @@ Arena laid_out(const LayOut& lay_out) {
     return arena;
 }
 
-/// use(run) with a run that make(arena) returns, in memory of its size.
+/// use(run) with a run that make(arena) returns, in memory of its size that is not initialised: almost all of a tile's
+/// panels are written before they are read, those of 11,160 nodes more than 100 MiB for each thread.
 template <class Make, class Use>
 void with_memory(const Make& make, const Use& use) {
     Arena count;
     make(count);
-    Arena arena(count.used(), Purpose::kTiles);
+    Arena arena(count.used(), Purpose::kTiles, Arena::Fill::kNothing);
     auto run = make(arena);
     use(run);
 }
