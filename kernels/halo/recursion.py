@@ -9,7 +9,6 @@ Shape legend: N nodes of the complete graph, M diffusion terms, S supports.
 from collections import defaultdict
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -25,6 +24,8 @@ class PartOfRecursion:
     """
 
     def __init__(self, tensors: tuple[Tensor, ...], num_terms: int, own: np.ndarray, received: np.ndarray, N: int):
+        import scipy.sparse  # nothing else of the operators needs it
+
         steps, row_start, column, value = (tensor.numpy() for tensor in tensors)
         stacked = scipy.sparse.csr_array((value, column, row_start), shape=(len(row_start) - 1, N))
         self._supports = [stacked[first : first + N] for first in range(0, len(row_start) - 1, N)]
@@ -63,6 +64,8 @@ class PartOfRecursion:
 
     def tensors(self) -> list[Tensor]:
         """Steps, row_start, column and value of the supports over the panels' rows; rows of no use are empty."""
+        import scipy.sparse
+
         order = np.concatenate(self._local)
         parts = []
         for support, rows in zip(self._supports, self._rows, strict=True):

@@ -260,7 +260,9 @@ def test_the_operator_checks_what_it_is_given() -> None:
     assert isinstance(encoder, list)
     refused(r"terms: row_start must be \(37,\), got \(17,\)", 0, torch.zeros(2, 3, 9, 2))
     refused("x must be float32, float64 or bfloat16", 0, torch.zeros(2, 3, 4, 2, dtype=torch.float16))
-    refused("terms must be six tensors, or fourteen with a recursion, got 5", 1, terms[:5])
+    refused(
+        "terms must be six tensors, or fourteen with a recursion, and one more of a divided graph, got 5", 1, terms[:5]
+    )
     refused("terms: column has an index outside of", 1, [terms[0], terms[1] + 100, *terms[2:]])
     refused("terms: column has an index outside of", 1, [*terms[:4], terms[4] - 100, terms[5]])
     refused("row_start must rise from 0", 1, [terms[0].flip(0), *terms[1:]])
