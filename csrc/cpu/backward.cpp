@@ -29,16 +29,16 @@ class BackwardTiles {
                 std::max(model.terms.sums, model.transposed.sums), threads),
           past_(arena, s_, elements, s_.C, s_.P),
           fed_back_(arena, s_, elements, s_.O, std::max<int64_t>(s_.F, 1)),
-          nothing_(arena.take<S>(s_.N * s_.O)),
+          nothing_(arena.take_zeros<S>(s_.N * s_.O)),
           reset_(tile_.take_panel(arena)) {
         const int64_t rows = elements * s_.N;
         for (auto& q : diffused_) q = arena.take<S>(s_.M * tile_.pitch);
         for (int64_t l = 0; l < s_.L; ++l) {
             dh_.push_back(arena.take<A>(rows * tile_.width));
-            initial_.push_back(tile_.take_panel(arena));
+            initial_.push_back(tile_.take_zero_panel(arena));
         }
         d_input_ = arena.take<A>(rows * std::max(padded<S>(s_.C), padded<S>(s_.O)));
-        d_prediction_ = arena.take<S>((rows + kRowSlack) * padded<S>(s_.O));
+        d_prediction_ = arena.take_zeros<S>((rows + kRowSlack) * padded<S>(s_.O));
         if (saved.every == Saved<S>::kSaveAll) return;
         segment_.emplace(arena, model, forward_weights, batch, prediction, tile_);
         for (int64_t i = 0; i < saved.every * s_.L; ++i)
@@ -217,9 +217,13 @@ class BackwardTiles {
     void add_weight_gradients(int from, int to, bool from_zero, int64_t l, const S* h, const Panel<S>& input,
                               CellSums<S>& sums) {
         const int64_t W = tile_.width, M = s_.M;
-        tile_.crew.divide(to - from, 1, [&](auto&, int64_t first, int64_t last) {
-            for (int64_t gate = from + first; gate < from + last; ++gate)
-                tile_.kernels.add_column_sums(diffused_[gate], tile_.rows(), W, sums.bias + gate * W);
+        tile_.crew.divide((to - from) * W, kLanes<S>, [&](auto&, int64_t first, int64_t last) {
+            first += from * W, last += from * W;
+            for (int64_t gate = first / W; gate * W < last; ++gate) {
+                const int64_t start = std::max<int64_t>(first - gate * W, 0), end = std::min(last - gate * W, W);
+                tile_.kernels.add_column_sums(diffused_[gate] + start, W, tile_.rows(), end - start,
+                                              sums.bias + gate * W + start);
+            }
         });
         left_.clear(), right_.clear(), results_.clear();
         for (int gate = from; gate < to; ++gate)

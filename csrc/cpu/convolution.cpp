@@ -22,7 +22,7 @@ struct ConvolutionTile {
 
     ConvolutionTile(Arena& arena, const Kernels<S>& kernels, const Sizes& s, int64_t elements, int64_t widest,
                     int64_t sums, const Threads* threads)
-        : tile(arena, kernels, s, elements, widest, sums, threads), panels(arena.take<S>(s.M * tile.pitch)) {}
+        : tile(arena, kernels, s, elements, widest, sums, threads), panels(arena.take_zeros<S>(s.M * tile.pitch)) {}
 
     // Loads rows of a tensor, diffuses them and makes all terms the operands of the next product.
     void load(const Diffusion<S>& how, const S* from, int64_t elements) {
@@ -104,7 +104,7 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
         threads, tiles, partitions,
         [&](Arena& arena, const Threads* crew) {
             return Workspace{ConvolutionTile<S>(arena, kernels, s, tiles.most, columns, transposed.sums, crew),
-                             arena.take<S>(tiles.most * op.N * columns)};
+                             arena.take_zeros<S>(tiles.most * op.N * columns)};
         },
         [&](Workspace& run, int64_t first, int64_t last) {
             Tile<S>& tile = run.gradient.tile;
@@ -114,7 +114,7 @@ void convolve_backward(const Convolution<S>& op, const Kernels<S>& kernels, cons
                     const int64_t row = tiles.first(i) * op.N;
                     run.gradient.load(transposed, dy + row * op.O, tiles.elements(i));
                     if (dx != nullptr) run.gradient.multiply_into(weight, nullptr, dx + row * op.C, op.C);
-                    kernels.add_column_sums(run.gradient.panels, tile.rows(), W, sums + weight_sums);
+                    kernels.add_column_sums(run.gradient.panels, W, tile.rows(), W, sums + weight_sums);
                     copy_rows(x + row * op.C, op.C, tile.rows(), op.C, run.input, columns);
                     std::vector<A*> results;
                     for (int64_t m = 0; m < op.M; ++m) results.push_back(sums + m * columns * W);

@@ -31,7 +31,7 @@ class FewChannels {
         const int64_t width = padded<S>(chunk_ * elements * channels);
         interleaved_ = arena.take<S>(sizes.panel_rows() * width);
         terms_ = arena.take<S>((sizes.M - 1) * sizes.panel_rows() * width);
-        joined_ = arena.take<S>((elements * sizes.N + kRowSlack) * joined_width<S>(sizes, channels));
+        joined_ = arena.take_zeros<S>((elements * sizes.N + kRowSlack) * joined_width<S>(sizes, channels));
     }
 
     /// Forgets what is loaded: the next tile begins.
@@ -58,18 +58,18 @@ class FewChannels {
     void load(Tile<S>& tile, const Diffusion<S>& terms, const Source& source) {
         const int64_t elements = tile.elements, steps = last_ - first_;
         width_ = padded<S>(steps * elements * channels_);
-        const int64_t rows = terms.operators.nodes;
-        for (int64_t n = 0; n < rows; ++n)
-            std::fill_n(interleaved_ + n * width_ + steps * elements * channels_, width_ - steps * elements * channels_,
-                        S{});
-        for (int64_t step = 0; step < steps; ++step)
-            for (int64_t e = 0; e < elements; ++e) {
-                const S* from = source(first_ + step, e);
-                S* to = interleaved_ + (step * elements + e) * channels_;
-                for (int64_t n = 0; n < sizes_.N; ++n)
-                    for (int64_t c = 0; c < channels_; ++c) to[n * width_ + c] = from[n * channels_ + c];
-            }
+        const int64_t used = steps * elements * channels_, rows = terms.operators.nodes;
         rows_ = rows;
+        tile.crew.divide(rows, kRowBlock, [&](auto&, int64_t first, int64_t last) {
+            for (int64_t n = first; n < last; ++n) std::fill_n(interleaved_ + n * width_ + used, width_ - used, S{});
+            for (int64_t step = 0; step < steps; ++step)
+                for (int64_t e = 0; e < elements; ++e) {
+                    const S* from = source(first_ + step, e);
+                    S* to = interleaved_ + (step * elements + e) * channels_;
+                    for (int64_t n = first; n < std::min(last, sizes_.N); ++n)
+                        for (int64_t c = 0; c < channels_; ++c) to[n * width_ + c] = from[n * channels_ + c];
+                }
+        });
         if (sizes_.M == 1) return;
         if (terms.exchange != nullptr) {
             terms.exchange->begin(interleaved_, width_, steps * elements * channels_, 1, 1);
@@ -91,15 +91,17 @@ class FewChannels {
 
     void join(Tile<S>& tile, int64_t step) {
         const int64_t columns = joined_width<S>(sizes_, channels_);
-        for (int64_t m = 0; m < sizes_.M; ++m) {
-            const S* terms = m == 0 ? interleaved_ : terms_ + (m - 1) * rows_ * width_;
-            for (int64_t e = 0; e < tile.elements; ++e) {
-                const S* from = terms + (step * tile.elements + e) * channels_;
-                S* to = joined_ + e * sizes_.N * columns + m * channels_;
-                for (int64_t n = 0; n < sizes_.N; ++n)
-                    for (int64_t c = 0; c < channels_; ++c) to[n * columns + c] = from[n * width_ + c];
+        tile.crew.divide(sizes_.N, kRowBlock, [&](auto&, int64_t first, int64_t last) {
+            for (int64_t m = 0; m < sizes_.M; ++m) {
+                const S* terms = m == 0 ? interleaved_ : terms_ + (m - 1) * rows_ * width_;
+                for (int64_t e = 0; e < tile.elements; ++e) {
+                    const S* from = terms + (step * tile.elements + e) * channels_;
+                    S* to = joined_ + e * sizes_.N * columns + m * channels_;
+                    for (int64_t n = first; n < last; ++n)
+                        for (int64_t c = 0; c < channels_; ++c) to[n * columns + c] = from[n * width_ + c];
+                }
             }
-        }
+        });
     }
 
     const Sizes& sizes_;

@@ -116,7 +116,7 @@ struct Kernels {
     void (*add)(const A* from, int64_t from_stride, int64_t rows, int64_t width, A* to, int64_t to_stride);
 
     /// sum += the columns' sums of from (rows x width).
-    void (*add_column_sums)(const S* from, int64_t rows, int64_t width, A* sum);
+    void (*add_column_sums)(const S* from, int64_t stride, int64_t rows, int64_t width, A* sum);
 
     /// Between float32 and S = bf16 (round to nearest even); null if S is not bf16.
     void (*narrow)(const float* from, int64_t count, S* to);

@@ -1,4 +1,4 @@
-// Scratch memory: one zeroed block, cut into cache-aligned pieces.
+// Scratch memory: one block, cut into cache-aligned pieces.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,11 @@ inline void prefer_large_pages([[maybe_unused]] void* start, [[maybe_unused]] in
 ///     Arena count; lay_out(count); Arena arena(count.used()); lay_out(arena);
 class Arena {
   public:
+    enum class Fill { kZeros, kNothing };
+
     Arena() = default;
-    explicit Arena(int64_t bytes) : block_(std::calloc(1, bytes + kLine), std::free) {
+    explicit Arena(int64_t bytes, Fill fill = Fill::kZeros)
+        : block_(fill == Fill::kZeros ? std::calloc(1, bytes + kLine) : std::malloc(bytes + kLine), std::free) {
         if (!block_) throw std::bad_alloc();
         prefer_large_pages(block_.get(), bytes);
         const auto address = reinterpret_cast<uintptr_t>(block_.get());
@@ -44,6 +47,13 @@ class Arena {
         // Five lines more: pieces of equal size must not start at the same offset of a page, or the same row of all of
         // them would compete for one set of the L1 cache.
         used_ += (lines + 5) * kLine;
+        return piece;
+    }
+
+    template <class T>
+    T* take_zeros(int64_t count) {
+        T* piece = take<T>(count);
+        if (piece != nullptr) std::memset(piece, 0, count * sizeof(T));
         return piece;
     }
 
@@ -81,12 +91,13 @@ Arena laid_out(const LayOut& lay_out) {
     return arena;
 }
 
-/// use(run) with a run that make(arena) returns, in memory of its size.
+/// use(run) with a run that make(arena) returns, in memory of its size. It need not be initialised: almost all of a
+/// tile's panels are written before they are read, those of 11,160 nodes more than 100 MiB for each thread.
 template <class Make, class Use>
-void with_memory(const Make& make, const Use& use) {
+void with_memory(const Make& make, const Use& use, Arena::Fill fill = Arena::Fill::kNothing) {
     Arena count;
     make(count);
-    Arena arena(count.used());
+    Arena arena(count.used(), fill);
     auto run = make(arena);
     use(run);
 }

@@ -21,11 +21,11 @@ class Segment {
           tile_(tile),
           past_(arena, s_, tile.elements, s_.C, s_.P),
           fed_back_(arena, s_, tile.elements, s_.O, 1),
-          nothing_(arena.take<S>(s_.N * s_.O)),
+          nothing_(arena.take_zeros<S>(s_.N * s_.O)),
           reset_(tile.take_panel(arena)),
           reset_terms_(arena.take<S>((s_.M - 1) * tile.pitch)) {
         for (int64_t l = 0; l < s_.L; ++l) {
-            state_.push_back(tile.take_panel(arena));
+            state_.push_back(tile.take_zero_panel(arena));
             state_terms_.push_back(arena.take<S>((s_.M - 1) * tile.pitch));
         }
     }

@@ -52,9 +52,11 @@ struct Tiles {
 template <class Make, class Body>
 void over_tiles(const Threads& threads, const Tiles& tiles, int64_t count, const Make& make, const Body& body) {
     const bool together = tiles.divided || tiles.count < threads.count;
+    // Of a divided graph's panels some rows and columns stay as they are, and meet weights of zero.
+    const auto fill = tiles.divided ? Arena::Fill::kZeros : Arena::Fill::kNothing;
     const Range in_memory = [&](int64_t first, int64_t last) {
         with_memory([&](Arena& arena) { return make(arena, together ? &threads : nullptr); },
-                    [&](auto& run) { body(run, first, last); });
+                    [&](auto& run) { body(run, first, last); }, fill);
     };
     if (together)
         in_memory(0, count);
@@ -167,7 +169,9 @@ class Tile {
 
     int64_t rows() const { return elements * sizes.N; }
 
+    /// Not initialised; zeros.
     S* take_panel(Arena& arena) const { return arena.take<S>(pitch); }
+    S* take_zero_panel(Arena& arena) const { return arena.take_zeros<S>(pitch); }
 
     /// phase(member, first, last) on ranges of rows.
     template <class Phase>
@@ -250,13 +254,27 @@ class Tile {
     void add_weight_gradients(const std::vector<Panel<S>>& left, const std::vector<Panel<S>>& right,
                               const std::vector<A*>& results) {
         const int64_t rights = right.size();
-        crew.divide(rights, 1, [&](auto& member, int64_t first, int64_t last) {
-            member.results.clear();
-            for (size_t l = 0; l < left.size(); ++l)
-                member.results.insert(member.results.end(), results.begin() + l * rights + first,
-                                      results.begin() + l * rights + last);
-            kernels.weight_gradients(left.data(), left.size(), right.data() + first, last - first, rows(),
-                                     member.results.data(), member.scratch);
+        int64_t depth = 0;
+        for (const Panel<S>& panel : left) depth += panel.depth;
+        // Dealt by columns of the left side, so that the shares are even also where there are few panels.
+        crew.divide(rights * depth, kLanes<S>, [&](auto& member, int64_t first, int64_t last) {
+            for (int64_t r = first / depth; r * depth < last;) {
+                const int64_t from = std::max<int64_t>(first - r * depth, 0), to = std::min(last - r * depth, depth);
+                // Complete ones together.
+                const int64_t count = from == 0 && to == depth ? last / depth - r : 1;
+                member.panels.clear(), member.results.clear();
+                int64_t start = 0;
+                for (size_t l = 0; l < left.size(); start += left[l++].depth) {
+                    const int64_t a = std::max(from - start, int64_t{0}), b = std::min(to - start, left[l].depth);
+                    if (a >= b) continue;
+                    member.panels.push_back({left[l].data + a, left[l].stride, b - a});
+                    for (int64_t i = r; i < r + count; ++i)
+                        member.results.push_back(results[l * rights + i] + a * right[i].depth);
+                }
+                kernels.weight_gradients(member.panels.data(), member.panels.size(), right.data() + r, count, rows(),
+                                         member.results.data(), member.scratch);
+                r += count;
+            }
         });
     }
 

@@ -351,13 +351,13 @@ void add(const typename V::Scalar* from, int64_t from_stride, int64_t rows, int6
 }
 
 template <class V, class S>
-void add_column_sums(const S* from, int64_t rows, int64_t width, typename V::Scalar* sum) {
+void add_column_sums(const S* from, int64_t stride, int64_t rows, int64_t width, typename V::Scalar* sum) {
     for (int64_t j = 0; j < width; j += V::kWidth) {
         auto total = V::zero();
         for (int64_t start = 0; start < rows; start += kSumRows) {
             const int64_t end = rows - start < kSumRows ? rows : start + kSumRows;
             auto part = V::zero();
-            for (int64_t i = start; i < end; ++i) part = V::add(part, V::load(from + i * width + j));
+            for (int64_t i = start; i < end; ++i) part = V::add(part, V::load(from + i * stride + j));
             total = V::add(total, part);
         }
         V::store(sum + j, V::add(V::load(sum + j), total));
