@@ -218,10 +218,11 @@ class BackwardTiles {
                               CellSums<S>& sums) {
         const int64_t W = tile_.width, M = s_.M;
         tile_.crew.divide((to - from) * W, kLanes<S>, [&](auto&, int64_t first, int64_t last) {
+            first += from * W, last += from * W;
             for (int64_t gate = first / W; gate * W < last; ++gate) {
-                const int64_t left = std::max<int64_t>(first - gate * W, 0), right = std::min(last - gate * W, W);
-                tile_.kernels.add_column_sums(diffused_[from + gate] + left, W, tile_.rows(), right - left,
-                                              sums.bias + (from + gate) * W + left);
+                const int64_t start = std::max<int64_t>(first - gate * W, 0), end = std::min(last - gate * W, W);
+                tile_.kernels.add_column_sums(diffused_[gate] + start, W, tile_.rows(), end - start,
+                                              sums.bias + gate * W + start);
             }
         });
         left_.clear(), right_.clear(), results_.clear();

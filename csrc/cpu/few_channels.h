@@ -58,19 +58,18 @@ class FewChannels {
     void load(Tile<S>& tile, const Diffusion<S>& terms, const Source& source) {
         const int64_t elements = tile.elements, steps = last_ - first_;
         width_ = padded<S>(steps * elements * channels_);
-        const int64_t rows = terms.operators.nodes, used = steps * elements * channels_;
+        const int64_t used = steps * elements * channels_, rows = terms.operators.nodes;
+        rows_ = rows;
         tile.crew.divide(rows, kRowBlock, [&](auto&, int64_t first, int64_t last) {
             for (int64_t n = first; n < last; ++n) std::fill_n(interleaved_ + n * width_ + used, width_ - used, S{});
-            const int64_t own = std::min(last, sizes_.N);
             for (int64_t step = 0; step < steps; ++step)
                 for (int64_t e = 0; e < elements; ++e) {
                     const S* from = source(first_ + step, e);
                     S* to = interleaved_ + (step * elements + e) * channels_;
-                    for (int64_t n = first; n < own; ++n)
+                    for (int64_t n = first; n < std::min(last, sizes_.N); ++n)
                         for (int64_t c = 0; c < channels_; ++c) to[n * width_ + c] = from[n * channels_ + c];
                 }
         });
-        rows_ = rows;
         if (sizes_.M == 1) return;
         if (terms.exchange != nullptr) {
             terms.exchange->begin(interleaved_, width_, steps * elements * channels_, 1, 1);

@@ -101,13 +101,13 @@ Arena laid_out(const LayOut& lay_out) {
     return arena;
 }
 
-/// use(run) with a run that make(arena) returns, in memory of its size that is not initialised: almost all of a tile's
-/// panels are written before they are read, those of 11,160 nodes more than 100 MiB for each thread.
+/// use(run) with a run that make(arena) returns, in memory of its size. It need not be initialised: almost all of a
+/// tile's panels are written before they are read, those of 11,160 nodes more than 100 MiB for each thread.
 template <class Make, class Use>
-void with_memory(const Make& make, const Use& use) {
+void with_memory(const Make& make, const Use& use, Arena::Fill fill = Arena::Fill::kNothing) {
     Arena count;
     make(count);
-    Arena arena(count.used(), Purpose::kTiles, Arena::Fill::kNothing);
+    Arena arena(count.used(), Purpose::kTiles, fill);
     auto run = make(arena);
     use(run);
 }

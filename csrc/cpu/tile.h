@@ -52,9 +52,11 @@ struct Tiles {
 template <class Make, class Body>
 void over_tiles(const Threads& threads, const Tiles& tiles, int64_t count, const Make& make, const Body& body) {
     const bool together = tiles.divided || tiles.count < threads.count;
+    // Of a divided graph's panels some rows and columns stay as they are, and meet weights of zero.
+    const auto fill = tiles.divided ? Arena::Fill::kZeros : Arena::Fill::kNothing;
     const Range in_memory = [&](int64_t first, int64_t last) {
         with_memory([&](Arena& arena) { return make(arena, together ? &threads : nullptr); },
-                    [&](auto& run) { body(run, first, last); });
+                    [&](auto& run) { body(run, first, last); }, fill);
     };
     if (together)
         in_memory(0, count);
