@@ -6,10 +6,10 @@ one step of as many windows as the threads take at once says it for a batch of a
 
 from functools import cache
 
-import scipy.sparse
 import torch
 
-from dcrnn_fast.kernels import DiffusionTerms, dcrnn_seq2seq
+from dcrnn_fast.kernels import dcrnn_seq2seq
+from dcrnn_fast.kernels.halo import without_partners
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.kernels.saving import segment_length
 from dcrnn_fast.model.dcrnn import DCRNN
@@ -17,7 +17,9 @@ from dcrnn_fast.model.precision import autocast
 from dcrnn_fast.planning.choice import windows_a_round
 
 _FEW_ROWS = 1000
-"""so many rows, of windows and nodes, take all steps: inputs of several steps are diffused at once"""
+"""of so many rows, of windows and nodes, inputs of several steps are diffused at once"""
+_STEPS = 32
+"""so many are tried at most"""
 
 
 class Scratch:
@@ -26,27 +28,38 @@ class Scratch:
     def __init__(self, model: DCRNN, precision: str, past_steps: int) -> None:
         self._model, self._precision, self._past_steps = model, precision, past_steps
         self._measured = cache(self._measure)
-        self._terms = model.graph.terms()
-        if getattr(self._terms, "halo", None) is not None:
-            # Operators on a part of a graph wait for the other parts; scratch memory does not depend on the entries.
-            identity = scipy.sparse.eye_array(model.graph.num_nodes, format="csr")
-            self._terms = DiffusionTerms.from_operators([identity] * model.graph.num_terms)
+        terms = model.graph.terms()
+        self._terms = terms if terms.halo is None else without_partners(terms)
 
     def __call__(self, windows: int, save: str) -> int:
         windows = min(windows, windows_a_round(self._model.graph.num_nodes, torch.get_num_threads()))
         if save in ("", "all", "h"):
-            return self._measured(windows, save)
+            return self._of_all_steps(windows, save)
         # Each step of a segment that is computed again takes as much as the one before.
-        one, two = (self._measured(windows, name) for name in ("h", "segments:2"))
+        one, two = (self._of_all_steps(windows, name) for name in ("h", "segments:2"))
         return one + (segment_length("save", save) - 1) * (two - one)
 
-    def _measure(self, windows: int, save: str) -> int:
+    def _of_all_steps(self, windows: int, save: str) -> int:
+        """Of few rows inputs of several steps are diffused at once: each step takes as much as the one before."""
+        model = self._model
+        if windows * model.graph.num_nodes > _FEW_ROWS:
+            return self._measured(windows, save, 1, 1)
+        past, future = min(self._past_steps, _STEPS), min(model.future_steps, _STEPS)
+        measured = self._measured(windows, save, past, future)
+        found = measured
+        if self._past_steps > _STEPS:
+            each = (measured - self._measured(windows, save, past // 2, future)) / (past - past // 2)
+            found += int(each * (self._past_steps - past))
+        if model.future_steps > _STEPS:
+            each = (measured - self._measured(windows, save, past, future // 2)) / (future - future // 2)
+            found += int(each * (model.future_steps - future))
+        return found
+
+    def _measure(self, windows: int, save: str, past: int, future: int) -> int:
         module, model = library().module, self._model
         assert module is not None
         N, weight = model.graph.num_nodes, model.projection.weight
-        few = windows * N <= _FEW_ROWS
-        steps = self._past_steps if few else 1
-        x_BPNC = torch.zeros(windows, steps, N, model.input_channels, dtype=weight.dtype)
+        x_BPNC = torch.zeros(windows, past, N, model.input_channels, dtype=weight.dtype)
         module.most_arena_bytes()
         with autocast(self._precision, weight.device), torch.set_grad_enabled(save != ""):
             forecast_BFNO = dcrnn_seq2seq(
@@ -56,7 +69,7 @@ class Scratch:
                 [cell.weights() for cell in model.decoder],  # type: ignore[operator]
                 weight,
                 model.projection.bias,
-                future_steps=model.future_steps if few else 1,
+                future_steps=future,
                 backend="cpu",
                 save=save or "all",
                 precision=model.precision,
