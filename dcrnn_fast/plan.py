@@ -127,7 +127,7 @@ def make_plan(flags: PlanFlags) -> Plan:
     shapes = Shapes.of(config, nodes=graph.num_nodes, edges=graph.num_edges, value_channels=source.channels)
     here = circumstances_of(run)
     if on_gpu:
-        scratch = partial(plain_scratch, shapes, "triton", here.width)
+        scratch = partial(plain_scratch, shapes, "triton", here.width, 0)
         here, held = replace(here, backend="triton", on_gpu=True, scratch=scratch), {}
     now = Choice(training.batch_size, training.accumulate, config.model.save)
 

@@ -19,7 +19,7 @@ from dcrnn_fast.planning.choice import windows_a_round
 _FEW_ROWS = 1000
 """of so many rows, of windows and nodes, inputs of several steps are diffused at once"""
 _STEPS = 32
-"""so many are tried at most"""
+"""but never of more than so many"""
 
 
 class Scratch:
@@ -34,26 +34,16 @@ class Scratch:
     def __call__(self, windows: int, save: str) -> int:
         windows = min(windows, windows_a_round(self._model.graph.num_nodes, torch.get_num_threads()))
         if save in ("", "all", "h"):
-            return self._of_all_steps(windows, save)
+            return self._of_a_step(windows, save)
         # Each step of a segment that is computed again takes as much as the one before.
-        one, two = (self._of_all_steps(windows, name) for name in ("h", "segments:2"))
+        one, two = (self._of_a_step(windows, name) for name in ("h", "segments:2"))
         return one + (segment_length("save", save) - 1) * (two - one)
 
-    def _of_all_steps(self, windows: int, save: str) -> int:
-        """Of few rows inputs of several steps are diffused at once: each step takes as much as the one before."""
+    def _of_a_step(self, windows: int, save: str) -> int:
         model = self._model
-        if windows * model.graph.num_nodes > _FEW_ROWS:
-            return self._measured(windows, save, 1, 1)
-        past, future = min(self._past_steps, _STEPS), min(model.future_steps, _STEPS)
-        measured = self._measured(windows, save, past, future)
-        found = measured
-        if self._past_steps > _STEPS:
-            each = (measured - self._measured(windows, save, past // 2, future)) / (past - past // 2)
-            found += int(each * (self._past_steps - past))
-        if model.future_steps > _STEPS:
-            each = (measured - self._measured(windows, save, past, future // 2)) / (future - future // 2)
-            found += int(each * (model.future_steps - future))
-        return found
+        few = windows * model.graph.num_nodes <= _FEW_ROWS
+        past, future = (min(steps, _STEPS if few else 1) for steps in (self._past_steps, model.future_steps))
+        return self._measured(windows, save, past, future)
 
     def _measure(self, windows: int, save: str, past: int, future: int) -> int:
         module, model = library().module, self._model

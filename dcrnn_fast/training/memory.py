@@ -15,7 +15,10 @@ import torch
 
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.kernels.diffusion_conv.plain import prefers_dense
+from dcrnn_fast.kernels.halo.exchange import halo_of
 from dcrnn_fast.model.build import SAVING, chosen_backend
+from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.planning.choice import Choice, choices, first_that_fits, relative_time, saves_of, windows_a_round
 from dcrnn_fast.planning.memory import MARGIN, Circumstances, Need, need, plain_scratch
 from dcrnn_fast.planning.scratch import Scratch
@@ -35,18 +38,27 @@ def shapes_of(run: Run) -> Shapes:
 def circumstances_of(run: Run) -> Circumstances:
     """What its memory depends on beside sizes and choice."""
     precision, backend = run.config.training.precision, chosen_backend(run.model)
+    width = 2 if precision in ("bf16", "fp16") else 4
+    plain = partial(plain_scratch, shapes_of(run), backend, width, stacks_bytes(run.model, width))
     return Circumstances(
         backend=backend,
         precision=precision,
         on_gpu=run.ranks.device.type == "cuda",
-        scratch=Scratch(run.model, precision, run.data.window_format.past_steps)
-        if backend == "cpu"
-        else partial(plain_scratch, shapes_of(run), backend, 2 if precision in ("bf16", "fp16") else 4),
+        scratch=Scratch(run.model, precision, run.data.window_format.past_steps) if backend == "cpu" else plain,
         workers=run.host_windows.workers,
         ahead=run.host_windows.ahead,
         averaged=run.average is not None,
         is_first=run.ranks.is_first,
     )
+
+
+def stacks_bytes(model: DCRNN, width: int) -> int:
+    """Bytes of the operators and their transposes as plain PyTorch multiplies by them, if that is as dense matrices."""
+    terms, dtype = model.graph.terms(), torch.bfloat16 if width == 2 else torch.float32
+    columns = terms.num_nodes
+    if terms.halo is not None:
+        columns += max(sum(halo_of(terms.halo).route(transposed=way).received) for way in (False, True))
+    return 2 * (terms.num_terms - 1) * terms.num_nodes * columns * width if prefers_dense(terms, dtype) else 0
 
 
 class StepMemory:
