@@ -1,4 +1,5 @@
-"""The scratch memory of the compiled kernels: asked from the library, which counts what it takes.
+"""The scratch memory of the compiled kernels: asked from the library, which counts what it takes. And the operators of
+plain PyTorch.
 
 Scratch memory depends on a tile's rows, the threads and the way of saving, not on the number of steps or windows: so
 one step of as many windows as the threads take at once says it for a batch of any size.
@@ -9,7 +10,9 @@ from functools import cache
 import torch
 
 from dcrnn_fast.kernels import dcrnn_seq2seq
+from dcrnn_fast.kernels.diffusion_conv.plain import prefers_dense
 from dcrnn_fast.kernels.halo import without_partners
+from dcrnn_fast.kernels.halo.exchange import halo_of
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.kernels.saving import segment_length
 from dcrnn_fast.model.dcrnn import DCRNN
@@ -67,3 +70,12 @@ class Scratch:
         if save:
             torch.autograd.grad(forecast_BFNO.float().sum(), list(model.parameters()))
         return int(module.most_arena_bytes())
+
+
+def stacks_bytes(model: DCRNN, width: int) -> int:
+    """Bytes of the operators and their transposes as plain PyTorch multiplies by them, if that is as dense matrices."""
+    terms, dtype = model.graph.terms(), torch.bfloat16 if width == 2 else torch.float32
+    columns = terms.num_nodes
+    if terms.halo is not None:
+        columns += max(sum(halo_of(terms.halo).route(transposed=way).received) for way in (False, True))
+    return 2 * (terms.num_terms - 1) * terms.num_nodes * columns * width if prefers_dense(terms, dtype) else 0

@@ -15,13 +15,10 @@ import torch
 
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.kernels.diffusion_conv.plain import prefers_dense
-from dcrnn_fast.kernels.halo.exchange import halo_of
 from dcrnn_fast.model.build import SAVING, chosen_backend
-from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.planning.choice import Choice, choices, first_that_fits, relative_time, saves_of, windows_a_round
 from dcrnn_fast.planning.memory import MARGIN, Circumstances, Need, need, plain_scratch
-from dcrnn_fast.planning.scratch import Scratch
+from dcrnn_fast.planning.scratch import Scratch, stacks_bytes
 from dcrnn_fast.planning.shapes import Shapes
 from dcrnn_fast.planning.words import gib, memory_lines
 from dcrnn_fast.system import MIB, available_mib, is_out_of_memory, limits, memory_mib
@@ -50,15 +47,6 @@ def circumstances_of(run: Run) -> Circumstances:
         averaged=run.average is not None,
         is_first=run.ranks.is_first,
     )
-
-
-def stacks_bytes(model: DCRNN, width: int) -> int:
-    """Bytes of the operators and their transposes as plain PyTorch multiplies by them, if that is as dense matrices."""
-    terms, dtype = model.graph.terms(), torch.bfloat16 if width == 2 else torch.float32
-    columns = terms.num_nodes
-    if terms.halo is not None:
-        columns += max(sum(halo_of(terms.halo).route(transposed=way).received) for way in (False, True))
-    return 2 * (terms.num_terms - 1) * terms.num_nodes * columns * width if prefers_dense(terms, dtype) else 0
 
 
 class StepMemory:

@@ -13,9 +13,9 @@ from dcrnn_fast.kernels.saving import saved_numbers, segment_length
 from dcrnn_fast.model.graph_buffers import GraphBuffers
 from dcrnn_fast.planning.choice import Choice
 from dcrnn_fast.planning.memory import KEPT, SCRATCH, STEP, Need, anonymous_bytes, kept_bytes
-from dcrnn_fast.planning.scratch import Scratch
+from dcrnn_fast.planning.scratch import Scratch, stacks_bytes
 from dcrnn_fast.ranks.group import Ranks
-from dcrnn_fast.training.memory import StepMemory, stacks_bytes
+from dcrnn_fast.training.memory import StepMemory
 from dcrnn_fast.training.run import Run, make_run
 from tests.training.rank_programs import debug_config
 
