@@ -20,7 +20,9 @@ from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.batches import GlobalBatches
 from dcrnn_fast.device import choose_device, choose_threads
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.kernels.halo import Absent
 from dcrnn_fast.model.build import SAVING
+from dcrnn_fast.model.shared import share_graph
 from dcrnn_fast.planning.choice import Choice, choices, first_that_fits, saves_of, windows_a_round
 from dcrnn_fast.planning.memory import MARGIN, Need, anonymous_bytes, need, plain_scratch
 from dcrnn_fast.planning.page import plan_lines
@@ -93,7 +95,7 @@ def make_plan(flags: PlanFlags) -> Plan:
     Raises:
         UserError: the configuration cannot be, the number of sensors is not known, or the graph cannot be read.
     """
-    partners = getattr(flags.settings.training, "node_parallel", 1)
+    partners = flags.settings.training.node_parallel
     if flags.ranks % partners:
         raise UserError(f"--node-parallel {partners} must divide the number of processes, --ranks {flags.ranks}")
     replicas = flags.ranks // partners
@@ -118,17 +120,15 @@ def make_plan(flags: PlanFlags) -> Plan:
     }
     part = None
     if partners > 1:
-        part = hardest_part(graph, config, partners, getattr(training, "graph_partition", "auto"))
+        part = hardest_part(graph, config, partners, training.graph_partition)
+        # The step of its own nodes, in panels that have room for the others' rows.
+        share_graph(run.model, graph, training.graph_partition, Absent(part.number, partners))
         graph = part.graph
-        run = trial_run(config, graph, source.channels, 1)
     shapes = Shapes.of(config, nodes=graph.num_nodes, edges=graph.num_edges, value_channels=source.channels)
     here = circumstances_of(run)
     if on_gpu:
-        scratch = partial(plain_scratch, shapes, "triton", here.width)
+        scratch = partial(plain_scratch, shapes, "triton", here.width, 0)
         here, held = replace(here, backend="triton", on_gpu=True, scratch=scratch), {}
-    if part is not None:
-        held["rows of other processes' nodes"] = part.halo_rows * shapes.hidden_units * here.width * training.batch_size
-        here = replace(here, scratch=part.with_halo(here.scratch))
     now = Choice(training.batch_size, training.accumulate, config.model.save)
 
     def of(choice: Choice) -> Need:

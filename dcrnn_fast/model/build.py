@@ -84,9 +84,16 @@ def _require_memory(config: Config, input_channels: int, output_channels: int) -
 
 
 def chosen_backend(model: DCRNN) -> str:
-    """The backend that ``backend`` stands for, on the model's device."""
+    """The backend that ``backend`` stands for, on the model's device.
+
+    Raises:
+        UserError: it cannot run here.
+    """
     operators, x = OPERATORS["dcrnn_seq2seq"], next(model.parameters())
-    return choose("dcrnn_seq2seq", operators, model.backend, x, divided=model.graph.divided).name
+    try:
+        return choose("dcrnn_seq2seq", operators, model.backend, x, divided=model.graph.divided).name
+    except NotImplementedError as error:
+        raise UserError(str(error)) from error
 
 
 _STORAGE = {"fp32": "float32", "bf16": "bfloat16", "bf16x3": "bf16x3"}

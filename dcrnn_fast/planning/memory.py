@@ -150,12 +150,13 @@ def anonymous_bytes(proc: Path = Path("/proc")) -> int:
     return next((int(words[1]) * 1024 for words in fields), 0)
 
 
-def plain_scratch(shapes: Shapes, backend: str, width: int, windows: int, save: str) -> int:
+def plain_scratch(shapes: Shapes, backend: str, width: int, stacks: int, windows: int, save: str) -> int:
     """Scratch memory of the backends that take it from PyTorch, from their loops: the joined terms of a layer's input,
-    states and gradients, for the complete batch. Compared with a training for ``manual`` alone.
+    states and gradients, for the complete batch; and ``stacks``, the dense operators. Compared with a training for
+    ``manual`` alone.
     """
     panel = windows * shapes.nodes * shapes.hidden_units * width
     M, L = shapes.num_terms, shapes.num_layers
     if backend in ("manual", "specification"):
-        return panel * ((6 * M + 2 * L + 10) if save else (3 * M + L * (M + 1) + 6))
+        return stacks + panel * ((6 * M + 2 * L + 10) if save else (3 * M + L * (M + 1) + 6))
     return panel * (L * 2 * M + 8)

@@ -1,5 +1,6 @@
 """The plan as people read it."""
 
+from dcrnn_fast.planning.memory import MARGIN
 from dcrnn_fast.planning.parts import Part
 from dcrnn_fast.planning.plan import Plan
 from dcrnn_fast.planning.words import duration, gib, memory_lines
@@ -77,6 +78,12 @@ def _advice(plan: Plan) -> list[str]:
     room = f"{gib(plan.room)}{each}"
     if plan.short_of:
         return [f"does not fit: {gib(plan.short_of)} more than {room}"]
+    if plan.need.peak > plan.room / MARGIN:
+        nearest = "nothing does" if plan.best is None else f"{plan.best.flags()} does"
+        return [
+            f"fits in {room}, but without the {MARGIN - 1:.0%} to spare by which a plan may be wrong; with as many "
+            f"windows in a step, {nearest}"
+        ]
     if plan.best is None or plan.best == plan.now:
         return [f"fits in {room}, and is the fastest way to take these windows that does"]
     faster = ""

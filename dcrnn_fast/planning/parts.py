@@ -3,7 +3,6 @@
 Shape legend: N nodes, G parts.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.operators import graph_operators
 from dcrnn_fast.graph.part_account import PartAccount
-from dcrnn_fast.graph.partition import partition_graph
+from dcrnn_fast.graph.partition import Partition, partition_graph
 from dcrnn_fast.planning.choice import Choice
 from dcrnn_fast.planning.shapes import Shapes
 
@@ -23,24 +22,24 @@ class Part:
     """The part with the most work of a divided graph: the others wait for it.
 
     Attributes:
-        graph: its nodes and the links among them. how: metis or contiguous.
+        graph: its nodes and the links among them. partition: of all nodes.
         account: of all parts. number: which part it is.
     """
 
     graph: SensorGraph
-    how: str
+    partition: Partition
     account: PartAccount
     number: int
+
+    @property
+    def how(self) -> str:
+        """metis or contiguous."""
+        return self.partition.how
 
     @property
     def halo_rows(self) -> int:
         """Rows of other processes' nodes that it reads in a diffusion, there or back."""
         return int(max(self.account.halo_forward_G[self.number], self.account.halo_backward_G[self.number]))
-
-    def with_halo(self, scratch: Callable[[int, str], int]) -> Callable[[int, str], int]:
-        """The scratch memory of its own rows, as much larger as the rows that are diffused are more."""
-        more = 1 + self.halo_rows / self.graph.num_nodes
-        return lambda windows, save: int(more * scratch(windows, save))
 
     def halo_bytes(self, shapes: Shapes, choice: Choice, width: int, backend: str) -> int:
         """Bytes that a process sends to its partners in a step, at most."""
@@ -69,4 +68,4 @@ def hardest_part(graph: SensorGraph, config: Config, parts: int, how: Any) -> Pa
     account = partition.account(graph_operators(graph, config.graph))
     number = int(np.argmax(account.work))
     own = [graph.ids[node] for node in np.flatnonzero(partition.part_N == number)]
-    return Part(graph.take(own), partition.how, account, number)
+    return Part(graph.take(own), partition, account, number)

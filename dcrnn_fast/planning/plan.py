@@ -93,6 +93,11 @@ class Plan:
             needed = gib(self.need_of(self.best).peak)
             return f"{said}; the nearest that fits, the same step: {self.best.flags()} ({needed})"
         least = self.need_of(self.least).peak
+        if least - self.source.in_memory <= self.room / MARGIN:
+            return (
+                f"{said}, of which the series takes {gib(self.source.in_memory)}; a prepared store is not held in "
+                "memory: dcrnn-fast prepare, then --data STORE"
+            )
         return (
             f"{said}; nothing fits: {self.least.flags()} takes {gib(least)}, {gib(max(least * MARGIN - self.room, 0))} "
             "too much with room to spare; use fewer hidden units or layers, fewer processes on a machine, or a machine "

@@ -17,9 +17,13 @@ from dcrnn_fast.data.store import store_outline
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, read_graph
 from dcrnn_fast.planning.even_graph import even_graph
+from dcrnn_fast.planning.words import gib
+from dcrnn_fast.system import MIB, available_mib
 
 _EDGES_EACH = 8
 """links of a sensor in METR-LA and PEMS-BAY, itself included"""
+_A_NODE, _A_LINK = 200, 150
+"""bytes while a graph is laid out: a name and rows of a sensor, and a link in both directions of four operators"""
 _IN_MEMORY = 5
 """bytes of a reading: float32 and whether it was observed"""
 
@@ -54,9 +58,12 @@ def source_of(
     """What is known; the numbers that are given count more than what the files say.
 
     Raises:
-        UserError: nothing says how many nodes there are, or the graph cannot be read.
+        UserError: nothing says how many nodes there are, two things say it, or the graph cannot be read or laid out.
     """
     stored = formats_of(data) == {"store"} and os.path.isdir(data.data)
+    if nodes is not None and (graph.graph is not None or stored):
+        where = f"--graph {graph.graph}" if graph.graph is not None else f"the store {data.data}"
+        raise UserError(f"--nodes {nodes} is for plans without a graph, and {where} has one: leave out one of the two")
     known = KNOWN.get(data.data) if not os.path.exists(data.data) else None
     found = read_graph(graph) if nodes is None and graph.graph is not None else None
     notes: list[str] = []
@@ -82,7 +89,14 @@ def source_of(
                 "graph with --graph, or prepare a store of it (dcrnn-fast prepare)"
             )
         assumed = edges is None
-        found = even_graph(nodes, min(_EDGES_EACH * nodes, nodes * nodes) if edges is None else edges)
+        links = min(_EDGES_EACH * nodes, nodes * nodes) if edges is None else edges
+        needed, available = nodes * _A_NODE + min(links, nodes * nodes) * _A_LINK, available_mib() * MIB
+        if needed > available:
+            raise UserError(
+                f"out of memory ({gib(available)} available): a graph of {nodes} sensors with {links} links takes "
+                f"{gib(needed)} to lay out, {gib(needed - available)} more; plan for fewer"
+            )
+        found = even_graph(nodes, links)
         notes.append(
             f"graph: a grid of {nodes} sensors with {found.num_edges} links stands in for it"
             + (f" ({_EDGES_EACH} each: --edges was not given)" if assumed else "")

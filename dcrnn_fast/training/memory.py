@@ -18,7 +18,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.build import SAVING, chosen_backend
 from dcrnn_fast.planning.choice import Choice, choices, first_that_fits, relative_time, saves_of, windows_a_round
 from dcrnn_fast.planning.memory import MARGIN, Circumstances, Need, need, plain_scratch
-from dcrnn_fast.planning.scratch import Scratch
+from dcrnn_fast.planning.scratch import Scratch, stacks_bytes
 from dcrnn_fast.planning.shapes import Shapes
 from dcrnn_fast.planning.words import gib, memory_lines
 from dcrnn_fast.system import MIB, available_mib, is_out_of_memory, limits, memory_mib
@@ -35,13 +35,13 @@ def shapes_of(run: Run) -> Shapes:
 def circumstances_of(run: Run) -> Circumstances:
     """What its memory depends on beside sizes and choice."""
     precision, backend = run.config.training.precision, chosen_backend(run.model)
+    width = 2 if precision in ("bf16", "fp16") else 4
+    plain = partial(plain_scratch, shapes_of(run), backend, width, stacks_bytes(run.model, width))
     return Circumstances(
         backend=backend,
         precision=precision,
         on_gpu=run.ranks.device.type == "cuda",
-        scratch=Scratch(run.model, precision, run.data.window_format.past_steps)
-        if backend == "cpu"
-        else partial(plain_scratch, shapes_of(run), backend, 2 if precision in ("bf16", "fp16") else 4),
+        scratch=Scratch(run.model, precision, run.data.window_format.past_steps) if backend == "cpu" else plain,
         workers=run.host_windows.workers,
         ahead=run.host_windows.ahead,
         averaged=run.average is not None,

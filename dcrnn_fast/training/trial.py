@@ -17,13 +17,17 @@ from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.data.series import make_series
 from dcrnn_fast.data.times import count_from
+from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
+from dcrnn_fast.model.build import chosen_backend
 from dcrnn_fast.model.flops import forward_flops
 from dcrnn_fast.planning.choice import COMPUTED_AGAIN, Choice, windows_a_round
 from dcrnn_fast.planning.even_graph import even_graph
 from dcrnn_fast.planning.source import made_up_readings
+from dcrnn_fast.planning.words import gib
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest
+from dcrnn_fast.system import MIB, available_mib
 from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.step import EagerStep
 
@@ -34,6 +38,8 @@ _A_SHARE = 0.15
 """of the budget for one trial"""
 _MOST_TRIALS = 12
 """a small configuration needs no more"""
+_MADE_UP = 30
+"""bytes of a made-up reading while its series is made: float64, float32, mask and their copies"""
 _GUESSED_RATE = 40e9
 """operations per second and thread, to choose the size of the first trial"""
 
@@ -68,8 +74,19 @@ def _cost(save: str) -> float:
 
 
 def trial_run(config: Config, graph: SensorGraph, channels: int, windows: int) -> Run:
-    """A run of ``config`` on made-up readings of these sensors, with so many windows to train on at least."""
+    """A run of ``config`` on made-up readings of these sensors, with so many windows to train on at least.
+
+    Raises:
+        UserError: not even the readings fit in this machine's memory.
+    """
     rows = config.data.past_steps + config.data.future_steps + 2 * windows + 20
+    needed, available = rows * graph.num_nodes * channels * _MADE_UP, available_mib() * MIB
+    if needed > available:
+        raise UserError(
+            f"out of memory ({gib(available)} available): {config.data.past_steps} + {config.data.future_steps} steps "
+            f"of {graph.num_nodes} sensors and {channels} channel(s) cannot be tried here: their readings take "
+            f"{gib(needed)}, {gib(needed - available)} more"
+        )
     data = replace(
         config.data,
         data="trial",
@@ -139,8 +156,14 @@ def _work(steps: int) -> float:
 
 
 def first_step(config: Config) -> None:
-    """A step of ``config`` on two sensors."""
-    _seconds(trial_run(config, even_graph(2, 4), 1, 1), 1, 1)
+    """A step of ``config`` on two sensors.
+
+    Raises:
+        UserError: the backend that was asked for cannot run here.
+    """
+    run = trial_run(config, even_graph(2, 4), 1, 1)
+    chosen_backend(run.model)
+    _seconds(run, 1, 1)
 
 
 def _seconds(run: Run, windows: int, repeats: int) -> float:

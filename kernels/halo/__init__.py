@@ -10,7 +10,7 @@ so that it exchanges rows too, and nothing is scattered back. Weights' gradients
 partners is the complete graph's.
 """
 
-from dcrnn_fast.kernels.halo.divide import partition_terms
-from dcrnn_fast.kernels.halo.partners import Partners
+from dcrnn_fast.kernels.halo.divide import partition_terms, without_partners
+from dcrnn_fast.kernels.halo.partners import Absent, Partners
 
-__all__ = ["Partners", "partition_terms"]
+__all__ = ["Absent", "Partners", "partition_terms", "without_partners"]

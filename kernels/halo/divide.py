@@ -3,14 +3,15 @@
 Shape legend: N nodes of the complete graph, M diffusion terms, E stored entries, G parts.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.halo.exchange import Halo, Route
-from dcrnn_fast.kernels.halo.partners import Partners
+from dcrnn_fast.kernels.halo.exchange import Halo, Route, halo_of
+from dcrnn_fast.kernels.halo.partners import Absent, Partners
 from dcrnn_fast.kernels.halo.recursion import PartOfRecursion
 from dcrnn_fast.kernels.terms import DiffusionTerms
 
@@ -53,6 +54,18 @@ def partition_terms(terms: DiffusionTerms, part_N: np.ndarray, partners: Partner
     most = int(np.bincount(part_N, minlength=partners.size).max())
     halo = Halo(partners, routes[0], routes[1], most)
     return DiffusionTerms.from_tensors([*tensors, *recursion, halo.register()], nodes.own, terms.num_terms)
+
+
+def without_partners(terms: DiffusionTerms) -> DiffusionTerms:
+    """The same part of a graph, with which operators wait for nobody: rows of the others' nodes are zeros.
+
+    Raises:
+        ValueError: the terms are a complete graph's, or of another process.
+    """
+    if terms.halo is None:
+        raise ValueError("without_partners: these terms are a complete graph's")
+    halo = halo_of(terms.halo)
+    return terms._replace(halo=replace(halo, partners=Absent(halo.partners.rank, halo.partners.size)).register())
 
 
 def _no_steps(panel_rows: int, dtype: torch.dtype) -> list[Tensor]:

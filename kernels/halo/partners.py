@@ -1,4 +1,4 @@
-"""Those that share a graph, as the operators see them."""
+"""Those that share a graph, as the operators see them; and none of them, for what one rank alone can find out."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -28,3 +28,18 @@ class Partners(Protocol):
         Both stay untouched until the function that is returned, which waits, returns.
         """
         ...
+
+
+class Absent:
+    """Partners who are not there: nothing travels, and the rows that would come are zeros.
+
+    With them one process takes a step of its part of a graph alone, in the memory of a real step.
+    """
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size, self.bytes_sent = rank, size, 0
+
+    def start(self, send: Tensor, sent: Sequence[int], receive: Tensor, received: Sequence[int]) -> Callable[[], None]:
+        """As ``Partners.start``."""
+        receive.zero_()
+        return lambda: None

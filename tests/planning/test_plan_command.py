@@ -62,6 +62,22 @@ def test_a_plan_that_cannot_fit_says_by_how_much_and_what_would(capsys: pytest.C
     assert "nothing fits: --batch-size 1 " in capsys.readouterr().err
 
 
+def test_a_series_that_does_not_fit_is_to_be_prepared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan.main([*SMALL, "--nodes", "100", "--rows", "1000000000"]) == 2
+    said = capsys.readouterr().err
+    assert "of which the series takes 466 GiB; a prepared store is not held in memory: dcrnn-fast prepare" in said
+    assert "hidden units" not in said
+
+
+def test_a_plan_without_room_to_spare_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*SMALL, "--nodes", "300", "--batch-size", "256", "--hidden-units", "32"]
+    process = printed(capsys, *words[len(SMALL) :])["memory"]["process"]  # type: ignore[index]
+    assert plan.main([*words, "--memory-gib", str(1.07 * process / 2**30)]) == 0
+    said = capsys.readouterr().out
+    assert "but without the 15% to spare by which a plan may be wrong" in said
+    assert "with as many windows in a step, --batch-size 128 --accumulate 2 --save all does" in said
+
+
 def test_a_step_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
     words = [*SMALL[:-1], "--nodes", "20", "--edges", "100", "--rows", "300", "--batch-size", "64", "--json"]
     assert plan.main(words) == 0
@@ -95,6 +111,10 @@ def test_a_gpu_is_planned_for_without_one(capsys: pytest.CaptureFixture[str]) ->
         (["--nodes", "5", "--edges", "3"], "--edges must be from 5 "),
         (["--nodes", "5", "--edges", "26"], "--edges must be from 5 "),
         (["--nodes", "0"], "--nodes must be positive, got 0"),
+        (["--nodes", "5", "--graph", "links.csv"], "--nodes 5 is for plans without a graph, and --graph links.csv has"),
+        (["--nodes", "1000000000"], "a graph of 1000000000 sensors with 8000000000 links takes 1.3e+03 GiB to lay out"),
+        (["--nodes", "50", "--channels", "100000000"], "cannot be tried here: their readings take "),
+        (["--nodes", "5", "--backend", "triton"], "dcrnn_seq2seq: no backend can run here (triton: "),
         (["--nodes", "5", "--rows", "3"], "a series of 3 rows has no window"),
         (["--graph", "nothing.csv", "--data", "nothing"], "nothing.csv"),
     ],

@@ -1,14 +1,19 @@
 """What a step takes, by item: the numbers of the tensors that there are."""
 
+import numpy as np
 import pytest
 import torch
 
+from dcrnn_fast.data.ahead import Gatherer
 from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
+from dcrnn_fast.kernels.halo import Absent, partition_terms
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.kernels.saving import saved_numbers, segment_length
+from dcrnn_fast.model.graph_buffers import GraphBuffers
 from dcrnn_fast.planning.choice import Choice
 from dcrnn_fast.planning.memory import KEPT, SCRATCH, STEP, Need, anonymous_bytes, kept_bytes
-from dcrnn_fast.planning.scratch import Scratch
+from dcrnn_fast.planning.scratch import Scratch, stacks_bytes
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training.memory import StepMemory
 from dcrnn_fast.training.run import Run, make_run
@@ -42,6 +47,15 @@ def test_on_a_gpu_the_segment_that_is_computed_again_counts() -> None:
     assert {save: kept_bytes(memory.shapes, memory.here, Choice(1, 1, save)) // panel for save in wanted} == wanted
 
 
+def arena_of_a_step(run: Run, windows: int) -> int:
+    module = library().module
+    assert module is not None
+    module.most_arena_bytes()
+    batch = run.gather(run.data.train.starts_W[:windows])
+    torch.autograd.grad(run.predict(batch).sum(), list(run.model.parameters()))
+    return int(module.most_arena_bytes())
+
+
 @compiled
 @pytest.mark.parametrize("windows", [1, 40])
 def test_scratch_memory_of_a_short_trial_is_that_of_the_step(windows: int) -> None:
@@ -49,12 +63,40 @@ def test_scratch_memory_of_a_short_trial_is_that_of_the_step(windows: int) -> No
     and segments of five. More windows have more sums of gradients at once."""
     run = made("--batch-size", "40", "--save", "segments:5")
     planned = Scratch(run.model, "fp32", 12)(windows, "segments:5")
-    module = library().module
-    assert module is not None
-    module.most_arena_bytes()
-    batch = run.gather(run.data.train.starts_W[:windows])
-    torch.autograd.grad(run.predict(batch).sum(), list(run.model.parameters()))
-    assert planned == pytest.approx(module.most_arena_bytes(), rel=0.1)
+    assert planned == pytest.approx(arena_of_a_step(run, windows), rel=0.1)
+
+
+@compiled
+@pytest.mark.parametrize("save", ["all", "h"])
+def test_scratch_memory_of_long_windows_is_that_of_shorter_ones(save: str) -> None:
+    run = made("--past-steps", "150", "--future-steps", "50", "--day-of-week", "--save", save)
+    planned = Scratch(run.model, "fp32", 150)(2, save)
+    assert planned == pytest.approx(arena_of_a_step(run, 2), rel=0.01)
+
+
+@compiled
+def test_scratch_memory_of_a_shared_graph_has_the_partners_rows() -> None:
+    run = made("--city-nodes", "60")
+    alone = Scratch(run.model, "fp32", 12)(4, "all")
+    scattered = np.arange(60) % 2  # every node reads rows of the other part
+    run.model.graph = GraphBuffers(partition_terms(run.model.graph.terms(), scattered, Absent(0, 2)))
+    planned = Scratch(run.model, "fp32", 12)(4, "all")
+    run.own_data = run.data.of_nodes(np.flatnonzero(scattered == 0))
+    run.host_windows = Gatherer(run.own_data, 0)
+    assert planned == pytest.approx(arena_of_a_step(run, 4), rel=0.1)
+    assert planned > 0.6 * alone
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_dense_operators_of_plain_pytorch_count(width: int) -> None:
+    run = made("--backend", "manual")
+    terms, dtype = run.model.graph.terms(), {2: torch.bfloat16, 4: torch.float32}[width]
+    whole = [stacked_operator(terms, dtype, transposed=way) for way in (False, True)]
+    assert stacks_bytes(run.model, width) == sum(stack.matrix.nbytes for stack in whole)  # type: ignore[union-attr]
+    own = run.model.graph = GraphBuffers(partition_terms(terms, np.arange(30) % 2, Absent(0, 2)))
+    parts = [stacked_operator(own.terms(), dtype, transposed=way) for way in (False, True)]
+    matrices = [matrix for part in parts for matrix in (part.own.matrix, part.received.matrix)]  # type: ignore[union-attr]
+    assert stacks_bytes(run.model, width) == sum(matrix.nbytes for matrix in matrices)
 
 
 def test_the_bytes_of_a_window() -> None:
