@@ -21,13 +21,21 @@ SMALL = (
 
 
 def trained(
-    rank_server: RankServer, folder: Path, world: int, parts: int, source: str, *flags: str, dtype: str = "float64"
+    rank_server: RankServer,
+    folder: Path,
+    world: int,
+    parts: int,
+    source: str,
+    *flags: str,
+    dtype: str = "float64",
+    seconds: float = 120,
 ) -> dict:
     """``ten_steps`` of so many processes, that many of which share a graph."""
     name = f"{world}of{parts}"
     flags = (*flags, "--node-parallel", str(parts))
     rank_server.run(
         folder / f"job{name}", world, "node_programs:ten_steps", str(folder / name), source, dtype, *flags,
+        seconds=seconds,
     )  # fmt: skip
     return dict(np.load(folder / f"{name}.npz"))
 
@@ -82,6 +90,7 @@ def test_what_cannot_be_shared_is_refused_in_one_line() -> None:
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(1300)
 @pytest.mark.parametrize(
     ("world", "parts", "dtype", "loss", "save", "tolerance"),
     [
@@ -118,6 +127,6 @@ def test_ten_steps_on_large_graphs(
     source = source if source == "city" else str(real_data / source)
     flags = (*flags, "--global-batch-size", "8", "--hidden-units", "16", "--num-layers", "2", "--sampling-decay", "5")
     flags = (*flags, "--loss", loss)
-    whole = trained(rank_server, tmp_path, 1, 1, source, *flags, dtype=dtype)
-    shared = trained(rank_server, tmp_path, world, parts, source, *flags, "--save", save, dtype=dtype)
+    whole = trained(rank_server, tmp_path, 1, 1, source, *flags, dtype=dtype, seconds=600)
+    shared = trained(rank_server, tmp_path, world, parts, source, *flags, "--save", save, dtype=dtype, seconds=600)
     assert_same(shared, whole, tolerance)
