@@ -11,6 +11,7 @@ a single rank also runs with all the threads: the last line says which layout to
 
 import argparse
 import json
+import math
 import os
 import socket
 import statistics
@@ -19,13 +20,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, ModelConfig, TrainingConfig
-from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import write_bytes
+from dcrnn_fast.errors import ToldElsewhereError, UserError
+from dcrnn_fast.evaluation.plot_format import require_plot_format
+from dcrnn_fast.files import require_creatable_folder, write_bytes
 from dcrnn_fast.ranks.environment import enter
 from dcrnn_fast.ranks.group import Ranks, join_ranks
 
@@ -74,12 +76,6 @@ def layouts_of(most: int, threads: int, batch: int, *, one_machine: bool) -> lis
     return found
 
 
-def why_not(layout: Layout) -> str | None:
-    """The reason why this version cannot run it, or None."""
-    known = {field.name for field in fields(TrainingConfig)}
-    return None if layout.partners == 1 or "node_parallel" in known else "this version has no --node-parallel"
-
-
 class RankProcess:
     """A rank of a layout: answers each number of steps with a JSON object."""
 
@@ -97,13 +93,13 @@ class RankProcess:
         """The next answer.
 
         Raises:
-            SystemExit: the process ended; its message is on stderr.
+            UserError: the process ended; its message is on stderr.
         """
         for line in self._process.stdout:
             if line.startswith("{"):
                 found: dict[str, Any] = json.loads(line)
                 return found
-        raise SystemExit(f"bench.scaling: a rank ended with code {self._process.wait()}; see above")
+        raise UserError(f"a rank ended with code {self._process.wait()}; see above")
 
     def close(self) -> None:
         """Ends it, and waits."""
@@ -171,9 +167,10 @@ def start(stack: ExitStack, place: Place, layout: Layout, port: int, task: dict[
         }
         environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         environment |= {name: str(value) for name, value in launched.items()}
-        usable = sorted(os.sched_getaffinity(0))
-        first = max(len(usable) - layout.ranks * layout.threads, 0)
-        cores = usable[first:][rank * layout.threads : (rank + 1) * layout.threads] if place.one_machine else []
+        usable, wanted = sorted(os.sched_getaffinity(0)), layout.ranks * layout.threads
+        cores: list[int] = []
+        if place.one_machine and wanted <= len(usable):
+            cores = usable[len(usable) - wanted :][rank * layout.threads : (rank + 1) * layout.threads]
         words = [sys.executable, "-m", "bench.scaling_rank", json.dumps({**task, "cores": cores})]
         processes.append(RankProcess(stack, words, environment))
     return processes
@@ -185,15 +182,12 @@ def measure(place: Place, layouts: Sequence[Layout], config: Config, folder: str
     with ExitStack() as stack:
         running: list[tuple[dict[str, Any], list[RankProcess]]] = []
         for layout, port, row in zip(layouts, place.ports, rows, strict=False):
-            if (reason := why_not(layout)) is not None:
-                row["why_not"] = reason
-                continue
             named = to_task(config, layout, flags.batch_size)
             task = {"config": named, "name": layout.name, "folder": folder, "threads": layout.threads}
             processes = start(stack, place, layout, port, task)
             row |= _first(processes)
-            if "why_not" not in row:
-                running.append((row, processes))
+            # Every task keeps every row: all of them must wait for each other equally often.
+            running.append((row, [] if "why_not" in row else processes))
             place.wait()
         for number in range(1 + flags.rounds):
             for row, processes in running:
@@ -230,7 +224,10 @@ def adjacency_of(flags: argparse.Namespace) -> Any:
 
 
 def made_of(folder: Path, flags: argparse.Namespace) -> Config:
-    """Writes a graph and a random series of it, the same in every process; the run on them but for the layout."""
+    """Writes a graph and a random series of it, the same in every process; the run on them but for the layout.
+
+    Paths are relative to the folder: ranks compare their configurations, and every task has a folder of its own.
+    """
     import numpy as np
     import scipy.sparse
 
@@ -242,10 +239,10 @@ def made_of(folder: Path, flags: argparse.Namespace) -> Config:
     training = TrainingConfig(precision=flags.precision, device=flags.device, teacher_forcing="off")
     return Config(
         data=DataConfig(
-            data=str(folder / "series.npz"), missing="none", start="2024-01-01", freq="5min",
+            data="series.npz", missing="none", start="2024-01-01", freq="5min",
             past_steps=flags.past_steps, future_steps=flags.past_steps,
         ),
-        graph=GraphConfig(graph=str(folder / "graph.npz"), match="position"),
+        graph=GraphConfig(graph="graph.npz", match="position"),
         model=ModelConfig(save=flags.save, backend=flags.backend),
         training=training,
     )  # fmt: skip
@@ -262,7 +259,7 @@ def table(record: dict[str, Any]) -> str:
         f"{'ranks':<30}{'best s':>9}{'median s':>10}{'speed-up':>10}{'all-reduce':>12}{'halo wait':>11}"
         f"{'gradient MB':>13}{'halo MB':>9}",
     ]
-    first = record["rows"][0]
+    first = next(row for row in record["rows"] if row["turns"])
     for row in record["rows"]:
         if not row["turns"]:
             lines.append(f"{row['name']:<30} cannot run: {row.get('why_not', 'no turn')}")
@@ -312,28 +309,37 @@ def advice(rows: Sequence[dict[str, Any]]) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Measures; prints the table and writes record and plot where rank 0 is started."""
     flags = _flags(argv)
-    if flags.model is not None:
-        from bench.scaling_model import main as extrapolate
-
-        return extrapolate(flags)
     try:
+        if flags.model is not None:
+            from bench.scaling_model import main as extrapolate
+
+            return extrapolate(flags)
         return _measured(flags)
+    except ToldElsewhereError as error:
+        return error.exit_code
     except UserError as error:
         print(f"bench.scaling: {error}", file=sys.stderr)
         return 2
 
 
 def _measured(flags: argparse.Namespace) -> int:
+    if flags.json is not None:
+        require_creatable_folder(flags.json.parent, "the folder of --json")
+    if flags.plot is not None:
+        require_plot_format(flags.plot)
+        require_creatable_folder(flags.plot.parent, "the folder of --plot")
     ranks = join_ranks(300, launch=enter())
-    place = find_place(ranks, flags.ranks, layouts=256)
-    layouts = layouts_of(place.world, flags.threads, flags.batch_size, one_machine=place.one_machine)
-    if flags.layouts:
-        layouts = [layout for layout in layouts if layout.name in flags.layouts or layout.ranks == layout.threads == 1]
-    with tempfile.TemporaryDirectory() as folder:
-        config = made_of(Path(folder), flags)
-        rows = measure(place, layouts, config, folder, flags)
+    with ranks.reporting_failure():
+        place = find_place(ranks, flags.ranks, layouts=256)
+        layouts = wanted_layouts(place, flags)
+        with tempfile.TemporaryDirectory() as folder:
+            config = made_of(Path(folder), flags)
+            rows = measure(place, layouts, config, folder, flags)
+        ranks.together("measuring", lambda: None)  # through the store: none leaves while a collective is under way
     if 0 not in place.own:
         return 0
+    if not any(row["turns"] for row in rows):
+        raise UserError(f"no layout can run; {rows[0]['name']}: {rows[0]['why_not']}")
     from bench.machine import circumstances
 
     workload = {
@@ -357,6 +363,21 @@ def _measured(flags: argparse.Namespace) -> int:
     return 0
 
 
+def wanted_layouts(place: Place, flags: argparse.Namespace) -> list[Layout]:
+    """Those of ``--layouts`` and the yardstick, else all.
+
+    Raises:
+        UserError: one of them is not a layout of these ranks and this batch.
+    """
+    layouts = layouts_of(place.world, flags.threads, flags.batch_size, one_machine=place.one_machine)
+    if flags.layouts is None:
+        return layouts
+    names = [layout.name for layout in layouts]
+    if unknown := [name for name in flags.layouts if name not in names]:
+        raise UserError(f"--layouts: {unknown[0]!r} is none of {', '.join(map(repr, names))}")
+    return [layout for layout in layouts if layout.name in flags.layouts or layout is layouts[0]]
+
+
 def _flags(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -365,7 +386,7 @@ def _flags(argv: list[str] | None) -> argparse.Namespace:
     add("--workload", choices=(METR_LA, CITY), default=CITY)
     add("--nodes", type=int, help=f"sensors of the city (default: {_LARGE})")
     add("--past-steps", type=int, help="and future ones (default: 2 for the city, 12 for metr-la)")
-    add("--batch-size", type=int, help="the global one (default: 2 for the city, 64 for metr-la)")
+    add("--batch-size", type=int, help="the global one (default: 2 for the city, 64 for metr-la, the record's)")
     add("--ranks", type=int, metavar="R", help="the most (default: all tasks of the job; by itself 2, or the cores)")
     add("--threads", type=int, default=1, help="of a rank (default: %(default)s)")
     add("--layouts", nargs="+", metavar="NAME", help="only these, as the table names them, and one rank")
@@ -385,14 +406,22 @@ def _flags(argv: list[str] | None) -> argparse.Namespace:
     model.add_argument("--gbit", type=float, default=100.0, help="of each device's link (default: %(default)s)")
     model.add_argument("--latency", type=float, default=5.0, help="microseconds of a message (default: %(default)s)")
     flags = parser.parse_args(argv)
+    for name in ("nodes", "past_steps", "batch_size", "threads", "rounds", "steps", "devices", "ranks", "partners"):
+        if getattr(flags, name) is not None and getattr(flags, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(flags, name)}")
+    for name in ("window", "gbit"):
+        if getattr(flags, name) is not None and not 0 < getattr(flags, name) < math.inf:
+            parser.error(f"--{name} must be above 0, got {getattr(flags, name)}")
+    if not 0 <= flags.latency < math.inf:
+        parser.error(f"--latency must not be negative, got {flags.latency}")
     if flags.workload == METR_LA:
+        if flags.nodes is not None:
+            parser.error("--nodes is for the city: metr-la has 207 sensors")
         flags.nodes = 207
     flags.nodes = flags.nodes or _LARGE
     flags.past_steps = flags.past_steps or (2 if flags.workload == CITY else 12)
-    flags.batch_size = flags.batch_size or (2 if flags.workload == CITY else 64)
-    for name in ("past_steps", "batch_size", "threads", "rounds", "steps", "devices", "ranks"):
-        if getattr(flags, name) is not None and getattr(flags, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(flags, name)}")
+    if flags.model is None:
+        flags.batch_size = flags.batch_size or (2 if flags.workload == CITY else 64)
     return flags
 
 

@@ -14,7 +14,11 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +78,11 @@ def predict(
 
 
 def parts_of(record: dict[str, Any], most: int) -> list[Part]:
-    """Of the workload's graph, in 1, 2, 4, ... ``most`` parts.
-
-    Raises:
-        SystemExit: this version cannot divide a graph.
-    """
-    try:
-        from dcrnn_fast.graph.partition import partition_graph
-    except ImportError:
-        raise SystemExit("bench.scaling: this version cannot divide a graph; give --partners 1") from None
+    """Of the workload's graph, in 1, 2, 4, ... ``most`` parts."""
     from bench.scaling import adjacency_of
     from dcrnn_fast.config.sections import GraphConfig
     from dcrnn_fast.graph.operators import graph_operators
+    from dcrnn_fast.graph.partition import partition_graph
     from dcrnn_fast.graph.sensor_graph import SensorGraph
 
     work = record["workload"]
@@ -123,8 +120,8 @@ def sharing_cost(rows: Sequence[dict[str, Any]]) -> float:
 
 def _exchanges(record: dict[str, Any]) -> float:
     """Of a rank in a step, counted where partners were measured; else two for each cell and step forward, two back."""
-    counted = [turn["exchanges"][0] for row in record["rows"] for turn in row["turns"][-1:]]
-    return float(max(counted, default=0)) or 2 * record["workload"]["past_steps"] * 2 * 4
+    found = [turn["exchanges"][0] for row in record["rows"] for turn in row["turns"][-1:]]
+    return float(max(found, default=0)) or 2 * record["workload"]["past_steps"] * 2 * 4
 
 
 def device_counts(most: int) -> list[int]:
@@ -153,17 +150,38 @@ def table(predictions: Sequence[Prediction]) -> str:
     return "\n".join(lines)
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """What ``--json`` wrote.
+
+    Raises:
+        UserError: there is no such file, or it is something else.
+    """
+    try:
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"--model {path}: {error.strerror}") from error
+    except ValueError as error:  # no JSON, or not UTF-8
+        raise UserError(f"--model {path}: no record that bench.scaling --json wrote ({error})") from error
+    known = isinstance(record, dict) and {"rows", "workload", "machine"} <= record.keys()
+    if not known or not record["rows"] or "layout" not in record["rows"][0]:
+        raise UserError(f"--model {path}: no record that bench.scaling --json wrote")
+    return cast("dict[str, Any]", record)
+
+
 def main(flags: argparse.Namespace) -> int:
     """Prints the stated numbers and the table for ``--model RECORD``."""
     from bench.scaling import best_of
 
-    record = json.loads(flags.model.read_text())
+    record = read_record(flags.model)
     rows, work = record["rows"], record["workload"]
+    if not rows[0]["turns"]:
+        raise UserError(f"{flags.model}: no step of one rank was measured, of which --model knows what a device takes")
     window = flags.window or best_of(rows[0]) / work["batch_size"]
-    device = "stated" if flags.window else f"measured, {record['machine']['cpu']}, a thread"
+    threads = counted(rows[0]["layout"]["threads"], "thread")
+    device = "stated" if flags.window else f"measured, {record['machine']['cpu']}, {threads}"
     gradient = max((max(turn["gradient_bytes"]) for row in rows for turn in row["turns"]), default=0.0)
     network = Network(flags.gbit * 1e9 / 8, flags.latency * 1e-6)
-    batch = flags.batch_size
+    batch = flags.batch_size or work["batch_size"]
     parts = [_WHOLE] if flags.partners == 1 else parts_of(record, flags.partners)
     predictions = [
         predict(window, batch, gradient, devices // part.partners, part, network)

@@ -83,7 +83,8 @@ def main(argv: list[str]) -> int:
 
     counts = counting()
     config = from_dict(Config, task["config"])
-    results = str(Path(task["folder"]) / "results" / task["name"].replace(" ", "_"))
+    os.chdir(task["folder"])
+    results = str(Path("results", task["name"].replace(" ", "_")))
     config = replace(config, output=replace(config.output, results=results))
     try:
         run, _ = open_run(config, join_ranks(300))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.scaling import Layout, advice, layouts_of, slowest
+from bench.scaling import Layout, advice, layouts_of, main, slowest
 from bench.scaling_model import Network, Part, device_counts, predict, sharing_cost, table
 from tests.checkout import ROOT
 
@@ -84,12 +84,12 @@ def test_two_ranks_of_a_tiny_city(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads(record.read_text())["rows"]}
     assert list(rows) == ["1 rank", "1 rank, 2 threads", "2 data-parallel", "2 node-parallel"]
-    assert all(len(row["turns"]) == 2 for row in rows.values() if "why_not" not in row)
+    assert all(len(row["turns"]) == 2 for row in rows.values())
     alone, shared = rows["1 rank"], rows["2 data-parallel"]
     weights = 4 * shared["parameters"]
     assert alone["turns"][0]["gradient_bytes"] == [0.0]
     assert all(weights <= sent < 1.01 * weights for sent in shared["turns"][0]["gradient_bytes"])
-    assert rows["2 node-parallel"].get("why_not") or min(rows["2 node-parallel"]["turns"][0]["halo_bytes"]) > 0
+    assert min(rows["2 node-parallel"]["turns"][0]["halo_bytes"]) > 0
     assert "with 2 threads in all, use: " in done.stdout
     assert plot.read_text().count("<svg") == 1
     model = subprocess.run(
@@ -97,3 +97,50 @@ def test_two_ranks_of_a_tiny_city(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert "| 128 | 128 × 1 |" in model.stdout, model.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_three_tasks_of_torchrun_of_which_some_layouts_cannot_run(tmp_path: Path) -> None:
+    """Each task has a temporary folder of its own, and layouts of two ranks leave the third without one."""
+    record = tmp_path / "record.json"
+    words = ["--nodes", "2", "--batch-size", "2", "--rounds", "1", "--steps", "1", "--backend", "manual"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
+    done = subprocess.run(
+        [sys.executable, *torchrun, "-m", "bench.scaling", *words, "--json", record],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(record.read_text())["rows"]}
+    assert list(rows) == ["1 rank", "2 data-parallel", "2 node-parallel", "3 node-parallel"]
+    assert [len(row["turns"]) for row in rows.values()] == [1, 1, 1, 0]
+    assert "cannot divide a graph of 2 nodes into 3 parts" in rows["3 node-parallel"]["why_not"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--nodes", "-3"], "--nodes must be at least 1, got -3"),
+        (["--workload", "metr-la", "--nodes", "20"], "--nodes is for the city"),
+        (["--layouts", "2 node-paralel", "--ranks", "2"], "'2 node-paralel' is none of '1 rank', '1 rank, 2 threads'"),
+        (["--json", "/dev/null/record.json"], "the folder of --json"),
+        (["--plot", "plot.docx"], "plots are written as .png, .pdf or .svg"),
+        (["--model", "missing.json"], "--model missing.json: No such file"),
+        (["--model", "README.md"], "--model README.md: no record that bench.scaling --json wrote"),
+        (["--model", "bench/results/gpu_counts.json"], "gpu_counts.json: no record that bench.scaling --json wrote"),
+        (["--model", "README.md", "--gbit", "0"], "--gbit must be above 0, got 0.0"),
+        (["--model", "README.md", "--window", "nan"], "--window must be above 0, got nan"),
+        (["--model", "README.md", "--latency", "-5"], "--latency must not be negative, got -5.0"),
+        (["--model", "README.md", "--partners", "0"], "--partners must be at least 1, got 0"),
+    ],
+)
+def test_wrong_words_are_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    try:
+        code = main(words)
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    assert message in capsys.readouterr().err

@@ -105,10 +105,23 @@ class RankServer:
         self._server.stdin.flush()
         return Job(int(self._server.stdout.readline()), folder, world)
 
-    def run(self, folder: Path, world: int, target: str, *args: object, env: dict[str, str] | None = None) -> Job:
-        """``start``, waited for; all ranks must end with 0."""
+    def run(
+        self,
+        folder: Path,
+        world: int,
+        target: str,
+        *args: object,
+        env: dict[str, str] | None = None,
+        seconds: float = 120.0,
+    ) -> Job:
+        """``start``, waited for; all ranks must end with 0. One that takes longer is killed: it would go on writing."""
         job = self.start(folder, world, target, *args, env=env)
-        assert job.wait() == [0] * world, f"{job.output(0)}\n{''.join(job.errors(rank) for rank in range(world))}"
+        try:
+            codes = job.wait(seconds)
+        except AssertionError:
+            job.kill()
+            raise
+        assert codes == [0] * world, f"{job.output(0)}\n{''.join(job.errors(rank) for rank in range(world))}"
         return job
 
     def close(self) -> None:
