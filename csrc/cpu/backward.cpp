@@ -21,27 +21,28 @@ class BackwardTiles {
         : model_(model),
           weights_(weights),
           batch_(batch),
-          prediction_(prediction),
           saved_(saved),
           gradients_(gradients),
           s_(model.sizes),
           tile_(arena, kernels, s_, elements, std::max({2 * padded<S>(s_.H), padded<S>(s_.C), padded<S>(s_.O)}),
                 std::max(model.terms.sums, model.transposed.sums), threads),
-          past_(arena, s_, elements, s_.C, s_.P),
-          fed_back_(arena, s_, elements, s_.O, std::max<int64_t>(s_.F, 1)),
-          nothing_(arena.take_zeros<S>(s_.N * s_.O)),
-          reset_(tile_.take_panel(arena)) {
+          input_(arena, model, batch, prediction, true, elements) {
         const int64_t rows = elements * s_.N;
-        for (auto& q : diffused_) q = arena.take<S>(s_.M * tile_.pitch);
+        const bool again = saved.every != Saved<S>::kSaveAll;
+        const int64_t own = 1 + kGates * s_.M;
+        // A segment that is computed again is done with its panels before gradients are diffused.
+        S* panels = arena.take<S>(std::max(own, again ? Segment<S>::panels(s_) : 0) * tile_.pitch);
+        if (again) segment_.emplace(panels, model, forward_weights, batch, input_, tile_);
+        reset_ = panels;
+        for (int gate = 0; panels != nullptr && gate < kGates; ++gate)
+            diffused_[gate] = panels + (1 + gate * s_.M) * tile_.pitch;
         for (int64_t l = 0; l < s_.L; ++l) {
             dh_.push_back(arena.take<A>(rows * tile_.width));
-            initial_.push_back(tile_.take_zero_panel(arena));
+            if (batch.initial != nullptr) initial_.push_back(tile_.take_zero_panel(arena));
         }
         d_input_ = arena.take<A>(rows * std::max(padded<S>(s_.C), padded<S>(s_.O)));
         d_prediction_ = arena.take_zeros<S>((rows + kRowSlack) * padded<S>(s_.O));
-        if (saved.every == Saved<S>::kSaveAll) return;
-        segment_.emplace(arena, model, forward_weights, batch, prediction, tile_);
-        for (int64_t i = 0; i < saved.every * s_.L; ++i)
+        for (int64_t i = 0; again && i < saved.every * s_.L; ++i)
             again_.push_back(
                 {tile_.take_panel(arena), tile_.take_panel(arena), tile_.take_panel(arena), tile_.take_panel(arena)});
     }
@@ -49,8 +50,7 @@ class BackwardTiles {
     void run(int64_t first, int64_t elements, Sums<S>& sums) {
         first_ = first;
         tile_.elements = elements;
-        past_.forget();
-        fed_back_.forget();
+        input_.forget();
         for (int64_t l = 0; l < s_.L; ++l) begin(l);
         feeds_prediction_ = false;
         const int64_t steps = s_.steps(), length = std::min(saved_.segment(s_), steps);
@@ -87,7 +87,17 @@ class BackwardTiles {
             segment_->start(first_);
         else
             segment_->resume(first_, [&](int64_t l) { return saved_.state(s_, start - 1, l, first_); });
-        for (int64_t t = start; t < end; ++t) segment_->step(t, end, [&](int64_t l) { return slot(t, l); });
+        for (int64_t t = start; t < end; ++t)
+            segment_->step(t, inputs_from(t), end, [&](int64_t l) { return slot(t, l); });
+        // What was loaded on the way forward may be any part of the segment.
+        if (saved_.every > 1) input_.forget();
+    }
+
+    // The first step whose input is loaded beside that of t. A segment of one step is computed again and gone back
+    // through with the same inputs, which stay; a longer one loads its own only.
+    int64_t inputs_from(int64_t t) const {
+        const int64_t phase = t < s_.P ? 0 : s_.P;
+        return segment_ && saved_.every > 1 ? std::max(phase, segment_start_) : phase;
     }
 
     // h, r, u and c of a step of the segment.
@@ -106,10 +116,7 @@ class BackwardTiles {
         const bool from_label = f > 0 && batch_.feed_label[f - 1];
         feeds_prediction_ = f > 0 && !from_label;
         Panel<S> input{nullptr, 0, 0};
-        if (f > 0)
-            input = fed_back_.panel(tile_, model_.input_terms, t, s_.P + 1, t + 1, [&](int64_t at, int64_t e) {
-                return decoder_input(s_, batch_, prediction_, nothing_, at - s_.P, first_ + e);
-            });
+        if (f > 0) input = input_.panel(tile_, first_, t, std::max(inputs_from(t), s_.P + 1), t + 1);
         const bool wanted = feeds_prediction_ || (from_label && gradients_.labels != nullptr);
         step(t, input, wanted, padded<S>(s_.O), weights_.decoder, sums.decoder);
         if (from_label && wanted) scatter(gradients_.labels, s_.F, f - 1, s_.O);
@@ -120,9 +127,7 @@ class BackwardTiles {
             for (int64_t e = 0; e < tile_.elements; ++e)
                 add_rows(gradients_.of.states + ((first_ + e) * s_.P + t) * s_.N * s_.H, s_.N,
                          dh_[s_.L - 1] + e * s_.N * tile_.width);
-        const Panel<S> input = past_.panel(tile_, model_.input_terms, t, 0, t + 1, [&](int64_t at, int64_t e) {
-            return batch_.x + ((first_ + e) * s_.P + at) * s_.N * s_.C;
-        });
+        const Panel<S> input = input_.panel(tile_, first_, t, inputs_from(t), t + 1);
         step(t, input, gradients_.x != nullptr, padded<S>(s_.C), weights_.encoder, sums.encoder);
         if (gradients_.x != nullptr) scatter(gradients_.x, s_.P, t, s_.C);
     }
@@ -175,12 +180,13 @@ class BackwardTiles {
         const int64_t W = tile_.width;
         // If the state before the first step is zero, r gets no gradient, and the state's is not wanted.
         const bool from_zero = t == 0 && batch_.initial == nullptr;
-        const S* h = state_before(t, l);
         const Slot<S> after = slot(t, l);
         S *d_candidate = diffused_[kCandidateGate], *d_u = diffused_[kUpdateGate], *d_r = diffused_[kResetGate];
+        const S* h = from_zero ? d_r : state_before(t, l);
         A* dh = dh_[l];
         tile_.divide_rows([&](auto&, int64_t first, int64_t last) {
             const int64_t at = first * W;
+            if (from_zero) std::fill_n(d_r + at, (last - first) * W, S{});
             kernels.backward_blend((last - first) * W, after.r + at, after.u + at, after.c + at, h + at, dh + at,
                                    d_candidate + at, d_u + at, reset_ + at);
         });
@@ -265,15 +271,13 @@ class BackwardTiles {
     const Model<S>& model_;
     const BackwardWeights<S>& weights_;
     const Batch<S>& batch_;
-    const S* prediction_;
     Saved<S> saved_;
     const Gradients<S>& gradients_;
     const Sizes& s_;
     Tile<S> tile_;
-    FewChannels<S> past_, fed_back_;
-    const S* nothing_;  // zeros
+    FirstInput<S> input_;
     S* reset_;
-    S* diffused_[kGates];  // each M panels: the gradient before the gate's activation, and its diffusions
+    S* diffused_[kGates] = {};  // each M panels: the gradient before the gate's activation, and its diffusions
     S* d_prediction_;
     A* d_input_;
     std::vector<A*> dh_;

@@ -26,13 +26,15 @@ class FewChannels {
   public:
     /// For tiles of up to `elements` elements with `channels` channels, `steps` steps at once at most.
     FewChannels(Arena& arena, const Sizes& sizes, int64_t elements, int64_t channels, int64_t steps)
-        : sizes_(sizes), channels_(channels) {
-        chunk_ = std::clamp<int64_t>(kColumnsWanted / std::max<int64_t>(elements * channels, 1), 1, steps);
-        const int64_t width = padded<S>(chunk_ * elements * channels);
-        interleaved_ = arena.take<S>(sizes.panel_rows() * width);
-        terms_ = arena.take<S>((sizes.M - 1) * sizes.panel_rows() * width);
-        joined_ = arena.take_zeros<S>((elements * sizes.N + kRowSlack) * joined_width<S>(sizes, channels));
-    }
+        : sizes_(sizes),
+          channels_(channels),
+          chunk_(std::clamp<int64_t>(kColumnsWanted / std::max<int64_t>(elements * channels, 1), 1, steps)),
+          panel_(sizes.panel_rows() * padded<S>(chunk_ * elements * channels)),
+          joined_(arena.take_zeros<S>((elements * sizes.N + kRowSlack) * joined_width<S>(sizes, channels))) {}
+
+    /// Numbers of the memory that load_into gives.
+    int64_t numbers() const { return sizes_.M * panel_; }
+    void load_into(S* memory) { interleaved_ = memory, terms_ = memory == nullptr ? nullptr : memory + panel_; }
 
     /// Forgets what is loaded: the next tile begins.
     void forget() { first_ = last_ = 0; }
@@ -105,8 +107,55 @@ class FewChannels {
     }
 
     const Sizes& sizes_;
-    int64_t channels_, chunk_, first_ = 0, last_ = 0, width_ = 0, rows_ = 0;
-    S *interleaved_, *terms_, *joined_;
+    int64_t channels_, chunk_, panel_, first_ = 0, last_ = 0, width_ = 0, rows_ = 0;
+    S *interleaved_ = nullptr, *terms_ = nullptr, *joined_;
+};
+
+/// The first layer's inputs of all steps: the encoder's, then the decoder's, in memory that they share.
+template <class S>
+class FirstInput {
+  public:
+    /// `prediction` (B, F, N, O) is read if the decoder reads its own forecast back; `complete`: all of it is there
+    /// from the start.
+    FirstInput(Arena& arena, const Model<S>& model, const Batch<S>& batch, const S* prediction, bool complete,
+               int64_t elements)
+        : model_(model),
+          batch_(batch),
+          prediction_(prediction),
+          complete_(complete),
+          past_(arena, model.sizes, elements, model.sizes.C, model.sizes.P),
+          fed_back_(arena, model.sizes, elements, model.sizes.O, complete ? std::max<int64_t>(model.sizes.F, 1) : 1),
+          nothing_(arena.take_zeros<S>(model.sizes.N * model.sizes.O)) {
+        S* memory = arena.take<S>(std::max(past_.numbers(), fed_back_.numbers()));
+        past_.load_into(memory), fed_back_.load_into(memory);
+    }
+
+    /// Forgets what is loaded.
+    void forget() { past_.forget(), fed_back_.forget(); }
+
+    /// The panel of step t of elements [first, first + tile.elements), loaded beside others of [from, to) as
+    /// FewChannels::panel says.
+    Panel<S> panel(Tile<S>& tile, int64_t first, int64_t t, int64_t from, int64_t to) {
+        const Sizes& s = model_.sizes;
+        if (t < s.P) {
+            fed_back_.forget();
+            return past_.panel(tile, model_.input_terms, t, from, std::min(s.P, to),
+                               [&](int64_t at, int64_t e) { return batch_.x + ((first + e) * s.P + at) * s.N * s.C; });
+        }
+        past_.forget();
+        return fed_back_.panel(tile, model_.input_terms, t, std::max(s.P, from), complete_ ? to : t + 1,
+                               [&](int64_t at, int64_t e) {
+                                   return decoder_input(s, batch_, prediction_, nothing_, at - s.P, first + e);
+                               });
+    }
+
+  private:
+    const Model<S>& model_;
+    const Batch<S>& batch_;
+    const S* prediction_;
+    bool complete_;
+    FewChannels<S> past_, fed_back_;
+    const S* nothing_;  // zeros
 };
 
 }  // namespace dcrnn

@@ -17,15 +17,17 @@ class ForwardTiles {
           s_(model.sizes),
           tile_(arena, kernels, s_, elements, std::max(2 * padded<S>(s_.H), padded<S>(s_.O)), model.terms.sums,
                 threads),
-          segment_(arena, model, weights, batch, outputs.prediction, tile_),
+          input_(arena, model, batch, outputs.prediction, false, elements),
+          segment_(arena.take<S>(Segment<S>::panels(s_) * tile_.pitch), model, weights, batch, input_, tile_),
           unsaved_{nullptr, tile_.take_panel(arena), tile_.take_panel(arena), tile_.take_panel(arena)} {}
 
     void run(int64_t first, int64_t elements) {
         first_ = first;
         tile_.elements = elements;
+        input_.forget();
         segment_.start(first);
         for (int64_t t = 0; t < s_.steps(); ++t) {
-            segment_.step(t, s_.steps(), [&](int64_t l) {
+            segment_.step(t, t, s_.steps(), [&](int64_t l) {
                 return saved_.every == Saved<S>::kSaveAll ? saved_.slot(s_, t, l, first_) : unsaved_;
             });
             if (saved_.keeps(s_, t))
@@ -63,6 +65,7 @@ class ForwardTiles {
     Saved<S> saved_;
     const Sizes& s_;
     Tile<S> tile_;
+    FirstInput<S> input_;
     Segment<S> segment_;
     Slot<S> unsaved_;
     int64_t first_ = 0;

@@ -120,7 +120,8 @@ def _backward_columns_cpu(s: _Sizes, segment: int) -> tuple[int, int]:
     """The same of a backward: those that are diffused forward (inputs, and segments that are computed again), and the
     gradients: of the candidate, u and r; r has none in the first step.
     """
-    columns = s.known + s.fed_back
+    # A segment of one step is gone back through with the inputs that were loaded to compute it again.
+    columns = 0 if segment == 1 else s.known + s.fed_back
     for start in range(0, s.steps, segment) if segment else ():
         steps = min(segment, s.steps - start)
         # From its first states, which are diffused again unless they are zero.

@@ -15,6 +15,7 @@ from dcrnn_fast.kernels.dispatch import choose
 from dcrnn_fast.kernels.explain import OPERATORS, why_exact
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.model.heap import give_back_freed_memory
 from dcrnn_fast.model.weights import num_terms, own_copies, parameter_shapes, require_weights
 from dcrnn_fast.system import MIB, available_mib
 
@@ -46,10 +47,10 @@ def build_model(
         _require_memory(config, input_channels, output_channels)
     else:
         require_weights(weights, config, input_channels=input_channels, output_channels=output_channels)
-    operators = graph_operators(graph, config.graph)
-    terms_dtype = torch.float64 if dtype == torch.float64 else torch.float32
+    terms = _terms(config, graph, torch.float64 if dtype == torch.float64 else torch.float32)
+    give_back_freed_memory()
     model = DCRNN(
-        DiffusionTerms.from_operators(operators, terms_dtype, recursion=graph_recursion(graph, config.graph)),
+        terms,
         input_channels=input_channels,
         output_channels=output_channels,
         future_steps=config.data.future_steps,
@@ -64,6 +65,11 @@ def build_model(
     if weights is not None:
         model.load_state_dict(own_copies(weights), assign=True)
     return model
+
+
+def _terms(config: Config, graph: SensorGraph, dtype: torch.dtype) -> DiffusionTerms:
+    operators = graph_operators(graph, config.graph)
+    return DiffusionTerms.from_operators(operators, dtype, recursion=graph_recursion(graph, config.graph))
 
 
 def _require_memory(config: Config, input_channels: int, output_channels: int) -> None:

@@ -10,6 +10,7 @@ from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.kernels.halo import Partners, partition_terms
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.graph_buffers import GraphBuffers
+from dcrnn_fast.model.heap import give_back_freed_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,4 +35,5 @@ def share_graph(model: DCRNN, graph: SensorGraph, how: GraphPartition, partners:
     """
     partition = partition_graph(graph.adjacency, partners.size, how)
     model.graph = GraphBuffers(partition_terms(model.graph.terms(), partition.part_N, partners))
+    give_back_freed_memory()
     return SharedGraph(partition, np.flatnonzero(partition.part_N == partners.rank), partners)
