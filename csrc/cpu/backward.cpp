@@ -29,22 +29,26 @@ class BackwardTiles {
           input_(arena, model, batch, prediction, true, elements) {
         const int64_t rows = elements * s_.N;
         const bool again = saved.every != Saved<S>::kSaveAll;
-        const int64_t own = 1 + kGates * s_.M;
+        const int64_t own = 1 + kGates * (again ? std::max<int64_t>(s_.M - 1, 1) : s_.M);
         // A segment that is computed again is done with its panels before gradients are diffused.
         S* panels = arena.take<S>(std::max(own, again ? Segment<S>::panels(s_) : 0) * tile_.pitch);
-        if (again) segment_.emplace(panels, model, forward_weights, batch, input_, tile_);
+        if (again) segment_.emplace(arena, panels, model, forward_weights, batch, input_, tile_);
         reset_ = panels;
-        for (int gate = 0; panels != nullptr && gate < kGates; ++gate)
-            diffused_[gate] = panels + (1 + gate * s_.M) * tile_.pitch;
+        for (int gate = 0; panels != nullptr && gate < kGates; ++gate) {
+            diffused_[gate] = panels + (1 + gate * (s_.M - 1)) * tile_.pitch;
+            gradient_[gate] = again ? nullptr : panels + (1 + kGates * (s_.M - 1) + gate) * tile_.pitch;
+        }
         for (int64_t l = 0; l < s_.L; ++l) {
             dh_.push_back(arena.take<A>(rows * tile_.width));
             if (batch.initial != nullptr) initial_.push_back(tile_.take_zero_panel(arena));
         }
         d_input_ = arena.take<A>(rows * std::max(padded<S>(s_.C), padded<S>(s_.O)));
         d_prediction_ = arena.take_zeros<S>((rows + kRowSlack) * padded<S>(s_.O));
-        for (int64_t i = 0; again && i < saved.every * s_.L; ++i)
-            again_.push_back(
-                {tile_.take_panel(arena), tile_.take_panel(arena), tile_.take_panel(arena), tile_.take_panel(arena)});
+        for (int64_t i = 0; again && i < saved.every * s_.L; ++i) {
+            // The segment itself holds the states after its last step.
+            S* h = i < (saved.every - 1) * s_.L ? tile_.take_panel(arena) : nullptr;
+            again_.push_back({h, tile_.take_panel(arena), tile_.take_panel(arena), tile_.take_panel(arena)});
+        }
     }
 
     void run(int64_t first, int64_t elements, Sums<S>& sums) {
@@ -88,7 +92,7 @@ class BackwardTiles {
         else
             segment_->resume(first_, [&](int64_t l) { return saved_.state(s_, start - 1, l, first_); });
         for (int64_t t = start; t < end; ++t)
-            segment_->step(t, inputs_from(t), end, [&](int64_t l) { return slot(t, l); });
+            segment_->step(t, inputs_from(t), end, [&](int64_t l) { return again(t, l); });
         // What was loaded on the way forward may be any part of the segment.
         if (saved_.every > 1) input_.forget();
     }
@@ -100,9 +104,14 @@ class BackwardTiles {
         return segment_ && saved_.every > 1 ? std::max(phase, segment_start_) : phase;
     }
 
+    const Slot<S>& again(int64_t t, int64_t l) const { return again_[(t - segment_start_) * s_.L + l]; }
+
     // h, r, u and c of a step of the segment.
     Slot<S> slot(int64_t t, int64_t l) const {
-        return segment_ ? again_[(t - segment_start_) * s_.L + l] : saved_.slot(s_, t, l, first_);
+        if (!segment_) return saved_.slot(s_, t, l, first_);
+        Slot<S> found = again(t, l);
+        if (found.h == nullptr) found.h = segment_->state(l);
+        return found;
     }
 
     const S* state_before(int64_t t, int64_t l) const {
@@ -181,42 +190,46 @@ class BackwardTiles {
         // If the state before the first step is zero, r gets no gradient, and the state's is not wanted.
         const bool from_zero = t == 0 && batch_.initial == nullptr;
         const Slot<S> after = slot(t, l);
-        S *d_candidate = diffused_[kCandidateGate], *d_u = diffused_[kUpdateGate], *d_r = diffused_[kResetGate];
-        const S* h = from_zero ? d_r : state_before(t, l);
+        // Numbers that were computed again are read once: the gradients take their places.
+        if (segment_)
+            gradient_[kCandidateGate] = after.c, gradient_[kUpdateGate] = after.u, gradient_[kResetGate] = after.r;
+        S *d_candidate = gradient_[kCandidateGate], *d_u = gradient_[kUpdateGate], *d_r = gradient_[kResetGate];
+        S* zeros = segment_ ? diffused_[kResetGate] : d_r;  // nothing else needs it then
+        const S* h = from_zero ? zeros : state_before(t, l);
         A* dh = dh_[l];
         tile_.divide_rows([&](auto&, int64_t first, int64_t last) {
             const int64_t at = first * W;
-            if (from_zero) std::fill_n(d_r + at, (last - first) * W, S{});
+            if (from_zero) std::fill_n(zeros + at, (last - first) * W, S{});
             kernels.backward_blend((last - first) * W, after.r + at, after.u + at, after.c + at, h + at, dh + at,
                                    d_candidate + at, d_u + at, reset_ + at);
         });
         // On a divided graph the rows of one gradient travel while another is diffused or multiplied.
-        begin_exchange(d_candidate);
-        begin_exchange(d_u);
-        diffuse_begun(d_candidate);
+        begin_exchange(kCandidateGate);
+        begin_exchange(kUpdateGate);
+        diffuse_begun(kCandidateGate);
         if (!from_zero) {
             tile_.panels.clear();
-            append(d_candidate);
+            append(kCandidateGate);
             tile_.multiply(weights.reset, nullptr, [&](const auto* product, int64_t row, int64_t count) {
                 const int64_t at = row * W;
                 kernels.backward_reset(product, W, count, W, after.r + at, h + at, d_r + at, dh + at);
             });
-            begin_exchange(d_r);
+            begin_exchange(kResetGate);
         }
-        diffuse_begun(d_u);
+        diffuse_begun(kUpdateGate);
         const int gates = from_zero ? kResetGate : kGates;
         add_weight_gradients(kCandidateGate, kUpdateGate, from_zero, l, h, input, sums);
         if (!from_zero) {
-            diffuse_begun(d_r);
+            diffuse_begun(kResetGate);
             tile_.panels.clear();
-            append(d_u);
-            append(d_r);
+            append(kUpdateGate);
+            append(kResetGate);
             multiply_onto(weights.state, dh, W);
         }
         add_weight_gradients(kUpdateGate, gates, from_zero, l, h, input, sums);
         if (l == 0 && input.data != nullptr) add_input_gradients(gates, input, sums);
         tile_.panels.clear();
-        for (int gate = 0; gate < gates; ++gate) append(diffused_[gate]);
+        for (int gate = 0; gate < gates; ++gate) append(gate);
     }
 
     // Of gates that share their left panels: the candidate beside reset, the others beside h.
@@ -227,13 +240,14 @@ class BackwardTiles {
             first += from * W, last += from * W;
             for (int64_t gate = first / W; gate * W < last; ++gate) {
                 const int64_t start = std::max<int64_t>(first - gate * W, 0), end = std::min(last - gate * W, W);
-                tile_.kernels.add_column_sums(diffused_[gate] + start, W, tile_.rows(), end - start,
+                tile_.kernels.add_column_sums(gradient_[gate] + start, W, tile_.rows(), end - start,
                                               sums.bias + gate * W + start);
             }
         });
         left_.clear(), right_.clear(), results_.clear();
         for (int gate = from; gate < to; ++gate)
-            for (int64_t m = 0; m < M; ++m) right_.push_back({diffused_[gate] + m * tile_.pitch, W, W});
+            for (int64_t m = 0; m < M; ++m)
+                right_.push_back({m == 0 ? gradient_[gate] : diffused_[gate] + (m - 1) * tile_.pitch, W, W});
         if (l > 0) {
             left_.push_back(input);
             for (int64_t q = from * M; q < to * M; ++q) results_.push_back(sums.input + q * W * W);
@@ -251,7 +265,7 @@ class BackwardTiles {
         left_.assign(1, input);
         right_.clear(), results_.clear();
         for (int gate = 0; gate < gates; ++gate) {
-            right_.push_back({diffused_[gate], W, W});
+            right_.push_back({gradient_[gate], W, W});
             results_.push_back(sums.input + gate * input.depth * W);
         }
         tile_.add_weight_gradients(left_, right_, results_);
@@ -264,9 +278,9 @@ class BackwardTiles {
         });
     }
 
-    void begin_exchange(S* q) { tile_.begin_exchange(model_.transposed, q); }
-    void diffuse_begun(S* q) { tile_.diffuse_begun(model_.transposed, q, q + tile_.pitch); }
-    void append(const S* q) { tile_.append(q, q + tile_.pitch); }
+    void begin_exchange(int gate) { tile_.begin_exchange(model_.transposed, gradient_[gate]); }
+    void diffuse_begun(int gate) { tile_.diffuse_begun(model_.transposed, gradient_[gate], diffused_[gate]); }
+    void append(int gate) { tile_.append(gradient_[gate], diffused_[gate]); }
 
     const Model<S>& model_;
     const BackwardWeights<S>& weights_;
@@ -277,7 +291,8 @@ class BackwardTiles {
     Tile<S> tile_;
     FirstInput<S> input_;
     S* reset_;
-    S* diffused_[kGates] = {};  // each M panels: the gradient before the gate's activation, and its diffusions
+    S* gradient_[kGates] = {};  // before the gates' activations
+    S* diffused_[kGates] = {};  // each M-1 panels: its diffusions
     S* d_prediction_;
     A* d_input_;
     std::vector<A*> dh_;

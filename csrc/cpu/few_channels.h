@@ -28,7 +28,8 @@ class FewChannels {
     FewChannels(Arena& arena, const Sizes& sizes, int64_t elements, int64_t channels, int64_t steps)
         : sizes_(sizes),
           channels_(channels),
-          chunk_(std::clamp<int64_t>(kColumnsWanted / std::max<int64_t>(elements * channels, 1), 1, steps)),
+          chunk_(std::clamp<int64_t>(columns_wanted<S>(sizes, elements) / std::max<int64_t>(elements * channels, 1), 1,
+                                     steps)),
           panel_(sizes.panel_rows() * padded<S>(chunk_ * elements * channels)),
           joined_(arena.take_zeros<S>((elements * sizes.N + kRowSlack) * joined_width<S>(sizes, channels))) {}
 

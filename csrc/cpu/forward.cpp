@@ -18,7 +18,7 @@ class ForwardTiles {
           tile_(arena, kernels, s_, elements, std::max(2 * padded<S>(s_.H), padded<S>(s_.O)), model.terms.sums,
                 threads),
           input_(arena, model, batch, outputs.prediction, false, elements),
-          segment_(arena.take<S>(Segment<S>::panels(s_) * tile_.pitch), model, weights, batch, input_, tile_),
+          segment_(arena, arena.take<S>(Segment<S>::panels(s_) * tile_.pitch), model, weights, batch, input_, tile_),
           unsaved_{nullptr, tile_.take_panel(arena), tile_.take_panel(arena), tile_.take_panel(arena)} {}
 
     void run(int64_t first, int64_t elements) {

@@ -10,10 +10,10 @@ namespace dcrnn {
 template <class S>
 class Segment {
   public:
-    /// Panels that it works in, of tile.pitch numbers each.
-    static int64_t panels(const Sizes& s) { return (s.L + 1) * s.M; }
+    /// Panels that it works in while steps run, of tile.pitch numbers each; those of the states are its own.
+    static int64_t panels(const Sizes& s) { return 1 + (s.L + 1) * (s.M - 1); }
 
-    Segment(S* panels, const Model<S>& model, const ForwardWeights<S>& weights, const Batch<S>& batch,
+    Segment(Arena& arena, S* panels, const Model<S>& model, const ForwardWeights<S>& weights, const Batch<S>& batch,
             FirstInput<S>& input, Tile<S>& tile)
         : model_(model), weights_(weights), batch_(batch), input_(input), s_(model.sizes), tile_(tile) {
         const auto take = [&](int64_t count) {
@@ -22,11 +22,12 @@ class Segment {
             return piece;
         };
         reset_ = take(1), reset_terms_ = take(s_.M - 1);
-        for (int64_t l = 0; l < s_.L; ++l) state_.push_back(take(1)), state_terms_.push_back(take(s_.M - 1));
+        for (int64_t l = 0; l < s_.L; ++l)
+            state_.push_back(tile.take_panel(arena)), state_terms_.push_back(take(s_.M - 1));
     }
 
     /// The states now, (rows x W).
-    const S* state(int64_t l) const { return state_[l]; }
+    S* state(int64_t l) const { return state_[l]; }
 
     /// Before the first step of elements [first, first + tile.elements).
     void start(int64_t first) {

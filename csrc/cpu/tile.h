@@ -64,6 +64,15 @@ void over_tiles(const Threads& threads, const Tiles& tiles, int64_t count, const
         threads.parallel(count, in_memory);
 }
 
+/// Columns of that panel. Where it is larger than the cache, wider rows gain nothing and take memory.
+template <class S>
+int64_t columns_wanted(const Sizes& s, int64_t elements) {
+    // All ranks of a divided graph exchange the same columns at once.
+    const int64_t rows = elements * (s.divided() ? s.most_nodes : s.N);
+    const int64_t panel = rows * kColumnsWanted * static_cast<int64_t>(sizeof(S));
+    return panel < kFarBytes / 2 ? kColumnsWanted : kLanes<S>;
+}
+
 /// The widest panel that diffuses inputs of few channels, for tiles of `elements`: see FewChannels.
 template <class S>
 int64_t few_channels_width(const Sizes& s, int64_t elements) {
