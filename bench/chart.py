@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 from dcrnn_fast.evaluation.style import FAINT, INK, MODEL, look, new_figure, save_figure
 
 OURS = ("cpu", "triton", "cuda")
-NAMES = {"metr_la": "METR-LA", "metr_la_forecast": "METR-LA", "pems_bay": "PEMS-BAY"}
+NAMES = {
+    "metr_la": "METR-LA",
+    "metr_la_forecast": "METR-LA",
+    "metr_la_synthetic_graph": "METR-LA's size",
+    "pems_bay": "PEMS-BAY",
+    "city_11160": "city",
+}
 """how workloads are written, in the order of their panels; others follow by name"""
 
 
