@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.scaling import best_of
+from bench.scaling_table import best_of
 from dcrnn_fast.evaluation.style import FAINT, look, new_figure, save_figure
 
 _KINDS = {

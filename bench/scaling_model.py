@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from bench.scaling_table import best_of, slowest
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted
 
@@ -106,7 +107,6 @@ def parts_of(record: dict[str, Any], most: int) -> list[Part]:
 
 def sharing_cost(rows: Sequence[dict[str, Any]]) -> float:
     """Processor time of partners over that of one rank: measured, without all-reduce and waiting; 1 if not measured."""
-    from bench.scaling import best_of, slowest
 
     found = 1.0
     for row in rows:
@@ -170,7 +170,6 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def main(flags: argparse.Namespace) -> int:
     """Prints the stated numbers and the table for ``--model RECORD``."""
-    from bench.scaling import best_of
 
     record = read_record(flags.model)
     rows, work = record["rows"], record["workload"]

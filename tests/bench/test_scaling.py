@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from bench.scaling import Layout, advice, layouts_of, main, slowest
+from bench.scaling import main
 from bench.scaling_model import Network, Part, device_counts, predict, sharing_cost, table
+from bench.scaling_place import Layout, layouts_of
+from bench.scaling_table import advice, slowest
 from tests.checkout import ROOT
 
 WHOLE = Part(1, 1.0, 0.0, 0.0)
