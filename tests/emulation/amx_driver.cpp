@@ -110,6 +110,7 @@ std::vector<std::vector<double>> run(const Problem& p, const Kernels<S>& kernels
                    {{p.transposed.row_start.data(), p.transposed.column.data(), transposed.data(), s.N, s.M - 1}},
                    {},
                    {},
+                   {},
                    weight.data(),
                    bias.data()};
     Gradients<S> gradients;
