@@ -227,7 +227,8 @@ def test_nothing_of_the_chart_is_cut_off() -> None:
         figure.canvas.draw()
         panels = [axes.get_title(loc="left").split(", ")[0] for axes in figure.axes]
         assert panels == [
-            "METR-LA: training step", "METR-LA: forecast", "PEMS-BAY: training step", "city 11160: training step",
+            "METR-LA: training step", "METR-LA: forecast", "METR-LA's size: training step", "PEMS-BAY: training step",
+            "city: training step",
         ]  # fmt: skip
         assert figure.texts[1].get_text().count("\n") == len(records) - 1
         beyond_the_axis = {label for axes in figure.axes for label in axes.get_xticklabels()}
