@@ -17,6 +17,7 @@ import pytest
 from dcrnn_fast.ranks.slurm_lists import host_names
 from tests.checkout import ROOT, missing
 from tests.cluster.real_slurm import RealSlurm
+from tests.ports import free_port
 from tests.training.same_run import assert_same_run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -61,12 +62,6 @@ def ended(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
                 one.wait()
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def test_the_run_is_the_same_to_the_bit_under_every_launcher(environment: dict[str, str], tmp_path: Path) -> None:
     torchrun = str(Path(sysconfig.get_path("scripts"), "torchrun"))
     by_torchrun = (torchrun, "--standalone", "--nproc-per-node=2", *TRAIN[1:])
@@ -79,7 +74,7 @@ def test_the_run_is_the_same_to_the_bit_under_every_launcher(environment: dict[s
     for name, words in ways.items():
         ((code, _, err),) = ended(started((*words, "--results", str(tmp_path / name)), environment))
         assert code == 0, f"{name}: {err}"
-    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": free_port()}
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
     words = (*TRAIN, "--results", str(tmp_path / "by hand"))
     for code, _, err in ended(*(started(words, environment, RANK=str(rank), **world) for rank in range(2))):
         assert code == 0, err

@@ -118,7 +118,7 @@ def peak_mib(save: str, dtype: str) -> float:
     return float(done.stdout)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("dtype", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_peak_memory_is_what_is_saved_and_little_more(dtype: str) -> None:
     require_library()
     case = PEAK_CASE

@@ -41,6 +41,7 @@ def test_a_step_is_specialised_compiled_and_launched(tmp_path: Path) -> None:
     assert launched(90, [Job("step", "bf16", "")], tmp_path) == FUSED
 
 
+@pytest.mark.slow
 def test_steps_that_are_computed_again(tmp_path: Path) -> None:
     assert launched(90, [Job("step", "bf16", "", "h")], tmp_path) == FUSED
 

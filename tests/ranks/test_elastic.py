@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +12,7 @@ import psutil
 import pytest
 
 from tests.checkout import ROOT
+from tests.ports import free_port
 from tests.training.same_run import events_of, metrics
 
 EPOCHS = 200
@@ -20,9 +20,7 @@ EPOCHS = 200
 
 @pytest.mark.prove
 def test_a_run_of_two_nodes_goes_on_with_one(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     results = tmp_path / "results"
     words = [
         str(Path(sysconfig.get_path("scripts"), "torchrun")), "--nnodes=1:2", "--nproc-per-node=1", "--max-restarts=3",

@@ -16,14 +16,12 @@ from dcrnn_fast.errors import STOPPED, ToldElsewhereError, UserError
 from dcrnn_fast.ranks import rendezvous
 from dcrnn_fast.ranks.environment import Launch
 from dcrnn_fast.ranks.rendezvous import meet
+from tests.ports import free_port
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-    return number
+    return free_port()
 
 
 @pytest.fixture

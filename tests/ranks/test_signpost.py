@@ -14,16 +14,16 @@ from dcrnn_fast.ranks.environment import Launch
 from dcrnn_fast.ranks.ports import holder_of, listen
 from dcrnn_fast.ranks.rendezvous import meet
 from dcrnn_fast.ranks.signpost import Signpost, ask
+from tests.ports import free_port
 
 HERE = "127.0.0.1"
 
 
 def free_ports(number: int) -> tuple[int, ...]:
-    sockets = [socket.create_server((HERE, 0)) for _ in range(number)]
-    ports = tuple(one.getsockname()[1] for one in sockets)
-    for one in sockets:
-        one.close()
-    return ports
+    ports: set[int] = set()
+    while len(ports) < number:
+        ports.add(free_port())
+    return tuple(ports)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import importlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -90,9 +91,7 @@ class RankServer:
     def start(self, folder: Path, world: int, target: str, *args: object, env: dict[str, str] | None = None) -> Job:
         """Calls ``module:function(*args)`` on ``world`` ranks; its result is the exit code."""
         folder.mkdir(parents=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         request = {
             "folder": str(folder),
             "world": world,

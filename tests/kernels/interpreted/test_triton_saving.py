@@ -38,8 +38,8 @@ def assert_sequence(case: Case, save: str) -> None:
         torch.testing.assert_close(ours, true, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize("words", ["tile,hoist", "tile,inline"])
-@pytest.mark.parametrize("save", ["h", "segments:2"])
+@pytest.mark.parametrize("words", [pytest.param("tile,hoist", marks=pytest.mark.slow), "tile,inline"])
+@pytest.mark.parametrize("save", [pytest.param("h", marks=pytest.mark.slow), "segments:2"])
 def test_both_operators_equal_what_they_are_with_everything_kept(
     save: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +70,8 @@ def test_segments_of_several_products(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_encoder_decoder(LONG, "segments:3")
 
 
-@pytest.mark.parametrize("save", ["h", pytest.param("segments:2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("save", ["h", "segments:2"])
 def test_float32_and_bfloat16_within_the_error_budget(save: str) -> None:
     case = Case(B=3, P=3, F=2, N=7, C=2, O=1, H=6, L=1, M=3)
     truth, true_gradients = forward_and_gradients(case, torch.float64, "specification", True)
@@ -86,12 +87,22 @@ def test_float32_and_bfloat16_within_the_error_budget(save: str) -> None:
         assert_within_budget(gradients, plain_gradients, true_gradients)
 
 
+@pytest.mark.slow
 def test_results_repeat_bit_for_bit() -> None:
     one, other = (forward_and_gradients(CASE, torch.float32, "triton", True, save="segments:2") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip([one[0], *one[1]], [other[0], *other[1]], strict=True))
 
 
-@pytest.mark.parametrize(("save", "states"), [("all", 36), ("h", 8), ("segments:2", 4), ("segments:100", 1)])
+@pytest.mark.parametrize(
+    ("save", "states"),
+    [
+        ("h", 8),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [("all", 36), ("segments:2", 4), ("segments:100", 1)]
+        ),
+    ],
+)
 def test_kept_bytes_are_those_states(save: str, states: int) -> None:
     """Of nine steps: four tensors of each, or every state but the last, or those between segments and runs."""
     inputs, terms = make_seq2seq(LONG).to(torch.float32), make_terms(LONG, torch.float32)

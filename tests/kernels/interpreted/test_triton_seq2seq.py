@@ -159,6 +159,7 @@ def test_inference_equals_training_to_the_bit_and_takes_any_strides() -> None:
     assert not without.requires_grad
 
 
+@pytest.mark.slow
 def test_heads_whose_weights_have_strides() -> None:
     inputs, terms = make_seq2seq(RAGGED).to(torch.float32), make_terms(RAGGED, torch.float32)
     apart = inputs.projection_weight_OH.detach().t().contiguous().t().requires_grad_()
