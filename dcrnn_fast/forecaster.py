@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from dcrnn_fast.checkpoints.files import Checkpoint, newest_good, read_good
+from dcrnn_fast.checkpoints.find import find_checkpoint
 from dcrnn_fast.checkpoints.state import average_notes, forecast_weights
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, Precision
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
@@ -359,7 +359,7 @@ def load(
         UserError: no checkpoint there, damaged and no other good one beside it, or of another shape than it says; no
             such device.
     """
-    found = _find(Path(path))
+    found = find_checkpoint(path)
     state = found.state
     config, graph, window_format, scaler, training_part = saved_form(state, str(found.path))
     if backend is not None:
@@ -384,15 +384,6 @@ def load(
         data_digests=training.get("data"),
         training_part=training_part,
     )
-
-
-def _find(path: Path) -> Checkpoint:
-    if not path.is_dir():
-        return read_good(path)
-    folders = [folder for folder in (path, path / "checkpoints") if any(folder.glob("*.pt"))]
-    if not folders or (newest := newest_good(folders[0])) is None:
-        raise UserError(f"there is no checkpoint (*.pt) in the folder {path}, nor in its folder checkpoints")
-    return newest
 
 
 def _model(

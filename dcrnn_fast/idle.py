@@ -76,6 +76,8 @@ def _idle_in_training(training: TrainingConfig, *, on_gpu: bool) -> Needs:
         idle["sampling_decay"] = "--teacher-forcing scheduled"
     if training.node_parallel == 1:
         idle["graph_partition"] = "--node-parallel of at least 2"
+    if training.start_from is None:
+        idle["start_scaler"] = "--start-from"
     if not on_gpu:
         idle["cuda_graphs"] = "a GPU, and the device is the CPU"
     return idle

@@ -176,14 +176,15 @@ def _require_apart(flags: TrainFlags) -> None:
     results, folder = Path(output.results), checkpoint_folder(flags.settings)
     read = source_files(flags.settings.data, flags.settings.graph)
     resumed = None if output.resume == "auto" else output.resume
+    begun = flags.settings.training.start_from
     names = {*RUN_FILES, *REPORT}
     if (results / EVENTS).exists():  # of an earlier run, which wrote the configuration there: it may be given again
         names.remove(CONFIG)
-    require_apart((results / name for name in sorted(names)), (*read, flags.config, resumed), "--results folder")
+    require_apart((results / name for name in sorted(names)), (*read, flags.config, resumed, begun), "--results folder")
     require_outside((results / name for name in sorted(names)), flags.settings.data, "--results folder")
     require_apart((folder / name for name in ("*.pt", MANIFEST)), (*read, flags.config), "--checkpoint-dir")
     if flags.plot is not None:
-        require_apart([flags.plot], (*read, flags.config, resumed), "--plot")
+        require_apart([flags.plot], (*read, flags.config, resumed, begun), "--plot")
 
 
 def _report(result: TrainingResult, config: Config, ranks: Ranks) -> None:

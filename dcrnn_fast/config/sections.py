@@ -341,6 +341,11 @@ class TrainingConfig(_Section):
     """the windows of a batch: shuffled, any of the training part (as published); contiguous, from 64 stretches that are
     gone through in time order, shuffled within 64 windows: each process reads its own part of a store, from the disk
     but once"""
+    start_from: str | None = None
+    """a checkpoint, or a folder of them: a new training begins with its weights, on other data or another graph, of any
+    number of sensors; a run that is resumed goes on with its own"""
+    start_scaler: Literal["kept", "fitted"] = "kept"
+    """means and deviations that readings are scaled with: kept, those of start_from; fitted, of this training part"""
 
     def _check(self) -> None:
         self._within(1, _MOST, "batch_size", "accumulate", "global_batch_size", "base_batch_size", "node_parallel")

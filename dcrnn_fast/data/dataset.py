@@ -291,7 +291,10 @@ def assemble_data(
         scaler = fit_scaler(series, split.whole_train_W, config.past_steps, config.scaler)
         notes = (*notes, *scale_notes(series, split.whole_train_W, config.past_steps, scaler, config.scaler))
     elif scaler.num_channels != len(series.channels):
-        raise UserError(f"the scaler has {scaler.num_channels} channel(s), the series has {len(series.channels)}")
+        raise UserError(
+            f"the model's scaler has {scaler.num_channels} channel(s), the series has {len(series.channels)} "
+            f"({', '.join(series.channels)}): choose the model's with --variables"
+        )
     elif scaler.num_sensors not in (None, series.num_sensors):
         raise UserError(f"the scaler is of {scaler.num_sensors} sensor(s), the series has {series.num_sensors}")
     return ForecastData(

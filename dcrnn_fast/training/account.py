@@ -71,6 +71,7 @@ def other_notes(run: Run) -> list[str]:
     return [
         input_words(run.data.config),
         *loss_notes(run),
+        *(line for line in run.begun if not line.startswith(LOOK)),
         *run.fitted,
         *_step_notes(run),
         *_shared_lines(run),
@@ -136,7 +137,7 @@ def looks(run: Run, facts: SeriesFacts, asked: DataConfig) -> list[str]:
         *series_looks(data.series, facts, asked),
         *window_looks(data, facts),
         *look_lines(data.graph),
-        *(note for note in data.notes if note.startswith(LOOK)),
+        *(note for note in (*data.notes, *run.begun) if note.startswith(LOOK)),
     )
     return list(dict.fromkeys(lines))
 

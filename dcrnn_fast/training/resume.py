@@ -52,7 +52,10 @@ _SAME_DATA = "resume with the data that the run was started with, or train anew 
 _WHERE_AND_HOW_LONG = {
     "graph": ("graph",),
     "data": ("data", "stage"),
-    "training": ("epochs", "device", "threads", "patience", "dist_timeout", "num_workers"),
+    "training": (
+        *("epochs", "device", "threads", "patience", "dist_timeout", "num_workers"),
+        *("start_from", "start_scaler"),  # the run has weights and scaler of its own by now
+    ),
     "output": None,
     "watch": None,
 }

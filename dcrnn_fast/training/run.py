@@ -4,7 +4,7 @@ Shape legend: B batch, F future steps, N nodes, O output channels.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -46,7 +46,7 @@ class Run:
     ``device_windows``: the series on the GPU if it fits; None: windows are gathered on the host, by ``host_windows``.
     ``forward``: the model, or what torch.compile made of it; ``average``: of the weights, with ``ema_decay``.
     ``data_digests``: what its windows are made of, as ``digests_of`` says; ``training_part``: when it is seen.
-    ``fitted``: lines about what ``fit`` has chosen.
+    ``fitted``: lines about what ``fit`` has chosen; ``begun``: about the model that it began with, ``start_from``.
     ``phases``: the clock of this rank's steps. ``window_flops``: operations of a window's training, over all nodes.
     """
 
@@ -71,6 +71,7 @@ class Run:
     device_windows: DeviceWindows | None = None
     average: WeightAverage | None = None
     fitted: tuple[str, ...] = ()
+    begun: tuple[str, ...] = ()
 
     @property
     def total_steps(self) -> int:
@@ -98,11 +99,19 @@ class Run:
         return nullcontext() if self.average is None else self.average.in_place()
 
 
-def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtype = torch.float32) -> Run:
+def make_run(
+    config: Config,
+    data: ForecastData,
+    ranks: Ranks,
+    dtype: torch.dtype = torch.float32,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Run:
     """Builds model and optimiser; the weights are the same on every rank because the seed is.
 
     Args:
         config: as ``resolved`` returns it.
+        weights: to begin with, the same on every rank; left out: fresh ones.
     Raises:
         UserError: there is no window to train or validate on, or the precision needs another device.
     """
@@ -118,7 +127,12 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
     seed_everything(training.seed)
     form = data.window_format
     model = build_model(
-        config, data.graph, input_channels=form.input_channels, output_channels=form.output_channels, dtype=dtype
+        config,
+        data.graph,
+        input_channels=form.input_channels,
+        output_channels=form.output_channels,
+        dtype=dtype,
+        weights=weights,
     )
     window_flops = forward_flops(model, form.past_steps).training
     shared, phases = None, Phases(ranks.device)

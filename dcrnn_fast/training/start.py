@@ -50,6 +50,7 @@ from dcrnn_fast.training.resume import (
 )
 from dcrnn_fast.training.run import Run, make_run
 from dcrnn_fast.training.staged_data import staged
+from dcrnn_fast.training.start_from import Beginning, beginning
 from dcrnn_fast.training.step import try_window
 
 _DIGITS = 16
@@ -87,8 +88,13 @@ def open_run(
     if found is not None:
         ranks.together("checking the checkpoint", partial(require_resumable, found.state, str(found.path)))
         config = saved_choices(config, found.state)
+    begun = None if found is not None else beginning(config, ranks)
+    if begun is not None:
+        config = ranks.together("looking at the model to start from", lambda: begun.choices(config))
     with staged(config, ranks, asked_to_stop) as copies:
-        run = ranks.together("opening data and model", lambda: _open_data_and_model(config, ranks, found, copies))
+        run = ranks.together(
+            "opening data and model", lambda: _open_data_and_model(config, ranks, found, begun, copies)
+        )
     fit_to_memory(run)
     ranks.require_same("the start", start_digests(run))
     if run.shared is None:
@@ -101,15 +107,23 @@ def open_run(
     return run, found
 
 
-def _open_data_and_model(config: Config, ranks: Ranks, found: Checkpoint | None, copies: Staged | None) -> Run:
+def _open_data_and_model(
+    config: Config, ranks: Ranks, found: Checkpoint | None, begun: Beginning | None, copies: Staged | None
+) -> Run:
     scaler = None if found is None else Scaler.from_state(found.state["scaler"])
+    if begun is not None:
+        scaler = begun.scaler_of_any_graph(config)
     all_digits = config.training.loss_unit != "original"
     data = (open_data if copies is None else copies.open_data)(
         config.data, config.graph, scaler=scaler, all_digits=all_digits
     )
     if found is not None:
         data = in_saved_order(data, config.data, found.state)
-    run = make_run(config, data, ranks)
+    if begun is not None:
+        data = begun.fitting(data, config)
+    run = make_run(config, data, ranks, weights=None if begun is None else begun.weights)
+    if begun is not None:
+        run.begun = begun.lines(data, config)
     require_changing_target(data, config.data)
     require_validation_targets(data)
     if found is not None:

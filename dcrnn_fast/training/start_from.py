@@ -1,0 +1,189 @@
+"""A new training that begins with another model's weights: next month's data, converted weights, another city's graph.
+
+No weight depends on the number of sensors or of steps, so both may differ; what the numbers mean must agree.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from dcrnn_fast.checkpoints.find import find_checkpoint
+from dcrnn_fast.checkpoints.state import State, forecast_weights
+from dcrnn_fast.config.plain import to_dict
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.data.dataset import ForecastData, assemble_data
+from dcrnn_fast.data.saved_form import SavedForm, saved_form
+from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.data.series import require_observed_sensors
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import counted, first_few
+from dcrnn_fast.model.weights import require_weights
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.training.resume import broadcast_state, saved_choices
+
+# With another value of these the weights would mean something else, or have another shape.
+_MUST_AGREE = {
+    "model": ("hidden_units", "num_layers"),
+    "graph": ("supports", "hops", "recursion", "orientation", "edge_order"),
+    "data": ("time_of_day", "day_of_week"),
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Beginning:
+    """The model of ``start_from``: ``where``, its complete state, and what that says of its data."""
+
+    where: str
+    state: State
+    form: SavedForm
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Those that it forecasts with: the average, if it has one."""
+        return forecast_weights(self.state)
+
+    def choices(self, config: Config) -> Config:
+        """``config``, what it leaves open (``auto``) as the model was trained.
+
+        Raises:
+            UserError: the model is of another shape, or scaled in another way; each flag is named with its value.
+        """
+        config = saved_choices(config, self.state)
+        ours, theirs = to_dict(config), to_dict(self.form.config)
+        wanted = [
+            (name, theirs[section][name], ours[section][name])
+            for section, names in _MUST_AGREE.items()
+            for name in names
+            if theirs[section][name] != ours[section][name]
+        ]
+        if wanted:
+            said = ", ".join(f"{name} = {their}" for name, their, _ in wanted)
+            got = ", ".join(f"{our}" for _, _, our in wanted)
+            flags = " ".join(_flag(name, their) for name, their, _ in wanted)
+            raise UserError(f"--start-from {self.where} was trained with {said}; this run has {got}: give {flags}")
+        if config.training.start_scaler == "kept" and config.data.scaler != (kind := self._scaler_kind()):
+            raise UserError(
+                f"--start-from {self.where} has a scaler of the kind {kind}, --scaler is {config.data.scaler}: leave "
+                "--scaler out, or give --start-scaler fitted"
+            )
+        return config
+
+    def scaler_of_any_graph(self, config: Config) -> Scaler | None:
+        """The scaler to read the data with, if it is kept and the same for all sensors."""
+        kept = config.training.start_scaler == "kept" and not self.form.scaler.per_sensor
+        return self.form.scaler if kept else None
+
+    def fitting(self, data: ForecastData, config: Config) -> ForecastData:
+        """``data`` with the model's scaler, if that is kept.
+
+        Raises:
+            UserError: channels, targets or units are not the model's, a target was never observed, or a sensor's own
+                scale is kept and the model has none for it.
+        """
+        for fault in self._faults(data, config):
+            raise UserError(f"--start-from {self.where} {fault}")
+        if config.training.start_scaler == "fitted":
+            return data
+        require_observed_sensors(data.series, data.window_format.target_channels, config.data.data)
+        if not self.form.scaler.per_sensor:
+            return data
+        number_of = {sensor: n for n, sensor in enumerate(self.form.graph.ids)}
+        if unknown := [sensor for sensor in data.series.ids if sensor not in number_of]:
+            raise UserError(
+                f"--start-from {self.where} has a scale for each of its {len(number_of)} sensors, and none for "
+                f"{counted(len(unknown), 'sensor')} of {config.data.data}: {first_few(unknown)}; give --start-scaler "
+                "fitted"
+            )
+        scaler = self.form.scaler.take_sensors([number_of[sensor] for sensor in data.series.ids])
+        return assemble_data(data.series, data.graph, config.data, scaler=scaler, all_digits=data.all_digits)
+
+    def lines(self, data: ForecastData, config: Config) -> tuple[str, ...]:
+        """What was taken from the model, for the run's account."""
+        training = self.state["training"]
+        epoch = "converted weights" if training is None else f"epoch {int(training['epoch'])}"
+        sensors = counted(self.form.graph.num_nodes, "sensor")
+        form, old = data.window_format, self.form.window_format
+        lines = [f"start: weights of {self.where} ({epoch}, trained on {sensors}); optimiser and schedule begin anew"]
+        if config.training.start_scaler == "kept":
+            lines.append("start: its scaler is kept (--start-scaler fitted takes this training part's instead)")
+        else:
+            lines.append("start: the scaler is fitted on this training part, not the one that the weights know")
+        if form.freq != old.freq:
+            lines.append(f"look: start: the weights were trained on a row every {old.freq}, this data has {form.freq}")
+        if form.missing_input != old.missing_input:
+            lines.append(
+                f"look: start: the weights know a missing reading as {old.missing_input}, here it is "
+                f"{form.missing_input} (--missing-input)"
+            )
+        return tuple(lines)
+
+    def _scaler_kind(self) -> str:
+        kind = saved_choices(Config(), self.state).data.scaler
+        return "sensor" if self.form.scaler.per_sensor else kind
+
+    def _faults(self, data: ForecastData, config: Config) -> Iterator[str]:
+        form, old = data.window_format, self.form.window_format
+        if len(form.channels) != len(old.channels):
+            yield (
+                f"reads {counted(len(old.channels), 'channel')} ({first_few(old.channels)}), {config.data.data} has "
+                f"{len(form.channels)} ({first_few(form.channels)}): choose them with --variables"
+            )
+        named = not ({"value", "0"} & {form.channels[0], old.channels[0]})
+        if named and form.channels != old.channels:
+            yield (
+                f"reads the channels {', '.join(old.channels)} in this order, {config.data.data} has "
+                f"{', '.join(form.channels)}: choose and order them with --variables"
+            )
+        if form.target_channels != old.target_channels:
+            yield (
+                f"forecasts {', '.join(old.target_names)}, this run {', '.join(form.target_names)}: give --targets "
+                f"{' '.join(form.channels[i] for i in old.target_channels)}"
+            )
+        for name, ours, theirs in zip(form.channels, form.units, old.units, strict=True):
+            if ours and theirs and ours != theirs and config.training.start_scaler == "kept":
+                yield (
+                    f"knows {name} in {theirs}, {config.data.data} has it in {ours}: convert it first, or give "
+                    "--start-scaler fitted"
+                )
+
+
+def beginning(config: Config, ranks: Ranks) -> Beginning | None:
+    """The model of ``config.training.start_from``, the same on all ranks: rank 0 reads it.
+
+    Raises:
+        UserError: there is none, or a part of it is damaged.
+    """
+    start_from = config.training.start_from
+    if start_from is None:
+        return None
+    found = ranks.together(
+        "opening the model to start from", lambda: find_checkpoint(start_from) if ranks.is_first else None
+    )
+    state = broadcast_state(None if found is None else found.state, ranks)
+    assert state is not None
+    where = str(Path(start_from) if found is None else found.path)
+    return ranks.together("checking the model to start from", lambda: _checked(state, where))
+
+
+def _checked(state: State, where: str) -> Beginning:
+    form = saved_form(state, where)
+    weights = forecast_weights(state)
+    try:
+        require_weights(
+            weights,
+            form.config,
+            input_channels=form.window_format.input_channels,
+            output_channels=form.window_format.output_channels,
+        )
+    except UserError as error:
+        raise UserError(f"checkpoint {where}: {error}") from error
+    return Beginning(where, state, form)
+
+
+def _flag(name: str, value: object) -> str:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return flag if value else f"--no-{flag[2:]}"
+    return f"{flag} {value}"
