@@ -14,9 +14,11 @@ from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.data.sources import require_outside, source_files
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
+from dcrnn_fast.evaluation.flags import ModelFlags, PartFlags, SourceFlags
+from dcrnn_fast.evaluation.places import places
 from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.evaluation.report_files import REPORT
+from dcrnn_fast.evaluation.report_parts import part_of
 from dcrnn_fast.files import require_apart, require_creatable_folder
 from dcrnn_fast.forecaster import Forecaster
 from dcrnn_fast.ranks.group import Ranks
@@ -35,7 +37,7 @@ class EvaluateFlags:
 
     checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
     """a checkpoint, or a folder of them (the newest good one)"""
-    split: Literal["all", "train", "validation", "test"] | None = None
+    split: Annotated[Literal["all", "train", "validation", "test"] | None, tyro.conf.arg(aliases=["--part"])] = None
     """which windows are scored; left out: those that the model was not trained on: the test part of its training data,
     all of other data that do not forecast times of the training"""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "results/evaluation"
@@ -50,6 +52,7 @@ class EvaluateFlags:
     sensors"""
     graph: str | None = None
     """graph file, only to check that it holds the model's graph"""
+    part: PartFlags = field(default_factory=PartFlags)
     source: SourceFlags = field(default_factory=SourceFlags)
     model: ModelFlags = field(default_factory=ModelFlags)
 
@@ -73,9 +76,16 @@ def _run(argv: list[str]) -> int:
 def _measure(flags: EvaluateFlags, ranks: Ranks) -> int:
     outputs = [Path(flags.output, pattern) for pattern in REPORT]
     model = files_read(flags.checkpoint)
-    require_apart(outputs, (*model, flags.source.data, flags.graph, *flags.source.leave_out), "--output folder")
+    require_apart(
+        outputs,
+        (*model, flags.source.data, flags.graph, *flags.source.leave_out, *flags.part.sensors),
+        "--output folder",
+    )
     output = require_creatable_folder(flags.output, "output folder")
+    sensors = flags.part.ids()
     forecaster = load_shared(flags.checkpoint, flags.model, ranks)
+    places(sensors, forecaster.ids, "--sensors")
+    places(flags.part.targets, forecaster.window_format.target_names, "--targets")
     config = flags.source.config(forecaster.config.data, forecaster.window_format)
     if flags.source.data is None:
         require_training_data(config)
@@ -95,6 +105,7 @@ def _measure(flags: EvaluateFlags, ranks: Ranks) -> int:
         raise UserError(str(error)) from error
     if not ranks.is_first:
         return 0
+    report = part_of(report, sensors=sensors, targets=flags.part.targets)
     print(report.table(flags.horizons or None), flush=True)
     written = save_report(report, output)
     print(f"\nwritten to {output}: {', '.join(path.name for path in written)}")

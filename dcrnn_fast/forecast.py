@@ -12,10 +12,11 @@ from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.data.sources import read_source, require_outside, source_files
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
+from dcrnn_fast.evaluation.flags import ModelFlags, PartFlags, SourceFlags
 from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.forecasts import Forecast, output_format
 from dcrnn_fast.evaluation.labels import channel_label
+from dcrnn_fast.evaluation.places import places
 from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.messages import counted
@@ -36,6 +37,7 @@ class ForecastFlags:
     """.csv, .parquet or .nc: times, ids, units and values"""
     plot: str | None = None
     """.png, .pdf or .svg: the newest readings and the forecast"""
+    part: PartFlags = field(default_factory=PartFlags)
     source: SourceFlags = field(default_factory=SourceFlags)
     model: ModelFlags = field(default_factory=ModelFlags)
 
@@ -60,10 +62,13 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
         require_plot_format(flags.plot)
         targets.append(Path(flags.plot))
     model = files_read(flags.checkpoint)
-    require_apart(targets, (*model, flags.source.data, *flags.source.leave_out), "--output")
+    require_apart(targets, (*model, flags.source.data, *flags.source.leave_out, *flags.part.sensors), "--output")
     for target in targets:
         require_creatable_folder(target.parent, "output folder")
+    sensors = flags.part.ids()
     forecaster = load_shared(flags.checkpoint, flags.model, ranks)
+    places(sensors, forecaster.ids, "--sensors")
+    places(flags.part.targets, forecaster.window_format.target_names, "--targets")
     config = flags.source.config(forecaster.config.data, forecaster.window_format)
     if flags.source.data is None:
         require_training_data(config)
@@ -81,6 +86,7 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
         raise UserError(str(error)) from error
     if not ranks.is_first:
         return 0
+    forecast = forecast.part(sensors=sensors, targets=flags.part.targets)
     unwritable = unwritable_note((*forecast.ids, *forecast.channels, *forecast.units)) if flags.plot else None
     for note in filter(None, (*forecaster.notes, *forecast.notes, unwritable)):
         print(note, file=sys.stderr)

@@ -38,7 +38,7 @@ from dcrnn_fast.messages import first_few
 from dcrnn_fast.model.build import build_model, precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.whole_forecasts import WholeForecasts
-from dcrnn_fast.scored_windows import is_held_out, limited, scored_windows
+from dcrnn_fast.scored_windows import as_cut_in_training, is_held_out, limited, scored_windows
 from dcrnn_fast.training_data import require_training_data, unchanged
 
 _SAME_WEIGHT = 1e-6
@@ -54,6 +54,7 @@ class Forecaster:
         precision: the arithmetic of forecasts.
         about: the model's origin; notes: lines to print.
         data_digests, training_part: the checkpoint's record of its training data; None: it has none.
+        trained_steps: how many steps the model was trained to forecast, if it forecasts another number; else None.
     """
 
     model: DCRNN | WholeForecasts
@@ -66,6 +67,7 @@ class Forecaster:
     notes: tuple[str, ...]
     data_digests: dict[str, str] | None = None
     training_part: TrainingPart | None = None
+    trained_steps: int | None = None
 
     @property
     def _all_digits(self) -> bool:
@@ -148,6 +150,7 @@ class Forecaster:
                 *newest_notes(np.any(observed_PNC[..., targets], axis=2), series.times_T),
                 *forecast_notes(values_FNO),
                 *self._below_notes(values_FNO),
+                *self._beyond_notes(),
                 *series.notes,
             ),
             about=self.about,
@@ -179,7 +182,8 @@ class Forecaster:
         series = self._fitting(series, config.data, spare_sensors=False, leave_out=config.leave_out)
         if data is not None:
             series = series.with_notes((*series.notes, *far_notes(series, self.scaler)))
-        return assemble_data(series, self.graph, config, scaler=self.scaler, all_digits=self._all_digits)
+        opened = assemble_data(series, self.graph, config, scaler=self.scaler, all_digits=self._all_digits)
+        return opened if self.trained_steps is None else as_cut_in_training(opened, self.trained_steps)
 
     def evaluate(
         self,
@@ -226,8 +230,15 @@ class Forecaster:
             training=training,
             minimum_O=None if self.training_part is None else self.training_part.minimum,
             about=self.about,
+            trained_steps=self.trained_steps,
         )
         return replace(report, notes=(*filter(None, (scored.why,)), *report_notes(report), *report.notes, *notes))
+
+    def _beyond_notes(self) -> tuple[str, ...]:
+        trained, steps = self.trained_steps, self.window_format.future_steps
+        if trained is None or steps <= trained:
+            return ()
+        return (f"look: steps {trained + 1} to {steps} are beyond the {trained} that the model was trained on",)
 
     def _below_notes(self, values_FNO: NDArray[np.float32]) -> tuple[str, ...]:
         if self.training_part is None:
@@ -347,6 +358,7 @@ def load(
     backend: Backend | None = None,
     precision: Precision | None = None,
     at_least: float | None = None,
+    future_steps: int | None = None,
 ) -> Forecaster:
     """A forecaster from a checkpoint, or from a folder (its newest good checkpoint).
 
@@ -355,6 +367,7 @@ def load(
     Args:
         device: auto: the GPU where there is one, else the CPU.
         backend, precision, at_least: left out: as in training.
+        future_steps: F, if it is to be another than in training: the decoder goes on reading its own forecasts.
     Raises:
         UserError: no checkpoint there, damaged and no other good one beside it, or of another shape than it says; no
             such device.
@@ -368,6 +381,11 @@ def load(
         config = replace(config, training=replace(config.training, precision=precision))
     if at_least is not None:
         config = replace(config, model=replace(config.model, at_least=at_least))
+    trained_steps = None
+    if future_steps not in (None, window_format.future_steps):
+        trained_steps = window_format.future_steps
+        config = replace(config, data=replace(config.data, future_steps=future_steps))
+        window_format = replace(window_format, future_steps=future_steps)
     model = _model(config, graph, window_format, forecast_weights(state), found.path)
     training = state["training"] or {}
     about: dict[str, str | int] = {"checkpoint": str(found.path), "version": str(state["version"])}
@@ -383,6 +401,7 @@ def load(
         notes=(*found.notes, *average_notes(state), *precision_notes(config)),
         data_digests=training.get("data"),
         training_part=training_part,
+        trained_steps=trained_steps,
     )
 
 

@@ -12,7 +12,7 @@ from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.training_part import TrainingPart
-from dcrnn_fast.data.windows import evenly
+from dcrnn_fast.data.windows import WindowSet, evenly, split_windows
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted
 
@@ -94,6 +94,22 @@ def scored_windows(
             f"times that training has seen ({span}); --split all scores them too"
         )
     return Scored(starts_W[~seen_W], "unseen" if left else "all", True, why)
+
+
+def as_cut_in_training(data: ForecastData, trained_steps: int) -> ForecastData:
+    """``data``, whose windows forecast more steps than those of training, with its parts divided as for those.
+
+    So both horizons are measured on the same windows, but for the last ones, which end before the longer forecast does.
+    """
+    if data.window_format.future_steps <= trained_steps:
+        return data
+    split = split_windows(data.series, replace(data.config, future_steps=trained_steps), to_train=False)
+    long_W = data.windows("all").starts_W
+
+    def of(part: WindowSet) -> WindowSet:
+        return WindowSet(part.name, part.starts_W[np.isin(part.starts_W, long_W)])
+
+    return replace(data, train=of(split.train), validation=of(split.validation), test=of(split.test))
 
 
 def limited(scored: Scored, limit: int | None) -> Scored:

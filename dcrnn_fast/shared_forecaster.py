@@ -65,6 +65,7 @@ def load_shared(checkpoint: str, flags: ModelFlags, ranks: Ranks) -> Forecaster:
             backend=flags.backend,
             precision=flags.precision,
             at_least=flags.at_least,
+            future_steps=flags.future_steps,
         ),
     )
     if not shares:

@@ -16,8 +16,8 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few, naming_file
 
 
-def ids_to_leave_out(leave_out: Sequence[str]) -> tuple[str, ...]:
-    """The ids that ``--leave-out`` means: themselves, or the lines of the one file that it names.
+def ids_to_leave_out(leave_out: Sequence[str], flag: str = "leave_out") -> tuple[str, ...]:
+    """The ids that ``--leave-out`` (or another flag) means: themselves, or the lines of the one file that it names.
 
     Raises:
         UserError: the file cannot be read or holds no id, an id comes twice.
@@ -34,7 +34,7 @@ def ids_to_leave_out(leave_out: Sequence[str]) -> tuple[str, ...]:
             if not ids:
                 raise UserError("holds no sensor id; wanted one on each line")
     if len(set(ids)) != len(ids):
-        raise UserError(f"leave_out: each sensor once, got {first_few(ids)}")
+        raise UserError(f"{flag}: each sensor once, got {first_few(ids)}")
     return ids
 
 

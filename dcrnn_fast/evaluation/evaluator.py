@@ -20,6 +20,7 @@ from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.labels import below_note, horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.evaluation.report import Report
+from dcrnn_fast.evaluation.report_parts import with_steps_beyond
 from dcrnn_fast.evaluation.target_rows import windows_at_a_time
 from dcrnn_fast.evaluation.trace import Trace, TraceRecorder
 from dcrnn_fast.model.precision import autocast
@@ -68,6 +69,7 @@ def evaluate_model(
     model_name: str = "DCRNN",
     about: Mapping[str, str | int | float] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    trained_steps: int | None = None,
 ) -> Report:
     """Score ``model`` and the baselines over exactly the windows of ``split``: none padded, none repeated.
 
@@ -83,6 +85,8 @@ def evaluate_model(
         minimum_O: the least training reading of each target channel, if ``training`` is not given.
         about: facts about the model for a reader of the report.
         progress: called after each batch with the windows that are scored, and how many there are.
+        trained_steps: how many steps the model was trained to forecast, if the windows have more of them: those after
+            are scored apart (``Report.beyond``).
     Raises:
         UserError: there is no window.
     """
@@ -91,6 +95,7 @@ def evaluate_model(
     if len(starts_W) == 0:
         raise UserError(f"the {split} part of {name} has no window; choose another split or give more data")
     form = data.window_format
+    trained_steps = min(form.future_steps, trained_steps or form.future_steps)
     baselines = fit_baselines(data, held_out=held_out, training=training, at_least=at_least)
     notes = list(baselines.notes)
     if any(isinstance(baseline, LastReading) for baseline in baselines.methods):
@@ -102,7 +107,9 @@ def evaluate_model(
     model.eval()
     at_a_time = windows_at_a_time(data) if batch_size is None else batch_size
     try:
-        scores, trace, below_O = _score(model, baselines, data, starts_W, at_a_time, precision, at_least, progress)
+        scores, trace, below_O = _score(
+            model, baselines, data, starts_W, at_a_time, precision, at_least, progress, trained_steps
+        )
     finally:
         model.train(was_training)
     known_O = baselines.minimum_O.tolist() if minimum_O is None else minimum_O
@@ -111,7 +118,7 @@ def evaluate_model(
         looks.append(unwritable)
     target_times = data.target_times(starts_W)
     positions_N2 = data.series.positions_N2 if data.graph.positions_N2 is None else data.graph.positions_N2
-    return Report(
+    report = Report(
         data=Path(name).name or name,
         split=split,
         num_windows=len(starts_W),
@@ -130,6 +137,7 @@ def evaluate_model(
         chosen_by=baselines.chosen_by,
         in_utc=data.series.in_utc,
     )
+    return with_steps_beyond(report, trained_steps)
 
 
 def _score(
@@ -141,6 +149,7 @@ def _score(
     precision: Precision,
     at_least: float | None,
     progress: Callable[[int, int], None] | None,
+    trained_steps: int,
 ) -> tuple[list[HorizonSums], Trace | None, list[int]]:
     """Sums of the model and of each baseline, the stretch of forecasts that the report shows, and how many forecasts of
     each target channel are below 0.
@@ -151,7 +160,7 @@ def _score(
     target_scaler = data.scaler.take(form.target_channels)
     model_sums = HorizonSums(*shape_FNO, device=device)
     baseline_sums = [HorizonSums(*shape_FNO) for _ in baselines.methods]
-    recorder = TraceRecorder(data, starts_W, baselines.strongest)
+    recorder = TraceRecorder(data, starts_W, baselines.strongest, steps=trained_steps)
     below_O = torch.zeros(form.output_channels, dtype=torch.int64, device=device)
     for first in range(0, len(starts_W), batch_size):
         starts_B = starts_W[first : first + batch_size]

@@ -15,6 +15,8 @@ from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 
+_MOST_STEPS = 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceFlags:
@@ -75,6 +77,20 @@ class SourceFlags:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PartFlags:
+    """The part of the forecasts that is wanted; the model reads and computes all."""
+
+    targets: tuple[str, ...] = ()
+    """target channels, by name; left out: all that the model forecasts"""
+    sensors: tuple[str, ...] = ()
+    """sensors: ids, or one file with an id a line; left out: all"""
+
+    def ids(self) -> tuple[str, ...]:
+        """The sensors by their ids; none: all."""
+        return ids_to_leave_out(self.sensors, "sensors")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFlags:
     """How the model is computed."""
 
@@ -91,8 +107,13 @@ class ModelFlags:
     graph's nodes; for a graph that one has no memory for"""
     graph_partition: GraphPartition = "auto"
     """who gets which nodes with node_parallel, as in training"""
+    future_steps: int | None = None
+    """forecast so many steps, also more than the model was trained on: its decoder goes on reading its own forecasts;
+    left out: as many"""
 
     def __post_init__(self) -> None:
+        if self.future_steps is not None and not 1 <= self.future_steps <= _MOST_STEPS:
+            raise UserError(f"future_steps must be from 1 to {_MOST_STEPS}, got {self.future_steps}")
         if self.node_parallel < 1:
             raise UserError(f"node_parallel must be at least 1, got {self.node_parallel}")
         if self.at_least is not None and not math.isfinite(self.at_least):

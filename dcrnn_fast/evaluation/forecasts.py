@@ -6,7 +6,7 @@ Shape legend: P past steps, F future steps, N nodes, O target channels.
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dcrnn_fast.data.times import in_zone
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.places import places
 from dcrnn_fast.files import write_atomically, write_bytes
 
 if TYPE_CHECKING:  # each takes a good part of a second, and a forecast is written in one way
@@ -50,6 +51,25 @@ class Forecast:
     notes: tuple[str, ...] = ()
     about: Mapping[str, str | int] = field(default_factory=dict)
     in_utc: bool | None = None
+
+    def part(self, *, sensors: Sequence[str] = (), targets: Sequence[str] = ()) -> "Forecast":
+        """The forecast of these sensors and channels alone, in the forecast's order; none named: all.
+
+        Raises:
+            UserError: an unknown sensor or channel.
+        """
+        if not sensors and not targets:
+            return self
+        nodes, channels = places(sensors, self.ids, "--sensors"), places(targets, self.channels, "--targets")
+        return replace(
+            self,
+            values_FNO=self.values_FNO[:, nodes][..., channels],
+            ids=tuple(self.ids[n] for n in nodes),
+            channels=tuple(self.channels[c] for c in channels),
+            units=tuple(self.units[c] for c in channels),
+            past_values_PNO=self.past_values_PNO[:, nodes][..., channels],
+            positions_N2=None if self.positions_N2 is None else self.positions_N2[nodes],
+        )
 
     def to_frame(self) -> "pd.DataFrame":
         """One row for each time, sensor and channel: time (in the zone), step (1..F), id, channel, unit, value."""

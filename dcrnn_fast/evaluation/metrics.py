@@ -7,6 +7,7 @@ over all windows, and a window that is not added is not counted. The sums are fl
 errors of a long test set.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,6 +83,21 @@ class HorizonSums:
         self.sums_SFNO[_RELATIVE] += torch.where(relative_BFNO, error / target.abs(), zero).sum(0)
         self.sums_SFNO[_RELATIVE_COUNT] += relative_BFNO.sum(0)
         self.sums_SFNO[_TARGET] += torch.where(observed_BFNO, target, zero).abs_().sum(0)
+
+    def part(
+        self,
+        *,
+        steps: slice = slice(None),
+        nodes: Sequence[int] | None = None,
+        channels: Sequence[int] | None = None,
+    ) -> "HorizonSums":
+        """The sums of some steps (a slice, from 0), sensors and target channels (their numbers) alone."""
+        sums_SFNO = self.sums_SFNO[:, steps]
+        sums_SFNO = sums_SFNO if nodes is None else sums_SFNO[:, :, list(nodes)]
+        sums_SFNO = sums_SFNO if channels is None else sums_SFNO[..., list(channels)]
+        part = HorizonSums(0, 0)
+        part.sums_SFNO = sums_SFNO
+        return part
 
     def by_horizon(self, kind: Kind = "at", channel: int | None = None) -> Scores:
         """Scores (F,) over all sensors, of one target channel or pooled over all.

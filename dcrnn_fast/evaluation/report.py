@@ -59,6 +59,10 @@ class Report:
     chosen_by: str = ""
     in_utc: bool | None = None
     """whether the times are UTC; None: not known"""
+    beyond: "Report | None" = None
+    """the same windows at the steps after those that the model was trained on, if it forecast more"""
+    first_step: int = 1
+    """of ``horizons``"""
 
     @property
     def model_name(self) -> str:
@@ -93,9 +97,23 @@ class Report:
             for kind in KINDS:
                 lines += ["", *self._block(kind, channel, steps)]
             lines += ["", *self._every_horizon(channel)]
+        if self.beyond is not None:
+            lines += ["", *self.beyond._beyond_lines(len(self.horizons))]
         notes = self.all_notes()
         lines += ["", *notes] if notes else []
         return "\n".join(lines)
+
+    def _beyond_lines(self, trained_steps: int) -> list[str]:
+        """Of the steps after the ``trained_steps`` of the training, which are in none of the figures before."""
+        lines = [
+            f"beyond the {counted(trained_steps, 'step')} that the model was trained on: its decoder goes on to "
+            f"{self.horizons[-1]}"
+        ]
+        for channel, name in enumerate(self.channels):
+            unit = f" in {self.units[channel]}" if self.units[channel] else ""
+            lines += ["", f"{channel_label(name)}{unit}; only observed targets count", ""]
+            lines += [*self._block("at", channel, self.chosen_horizons()), "", *self._every_horizon(channel)]
+        return lines
 
     def all_notes(self) -> tuple[str, ...]:
         """``notes``, led by a caution for each target channel with a MAPE above 100 %."""
@@ -176,7 +194,9 @@ class Report:
             "first_target": str(self.times[0]),
             "last_target": str(self.times[1]),
             "sensors": len(self.ids),
-            "horizons": [{"step": step, "label": label} for step, label in enumerate(self.horizons, start=1)],
+            "horizons": [
+                {"step": step, "label": label} for step, label in enumerate(self.horizons, start=self.first_step)
+            ],
             "channels": [
                 {
                     "name": name,
@@ -193,19 +213,25 @@ class Report:
             ],
             "notes": list(self.all_notes()),
             "about": dict(self.about),
+            **({} if self.beyond is None else {"beyond": self.beyond.to_dict()}),
         }
 
     def horizons_csv(self) -> bytes:
-        """One row for each method, channel, kind (at, cumulative) and horizon."""
-        rows = [
-            [method, name, self.units[channel], kind, step + 1, label, *_cells(scores, step)]
+        """One row for each method, channel, kind (at, cumulative) and horizon; last the steps beyond those of training,
+        whose cumulative figures begin with the first of them.
+        """
+        rows = [*self._horizon_rows(), *(() if self.beyond is None else self.beyond._horizon_rows())]
+        return _csv(["method", "channel", "unit", "kind", "step", "horizon", *_FIGURES], rows)
+
+    def _horizon_rows(self) -> list[list[object]]:
+        return [
+            [method, name, self.units[channel], kind, step + self.first_step, label, *_cells(scores, step)]
             for method, sums in self.methods.items()
             for channel, name in enumerate(self.channels)
             for kind in KINDS
             for scores in [sums.by_horizon(kind, channel)]
             for step, label in enumerate(self.horizons)
         ]
-        return _csv(["method", "channel", "unit", "kind", "step", "horizon", *_FIGURES], rows)
 
     def sensors_csv(self) -> bytes:
         """One row for each method, channel and sensor: scores over all horizons."""

@@ -33,15 +33,17 @@ class Trace:
 
 
 class TraceRecorder:
-    """Keeps a quarter's and the last horizon of the windows of one stretch while all windows pass by.
+    """Keeps a quarter's and the last horizon of the windows of one stretch while all windows pass by; ``steps``: the
+    last horizon.
 
     Of the baseline that is named it keeps the last horizon.
     """
 
-    def __init__(self, data: ForecastData, starts_W: NDArray[np.int64], baseline: str | None = None) -> None:
-        self._data = data
+    def __init__(
+        self, data: ForecastData, starts_W: NDArray[np.int64], baseline: str | None = None, *, steps: int
+    ) -> None:
+        self._data, self._last = data, steps
         self._starts_V = _stretch(data, starts_W)
-        steps = data.window_format.future_steps
         shape_VNO = (len(self._starts_V), data.series.num_sensors, data.window_format.output_channels)
         self._forecasts = {
             step: np.zeros(shape_VNO, dtype=np.float32) for step in sorted({math.ceil(steps / 4), steps})
@@ -60,7 +62,7 @@ class TraceRecorder:
         """Keep the windows of the stretch, if this is the baseline to keep."""
         kept, places = self._kept(starts_B)
         if kept.size and name == self._baseline and self._baseline_VNO is not None:
-            self._baseline_VNO[places] = forecast_BFNO[kept, -1]
+            self._baseline_VNO[places] = forecast_BFNO[kept, self._last - 1]
 
     def _kept(self, starts_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Which of the batch belong to the stretch, and their places in it."""
@@ -74,7 +76,7 @@ class TraceRecorder:
             return None
         series, form = self._data.series, self._data.window_format
         newest_V = self._starts_V + form.past_steps - 1
-        rows = slice(int(newest_V[0]) + 1, int(newest_V[-1]) + form.future_steps + 1)
+        rows = slice(int(newest_V[0]) + 1, int(newest_V[-1]) + self._last + 1)
         targets = list(form.target_channels)
         observed_RNO = np.asarray(series.observed_TNC[rows])[..., targets]
         truth_RNO = np.where(observed_RNO, np.asarray(series.values_TNC[rows])[..., targets], np.float32(np.nan))

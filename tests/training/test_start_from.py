@@ -1,0 +1,97 @@
+"""``train --start-from``: weights of another model, on other data and another graph."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import dcrnn_fast
+from dcrnn_fast import train
+from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.state import forecast_weights
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.training.start import open_run
+from tests.training.rank_programs import debug_config
+
+WORDS = ("--city-nodes", "9", "--city-days", "3", "--batch-size", "16", "--max-train-windows", "64", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    words = ["--config", "debug", *WORDS, "--epochs", "1", "--ema-decay", "0.5", "--results", str(folder)]
+    assert train.main(words) == 0
+    return folder
+
+
+def test_weights_and_scaler_are_those_of_the_model_on_another_graph(trained: Path, tmp_path: Path) -> None:
+    config = debug_config(*WORDS[2:], "--city-nodes", "14", "--city-seed", "5", "--start-from", str(trained))
+    run, _ = open_run(config, Ranks())
+    old = dcrnn_fast.load(trained)
+    assert run.data.graph.num_nodes == 14
+    assert run.data.scaler == old.scaler
+    state = load_checkpoint(Path(str(old.about["checkpoint"])))
+    for name, weight in forecast_weights(state).items():
+        assert torch.equal(run.model.state_dict()[name], weight)
+    assert not all(torch.equal(weight, state["model"][name]) for name, weight in forecast_weights(state).items())
+    assert any("trained on 9 sensors" in line for line in run.begun)
+    fitted, _ = open_run(debug_config(*WORDS, "--start-from", str(trained), "--start-scaler", "fitted"), Ranks())
+    assert fitted.data.scaler == old.scaler  # the same data: the fit gives the same again
+    other, _ = open_run(
+        debug_config(
+            *WORDS[2:], "--city-nodes", "14", "--city-seed", "5", "--start-from", str(trained), "--start-scaler",
+            "fitted",
+        ),
+        Ranks(),
+    )  # fmt: skip
+    assert other.data.scaler != old.scaler
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--hidden-units", "5", "--hops", "1"],
+            "hidden_units = 8, hops = 2; this run has 5, 1: give --hidden-units 8",
+        ),
+        (["--day-of-week"], "day_of_week = False; this run has True: give --no-day-of-week"),
+        (["--scaler", "sensor"], "has a scaler of the kind observed, --scaler is sensor"),
+    ],
+)
+def test_another_shape_names_the_flags(words: list[str], said: str, trained: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        open_run(debug_config(*WORDS, "--start-from", str(trained), *words), Ranks())
+
+
+@pytest.mark.slow
+def test_a_run_that_is_resumed_goes_on_with_its_own(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "--config", "debug", *WORDS, "--start-from", str(trained), "--results", str(tmp_path / "run"),
+        "--resume", "auto",
+    ]  # fmt: skip
+    assert train.main([*words, "--epochs", "1"]) == 0
+    assert "start: weights of" in capsys.readouterr().out
+    assert train.main([*words, "--epochs", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "resumed from" in shown
+    assert "start: weights of" not in shown
+
+
+@pytest.mark.slow
+def test_without_an_epoch_the_model_is_carried_to_the_other_graph(trained: Path, tmp_path: Path) -> None:
+    words = ["--config", "debug", *WORDS[2:], "--city-nodes", "14", "--start-from", str(trained), "--epochs", "0"]
+    assert train.main([*words, "--results", str(tmp_path / "run")]) == 0
+    carried, old = dcrnn_fast.load(tmp_path / "run"), dcrnn_fast.load(trained)
+    assert len(carried.ids) == 14
+    assert all(
+        torch.equal(ours, theirs)
+        for ours, theirs in zip(carried.model.parameters(), old.model.parameters(), strict=True)
+    )
+
+
+def test_the_scaler_takes_no_effect_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--config", "debug", "--start-scaler", "fitted"]) == 2
+    assert "--start-scaler needs --start-from" in capsys.readouterr().err
