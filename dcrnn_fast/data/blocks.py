@@ -88,6 +88,31 @@ class Outline:
                     written = row + len(one.values_RNC)
             start = stop
 
+    def rows_of(self, series: SensorSeries) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values and mask of all rows, some at a time, for some of the sensors and channels: those of ``series``."""
+        whole = self.series
+        index_of = {sensor: n for n, sensor in enumerate(whole.ids)}
+        sensors_N = np.array([index_of[sensor] for sensor in series.ids], dtype=np.int64)
+        channels_C = [whole.channels.index(channel) for channel in series.channels]
+        for piece in self.cleaned():
+            values_RNC, observed_RNC = piece.values_RNC, piece.observed_RNC
+            if series.channels != whole.channels:
+                values_RNC, observed_RNC = values_RNC[:, :, channels_C], observed_RNC[:, :, channels_C]
+            if series.ids != whole.ids:
+                values_RNC, observed_RNC = values_RNC[:, sensors_N], observed_RNC[:, sensors_N]
+            yield values_RNC, observed_RNC
+
+
+def without_readings(series: SensorSeries) -> SensorSeries:
+    """A series whose readings are not there, only their shape."""
+    shape = (series.num_steps, series.num_sensors, len(series.channels))
+    return replace(
+        series,
+        values_TNC=np.broadcast_to(np.float32(0), shape),
+        observed_TNC=np.broadcast_to(np.bool_(False), shape),
+        rest_TNC=None,
+    )
+
 
 def outline_of_blocks(blocks: Blocks, data: DataConfig) -> Outline:
     """The series without its readings. They are gone through if the rule for missing ones has to be found.
