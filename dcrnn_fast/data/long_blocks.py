@@ -1,8 +1,8 @@
 """Long tables in pieces: rows of (time, sensor, readings) in any order, pivoted through a scratch file.
 
 A first pass gathers times, sensors and channels; a second lays each reading at its place in a scratch file of the
-system's temporary folder, from which the series is then read in the order of time. Memory holds the times and names, and
-one piece of rows.
+system's temporary folder, from which the series is then read in the order of time. Memory holds the times and names,
+and one piece of rows.
 
 Shape legend: R rows, T time, N sensors, C channels, V columns of readings.
 """
@@ -220,9 +220,7 @@ def _place(place_of: dict[str, int], sensor: str, where: str) -> int:
     return place_of[sensor]
 
 
-def _refuse_twice(
-    passes: Passes, found: _Gathered, place_of: dict[str, int], wanted: int, num_channels: int
-) -> None:
+def _refuse_twice(passes: Passes, found: _Gathered, place_of: dict[str, int], wanted: int, num_channels: int) -> None:
     """Raises UserError that names the two rows of one place."""
     place, channel = divmod(wanted, num_channels)
     time, sensor = divmod(place, len(place_of))

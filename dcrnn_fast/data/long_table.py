@@ -27,7 +27,7 @@ ID_NAMES = (
 )
 _LARGE = 10**7
 """cells of a pivoted table, beyond which nearly all of them being empty is refused"""
-_CHANNEL_NAMES = ("channel", "variable", "parameter", "quantity", "measure")
+CHANNEL_NAMES = ("channel", "variable", "parameter", "quantity", "measure")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def find_roles(columns: list[Column], stamps: Stamps | None) -> Roles | None:
     found = [k for k in (names.index(n) for n in _named(names, ID_NAMES)) if _names_things(columns[k])]
     repeats = stamps is not None and len(np.unique(stamps.times_T)) < len(stamps.times_T)
     texts = [k for k, column in enumerate(columns) if column.is_text and first_non_number(column) is not None]
-    channel, unit = (find_column(names, wanted) for wanted in (_CHANNEL_NAMES, ("unit", "units")))
+    channel, unit = (find_column(names, wanted) for wanted in (CHANNEL_NAMES, ("unit", "units")))
     if channel is not None and not _names_things(columns[channel]):
         channel = None
     if unit is not None and unit not in texts and (as_texts(columns[unit]) != "").any():
@@ -78,8 +78,8 @@ def pivot(
     A time without a row of some sensor is a missing reading. Latitudes and longitudes become positions.
 
     Raises:
-        UserError: two rows of one time, sensor (and channel) that differ, a row without a sensor, columns of texts that differ
-            within a sensor, units that differ within a channel; lines are named.
+        UserError: two rows of one time, sensor (and channel) that differ, a row without a sensor, columns of texts that
+            differ within a sensor, units that differ within a channel; lines are named.
     """
     sensors_R = as_texts(columns[roles.sensor])
     if (blank := np.flatnonzero(sensors_R == "")).size:

@@ -16,7 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.formats import Source
+from dcrnn_fast.data.formats import Opened, Source
 from dcrnn_fast.data.long_table import ID_NAMES
 from dcrnn_fast.data.table import Table, require_names_in_header, series_of_table
 from dcrnn_fast.data.table_columns import EMPTY_CELLS, Column, as_numbers, first_non_number, is_empty
@@ -29,6 +29,9 @@ from dcrnn_fast.reading.tables import Row, is_number, plain_name, read_rows, tab
 EMPTY_WORDS = sorted(
     {form for cell in EMPTY_CELLS for form in (cell, cell.upper(), cell.capitalize())} | {"NaN", "<NA>"}
 )
+
+_LARGE = 16 << 20
+"""bytes of a file that is looked at for a long table, to be read in pieces"""
 
 
 def read_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
@@ -97,6 +100,34 @@ def read_parquet(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
             columns, index = (_range(described, table.num_rows), *columns), 0
         rows = Table(columns=columns, name_row=lambda row: f"row {row}", index=index)
         return series_of_table(rows, path, data), None
+
+
+def open_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Opened | None:
+    """A large long table in pieces; None: another file, which is read whole.
+
+    Raises:
+        UserError: as ``read_csv``.
+    """
+    return _open_large(path, data)
+
+
+def open_parquet(path: Path, data: DataConfig, graph: GraphConfig) -> Opened | None:
+    """A large long table in pieces; None: another file, which is read whole.
+
+    Raises:
+        UserError: as ``read_parquet``.
+    """
+    return _open_large(path, data)
+
+
+def _open_large(path: Path, data: DataConfig) -> Opened | None:
+    from dcrnn_fast.data.formats.long_files import LongFile, open_long_files  # which is made of this module
+
+    with naming_file(path):
+        if path.stat().st_size < _LARGE:
+            return None
+        blocks = open_long_files([LongFile(path, path.name)], path.name, data)
+        return None if blocks is None else (blocks, None)
 
 
 def line_names(path: Path, encoding: str, delimiter: str) -> NameRow:
