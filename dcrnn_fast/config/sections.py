@@ -22,7 +22,18 @@ GridNeighbours = Literal[4, 8]
 Backend = Literal["auto", "specification", "manual", "cpu", "triton", "cuda"]
 GraphFormat = Literal["auto", "matrix", "distance_matrix", "edges", "distances", "positions", "pickle", "grid"]
 DataFormat = Literal[
-    "auto", "hdf5", "npz", "npy", "csv", "parquet", "netcdf", "channels", "continued", "scenarios", "store"
+    "auto",
+    "hdf5",
+    "npz",
+    "npy",
+    "csv",
+    "parquet",
+    "netcdf",
+    "channels",
+    "continued",
+    "scenarios",
+    "partitioned",
+    "store",
 ]
 Missing = Literal["auto", "zero", "nan", "none"]
 MissingInput = Literal["auto", "zero", "last", "mean"]

@@ -27,7 +27,7 @@ ID_NAMES = (
 )
 _LARGE = 10**7
 """cells of a pivoted table, beyond which nearly all of them being empty is refused"""
-_CHANNEL_NAMES = ("channel", "variable", "parameter", "quantity", "measure")
+CHANNEL_NAMES = ("channel", "variable", "parameter", "quantity", "measure")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def find_roles(columns: list[Column], stamps: Stamps | None) -> Roles | None:
     found = [k for k in (names.index(n) for n in _named(names, ID_NAMES)) if _names_things(columns[k])]
     repeats = stamps is not None and len(np.unique(stamps.times_T)) < len(stamps.times_T)
     texts = [k for k, column in enumerate(columns) if column.is_text and first_non_number(column) is not None]
-    channel, unit = (find_column(names, wanted) for wanted in (_CHANNEL_NAMES, ("unit", "units")))
+    channel, unit = (find_column(names, wanted) for wanted in (CHANNEL_NAMES, ("unit", "units")))
     if channel is not None and not _names_things(columns[channel]):
         channel = None
     if unit is not None and unit not in texts and (as_texts(columns[unit]) != "").any():
@@ -78,8 +78,8 @@ def pivot(
     A time without a row of some sensor is a missing reading. Latitudes and longitudes become positions.
 
     Raises:
-        UserError: two rows of one time, sensor (and channel), a row without a sensor, columns of texts that differ
-            within a sensor, units that differ within a channel; lines are named.
+        UserError: two rows of one time, sensor (and channel) that differ, a row without a sensor, columns of texts that
+            differ within a sensor, units that differ within a channel; lines are named.
     """
     sensors_R = as_texts(columns[roles.sensor])
     if (blank := np.flatnonzero(sensors_R == "")).size:
@@ -98,13 +98,9 @@ def pivot(
             f"readings is wanted, got {first_few(column.name for column in readings)}"
         )
     shape = (len(times_T), len(ids), 1 if roles.channel is None else len(channels))
-    if int(np.prod(shape)) > max(_LARGE, 100 * len(time_R)):
-        raise UserError(
-            f"{len(time_R)} rows are too few for {len(ids)} sensors (column {columns[roles.sensor].name!r}) at "
-            f"{len(times_T)} times: sensors that stay and times that they share are wanted"
-        )
+    require_enough_rows(len(time_R), shape, "", f" (column {columns[roles.sensor].name!r})")
     cell_R = np.ravel_multi_index((time_R, sensor_R, channel_R), shape)
-    _require_once(cell_R, sensors_R, stamps, name_row)
+    again = _count_repeats(cell_R, readings, sensors_R, stamps, name_row)
     values_TNC = np.full((len(times_T), len(ids), len(channels)), np.nan)
     for c, column in enumerate(readings):
         values_TNC[time_R, sensor_R, channel_R if roles.channel is not None else c] = as_numbers(column)
@@ -125,7 +121,17 @@ def pivot(
         marks_gaps=len(time_R) < int(np.prod(shape)),
     )
     note = f"{path.name}: a row for each reading: {len(ids)} sensor(s) by its column {columns[roles.sensor].name!r}"
-    return replace(series, notes=(*series.notes, note))
+    twice = f"{path.name}: {again:,} row(s) came twice and said the same: each is taken once"
+    return replace(series, notes=(*series.notes, note, *([twice] if again else [])))
+
+
+def require_enough_rows(num_rows: int, shape: tuple[int, int, int], where: str, column: str) -> None:
+    """Refuses a large table (T, N, C) that would be nearly empty: its sensors or times are none."""
+    if int(np.prod(shape)) > max(_LARGE, 100 * num_rows):
+        raise UserError(
+            f"{where}{num_rows} rows are too few for {shape[1]} sensors{column} at {shape[0]} times: sensors that stay "
+            "and times that they share are wanted"
+        )
 
 
 def _named(names: list[str], wanted: tuple[str, ...]) -> list[str]:
@@ -182,18 +188,26 @@ def _one_for_each(column: Column, sensor_R: np.ndarray) -> bool:
     return bool(cells.groupby(sensor_R).nunique(dropna=False).max() == 1)
 
 
-def _require_once(cell_R: np.ndarray, sensors_R: np.ndarray, stamps: Stamps, name_row: NameRow) -> None:
-    """One row for each reading, else UserError naming both lines."""
+def _count_repeats(
+    cell_R: np.ndarray, readings: list[Column], sensors_R: np.ndarray, stamps: Stamps, name_row: NameRow
+) -> int:
+    """The number of rows that repeat another one; two that say different things are a UserError naming both."""
     order_R = np.argsort(cell_R, kind="stable")
     again = np.flatnonzero(np.diff(cell_R[order_R]) == 0)
-    if again.size:
-        second = int(order_R[again + 1].min())
-        first = int(np.flatnonzero(cell_R == cell_R[second])[0])
+    if not again.size:
+        return 0
+    firsts, seconds = order_R[again], order_R[again + 1]
+    values_RV = np.stack([as_numbers(column).astype(np.float64) for column in readings], axis=-1)
+    same_RV = (values_RV[firsts] == values_RV[seconds]) | (np.isnan(values_RV[firsts]) & np.isnan(values_RV[seconds]))
+    if (different := np.flatnonzero(~same_RV.all(axis=-1))).size:
+        k = different[seconds[different].argmin()]
+        first, second = int(firsts[k]), int(seconds[k])
         raise UserError(
             f"{name_row(second)} is a second reading of sensor {sensors_R[second]!r} at {stamps.times_T[second]}, "
             f"after {name_row(first)}: leave one (of several forecasts, give one; where local clocks were set back, "
             "give the times an offset)"
         )
+    return len(again)
 
 
 def _units(

@@ -49,11 +49,11 @@ def series_of_table(table: Table, path: Path, data: DataConfig) -> SensorSeries:
     """
     require_names_in_header([column.name for column in table.columns])
     columns = list(table.columns)
-    time_column = _time_column(table)
+    time_column = time_column_of(table)
     if time_column is not None:
         columns.remove(time_column)
-        columns = [column for column in columns if not _numbers_rows(column)]
-    stamps = None if time_column is None else _stamps(time_column, table.name_row, data)
+        columns = [column for column in columns if not numbers_rows(column)]
+    stamps = None if time_column is None else stamps_of(time_column, table.name_row, data)
     if stamps is not None and (roles := find_roles(columns, stamps)) is not None:
         return pivot(columns, roles, stamps, path, data, table.name_row)
     if stamps is None and (roles := find_roles(columns, None)) is not None:
@@ -87,7 +87,7 @@ def require_names_in_header(names: list[str]) -> None:
         )
 
 
-def _time_column(table: Table) -> Column | None:
+def time_column_of(table: Table) -> Column | None:
     """Dates by type, then by name, then the first column, if its content is times."""
     stamps = [column for column in table.columns if column.cells.dtype.kind == "M"]
     if table.index is not None:
@@ -109,7 +109,7 @@ def _time_column(table: Table) -> Column | None:
     if first is None or first.cells.size == 0:
         return None
     second = table.columns[1] if len(table.columns) > 1 else first
-    if _numbers_rows(first) and second.is_text and first_non_number(second) is not None:
+    if numbers_rows(first) and second.is_text and first_non_number(second) is not None:
         return second
     if first.is_text and first_non_number(first) is not None:
         return None if plain_name(first.name) in ID_NAMES else first
@@ -118,7 +118,7 @@ def _time_column(table: Table) -> Column | None:
     return None
 
 
-def _numbers_rows(column: Column) -> bool:
+def numbers_rows(column: Column) -> bool:
     """Whether this is the index that pandas and R write in front of everything else, without a name or under one of its
     own: integers, another in each row.
     """
@@ -128,7 +128,12 @@ def _numbers_rows(column: Column) -> bool:
     return len(np.unique(numbers)) == len(numbers) and bool((numbers == np.floor(numbers)).all())
 
 
-def _stamps(column: Column, name_row: NameRow, data: DataConfig) -> Stamps | None:
+def stamps_of(column: Column, name_row: NameRow, data: DataConfig) -> Stamps | None:
+    """The times of a column of times; None for a plain count if ``data`` has start and freq.
+
+    Raises:
+        UserError: a row without a time, errors of ``parse_times`` and ``number_times``.
+    """
     if column.cells.dtype.kind == "M":
         if (blank := np.flatnonzero(np.isnat(column.cells))).size:
             raise UserError(f"{name_row(int(blank[0]))} has no time")

@@ -106,7 +106,7 @@ def test_several_readings_units_and_positions(tmp_path: Path) -> None:
     ("change", "said"),
     [
         (
-            lambda f: pd.concat([f, f.iloc[[4]]]),
+            lambda f: pd.concat([f, f.iloc[[4]].assign(value=2.5)]),
             r"line 17 is a second reading of sensor 'b' at 2024-01-01T00:05:00, after",
         ),
         (lambda f: f.assign(id=["", *f["id"][1:]]), r"line 2, column 'id': no sensor is named"),

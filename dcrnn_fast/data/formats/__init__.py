@@ -17,7 +17,7 @@ from dcrnn_fast.graph.sensor_graph import SensorGraph
 Source = tuple[SensorSeries, SensorGraph | None]
 Reader = Callable[[Path, DataConfig, GraphConfig], Source]
 Opened = tuple[Blocks, SensorGraph | None]
-Opener = Callable[[Path, DataConfig, GraphConfig], Opened]
+Opener = Callable[[Path, DataConfig, GraphConfig], Opened | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,10 @@ class Format:
         endings: of its files' names, in lower case.
         reader: "module:function" of its ``Reader``; the module, and the library that it needs, is imported by the first
             file of this format. Left out: the series is made of what ``opener`` opens.
-        is_folder: the format is a folder, not a file.
+        is_folder: the format is a folder, not a file; None: either, as ``detects`` or the ending tells.
         marker: a file in such a folder that no other folder has.
-        opener: "module:function" of its ``Opener``, if its files can be read in pieces.
+        opener: "module:function" of its ``Opener``, if its files can be read in pieces; it gives None for one that it
+            leaves to the reader.
         detects: "module:function" that tells a file or folder of this format by its contents, whatever its name is:
             (path) -> bool. It looks at names and first bytes alone, imports no library of a format, raises nothing.
     """
@@ -39,7 +40,7 @@ class Format:
     name: str
     endings: tuple[str, ...]
     reader: str | None = None
-    is_folder: bool = False
+    is_folder: bool | None = False
     marker: str | None = None
     opener: str | None = None
     detects: str | None = None
@@ -51,13 +52,15 @@ class Format:
             UserError: the path is damaged or no such thing; the message names it.
         """
         if self.reader is None:
-            blocks, own_graph = self.open(path, data, graph)
-            return series_of_blocks(blocks, data), own_graph
+            opened = self.open(path, data, graph)
+            if opened is None:
+                raise ValueError(f"{self.name} has no reader for what its opener leaves")
+            return series_of_blocks(opened[0], data), opened[1]
         read: Reader = _imported(self.reader)
         return read(path, data, graph)
 
-    def open(self, path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
-        """The series to be read in pieces, and the graph that it brings along, if any.
+    def open(self, path: Path, data: DataConfig, graph: GraphConfig) -> Opened | None:
+        """The series to be read in pieces, and the graph that it brings along, if any; None: read it whole.
 
         Raises:
             UserError: as ``read``, of all but the readings.
@@ -69,7 +72,7 @@ class Format:
 
     def claims(self, path: Path) -> bool:
         """Whether a path that is there is of this format by its contents, or a folder by its marker."""
-        if path.is_dir() != self.is_folder:
+        if self.is_folder is not None and path.is_dir() != self.is_folder:
             return False
         if self.marker is not None and (path / self.marker).exists():
             return True
@@ -86,12 +89,19 @@ FORMATS = (
     Format("hdf5", (".h5", ".hdf5", ".hdf"), _ROOM + "hdf5:read_hdf5"),
     Format("npz", (".npz",), _ROOM + "arrays:read_npz"),
     Format("npy", (".npy",), _ROOM + "arrays:read_npy"),
-    Format("csv", (".csv", ".txt", ".tsv"), _ROOM + "tables:read_csv"),
-    Format("parquet", (".parquet", ".pq"), _ROOM + "tables:read_parquet"),
+    Format("csv", (".csv", ".txt", ".tsv"), _ROOM + "tables:read_csv", opener=_ROOM + "tables:open_csv"),
+    Format("parquet", (".parquet", ".pq"), _ROOM + "tables:read_parquet", opener=_ROOM + "tables:open_parquet"),
     Format("netcdf", (".nc", ".nc4", ".cdf"), _ROOM + "netcdf:read_netcdf"),
     Format("channels", (), _ROOM + "folders:read_folder", is_folder=True),
     Format("continued", (), _ROOM + "folders:read_folder", is_folder=True),
     Format("scenarios", (), _ROOM + "folders:read_folder", is_folder=True),
+    Format(
+        "partitioned",
+        (),
+        is_folder=True,
+        opener=_ROOM + "partitioned:open_partitioned",
+        detects=_ROOM + "detect:is_partitioned",
+    ),
     Format("store", (), "dcrnn_fast.data.store:read_store", is_folder=True, marker=MANIFEST),
 )
 _FOLDER = Format("folder", (), _ROOM + "folders:read_folder", is_folder=True)
@@ -136,7 +146,7 @@ def _find(path: Path, data_format: str) -> Format:
             f"data: the ending of {path.name} does not say what it holds; known endings are {', '.join(ENDINGS)}, or "
             "set --data-format"
         )
-    if path.is_dir() != found.is_folder:
+    if found.is_folder is not None and path.is_dir() != found.is_folder:
         raise UserError(f"data: {path} is a {'folder' if path.is_dir() else 'file'}, which {found.name} is not")
     return found
 
@@ -166,5 +176,5 @@ def _claimant(path: Path) -> Format | None:
 
 def _by_name(path: Path) -> Format | None:
     is_folder = path.is_dir()
-    named = (one for one in FORMATS if one.is_folder == is_folder and path.suffix.lower() in one.endings)
+    named = (one for one in FORMATS if one.is_folder in (is_folder, None) and path.suffix.lower() in one.endings)
     return next(named, _FOLDER if is_folder else None)

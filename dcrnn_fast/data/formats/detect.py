@@ -32,3 +32,12 @@ def head_of(path: Path, size: int = _HEAD) -> bytes:
             return unpacked.read(size)
     except (OSError, EOFError, zlib.error):
         return b""
+
+
+def is_partitioned(folder: Path) -> bool:
+    """Whether there is a folder called year=2024 in it, and nothing but such folders and hidden files."""
+    names = [name for name in names_in(folder) if not name.startswith((".", "_"))]
+    parts = [name.partition("=") for name in names]
+    return bool(names) and all(
+        key and sign and os.path.isdir(folder / "".join((key, sign, value))) for key, sign, value in parts
+    )

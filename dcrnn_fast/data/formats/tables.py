@@ -5,6 +5,7 @@ Shape legend: R rows.
 
 import csv
 import json
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,22 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.formats import Source
+from dcrnn_fast.data.formats import Opened, Source
 from dcrnn_fast.data.long_table import ID_NAMES
 from dcrnn_fast.data.table import Table, require_names_in_header, series_of_table
 from dcrnn_fast.data.table_columns import EMPTY_CELLS, Column, as_numbers, first_non_number, is_empty
+from dcrnn_fast.data.times import NameRow
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import naming_file, one_line
 from dcrnn_fast.reading.damage import damage_told
 from dcrnn_fast.reading.tables import Row, is_number, plain_name, read_rows, table_form
 
-_EMPTY_CELLS = sorted(
+EMPTY_WORDS = sorted(
     {form for cell in EMPTY_CELLS for form in (cell, cell.upper(), cell.capitalize())} | {"NaN", "<NA>"}
 )
+
+_LARGE = 16 << 20
+"""bytes of a file that is looked at for a long table, to be read in pieces"""
 
 
 def read_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
@@ -39,14 +44,8 @@ def read_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     with naming_file(path):
         encoding, found = table_form(path)
         delimiter = found or ","
-        header, first_row = _first_rows(path, found)
-
-        def line_of(row: int) -> str:
-            with path.open(encoding=encoding, newline="") as text:
-                reader = csv.reader(text, delimiter=delimiter)
-                lines = (reader.line_num for cells in reader if cells)  # empty lines are no rows
-                return f"line {next(islice(lines, row + 1, None))}"
-
+        header, first_row = first_rows(path, found)
+        line_of = line_names(path, encoding, delimiter)
         require_names_in_header(header.cells)
         numbers = [name for name in header.cells if is_number(name)]
         if len(numbers) >= len(header.cells) - 1 and any("." in name and float(name) % 1 for name in numbers):
@@ -55,7 +54,7 @@ def read_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
             )
         names = [f"column {k}" for k in range(len(header.cells))]
         kinds = {
-            name: pa.string() if _may_be_text(title, cell) else pa.float64()
+            name: pa.string() if may_be_text(title, cell) else pa.float64()
             for name, title, cell in zip(names, header.cells, first_row.cells, strict=True)
         }
         try:
@@ -63,7 +62,7 @@ def read_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
                 path,
                 pyarrow.csv.ReadOptions(skip_rows=header.line, column_names=names, encoding=encoding),
                 pyarrow.csv.ParseOptions(delimiter=delimiter),
-                pyarrow.csv.ConvertOptions(column_types=kinds, null_values=_EMPTY_CELLS),
+                pyarrow.csv.ConvertOptions(column_types=kinds, null_values=EMPTY_WORDS),
             )
             columns = tuple(
                 Column(title, _numbers_or_texts(column))
@@ -72,10 +71,7 @@ def read_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
         except (pa.ArrowInvalid, UnicodeError):
             # A cell of spaces, or one that is no number: slowly, and with the line that is wrong.
             lines, columns = _cell_by_cell(path, header)
-
-            def line_of(row: int) -> str:
-                return f"line {lines[row]}"
-
+            line_of = partial(_name_listed, lines)
         return series_of_table(Table(columns=columns, name_row=line_of), path, data), None
 
 
@@ -97,13 +93,57 @@ def read_parquet(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
             raise UserError(f"holds {table.num_columns} columns of {table.num_rows} rows: no readings")
         stored = _index_columns((table.schema.metadata or {}).get(b"pandas", b"{}"))
         indices = [name for name in stored if isinstance(name, str) and name in table.column_names]
-        columns = tuple(_column(name, table[name], name in indices) for name in table.column_names)
+        columns = tuple(arrow_column(name, table[name], name in indices) for name in table.column_names)
         index = table.column_names.index(indices[0]) if len(indices) == 1 else None
         described = stored[0] if stored and isinstance(stored[0], dict) else None
         if described is not None and (described.get("start"), described.get("step")) != (0, 1):
             columns, index = (_range(described, table.num_rows), *columns), 0
         rows = Table(columns=columns, name_row=lambda row: f"row {row}", index=index)
         return series_of_table(rows, path, data), None
+
+
+def open_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Opened | None:
+    """A large long table in pieces; None: another file, which is read whole.
+
+    Raises:
+        UserError: as ``read_csv``.
+    """
+    return _open_large(path, data)
+
+
+def open_parquet(path: Path, data: DataConfig, graph: GraphConfig) -> Opened | None:
+    """A large long table in pieces; None: another file, which is read whole.
+
+    Raises:
+        UserError: as ``read_parquet``.
+    """
+    return _open_large(path, data)
+
+
+def _open_large(path: Path, data: DataConfig) -> Opened | None:
+    from dcrnn_fast.data.formats.long_files import LongFile, open_long_files  # which is made of this module
+
+    with naming_file(path):
+        if path.stat().st_size < _LARGE:
+            return None
+        blocks = open_long_files([LongFile(path, path.name)], path.name, data)
+        return None if blocks is None else (blocks, None)
+
+
+def line_names(path: Path, encoding: str, delimiter: str) -> NameRow:
+    """Names of rows, which look for the line once they are asked."""
+
+    def line_of(row: int) -> str:
+        with path.open(encoding=encoding, newline="") as text:
+            reader = csv.reader(text, delimiter=delimiter)
+            lines = (reader.line_num for cells in reader if cells)  # empty lines are no rows
+            return f"line {next(islice(lines, row + 1, None))}"
+
+    return line_of
+
+
+def _name_listed(lines: list[int], row: int) -> str:
+    return f"line {lines[row]}"
 
 
 def _index_columns(pandas_metadata: bytes) -> list[Any]:
@@ -115,7 +155,7 @@ def _index_columns(pandas_metadata: bytes) -> list[Any]:
     return noted
 
 
-def _may_be_text(title: str, cell: str) -> bool:
+def may_be_text(title: str, cell: str) -> bool:
     """Whether a column is read as texts: by its first cell, or as the name of a sensor, which 00123 is too."""
     return (not is_number(cell) and not is_empty(cell)) or plain_name(title) in ID_NAMES
 
@@ -126,11 +166,11 @@ def _numbers_or_texts(column: Any) -> np.ndarray:
     return np.array(["" if cell is None else cell.strip() for cell in column.to_pylist()], dtype=object)
 
 
-def _column(name: str, column: Any, is_index: bool) -> Column:
+def arrow_column(name: str, column: Any, is_index: bool) -> Column:
     """A column of a Parquet file."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _column(name, column.cast(kind.value_type), is_index)
+        return arrow_column(name, column.cast(kind.value_type), is_index)
     title = "" if is_index and name.startswith("__index_level_") else name
     if pa.types.is_timestamp(kind):
         return Column(title, column.cast(pa.timestamp(kind.unit)).to_numpy(), kind.tz)
@@ -181,8 +221,12 @@ def _cell_by_cell(path: Path, header: Row) -> tuple[list[int], tuple[Column, ...
     return lines, tuple(columns)
 
 
-def _first_rows(path: Path, delimiter: str | None) -> tuple[Row, Row]:
-    """Header and first row."""
+def first_rows(path: Path, delimiter: str | None) -> tuple[Row, Row]:
+    """Header and first row; ``delimiter`` is that of ``table_form``.
+
+    Raises:
+        UserError: fewer than two lines, or of different lengths; a header without delimiters.
+    """
     rows = list(islice(read_rows(path), 2))
     if len(rows) < 2:
         raise UserError("wanted a header with the sensor ids and at least one row")

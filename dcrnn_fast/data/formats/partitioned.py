@@ -1,0 +1,66 @@
+"""A folder of folders with the files of one long table, as pyarrow, Spark and DuckDB partition it: year=2024/month=01.
+
+The names of the folders say nothing that is read but a sensor, a channel, or, in files without times, a date.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote
+
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.formats import Opened
+from dcrnn_fast.data.formats.long_files import PARQUET_ENDINGS, LongFile, open_long_files
+from dcrnn_fast.data.long_table import CHANNEL_NAMES, ID_NAMES
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import counted, first_few, naming_file
+from dcrnn_fast.reading.tables import plain_name
+
+_ENDINGS = (*PARQUET_ENDINGS, ".csv", ".tsv", ".txt")
+
+
+def open_partitioned(path: Path, data: DataConfig, graph: GraphConfig) -> Opened | None:
+    """The series of all files below the folder, in the order of their paths.
+
+    Raises:
+        UserError: no file, or files of several kinds; no long table (a row for each time and sensor); errors of
+            ``open_long_files``.
+    """
+    with naming_file(path):
+        names = sorted(
+            os.path.relpath(os.path.join(folder, name), path)
+            for folder, folders, files in os.walk(path)
+            for name in files
+            if not name.startswith((".", "_")) and "/." not in folder[len(str(path)) :]
+        )
+        files = [Path(name) for name in names if Path(name).suffix.lower() in _ENDINGS]
+        kinds = {"parquet" if one.suffix.lower() in PARQUET_ENDINGS else "csv" for one in files}
+        if not files:
+            raise UserError(f"holds no table: wanted files ending in {', '.join(_ENDINGS)} in its folders")
+        if len(kinds) > 1:
+            raise UserError("holds CSV and Parquet files: one kind is wanted")
+    known: dict[str, None] = {}
+    long_files = []
+    for file in files:
+        keys = _keys(file)
+        known |= dict.fromkeys(key for key, _ in keys)
+        taken = tuple((key, value) for key, value in keys if plain_name(key) in (*ID_NAMES, *CHANNEL_NAMES))
+        long_files.append(LongFile(path / file, str(path / file), taken))
+    spare = [key for key in known if plain_name(key) not in (*ID_NAMES, *CHANNEL_NAMES)]
+    notes = (f"{path.name}: {counted(len(files), 'file')} read",)
+    if spare:
+        notes = (f"{notes[0]}; their folders' {first_few(spare)} are not: the times are in the files",)
+    blocks = open_long_files(long_files, path.name, data, notes)
+    if blocks is None:
+        raise UserError(
+            f"{path / files[0]} is no long table: a row for each time and sensor is wanted, with the columns time, id "
+            "and readings"
+        )
+    return blocks, None
+
+
+def _keys(file: Path) -> list[tuple[str, str]]:
+    """What the names of a file's folders say."""
+    parts = [part.partition("=") for part in file.parent.parts]
+    return [
+        (key, unquote(value)) for key, sign, value in parts if sign and key and value != "__HIVE_DEFAULT_PARTITION__"
+    ]
