@@ -94,14 +94,16 @@ def _feature(number: int, value: Any) -> Feature | None:
         raise UserError(f"no GeoJSON: feature {number} is a {type(value).__name__}, not an object")
     if value.get("type") == "Topology":
         raise UserError("TopoJSON, whose lines are compressed: convert it to GeoJSON")
-    geometry, properties, given_id = value, {}, None
+    geometry: Any = value
+    properties: Any = {}
+    given_id: Any = None
     if value.get("type") == "Feature":
         geometry, properties, given_id = value.get("geometry"), value.get("properties") or {}, value.get("id")
         if geometry is None:
             return None
     if not isinstance(geometry, dict) or not isinstance(properties, dict) or "coordinates" not in geometry:
         raise UserError(
-            f"no GeoJSON: feature {number} has the type {str(value.get('type'))[:40]!r} and no geometry with coordinates"
+            f"no GeoJSON: feature {number} has the type {str(value.get('type'))[:40]!r}, and no coordinates"
         )
     return Feature(
         number,
