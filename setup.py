@@ -197,7 +197,7 @@ setup(
     package_dir={"dcrnn_fast": "dcrnn_fast", "dcrnn_fast.kernels": "kernels", "dcrnn_fast.slurm": "slurm"},
     package_data={
         "dcrnn_fast": ["py.typed"],
-        "dcrnn_fast.runs": ["style.css"],
+        "dcrnn_fast.drawing": ["style.css"],
         "dcrnn_fast.config": ["presets/*.yaml"],
         "dcrnn_fast.kernels": ["py.typed"],
         **{key: ["*.sh", "*.sbatch", "*.txt", "*.def", "Dockerfile"] for key in SCRIPTS},

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dcrnn_fast.drawing.html import Markup, tag
 from dcrnn_fast.messages import counted, some
-from dcrnn_fast.runs.html import Markup, tag
 from dcrnn_fast.runs.record import RunRecord
 
 _MOST = 100

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from dcrnn_fast.drawing.charts import Line, line_chart, stacked_bars
+from dcrnn_fast.drawing.html import Markup, tag
 from dcrnn_fast.messages import counted, some
 from dcrnn_fast.records.timing import PARTS
-from dcrnn_fast.runs.charts import Line, line_chart, stacked_bars
-from dcrnn_fast.runs.html import Markup, tag
 from dcrnn_fast.runs.measured import Measured, Rows, clock_of, lines_over_time
 from dcrnn_fast.runs.record import RunRecord
 

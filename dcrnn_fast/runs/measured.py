@@ -8,13 +8,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from dcrnn_fast.drawing.charts import COLOURS, Line
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.records.columns import moment, number, read_columns, whole
 from dcrnn_fast.records.cpu_monitor import CpuMonitor
 from dcrnn_fast.records.gpu_monitor import GpuMonitor
 from dcrnn_fast.records.timing import PARTS, TimingFile
 from dcrnn_fast.records.watcher import Watcher
-from dcrnn_fast.runs.charts import COLOURS, Line
 
 _BINS = 200
 

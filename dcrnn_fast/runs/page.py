@@ -2,33 +2,29 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
-from dcrnn_fast import __version__
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import to_yaml
+from dcrnn_fast.drawing.charts import COLOURS, Line, line_chart, number
+from dcrnn_fast.drawing.html import Markup, tag
+from dcrnn_fast.drawing.page import cards, whole_page
 from dcrnn_fast.evaluation.report_files import PAGE
 from dcrnn_fast.evaluation.report_json import ChannelFigures, ReportFigures
 from dcrnn_fast.files import write_bytes
 from dcrnn_fast.messages import counted
 from dcrnn_fast.records.lock import LOCK
 from dcrnn_fast.records.terminal import duration
-from dcrnn_fast.runs.charts import COLOURS, Line, line_chart, number
 from dcrnn_fast.runs.happened import events_section
 from dcrnn_fast.runs.hardware import machine_section, time_section
-from dcrnn_fast.runs.html import Markup, tag
 from dcrnn_fast.runs.measured import read_measured
 from dcrnn_fast.runs.record import RunRecord, read_run
 
 _GOOD, _BAD = ("finished", "running", "starting"), ("failed", "nan", "killed")
 _CHECKPOINTS = "checkpoints"
 _MOST_CHECKPOINTS = 24
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def write_page(folder: Path) -> Path:
@@ -53,25 +49,7 @@ def page_of(run: RunRecord) -> str:
         _settings(run.config),
         _files(run),
     ]
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
-        tag("title", f"{run.name}: {run.state}"),
-        tag("style", Markup(_style())),
-    )
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    foot = tag("footer", f"written {now} by dcrnn_fast {__version__} from the files in {run.folder}")
-    body = tag("body", tag("main", _header(run), sections), foot)
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
-
-
-@cache
-def _style() -> str:
-    css = resources.files("dcrnn_fast.runs").joinpath("style.css").read_text(encoding="utf-8")
-    for i in range(COLOURS):
-        css += f".s{i},.r{i}{{stroke:var(--c{i})}}.f{i}{{fill:var(--c{i})}}.k{i}{{background:var(--c{i})}}"
-    return css
+    return whole_page(f"{run.name}: {run.state}", _header(run), sections, made_from=f"the files in {run.folder}")
 
 
 def _header(run: RunRecord) -> Markup:
@@ -85,7 +63,7 @@ def _header(run: RunRecord) -> Markup:
         tag("h1", run.name),
         tag("p", tag("span", run.state, class_=f"state {kind}"), f" {run.reason}"),
         tag("p", ", ".join(what), class_="faint"),
-        tag("dl", [tag("div", tag("dt", name), tag("dd", *words)) for name, *words in _cards(run)], class_="cards"),
+        cards(*_cards(run)),
     )
 
 

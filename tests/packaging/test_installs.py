@@ -136,7 +136,7 @@ def test_an_install_brings_one_name_and_its_data(places: dict[str, Place]) -> No
     assert names - {"__pycache__", "install_probe.py"} == {"dcrnn_fast", *library}
     for data in ("py.typed", "kernels/py.typed", "config/presets/city.yaml", "config/presets/debug.yaml"):
         assert (site / "dcrnn_fast" / data).is_file()
-    assert (site / "dcrnn_fast" / "runs" / "style.css").is_file()
+    assert (site / "dcrnn_fast" / "drawing" / "style.css").is_file()
     kernels = {p.relative_to(ROOT / "kernels") for p in (ROOT / "kernels").rglob("*.py")}
     installed = site / "dcrnn_fast" / "kernels"
     assert {p.relative_to(installed) for p in installed.rglob("*.py")} == kernels

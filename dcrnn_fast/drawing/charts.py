@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dcrnn_fast.runs.html import Markup, tag
+from dcrnn_fast.drawing.html import Markup, tag
 
 COLOURS = 8
 """the style sheet has so many, c0 to c7"""

@@ -1,0 +1,65 @@
+"""Road networks in files as their programs write them, and one that is random."""
+
+from pathlib import Path
+
+import numpy as np
+
+Line = list[tuple[float, float]]
+
+
+def graphml(
+    nodes: dict[str, tuple[float, float]],
+    edges: list[tuple[str, str, dict[str, object]]],
+    *,
+    crs: str = "epsg:4326",
+    directed: bool = True,
+) -> str:
+    """As OSMnx writes it: a key for each attribute, all of them text; nodes are id -> (longitude, latitude)."""
+    names = ["x", "y", "osmid", "oneway", "length", "geometry", "highway", "name", "reversed", "crs"]
+    keys = {name: f"d{i}" for i, name in enumerate(names)}
+    lines = [
+        "<?xml version='1.0' encoding='utf-8'?>",
+        '<graphml xmlns="http://graphml.graphdrawing.org/xmlns" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        'xsi:schemaLocation="http://graphml.graphdrawing.org/xmlns http://graphml.graphdrawing.org/xmlns/1.0/graphml.xsd">',
+    ]
+    for name, key in keys.items():
+        what = "graph" if name == "crs" else "node" if name in ("x", "y") else "edge"
+        lines.append(f'  <key id="{key}" for="{what}" attr.name="{name}" attr.type="string" />')
+    lines.append(f'  <graph edgedefault="{"directed" if directed else "undirected"}">')
+    lines.append(f'    <data key="{keys["crs"]}">{crs}</data>')
+    for node, (x, y) in nodes.items():
+        lines.append(
+            f'    <node id="{node}">\n      <data key="d1">{y}</data>\n      <data key="d0">{x}</data>\n    </node>'
+        )
+    for a, b, facts in edges:
+        lines.append(f'    <edge source="{a}" target="{b}" id="0">')
+        lines += [f'      <data key="{keys[name]}">{value}</data>' for name, value in facts.items()]
+        lines.append("    </edge>")
+    return "\n".join([*lines, "  </graph>", "</graphml>", ""])
+
+
+def wkt(line: Line) -> str:
+    return "LINESTRING (" + ", ".join(f"{x} {y}" for x, y in line) + ")"
+
+
+def random_city(seed: int, num_nodes: int = 60) -> tuple[dict[str, tuple[float, float]], list[tuple[str, str, Line]]]:
+    """Nodes (longitude, latitude), and directed edges with bent lines; every third street leads one way only."""
+    rng = np.random.default_rng(seed)
+    places = np.stack([rng.uniform(8.4, 8.46, num_nodes), rng.uniform(49.0, 49.04, num_nodes)], axis=1)
+    nodes = {f"n{i}": (float(x), float(y)) for i, (x, y) in enumerate(places)}
+    edges: list[tuple[str, str, Line]] = []
+    for i in range(num_nodes):
+        for j in np.argsort(((places - places[i]) ** 2).sum(axis=1))[1:5]:
+            bend = (places[i] + places[j]) / 2 + rng.normal(scale=3e-4, size=2)
+            line = [nodes[f"n{i}"], (float(bend[0]), float(bend[1])), nodes[f"n{j}"]]
+            edges.append((f"n{i}", f"n{j}", line))
+            if rng.uniform() < 2 / 3:
+                edges.append((f"n{j}", f"n{i}", line[::-1]))
+    return nodes, edges
+
+
+def write_stations(path: Path, places: dict[str, tuple[float, float]]) -> Path:
+    """A table of stations; ``places`` are id -> (longitude, latitude)."""
+    rows = [f"{name},{y:.9f},{x:.9f}" for name, (x, y) in places.items()]
+    path.write_text("\n".join(["sensor_id,latitude,longitude", *rows, ""]))
+    return path
