@@ -1,7 +1,7 @@
 """The whole graph's forecasts from a model of which each process computes a part of the nodes.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels,
-K channels known ahead.
+K known channels.
 """
 
 from collections.abc import Callable
@@ -34,12 +34,11 @@ class WholeForecasts(nn.Module):
         """The scaled forecast (B, F, N, O) of all nodes, float32, on every partner.
 
         Args:
-            x_BPNC: scaled inputs of all nodes.
-            known_BFNK: what is known of their forecast steps, for a model that reads it.
+            x_BPNC: scaled inputs of all nodes; known_BFNK: scaled known inputs, as the model takes them.
         """
         nodes = self.get_buffer("_nodes")
-        known = {} if known_BFNK is None else {"known_BFNK": known_BFNK[:, :, nodes]}
-        own_BFNO = self.model(x_BPNC[:, :, nodes], **known)
+        own_known_BFNK = None if known_BFNK is None else known_BFNK[:, :, nodes]
+        own_BFNO = self.model(x_BPNC[:, :, nodes], known_BFNK=own_known_BFNK)
         batch, steps, _, channels = own_BFNO.shape
         forecast_BFNO = own_BFNO.new_zeros(batch, steps, self._num_nodes, channels, dtype=torch.float32)
         forecast_BFNO[:, :, nodes] = own_BFNO.float()
