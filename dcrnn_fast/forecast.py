@@ -15,6 +15,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, PartFlags, SourceFlags
 from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.forecasts import Forecast, output_format
+from dcrnn_fast.evaluation.known_future import read_known
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.places import places
 from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
@@ -37,6 +38,9 @@ class ForecastFlags:
     """.csv, .parquet or .nc: times, ids, units and values"""
     plot: str | None = None
     """.png, .pdf or .svg: the newest readings and the forecast"""
+    known: str | None = None
+    """file or folder with the channels of --known-ahead for the steps that are forecast: as --data has them, or a table
+    with a column for each channel, the same at all sensors; left out: the rows of --data after the newest reading"""
     part: PartFlags = field(default_factory=PartFlags)
     source: SourceFlags = field(default_factory=SourceFlags)
     model: ModelFlags = field(default_factory=ModelFlags)
@@ -62,7 +66,8 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
         require_plot_format(flags.plot)
         targets.append(Path(flags.plot))
     model = files_read(flags.checkpoint)
-    require_apart(targets, (*model, flags.source.data, *flags.source.leave_out, *flags.part.sensors), "--output")
+    named = (flags.source.data, flags.known, *flags.source.leave_out, *flags.part.sensors)
+    require_apart(targets, (*model, *named), "--output")
     for target in targets:
         require_creatable_folder(target.parent, "output folder")
     sensors = flags.part.ids()
@@ -75,13 +80,14 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
     trained = forecaster.config
     inputs = (*source_files(config, trained.graph), *source_files(trained.data, trained.graph))
     require_apart(targets, inputs, "--output")
-    for read in (config, trained.data):
+    for read in (config, trained.data, *([] if flags.known is None else [replace(config, data=flags.known)])):
         require_outside(targets, read, "--output")
     if forecaster.window_format.past_steps == 1 and config.freq is None:
         config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
     series, _ = read_source(config, forecaster.config.graph)
+    known = None if flags.known is None else read_known(flags.known, forecaster.window_format, trained)
     try:
-        forecast = forecaster.forecast(series, leave_out=config.leave_out)
+        forecast = forecaster.forecast(series, leave_out=config.leave_out, known=known)
     except NotImplementedError as error:  # the backend that was asked for cannot run here
         raise UserError(str(error)) from error
     if not ranks.is_first:
