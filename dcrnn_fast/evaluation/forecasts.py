@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dcrnn_fast.data.times import in_zone
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.bounds import bound_columns, bound_variables
 from dcrnn_fast.files import write_atomically, write_bytes
 
 if TYPE_CHECKING:  # each takes a good part of a second, and a forecast is written in one way
@@ -58,7 +59,9 @@ class Forecast:
     upper_LFNO: NDArray[np.float32] | None = None
 
     def to_frame(self) -> "pd.DataFrame":
-        """One row for each time, sensor and channel: time (in the zone), step (1..F), id, channel, unit, value."""
+        """One row for each time, sensor and channel: time (in the zone), step (1..F), id, channel, unit, value,
+        and of each level the bounds: lower_90, upper_90.
+        """
         import pandas as pd
 
         columns = self._columns()
@@ -74,6 +77,7 @@ class Forecast:
             "channel": np.array(self.channels, dtype=object)[channel_R],
             "unit": np.array(self.units, dtype=object)[channel_R],
             "value": self.values_FNO.ravel(),
+            **bound_columns(self),
         }
 
     def to_dataset(self) -> "xr.Dataset":
@@ -103,7 +107,7 @@ class Forecast:
             for channel, name in enumerate(self.channels)
         }
         dataset = xr.Dataset(
-            variables,
+            variables | bound_variables(self),
             coordinates,
             {
                 "Conventions": "CF-1.11",
@@ -123,7 +127,8 @@ class Forecast:
         """
         columns = self._columns()
         columns["time"] = self._texts_of_times()[columns["step"] - 1]
-        columns["value"] = np.where(np.isnan(columns["value"]), "", columns["value"].astype(str))
+        for name in ("value", *bound_columns(self)):
+            columns[name] = np.where(np.isnan(columns[name]), "", columns[name].astype(str))
         out = io.StringIO()
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(columns)
