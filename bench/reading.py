@@ -10,11 +10,7 @@ round of each counts. pandas reads file after file and keeps nothing: all column
 does, and by themselves the six that are wanted (``usecols``). Both have the files in the system's cache.
 """
 
-import argparse
 import gzip
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np

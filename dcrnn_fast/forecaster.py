@@ -13,7 +13,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from dcrnn_fast.checkpoints.find import find_checkpoint
-from dcrnn_fast.checkpoints.state import average_notes, forecast_weights
+from dcrnn_fast.checkpoints.state import INTERVALS, average_notes, forecast_weights
+from dcrnn_fast.command import command_line
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, Precision
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
 from dcrnn_fast.data.inputs import assemble_inputs
@@ -28,8 +29,9 @@ from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.coverage import coverage_notes, far_notes, newest_notes
-from dcrnn_fast.evaluation.evaluator import evaluate_model, predict
+from dcrnn_fast.evaluation.evaluator import calibrate_model, evaluate_model, predict
 from dcrnn_fast.evaluation.forecasts import Forecast
+from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, require_levels
 from dcrnn_fast.evaluation.known_future import (
     after_notes,
     assemble_known,
@@ -63,6 +65,7 @@ class Forecaster:
         about: the model's origin; notes: lines to print.
         data_digests, training_part: the checkpoint's record of its training data; None: it has none.
         trained_steps: how many steps the model was trained to forecast, if it forecasts another number; else None.
+        intervals: around its forecasts; None: the checkpoint has none.
     """
 
     model: DCRNN | WholeForecasts
@@ -76,6 +79,7 @@ class Forecaster:
     data_digests: dict[str, str] | None = None
     training_part: TrainingPart | None = None
     trained_steps: int | None = None
+    intervals: Intervals | None = None
 
     @property
     def _all_digits(self) -> bool:
@@ -163,6 +167,9 @@ class Forecaster:
             known_BFNK=known_BFNK,
         )
         values_FNO = forecast_BFNO[0].cpu().numpy()
+        lower_LFNO = upper_LFNO = None
+        if self.intervals is not None:
+            lower_LFNO, upper_LFNO = self.intervals.bounds(values_FNO, self.config.model.at_least)
         past_PNO = np.where(observed_PNC, values_PNC, np.float32(np.nan))[..., targets]
         positions_N2 = self.graph.positions_N2 if series.positions_N2 is None else series.positions_N2
         return Forecast(
@@ -187,6 +194,9 @@ class Forecaster:
             ),
             about=self.about,
             in_utc=form.in_utc if series.in_utc is None else series.in_utc,
+            levels=() if self.intervals is None else self.intervals.levels,
+            lower_LFNO=lower_LFNO,
+            upper_LFNO=upper_LFNO,
         )
 
     def _up_to_newest(self, series: SensorSeries, leave_out: Sequence[str]) -> tuple[SensorSeries, SensorSeries]:
@@ -301,8 +311,48 @@ class Forecaster:
             minimum_O=None if self.training_part is None else self.training_part.minimum,
             about=self.about,
             trained_steps=self.trained_steps,
+            intervals=self.intervals,
         )
         return replace(report, notes=(*filter(None, (scored.why,)), *report_notes(report), *report.notes, *notes))
+
+    def calibrate(
+        self,
+        data: ForecastData | None = None,
+        *,
+        levels: Sequence[float] = LEVELS,
+        batch_size: int | None = None,
+        max_windows: int | None = None,
+    ) -> tuple["Forecaster", tuple[str, ...]]:
+        """This forecaster with prediction intervals from its errors on the validation windows, and lines about them.
+
+        Of data that it was not trained on, only validation windows count whose times training has not seen.
+
+        Args:
+            data: left out: ``open_data()``.
+            levels: shares of readings that the intervals are made to hold, ascending.
+            max_windows: so many windows at most, evenly spread; None: as many as memory allows.
+        Raises:
+            UserError: too few windows for every level; the message says how many are needed.
+        """
+        chosen = require_levels(levels)
+        data = self.open_data() if data is None else data
+        starts_W = data.validation.starts_W
+        if is_held_out(data, self.data_digests):
+            unseen = scored_windows(data, None, data.config.data, held_out=True, part=self.training_part)
+            starts_W = np.intersect1d(starts_W, unseen.starts_W)
+        calibration = calibrate_model(
+            self.model,
+            data,
+            starts_W,
+            chosen,
+            limit=max_windows,
+            batch_size=batch_size,
+            precision=self.precision,
+            at_least=self.config.model.at_least,
+        )
+        if calibration.intervals is None:
+            raise UserError("; ".join(calibration.notes))
+        return replace(self, intervals=calibration.intervals), calibration.notes
 
     def _beyond_notes(self) -> tuple[str, ...]:
         trained, steps = self.trained_steps, self.window_format.future_steps
@@ -463,10 +513,11 @@ def load(
         config = replace(config, training=replace(config.training, precision=precision))
     if at_least is not None:
         config = replace(config, model=replace(config.model, at_least=at_least))
-    trained_steps = None
+    trained_steps, intervals = None, _intervals(state.get(INTERVALS), window_format, graph, found.path)
     if future_steps not in (None, window_format.future_steps):
         trained_steps = window_format.future_steps
         config = replace(config, data=replace(config.data, future_steps=future_steps))
+        intervals = None if intervals is None else intervals.of_steps(future_steps)
         window_format = replace(window_format, future_steps=future_steps)
     model = _model(config, graph, window_format, forecast_weights(state), found.path)
     training = state["training"] or {}
@@ -484,7 +535,23 @@ def load(
         data_digests=training.get("data"),
         training_part=training_part,
         trained_steps=trained_steps,
+        intervals=intervals,
     )
+
+
+def _intervals(state: Any, form: WindowFormat, graph: SensorGraph, path: Path) -> Intervals | None:
+    if state is None:
+        return None
+    try:
+        return Intervals.from_state(state, (form.future_steps, graph.num_nodes, form.output_channels))
+    except UserError as error:
+        raise UserError(f"checkpoint {path}: {error}") from error
+
+
+def without_intervals(forecaster: Forecaster) -> str:
+    """A line that says how a model without prediction intervals gets them."""
+    how = command_line("evaluate", forecaster.about["checkpoint"], "--calibrate")
+    return f"the checkpoint has no prediction intervals; from its validation windows: {how}"
 
 
 def _model(

@@ -1,6 +1,6 @@
 """A forecast, with its times, ids and units, and how it is written: CSV, Parquet, NetCDF, a plot.
 
-Shape legend: P past steps, F future steps, N nodes, O target channels.
+Shape legend: P past steps, F future steps, L levels, N nodes, O target channels.
 """
 
 import csv
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dcrnn_fast.data.times import in_zone
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.bounds import bound_columns, bound_variables
 from dcrnn_fast.evaluation.places import places
 from dcrnn_fast.files import write_atomically, write_bytes
 
@@ -37,6 +38,9 @@ class Forecast:
         positions_N2: (latitude, longitude) in degrees, or None.
         notes: lines to print; about: the model that made it.
         in_utc: whether the times are UTC; None: not known.
+        levels: shares of readings that the prediction intervals are made to hold (0.9), ascending; (): there are none.
+        lower_LFNO, upper_LFNO: float32, their bounds, L as ``levels``; NaN for a sensor without one; None: there are
+            none.
     """
 
     values_FNO: NDArray[np.float32]
@@ -51,6 +55,9 @@ class Forecast:
     notes: tuple[str, ...] = ()
     about: Mapping[str, str | int] = field(default_factory=dict)
     in_utc: bool | None = None
+    levels: tuple[float, ...] = ()
+    lower_LFNO: NDArray[np.float32] | None = None
+    upper_LFNO: NDArray[np.float32] | None = None
 
     def part(self, *, sensors: Sequence[str] = (), targets: Sequence[str] = ()) -> "Forecast":
         """The forecast of these sensors and channels alone, in the forecast's order; none named: all.
@@ -69,10 +76,14 @@ class Forecast:
             units=tuple(self.units[c] for c in channels),
             past_values_PNO=self.past_values_PNO[:, nodes][..., channels],
             positions_N2=None if self.positions_N2 is None else self.positions_N2[nodes],
+            lower_LFNO=None if self.lower_LFNO is None else self.lower_LFNO[:, :, nodes][..., channels],
+            upper_LFNO=None if self.upper_LFNO is None else self.upper_LFNO[:, :, nodes][..., channels],
         )
 
     def to_frame(self) -> "pd.DataFrame":
-        """One row for each time, sensor and channel: time (in the zone), step (1..F), id, channel, unit, value."""
+        """One row for each time, sensor and channel: time (in the zone), step (1..F), id, channel, unit, value,
+        and of each level the bounds: lower_90, upper_90.
+        """
         import pandas as pd
 
         columns = self._columns()
@@ -88,6 +99,7 @@ class Forecast:
             "channel": np.array(self.channels, dtype=object)[channel_R],
             "unit": np.array(self.units, dtype=object)[channel_R],
             "value": self.values_FNO.ravel(),
+            **bound_columns(self),
         }
 
     def to_dataset(self) -> "xr.Dataset":
@@ -117,7 +129,7 @@ class Forecast:
             for channel, name in enumerate(self.channels)
         }
         dataset = xr.Dataset(
-            variables,
+            variables | bound_variables(self),
             coordinates,
             {
                 "Conventions": "CF-1.11",
@@ -137,7 +149,8 @@ class Forecast:
         """
         columns = self._columns()
         columns["time"] = self._texts_of_times()[columns["step"] - 1]
-        columns["value"] = np.where(np.isnan(columns["value"]), "", columns["value"].astype(str))
+        for name in ("value", *bound_columns(self)):
+            columns[name] = np.where(np.isnan(columns[name]), "", columns[name].astype(str))
         out = io.StringIO()
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(columns)

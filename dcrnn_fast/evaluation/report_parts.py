@@ -38,7 +38,9 @@ def part_of(report: Report, *, sensors: Sequence[str] = (), targets: Sequence[st
         positions_N2=None if report.positions_N2 is None else report.positions_N2[nodes],
         edges_E2=None if report.edges_E2 is None else _edges_among(report.edges_E2, nodes, len(report.ids)),
         trace=None if report.trace is None else _of_trace(report.trace, nodes, channels),
+        beyond=None if report.beyond is None else part_of(report.beyond, sensors=sensors, targets=targets),
         notes=notes,
+        intervals=None if report.intervals is None else report.intervals.part(nodes=nodes, channels=channels),
     )
 
 
@@ -53,9 +55,10 @@ def with_steps_beyond(report: Report, trained_steps: int) -> Report:
             report,
             horizons=report.horizons[first:last],
             methods={name: sums.part(steps=slice(first, last)) for name, sums in report.methods.items()},
+            intervals=None if report.intervals is None else report.intervals.part(steps=slice(first, last)),
         )
 
-    beyond = replace(of(trained_steps, steps), first_step=trained_steps + 1, trace=None, notes=())
+    beyond = replace(of(trained_steps, steps), first_step=trained_steps + 1, trace=None, notes=(), intervals=None)
     return replace(of(0, trained_steps), beyond=beyond)
 
 

@@ -9,7 +9,8 @@ import pytest
 from tests.checkout import ROOT
 
 LEAVES = tuple(
-    f"dcrnn_fast.{leaf}" for leaf in ("_lazy", "config", "drawing", "errors", "files", "messages", "process", "reading", "system")
+    f"dcrnn_fast.{leaf}"
+    for leaf in ("_lazy", "config", "drawing", "errors", "files", "messages", "process", "reading", "system")
 )
 ALLOWED = {
     "dcrnn_fast/config": ("dcrnn_fast.config", "dcrnn_fast.errors"),
