@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-STEPS = ("#5a55b5", "#3f76b5", "#2a93a6", "#24ab8a", "#58bd62", "#a3c93f", "#d9c532")
-"""from low to high, each lighter than the one before"""
+from dcrnn_fast.drawing.colour_steps import STEPS
 
 
 class ColourScale(NamedTuple):

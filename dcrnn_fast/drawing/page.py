@@ -6,8 +6,8 @@ from importlib import resources
 
 from dcrnn_fast import __version__
 from dcrnn_fast.drawing.charts import COLOURS
+from dcrnn_fast.drawing.colour_steps import STEPS
 from dcrnn_fast.drawing.html import Markup, tag
-from dcrnn_fast.drawing.map_colours import STEPS
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 

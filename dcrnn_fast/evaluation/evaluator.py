@@ -18,6 +18,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.baselines import Baselines, LastReading, bounded, fit_baselines
 from dcrnn_fast.evaluation.calibration import AbsoluteErrors, Calibration, calibration_of, calibration_windows
 from dcrnn_fast.evaluation.fonts import unwritable_note
+from dcrnn_fast.evaluation.hours import HoursOfChannel, HourSums
 from dcrnn_fast.evaluation.interval_scores import IntervalSums
 from dcrnn_fast.evaluation.intervals import Intervals, seen_notes
 from dcrnn_fast.evaluation.labels import below_note, horizon_labels
@@ -115,7 +116,7 @@ def evaluate_model(
     at_a_time = windows_at_a_time(data) if batch_size is None else batch_size
     held = None if intervals is None else IntervalSums(intervals, at_least, next(model.parameters()).device)
     try:
-        scores, trace, below_O = _score(
+        scores, trace, hours, below_O = _score(
             model, baselines, data, starts_W, at_a_time, precision, at_least, progress, trained_steps, held
         )
     finally:
@@ -147,6 +148,7 @@ def evaluate_model(
         chosen_by=baselines.chosen_by,
         in_utc=data.series.in_utc,
         intervals=held,
+        hours=hours,
     )
     return with_steps_beyond(report, trained_steps)
 
@@ -162,9 +164,9 @@ def _score(
     progress: Callable[[int, int], None] | None,
     trained_steps: int,
     held: IntervalSums | None,
-) -> tuple[list[HorizonSums], Trace | None, list[int]]:
-    """Sums of the model and of each baseline, the stretch of forecasts that the report shows, and how many forecasts of
-    each target channel are below 0; ``held`` gets the model's forecasts too.
+) -> tuple[list[HorizonSums], Trace | None, tuple[HoursOfChannel, ...], list[int]]:
+    """Sums of the model and of each baseline, the stretch of forecasts that the report shows, errors by the hour, and
+    how many forecasts of each target channel are below 0; ``held`` gets the model's forecasts too.
     """
     form = data.window_format
     shape_FNO = (form.future_steps, data.series.num_sensors, form.output_channels)
@@ -172,6 +174,7 @@ def _score(
     target_scaler = data.scaler.take(form.target_channels)
     model_sums = HorizonSums(*shape_FNO, device=device)
     baseline_sums = [HorizonSums(*shape_FNO) for _ in baselines.methods]
+    hours = HourSums(data, trained_steps)
     recorder = TraceRecorder(data, starts_W, baselines.strongest, steps=trained_steps)
     below_O = torch.zeros(form.output_channels, dtype=torch.int64, device=device)
     for first in range(0, len(starts_W), batch_size):
@@ -183,19 +186,23 @@ def _score(
         below_O += (prediction_BFNO < 0).sum((0, 1, 2))
         y_BFNO, observed_BFNO = batch.y_BFNO.to(device), batch.observed_BFNO.to(device)
         model_sums.add(prediction_BFNO, y_BFNO, observed_BFNO)
+        hours.add(starts_B, prediction_BFNO, y_BFNO, observed_BFNO)
         if held is not None:
             held.add(prediction_BFNO, y_BFNO, observed_BFNO)
         recorder.add(starts_B, prediction_BFNO)
         for baseline, sums in zip(baselines.methods, baseline_sums, strict=True):
             forecast_BFNO = bounded(baseline.predict(starts_B), at_least)
-            sums.add(torch.from_numpy(np.ascontiguousarray(forecast_BFNO)), batch.y_BFNO, batch.observed_BFNO)
+            forecast = torch.from_numpy(np.ascontiguousarray(forecast_BFNO))
+            sums.add(forecast, batch.y_BFNO, batch.observed_BFNO)
+            if baseline.name == baselines.strongest:
+                hours.add(starts_B, forecast, batch.y_BFNO, batch.observed_BFNO, baseline=True)
             recorder.add_baseline(baseline.name, starts_B, forecast_BFNO)
         if progress is not None:
             progress(first + len(starts_B), len(starts_W))
     model_sums.sums_SFNO = model_sums.sums_SFNO.cpu()
     if held is not None:
         held.sums_LSFNO = held.sums_LSFNO.cpu()
-    return [model_sums, *baseline_sums], recorder.trace(), below_O.tolist()
+    return [model_sums, *baseline_sums], recorder.trace(), hours.hours(), below_O.tolist()
 
 
 @torch.inference_mode()
@@ -228,7 +235,9 @@ def calibrate_model(
     at_a_time = windows_at_a_time(data) if batch_size is None else batch_size
     for first in range(0, len(chosen_W), at_a_time):
         batch = data.gather(chosen_W[first : first + at_a_time])
-        forecast_BFNO = predict(model, batch.x_BPNC, target_scaler, precision=precision, at_least=at_least)
+        forecast_BFNO = predict(
+            model, batch.x_BPNC, target_scaler, precision=precision, at_least=at_least, known_BFNK=batch.known_BFNK
+        )
         device = forecast_BFNO.device
         places_B = np.arange(first, first + len(batch))
         errors.add(places_B, forecast_BFNO, batch.y_BFNO.to(device), batch.observed_BFNO.to(device))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.hours import HoursOfChannel
 from dcrnn_fast.evaluation.interval_report import interval_block, interval_cells, interval_columns, plain_intervals
 from dcrnn_fast.evaluation.interval_scores import IntervalSums
 from dcrnn_fast.evaluation.labels import channel_label
@@ -27,6 +28,8 @@ from dcrnn_fast.messages import counted
 
 _HEADING = {"at": "at the horizon", "cumulative": "mean of horizons 1..h"}
 _MISSING = "-"
+_WORST = 5
+"""hours in the table"""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Report:
     """of ``horizons``"""
     intervals: IntervalSums | None = None
     """of the model's prediction intervals; None: it has none"""
+    hours: tuple[HoursOfChannel, ...] = ()
+    """errors by the hour, of each target channel; none: they were not kept"""
 
     @property
     def model_name(self) -> str:
@@ -104,7 +109,7 @@ class Report:
                 labels = [self.horizons[step - 1] for step in steps]
                 show, width = self._digits(channel)
                 lines += ["", *interval_block(self.intervals, channel, steps, labels, show, width)]
-            lines += ["", *self._every_horizon(channel)]
+            lines += ["", *self._every_horizon(channel), *self._worst_hours(channel)]
         if self.beyond is not None:
             lines += ["", *self.beyond._beyond_lines(len(self.horizons))]
         notes = self.all_notes()
@@ -178,6 +183,20 @@ class Report:
             lines.append(f"{label:>{left}}" + "".join(cells))
         return lines
 
+    def _worst_hours(self, channel: int) -> list[str]:
+        if not self.hours or not self.hours[channel].worst:
+            return []
+        show, width = self._digits(channel)
+        names = [self.model_name, *([] if self.strongest is None else [self.strongest])]
+        widths = [max(len(name), width) for name in names]
+        heading = "worst hours, MAE" + (" (UTC)" if self.in_utc else "")
+        lines = ["", f"{heading:<20}" + "".join(f"   {name:>{w}}" for name, w in zip(names, widths, strict=True))]
+        for hour in self.hours[channel].worst[:_WORST]:
+            cells = zip((hour.mae, hour.baseline_mae), widths, strict=False)
+            time = str(np.datetime_as_string(hour.time, unit="m")).replace("T", " ")
+            lines.append(f"{time:<20}" + "".join(f"   {show(mae):>{w}}" for mae, w in cells))
+        return lines
+
     def _digits(self, channel: int) -> tuple[Callable[[float], str], int]:
         """How errors of a channel are written, and how wide they are at least: four digits of the largest MAE and three
         of the smallest, as a power of ten if that would take more than six decimals or eight places.
@@ -222,6 +241,7 @@ class Report:
             ],
             "notes": list(self.all_notes()),
             "about": dict(self.about),
+            "hours": [hours.to_dict() for hours in self.hours],
             **({} if self.beyond is None else {"beyond": self.beyond.to_dict()}),
         }
 

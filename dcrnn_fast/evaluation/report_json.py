@@ -32,8 +32,23 @@ class ChannelFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class HourFigures:
+    """Errors of one target by the hour.
+
+    Attributes:
+        worst: (time, the model's MAE, the strongest baseline's, NaN if there is none), the worst first.
+        of_day: both at each of the 24 hours of the day; empty: rows are longer than an hour.
+    """
+
+    worst: tuple[tuple[str, float, float], ...]
+    of_day: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReportFigures:
-    """What a report.json says; ``horizons`` are labels ("15 min"), ``about`` the figures' origin."""
+    """What a report.json says; ``horizons`` are labels ("15 min"), ``about`` the figures' origin; ``hours`` is one for
+    each channel, or empty.
+    """
 
     data: str
     split: str
@@ -46,6 +61,7 @@ class ReportFigures:
     strongest: str | None
     notes: tuple[str, ...]
     about: Mapping[str, str]
+    hours: tuple[HourFigures, ...] = ()
 
     def chosen(self) -> tuple[int, ...]:
         """Places of a quarter, half and all of the horizons, from 0."""
@@ -94,8 +110,32 @@ def _figures(raw: Any) -> ReportFigures:
         channels=channels,
         strongest=strongest if isinstance(strongest, str) else None,
         notes=tuple(map(str, _part(raw, "notes", list, "the report"))),
+        hours=_hours(raw.get("hours", []), len(channels)),
         about={str(name): str(value) for name, value in _part(raw, "about", dict, "the report").items()},
     )
+
+
+def _hours(raw: Any, channels: int) -> tuple[HourFigures, ...]:
+    """Of a report of an older version none."""
+    if not isinstance(raw, list) or len(raw) not in (0, channels):
+        raise ValueError(f"hours must be a list, one for each channel, got {shown(raw)}")
+    return tuple(_hours_of_channel(one) for one in raw)
+
+
+def _hours_of_channel(raw: Any) -> HourFigures:
+    worst = [
+        (_text(hour, "time", "worst"), *_both([hour.get("mae"), hour.get("baseline_mae")]))
+        for hour in _part(raw, "worst", list, "hours")
+    ]
+    of_day = raw.get("of_day") or []
+    if not isinstance(of_day, list) or len(of_day) not in (0, 24):
+        raise ValueError(f"of_day must have 24 hours, got {shown(of_day)}")
+    return HourFigures(tuple(worst), tuple(map(_both, of_day)))
+
+
+def _both(raw: Any) -> tuple[float, float]:
+    model, baseline = _numbers({"mae": raw}, "mae", 2)
+    return model, baseline
 
 
 def _channel(raw: Any, steps: int) -> ChannelFigures:

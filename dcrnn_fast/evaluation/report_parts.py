@@ -41,6 +41,8 @@ def part_of(report: Report, *, sensors: Sequence[str] = (), targets: Sequence[st
         beyond=None if report.beyond is None else part_of(report.beyond, sensors=sensors, targets=targets),
         notes=notes,
         intervals=None if report.intervals is None else report.intervals.part(nodes=nodes, channels=channels),
+        # Hours are summed over all sensors.
+        hours=tuple(report.hours[c] for c in channels) if report.hours and len(nodes) == len(report.ids) else (),
     )
 
 
@@ -58,7 +60,9 @@ def with_steps_beyond(report: Report, trained_steps: int) -> Report:
             intervals=None if report.intervals is None else report.intervals.part(steps=slice(first, last)),
         )
 
-    beyond = replace(of(trained_steps, steps), first_step=trained_steps + 1, trace=None, notes=(), intervals=None)
+    beyond = replace(
+        of(trained_steps, steps), first_step=trained_steps + 1, trace=None, notes=(), intervals=None, hours=()
+    )
     return replace(of(0, trained_steps), beyond=beyond)
 
 

@@ -19,6 +19,7 @@ from dcrnn_fast.records.lock import LOCK
 from dcrnn_fast.records.terminal import duration
 from dcrnn_fast.runs.happened import events_section
 from dcrnn_fast.runs.hardware import machine_section, time_section
+from dcrnn_fast.runs.hours import hours_section
 from dcrnn_fast.runs.measured import read_measured
 from dcrnn_fast.runs.record import RunRecord, read_run
 
@@ -43,6 +44,7 @@ def page_of(run: RunRecord) -> str:
     sections = [
         _curves(run),
         _horizons(run.report),
+        hours_section(run.report),
         time_section(run, measured),
         machine_section(run, measured),
         events_section(run, (*run.looks, *measured.looks)),

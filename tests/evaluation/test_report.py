@@ -225,7 +225,7 @@ def test_each_channel_has_its_own_plots_and_table(report: Report, tmp_path: Path
     for name, sums in report.methods.items():
         methods[name] = HorizonSums(4, len(report.ids), 2)
         methods[name].sums_SFNO = sums.sums_SFNO.repeat(1, 1, 1, 2)
-    both = replace(report, channels=("speed", "flow / h"), units=("mph", ""), methods=methods, trace=None)
+    both = replace(report, channels=("speed", "flow / h"), units=("mph", ""), methods=methods, trace=None, hours=())
     names = {path.name for path in save_report(both, tmp_path)}
     assert {"horizons_speed.png", "horizons_flow_h.png", "map_flow_h.png"} <= names
     assert "\nflow / h; only observed" in both.table()
