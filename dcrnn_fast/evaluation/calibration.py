@@ -60,7 +60,7 @@ class AbsoluteErrors:
             places_B: numbers of these windows, from 0 on.
             nodes: whose forecasts these are; None: all.
         """
-        error_BFNO = (forecast_BFNO - y_BFNO).abs().nan_to_num_(nan=torch.inf)
+        error_BFNO = (forecast_BFNO - y_BFNO).abs().nan_to_num_(nan=torch.inf, posinf=torch.inf)
         error_BFNO = error_BFNO.masked_fill_(~observed_BFNO, torch.nan).to("cpu", torch.float32)
         places = torch.from_numpy(places_B)
         if nodes is None:

@@ -11,7 +11,7 @@ is measured wherever an interval is reported, and promised nowhere.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class Intervals:
     """
 
     levels: tuple[float, ...]
-    half_width_LFNO: NDArray[np.float32]
+    half_width_LFNO: NDArray[np.float32] = field(repr=False)
     windows: int
     times: tuple[np.datetime64, np.datetime64] | None = None
 
