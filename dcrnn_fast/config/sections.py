@@ -33,6 +33,7 @@ DataFormat = Literal[
     "continued",
     "scenarios",
     "partitioned",
+    "usgs",
     "store",
 ]
 Missing = Literal["auto", "zero", "nan", "none"]

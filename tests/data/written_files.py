@@ -78,6 +78,16 @@ def write_stations(path: Path, engine: str) -> None:
     ).to_netcdf(path, engine=engine)  # type: ignore[call-overload]
 
 
+def write_rdb(path: Path) -> None:
+    """As the USGS writes its values."""
+    lines = ["# U.S. Geological Survey", "#"]
+    for n, site in enumerate(IDS):
+        lines += ["agency_cd\tsite_no\tdatetime\t1_00060_00003\t1_00060_00003_cd", "5s\t15s\t20d\t14n\t10s"]
+        for time, value in zip(TIMES, READINGS[:, n], strict=True):
+            lines.append(f"USGS\t{site}\t{time}\t{'' if np.isnan(value) else value}\tA")
+    path.write_text("\n".join(lines) + "\n")
+
+
 WRITERS: list[Any] = [
     pytest.param("x.csv", write_csv, id="csv"),
     pytest.param("x.parquet", write_parquet, id="parquet"),
@@ -87,6 +97,7 @@ WRITERS: list[Any] = [
     pytest.param("n.h5", write_hdf5_nanoseconds, id="hdf5-nanoseconds"),
     pytest.param("b.h5", write_hdf5_two_blocks, id="hdf5-two-blocks"),
     pytest.param("x.npz", write_npz, id="npz"),
+    pytest.param("x.rdb", write_rdb, id="usgs-rdb"),
     pytest.param("c.nc", lambda path: write_stations(path, "scipy"), id="netcdf-classic"),
     pytest.param("x.nc", lambda path: write_stations(path, "h5netcdf"), id="netcdf-4"),
 ]
