@@ -33,6 +33,7 @@ DataFormat = Literal[
     "continued",
     "scenarios",
     "partitioned",
+    "libcity",
     "usgs",
     "store",
 ]

@@ -59,3 +59,9 @@ def is_usgs(path: Path) -> bool:
     if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
         return b"usgs" in head.lower()
     return first_line.startswith(b"agency_cd\tsite_no") or b"monitoring_location_id" in first_line
+
+
+def is_libcity(folder: Path) -> bool:
+    """Whether a folder holds atomic files: NAME.geo, and readings."""
+    endings = {os.path.splitext(name)[1].lower() for name in names_in(folder)}
+    return ".geo" in endings and not endings.isdisjoint((".dyna", ".grid", ".od", ".gridod"))
