@@ -33,6 +33,8 @@ DataFormat = Literal[
     "continued",
     "scenarios",
     "partitioned",
+    "libcity",
+    "usgs",
     "store",
 ]
 Missing = Literal["auto", "zero", "nan", "none"]

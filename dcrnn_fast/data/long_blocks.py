@@ -20,15 +20,14 @@ from dcrnn_fast.data.long_table import require_enough_rows
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.times import NameRow, Stamps
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import counted
+from dcrnn_fast.messages import counted, first_few
 
 _IN_MEMORY = 32 << 20
 """bytes of a pivoted table, up to which the scratch file is memory"""
 _AT_ONCE = 1 << 21
 """readings of a block that is read from the scratch file: 16 MiB"""
-_NO_ROW = np.uint64(0x7FF8_0000_0DC2_2117)
-"""a NaN that no file has: its bits, flipped where they are 1 in this number, are the zeros of a file that was never
-written"""
+_NO_ROW = np.float64(np.nan).view(np.uint64)
+"""each reading's bits are kept flipped where this has a 1: the zeros of a file that was never written are NaN then"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +62,7 @@ class _Gathered:
     stamps: Stamps
     ids: dict[str, int]
     channels: dict[str, int]
-    num_rows: int
+    rows_N: np.ndarray
     num_readings: int
     out_of_order: int
 
@@ -82,7 +81,7 @@ def blocks_of_rows(
     """The series of a long table, in pieces.
 
     Sensors and channels stand in the order in which they first come. Two rows of one reading are one if they say the
-    same. A time without a row of some sensor is a missing reading, and marks gaps.
+    same, or one of them nothing. A time without a row of some sensor is a missing reading, and marks gaps.
 
     Args:
         order: the sensors' ids in the order wanted; each that has rows must be among them.
@@ -93,11 +92,12 @@ def blocks_of_rows(
             with an offset, too few rows for so many times and sensors, no room for the scratch file.
     """
     found = _gather(passes, where)
+    num_rows = int(found.rows_N.sum())
     ids = tuple(found.ids) if order is None else tuple(sensor for sensor in order if sensor in found.ids)
     place_of = {sensor: n for n, sensor in enumerate(ids)}
     channels = tuple(found.channels)
     shape = (len(found.stamps.times_T), len(ids), len(channels))
-    require_enough_rows(found.num_rows, shape, f"{where}: ", "")
+    require_enough_rows(num_rows, shape, f"{where}: ", "")
     bits_TNC = _scratch(shape, where)
     known = _scatter(passes, found, place_of, bits_TNC, where)
     again = found.num_readings - known
@@ -106,11 +106,14 @@ def blocks_of_rows(
         for rows in row_pieces(shape, readings=_AT_ONCE):
             yield (bits_TNC[rows] ^ _NO_ROW).view(np.float64)
 
-    account = [f"{where}: {found.num_rows:,} rows read: {counted(len(ids), 'sensor')} at {shape[0]:,} times"]
+    account = [f"{where}: {num_rows:,} rows read: {counted(len(ids), 'sensor')} at {shape[0]:,} times"]
     if again:
         account.append(f"{where}: {again:,} readings came twice and said the same: each is taken once")
     if found.out_of_order:
         account.append(f"{where}: {found.out_of_order:,} rows stood before an earlier time of their sensor: sorted")
+    few = [sensor for sensor, n in found.ids.items() if found.rows_N[n] * 2 < shape[0]]
+    if few:
+        account.append(f"{where}: at fewer than half of the times there is a row of {first_few(few)}")
     return Blocks(
         stamps=found.stamps,
         ids=ids,
@@ -132,7 +135,8 @@ def _gather(passes: Passes, where: str) -> _Gathered:
     last_N = np.empty(0, dtype="datetime64[s]")
     first: Stamps | None = None
     zone = None
-    num_rows = num_readings = out_of_order = 0
+    rows_N = np.empty(0, dtype=np.int64)
+    num_readings = out_of_order = 0
     for rows in passes():
         stamps = rows.stamps
         if first is None:
@@ -153,11 +157,11 @@ def _gather(passes: Passes, where: str) -> _Gathered:
         last_N = np.concatenate([last_N, np.full(len(ids) - len(last_N), np.datetime64("NaT", "s"))])
         sensor_R = np.array([ids[sensor] for sensor in rows.sensors], dtype=np.int64)[rows.sensor_R]
         out_of_order += _out_of_order(sensor_R, stamps.times_T, last_N)
-        num_rows += len(sensor_R)
-        num_readings += rows.values_RV.size
-    if first is None or not num_rows:
+        rows_N = np.bincount(sensor_R, minlength=len(ids)) + np.pad(rows_N, (0, len(ids) - len(rows_N)))
+        num_readings += int((~np.isnan(rows.values_RV)).sum())
+    if first is None or not rows_N.sum():
         raise UserError(f"{where}: holds no row of readings")
-    return _Gathered(first._replace(times_T=times_T, zone=zone), ids, channels, num_rows, num_readings, out_of_order)
+    return _Gathered(first._replace(times_T=times_T, zone=zone), ids, channels, rows_N, num_readings, out_of_order)
 
 
 def _out_of_order(sensor_R: np.ndarray, times_R: np.ndarray, last_N: np.ndarray) -> int:
@@ -190,7 +194,7 @@ def _scratch(shape: tuple[int, int, int], where: str) -> np.ndarray:
 
 
 def _scatter(passes: Passes, found: _Gathered, place_of: dict[str, int], bits_TNC: np.ndarray, where: str) -> int:
-    """Lays all readings at their places; the number of different places."""
+    """Lays all readings but empty ones at their places; the number of different places."""
     flat_K = bits_TNC.reshape(-1)
     num_sensors, num_channels = bits_TNC.shape[1:]
     known = 0
@@ -200,10 +204,9 @@ def _scatter(passes: Passes, found: _Gathered, place_of: dict[str, int], bits_TN
         channel_V = np.array([found.channels[channel] for channel in rows.channels], dtype=np.int64)
         channel_RV = channel_V[None, :] if rows.channel_R is None else channel_V[rows.channel_R][:, None]
         cell_RV = (time_R * num_sensors + sensor_R)[:, None] * num_channels + channel_RV
-        cell_K = cell_RV.reshape(-1)
-        values_K = rows.values_RV.reshape(-1) + 0.0  # -0.0 becomes 0.0
-        values_K[np.isnan(values_K)] = np.nan
-        bits_K = values_K.view(np.uint64) ^ _NO_ROW
+        there_RV = ~np.isnan(rows.values_RV)
+        cell_K = cell_RV[there_RV]
+        bits_K = (rows.values_RV[there_RV] + 0.0).view(np.uint64) ^ _NO_ROW  # -0.0 becomes 0.0
         before_K = flat_K[cell_K]
         known += len(np.unique(cell_K[before_K == 0]))
         flat_K[cell_K] = bits_K
@@ -233,10 +236,12 @@ def _refuse_twice(passes: Passes, found: _Gathered, place_of: dict[str, int], wa
             of_row = channels if rows.channel_R is None else [channels[rows.channel_R[row]]]
             if channel not in of_row:
                 continue
-            value = float(rows.values_RV[row, of_row.index(channel)])
-            if first is None:
-                first = rows.name_row(row), value
-            elif not np.array_equal(value, first[1], equal_nan=True):
+            values_V = rows.values_RV[row, [k for k, one in enumerate(of_row) if one == channel]]
+            for value in values_V[~np.isnan(values_V)].tolist():
+                if first is None:
+                    first = rows.name_row(row), value
+                if value == first[1]:
+                    continue
                 raise UserError(
                     f"{rows.name_row(row)} is a second reading of sensor {rows.sensors[rows.sensor_R[row]]!r} at "
                     f"{found.stamps.times_T[time]} ({value:g}), after {first[0]} ({first[1]:g}): leave one (where "

@@ -59,6 +59,7 @@ class RowMaker:
     Attributes:
         column_of: a ``Column`` of an Arrow array and its name.
         sensor_id, channel_name: what becomes of the names in the cells.
+        drop_utc: a Z after a time means nothing.
     """
 
     layout: Layout
@@ -66,6 +67,7 @@ class RowMaker:
     column_of: ColumnOf
     sensor_id: Callable[[str], str] = str
     channel_name: Callable[[str], str] = str
+    drop_utc: bool = False
     unit_of: dict[str, str] = field(default_factory=dict)
     place_of: dict[str, tuple[float, float]] = field(default_factory=dict)
     _label_of: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -126,7 +128,8 @@ class RowMaker:
                 raise UserError(f"column {name!r} counts rows: a long table needs the times themselves")
             return stamps
         if new := [text for text in texts if text not in self._known_times]:
-            parsed = parse_times(new, lambda k: name_row(int(np.flatnonzero(text_R == texts.index(new[k]))[0])))
+            shown = [text.removesuffix("Z") for text in new] if self.drop_utc else new
+            parsed = parse_times(shown, lambda k: name_row(int(np.flatnonzero(text_R == texts.index(new[k]))[0])))
             in_utc = self._known_zone[0]
             if in_utc is not None and in_utc != parsed.in_utc:
                 raise UserError(f"{name_row(0)}: give all times an offset, or none, got {new[0]!r} and others")

@@ -103,7 +103,10 @@ def pivot(
     again = _count_repeats(cell_R, readings, sensors_R, stamps, name_row)
     values_TNC = np.full((len(times_T), len(ids), len(channels)), np.nan)
     for c, column in enumerate(readings):
-        values_TNC[time_R, sensor_R, channel_R if roles.channel is not None else c] = as_numbers(column)
+        numbers_R = as_numbers(column).astype(np.float64)
+        there_R = ~np.isnan(numbers_R)  # an empty cell says nothing against another row's reading
+        place_R = channel_R if roles.channel is not None else np.full_like(channel_R, c)
+        values_TNC[time_R[there_R], sensor_R[there_R], place_R[there_R]] = numbers_R[there_R]
 
     def name_time(row: int) -> str:
         return name_row(int(first_R[row]))
@@ -191,23 +194,22 @@ def _one_for_each(column: Column, sensor_R: np.ndarray) -> bool:
 def _count_repeats(
     cell_R: np.ndarray, readings: list[Column], sensors_R: np.ndarray, stamps: Stamps, name_row: NameRow
 ) -> int:
-    """The number of rows that repeat another one; two that say different things are a UserError naming both."""
-    order_R = np.argsort(cell_R, kind="stable")
-    again = np.flatnonzero(np.diff(cell_R[order_R]) == 0)
-    if not again.size:
-        return 0
-    firsts, seconds = order_R[again], order_R[again + 1]
-    values_RV = np.stack([as_numbers(column).astype(np.float64) for column in readings], axis=-1)
-    same_RV = (values_RV[firsts] == values_RV[seconds]) | (np.isnan(values_RV[firsts]) & np.isnan(values_RV[seconds]))
-    if (different := np.flatnonzero(~same_RV.all(axis=-1))).size:
-        k = different[seconds[different].argmin()]
-        first, second = int(firsts[k]), int(seconds[k])
-        raise UserError(
-            f"{name_row(second)} is a second reading of sensor {sensors_R[second]!r} at {stamps.times_T[second]}, "
-            f"after {name_row(first)}: leave one (of several forecasts, give one; where local clocks were set back, "
-            "give the times an offset)"
-        )
-    return len(again)
+    """The number of rows that repeat another one; two with different readings are a UserError naming both."""
+    for column in readings:
+        numbers_R = as_numbers(column).astype(np.float64)
+        order_R = np.argsort(cell_R, kind="stable")
+        order_R = order_R[~np.isnan(numbers_R[order_R])]
+        same_cell = np.diff(cell_R[order_R]) == 0
+        different = np.flatnonzero(same_cell & (np.diff(numbers_R[order_R]) != 0))
+        if different.size:
+            k = different[order_R[different + 1].argmin()]
+            first, second = int(order_R[k]), int(order_R[k + 1])
+            raise UserError(
+                f"{name_row(second)} is a second reading of sensor {sensors_R[second]!r} at {stamps.times_T[second]}, "
+                f"after {name_row(first)}: leave one (of several forecasts, give one; where local clocks were set "
+                "back, give the times an offset)"
+            )
+    return len(cell_R) - len(np.unique(cell_R))
 
 
 def _units(

@@ -23,7 +23,12 @@ def test_the_choices_of_data_format_are_the_table() -> None:
 def test_the_table_of_the_docs_is_the_table() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", (DOCS / "data.md").read_text(encoding="utf-8"), re.MULTILINE)
     spoken = {
-        one.name: "a folder" if one.is_folder else ", ".join(f"`{e}`" for e in one.endings) or "by its content"
+        one.name: ", or ".join(
+            [
+                *([", ".join(f"`{e}`" for e in one.endings) or "by its content"] if not one.is_folder else []),
+                *(["a folder"] if one.is_folder is not False else []),
+            ]
+        )
         for one in FORMATS
     }
     assert rows[: len(FORMATS)] == list(spoken.items())
@@ -38,7 +43,7 @@ def test_every_reader_has_the_one_signature(one: Format) -> None:
             signature = inspect.signature(getattr(import_module(module), name))
             named = [parameter.annotation for parameter in signature.parameters.values()]
             assert named == [Path, DataConfig, GraphConfig]
-            assert signature.return_annotation == returned
+            assert signature.return_annotation in (returned, returned | None)
 
 
 @pytest.mark.parametrize("one", [one for one in FORMATS if one.detects], ids=lambda one: one.name)

@@ -78,6 +78,28 @@ def write_stations(path: Path, engine: str) -> None:
     ).to_netcdf(path, engine=engine)  # type: ignore[call-overload]
 
 
+def write_rdb(path: Path) -> None:
+    """As the USGS writes its values."""
+    lines = ["# U.S. Geological Survey", "#"]
+    for n, site in enumerate(IDS):
+        lines += ["agency_cd\tsite_no\tdatetime\t1_00060_00003\t1_00060_00003_cd", "5s\t15s\t20d\t14n\t10s"]
+        for time, value in zip(TIMES, READINGS[:, n], strict=True):
+            lines.append(f"USGS\t{site}\t{time}\t{'' if np.isnan(value) else value}\tA")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_dyna(path: Path) -> None:
+    """As LibCity's converters write their files: all rows of one entity, then those of the next."""
+    rows = ["dyna_id,type,time,entity_id,traffic_speed"]
+    for n, sensor in enumerate(IDS):
+        for t, time in enumerate(TIMES):
+            value = READINGS[t, n]
+            rows.append(f"{len(rows) - 1},state,{time:%Y-%m-%dT%H:%M:%SZ},{sensor},{'' if np.isnan(value) else value}")
+    path.write_text("\n".join(rows) + "\n")
+    places = [f'{sensor},Point,"[-118.{n}, 34.{n}]"' for n, sensor in enumerate(IDS)]
+    path.with_suffix(".geo").write_text("\n".join(["geo_id,type,coordinates", *places]) + "\n")
+
+
 WRITERS: list[Any] = [
     pytest.param("x.csv", write_csv, id="csv"),
     pytest.param("x.parquet", write_parquet, id="parquet"),
@@ -87,6 +109,8 @@ WRITERS: list[Any] = [
     pytest.param("n.h5", write_hdf5_nanoseconds, id="hdf5-nanoseconds"),
     pytest.param("b.h5", write_hdf5_two_blocks, id="hdf5-two-blocks"),
     pytest.param("x.npz", write_npz, id="npz"),
+    pytest.param("x.dyna", write_dyna, id="libcity"),
+    pytest.param("x.rdb", write_rdb, id="usgs-rdb"),
     pytest.param("c.nc", lambda path: write_stations(path, "scipy"), id="netcdf-classic"),
     pytest.param("x.nc", lambda path: write_stations(path, "h5netcdf"), id="netcdf-4"),
 ]

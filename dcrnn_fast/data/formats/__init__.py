@@ -102,6 +102,14 @@ FORMATS = (
         opener=_ROOM + "partitioned:open_partitioned",
         detects=_ROOM + "detect:is_partitioned",
     ),
+    Format(
+        "libcity",
+        (".dyna", ".grid"),
+        is_folder=None,
+        opener=_ROOM + "libcity:open_libcity",
+        detects=_ROOM + "detect:is_libcity",
+    ),
+    Format("usgs", (".rdb",), is_folder=None, opener=_ROOM + "usgs:open_usgs", detects=_ROOM + "detect:is_usgs"),
     Format("store", (), "dcrnn_fast.data.store:read_store", is_folder=True, marker=MANIFEST),
 )
 _FOLDER = Format("folder", (), _ROOM + "folders:read_folder", is_folder=True)

@@ -22,7 +22,9 @@ def names_in(folder: Path) -> list[str]:
 
 
 def head_of(path: Path, size: int = _HEAD) -> bytes:
-    """The first bytes of a file, unpacked if it is gzip's; none if they cannot be read."""
+    """The first bytes of a file, unpacked if it is gzip's; none if they cannot be read, or would be waited for."""
+    if not os.path.isfile(path):
+        return b""
     try:
         with path.open("rb") as file:
             head = file.read(size)
@@ -41,3 +43,25 @@ def is_partitioned(folder: Path) -> bool:
     return bool(names) and all(
         key and sign and os.path.isdir(folder / "".join((key, sign, value))) for key, sign, value in parts
     )
+
+
+def is_usgs(path: Path) -> bool:
+    """Whether a file, or one of the first files of a folder, is the USGS's: RDB, CSV of its OGC API, or a page of its
+    server in place of data.
+    """
+    if path.is_dir():
+        files = [path / name for name in names_in(path) if not name.startswith(".")]
+        return any(is_usgs(file) for file in files[:3] if os.path.isfile(file))
+    head = head_of(path)
+    first_line = head.lstrip(b"\xef\xbb\xbf \r\n").split(b"\n", 1)[0]
+    if head.startswith(b"#"):
+        return any(name in head for name in (b"U.S. Geological Survey", b"usgs.gov", b"agency_cd\tsite_no"))
+    if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
+        return b"usgs" in head.lower()
+    return first_line.startswith(b"agency_cd\tsite_no") or b"monitoring_location_id" in first_line
+
+
+def is_libcity(folder: Path) -> bool:
+    """Whether a folder holds atomic files: NAME.geo, and readings."""
+    endings = {os.path.splitext(name)[1].lower() for name in names_in(folder)}
+    return ".geo" in endings and not endings.isdisjoint((".dyna", ".grid", ".od", ".gridod"))

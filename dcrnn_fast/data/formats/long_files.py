@@ -131,7 +131,7 @@ def open_long_files(files: list[LongFile], where: str, data: DataConfig, notes: 
     layout = _layout_of(sample, data)
     if layout is None:
         return None
-    maker = RowMaker(layout, data, _column)
+    maker = RowMaker(layout, data, column_of_arrow)
 
     def all_rows() -> Iterator[Rows]:
         for file in files:
@@ -145,7 +145,7 @@ def open_long_files(files: list[LongFile], where: str, data: DataConfig, notes: 
 def _layout_of(sample: Batch, data: DataConfig) -> Layout | None:
     """The layout by a file's first rows, as ``series_of_table`` finds it."""
     batch, name_row = sample
-    columns = tuple(_column(name, array) for name, array in batch.items())
+    columns = tuple(column_of_arrow(name, array) for name, array in batch.items())
     time = time_column_of(Table(columns=columns, name_row=name_row))
     if time is None:
         return None
@@ -189,7 +189,8 @@ def _one_for_each(column: Column, sensors: np.ndarray) -> bool:
     return len(pairs) == len(set(sensors.tolist()))
 
 
-def _column(name: str, array: Any) -> Column:
+def column_of_arrow(name: str, array: Any) -> Column:
+    """A ``Column`` of an Arrow array."""
     return arrow_column(name, array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]), False)
 
 

@@ -18,7 +18,7 @@ from dcrnn_fast.reading.tables import plain_name
 _ENDINGS = (*PARQUET_ENDINGS, ".csv", ".tsv", ".txt")
 
 
-def open_partitioned(path: Path, data: DataConfig, graph: GraphConfig) -> Opened | None:
+def open_partitioned(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     """The series of all files below the folder, in the order of their paths.
 
     Raises:

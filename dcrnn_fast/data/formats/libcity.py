@@ -1,0 +1,167 @@
+"""LibCity's atomic files: NAME.geo, NAME.rel, NAME.dyna or NAME.grid, and config.json, in one folder.
+
+The readings are a long table (time, entity); .geo gives the sensors' order and positions, .rel the graph, and
+config.json says what the column of .rel is. LibCity writes local times with a Z, which it drops when it reads them: so
+does this.
+
+Shape legend: N sensors.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.formats import Opened
+from dcrnn_fast.data.formats.libcity_graph import neighbours_of_cells, read_relations
+from dcrnn_fast.data.formats.long_files import LongFile, column_of_arrow
+from dcrnn_fast.data.formats.tables import first_rows
+from dcrnn_fast.data.long_blocks import Rows, blocks_of_rows
+from dcrnn_fast.data.long_rows import Layout, RowMaker
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import counted, first_few, naming_file
+from dcrnn_fast.reading.damage import damage_told
+from dcrnn_fast.reading.tables import is_number, read_table, table_form
+
+_READINGS = (".dyna", ".grid")
+_OTHERS = {".od": "flows between pairs of places", ".gridod": "flows between pairs of cells"}
+_NO_READINGS = ("dyna_id", "type", "time", "entity_id", "row_id", "column_id")
+
+
+@dataclass(frozen=True)
+class _Geo:
+    """The entities: ids in their order, places where they are points, ids of the cells of a grid."""
+
+    ids: tuple[str, ...]
+    positions: dict[str, tuple[float, float]]
+    cells: dict[str, str]
+
+
+def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
+    """The series of a folder of atomic files, or of one .dyna or .grid file with its .geo, .rel and config beside it.
+
+    Raises:
+        UserError: no readings, several of them, or pairs of places; no .geo; columns that are missing; readings of an
+            entity that .geo lacks; errors of ``blocks_of_rows`` and ``read_relations``; the file and line are named.
+    """
+    folder = path if path.is_dir() else path.parent
+    with naming_file(folder):
+        readings = path if path.is_file() else _readings_of(folder)
+        info = _info(folder)
+        stem = readings.stem
+        geo_path = folder / f"{_named(info, 'geo_file', stem)}.geo"
+        rel_name = _named(info, "rel_file", stem)
+        rel_path = next((one for end in ("rel", "gridrel") if (one := folder / f"{rel_name}.{end}").exists()), None)
+    if not geo_path.exists():
+        raise UserError(f"{readings}: no {geo_path.name} beside it, which names the sensors")
+    with naming_file(geo_path):
+        geo = _read_geo(geo_path)
+    is_grid = readings.suffix.lower() == ".grid"
+    with naming_file(readings):
+        header = first_rows(readings, table_form(readings)[1])[0].cells
+        entities = ("row_id", "column_id") if is_grid else ("entity_id",)
+        if absent := [name for name in ("time", *entities) if name not in header]:
+            raise UserError(f"line 1: no column {absent[0]!r} among {first_few(header)}")
+        columns = [name for name in header if name not in _NO_READINGS]
+        wanted = _data_columns(info, columns)
+        layout = Layout(time="time", sensors=entities, readings=tuple(wanted))
+        if not wanted:
+            raise UserError(f"no column of readings among {first_few(header)}")
+
+    def cell_or_entity(name: str) -> str:
+        return geo.cells.get(name, name) if is_grid else name
+
+    maker = RowMaker(layout, data, column_of_arrow, sensor_id=cell_or_entity, drop_utc=True)
+    file = LongFile(readings, readings.name, texts=("time", *entities), wanted=layout.columns)
+
+    def all_rows() -> Iterator[Rows]:
+        with naming_file(readings):
+            for batch, name_row in file.batches():
+                yield maker.rows(batch, name_row)
+
+    blocks = blocks_of_rows(all_rows, readings.name, order=geo.ids)
+    silent = [sensor for sensor in geo.ids if sensor not in set(blocks.ids)]
+    notes = [
+        f"{readings.name}: columns that config.json does not name are not read: {first_few(set(columns) - set(wanted))}"
+    ]
+    notes = notes if len(columns) > len(wanted) else []
+    if silent:
+        notes.append(f"{counted(len(silent), 'entity')} of {geo_path.name} without readings: {first_few(silent)}")
+    positions = [geo.positions.get(sensor) for sensor in blocks.ids]
+    places = None if None in positions else np.array(positions)
+    own_graph = None
+    if rel_path is not None and graph.graph is None:
+        with naming_file(rel_path):
+            own_graph, doubt = read_relations(rel_path, info, blocks.ids, graph, geo.cells)
+        notes += [doubt] if doubt else []
+    elif is_grid and graph.graph is None:
+        own_graph = neighbours_of_cells(geo.cells, blocks.ids, geo_path.name)
+    blocks = replace(blocks, positions_N2=places, notes=(*blocks.notes, *notes))
+    return blocks, own_graph
+
+
+def _readings_of(folder: Path) -> Path:
+    files = sorted(one for one in folder.iterdir() if one.suffix.lower() in (*_READINGS, *_OTHERS))
+    found = [one for one in files if one.suffix.lower() in _READINGS]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"holds several files of readings ({first_few(one.name for one in found)}): name one")
+    if files:
+        raise UserError(f"{files[0].name} holds {_OTHERS[files[0].suffix.lower()]}, which are no readings of sensors")
+    raise UserError("holds no .dyna or .grid file")
+
+
+def _info(folder: Path) -> dict[str, Any]:
+    """What config.json says of the data set; nothing if there is none."""
+    path = folder / "config.json"
+    if not path.exists():
+        return {}
+    with naming_file(path), damage_told("not readable JSON, or truncated"):
+        loaded = json.loads(path.read_text(encoding="utf-8-sig"))
+        info = loaded.get("info", {}) if isinstance(loaded, dict) else None
+        if not isinstance(info, dict):
+            raise UserError("wanted an object with an object called info")
+        return info
+
+
+def _named(info: dict[str, Any], key: str, otherwise: str) -> str:
+    name = info.get(key)
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        return otherwise
+    return name
+
+
+def _data_columns(info: dict[str, Any], columns: Sequence[str]) -> list[str]:
+    told = info.get("data_col") or list(columns)
+    wanted = [told] if isinstance(told, str) else list(map(str, told))
+    if absent := [name for name in wanted if name not in columns]:
+        raise UserError(f"config.json names the column {absent[0]!r}, the file has {first_few(columns)}")
+    return wanted
+
+
+def _read_geo(path: Path) -> _Geo:
+    header, *rows = read_table(path)
+    names = header.cells
+    if "geo_id" not in names:
+        raise UserError(f"line {header.line}: no column 'geo_id' among {first_few(names)}")
+    ids = tuple(row.cells[names.index("geo_id")] for row in rows)
+    if len(set(ids)) != len(ids) or "" in ids:
+        seen: set[str] = set()
+        for row, sensor in zip(rows, ids, strict=True):
+            if sensor in seen or not sensor:
+                raise UserError(f"line {row.line}: {f'geo_id {sensor!r} comes twice' if sensor else 'no geo_id'}")
+            seen.add(sensor)
+    positions, cells = {}, {}
+    for row, sensor in zip(rows, ids, strict=True):
+        named = dict(zip(names, row.cells, strict=True))
+        if "row_id" in named and "column_id" in named:
+            cells[f"{named['row_id']}_{named['column_id']}"] = sensor
+        place = named.get("coordinates", "").strip("[] ").split(",")
+        if named.get("type") == "Point" and len(place) == 2 and all(is_number(x) for x in place):
+            positions[sensor] = (float(place[1]), float(place[0]))  # published as longitude, latitude
+    return _Geo(ids, positions, cells)
