@@ -53,8 +53,9 @@ def test_distances_are_those_of_another_program(seed: int, tmp_path: Path) -> No
     nodes, edges = random_city(seed)
     rng = np.random.default_rng(seed)
     # Two stations on one street in both orders, two at one place, and others.
-    chosen = [int(e) for e in rng.choice(len(edges), 12, replace=False)]
-    stands = {f"s{i}": (edge, float(rng.uniform(0.03, 0.97))) for i, edge in enumerate(chosen)}
+    one_way = next(i for i, (a, b, line) in enumerate(edges) if (b, a, line[::-1]) not in edges)
+    chosen = [one_way, *(int(e) for e in rng.choice(len(edges), 12, replace=False))]
+    stands = {f"s{i}": (edge, float(rng.uniform(0.1, 0.9))) for i, edge in enumerate(chosen)}
     stands |= {"late": (chosen[0], 0.8765), "early": (chosen[0], 0.1234), "twin": stands["s3"]}
     places = {name: along(edges[edge][2], share) for name, (edge, share) in stands.items()}
 
@@ -85,7 +86,7 @@ def test_distances_are_those_of_another_program(seed: int, tmp_path: Path) -> No
             wanted = lengths.get((other, "in"))
             assert ((name, other) in found) == (wanted is not None)
             if wanted is not None:
-                assert found[name, other] == pytest.approx(wanted, abs=0.02)
+                assert found[name, other] == pytest.approx(wanted, abs=0.15)  # a line of degrees is a little bent
                 compared += 1
     assert compared > 100
     assert found["s3", "twin"] == found["twin", "s3"] == pytest.approx(0, abs=0.01)
