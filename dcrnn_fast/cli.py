@@ -18,11 +18,14 @@ COMMANDS = {
     "compare": "tables and plots runs side by side, also those that still go on or were killed",
     "report": "writes the page of a run, run.html, with curves, errors, times, hardware and settings",
     "launch": "starts a training on a cluster: Slurm, PBS, ssh, or here",
+    "graph": "makes a graph: from roads, postmiles, rivers, areas or positions to the list that --graph reads",
     "prepare": "turns any source into a checked, memory-mapped store",
     "convert": "makes a checkpoint from other people's DCRNN weights",
     "verify": "checks a backend against reference vectors",
     "doctor": "says what is installed, what runs and why, and what is broken",
 }
+MODULES = {"graph": "graph_command"}
+"""commands whose module has another name, for theirs is a folder's"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, words: list[str]) -> int:
-    return int(importlib.import_module(f"dcrnn_fast.{name}").main(words))
+    return int(importlib.import_module(f"dcrnn_fast.{MODULES.get(name, name)}").main(words))
 
 
 def _without_command(words: list[str]) -> int:

@@ -20,7 +20,9 @@ EdgeOrder = Literal["correct", "pytorch_port"]
 Match = Literal["id", "position"]
 GridNeighbours = Literal[4, 8]
 Backend = Literal["auto", "specification", "manual", "cpu", "triton", "cuda"]
-GraphFormat = Literal["auto", "matrix", "distance_matrix", "edges", "distances", "positions", "pickle", "grid"]
+GraphFormat = Literal[
+    "auto", "matrix", "distance_matrix", "edges", "distances", "positions", "pickle", "gal", "gwt", "grid"
+]
 DataFormat = Literal[
     "auto",
     "hdf5",

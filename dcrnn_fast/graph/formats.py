@@ -14,6 +14,7 @@ from dcrnn_fast.graph.grid import read_grid
 from dcrnn_fast.graph.kernel import Kernel
 from dcrnn_fast.graph.lists import read_distances, read_edges
 from dcrnn_fast.graph.matrices import Holds, read_matrix
+from dcrnn_fast.graph.neighbourhoods import read_gal, read_gwt
 from dcrnn_fast.graph.pickles import read_pickle
 from dcrnn_fast.graph.positions import from_positions, read_positions
 from dcrnn_fast.graph.sensor_graph import SensorGraph
@@ -71,6 +72,14 @@ def _distances(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph
     return read_distances(path, ids=sensors.wanted, match=config.match, **asdict(kernel_of(config)))
 
 
+def _gal(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph:
+    return read_gal(path, ids=sensors.wanted, match=config.match)
+
+
+def _gwt(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph:
+    return read_gwt(path, ids=sensors.wanted, match=config.match, kernel=kernel_of(config))
+
+
 def _positions(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph:
     ids, positions_N2 = read_positions(path, ids=sensors.wanted if config.match == "id" else None)
     with naming_file(path):
@@ -93,6 +102,8 @@ FORMATS = (
     Format("distances", (), _distances, "a list of distances", _KERNEL),
     Format("positions", (), _positions, "sensor positions", (*_KERNEL, "nearest", "radius_km")),
     Format("pickle", _PICKLE_ENDINGS, _matrix, "a matrix of weights"),
+    Format("gal", (".gal",), _gal, "a list of neighbours"),
+    Format("gwt", (".gwt",), _gwt, "a list of distances", _KERNEL),
     Format("grid", (".nc", ".nc4", ".cdf", ".netcdf"), _grid, "a grid", ("grid_neighbours", "land_mask")),
 )
 _SHARED: dict[str, Callable[[Path], str]] = {

@@ -83,8 +83,8 @@ def read_edges(path: str | Path, *, ids: Sequence[str] | None = None, match: Mat
     """
     path = Path(path)
     with naming_file(path):
-        graph = _of_weights(_listed(path, "weight", ids, match))
-    return _from_file(graph, path, match)
+        starts, ends, values = read_list(path, "weight", ids)
+        return of_pairs(starts, ends, values, "weight", ids=ids, match=match, file=path.name)
 
 
 def read_distances(
@@ -99,8 +99,26 @@ def read_distances(
     """The graph of a distance list: columns from, to, cost (or distance); see ``from_distances``, ``read_edges``."""
     path, kernel = Path(path), Kernel(sigma=sigma, threshold=threshold, allow_lost_links=allow_lost_links)
     with naming_file(path):
-        graph = _of_distances(_listed(path, "distance", ids, match), kernel)
-    return _from_file(graph, path, match)
+        starts, ends, values = read_list(path, "distance", ids)
+        return of_pairs(starts, ends, values, "distance", ids=ids, match=match, file=path.name, kernel=kernel)
+
+
+def of_pairs(
+    from_ids: Sequence[str],
+    to_ids: Sequence[str],
+    values: Sequence[float],
+    what: Literal["weight", "distance"],
+    *,
+    ids: Sequence[str] | None,
+    match: Match,
+    file: str,
+    kernel: Kernel | None = None,
+) -> SensorGraph:
+    """The graph of a list that was read from ``file``, for readers of other forms of lists; see ``read_distances``."""
+    pairs = _matched(from_ids, to_ids, values, what, ids, match, file)
+    graph = _of_weights(pairs) if what == "weight" else _of_distances(pairs, kernel or Kernel())
+    assert graph.account is not None
+    return graph.with_account(replace(graph.account, file=file, matched_by=match))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -149,13 +167,15 @@ def _of_distances(pairs: _Pairs, kernel: Kernel) -> SensorGraph:
     return SensorGraph(matrix, pairs.nodes, account=account)
 
 
-def _from_file(graph: SensorGraph, path: Path, match: Match) -> SensorGraph:
-    assert graph.account is not None
-    return graph.with_account(replace(graph.account, file=path.name, matched_by=match))
-
-
-def _listed(path: Path, what: Literal["weight", "distance"], ids: Sequence[str] | None, match: Match) -> _Pairs:
-    from_ids, to_ids, values = read_list(path, what, ids)
+def _matched(
+    from_ids: Sequence[str],
+    to_ids: Sequence[str],
+    values: Sequence[float],
+    what: Literal["weight", "distance"],
+    ids: Sequence[str] | None,
+    match: Match,
+    file: str,
+) -> _Pairs:
     if match == "id":
         return _pairs(from_ids, to_ids, values, ids, what)
     numbers = whole_numbers([*from_ids, *to_ids])
@@ -182,7 +202,7 @@ def _listed(path: Path, what: Literal["weight", "distance"], ids: Sequence[str] 
     if start == 0:
         return pairs
     first = "the first column" if ids is None else f"the first column {ids[0]!r}"
-    return replace(pairs, doubts=(*pairs.doubts, f"{path.name} counts its sensors from 1: number 1 is {first}"))
+    return replace(pairs, doubts=(*pairs.doubts, f"{file} counts its sensors from 1: number 1 is {first}"))
 
 
 def _pairs(

@@ -68,15 +68,7 @@ def from_positions(
         raise UserError(f"nearest must be at least 1 and below the number of sensors {num_nodes}, got {nearest}")
     if radius_km is not None and not radius_km > 0:
         raise UserError(f"radius_km must be positive, got {radius_km!r}")
-    rows_E, columns_E = _candidates(positions_N2, nearest, radius_km)
-    distances_E = haversine_km(positions_N2[rows_E], positions_N2[columns_E])
-    keep_E = np.ones(len(rows_E), dtype=bool) if radius_km is None else distances_E <= radius_km
-    order_E = np.lexsort((columns_E, distances_E, rows_E))
-    order_E = order_E[keep_E[order_E]]
-    if nearest is not None:
-        first_of_row_E = np.searchsorted(rows_E[order_E], rows_E[order_E], side="left")
-        order_E = order_E[np.arange(len(order_E)) - first_of_row_E < nearest]
-    rows_E, columns_E, distances_E = rows_E[order_E], columns_E[order_E], distances_E[order_E]
+    rows_E, columns_E, distances_E = near_pairs(positions_N2, nearest, radius_km)
     weighed = weigh(
         rows_E,
         columns_E,
@@ -95,6 +87,23 @@ def from_positions(
     )
     matrix = scipy.sparse.coo_array((weighed.weights_E, (rows_E, columns_E)), shape=(num_nodes, num_nodes))
     return SensorGraph(matrix, tuple(ids), positions_N2, account)
+
+
+def near_pairs(
+    positions_N2: np.ndarray, nearest: int | None, radius_km: float | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(from, to, km) of each sensor and its ``nearest`` others, all within ``radius_km``, or both limits; in order of
+    sensor and distance. One limit must be given, ``nearest`` below N.
+    """
+    rows_E, columns_E = _candidates(positions_N2, nearest, radius_km)
+    distances_E = haversine_km(positions_N2[rows_E], positions_N2[columns_E])
+    keep_E = np.ones(len(rows_E), dtype=bool) if radius_km is None else distances_E <= radius_km
+    order_E = np.lexsort((columns_E, distances_E, rows_E))
+    order_E = order_E[keep_E[order_E]]
+    if nearest is not None:
+        first_of_row_E = np.searchsorted(rows_E[order_E], rows_E[order_E], side="left")
+        order_E = order_E[np.arange(len(order_E)) - first_of_row_E < nearest]
+    return rows_E[order_E], columns_E[order_E], distances_E[order_E]
 
 
 def _limits(nearest: int | None, radius_km: float | None) -> str:

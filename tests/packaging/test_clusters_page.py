@@ -37,7 +37,7 @@ MOST_LINES = 25
 @cache
 def flags_of(command: str) -> frozenset[str]:
     """The flags of ``dcrnn-fast COMMAND``, from the dataclass that they are parsed into."""
-    module = importlib.import_module(f"dcrnn_fast.{command}")
+    module = importlib.import_module(f"dcrnn_fast.{cli.MODULES.get(command, command)}")
     if command == "launch":
         module = importlib.import_module("dcrnn_fast.cluster.flags")
     classes = [

@@ -62,9 +62,13 @@ class MadeList:
         """
         starts, ends = ([self.ids[n] for n in nodes] for nodes in (self.rows_E, self.columns_E))
         if self.holds == "weights":
-            return from_edges(starts, ends, self.values_E, ids=self.ids)
-        # What the file will hold, to a tenth of a metre.
-        return from_distances(starts, ends, np.round(self.values_E, 1), ids=self.ids, sigma=sigma, threshold=threshold)
+            graph = from_edges(starts, ends, self.values_E, ids=self.ids)
+        else:
+            # What the file will hold, to a tenth of a metre.
+            metres_E = np.round(self.values_E, 1)
+            graph = from_distances(starts, ends, metres_E, ids=self.ids, sigma=sigma, threshold=threshold)
+        assert graph.account is not None
+        return graph.with_account(replace(graph.account, file=f"made from {self.source}"))
 
     def write(self, path: Path) -> None:
         """Writes from, to, cost (metres, to a tenth) or from, to, weight; complete or not at all.

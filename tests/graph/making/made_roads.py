@@ -1,5 +1,6 @@
 """Road networks in files as their programs write them, and one that is random."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,60 @@ def write_stations(path: Path, places: dict[str, tuple[float, float]]) -> Path:
     rows = [f"{name},{y:.9f},{x:.9f}" for name, (x, y) in places.items()]
     path.write_text("\n".join(["sensor_id,latitude,longitude", *rows, ""]))
     return path
+
+
+def geojson(lines: list[tuple[Line, dict[str, object]]], **members: object) -> str:
+    """As ogr2ogr writes it: a feature on each line."""
+    features = [
+        json.dumps({"type": "Feature", "properties": facts, "geometry": {"type": "LineString", "coordinates": line}})
+        for line, facts in lines
+    ]
+    start = json.dumps({"type": "FeatureCollection", "name": "lines", **members})[:-1]
+    return start + ', "features": [\n' + ",\n".join(features) + "\n]\n}\n"
+
+
+def sumo(projection: str = "!", offset: str = "0.00,0.00") -> str:
+    """A cross of four streets as netconvert writes it: west, north and east end there; no turn back, and none from west
+    to north. Each street is 100 m long and ends 5 m before the junction C; ways through it are 10 m."""
+    ends = {"W": (-105, 0), "N": (0, 105), "E": (105, 0)}
+    edges, connections = [], []
+    for name, (x, y) in ends.items():
+        inner = x / 21, y / 21
+        right = (-0.016 * y, 0.016 * x)
+        for number, start, end, shift in ((f"{name}in", name, "C", 1), (f"{name}out", "C", name, -1)):
+            far, near = ((px + shift * right[0], py + shift * right[1]) for px, py in ((x, y), inner))
+            line = [far, near] if end == "C" else [near, far]
+            shape = " ".join(f"{px:.2f},{py:.2f}" for px, py in line)
+            edges.append(
+                f'    <edge id="{number}" from="{start}" to="{end}" priority="-1" type="highway.primary">\n'
+                f'        <lane id="{number}_0" index="0" allow="pedestrian" length="100.00" shape="{shape}"/>\n'
+                f'        <lane id="{number}_1" index="1" disallow="pedestrian" length="100.00" shape="{shape}"/>\n'
+                "    </edge>"
+            )
+    inner = []
+    for place, (a, b) in enumerate((("W", "E"), ("N", "W"), ("N", "E"), ("E", "W"), ("E", "N"))):
+        inner.append(
+            f'    <edge id=":C_{place}" function="internal">\n        <lane id=":C_{place}_0" index="0" speed="9.26" '
+            'length="10.00" shape="-1.00,0.00 1.00,0.00"/>\n    </edge>'
+        )
+        connections.append(
+            f'    <connection from="{a}in" to="{b}out" fromLane="1" toLane="1" via=":C_{place}_0" dir="s" state="M"/>'
+        )
+        connections.append(f'    <connection from=":C_{place}" to="{b}out" fromLane="0" toLane="1" dir="s" state="M"/>')
+    connections.append('    <connection from="Win" to="Nout" fromLane="0" toLane="0" dir="l" state="M"/>')
+    return "\n".join(
+        [
+            '<?xml version="1.0" encoding="UTF-8"?>',
+            '<net version="1.20" junctionCornerDetail="5">',
+            f'    <location netOffset="{offset}" convBoundary="-105,0,105,105" origBoundary="0,0,1,1" '
+            f'projParameter="{projection}"/>',
+            *inner,
+            *edges,
+            '    <edge id="foot" from="W" to="N" priority="-1">',
+            '        <lane id="foot_0" index="0" allow="pedestrian" length="9.00" shape="-105.00,0.00 0.00,105.00"/>',
+            "    </edge>",
+            *connections,
+            "</net>",
+            "",
+        ]
+    )

@@ -15,7 +15,7 @@ from dcrnn_fast.graph.making.segments import SegmentTree
 from dcrnn_fast.graph.making.stations import Stations
 from dcrnn_fast.messages import first_few, some
 
-_AGREES, _AGREES_ABOUT = np.cos(np.radians(60)), 0.0
+_AGREES, _AGREES_ABOUT = np.cos(np.radians(60)), np.cos(np.radians(85))
 """cosines of the angle between a station's direction and its road's: at first, and if no road is so"""
 _SAME_PLACE = 1.0
 """metres between the nearest points of a street's two directions, if they share a line"""
@@ -47,7 +47,7 @@ class Snapped:
 def snap(stations: Stations, network: RoadNetwork, *, max_snap: float, kinds: Collection[str] = ()) -> Snapped:
     """Puts each station on its nearest arc, and on the other direction too if the two share a line.
 
-    A station with a direction is put on the nearest arc that leads there within 60 degrees, else within 90, else on
+    A station with a direction is put on the nearest arc that leads there within 60 degrees, else within 85, else on
     the nearest.
 
     Args:
