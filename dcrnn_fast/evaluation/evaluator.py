@@ -44,12 +44,17 @@ def predict(
         precision: the model's arithmetic; the way back to units is float32.
         at_least: forecasts below this, in original units, are raised to it.
     """
-    device = next(model.parameters()).device
-    x_BPNC = x_BPNC.to(device)
-    with autocast(precision, device):
-        scaled_BFNO = model(x_BPNC)
-    forecast_BFNO = target_scaler.inverse(scaled_BFNO.float())
+    forecast_BFNO = target_scaler.inverse(predict_scaled(model, x_BPNC, precision))
     return forecast_BFNO if at_least is None else forecast_BFNO.clamp(min=at_least)
+
+
+@torch.inference_mode()
+def predict_scaled(model: nn.Module, x_BPNC: Tensor, precision: Precision) -> Tensor:
+    """The scaled forecast (B, F, N, O), float32, on the model's device; see ``predict``."""
+    device = next(model.parameters()).device
+    with autocast(precision, device):
+        scaled_BFNO: Tensor = model(x_BPNC.to(device))
+    return scaled_BFNO.float()
 
 
 def evaluate_model(
