@@ -40,6 +40,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.coverage import NEAR, coverage_notes, far_notes, newest_notes
 from dcrnn_fast.evaluation.evaluator import evaluate_model, predict_scaled
 from dcrnn_fast.evaluation.forecasts import Forecast
+from dcrnn_fast.evaluation.intervals import Intervals
 from dcrnn_fast.evaluation.labels import below_note
 from dcrnn_fast.evaluation.not_finite import forecast_notes, report_notes
 from dcrnn_fast.evaluation.report import Report
@@ -65,6 +66,7 @@ class Forecaster:
         precision: the arithmetic of forecasts.
         about: the model's origin; notes: lines to print.
         data_digests, training_part: the checkpoint's record of its training data; None: it has none.
+        intervals: around its forecasts; None: the checkpoint has none.
     """
 
     model: DCRNN | WholeForecasts
@@ -77,6 +79,7 @@ class Forecaster:
     notes: tuple[str, ...]
     data_digests: dict[str, str] | None = None
     training_part: TrainingPart | None = None
+    intervals: Intervals | None = None
 
     @property
     def _all_digits(self) -> bool:

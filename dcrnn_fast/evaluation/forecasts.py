@@ -1,6 +1,6 @@
 """A forecast, with its times, ids and units, and how it is written: CSV, Parquet, NetCDF, a plot.
 
-Shape legend: P past steps, F future steps, N nodes, O target channels.
+Shape legend: P past steps, F future steps, L levels, N nodes, O target channels.
 """
 
 import csv
@@ -37,6 +37,9 @@ class Forecast:
         positions_N2: (latitude, longitude) in degrees, or None.
         notes: lines to print; about: the model that made it.
         in_utc: whether the times are UTC; None: not known.
+        levels: shares of readings that the prediction intervals are made to hold (0.9), ascending; (): there are none.
+        lower_LFNO, upper_LFNO: float32, their bounds, L as ``levels``; NaN for a sensor without one; None: there are
+            none.
     """
 
     values_FNO: NDArray[np.float32]
@@ -51,6 +54,9 @@ class Forecast:
     notes: tuple[str, ...] = ()
     about: Mapping[str, str | int] = field(default_factory=dict)
     in_utc: bool | None = None
+    levels: tuple[float, ...] = ()
+    lower_LFNO: NDArray[np.float32] | None = None
+    upper_LFNO: NDArray[np.float32] | None = None
 
     def to_pandas(self, *, long: bool = False) -> "pd.DataFrame":
         """The forecast as a table of pandas.
