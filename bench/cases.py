@@ -1,7 +1,7 @@
 """Shapes, inputs and the error budget that the tests of all operators share.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units, L layers,
-M diffusion terms.
+M diffusion terms, K known channels.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,11 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from bench.shapes import CORNERS, Case
+from bench.shapes import CORNERS, KNOWN, Case
 from dcrnn_fast.kernels import CellWeights, DiffusionTerms
 
 SHAPES = [pytest.param(case, id=name) for name, case in CORNERS.items()]
+KNOWN_SHAPES = [pytest.param(case, id=name) for name, case in KNOWN.items()]
 
 
 def make_operators(case: Case, seed: int = 0) -> list[sp.csr_array]:
@@ -61,12 +62,14 @@ class Seq2SeqInputs:
     projection_bias_O: Tensor
     labels_BFNO: Tensor
     feed_label_F: Tensor
+    known_BFNK: Tensor | None = None
 
     @property
     def differentiable(self) -> list[Tensor]:
         """All that gradients are taken for, in a fixed order."""
         cells = [tensor for cell in [*self.encoder, *self.decoder] for tensor in cell]
-        return [self.x_BPNC, self.labels_BFNO, self.projection_weight_OH, self.projection_bias_O, *cells]
+        known = [] if self.known_BFNK is None else [self.known_BFNK]
+        return [self.x_BPNC, self.labels_BFNO, self.projection_weight_OH, self.projection_bias_O, *cells, *known]
 
     def to(self, dtype: torch.dtype) -> "Seq2SeqInputs":
         """Leaf copies in another dtype that want gradients."""
@@ -85,6 +88,7 @@ class Seq2SeqInputs:
             leaf(self.projection_bias_O),
             leaf(self.labels_BFNO),
             self.feed_label_F,
+            None if self.known_BFNK is None else leaf(self.known_BFNK),
         )
 
 
@@ -98,11 +102,12 @@ def make_seq2seq(case: Case, seed: int = 0) -> Seq2SeqInputs:
     return Seq2SeqInputs(
         normal(case.B, case.P, case.N, case.C),
         [make_cell(generator, case.C if layer == 0 else case.H, case) for layer in range(case.L)],
-        [make_cell(generator, case.O if layer == 0 else case.H, case) for layer in range(case.L)],
+        [make_cell(generator, case.O + case.K if layer == 0 else case.H, case) for layer in range(case.L)],
         normal(case.O, case.H) * case.H**-0.5,
         normal(case.O),
         normal(case.B, case.F, case.N, case.O),
         torch.arange(case.F) % 2 == 0,
+        normal(case.B, case.F, case.N, case.K) if case.K else None,
     )
 
 

@@ -1,10 +1,10 @@
 """Named shapes, which the tests of the operators and the benchmarks share.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units, L layers,
-M diffusion terms.
+M diffusion terms, K known channels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,10 @@ class Case:
     L: int = 2
     M: int = 5
     density: float = 0.5
+    K: int = 0
 
     def __str__(self) -> str:
-        return "-".join(f"{name}{value}" for name, value in vars(self).items())
+        return "-".join(f"{name}{value}" for name, value in vars(self).items() if value or name != "K")
 
 
 CORNERS = {
@@ -34,6 +35,14 @@ CORNERS = {
     "no_diffusion": Case(B=5, P=2, F=2, N=7, C=1, O=3, H=6, L=1, M=1),
 }
 """shapes that kernels get wrong: every test of an operator runs on them"""
+
+KNOWN = {
+    "known_channel": replace(CORNERS["small_dense"], K=1),
+    "known_smallest": replace(CORNERS["smallest"], B=2, K=1),
+    "known_channels": replace(CORNERS["nothing_divides_a_tile"], K=3),
+    "many_known_channels": replace(CORNERS["sparse_product"], K=9),
+}
+"""corners whose decoder reads known channels: for the encoder-decoder"""
 
 TIMED = {
     "nothing_divides_a_tile": CORNERS["nothing_divides_a_tile"],

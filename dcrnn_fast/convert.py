@@ -25,7 +25,7 @@ from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.sources import source_files
 from dcrnn_fast.data.times import format_freq, parse_freq
-from dcrnn_fast.data.window_format import WindowFormat
+from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.graph import SensorGraph, read_graph
@@ -333,6 +333,11 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
         raise UserError(f"the port has no orientation {ways.orientation!r}: this model cannot be exported to it")
     if ways.recursion != "released" and ways.hops > 1:
         raise UserError(f"the port has no recursion {ways.recursion!r}: this model cannot be exported to it")
+    if form.num_known:
+        raise UserError(
+            f"the port's decoder reads nothing that is known ahead: this model, trained with --known-ahead "
+            f"({known_ahead_words(form)}), cannot be exported to it"
+        )
     weights = forecast_weights(state)
     try:
         require_weights(weights, config, input_channels=form.input_channels, output_channels=form.output_channels)

@@ -427,6 +427,7 @@ def _model(
             graph,
             input_channels=window_format.input_channels,
             output_channels=window_format.output_channels,
+            known_channels=window_format.num_known,
             weights=weights,
         )
     except UserError as error:

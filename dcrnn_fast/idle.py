@@ -12,7 +12,10 @@ _OF_SPLITTING = (
     *("split", "train_fraction", "test_fraction", "scaler", "cross_gaps"),
     *("max_train_windows", "max_validation_windows", "max_test_windows"),
 )
-_OF_WINDOWS = ("past_steps", "future_steps", "time_of_day", "day_of_week", "missing_input", "stage", *_OF_SPLITTING)
+_OF_WINDOWS = (
+    *("past_steps", "future_steps", "time_of_day", "day_of_week", "missing_input", "stage", "known_ahead"),
+    *_OF_SPLITTING,
+)
 _OF_OPERATORS = ("supports", "hops", "recursion", "orientation", "edge_order")
 
 
@@ -44,6 +47,7 @@ def refuse_idle_in_converting(data: DataConfig, graph: GraphConfig, argv: Sequen
     """Raises UserError if a flag of ``convert`` would do nothing."""
     given = given_by_flags(data, argv) | given_by_flags(graph, argv)
     idle = idle_in_graph(graph, data, given) | {"stage": "a training"}
+    idle["known_ahead"] = "a training: no published decoder reads what is known ahead"
     if data.data:
         idle |= idle_in_reading(data)
     else:

@@ -133,9 +133,16 @@ def _argument_names(op: str) -> tuple[str, ...]:
     return tuple(argument.name for argument in getattr(torch.ops.dcrnn_fast, op).default._schema.arguments)
 
 
+@cache
+def _defaults(op: str) -> dict[str, Any]:
+    arguments = getattr(torch.ops.dcrnn_fast, op).default._schema.arguments
+    return {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
+
+
 def by_name(op: str, values: Sequence[Any]) -> dict[str, Any]:
-    """An operator's arguments by the names of its schema."""
-    return dict(zip(_argument_names(op), values, strict=True))
+    """An operator's arguments by the names of its schema; PyTorch leaves out last ones that are their defaults."""
+    names, defaults = _argument_names(op), _defaults(op)
+    return dict(zip(names, [*values, *(defaults[name] for name in names[len(values) :])], strict=True))
 
 
 def register_fake(op: str, fake: Callable[[dict[str, Any]], object]) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 SAVE_NOTHING, SAVE_ALL = 0, -1
 
 
-def gradient_wanted(*differentiable: Tensor) -> bool:
-    """Whether a backward can follow, so that the forward must keep something for it."""
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable)
+def gradient_wanted(*differentiable: Tensor | None) -> bool:
+    """Whether a backward can follow, so that the forward must keep something for it. None: an argument left out."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in differentiable)
 
 
 def segment_length(op: str, save: str) -> int:

@@ -34,6 +34,8 @@ GraphPartition = Literal["auto", "metis", "contiguous"]
 Wandb = Literal["off", "online", "offline"]
 
 
+CALENDAR = "calendar"
+"""the word of ``known_ahead`` that is no channel"""
 _LONGEST_TEXT = 4096
 _LONGEST_NAME = 255
 """bytes of a path and of one name in it, as Linux has them"""
@@ -214,9 +216,24 @@ class DataConfig(_Section):
     stage: str = "off"
     """copy the files to each node's own storage first, checksums verified: off; auto, to SLURM_TMPDIR, TMPDIR or the
     system's temporary folder; or a folder. The copies go as soon as the data is open"""
+    known_ahead: tuple[str, ...] = ()
+    """channels whose values are known for the steps that are forecast (a weather forecast, holidays, prices): the
+    decoder reads them there, and with them the time of day and the day of the week, as far as configured; the word
+    calendar alone: the time alone. Left out: the decoder reads its own forecasts only, as published"""
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """The channels of ``known_ahead``, without the word calendar."""
+        return tuple(name for name in self.known_ahead if name != CALENDAR)
+
+    @property
+    def calendar_ahead(self) -> bool:
+        """Whether the decoder reads time of day or day of the week."""
+        return bool(self.known_ahead) and (self.time_of_day or self.day_of_week)
 
     def _check(self) -> None:
         self._within(1, _MOST_STEPS, "past_steps", "future_steps")
+        self._check_known_ahead()
         _require(0 < self.train_fraction < 1, "train_fraction", "in (0, 1)", self.train_fraction)
         _require(0 <= self.test_fraction < 1, "test_fraction", "in [0, 1)", self.test_fraction)
         self._within(1, _MOST, "max_test_windows")
@@ -231,6 +248,18 @@ class DataConfig(_Section):
         self._within(1, 36_525, "city_days")
         self._within(0, _MOST, "city_seed")
         _require(self.stage != "", "stage", "off, auto or a folder", self.stage)
+
+    def _check_known_ahead(self) -> None:
+        names = self.known_ahead
+        _require("" not in names, "known_ahead", "names of channels", names)
+        _require(len(set(names)) == len(names), "known_ahead", "each channel once", names)
+        if forecast := [name for name in self.known_names if name in self.targets]:
+            raise UserError(f"known_ahead: {forecast[0]} is a target, which is forecast: name other channels")
+        if CALENDAR in names and not self.calendar_ahead:
+            raise UserError(
+                f"known_ahead: {CALENDAR} needs --time-of-day or --day-of-week, and both are off: switch one on, or "
+                f"leave {CALENDAR} out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,7 @@
 """Series, graph, windows and scaler together: the data of training and evaluation.
 
-Shape legend: W windows, B batch, P past steps, F future steps, N sensors, C input channels, O target channels.
+Shape legend: W windows, B batch, P past steps, F future steps, N sensors, C input channels, O target channels,
+K channels known ahead.
 """
 
 from dataclasses import dataclass, replace
@@ -9,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.inputs import put_inputs, readable
+from dcrnn_fast.config.sections import CALENDAR, DataConfig, GraphConfig
+from dcrnn_fast.data.inputs import put_inputs, put_known, readable
 from dcrnn_fast.data.known import is_published
 from dcrnn_fast.data.left_out import ids_to_leave_out, without_sensors
 from dcrnn_fast.data.scale_notes import scale_notes
@@ -37,6 +38,8 @@ class Batch:
         observed_BFNO: bool, from the raw targets.
         labels_BFNO: float32, scaled, with the rule for missing readings: the labels of teacher forcing.
         starts: int64 (B,), the windows' first rows (numpy, on the host).
+        known_BFNK: float32, scaled, with the rule for missing readings: what the decoder reads of the forecast's steps
+            (``put_known``); None: nothing.
     """
 
     x_BPNC: torch.Tensor
@@ -44,6 +47,7 @@ class Batch:
     observed_BFNO: torch.Tensor
     labels_BFNO: torch.Tensor
     starts: np.ndarray
+    known_BFNK: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -61,6 +65,7 @@ class Batch:
             self.observed_BFNO.to(device),
             self.labels_BFNO.to(device),
             self.starts,
+            None if self.known_BFNK is None else self.known_BFNK.to(device),
         )
 
 
@@ -124,16 +129,20 @@ class ForecastData:
         x_BPNC = np.empty((len(starts), form.past_steps, sensors, form.input_channels), dtype=np.float32)
         y_BFNO, labels_BFNO = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
         observed_BFNO = np.empty(shape, dtype=bool)
+        known_BFNK = np.empty((*shape[:3], form.num_known), dtype=np.float32)
         at_once = max(1, _GATHERED_AT_ONCE // (sensors * len(form.channels)))
         for first in range(0, len(starts), at_once):
             some = slice(first, first + at_once)
-            self._gather_into(starts[some], x_BPNC[some], y_BFNO[some], observed_BFNO[some], labels_BFNO[some])
+            self._gather_into(
+                starts[some], x_BPNC[some], y_BFNO[some], observed_BFNO[some], labels_BFNO[some], known_BFNK[some]
+            )
         return Batch(
             x_BPNC=torch.from_numpy(x_BPNC),
             y_BFNO=torch.from_numpy(y_BFNO),
             observed_BFNO=torch.from_numpy(observed_BFNO),
             labels_BFNO=torch.from_numpy(labels_BFNO),
             starts=starts,
+            known_BFNK=torch.from_numpy(known_BFNK) if form.num_known else None,
         )
 
     def _gather_into(
@@ -143,6 +152,7 @@ class ForecastData:
         y_BFNO: np.ndarray,
         observed_BFNO: np.ndarray,
         labels_BFNO: np.ndarray,
+        known_BFNK: np.ndarray,
     ) -> None:
         form, past, series = self.window_format, self.window_format.past_steps, self.series
         all_of_them = form.target_channels == tuple(range(len(form.channels)))
@@ -164,6 +174,8 @@ class ForecastData:
         y_BFNO[:] = values_BSNC[:, past:][..., targets]
         observed_BFNO[:] = observed_BSNC[:, past:][..., targets]
         labels_BFNO[:] = scaled_BSNC[:, past:][..., targets]
+        if form.num_known:
+            put_known(known_BFNK, scaled_BSNC[:, past:], times_BS[:, past:], form)
 
     def target_times(self, starts: np.ndarray) -> np.ndarray:
         """(W, F) ``datetime64[s]``, the times that each window forecasts."""
@@ -188,13 +200,14 @@ def window_format_of(series: SensorSeries, config: DataConfig) -> WindowFormat:
     """The window format of a series under a configuration.
 
     Raises:
-        UserError: a target is no channel of the series.
+        UserError: a target, or a channel that is known ahead, is no channel of the series, or one is both.
     """
     targets = config.targets or series.channels[:1]
     if unknown := [name for name in targets if name not in series.channels]:
         raise UserError(f"targets: no channel {unknown[0]!r}; the channels are {', '.join(series.channels)}")
     if len(set(targets)) != len(targets):
         raise UserError(f"targets: each channel once, got {', '.join(targets)}")
+    known = _known_ahead(series, targets, config)
     return WindowFormat(
         past_steps=config.past_steps,
         future_steps=config.future_steps,
@@ -207,7 +220,27 @@ def window_format_of(series: SensorSeries, config: DataConfig) -> WindowFormat:
         missing_input=config.missing_input,
         freq=series.freq,
         in_utc=series.in_utc,
+        known_channels=tuple(series.channels.index(name) for name in known),
+        calendar_ahead=config.calendar_ahead,
     )
+
+
+def _known_ahead(series: SensorSeries, targets: tuple[str, ...], config: DataConfig) -> tuple[str, ...]:
+    """The channels that are known ahead; UserError if one is no channel, or is a target."""
+    known, others = config.known_names, [name for name in series.channels if name not in targets]
+    if CALENDAR in config.known_ahead and CALENDAR in series.channels:
+        raise UserError(
+            f"known_ahead: {CALENDAR} means time of day and day of the week, and {config.data} has a channel of this "
+            "name: rename that channel"
+        )
+    if unknown := [name for name in known if name not in series.channels]:
+        there = f"the channels beside the target are {', '.join(others)}" if others else "there is none but the target"
+        raise UserError(f"known_ahead: no channel {unknown[0]!r}; {there} ({CALENDAR}: the time alone)")
+    if both := [name for name in known if name in targets]:
+        raise UserError(
+            f"known_ahead: {both[0]} is a target, which is forecast: name other channels, or other --targets"
+        )
+    return known
 
 
 def open_data(

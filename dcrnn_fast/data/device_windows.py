@@ -4,8 +4,10 @@ The values are those of ``ForecastData.gather``, bit for bit; only the place of 
 that does not fit, ``HostWindows`` gathers the windows of a captured step on the host.
 
 Shape legend: T time, W windows, B batch, P past steps, F future steps, S = P + F, N sensors, C value channels,
-K time channels, O target channels.
+D time channels, K channels known ahead, O target channels.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from dcrnn_fast.data.dataset import Batch, ForecastData
 from dcrnn_fast.data.facts import stretches
 from dcrnn_fast.data.inputs import time_channels
 
+_NO_STARTS = np.empty(0, dtype=np.int64)
 SHARE_OF_MEMORY = 0.25
 """of the device's free memory that a series may take"""
 
@@ -23,8 +26,8 @@ SHARE_OF_MEMORY = 0.25
 def series_bytes(data: ForecastData) -> int:
     """Bytes that ``DeviceWindows`` puts on the device: float32 readings, a byte of mask each, float32 time channels."""
     readings = data.series.values_TNC.size
-    channels = data.window_format.input_channels - len(data.window_format.channels)
-    return (5 if data.series.rest_TNC is None else 9) * readings + 4 * data.series.num_steps * channels
+    times = 4 * data.series.num_steps * data.window_format.num_times
+    return (5 if data.series.rest_TNC is None else 9) * readings + times
 
 
 def fits(data: ForecastData, device: torch.device) -> bool:
@@ -64,13 +67,14 @@ class HostWindows(_Windows):
         for here, there in zip(_tensors(self._gatherer.gather(starts)), _tensors(self._batch), strict=True):
             there.copy_(here.pin_memory() if self._pinned else here, non_blocking=True)
 
-    def gather(self, starts_B: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def gather(self, starts_B: Tensor) -> Batch:
         """The windows that were placed, as ``DeviceWindows.gather``; their starts are not read."""
-        return _tensors(self._batch)
+        return self._batch
 
 
-def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return batch.x_BPNC, batch.y_BFNO, batch.observed_BFNO, batch.labels_BFNO
+def _tensors(batch: Batch) -> list[Tensor]:
+    tensors = (batch.x_BPNC, batch.y_BFNO, batch.observed_BFNO, batch.labels_BFNO, batch.known_BFNK)
+    return [tensor for tensor in tensors if tensor is not None]
 
 
 class DeviceWindows(_Windows):
@@ -89,25 +93,26 @@ class DeviceWindows(_Windows):
             self._observed_TNC[rows] = torch.tensor(observed_RNC)
             if series.rest_TNC is not None and self._rest_TNC is not None:
                 self._rest_TNC[rows] = torch.tensor(series.rest_TNC[rows])
-        self._time_TK = torch.from_numpy(time_channels(series.times_T, form)).to(device)
+        self._time_TD = torch.from_numpy(time_channels(series.times_T, form)).to(device)
         self._all_digits = data.all_digits
         dtype = torch.float64 if data.all_digits else torch.float32
         self._mean_C = torch.tensor(data.scaler.mean, dtype=dtype, device=device)
         self._std_C = torch.tensor(data.scaler.std, dtype=dtype, device=device)
         self._targets_O = torch.tensor(form.target_channels, device=device)
+        self._known_K = torch.tensor(form.known_channels, dtype=torch.int64, device=device)
         self._step_S = torch.arange(form.window_steps, device=device)
 
     def batch(self, starts: np.ndarray) -> Batch:
         """The batch of ``ForecastData.gather(starts)``, on the device."""
         starts_B = torch.from_numpy(np.ascontiguousarray(starts, dtype=np.int64)).to(self.device)
-        return Batch(*self.gather(starts_B), starts=starts)
+        return replace(self.gather(starts_B), starts=starts)
 
-    def gather(self, starts_B: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x_BPNC, y_BFNO, observed_BFNO and labels_BFNO (see ``Batch``) of windows whose starts lie on the device.
+    def gather(self, starts_B: Tensor) -> Batch:
+        """Windows whose starts lie on the device, and are not in the batch.
 
         Shapes depend on B alone and nothing waits for the device, so that the call can stand in a CUDA graph.
         """
-        _form, past = self._form, self._form.past_steps
+        past, sensors = self._form.past_steps, self._values_TNC.shape[1]
         rows_BS = starts_B[:, None] + self._step_S
         values_BSNC = self._values_TNC[rows_BS]
         observed_BSNC = self._observed_TNC[rows_BS]
@@ -116,12 +121,23 @@ class DeviceWindows(_Windows):
             exact_BSNC = exact_BSNC + self._rest_TNC[rows_BS]
         scaled_BSNC = self._readable(exact_BSNC, observed_BSNC)
         x_BPNC = scaled_BSNC[:, :past]
-        if self._time_TK.shape[1]:
-            time_BPNK = self._time_TK[rows_BS[:, :past]][:, :, None].expand(-1, -1, values_BSNC.shape[2], -1)
-            x_BPNC = torch.cat([x_BPNC, time_BPNK], dim=-1)
-        y_BFNO = values_BSNC[:, past:].index_select(-1, self._targets_O)
-        observed_BFNO = observed_BSNC[:, past:].index_select(-1, self._targets_O)
-        return x_BPNC.contiguous(), y_BFNO, observed_BFNO, scaled_BSNC[:, past:].index_select(-1, self._targets_O)
+        if self._time_TD.shape[1]:
+            time_BPND = self._time_TD[rows_BS[:, :past]][:, :, None].expand(-1, -1, sensors, -1)
+            x_BPNC = torch.cat([x_BPNC, time_BPND], dim=-1)
+        known_BFNK = None
+        if self._form.num_known:
+            known_BFNK = scaled_BSNC[:, past:].index_select(-1, self._known_K)
+            if self._form.calendar_ahead:
+                time_BFND = self._time_TD[rows_BS[:, past:]][:, :, None].expand(-1, -1, sensors, -1)
+                known_BFNK = torch.cat([known_BFNK, time_BFND], dim=-1)
+        return Batch(
+            x_BPNC=x_BPNC.contiguous(),
+            y_BFNO=values_BSNC[:, past:].index_select(-1, self._targets_O),
+            observed_BFNO=observed_BSNC[:, past:].index_select(-1, self._targets_O),
+            labels_BFNO=scaled_BSNC[:, past:].index_select(-1, self._targets_O),
+            starts=_NO_STARTS,
+            known_BFNK=known_BFNK,
+        )
 
     def _readable(self, values_BSNC: Tensor, observed_BSNC: Tensor) -> Tensor:
         """``inputs.readable`` in PyTorch."""

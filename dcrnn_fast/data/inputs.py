@@ -2,7 +2,8 @@
 
 The same few functions serve training, evaluation and forecasting, so that they cannot disagree.
 
-Shape legend: B batch, P past steps, F future steps, S steps (P or P + F), N sensors, C channels, O target channels.
+Shape legend: B batch, P past steps, F future steps, S steps (P or P + F), N sensors, C channels, O target channels,
+D time channels, K channels known ahead.
 """
 
 import numpy as np
@@ -72,8 +73,18 @@ def put_inputs(x_BPNC: np.ndarray, scaled_BPNC: np.ndarray, times_BP: np.ndarray
         x_BPNC[..., num_values:] = time_channels(times_BP, window_format)[..., None, :]
 
 
+def put_known(known_BFNK: np.ndarray, scaled_BFNC: np.ndarray, times_BF: np.ndarray, form: WindowFormat) -> None:
+    """What the decoder reads of the forecast's steps, into ``known_BFNK``: known channels, scaled and with the rule for
+    missing readings, then the time channels with ``calendar_ahead``.
+    """
+    num_values = len(form.known_channels)
+    known_BFNK[..., :num_values] = scaled_BFNC[..., list(form.known_channels)]
+    if num_values < form.num_known:
+        known_BFNK[..., num_values:] = time_channels(times_BF, form)[..., None, :]
+
+
 def time_channels(times: np.ndarray, window_format: WindowFormat) -> np.ndarray:
-    """(..., K) float32 for times (...): fraction of the day, then one-hot days from Monday, as far as configured."""
+    """(..., D) float32 for times (...): fraction of the day, then one-hot days from Monday, as far as configured."""
     channels = []
     if window_format.time_of_day:
         channels.append(fraction_of_day(times)[..., None].astype(np.float32))

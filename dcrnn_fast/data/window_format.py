@@ -27,6 +27,8 @@ class WindowFormat:
         missing: zero, nan or none; missing_input: zero, last or mean (see ``DataConfig``).
         freq: time between rows, such as 5min or 1MS.
         in_utc: whether the times had a zone or an offset, and were read as UTC; None: not known.
+        known_channels: those whose values are known for the forecast's steps, as indices: the decoder reads them there.
+        calendar_ahead: the decoder reads the time channels of the forecast's steps too.
     """
 
     past_steps: int
@@ -40,11 +42,28 @@ class WindowFormat:
     missing_input: str
     freq: str
     in_utc: bool | None = None
+    known_channels: tuple[int, ...] = ()
+    calendar_ahead: bool = False
 
     @property
     def input_channels(self) -> int:
         """C: value channels, then time of day, then the seven days."""
-        return len(self.channels) + self.time_of_day + 7 * self.day_of_week
+        return len(self.channels) + self.num_times
+
+    @property
+    def num_times(self) -> int:
+        """Time channels: time of day, then the seven days."""
+        return self.time_of_day + 7 * self.day_of_week
+
+    @property
+    def num_known(self) -> int:
+        """K: what the decoder reads of each forecast step: known channels, then time channels."""
+        return len(self.known_channels) + self.num_times * self.calendar_ahead
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """Names of the channels that are known ahead."""
+        return tuple(self.channels[i] for i in self.known_channels)
 
     @property
     def output_channels(self) -> int:
@@ -77,21 +96,29 @@ class WindowFormat:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "WindowFormat":
-        """The format of ``to_state``; ``in_utc`` is newer than the rest, and may be missing.
+        """The format of ``to_state``; ``in_utc`` and what is known ahead are newer than the rest, and may be missing.
 
         Raises:
             UserError: a field is missing, unknown or not what ``to_state`` writes.
         """
-        if set(state) | {"in_utc"} != (known := set(cls.__dataclass_fields__)):
+        if {*_NEWER, *state} != (known := set(cls.__dataclass_fields__)):
             raise UserError(f"the saved window format has fields {shown(sorted(state))}, wanted {sorted(known)}")
+        state = _NEWER | dict(state)
         for name, (wanted, fits) in _FIELDS.items():
-            if not fits(value := state.get(name)):
+            if not fits(value := state[name]):
                 raise UserError(f"the saved window format has {name} = {shown(value)}, wanted {wanted}")
-        channels, targets = state["channels"], state["target_channels"]
+        channels, targets, ahead = state["channels"], state["target_channels"], state["known_channels"]
         if len(state["units"]) != len(channels):
             raise UserError(f"the saved window format has {len(channels)} channels and {len(state['units'])} units")
         if wrong := [target for target in targets if not 0 <= target < len(channels)]:
             raise UserError(f"the saved window format has target channel {shown(wrong[0])} of {len(channels)} channels")
+        if wrong := [channel for channel in ahead if not 0 <= channel < len(channels) or channel in targets]:
+            raise UserError(
+                f"the saved window format has known channel {shown(wrong[0])}, of {len(channels)} channels, "
+                f"{len(targets)} of them targets"
+            )
+        if state["calendar_ahead"] and not (state["time_of_day"] or state["day_of_week"]):
+            raise UserError("the saved window format has the calendar ahead, and no channel of it")
         parse_freq(state["freq"])
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in state.items()}
         return cls(**values)
@@ -105,6 +132,16 @@ class WindowFormat:
         for name in ("past_steps", "future_steps", "time_of_day", "day_of_week"):
             if (ours := getattr(self, name)) != (theirs := getattr(data, name)):
                 raise UserError(f"the saved window format has {name} = {ours}, the configuration beside it {theirs}")
+        if (self.known_names, self.calendar_ahead) != (data.known_names, data.calendar_ahead):
+            raise UserError(
+                f"the saved window format has {known_ahead_words(self)} known ahead, the configuration beside it "
+                f"{known_ahead_words(data)}"
+            )
+
+
+def known_ahead_words(form: WindowFormat | DataConfig) -> str:
+    """What the decoder knows ahead, for messages: "rain, the calendar"; "nothing"."""
+    return ", ".join((*form.known_names, *["the calendar"] * form.calendar_ahead)) or "nothing"
 
 
 def _different(kind: type, least: int) -> Callable[[Any], bool]:
@@ -143,6 +180,8 @@ def _are_texts(value: Any) -> bool:
 
 _MOST_STEPS = 1_000_000
 _LONGEST_TEXT = 1000
+_NEWER: dict[str, Any] = {"in_utc": None, "known_channels": (), "calendar_ahead": False}
+"""fields that the first checkpoints lack, and what they then mean"""
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "past_steps": (f"a whole number from 1 to {_MOST_STEPS}", _is_steps),
     "future_steps": (f"a whole number from 1 to {_MOST_STEPS}", _is_steps),
@@ -155,5 +194,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "missing_input": ("zero, last or mean", lambda value: type(value) is str and value in ("zero", "last", "mean")),
     "freq": ("text", lambda value: type(value) is str),
     "in_utc": ("true, false or nothing", lambda value: value is None or _is_flag(value)),
+    "known_channels": ("different numbers of channels", _different(int, 0)),
+    "calendar_ahead": ("true or false", _is_flag),
 }
 """field -> what it must be, in words and as a test"""

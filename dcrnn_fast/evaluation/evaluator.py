@@ -1,6 +1,6 @@
 """One pass over the windows of a split: the model and every baseline, scored on the same targets.
 
-Shape legend: B batch, F future steps, W windows, N nodes, O target channels.
+Shape legend: B batch, F future steps, W windows, N nodes, O target channels, K channels known ahead.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,7 @@ def predict(
     *,
     precision: Precision = "fp32",
     at_least: float | None = None,
+    known_BFNK: Tensor | None = None,
 ) -> Tensor:
     """The forecast (B, F, N, O) in original units, float32, on the model's device; the decoder reads its own output.
 
@@ -43,17 +44,21 @@ def predict(
         target_scaler: the scaler of the O target channels.
         precision: the model's arithmetic; the way back to units is float32.
         at_least: forecasts below this, in original units, are raised to it.
+        known_BFNK: float32, scaled, on any device: what is known of the forecast's steps, for a model that reads it.
     """
-    forecast_BFNO = target_scaler.inverse(predict_scaled(model, x_BPNC, precision))
+    forecast_BFNO = target_scaler.inverse(predict_scaled(model, x_BPNC, precision, known_BFNK))
     return forecast_BFNO if at_least is None else forecast_BFNO.clamp(min=at_least)
 
 
 @torch.inference_mode()
-def predict_scaled(model: nn.Module, x_BPNC: Tensor, precision: Precision) -> Tensor:
+def predict_scaled(
+    model: nn.Module, x_BPNC: Tensor, precision: Precision, known_BFNK: Tensor | None = None
+) -> Tensor:
     """The scaled forecast (B, F, N, O), float32, on the model's device; see ``predict``."""
     device = next(model.parameters()).device
+    x_BPNC = x_BPNC.to(device)
     with autocast(precision, device):
-        scaled_BFNO: Tensor = model(x_BPNC.to(device))
+        scaled_BFNO = model(x_BPNC) if known_BFNK is None else model(x_BPNC, known_BFNK=known_BFNK.to(device))
     return scaled_BFNO.float()
 
 
@@ -161,7 +166,9 @@ def _score(
     for first in range(0, len(starts_W), batch_size):
         starts_B = starts_W[first : first + batch_size]
         batch = data.gather(starts_B)
-        prediction_BFNO = predict(model, batch.x_BPNC, target_scaler, precision=precision, at_least=at_least)
+        prediction_BFNO = predict(
+            model, batch.x_BPNC, target_scaler, precision=precision, at_least=at_least, known_BFNK=batch.known_BFNK
+        )
         below_O += (prediction_BFNO < 0).sum((0, 1, 2))
         model_sums.add(prediction_BFNO, batch.y_BFNO.to(device), batch.observed_BFNO.to(device))
         recorder.add(starts_B, prediction_BFNO)

@@ -31,6 +31,7 @@ def build_model(
     *,
     input_channels: int,
     output_channels: int,
+    known_channels: int = 0,
     dtype: torch.dtype = torch.float32,
     weights: Mapping[str, Tensor] | None = None,
 ) -> DCRNN:
@@ -44,9 +45,15 @@ def build_model(
             model, or there is no memory for a model of this size.
     """
     if weights is None:
-        _require_memory(config, input_channels, output_channels)
+        _require_memory(config, input_channels, output_channels, known_channels)
     else:
-        require_weights(weights, config, input_channels=input_channels, output_channels=output_channels)
+        require_weights(
+            weights,
+            config,
+            input_channels=input_channels,
+            output_channels=output_channels,
+            known_channels=known_channels,
+        )
     terms = _terms(config, graph, torch.float64 if dtype == torch.float64 else torch.float32)
     give_back_freed_memory()
     model = DCRNN(
@@ -59,6 +66,7 @@ def build_model(
         backend=config.model.backend,
         save=config.model.save,
         precision="bf16x3" if config.training.precision == "bf16x3" else "exact",
+        known_channels=known_channels,
         dtype=dtype,
         device=None if weights is None else "meta",
     )
@@ -72,13 +80,14 @@ def _terms(config: Config, graph: SensorGraph, dtype: torch.dtype) -> DiffusionT
     return DiffusionTerms.from_operators(operators, dtype, recursion=graph_recursion(graph, config.graph))
 
 
-def _require_memory(config: Config, input_channels: int, output_channels: int) -> None:
+def _require_memory(config: Config, input_channels: int, output_channels: int, known_channels: int) -> None:
     shapes = parameter_shapes(
         input_channels=input_channels,
         output_channels=output_channels,
         hidden_units=config.model.hidden_units,
         num_layers=config.model.num_layers,
         num_terms=num_terms(config.graph),
+        known_channels=known_channels,
     )
     needed_mib = sum(map(math.prod, shapes.values())) * 4 / MIB
     if needed_mib > _SMALL_MIB and needed_mib > (available := available_mib()):

@@ -1,6 +1,6 @@
 """The parameters of a DCRNN by name and shape, and a model with given ones.
 
-Shape legend: C input channels, O output channels, H units, L layers, M diffusion terms.
+Shape legend: C input channels, O output channels, K known channels, H units, L layers, M diffusion terms.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,17 @@ def num_terms(diffusion: GraphConfig) -> int:
 
 
 def parameter_shapes(
-    *, input_channels: int, output_channels: int, hidden_units: int, num_layers: int, num_terms: int
+    *,
+    input_channels: int,
+    output_channels: int,
+    hidden_units: int,
+    num_layers: int,
+    num_terms: int,
+    known_channels: int = 0,
 ) -> dict[str, tuple[int, ...]]:
-    """Every parameter of a DCRNN of these sizes (C, O, H, L, M) and its shape, in the order of its state dict."""
+    """Every parameter of a DCRNN of these sizes (C, O, H, L, M, K) and its shape, in the order of its state dict."""
     H, shapes = hidden_units, dict[str, tuple[int, ...]]()
-    for side, first in (("encoder", input_channels), ("decoder", output_channels)):
+    for side, first in (("encoder", input_channels), ("decoder", output_channels + known_channels)):
         for layer in range(num_layers):
             rows = ((first if layer == 0 else H) + H) * num_terms
             shapes[f"{side}.{layer}.gate_weight"] = (rows, 2 * H)
@@ -37,7 +43,12 @@ def parameter_shapes(
 
 
 def require_weights(
-    weights: Mapping[str, Tensor], config: Config, *, input_channels: int, output_channels: int
+    weights: Mapping[str, Tensor],
+    config: Config,
+    *,
+    input_channels: int,
+    output_channels: int,
+    known_channels: int = 0,
 ) -> None:
     """Checks names and shapes against the model that ``config`` asks for, before anything of its size is made.
 
@@ -45,12 +56,14 @@ def require_weights(
         UserError: one does not fit; the message names it.
     """
     try:
-        _require_shapes(weights, config, input_channels, output_channels)
+        _require_shapes(weights, config, input_channels, output_channels, known_channels)
     except UserError as error:
         raise UserError(f"its weights do not fit its own configuration: {error}") from error
 
 
-def _require_shapes(weights: Mapping[str, Tensor], config: Config, input_channels: int, output_channels: int) -> None:
+def _require_shapes(
+    weights: Mapping[str, Tensor], config: Config, input_channels: int, output_channels: int, known_channels: int
+) -> None:
     layers = config.model.num_layers
     if (got := len(weights)) != (wanted := _OF_A_LAYER * layers + _OF_THE_PROJECTION) and got < wanted // 2:
         raise UserError(f"{layers} layers have {wanted} parameters, there are {got}")
@@ -60,6 +73,7 @@ def _require_shapes(weights: Mapping[str, Tensor], config: Config, input_channel
         hidden_units=config.model.hidden_units,
         num_layers=layers,
         num_terms=num_terms(config.graph),
+        known_channels=known_channels,
     )
     if missing := sorted(shapes.keys() - weights.keys()):
         raise UserError(f"{first_few(missing, 3)} missing")

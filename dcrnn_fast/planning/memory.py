@@ -129,7 +129,8 @@ def need(shapes: Shapes, here: Circumstances, choice: Choice, held: Mapping[str,
         SCRATCH: here.scratch(B, choice.save),
         "forecast, loss and their gradients": B * shapes.forecasts * (here.width + _LOSS),
         "inputs and labels in 16 bits": low * B * shapes.nodes * 2 * (
-            shapes.past_steps * shapes.input_channels + shapes.future_steps * shapes.output_channels
+            shapes.past_steps * shapes.input_channels
+            + shapes.future_steps * (shapes.output_channels + shapes.known_channels)
         ),
         "weights' gradients before they are added": weights + low * 2 * weights,
     }  # fmt: skip

@@ -53,6 +53,7 @@ class Scratch:
         assert module is not None
         N, weight = model.graph.num_nodes, model.projection.weight
         x_BPNC = torch.zeros(windows, past, N, model.input_channels, dtype=weight.dtype)
+        known_BFNK = torch.zeros(windows, future, N, model.known_channels, dtype=weight.dtype)
         module.most_arena_bytes()
         with autocast(self._precision, weight.device), torch.set_grad_enabled(save != ""):
             forecast_BFNO = dcrnn_seq2seq(
@@ -63,6 +64,7 @@ class Scratch:
                 weight,
                 model.projection.bias,
                 future_steps=future,
+                known_BFNK=known_BFNK if model.known_channels else None,
                 backend="cpu",
                 save=save or "all",
                 precision=model.precision,

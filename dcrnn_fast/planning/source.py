@@ -81,7 +81,11 @@ def source_of(
         if found is None and path.is_file():
             found = read_graph(replace(graph, graph=str(path)))
     nodes, rows = own_nodes if nodes is None else nodes, own_rows if rows is None else rows
-    count = channels or len(data.variables) or own_channels
+    count, named = channels or len(data.variables) or own_channels, max(len(data.targets), 1) + len(data.known_names)
+    if data.known_names and count < named:
+        if channels or stored:
+            raise UserError(f"targets and known_ahead name {named} channels, and there are {count}: give --channels")
+        count = named
     if found is None:
         if nodes is None:
             raise UserError(

@@ -14,6 +14,7 @@ from dcrnn_fast.data.account import (
     window_looks,
 )
 from dcrnn_fast.data.facts import SeriesFacts
+from dcrnn_fast.data.known_ahead import known_lines, known_looks
 from dcrnn_fast.data.scale_notes import input_words
 from dcrnn_fast.device import device_notes
 from dcrnn_fast.graph.account import account_lines, look_lines
@@ -40,6 +41,7 @@ def whole_account(run: Run, asked: DataConfig, found: Checkpoint | None) -> list
         _data_line(run),
         *account_lines(run.data.graph),
         *window_lines(run.data),
+        *known_lines(run.data, facts),
         *_model_lines(run),
     ]
     if found is not None:
@@ -60,6 +62,7 @@ def first_lines(run: Run, asked: DataConfig) -> list[str]:
         *account_lines(run.data.graph),
         readings_line(run.data.series, facts),
         window_lines(run.data)[0],
+        *known_lines(run.data, facts),
         *_model_lines(run)[1:],
     ]
 
@@ -134,6 +137,7 @@ def looks(run: Run, facts: SeriesFacts, asked: DataConfig) -> list[str]:
     data = run.data
     lines = (
         *series_looks(data.series, facts, asked),
+        *known_looks(data, facts),
         *window_looks(data, facts),
         *look_lines(data.graph),
         *(note for note in data.notes if note.startswith(LOOK)),

@@ -28,6 +28,7 @@ from dcrnn_fast.config.plain import shown, to_dict
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.data.saved_form import saved_form
+from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import one_line
 from dcrnn_fast.model.build import same_bits_with_any_threads
@@ -106,6 +107,7 @@ def require_resumable(state: State, where: str) -> None:
             form.config,
             input_channels=form.window_format.input_channels,
             output_channels=form.window_format.output_channels,
+            known_channels=form.window_format.num_known,
         )
         if form.config.training.ema_decay is not None and EMA not in state:
             raise UserError("the moving average of its weights is missing")
@@ -184,7 +186,14 @@ def require_fitting(run: Run, state: State, where: str) -> None:
         )
     if type(data.graph).from_state(saved_graph).digest() != data.graph.digest():
         raise UserError(f"{where} is of another graph: same sensors, other edges or weights; give the run's own graph")
-    ours, theirs = data.window_format.to_state(), state["window_format"]
+    saved_format = WindowFormat.from_state(state["window_format"])
+    now, then = known_ahead_words(data.window_format), known_ahead_words(saved_format)
+    if now != then:
+        raise UserError(
+            f"{where} was trained with {then} known ahead, this run has {now}: give the same --known-ahead, or train "
+            "anew with another --results folder"
+        )
+    ours, theirs = data.window_format.to_state(), saved_format.to_state()
     for name in ours:
         unknown = name == "in_utc" and None in (ours[name], theirs.get(name))
         if ours[name] != theirs.get(name) and not unknown:

@@ -91,7 +91,9 @@ class Run:
             if feed_label_F is not None:
                 labels_BFNO = batch.labels_BFNO.to(dtype)
                 feed_label_F = feed_label_F.to(batch.x_BPNC.device, non_blocking=True)
-            return self.forward(batch.x_BPNC.to(dtype), labels_BFNO, feed_label_F)
+            if batch.known_BFNK is None:
+                return self.forward(batch.x_BPNC.to(dtype), labels_BFNO, feed_label_F)
+            return self.forward(batch.x_BPNC.to(dtype), labels_BFNO, feed_label_F, batch.known_BFNK.to(dtype))
 
     def evaluated(self) -> AbstractContextManager[None]:
         """In the body the model has the weights that are validated and forecast with: the average, if there is one."""
@@ -118,7 +120,12 @@ def make_run(config: Config, data: ForecastData, ranks: Ranks, dtype: torch.dtyp
     seed_everything(training.seed)
     form = data.window_format
     model = build_model(
-        config, data.graph, input_channels=form.input_channels, output_channels=form.output_channels, dtype=dtype
+        config,
+        data.graph,
+        input_channels=form.input_channels,
+        output_channels=form.output_channels,
+        known_channels=form.num_known,
+        dtype=dtype,
     )
     window_flops = forward_flops(model, form.past_steps).training
     shared, phases = None, Phases(ranks.device)

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from dcrnn_fast.data.batches import GlobalBatch
-from dcrnn_fast.data.dataset import Batch
 from dcrnn_fast.data.device_windows import HostWindows
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.training.cuda_graphs import capture, warm_up
@@ -121,13 +120,14 @@ class StaticStep:
         """Adds the gradient of the windows at ``_starts_B``; the launches of one graph."""
         run, config = self._run, self._run.config.training
         with run.phases("data"):
-            x_BPNC, y_BFNO, observed_BFNO, labels_BFNO = self._windows.gather(self._starts_B)
-            observed_BFNO = observed_BFNO & self._counts_B[:, None, None, None]
+            batch = self._windows.gather(self._starts_B)
+            observed_BFNO = batch.observed_BFNO & self._counts_B[:, None, None, None]
         with run.phases("forward"):
-            batch = Batch(x_BPNC, y_BFNO, observed_BFNO, labels_BFNO, starts=np.empty(0, dtype=np.int64))
             scaled_BFNO = run.predict(batch, None if config.teacher_forcing == "off" else self._coins_F)
         with run.phases("loss"):
-            forecast_BFNO, target_BFNO = in_loss_unit(scaled_BFNO, y_BFNO, labels_BFNO, run.mean_O, run.std_O, config)
+            forecast_BFNO, target_BFNO = in_loss_unit(
+                scaled_BFNO, batch.y_BFNO, batch.labels_BFNO, run.mean_O, run.std_O, config
+            )
             errors = error_sum(forecast_BFNO, target_BFNO, observed_BFNO, config, self._weight_O)
         with run.phases("backward"):
             (errors * (1.0 / self._observed)).backward()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.sections import CALENDAR, Config
 from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.data.series import make_series
@@ -99,6 +99,7 @@ def trial_run(config: Config, graph: SensorGraph, channels: int, windows: int) -
         targets=(),
         missing="auto",
         missing_value=(),
+        known_ahead=(),
     )
     output_channels = max(len(config.data.targets), 1)
     names = tuple(f"channel{channel}" for channel in range(channels))
@@ -111,7 +112,11 @@ def trial_run(config: Config, graph: SensorGraph, channels: int, windows: int) -
         channels=names,
         units=("",) * channels,
     )
-    made: ForecastData = assemble_data(series, graph, replace(data, targets=names[:output_channels]))
+    known = names[output_channels : output_channels + len(config.data.known_names)]
+    if config.data.calendar_ahead:
+        known = (*known, CALENDAR)
+    data = replace(data, targets=names[:output_channels], known_ahead=known)
+    made: ForecastData = assemble_data(series, graph, data)
     training = replace(config.training, batch_size=windows, accumulate=1, global_batch_size=None, compile=False)
     return make_run(replace(config, data=data, training=training), made, Ranks())
 

@@ -1,7 +1,7 @@
 """Public function of the DCRNN encoder-decoder.
 
-Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units, L layers,
-M diffusion terms.
+Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, K known channels,
+H units, L layers, M diffusion terms.
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,7 @@ def dcrnn_seq2seq(
     future_steps: int,
     labels_BFNO: Tensor | None = None,
     feed_label_F: Tensor | None = None,
+    known_BFNK: Tensor | None = None,
     backend: str = "auto",
     save: str = "all",
     precision: str = "exact",
@@ -46,15 +47,19 @@ def dcrnn_seq2seq(
 
     The encoder starts from zeros; its last states start the decoder, whose first input is zeros and whose next inputs
     are its own predictions, or labels if scheduled sampling chose them. Gradients go through fed-back predictions.
+    Beside these, the decoder can read what is known of the forecast's steps, which the released code has not.
 
     Args:
         x_BPNC: scaled inputs.
         terms: the graph's M operators, float32, or float64 when x is.
-        encoder, decoder: L cells each, in x's dtype; the encoder's first takes C channels, the decoder's first O.
+        encoder, decoder: L cells each, in x's dtype; the encoder's first takes C channels, the decoder's first O+K:
+            what is fed back, then what is known.
         projection_weight_OH, projection_bias_O: from the last layer's state to the prediction.
         future_steps: F.
         labels_BFNO: scaled labels; needed with ``feed_label_F``.
         feed_label_F: bool, on x's device; if [t] is true, step t+1 reads label t, not prediction t. If omitted, never.
+        known_BFNK: scaled known inputs; the decoder's step t reads [:, t], the first step too. Without channels, or
+            omitted: the decoder reads what is fed back alone.
         backend: "auto", or one to insist on.
         save: what the forward keeps for the backward. "all": h, r, u and c of every step; "h": the states alone, a
             quarter of that; "segments:K": the states after every K-th step. The backward computes the rest again, to
@@ -81,7 +86,11 @@ def dcrnn_seq2seq(
     O = projection_bias_O.shape[-1]  # noqa: E741
     require_shape(op, "projection_weight", projection_weight_OH, (O, H))
     require_shape(op, "projection_bias", projection_bias_O, (O,))
-    if require_layers(op, "decoder", decoder, O, terms) != H or len(decoder) != len(encoder):
+    K = 0
+    if known_BFNK is not None:
+        require_shape(op, "known", known_BFNK, (B, future_steps, N, None))
+        K = known_BFNK.shape[3]
+    if require_layers(op, "decoder", decoder, O + K, terms) != H or len(decoder) != len(encoder):
         raise ValueError(f"{op}: the decoder must have the encoder's {len(encoder)} layers of {H} units")
     if (labels_BFNO is None) != (feed_label_F is None):
         raise ValueError(f"{op}: labels and feed_label go together, got only one of them")
@@ -92,9 +101,10 @@ def dcrnn_seq2seq(
     require_shape(op, "feed_label", feed_label_F, (future_steps,))
     if feed_label_F.dtype != torch.bool:
         raise TypeError(f"{op}: feed_label must be torch.bool, got {feed_label_F.dtype}")
+    known = {} if known_BFNK is None or K == 0 else {"known": known_BFNK}
     prediction_BFNO: Tensor = run(
         op,
-        IMPLEMENTATIONS,
+        [one for one in IMPLEMENTATIONS if not known or one.name in ("manual", "specification")],
         backend,
         x_BPNC,
         terms,
@@ -105,8 +115,9 @@ def dcrnn_seq2seq(
             "projection_bias": projection_bias_O,
             "labels": labels_BFNO,
             "feed_label": feed_label_F,
+            **known,
         },
-        channels=max(C, O),
+        channels=max(C, O + K),
         units=H,
         precision=precision,
         save=save,

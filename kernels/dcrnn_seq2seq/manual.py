@@ -1,7 +1,7 @@
 """The DCRNN encoder-decoder as one operator with a hand-written backward: two segments, with feedback in the second.
 
-Shape legend: B batch, P past steps, F future steps, S = P+F, N nodes, C input channels, O output channels, H units,
-L layers, M diffusion terms.
+Shape legend: B batch, P past steps, F future steps, S = P+F, N nodes, C input channels, O output channels, K known
+channels, D = O+K, H units, L layers, M diffusion terms.
 """
 
 from collections.abc import Sequence
@@ -40,6 +40,7 @@ def _forward(
     labels_FNBO: Tensor,
     feed_label_F: Tensor,
     save: bool,
+    known_FNBK: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     operator = stack_of(terms, num_terms, x_PNBC, transposed=False)
     P, N, B, _ = x_PNBC.shape
@@ -61,9 +62,9 @@ def _forward(
     prediction_FNBO = x_PNBC.new_empty(F, N, B, O)
 
     def decoder_input(t: int) -> Tensor:
-        if t == 0:
+        if t == 0 and known_FNBK is None:
             return x_PNBC.new_zeros(N, B, num_terms * O)
-        return diffuse(_decoder_input(t, prediction_FNBO, labels_FNBO, feed_label_F), operator)
+        return diffuse(_decoder_input(t, prediction_FNBO, labels_FNBO, feed_label_F, known_FNBK), operator)
 
     def project(t: int, h_NBH: Tensor) -> None:
         prediction_FNBO[t] = h_NBH @ projection_weight_OH.t() + projection_bias_O
@@ -86,11 +87,17 @@ def _empty_saved(x_PNBC: Tensor, encoder: Sequence[Tensor], future_steps: int, s
     return Saved.empty(x_PNBC, x_PNBC.shape[0] + future_steps if save else 1, len(cells_of(encoder)), H)
 
 
-def _decoder_input(t: int, prediction_FNBO: Tensor, labels_FNBO: Tensor, feed_label_F: Tensor) -> Tensor:
-    """The decoder's input at step t: zeros, then the label or the prediction of the step before."""
+def _decoder_input(
+    t: int, prediction_FNBO: Tensor, labels_FNBO: Tensor, feed_label_F: Tensor, known_FNBK: Tensor | None
+) -> Tensor:
+    """The decoder's input (N, B, D) at step t: zeros, then the label or the prediction of the step before; beside them
+    what is known of step t.
+    """
     if t == 0:
-        return torch.zeros_like(prediction_FNBO[0])
-    return torch.where(feed_label_F[t - 1], labels_FNBO[t - 1], prediction_FNBO[t - 1])
+        fed_NBO = torch.zeros_like(prediction_FNBO[0])
+    else:
+        fed_NBO = torch.where(feed_label_F[t - 1], labels_FNBO[t - 1], prediction_FNBO[t - 1])
+    return fed_NBO if known_FNBK is None else torch.cat([fed_NBO, known_FNBK[t]], dim=-1)
 
 
 def _fake_forward(given: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -112,7 +119,9 @@ def _backward(
     feed_label_F: Tensor,
     prediction_FNBO: Tensor,
     saved_tensors: list[Tensor],
-) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+    known_FNBK: Tensor | None = None,
+    known_wanted: bool = False,
+) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor, Tensor]:
     transposed = stack_of(terms, num_terms, x_PNBC, transposed=True)
     P, F = x_PNBC.shape[0], feed_label_F.shape[0]
     grad_FNBO = grad_FNBO.contiguous()
@@ -122,11 +131,16 @@ def _backward(
     dprojection_weight_OH = torch.zeros_like(projection_weight_OH, dtype=wide)
     dprojection_bias_O = dprojection_weight_OH.new_zeros(projection_weight_OH.shape[0])
     dlabels_FNBO = torch.zeros_like(prediction_FNBO, dtype=wide)
-    L = saved.h.shape[1]
+    L, O = saved.h.shape[1], prediction_FNBO.shape[-1]  # noqa: E741
+    dknown_FNBK = x_PNBC.new_empty(0)
+    if known_wanted:
+        assert known_FNBK is not None
+        dknown_FNBK = torch.empty_like(known_FNBK)
 
-    def prediction_gradient(t: int, dx_NBO: Tensor | None) -> list[Tensor | None]:
+    def prediction_gradient(t: int, dx_NBD: Tensor | None) -> list[Tensor | None]:
         total_NBO = grad_FNBO[t].to(wide)
-        if dx_NBO is not None:
+        if dx_NBD is not None:
+            dx_NBO = dx_NBD[..., :O]
             zero = torch.zeros_like(dx_NBO)
             dlabels_FNBO[t] = torch.where(feed_label_F[t], dx_NBO, zero)
             total_NBO = total_NBO + torch.where(feed_label_F[t], zero, dx_NBO)
@@ -135,6 +149,10 @@ def _backward(
         dprojection_weight_OH.add_(total_RO.t() @ h_RH.to(wide))
         dprojection_bias_O.add_(total_RO.sum(0))
         return [*[None] * (L - 1), total_NBO @ projection_weight_OH.to(wide)]
+
+    def store_known_gradient(t: int, dx_NBD: Tensor) -> None:
+        if known_wanted:
+            dknown_FNBK[t] = dx_NBD[..., O:]
 
     dh = [torch.zeros_like(h_NBH, dtype=wide) for h_NBH in saved.h[0].unbind(0)]
     decoder_cells, encoder_cells = cells_of(decoder), cells_of(encoder)
@@ -145,11 +163,11 @@ def _backward(
         transposed,
         encoder_saved.h[-1].unbind(0),
         decoder_saved,
-        input_at=lambda t: _decoder_input(t, prediction_FNBO, labels_FNBO, feed_label_F),
+        input_at=lambda t: _decoder_input(t, prediction_FNBO, labels_FNBO, feed_label_F, known_FNBK),
         gradients=decoder_gradients,
         dh=dh,
         state_gradient=prediction_gradient,
-        after_step=lambda t, dx_NBO: None,
+        after_step=store_known_gradient,
     )
     encoder_gradients = [CellGradients.zeros(weights) for weights in encoder_cells]
     dx_PNBC = torch.empty_like(x_PNBC)
@@ -177,6 +195,7 @@ def _backward(
         dprojection_weight_OH.to(dtype),
         dprojection_bias_O.to(dtype),
         dlabels_FNBO.to(dtype),
+        dknown_FNBK,
     )
 
 
@@ -195,10 +214,13 @@ def dcrnn_seq2seq_manual(
     projection_bias_O: Tensor,
     labels_BFNO: Tensor,
     feed_label_F: Tensor,
+    known_BFNK: Tensor | None = None,
 ) -> Tensor:
     """``dcrnn_seq2seq`` with the hand-written backward; same contract, with labels and coins given."""
     encoder_flat, decoder_flat = flatten_cells(encoder), flatten_cells(decoder)
-    save = gradient_wanted(x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat)
+    save = gradient_wanted(
+        x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, known_BFNK, *encoder_flat, *decoder_flat
+    )
     prediction_FNBO, _, _, _ = _forward(
         x_BPNC.permute(1, 2, 0, 3).contiguous(),
         terms.tensors,
@@ -210,5 +232,6 @@ def dcrnn_seq2seq_manual(
         labels_BFNO.permute(1, 2, 0, 3).contiguous(),
         feed_label_F,
         save,
+        None if known_BFNK is None else known_BFNK.permute(1, 2, 0, 3).contiguous(),
     )
     return prediction_FNBO.permute(2, 0, 1, 3)

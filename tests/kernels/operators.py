@@ -23,6 +23,7 @@ def run(inputs: Seq2SeqInputs, terms: DiffusionTerms, backend: str, coins: bool 
         future_steps=inputs.feed_label_F.shape[0],
         backend=backend,
         save=save,
+        known_BFNK=inputs.known_BFNK,
         **labels,
     )
 

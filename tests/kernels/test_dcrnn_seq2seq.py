@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.cases import MANUAL, SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
+from bench.cases import KNOWN_SHAPES, MANUAL, SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from dcrnn_fast.kernels import dcrnn_seq2seq
 from tests.kernels.operators import forward_and_gradients, run
 
 
 @pytest.mark.parametrize("coins", [True, False])
-@pytest.mark.parametrize("case", SHAPES)
+@pytest.mark.parametrize("case", [*SHAPES, *KNOWN_SHAPES])
 def test_manual_equals_specification_in_float64(case: Case, coins: bool) -> None:
     prediction, gradients = forward_and_gradients(case, torch.float64, "manual", coins)
     wanted, wanted_gradients = forward_and_gradients(case, torch.float64, "specification", coins)
@@ -22,7 +22,7 @@ def test_manual_equals_specification_in_float64(case: Case, coins: bool) -> None
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize("case", SHAPES)
+@pytest.mark.parametrize("case", [*SHAPES, *KNOWN_SHAPES])
 def test_float32_within_the_error_budget(case: Case) -> None:
     truth, true_gradients = forward_and_gradients(case, torch.float64, "specification", True)
     plain, plain_gradients = forward_and_gradients(case, torch.float32, "specification", True)
@@ -32,7 +32,7 @@ def test_float32_within_the_error_budget(case: Case) -> None:
 
 
 # Without the shape of one number, whose error in plain PyTorch is luck.
-@pytest.mark.parametrize("case", [shape for shape in SHAPES if shape.id != "smallest"])
+@pytest.mark.parametrize("case", [shape for shape in [*SHAPES, *KNOWN_SHAPES] if "smallest" not in str(shape.id)])
 def test_bfloat16_within_the_error_budget_of_autocast(case: Case) -> None:
     truth, true_gradients = forward_and_gradients(case, torch.float64, "specification", True)
     plain, plain_gradients = forward_and_gradients(case, torch.float32, "specification", True, autocast=True)
@@ -43,8 +43,9 @@ def test_bfloat16_within_the_error_budget_of_autocast(case: Case) -> None:
     assert_within_budget([gradient.bfloat16() for gradient in gradients], plain_gradients, true_gradients)
 
 
-def test_gradcheck_through_the_operator() -> None:
-    case = Case(B=1, P=2, F=2, N=3, C=1, O=1, H=2, L=2, M=3)
+@pytest.mark.parametrize("known", [0, 2])
+def test_gradcheck_through_the_operator(known: int) -> None:
+    case = Case(B=1, P=2, F=2, N=3, C=1, O=1, H=2, L=2, M=3, K=known)
     inputs = make_seq2seq(case).to(torch.float64)
     terms = make_terms(case, torch.float64)
 
@@ -54,10 +55,12 @@ def test_gradcheck_through_the_operator() -> None:
     assert torch.autograd.gradcheck(of, tuple(inputs.differentiable), fast_mode=True)
 
 
-def test_opcheck() -> None:
-    case = Case(N=4, H=3, L=1)
+@pytest.mark.parametrize("known", [0, 2])
+def test_opcheck(known: int) -> None:
+    case = Case(N=4, H=3, L=1, K=known)
     inputs = make_seq2seq(case).to(torch.float32)
     flat = [list(layer) for layer in (inputs.encoder[0], inputs.decoder[0])]
+    known_inputs = [] if inputs.known_BFNK is None else [inputs.known_BFNK]
     for save in (True, False):
         arguments = (
             inputs.x_BPNC.permute(1, 2, 0, 3).contiguous().detach().requires_grad_(save),
@@ -69,6 +72,7 @@ def test_opcheck() -> None:
             inputs.labels_BFNO.permute(1, 2, 0, 3).contiguous().detach(),
             inputs.feed_label_F,
             save,
+            *(tensor.permute(1, 2, 0, 3).contiguous().detach().requires_grad_(save) for tensor in known_inputs),
         )
         torch.library.opcheck(torch.ops.dcrnn_fast.seq2seq_manual.default, arguments)
 
@@ -159,6 +163,15 @@ def test_refuses_what_does_not_fit() -> None:
         labels_BFNO=inputs.labels_BFNO,
         feed_label_F=inputs.feed_label_F.double(),
     )
+    known = make_seq2seq(Case(K=3)).known_BFNK
+    assert known is not None
+    refused(ValueError, r"known must be \(2, 2, 5, any\), got \(2, 1, 5, 3\)", known_BFNK=known[:, :1])
+    refused(ValueError, r"decoder\[0\] takes 1 channels into 4 units, wanted 4 channels", known_BFNK=known)
+    refused(TypeError, "known is torch.float32, x is torch.float64", **known_decoder(), known_BFNK=known.float())
+
+
+def known_decoder() -> dict[str, object]:
+    return {"decoder": make_seq2seq(Case(K=3)).decoder}
 
 
 def test_the_budget_notices_a_wrong_backward() -> None:

@@ -42,6 +42,20 @@ def test_any_number_of_past_steps_layers_and_channels() -> None:
     assert model(torch.randn(1, 1, 6, 3)).shape == (1, 5, 6, 2)
 
 
+def test_known_channels_are_read_at_their_own_step() -> None:
+    model = make_model(known_channels=3, output_channels=2)
+    x_BPNC, known_BFNK = torch.randn(2, 4, 6, 2), torch.randn(2, 3, 6, 3)
+    forecast = model(x_BPNC, known_BFNK=known_BFNK)
+    later = known_BFNK.clone()
+    later[:, 1] += 1
+    same = (model(x_BPNC, known_BFNK=later) == forecast).flatten(2).all(dim=2).all(dim=0)
+    assert same.tolist() == [True, False, False]
+    with pytest.raises(ValueError, match="known must have the model's 3 known channels, got 0"):
+        model(x_BPNC)
+    with pytest.raises(ValueError, match="known must have the model's 0 known channels, got 3"):
+        make_model(output_channels=2)(x_BPNC, known_BFNK=known_BFNK)
+
+
 @pytest.mark.parametrize("backend", ["specification", "manual"])
 def test_deepcopy_computes_the_same_on_its_own_tensors(backend: str) -> None:
     model = make_model(backend=backend)

@@ -11,7 +11,7 @@ from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.flops import forward_flops
 
 
-def model(*, hidden_units: int, num_layers: int) -> DCRNN:
+def model(*, hidden_units: int, num_layers: int, known_channels: int = 0) -> DCRNN:
     """Three nodes, two terms beside the identity, with 4 and 2 entries; two channels in, one out, two future steps."""
     first = scipy.sparse.csr_array(np.array([[0, 1, 1], [1, 0, 0], [0, 1, 0]], dtype=np.float64))
     second = scipy.sparse.csr_array(np.array([[0, 0, 2], [0, 0, 0], [3, 0, 0]], dtype=np.float64))
@@ -23,6 +23,7 @@ def model(*, hidden_units: int, num_layers: int) -> DCRNN:
         future_steps=2,
         hidden_units=hidden_units,
         num_layers=num_layers,
+        known_channels=known_channels,
         backend="specification",
     )
 
@@ -35,6 +36,13 @@ def test_one_layer_by_hand() -> None:
     assert found.dense == cells + projection
     assert found.sparse == 5 * 2 * 6 * (2 + 4 + 4) + 2 * 2 * 6 * (1 + 4 + 4)
     assert found.training == 3 * found.dense + 2 * found.sparse
+
+
+def test_known_channels_widen_the_decoders_first_cell() -> None:
+    """By five features, in 3 terms, for three gates of 4 units."""
+    without, found = (forward_flops(model(hidden_units=4, num_layers=2, known_channels=K), 5) for K in (0, 5))
+    assert found.dense - without.dense == 2 * 2 * 3 * (5 * 3) * (3 * 4)
+    assert found.sparse - without.sparse == 2 * 2 * 6 * 5
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
