@@ -106,7 +106,8 @@ class Forecaster:
 
         Args:
             recent: a series, or readings (T, N) or (T, N, C) in original units with at least P rows, the newest last;
-                only the newest P are used, and of the others, unless there is a gap, the times alone are read. Missing readings are NaN, or 0 if the model was trained so.
+                only the newest P are used, of the others the times alone if there is no gap. Missing readings are NaN,
+                or 0 if the model was trained so.
             times: of the rows of an array, or of its newest row alone; with an offset or a zone where the model was
                 trained on such times. A series brings its own, and so does a table (pandas) with a ``DatetimeIndex``.
             ids: the sensors of an array's columns, in any order; left out: the model's order. A series brings its own,
@@ -279,7 +280,7 @@ class Forecaster:
         if times_T.ndim == 0:
             times_T = count_from(np.datetime64(times_T.item(), "s"), -form.interval, len(values))[::-1]
         first = 0
-        if form.past_steps < len(values) == len(times_T) and not self.config.data.fill_rows:
+        if form.past_steps < len(values) == len(times_T) and not (self.config.data.fill_rows or form.known_channels):
             axis = regular_axis(times_T, "the recent data", interval=form.interval)
             if len(axis.segments) == 1:  # else all rows are read, to say where the gaps are
                 first = len(values) - form.past_steps

@@ -12,7 +12,6 @@ from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.times import day_of_week, fraction_of_day
 from dcrnn_fast.data.window_format import WindowFormat
 
-
 _AT_ONCE = 1 << 15
 """numbers, in a first-level or second-level cache"""
 

@@ -32,13 +32,16 @@ def array_of(readings: Any) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def column_index(channels: tuple[str, ...], ids: tuple[str, ...]) -> Any:
-    """The columns of a table with one for each sensor, ids below channels if there are several of these.
+def column_index(values: tuple[str, ...], channels: tuple[str, ...], ids: tuple[str, ...]) -> Any:
+    """The columns of a table with one for each sensor, below channels if there are several of these, and below kinds of
+    values if there are several.
 
     Take a ``view()`` of it: an index has a name that its user may change.
     """
     import pandas as pd
 
-    if len(channels) == 1:
+    levels = {"value": values, "channel": channels, "id": ids}
+    several = {name: texts for name, texts in levels.items() if name == "id" or len(texts) > 1}
+    if len(several) == 1:
         return pd.Index(ids, name="id")
-    return pd.MultiIndex.from_product([channels, ids], names=["channel", "id"])
+    return pd.MultiIndex.from_product(list(several.values()), names=list(several))

@@ -51,9 +51,7 @@ def predict(
 
 
 @torch.inference_mode()
-def predict_scaled(
-    model: nn.Module, x_BPNC: Tensor, precision: Precision, known_BFNK: Tensor | None = None
-) -> Tensor:
+def predict_scaled(model: nn.Module, x_BPNC: Tensor, precision: Precision, known_BFNK: Tensor | None = None) -> Tensor:
     """The scaled forecast (B, F, N, O), float32, on the model's device; see ``predict``."""
     device = next(model.parameters()).device
     x_BPNC = x_BPNC.to(device)

@@ -63,20 +63,32 @@ class Forecast:
 
         Args:
             long: False: a row for each of the F times, the index ``time`` (in the zone, if there is one), and a column
-                for each sensor, named by its id; several channels are a level ``channel`` above the ids. True: a row
-                for each time, sensor and channel with the columns of a CSV file: time, step (1..F), id, channel, unit,
-                value.
+                for each sensor, named by its id. Several channels are a level ``channel`` above the ids; where there
+                are intervals, value, lower_90, upper_90 are a level ``value`` above all. True: a row for each time,
+                sensor and channel with the columns of a CSV file.
         """
         import pandas as pd
 
         if long:
             columns = self._columns()
             return pd.DataFrame({**columns, "time": in_zone(columns["time"], self.zone)})
-        flat_FR = self.values_FNO.transpose(0, 2, 1).reshape(len(self.times_F), -1)
-        columns = column_index(self.channels, self.ids).view()
+        kinds = {"value": self.values_FNO} | self._bounds()
+        flat_FR = np.concatenate([kind.transpose(0, 2, 1).reshape(len(kind), -1) for kind in kinds.values()], axis=1)
+        columns = column_index(tuple(kinds), self.channels, self.ids).view()
         times = in_zone(self.times_F, self.zone)
         times.name = "time"
         return pd.DataFrame(flat_FR, times, columns)
+
+    def _bounds(self) -> dict[str, NDArray[np.float32]]:
+        """lower_90, upper_90 and so on, (F, N, O)."""
+        if self.lower_LFNO is None or self.upper_LFNO is None:
+            return {}
+        both = (("lower", self.lower_LFNO), ("upper", self.upper_LFNO))
+        return {
+            f"{side}_{100 * level:g}": bounds_LFNO[index]
+            for index, level in enumerate(self.levels)
+            for side, bounds_LFNO in both
+        }
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         """The columns of ``to_pandas(long=True)``, times as the forecast has them."""
@@ -132,8 +144,8 @@ class Forecast:
         return dataset
 
     def to_csv(self, path: str | Path) -> None:
-        """Write ``to_pandas(long=True)``; times in ISO 8601, with Z or their offset if there is a zone; values with all digits
-        of float32.
+        """Write ``to_pandas(long=True)``; times in ISO 8601, with Z or their offset if there is a zone; values with all
+        digits of float32.
         """
         columns = self._columns()
         columns["time"] = self._texts_of_times()[columns["step"] - 1]
