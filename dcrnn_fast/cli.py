@@ -20,6 +20,7 @@ COMMANDS = {
     "launch": "starts a training on a cluster: Slurm, PBS, ssh, or here",
     "prepare": "turns any source into a checked, memory-mapped store",
     "convert": "makes a checkpoint from other people's DCRNN weights",
+    "export": "writes a model for ONNX runtimes, or for PyTorch without this package",
     "verify": "checks a backend against reference vectors",
     "doctor": "says what is installed, what runs and why, and what is broken",
 }
