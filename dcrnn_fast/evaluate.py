@@ -9,17 +9,21 @@ from typing import Annotated, Literal
 import tyro
 
 from dcrnn_fast.checkpoints.files import files_read
+from dcrnn_fast.checkpoints.intervals import put_intervals
+from dcrnn_fast.checkpoints.manifest import require_own_manifest
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.sources import require_outside, source_files
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.evaluation.report_files import REPORT
-from dcrnn_fast.files import require_apart, require_creatable_folder
-from dcrnn_fast.forecaster import Forecaster
+from dcrnn_fast.files import require_apart, require_creatable_folder, require_writable_folder
+from dcrnn_fast.forecaster import Forecaster, without_intervals
 from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.shared_forecaster import load_shared, partners_met
 from dcrnn_fast.training_data import require_training_data
 
@@ -50,6 +54,9 @@ class EvaluateFlags:
     sensors"""
     graph: str | None = None
     """graph file, only to check that it holds the model's graph"""
+    calibrate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """first take prediction intervals (50, 80, 90 %) from the errors on the validation windows, as train does at its
+    end, and put them into CHECKPOINT; --max-windows limits these windows too"""
     source: SourceFlags = field(default_factory=SourceFlags)
     model: ModelFlags = field(default_factory=ModelFlags)
 
@@ -88,6 +95,10 @@ def _measure(flags: EvaluateFlags, ranks: Ranks) -> int:
     for note in forecaster.notes if ranks.is_first else ():
         print(note, file=sys.stderr)
     try:
+        if flags.calibrate:
+            forecaster = _calibrated(forecaster, data, flags, ranks)
+        elif ranks.is_first and forecaster.intervals is None:
+            print(without_intervals(forecaster), file=sys.stderr)
         report = forecaster.evaluate(
             data, flags.split, batch_size=flags.batch_size, max_windows=flags.max_windows, name=config.data
         )
@@ -99,6 +110,26 @@ def _measure(flags: EvaluateFlags, ranks: Ranks) -> int:
     written = save_report(report, output)
     print(f"\nwritten to {output}: {', '.join(path.name for path in written)}")
     return 0
+
+
+def _calibrated(forecaster: Forecaster, data: ForecastData, flags: EvaluateFlags, ranks: Ranks) -> Forecaster:
+    """The forecaster with intervals, which are in its checkpoint then."""
+    checkpoint = Path(str(forecaster.about["checkpoint"]))
+    ranks.together("looking at the checkpoint's folder", lambda: _require_replaceable(checkpoint))
+    forecaster, notes = forecaster.calibrate(data, batch_size=flags.batch_size, max_windows=flags.max_windows)
+    assert forecaster.intervals is not None
+    state = forecaster.intervals.to_state()
+    ranks.together("writing the intervals", lambda: put_intervals(checkpoint, state) if ranks.is_first else None)
+    if ranks.is_first:
+        print("\n".join((*notes, f"put into {checkpoint}")), file=sys.stderr)
+    return forecaster
+
+
+def _require_replaceable(checkpoint: Path) -> None:
+    """Raises UserError if the checkpoint could not be written, or a run that lives writes there."""
+    folder = require_writable_folder(checkpoint.parent, "folder of CHECKPOINT")
+    require_own_manifest(folder)
+    FolderLock().require_free({"folder with a copy of CHECKPOINT": folder}, lambda line: print(line, file=sys.stderr))
 
 
 def _graph_to_check(flags: EvaluateFlags, forecaster: Forecaster) -> GraphConfig | None:

@@ -12,12 +12,14 @@ from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.data.sources import read_source, require_outside, source_files
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.bounds import interval_lines
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.forecasts import Forecast, output_format
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
+from dcrnn_fast.forecaster import without_intervals
 from dcrnn_fast.messages import counted
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.shared_forecaster import load_shared, partners_met
@@ -82,7 +84,8 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
     if not ranks.is_first:
         return 0
     unwritable = unwritable_note((*forecast.ids, *forecast.channels, *forecast.units)) if flags.plot else None
-    for note in filter(None, (*forecaster.notes, *forecast.notes, unwritable)):
+    lacking = without_intervals(forecaster) if forecaster.intervals is None else None
+    for note in filter(None, (*forecaster.notes, *forecast.notes, lacking, unwritable)):
         print(note, file=sys.stderr)
     with folder_for_new_files(targets[0].parent, "output folder"):
         clear_leftovers(targets[0].parent, [targets[0].name])
@@ -95,6 +98,8 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
         f"{counted(steps, 'step')} from {forecast.times_F[0]} to {forecast.times_F[-1]}{zone}: "
         f"{', '.join(map(str, targets if lost is None else targets[:1]))}"
     )
+    if forecaster.intervals is not None:
+        print("\n".join(interval_lines(forecast, forecaster.intervals.windows)))
     if lost is not None:
         raise UserError(f"{lost}; {targets[0]} is complete")
     return 0

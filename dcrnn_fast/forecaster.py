@@ -14,7 +14,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from dcrnn_fast.checkpoints.files import Checkpoint, newest_good, read_good
-from dcrnn_fast.checkpoints.state import average_notes, forecast_weights
+from dcrnn_fast.checkpoints.state import INTERVALS, average_notes, forecast_weights
+from dcrnn_fast.command import command_line
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, Precision
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
 from dcrnn_fast.data.inputs import assemble_inputs
@@ -38,9 +39,9 @@ from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.coverage import NEAR, coverage_notes, far_notes, newest_notes
-from dcrnn_fast.evaluation.evaluator import evaluate_model, predict_scaled
+from dcrnn_fast.evaluation.evaluator import calibrate_model, evaluate_model, predict_scaled
 from dcrnn_fast.evaluation.forecasts import Forecast
-from dcrnn_fast.evaluation.intervals import Intervals
+from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, require_levels
 from dcrnn_fast.evaluation.labels import below_note
 from dcrnn_fast.evaluation.not_finite import forecast_notes, report_notes
 from dcrnn_fast.evaluation.report import Report
@@ -146,6 +147,9 @@ class Forecaster:
             values_FNO = self._target_scaler.inverse(scaled_BFNO.cpu().numpy()[0])
         if self.config.model.at_least is not None:
             values_FNO = np.maximum(values_FNO, np.float32(self.config.model.at_least))
+        lower_LFNO = upper_LFNO = None
+        if self.intervals is not None:
+            lower_LFNO, upper_LFNO = self.intervals.bounds(values_FNO, self.config.model.at_least)
         past_PNO = np.where(observed_PNC, values_PNC, _NAN)
         if targets != list(range(len(form.channels))):
             past_PNO = past_PNO[..., targets]
@@ -170,6 +174,9 @@ class Forecaster:
             ),
             about=self.about,
             in_utc=form.in_utc if series.in_utc is None else series.in_utc,
+            levels=() if self.intervals is None else self.intervals.levels,
+            lower_LFNO=lower_LFNO,
+            upper_LFNO=upper_LFNO,
         )
 
     def open_data(self, data: DataConfig | None = None, graph: GraphConfig | None = None) -> ForecastData:
@@ -244,8 +251,48 @@ class Forecaster:
             training=training,
             minimum_O=None if self.training_part is None else self.training_part.minimum,
             about=self.about,
+            intervals=self.intervals,
         )
         return replace(report, notes=(*filter(None, (scored.why,)), *report_notes(report), *report.notes, *notes))
+
+    def calibrate(
+        self,
+        data: ForecastData | None = None,
+        *,
+        levels: Sequence[float] = LEVELS,
+        batch_size: int | None = None,
+        max_windows: int | None = None,
+    ) -> tuple["Forecaster", tuple[str, ...]]:
+        """This forecaster with prediction intervals from its errors on the validation windows, and lines about them.
+
+        Of data that it was not trained on, only validation windows count whose times training has not seen.
+
+        Args:
+            data: left out: ``open_data()``.
+            levels: shares of readings that the intervals are made to hold, ascending.
+            max_windows: so many windows at most, evenly spread; None: as many as memory allows.
+        Raises:
+            UserError: too few windows for every level; the message says how many are needed.
+        """
+        chosen = require_levels(levels)
+        data = self.open_data() if data is None else data
+        starts_W = data.validation.starts_W
+        if is_held_out(data, self.data_digests):
+            unseen = scored_windows(data, None, data.config.data, held_out=True, part=self.training_part)
+            starts_W = np.intersect1d(starts_W, unseen.starts_W)
+        calibration = calibrate_model(
+            self.model,
+            data,
+            starts_W,
+            chosen,
+            limit=max_windows,
+            batch_size=batch_size,
+            precision=self.precision,
+            at_least=self.config.model.at_least,
+        )
+        if calibration.intervals is None:
+            raise UserError("; ".join(calibration.notes))
+        return replace(self, intervals=calibration.intervals), calibration.notes
 
     def _below_notes(self, values_FNO: NDArray[np.float32]) -> tuple[str, ...]:
         if self.training_part is None:
@@ -407,7 +454,23 @@ def load(
         notes=(*found.notes, *average_notes(state), *precision_notes(config)),
         data_digests=training.get("data"),
         training_part=training_part,
+        intervals=_intervals(state.get(INTERVALS), window_format, graph, found.path),
     )
+
+
+def _intervals(state: Any, form: WindowFormat, graph: SensorGraph, path: Path) -> Intervals | None:
+    if state is None:
+        return None
+    try:
+        return Intervals.from_state(state, (form.future_steps, graph.num_nodes, form.output_channels))
+    except UserError as error:
+        raise UserError(f"checkpoint {path}: {error}") from error
+
+
+def without_intervals(forecaster: Forecaster) -> str:
+    """A line that says how a model without prediction intervals gets them."""
+    how = command_line("evaluate", forecaster.about["checkpoint"], "--calibrate")
+    return f"the checkpoint has no prediction intervals; from its validation windows: {how}"
 
 
 def _find(path: Path) -> Checkpoint:

@@ -199,6 +199,7 @@ def _report(result: TrainingResult, config: Config, ranks: Ranks) -> None:
         name=config.data.data,
         precision=config.training.precision,
         at_least=config.model.at_least,
+        intervals=result.intervals,
     )
     if not ranks.is_first:
         if len(result.data.test):

@@ -25,6 +25,8 @@ READABLE = (1,)
 """formats that are read"""
 EMA = "ema"
 """the key of the weights' moving average, which only some checkpoints have"""
+INTERVALS = "intervals"
+"""the key of prediction intervals, which only some checkpoints have"""
 REQUIRED = ("format", "version", "config", "model", "graph", "window_format", "scaler", "training")
 
 _PARTS = ("config", "model", "graph", "window_format", "scaler")
@@ -108,6 +110,11 @@ def checked(content: Any) -> State:
     for name, value in content["graph"].items():
         if isinstance(value, Tensor):
             require_dense(f"has a wrong graph: {name}", value)
+    if content.get(INTERVALS) is not None:
+        require_named(f"has wrong {INTERVALS}", content[INTERVALS])
+        for name, value in content[INTERVALS].items():
+            if isinstance(value, Tensor):
+                require_dense(f"has wrong {INTERVALS}: {name}", value)
     if content["training"] is not None:
         _require_position(content["training"])
     return content

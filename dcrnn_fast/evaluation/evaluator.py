@@ -16,7 +16,10 @@ from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.baselines import Baselines, LastReading, bounded, fit_baselines
+from dcrnn_fast.evaluation.calibration import AbsoluteErrors, Calibration, calibration_of, calibration_windows
 from dcrnn_fast.evaluation.fonts import unwritable_note
+from dcrnn_fast.evaluation.interval_scores import IntervalSums
+from dcrnn_fast.evaluation.intervals import Intervals, seen_notes
 from dcrnn_fast.evaluation.labels import below_note, horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.evaluation.report import Report
@@ -76,6 +79,7 @@ def evaluate_model(
     model_name: str = "DCRNN",
     about: Mapping[str, str | int | float] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    intervals: Intervals | None = None,
 ) -> Report:
     """Score ``model`` and the baselines over exactly the windows of ``split``: none padded, none repeated.
 
@@ -91,6 +95,7 @@ def evaluate_model(
         minimum_O: the least training reading of each target channel, if ``training`` is not given.
         about: facts about the model for a reader of the report.
         progress: called after each batch with the windows that are scored, and how many there are.
+        intervals: around the model's forecasts, to be measured beside their errors.
     Raises:
         UserError: there is no window.
     """
@@ -109,8 +114,11 @@ def evaluate_model(
     was_training = model.training
     model.eval()
     at_a_time = windows_at_a_time(data) if batch_size is None else batch_size
+    held = None if intervals is None else IntervalSums(intervals, at_least, next(model.parameters()).device)
     try:
-        scores, trace, below_O = _score(model, baselines, data, starts_W, at_a_time, precision, at_least, progress)
+        scores, trace, below_O = _score(
+            model, baselines, data, starts_W, at_a_time, precision, at_least, progress, held
+        )
     finally:
         model.train(was_training)
     known_O = baselines.minimum_O.tolist() if minimum_O is None else minimum_O
@@ -118,6 +126,8 @@ def evaluate_model(
     if unwritable := unwritable_note((*data.series.ids, *form.target_names, *form.target_units, name)):
         looks.append(unwritable)
     target_times = data.target_times(starts_W)
+    if intervals is not None:
+        looks += seen_notes(intervals, target_times)
     positions_N2 = data.series.positions_N2 if data.graph.positions_N2 is None else data.graph.positions_N2
     return Report(
         data=Path(name).name or name,
@@ -137,6 +147,7 @@ def evaluate_model(
         strongest=baselines.strongest,
         chosen_by=baselines.chosen_by,
         in_utc=data.series.in_utc,
+        intervals=held,
     )
 
 
@@ -149,9 +160,10 @@ def _score(
     precision: Precision,
     at_least: float | None,
     progress: Callable[[int, int], None] | None,
+    held: IntervalSums | None,
 ) -> tuple[list[HorizonSums], Trace | None, list[int]]:
     """Sums of the model and of each baseline, the stretch of forecasts that the report shows, and how many forecasts of
-    each target channel are below 0.
+    each target channel are below 0; ``held`` gets the model's forecasts too.
     """
     form = data.window_format
     shape_FNO = (form.future_steps, data.series.num_sensors, form.output_channels)
@@ -168,7 +180,10 @@ def _score(
             model, batch.x_BPNC, target_scaler, precision=precision, at_least=at_least, known_BFNK=batch.known_BFNK
         )
         below_O += (prediction_BFNO < 0).sum((0, 1, 2))
-        model_sums.add(prediction_BFNO, batch.y_BFNO.to(device), batch.observed_BFNO.to(device))
+        y_BFNO, observed_BFNO = batch.y_BFNO.to(device), batch.observed_BFNO.to(device)
+        model_sums.add(prediction_BFNO, y_BFNO, observed_BFNO)
+        if held is not None:
+            held.add(prediction_BFNO, y_BFNO, observed_BFNO)
         recorder.add(starts_B, prediction_BFNO)
         for baseline, sums in zip(baselines.methods, baseline_sums, strict=True):
             forecast_BFNO = bounded(baseline.predict(starts_B), at_least)
@@ -177,4 +192,45 @@ def _score(
         if progress is not None:
             progress(first + len(starts_B), len(starts_W))
     model_sums.sums_SFNO = model_sums.sums_SFNO.cpu()
+    if held is not None:
+        held.sums_LSFNO = held.sums_LSFNO.cpu()
     return [model_sums, *baseline_sums], recorder.trace(), below_O.tolist()
+
+
+@torch.inference_mode()
+def calibrate_model(
+    model: nn.Module,
+    data: ForecastData,
+    starts_W: NDArray[np.int64],
+    levels: Sequence[float],
+    *,
+    limit: int | None = None,
+    batch_size: int | None = None,
+    precision: Precision = "fp32",
+    at_least: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Intervals from the errors of ``model``, as it stands, on these windows.
+
+    Args:
+        starts_W: first rows of windows that the model was not trained on.
+        limit: so many of them at most, evenly spread; None: as many as memory allows (``calibration_windows``).
+        batch_size, precision, at_least, progress: as of ``evaluate_model``.
+    Raises:
+        UserError: there is no window.
+    """
+    if len(starts_W) == 0:
+        raise UserError("there is no validation window to take prediction intervals from: give more data")
+    form, chosen_W = data.window_format, calibration_windows(data, starts_W, limit)
+    target_scaler = data.scaler.take(form.target_channels)
+    errors = AbsoluteErrors(len(chosen_W), form.future_steps, data.graph.num_nodes, form.output_channels)
+    at_a_time = windows_at_a_time(data) if batch_size is None else batch_size
+    for first in range(0, len(chosen_W), at_a_time):
+        batch = data.gather(chosen_W[first : first + at_a_time])
+        forecast_BFNO = predict(model, batch.x_BPNC, target_scaler, precision=precision, at_least=at_least)
+        device = forecast_BFNO.device
+        places_B = np.arange(first, first + len(batch))
+        errors.add(places_B, forecast_BFNO, batch.y_BFNO.to(device), batch.observed_BFNO.to(device))
+        if progress is not None:
+            progress(first + len(batch), len(chosen_W))
+    return calibration_of(errors, data, chosen_W, len(starts_W), levels)

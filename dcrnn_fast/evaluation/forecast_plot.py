@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.bands import draw_bands
 from dcrnn_fast.evaluation.labels import channel_label, zone_label
 from dcrnn_fast.evaluation.style import FAINT, INK, MODEL, look, new_figure, short, time_axis, with_unit
 
@@ -45,6 +46,9 @@ def plot_forecast(forecast: "Forecast", ids: Sequence[str] | None = None) -> Fig
             future_F = forecast.values_FNO[:, node, channel]
             axes.axvline(newest, color=FAINT, lw=1, ls=(0, (4, 3)))
             axes.plot(forecast.past_times_P, past_P, color=INK, lw=1.4, marker="o", ms=3, label="observed")
+            if forecast.lower_LFNO is not None and forecast.upper_LFNO is not None:
+                bounds = forecast.lower_LFNO[:, :, node, channel], forecast.upper_LFNO[:, :, node, channel]
+                draw_bands(axes, forecast.times_F, *bounds, forecast.levels)
             axes.plot(forecast.times_F, future_F, color=MODEL, lw=2, marker="o", ms=3.5, label="forecast")
             axes.set_title(short(forecast.ids[node]))
             axes.set_ylabel(with_unit(channel_label(forecast.channels[channel]), forecast.units[channel]))
@@ -56,7 +60,7 @@ def plot_forecast(forecast: "Forecast", ids: Sequence[str] | None = None) -> Fig
             axes.tick_params(labelbottom=True)
             axes.set_xlabel(zone_label(forecast.in_utc))
         handles, labels = grid[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels) if columns > 1 else 2)
     return figure
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dcrnn_fast.data.tables_in_memory import column_index
 from dcrnn_fast.data.times import in_zone
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.bounds import bound_columns, bound_variables, bounds_of
 from dcrnn_fast.files import write_atomically, write_bytes
 
 if TYPE_CHECKING:  # each takes a good part of a second, and a forecast is written in one way
@@ -72,23 +73,12 @@ class Forecast:
         if long:
             columns = self._columns()
             return pd.DataFrame({**columns, "time": in_zone(columns["time"], self.zone)})
-        kinds = {"value": self.values_FNO} | self._bounds()
+        kinds = {"value": self.values_FNO} | {name: bound_FNO for name, _, bound_FNO in bounds_of(self)}
         flat_FR = np.concatenate([kind.transpose(0, 2, 1).reshape(len(kind), -1) for kind in kinds.values()], axis=1)
         columns = column_index(tuple(kinds), self.channels, self.ids).view()
         times = in_zone(self.times_F, self.zone)
         times.name = "time"
         return pd.DataFrame(flat_FR, times, columns)
-
-    def _bounds(self) -> dict[str, NDArray[np.float32]]:
-        """lower_90, upper_90 and so on, (F, N, O)."""
-        if self.lower_LFNO is None or self.upper_LFNO is None:
-            return {}
-        both = (("lower", self.lower_LFNO), ("upper", self.upper_LFNO))
-        return {
-            f"{side}_{100 * level:g}": bounds_LFNO[index]
-            for index, level in enumerate(self.levels)
-            for side, bounds_LFNO in both
-        }
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         """The columns of ``to_pandas(long=True)``, times as the forecast has them."""
@@ -100,6 +90,7 @@ class Forecast:
             "channel": np.array(self.channels, dtype=object)[channel_R],
             "unit": np.array(self.units, dtype=object)[channel_R],
             "value": self.values_FNO.ravel(),
+            **bound_columns(self),
         }
 
     def to_xarray(self) -> "xr.Dataset":
@@ -129,7 +120,7 @@ class Forecast:
             for channel, name in enumerate(self.channels)
         }
         dataset = xr.Dataset(
-            variables,
+            variables | bound_variables(self),
             coordinates,
             {
                 "Conventions": "CF-1.11",
@@ -149,7 +140,8 @@ class Forecast:
         """
         columns = self._columns()
         columns["time"] = self._texts_of_times()[columns["step"] - 1]
-        columns["value"] = np.where(np.isnan(columns["value"]), "", columns["value"].astype(str))
+        for name in ("value", *bound_columns(self)):
+            columns[name] = np.where(np.isnan(columns[name]), "", columns[name].astype(str))
         out = io.StringIO()
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(columns)

@@ -11,7 +11,7 @@ is measured wherever an interval is reported, and promised nowhere.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class Intervals:
     """
 
     levels: tuple[float, ...]
-    half_width_LFNO: NDArray[np.float32]
+    half_width_LFNO: NDArray[np.float32] = field(repr=False)
     windows: int
     times: tuple[np.datetime64, np.datetime64] | None = None
 
@@ -84,9 +84,29 @@ class Intervals:
         return cls(levels, half_width.numpy(), windows, _times(state["times"]))
 
 
+def seen_notes(intervals: Intervals, times_WF: NDArray[np.datetime64]) -> list[str]:
+    """A line if windows with these targets are among those that the intervals come from."""
+    if intervals.times is None:
+        return []
+    first, last = intervals.times
+    seen = int(((times_WF[:, 0] >= first) & (times_WF[:, -1] <= last)).sum())
+    if not seen:
+        return []
+    return [
+        f"look: {seen} of {len(times_WF)} windows are of the time from which the intervals were taken ({first} to "
+        f"{last}): what they cover there says nothing about later readings"
+    ]
+
+
 def level_label(level: float) -> str:
     """The level in percent without the sign: "90", "97.5"."""
     return f"{100 * level:g}"
+
+
+def level_words(levels: Sequence[float]) -> str:
+    """ "90 %", "50, 80 and 90 %"."""
+    *others, last = map(level_label, levels)
+    return f"{', '.join(others)} and {last} %" if others else f"{last} %"
 
 
 def windows_needed(level: float) -> int:
@@ -97,10 +117,10 @@ def windows_needed(level: float) -> int:
     return needed
 
 
-def rank_of(count: int, level: float) -> int:
+def rank_of(count: int | NDArray[np.int64], level: float) -> NDArray[np.int64]:
     """Which of ``count`` errors in ascending order, from 1 on, is the half width; more than ``count``: none is."""
-    # 9 errors and 0.9 are the 9th, although 10 * 0.9 may come out a little more than 9.
-    return math.ceil(round((count + 1) * level, 9))
+    # Rounded: of 24 errors and 0.28 it is the 7th, although 25 * 0.28 comes out a little more than 7.
+    return np.ceil(np.round((count + 1) * level, 9)).astype(np.int64)
 
 
 def _levels(levels: Any) -> tuple[float, ...]:

@@ -14,7 +14,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dcrnn_fast.evaluation.bands import draw_widest
 from dcrnn_fast.evaluation.baselines import LastReading, LastValue
+from dcrnn_fast.evaluation.interval_plots import plot_intervals
 from dcrnn_fast.evaluation.labels import channel_label, zone_label
 from dcrnn_fast.evaluation.plot_format import lost_picture
 from dcrnn_fast.evaluation.report import Report
@@ -35,8 +37,8 @@ from dcrnn_fast.evaluation.style import (
     time_axis,
     with_unit,
 )
+from dcrnn_fast.evaluation.subtitle import subtitle
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, open_regular, write_together
-from dcrnn_fast.messages import counted
 
 _LISTED_SENSORS = 10
 _MOST_EDGES = 20_000
@@ -45,9 +47,9 @@ _MOST_EDGES = 20_000
 def save_report(report: Report, folder: str | Path, say: Callable[[str], object] | None = None) -> list[Path]:
     """Write the files of ``report.save``, then every plot that the report has data for, one set for each channel.
 
-    ``horizons.png``, ``worst_and_best.png``, ``forecasts.png`` and ``map.png``; with several channels the channel's
-    name is added. A map needs positions; forecasts need windows that follow each other. The pictures of an earlier
-    report are removed.
+    ``horizons.png``, ``worst_and_best.png``, ``forecasts.png``, ``map.png`` and ``intervals.png``; with several
+    channels the channel's name is added. A map needs positions; forecasts need windows that follow each other;
+    intervals need a model that has some. The pictures of an earlier report are removed.
 
     Args:
         say: takes a line for each picture that could not be drawn or written; left out: it goes to stderr.
@@ -59,7 +61,8 @@ def save_report(report: Report, folder: str | Path, say: Callable[[str], object]
     """
     folder = Path(folder)
     earlier = _channels_of(folder / "report.json")
-    plots = dict(zip(PICTURES, (plot_horizons, plot_worst_and_best, plot_forecasts, plot_map), strict=True))
+    draw = (plot_horizons, plot_worst_and_best, plot_forecasts, plot_map, plot_intervals)
+    plots = dict(zip(PICTURES, draw, strict=True))
     with folder_for_new_files(folder, "output folder"):
         clear_leftovers(folder, REPORT)
         written = write_together(folder, report.files())
@@ -92,7 +95,7 @@ def _channels_of(path: Path) -> list[str]:
 def plot_horizons(report: Report, channel: int = 0) -> Figure:
     """MAE, RMSE, MAPE and WAPE at every horizon, the model and all baselines, the strongest of them thicker."""
     with look():
-        figure = new_figure(14, 4.1, f"Error by horizon: {report.data}, {report.split}", _subtitle(report, channel))
+        figure = new_figure(14, 4.1, f"Error by horizon: {report.data}, {report.split}", subtitle(report, channel))
         steps_F = np.arange(1, len(report.horizons) + 1)
         styles = _baseline_styles(report)
         panels: list[Axes] = list(figure.subplots(1, 4))
@@ -156,7 +159,7 @@ def plot_worst_and_best(report: Report, channel: int = 0) -> Figure | None:
             10,
             2.2 + 0.27 * shown,
             f"Worst and best sensors: {report.data}, {report.split}",
-            _subtitle(report, channel),
+            subtitle(report, channel),
         )
         panels = np.atleast_1d(figure.subplots(1, len(groups), sharex=True))
         for axes, (title, nodes, colour) in zip(panels, groups, strict=True):
@@ -202,7 +205,7 @@ def plot_forecasts(report: Report, channel: int = 0) -> Figure | None:
             11,
             1.5 + 2.1 * len(picks),
             f"Forecast against truth: {report.data}, {report.split}",
-            _subtitle(report, channel),
+            subtitle(report, channel),
         )
         panels = np.atleast_1d(figure.subplots(len(picks), 1, sharex=True))
         for axes, (rank, node) in zip(panels, picks.items(), strict=True):
@@ -213,6 +216,8 @@ def plot_forecasts(report: Report, channel: int = 0) -> Figure | None:
                 label = f"{name}, {report.horizons[-1]} ahead"
                 colour = _baseline_styles(report)[name][0]
                 axes.plot(times_V, values_VNO[:, node, channel], color=colour, lw=1.3, ls=(0, (4, 2)), label=label)
+            if report.intervals is not None:
+                draw_widest(axes, report.intervals, trace.forecasts, node, channel)
             colours = (NEAR, MODEL)[-len(trace.forecasts) :]
             for colour, (step, (times_V, values_VNO)) in zip(colours, trace.forecasts.items(), strict=True):
                 label = f"{report.model_name}, {report.horizons[step - 1]} ahead"
@@ -240,7 +245,7 @@ def plot_map(report: Report, channel: int = 0) -> Figure | None:
     with look():
         height = float(np.clip(6.4 * _height_of_map(report.positions_N2) + 1.5, 4, 10))
         figure = new_figure(
-            8.4, height, f"Where the errors are: {report.data}, {report.split}", _subtitle(report, channel)
+            8.4, height, f"Where the errors are: {report.data}, {report.split}", subtitle(report, channel)
         )
         axes = figure.subplots()
         edges_E2 = report.edges_E2
@@ -289,10 +294,3 @@ def _by_error(mae_N: NDArray[np.float64]) -> NDArray[np.int64]:
     """Sensors with a finite error, the best first."""
     order = np.argsort(mae_N)
     return order[np.isfinite(mae_N[order])]
-
-
-def _subtitle(report: Report, channel: int) -> str:
-    first, last = (np.datetime_as_string(time, unit="m").replace("T", " ") for time in report.times)
-    name = with_unit(channel_label(report.channels[channel]), report.units[channel])
-    counts = f"{counted(len(report.ids), 'sensor')}, {counted(report.num_windows, 'window')}"
-    return f"{name}, {counts}, {first} to {last}{' UTC' if report.in_utc else ''}"

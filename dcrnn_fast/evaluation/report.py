@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.interval_report import interval_block, interval_cells, interval_columns, plain_intervals
+from dcrnn_fast.evaluation.interval_scores import IntervalSums
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.metrics import KINDS, HorizonSums, Kind, Scores
 from dcrnn_fast.evaluation.report_files import TEXTS
@@ -59,6 +61,8 @@ class Report:
     chosen_by: str = ""
     in_utc: bool | None = None
     """whether the times are UTC; None: not known"""
+    intervals: IntervalSums | None = None
+    """of the model's prediction intervals; None: it has none"""
 
     @property
     def model_name(self) -> str:
@@ -92,6 +96,10 @@ class Report:
             lines += ["", f"{channel_label(name)}{unit}; only observed targets count"]
             for kind in KINDS:
                 lines += ["", *self._block(kind, channel, steps)]
+            if self.intervals is not None:
+                labels = [self.horizons[step - 1] for step in steps]
+                show, width = self._digits(channel)
+                lines += ["", *interval_block(self.intervals, channel, steps, labels, show, width)]
             lines += ["", *self._every_horizon(channel)]
         notes = self.all_notes()
         lines += ["", *notes] if notes else []
@@ -188,6 +196,7 @@ class Report:
                         }
                         for method, sums in self.methods.items()
                     },
+                    **({} if self.intervals is None else {"intervals": plain_intervals(self.intervals, channel)}),
                 }
                 for channel, name in enumerate(self.channels)
             ],
@@ -198,25 +207,33 @@ class Report:
     def horizons_csv(self) -> bytes:
         """One row for each method, channel, kind (at, cumulative) and horizon."""
         rows = [
-            [method, name, self.units[channel], kind, step + 1, label, *_cells(scores, step)]
+            [method, name, self.units[channel], kind, step + 1, label, *_cells(scores, step), *held[step]]
             for method, sums in self.methods.items()
             for channel, name in enumerate(self.channels)
             for kind in KINDS
             for scores in [sums.by_horizon(kind, channel)]
+            for held in [self._interval_cells(method, len(self.horizons), channel, kind)]
             for step, label in enumerate(self.horizons)
         ]
-        return _csv(["method", "channel", "unit", "kind", "step", "horizon", *_FIGURES], rows)
+        columns = ["method", "channel", "unit", "kind", "step", "horizon", *_FIGURES]
+        return _csv([*columns, *interval_columns(self.intervals)], rows)
 
     def sensors_csv(self) -> bytes:
         """One row for each method, channel and sensor: scores over all horizons."""
         rows = [
-            [method, name, self.units[channel], sensor, *_cells(scores, node)]
+            [method, name, self.units[channel], sensor, *_cells(scores, node), *held[node]]
             for method, sums in self.methods.items()
             for channel, name in enumerate(self.channels)
             for scores in [sums.by_sensor(channel=channel)]
+            for held in [self._interval_cells(method, len(self.ids), channel)]
             for node, sensor in enumerate(self.ids)
         ]
-        return _csv(["method", "channel", "unit", "id", *_FIGURES], rows)
+        return _csv(["method", "channel", "unit", "id", *_FIGURES, *interval_columns(self.intervals)], rows)
+
+    def _interval_cells(self, method: str, rows: int, channel: int, kind: Kind | None = None) -> list[list[str]]:
+        if self.intervals is None or method != self.model_name:
+            return [[""] * len(interval_columns(self.intervals))] * rows
+        return interval_cells(self.intervals, channel, kind)
 
     def files(self) -> dict[str, bytes]:
         """The files that ``save`` writes, by name; MAPE is a fraction except in the table."""

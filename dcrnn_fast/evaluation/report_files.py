@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 TEXTS = ("report.txt", "report.json", "horizons.csv", "sensors.csv")
-PICTURES = ("horizons", "worst_and_best", "forecasts", "map")
+PICTURES = ("horizons", "worst_and_best", "forecasts", "map", "intervals")
 """stems; a picture of one of several channels adds its name"""
 PAGE = "run.html"
 """of a run, with the report in it: by training at its end, and by ``dcrnn-fast report``"""

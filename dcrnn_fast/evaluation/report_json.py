@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from dcrnn_fast.files import open_regular
 from dcrnn_fast.messages import one_line
 
 FIGURES = ("mae", "rmse", "mape", "wape")
+INTERVAL_FIGURES = ("coverage", "width", "score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,14 @@ class ChannelFigures:
         methods: name -> figure (``FIGURES``) -> a number for each horizon, NaN where nothing was observed; the model
             first.
         cumulative: the same over horizons 1..h.
+        intervals: level -> figure (``INTERVAL_FIGURES``) -> a number for each horizon; empty without intervals.
     """
 
     name: str
     unit: str
     methods: Mapping[str, Mapping[str, tuple[float, ...]]]
     cumulative: Mapping[str, Mapping[str, tuple[float, ...]]]
+    intervals: Mapping[float, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,21 @@ def _channel(raw: Any, steps: int) -> ChannelFigures:
             for method, both in methods.items()
         }
 
-    return ChannelFigures(_text(raw, "name"), _text(raw, "unit"), of("at_horizon"), of("cumulative"))
+    return ChannelFigures(
+        _text(raw, "name"), _text(raw, "unit"), of("at_horizon"), of("cumulative"), _intervals(raw, steps)
+    )
+
+
+def _intervals(raw: Any, steps: int) -> dict[float, dict[str, tuple[float, ...]]]:
+    if "intervals" not in raw:
+        return {}
+    found = {}
+    for entry in _part(raw, "intervals", list, "channels"):
+        level, figures = _part(entry, "level", float, "intervals"), _part(entry, "at_horizon", dict, "intervals")
+        if not 0 < level < 1:
+            raise ValueError(f"level of intervals must lie between 0 and 1, got {shown(level)}")
+        found[level] = {name: _numbers(figures, name, steps) for name in INTERVAL_FIGURES}
+    return found
 
 
 def _numbers(raw: dict[str, Any], name: str, steps: int) -> tuple[float, ...]:

@@ -17,6 +17,10 @@ _TWO_DAYS = np.timedelta64(2 * 86_400, "s")
 _FEWEST, _MOST = 48, 600  # windows: enough to show a rhythm, few enough for 11,160 sensors in 60 MB
 
 
+Forecasts = dict[int, tuple[NDArray[np.datetime64], NDArray[np.float32]]]
+"""horizon step (1-based) -> times (V,) and values (V, N, O)"""
+
+
 @dataclass(frozen=True, eq=False)
 class Trace:
     """Truth and forecasts over a stretch of time, original units.
@@ -28,7 +32,7 @@ class Trace:
 
     times_R: NDArray[np.datetime64]
     truth_RNO: NDArray[np.float32]
-    forecasts: dict[int, tuple[NDArray[np.datetime64], NDArray[np.float32]]]
+    forecasts: Forecasts
     baseline: tuple[str, NDArray[np.float32]] | None = None
 
 

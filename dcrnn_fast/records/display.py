@@ -6,6 +6,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.messages import some
 from dcrnn_fast.records.events import (
     BadStep,
+    Calibrating,
     Ended,
     EpochDone,
     EpochRow,
@@ -42,6 +43,9 @@ class Display(Watcher):
                 self._show_training(event)
             case Validating():
                 self._show_validation(event)
+            case Calibrating() if self._run is not None:
+                words = self._best_words(self._run)
+                self._terminal.show(Standing("prediction intervals", event.done, event.windows, words))
             case BadStep() if not event.ends_run:
                 self._terminal.say(bad_step_words(event))
             case Straggler():

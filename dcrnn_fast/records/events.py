@@ -174,6 +174,14 @@ class Validating:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibrating:
+    """After the last epoch: ``done`` of the windows are done whose errors make the prediction intervals."""
+
+    done: int
+    windows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Timed:
     """Where this rank's time went in the epoch that was trained; every rank tells its own watchers.
 
@@ -249,6 +257,7 @@ Event = (
     | BadStep
     | Overflow
     | Validating
+    | Calibrating
     | Timed
     | Straggler
     | EpochDone

@@ -16,6 +16,7 @@ from dcrnn_fast.messages import first_few
 from dcrnn_fast.process import Process, this_process
 from dcrnn_fast.records.events import (
     BadStep,
+    Calibrating,
     Ended,
     EpochDone,
     Event,
@@ -150,6 +151,8 @@ class StatusFile(Watcher):
                 self._write_if_time(epoch=event.epoch, step=event.step)
             case Validating():
                 self._write_if_time(epoch=event.epoch)
+            case Calibrating():
+                self._write_if_time()
             case EpochDone(row):
                 self._write_if_time(epoch=row.epoch, step=row.step)
             case BadStep() if event.ends_run:

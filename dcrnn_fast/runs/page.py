@@ -22,6 +22,7 @@ from dcrnn_fast.runs.charts import COLOURS, Line, line_chart, number
 from dcrnn_fast.runs.happened import events_section
 from dcrnn_fast.runs.hardware import machine_section, time_section
 from dcrnn_fast.runs.html import Markup, tag
+from dcrnn_fast.runs.interval_table import interval_table
 from dcrnn_fast.runs.measured import read_measured
 from dcrnn_fast.runs.record import RunRecord, read_run
 
@@ -176,7 +177,7 @@ def _horizons(report: ReportFigures | None) -> Markup | None:
     if report is None:
         return None
     steps = range(1, len(report.horizons) + 1)
-    parts: list[Markup] = []
+    parts: list[Markup | None] = []
     for channel in report.channels:
         what = f"{channel.name}, " if len(report.channels) > 1 else ""
         charts = []
@@ -187,7 +188,7 @@ def _horizons(report: ReportFigures | None) -> Markup | None:
             ]
             title = f"{what}{name}{f' ({unit})' if unit else ''} by horizon"
             charts.append(line_chart(title, lines, "ahead", x_names=report.horizons, from_zero=True))
-        parts += [tag("div", charts, class_="charts"), _table_of(channel, report)]
+        parts += [tag("div", charts, class_="charts"), _table_of(channel, report), interval_table(channel, report)]
     about = (
         f"{report.split} of {report.data}: {counted(report.windows, 'window')}, {counted(report.sensors, 'sensor')}, "
         f"targets from {_minute(report.first_target)} to {_minute(report.last_target)}; only observed targets count"

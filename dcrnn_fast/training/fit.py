@@ -10,6 +10,7 @@ from dcrnn_fast.checkpoints.files import BEST, LATEST, Checkpoint, load_checkpoi
 from dcrnn_fast.checkpoints.state import forecast_weights
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.evaluation.intervals import Intervals
 from dcrnn_fast.kernels.native import kept_memory
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.whole_forecasts import WholeForecasts
@@ -20,6 +21,7 @@ from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.records.watchers import Watchers, open_watchers
 from dcrnn_fast.training.folders import checkpoint_folder, epoch_of
 from dcrnn_fast.training.instruments import instruments
+from dcrnn_fast.training.intervals import calibrated, keep_intervals
 from dcrnn_fast.training.loop import finished_row, train_epoch, validate
 from dcrnn_fast.training.measured import measured_row, place_of
 from dcrnn_fast.training.memory import naming_what_fits
@@ -43,10 +45,10 @@ class TrainingResult:
         best_epoch, best_validation_mae: original units; None before the first validation.
         history: one dict for each epoch, the rows of metrics.csv.
         checkpoint: the best one (``best.pt``; ``latest.pt`` before the first validation); results: the folder.
-        model: on rank 0 with that checkpoint's weights, in evaluation mode; data: its training data. If ranks share the
-            graph, all have these weights, and those that share it call the model together, as long as the caller, who
-            has met them, keeps them connected.
+        model: with that checkpoint's weights, in evaluation mode; data: its training data. Ranks that share the graph
+            call the model together, as long as the caller, who has met them, keeps them connected.
         rank: of this process; only rank 0 reports.
+        intervals: as in the best checkpoint; None if the run was stopped, or too few windows validate.
     """
 
     reason: str
@@ -60,6 +62,7 @@ class TrainingResult:
     model: DCRNN | WholeForecasts = field(repr=False)
     data: ForecastData = field(repr=False)
     rank: int
+    intervals: Intervals | None = None
 
     @property
     def stopped_by_signal(self) -> bool:
@@ -121,9 +124,10 @@ def _train(
             if reason not in ("finished", "stalled") or not progress.history:
                 saver.save(LATEST)
             saver.tell_saved(wait=True)
+        result = _result(run, progress, reason, stop, watchers, lock)
         latest = checkpoint_folder(run.config) / LATEST
-        watchers.tell(Ended(reason, progress.epoch, progress.step, latest))
-        return _result(run, progress, reason, watchers)
+        watchers.tell(Ended(result.reason, progress.epoch, progress.step, latest))
+        return result
 
 
 def _why_over(run: Run, progress: Progress) -> str | None:
@@ -160,17 +164,27 @@ def _validated(run: Run, progress: Progress, stop: StopRequest, watchers: Watche
     return True
 
 
-def _result(run: Run, progress: Progress, reason: str, watchers: Watchers) -> TrainingResult:
+def _result(
+    run: Run, progress: Progress, reason: str, stop: StopRequest, watchers: Watchers, lock: FolderLock
+) -> TrainingResult:
+    """The best checkpoint's weights in the model, on all ranks, and intervals from them if training is over."""
     folder = checkpoint_folder(run.config)
     checkpoint = folder / (LATEST if epoch_of(folder / BEST, watchers.say) is None else BEST)
     weights = forecast_weights(load_checkpoint(checkpoint)) if run.ranks.is_first else None
     model: DCRNN | WholeForecasts = run.model
+    weights = broadcast_state(weights, run.ranks)
     if run.shared is not None:
-        weights = broadcast_state(weights, run.ranks)
         model = WholeForecasts(run.model, run.shared.nodes, run.data.graph.num_nodes, run.ranks.sum_over_partners)
     if weights is not None:
         run.model.load_state_dict(weights)
     model.eval()
+    calibration = None
+    if reason in ("finished", "stalled") and progress.best_epoch is not None:
+        calibration = calibrated(run, stop, watchers)
+        if calibration is None:
+            reason = stop.signal_name or "another rank's signal"
+        else:
+            keep_intervals(run, progress, calibration, watchers, lock)
     run.ranks.sum_integers(0)  # no rank leaves before rank 0 has everything on disk
     return TrainingResult(
         reason=reason,
@@ -184,4 +198,5 @@ def _result(run: Run, progress: Progress, reason: str, watchers: Watchers) -> Tr
         model=model,
         data=run.data,
         rank=run.ranks.rank,
+        intervals=None if calibration is None else calibration.intervals,
     )

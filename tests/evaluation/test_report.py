@@ -17,6 +17,8 @@ from PIL import Image
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.baselines import fit_baselines
 from dcrnn_fast.evaluation.evaluator import evaluate_model
+from dcrnn_fast.evaluation.interval_scores import IntervalSums
+from dcrnn_fast.evaluation.intervals import Intervals
 from dcrnn_fast.evaluation.labels import horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.evaluation.plots import plot_forecasts, plot_horizons, plot_worst_and_best, save_report
@@ -296,7 +298,9 @@ def test_no_name_costs_a_picture(report: Report, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         odd = "".join(ODD)
-        save_report(replace(report, ids=ids, channels=(odd,), units=(odd,), data=odd), tmp_path, said.append)
+        held = IntervalSums(Intervals((0.5, 0.9), np.ones((2, 4, len(ids), 1), dtype=np.float32), windows=9))
+        odd_report = replace(report, ids=ids, channels=(odd,), units=(odd,), data=odd, intervals=held)
+        save_report(odd_report, tmp_path, said.append)
     assert said == []
     assert {path.name for path in tmp_path.iterdir()} == {*TEXTS, *(f"{stem}.png" for stem in PICTURES)}
 

@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert train.main(["--config", "debug", "--epochs", "1", *flags]) == 0
     assert train.main(["--config", "debug", "--epochs", "2", "--resume", "auto", *flags]) == 0
     for ending in ("csv", "nc"):
-        assert forecast.main([str(folder / "checkpoints"), "-o", str(folder / f"forecast.{ending}")]) == 0
+        assert forecast.main([str(folder / "checkpoints" / "best.pt"), "-o", str(folder / f"forecast.{ending}")]) == 0
     assert prepare.main([*SMALL, "--data", "city", "--output", str(folder / "store")]) == 0
     return folder
 
@@ -54,8 +54,9 @@ def header(path: Path) -> list[str]:
 
 
 def test_checkpoint(run: Path) -> None:
-    state: dict[str, Any] = torch.load(run / "checkpoints" / "latest.pt", weights_only=True)
+    state: dict[str, Any] = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
     assert rows("Checkpoint").keys() == state.keys()
+    assert rows("intervals").keys() == state["intervals"].keys()
     for part in ("graph", "window_format", "training"):
         assert rows(part).keys() == state[part].keys()
     for part in ("best", "loss_scale", "part", "random"):
@@ -103,9 +104,11 @@ def test_metrics_and_reports(run: Path) -> None:
         assert monitors[f"{kind.stem}.csv"] == set(kind.columns)
     assert (report := rows("Report")).keys() <= {path.name for path in run.iterdir()}
     for name in ("horizons.csv", "sensors.csv"):
-        assert set(header(run / name)) == report[name]
+        levels = {f"{figure}_{level}" for figure in ("coverage", "width", "score") for level in (50, 80, 90)}
+        assert set(header(run / name)) == report[name] - {"coverage_LL", "width_LL", "score_LL"} | levels
     (channel,) = json.loads((run / "report.json").read_text())["channels"]
-    assert {"channels", "methods", *channel["methods"]["DCRNN"]} == report["report.json"]
+    parts = {"channels", "methods", *channel["methods"]["DCRNN"], "intervals", *channel["intervals"][0]}
+    assert parts == report["report.json"]
 
 
 def test_store(run: Path) -> None:
@@ -116,8 +119,10 @@ def test_store(run: Path) -> None:
 
 
 def test_forecast(run: Path) -> None:
-    assert set(header(run / "forecast.csv")) == rows("Forecast").keys()
+    bounds = {f"{bound}_{level}" for bound in ("lower", "upper") for level in (50, 80, 90)}
+    assert set(header(run / "forecast.csv")) == rows("Forecast").keys() - {"lower_LL", "upper_LL"} | bounds
     with xr.open_dataset(run / "forecast.nc", engine="h5netcdf") as dataset:
         assert set(map(str, dataset.coords)) == FORECAST_COORDINATES
         assert all(f"`{name}`" in PAGE for name in FORECAST_COORDINATES)
         assert dataset["speed"].dims == ("time", "station")
+        assert set(dataset) == {"speed", *(f"speed_{bound}" for bound in bounds)}

@@ -41,6 +41,8 @@ ALLOWED = {
         "dcrnn_fast.graph",
         "dcrnn_fast.device",
         "dcrnn_fast.installation",
+        "dcrnn_fast.evaluation.calibration",
+        "dcrnn_fast.evaluation.intervals",
         "dcrnn_fast.evaluation.metrics",
         "dcrnn_fast.evaluation.report_files",
         "dcrnn_fast.kernels.native",

@@ -57,6 +57,8 @@ def test_a_run_leaves_configuration_metrics_events_and_checkpoints(tmp_path, cap
     assert tuple(rows[0]) == COLUMNS
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     kinds = [event["event"] for event in events_of(tmp_path)]
+    assert kinds[-2:] == ["note", "end"]  # the prediction intervals
+    del kinds[-2]
     assert kinds[: kinds.count("note")] == ["note"] * kinds.count("note")
     kinds = [kind for kind in kinds if kind != "note"]
     assert (kinds[0], kinds[-1], sorted(kinds[1:-1])) == ("start", "end", ["epoch"] * 3 + ["save"] * 3)
@@ -100,7 +102,14 @@ def test_training_validation_and_evaluation_show_how_far_they_are_and_the_best_s
     flags = ["--config", "debug", "--threads", "1", *TINY, "--results", str(tmp_path), "--epochs", "2"]
     assert train.main([*flags, "--batch-size", "16"]) == 0
     order = list(dict.fromkeys(standing.what for standing in shown))
-    assert order == ["epoch 1/2", "epoch 1/2 validation", "epoch 2/2", "epoch 2/2 validation", "evaluation"]
+    assert order == [
+        "epoch 1/2",
+        "epoch 1/2 validation",
+        "epoch 2/2",
+        "epoch 2/2 validation",
+        "prediction intervals",
+        "evaluation",
+    ]
     for what, windows in (("epoch 2/2", 40), ("epoch 2/2 validation", 20)):
         last = [standing for standing in shown if standing.what == what][-1]
         assert (last.done, last.windows) == (windows, windows)
