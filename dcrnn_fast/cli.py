@@ -21,6 +21,7 @@ COMMANDS = {
     "graph": "makes a graph: from roads, postmiles, rivers, areas or positions to the list that --graph reads",
     "prepare": "turns any source into a checked, memory-mapped store",
     "convert": "makes a checkpoint from other people's DCRNN weights",
+    "export": "writes a model for ONNX runtimes, or for PyTorch without this package",
     "verify": "checks a backend against reference vectors",
     "doctor": "says what is installed, what runs and why, and what is broken",
 }

@@ -5,6 +5,7 @@ Shape legend: T time, P past steps, F future steps, N nodes, C value channels, O
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,22 @@ from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.sources import read_source
-from dcrnn_fast.data.times import Stamps, count_from, parse_times, same_interval, whole_seconds
+from dcrnn_fast.data.tables_in_memory import array_of, column_names
+from dcrnn_fast.data.times import (
+    Stamps,
+    count_from,
+    parse_times,
+    regular_axis,
+    row_of_array,
+    same_interval,
+    whole_seconds,
+)
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.coverage import coverage_notes, far_notes, newest_notes
-from dcrnn_fast.evaluation.evaluator import calibrate_model, evaluate_model, predict
+from dcrnn_fast.evaluation.coverage import NEAR, coverage_notes, far_notes, newest_notes
+from dcrnn_fast.evaluation.evaluator import calibrate_model, evaluate_model, predict_scaled
 from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, require_levels
 from dcrnn_fast.evaluation.known_future import (
@@ -52,6 +62,7 @@ from dcrnn_fast.scored_windows import as_cut_in_training, is_held_out, limited, 
 from dcrnn_fast.training_data import require_training_data, unchanged
 
 _SAME_WEIGHT = 1e-6
+_NAN = np.float32(np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +96,10 @@ class Forecaster:
     def _all_digits(self) -> bool:
         return self.config.training.loss_unit == "deviation"
 
+    @cached_property
+    def _target_scaler(self) -> Scaler:
+        return self.scaler.take(self.window_format.target_channels)
+
     @property
     def ids(self) -> tuple[str, ...]:
         """N sensor ids, in the model's order."""
@@ -106,7 +121,8 @@ class Forecaster:
 
         Args:
             recent: a series, or readings (T, N) or (T, N, C) in original units with at least P rows, the newest last;
-                only the newest P are used. Missing readings are NaN, or 0 if the model was trained so.
+                only the newest P are used, of the others the times alone if there is no gap. Missing readings are NaN,
+                or 0 if the model was trained so.
             times: of the rows of an array, or of its newest row alone; with an offset or a zone where the model was
                 trained on such times. A series brings its own, and so does a table (pandas) with a ``DatetimeIndex``.
             ids: the sensors of an array's columns, in any order; left out: the model's order. A series brings its own,
@@ -158,19 +174,19 @@ class Forecaster:
             assembled = assemble_known(form, self.scaler, series, future, times_F, all_digits=self._all_digits)
             known_BFNK = torch.from_numpy(assembled)
         targets = list(form.target_channels)
-        forecast_BFNO = predict(
-            self.model,
-            torch.from_numpy(np.ascontiguousarray(x_BPNC)),
-            self.scaler.take(form.target_channels),
-            precision=self.precision,
-            at_least=self.config.model.at_least,
-            known_BFNK=known_BFNK,
+        scaled_BFNO = predict_scaled(
+            self.model, torch.from_numpy(np.ascontiguousarray(x_BPNC)), self.precision, known_BFNK=known_BFNK
         )
-        values_FNO = forecast_BFNO[0].cpu().numpy()
+        with np.errstate(over="ignore"):  # ``forecast_notes`` tells of it
+            values_FNO = self._target_scaler.inverse(scaled_BFNO.cpu().numpy()[0])
+        if self.config.model.at_least is not None:
+            values_FNO = np.maximum(values_FNO, np.float32(self.config.model.at_least))
         lower_LFNO = upper_LFNO = None
         if self.intervals is not None:
             lower_LFNO, upper_LFNO = self.intervals.bounds(values_FNO, self.config.model.at_least)
-        past_PNO = np.where(observed_PNC, values_PNC, np.float32(np.nan))[..., targets]
+        past_PNO = np.where(observed_PNC, values_PNC, _NAN)
+        if targets != list(range(len(form.channels))):
+            past_PNO = past_PNO[..., targets]
         positions_N2 = self.graph.positions_N2 if series.positions_N2 is None else series.positions_N2
         return Forecast(
             values_FNO=values_FNO,
@@ -184,7 +200,7 @@ class Forecaster:
             positions_N2=positions_N2,
             notes=(
                 *coverage_notes(observed_PNC, self.ids),
-                *far_notes(series, self.scaler),
+                *(far_notes(series, self.scaler) if np.abs(x_BPNC).max() > NEAR else ()),
                 *newest_notes(np.any(observed_PNC[..., targets], axis=2), series.times_T),
                 *known_notes,
                 *forecast_notes(values_FNO),
@@ -369,10 +385,10 @@ class Forecaster:
 
     def _series(self, readings: ArrayLike, times: ArrayLike | None, ids: Sequence[str] | None) -> SensorSeries:
         form = self.window_format
-        values = np.asarray(readings)
-        if ids is None and (columns := getattr(readings, "columns", None)) is not None:
-            ids = tuple(map(str, columns))
-            if not set(ids) & set(self.ids):
+        values = array_of(readings)
+        if ids is None and (names := column_names(readings)) is not None:
+            ids = names
+            if ids != self.ids and not set(ids) & set(self.ids):
                 raise UserError(
                     f"the table's columns are named {first_few(ids)}, the model's sensors {first_few(self.ids)}: name "
                     "the columns so, or give ids"
@@ -392,15 +408,21 @@ class Forecaster:
         times_T, in_utc, zone = _read_times(times)
         if times_T.ndim == 0:
             times_T = count_from(np.datetime64(times_T.item(), "s"), -form.interval, len(values))[::-1]
+        first = 0
+        if form.past_steps < len(values) == len(times_T) and not (self.config.data.fill_rows or form.known_channels):
+            axis = regular_axis(times_T, "the recent data", interval=form.interval)
+            if len(axis.segments) == 1:  # else all rows are read, to say where the gaps are
+                first = len(values) - form.past_steps
         series = make_series(
-            values,
-            times_T=times_T,
+            values[first:],
+            times_T=times_T[first:],
             ids=self.ids if ids is None else tuple(ids),
             missing=form.rule_of_readings,
             where="the recent data",
             channels=tuple(map(str, range(values.shape[-1] if values.ndim == 3 else 1))),
             interval=form.interval,
             in_utc=in_utc,
+            name_row=lambda row: row_of_array(first + row),
             missing_value=self.config.data.missing_value,
             fill_rows=self.config.data.fill_rows,
         )
@@ -441,17 +463,17 @@ class Forecaster:
         if form.in_utc and series.in_utc is None:
             note = f"{where}: its times are taken for UTC, as the model was trained on times read as UTC"
             series = series.with_notes((*series.notes, note))
-        known, given = set(self.ids), set(series.ids)
-        if lacking := [sensor for sensor in self.ids if sensor not in given]:
-            spare = [sensor for sensor in series.ids if sensor not in known]
-            raise UserError(
-                f"{where} lacks {len(lacking)} of the model's {len(known)} sensors: {first_few(lacking)}; sensors that "
-                f"the model does not know: {first_few(spare)}"
-            )
-        known |= set(leave_out)
-        if not spare_sensors and (spare := [sensor for sensor in series.ids if sensor not in known]):
-            raise UserError(f"{where} has {len(spare)} sensors that the model does not know: {first_few(spare)}")
         if series.ids != self.ids:
+            known, given = set(self.ids), set(series.ids)
+            if lacking := [sensor for sensor in self.ids if sensor not in given]:
+                spare = [sensor for sensor in series.ids if sensor not in known]
+                raise UserError(
+                    f"{where} lacks {len(lacking)} of the model's {len(known)} sensors: {first_few(lacking)}; sensors "
+                    f"that the model does not know: {first_few(spare)}"
+                )
+            known |= set(leave_out)
+            if not spare_sensors and (spare := [sensor for sensor in series.ids if sensor not in known]):
+                raise UserError(f"{where} has {len(spare)} sensors that the model does not know: {first_few(spare)}")
             series = series.take_sensors(self.ids)
         taken = range(len(form.channels)) if channels is None else channels
         names, units = (tuple(of[c] for c in taken) for of in (form.channels, form.units))

@@ -5,6 +5,7 @@ K channels known ahead.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from dcrnn_fast.data.scale_notes import scale_notes
 from dcrnn_fast.data.scaler import Scaler, fit_scaler
 from dcrnn_fast.data.series import SensorSeries, require_observed_sensors, silent_sensors
 from dcrnn_fast.data.sources import match_series, read_source
-from dcrnn_fast.data.times import advance
+from dcrnn_fast.data.times import advance, is_months
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.data.windows import WindowSet, cut_windows, split_windows
 from dcrnn_fast.errors import UserError
@@ -185,7 +186,15 @@ class ForecastData:
 
 def future_times(last_time: np.datetime64, window_format: WindowFormat) -> np.ndarray:
     """(F,) ``datetime64[s]``: the times after the last reading, for a forecast."""
-    return advance(last_time, np.arange(1, window_format.future_steps + 1), window_format.interval)
+    interval = window_format.interval
+    if is_months(interval):
+        return advance(last_time, np.arange(1, window_format.future_steps + 1), interval)
+    return last_time + _steps_ahead(window_format.future_steps, interval)
+
+
+@lru_cache(maxsize=4)
+def _steps_ahead(steps: int, interval: np.timedelta64) -> np.ndarray:
+    return np.arange(1, steps + 1) * interval
 
 
 def window_format_of(series: SensorSeries, config: DataConfig) -> WindowFormat:

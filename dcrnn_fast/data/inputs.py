@@ -12,6 +12,9 @@ from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.times import day_of_week, fraction_of_day
 from dcrnn_fast.data.window_format import WindowFormat
 
+_AT_ONCE = 1 << 15
+"""numbers, in a first-level or second-level cache"""
+
 
 def readable(
     values_BSNC: np.ndarray,
@@ -33,15 +36,23 @@ def readable(
     """
     scaled_BSNC = np.empty(values_BSNC.shape, dtype=np.float32)
     mean, std = scaler.arrays(values_BSNC.dtype if dtype is None else dtype)
-    # A step at a time: what is computed stays in the cache, however many sensors there are.
-    for step in range(values_BSNC.shape[1]):
-        scaled_BNC = scaled_BSNC[:, step]
-        np.divide(values_BSNC[:, step] - mean, std, out=scaled_BNC, casting="same_kind")
-        if missing_input == "zero" or (observed_BNC := observed_BSNC[:, step]).all():
+    # What is computed stays in the cache, however many sensors there are.
+    at_once = max(_AT_ONCE // max(values_BSNC[:, :1].size, 1), 1)
+    for first in range(0, values_BSNC.shape[1], at_once):
+        steps = slice(first, first + at_once)
+        np.divide(values_BSNC[:, steps] - mean, std, out=scaled_BSNC[:, steps], casting="same_kind")
+        if missing_input != "zero":
+            _fill(scaled_BSNC, observed_BSNC, missing_input, steps)
+    return scaled_BSNC
+
+
+def _fill(scaled_BSNC: np.ndarray, observed_BSNC: np.ndarray, missing_input: str, steps: slice) -> None:
+    """Puts the last reading, or the mean, where none was observed at these steps; earlier ones are filled."""
+    for step in range(*steps.indices(scaled_BSNC.shape[1])):
+        if (observed_BNC := observed_BSNC[:, step]).all():
             continue
         before = scaled_BSNC[:, step - 1] if step and missing_input == "last" else 0.0
-        np.copyto(scaled_BNC, before, where=~observed_BNC)
-    return scaled_BSNC
+        np.copyto(scaled_BSNC[:, step], before, where=~observed_BNC)
 
 
 def with_time_channels(scaled_BPNC: np.ndarray, times_BP: np.ndarray, window_format: WindowFormat) -> np.ndarray:

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -55,6 +56,7 @@ class TimeAxis:
     segments: tuple[tuple[int, int], ...]
 
 
+@cache
 def parse_freq(freq: str) -> np.timedelta64:
     """The interval of ``5min``, ``1h``, ``30s``, ``1D``, ``1W`` or ``1MS`` (months).
 
@@ -104,6 +106,9 @@ def whole_seconds(times: np.ndarray) -> np.ndarray:
     unit = str(np.datetime_data(times.dtype)[0])
     if unit not in _TICKS or times.size == 0:
         return times.astype("datetime64[s]")
+    seconds = times.astype("datetime64[s]")
+    if (seconds == times).all():
+        return seconds
     ticks, known = _TICKS[unit], ~np.isnat(times)
     counts = times[known].astype(np.int64)
     if counts.size == 0:
@@ -229,6 +234,8 @@ def regular_axis(
         UserError: fewer than two rows and no interval, a missing, duplicate, or backward time (the row is named), or
             rows closer than the interval.
     """
+    if interval is not None and not is_months(interval) and len(times_T) and _is_even(times_T, interval):
+        return TimeAxis(interval, ((0, len(times_T)),))
     if (blank := np.flatnonzero(np.isnat(times_T))).size:
         raise UserError(f"{where}: {name_row(int(blank[0]))} has no time")
     if len(times_T) < 2:
@@ -253,6 +260,11 @@ def regular_axis(
         )
     borders = [0, *(np.flatnonzero(steps > wanted) + 1).tolist(), len(times_T)]
     return TimeAxis(interval, tuple(itertools.pairwise(borders)))
+
+
+def _is_even(times_T: np.ndarray, interval: np.timedelta64) -> bool:
+    """Whether each time is known and follows the one before by the interval."""
+    return not np.isnat(times_T[0]) and bool((np.diff(times_T) == interval).all())
 
 
 def rows_on_grid(times_T: np.ndarray, interval: np.timedelta64, where: str, name_row: NameRow) -> np.ndarray:

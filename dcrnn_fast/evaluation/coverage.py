@@ -15,16 +15,19 @@ from dcrnn_fast.messages import first_few
 
 _FAR, _FAR_MARK = 20.0, 10.0
 """deviations of the training readings; of a known mark of gaps"""
+NEAR = 0.99 * _FAR_MARK
+"""deviations: ``far_notes`` has none about readings that all are nearer"""
 _MARKS = np.array([0.0, *GAP_MARKS], dtype=np.float32)
 
 
 def coverage_notes(observed_PNC: NDArray[np.bool_], ids: Sequence[str]) -> tuple[str, ...]:
     """Lines about readings missing among the newest steps."""
-    if not observed_PNC.any():
-        return ("look: none of the newest steps has an observed reading: the forecast rests on nothing but the time",)
-    silent = [ids[node] for node in np.flatnonzero(~observed_PNC.any(axis=(0, 2))).tolist()]
-    if not silent:
+    seen_N = observed_PNC.any(axis=(0, 2))
+    if seen_N.all():
         return ()
+    if not seen_N.any():
+        return ("look: none of the newest steps has an observed reading: the forecast rests on nothing but the time",)
+    silent = [ids[node] for node in np.flatnonzero(~seen_N).tolist()]
     return (
         f"look: {len(silent)} of {len(ids)} sensors have no observed reading in the newest steps: {first_few(silent)}",
     )
@@ -32,6 +35,8 @@ def coverage_notes(observed_PNC: NDArray[np.bool_], ids: Sequence[str]) -> tuple
 
 def newest_notes(observed_PN: NDArray[np.bool_], times_P: NDArray[np.datetime64]) -> tuple[str, ...]:
     """Lines about readings missing in the newest row, which matters most to a forecast; none if all rows are empty."""
+    if 2 * np.count_nonzero(observed_PN[-1]) >= observed_PN.shape[1]:
+        return ()
     full_P = np.flatnonzero(observed_PN.any(axis=1))
     if not full_P.size:
         return ()
@@ -43,8 +48,6 @@ def newest_notes(observed_PN: NDArray[np.bool_], times_P: NDArray[np.datetime64]
             f"{times_P[full_P[-1]]}; leave the empty rows out to forecast from there",
         )
     lacking = int((~observed_PN[-1]).sum())
-    if 2 * lacking <= observed_PN.shape[1]:
-        return ()
     return (f"look: the newest row ({times_P[-1]}) lacks the readings of {lacking} of {observed_PN.shape[1]} sensors",)
 
 
@@ -54,7 +57,7 @@ def far_notes(series: SensorSeries, scaler: Scaler) -> tuple[str, ...]:
     """
     notes = []
     for channel, name in enumerate(series.channels):
-        count, first, own = 0, "", scaler.take((channel,))
+        count, first, own = 0, "", scaler if scaler.num_channels == 1 else scaler.take((channel,))
         for start, values_RNC, observed_RNC in stretches(series):
             values_RN = values_RNC[..., channel]
             away_RN = np.abs(own.transform(values_RNC[..., [channel]])[..., 0])

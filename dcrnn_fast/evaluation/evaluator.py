@@ -51,12 +51,18 @@ def predict(
         at_least: forecasts below this, in original units, are raised to it.
         known_BFNK: float32, scaled, on any device: what is known of the forecast's steps, for a model that reads it.
     """
+    forecast_BFNO = target_scaler.inverse(predict_scaled(model, x_BPNC, precision, known_BFNK))
+    return forecast_BFNO if at_least is None else forecast_BFNO.clamp(min=at_least)
+
+
+@torch.inference_mode()
+def predict_scaled(model: nn.Module, x_BPNC: Tensor, precision: Precision, known_BFNK: Tensor | None = None) -> Tensor:
+    """The scaled forecast (B, F, N, O), float32, on the model's device; see ``predict``."""
     device = next(model.parameters()).device
     x_BPNC = x_BPNC.to(device)
     with autocast(precision, device):
         scaled_BFNO = model(x_BPNC) if known_BFNK is None else model(x_BPNC, known_BFNK=known_BFNK.to(device))
-    forecast_BFNO = target_scaler.inverse(scaled_BFNO.float())
-    return forecast_BFNO if at_least is None else forecast_BFNO.clamp(min=at_least)
+    return scaled_BFNO.float()
 
 
 def evaluate_model(

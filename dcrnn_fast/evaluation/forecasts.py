@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrnn_fast.data.tables_in_memory import column_index
 from dcrnn_fast.data.times import in_zone
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.bounds import bound_columns, bound_variables
+from dcrnn_fast.evaluation.bounds import bound_columns, bound_variables, bounds_of
 from dcrnn_fast.evaluation.places import places
 from dcrnn_fast.files import write_atomically, write_bytes
 
@@ -80,17 +81,29 @@ class Forecast:
             upper_LFNO=None if self.upper_LFNO is None else self.upper_LFNO[:, :, nodes][..., channels],
         )
 
-    def to_frame(self) -> "pd.DataFrame":
-        """One row for each time, sensor and channel: time (in the zone), step (1..F), id, channel, unit, value,
-        and of each level the bounds: lower_90, upper_90.
+    def to_pandas(self, *, long: bool = False) -> "pd.DataFrame":
+        """The forecast as a table of pandas.
+
+        Args:
+            long: False: a row for each of the F times, the index ``time`` (in the zone, if there is one), and a column
+                for each sensor, named by its id. Several channels are a level ``channel`` above the ids; where there
+                are intervals, value, lower_90, upper_90 are a level ``value`` above all. True: a row for each time,
+                sensor and channel with the columns of a CSV file.
         """
         import pandas as pd
 
-        columns = self._columns()
-        return pd.DataFrame({**columns, "time": in_zone(columns["time"], self.zone)})
+        if long:
+            columns = self._columns()
+            return pd.DataFrame({**columns, "time": in_zone(columns["time"], self.zone)})
+        kinds = {"value": self.values_FNO} | {name: bound_FNO for name, _, bound_FNO in bounds_of(self)}
+        flat_FR = np.concatenate([kind.transpose(0, 2, 1).reshape(len(kind), -1) for kind in kinds.values()], axis=1)
+        columns = column_index(tuple(kinds), self.channels, self.ids).view()
+        times = in_zone(self.times_F, self.zone)
+        times.name = "time"
+        return pd.DataFrame(flat_FR, times, columns)
 
     def _columns(self) -> dict[str, NDArray[Any]]:
-        """The columns of ``to_frame()``, times as the forecast has them."""
+        """The columns of ``to_pandas(long=True)``, times as the forecast has them."""
         step_R, node_R, channel_R = (index.ravel() for index in np.indices(self.values_FNO.shape))
         return {
             "time": self.times_F[step_R],
@@ -102,7 +115,7 @@ class Forecast:
             **bound_columns(self),
         }
 
-    def to_dataset(self) -> "xr.Dataset":
+    def to_xarray(self) -> "xr.Dataset":
         """Variables (time, station) after the CF conventions' time series, one for each channel, with their units."""
         import xarray as xr
 
@@ -144,8 +157,8 @@ class Forecast:
         return dataset
 
     def to_csv(self, path: str | Path) -> None:
-        """Write ``to_frame()``; times in ISO 8601, with Z or their offset if there is a zone; values with all digits
-        of float32.
+        """Write ``to_pandas(long=True)``; times in ISO 8601, with Z or their offset if there is a zone; values with all
+        digits of float32.
         """
         columns = self._columns()
         columns["time"] = self._texts_of_times()[columns["step"] - 1]
@@ -164,13 +177,13 @@ class Forecast:
         return np.array([time.isoformat(timespec="seconds").replace("+00:00", "Z") for time in zoned_F], dtype=object)
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write ``to_frame()``."""
-        frame = self.to_frame()
+        """Write ``to_pandas(long=True)``."""
+        frame = self.to_pandas(long=True)
         write_atomically(path, lambda stream: frame.to_parquet(stream, index=False, engine="pyarrow"))
 
     def to_netcdf(self, path: str | Path) -> None:
-        """Write ``to_dataset()`` as NetCDF-4."""
-        payload = self.to_dataset().to_netcdf(None, engine="h5netcdf")
+        """Write ``to_xarray()`` as NetCDF-4."""
+        payload = self.to_xarray().to_netcdf(None, engine="h5netcdf")
         write_bytes(path, payload)
 
     def write(self, path: str | Path) -> None:

@@ -31,7 +31,7 @@ class GraphBuffers(nn.Module):
 
     def terms(self) -> DiffusionTerms:
         """The terms, as the operators take them."""
-        tensors = [self.get_buffer(name) for name in self._names]
+        tensors = [getattr(self, name) for name in self._names]
         return DiffusionTerms.from_tensors(tensors, self.num_nodes, self.num_terms)
 
     def extra_repr(self) -> str:

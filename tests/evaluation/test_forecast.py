@@ -103,7 +103,7 @@ def test_csv_has_the_bytes_that_pandas_writes(tmp_path: Path, zone: str | None) 
     ids = ("a,b", 'say "c"', "d e")
     forecast = Forecast(values, times, ids, ("flow\nper hour",), ("",), values[:1], times[:1] - 300, zone)
     forecast.to_csv(tmp_path / "f.csv")
-    frame = forecast.to_frame()
+    frame = forecast.to_pandas(long=True)
     frame["time"] = [time.isoformat(timespec="seconds").replace("+00:00", "Z") for time in frame["time"]]
     assert (tmp_path / "f.csv").read_bytes() == frame.to_csv(index=False, lineterminator="\n").encode()
 

@@ -78,6 +78,7 @@ ALLOWED = {
     "dcrnn_fast/interop": (
         "dcrnn_fast.interop",
         "dcrnn_fast.checkpoints",
+        "dcrnn_fast.kernels",
         "dcrnn_fast.model",
         "dcrnn_fast.graph",
         *LEAVES,

@@ -1,0 +1,47 @@
+"""Tables of pandas that are given in memory, read as fast as forecasts of small graphs need it.
+
+Shape legend: T rows, N columns.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+_kept_names: list[tuple[Any, tuple[str, ...]]] = []
+"""the columns that were read last, and their names: tables come again and again with the same ones"""
+
+
+def column_names(table: Any) -> tuple[str, ...] | None:
+    """The names of a table's columns as texts; None if it is no table."""
+    columns = getattr(table, "columns", None)
+    if columns is None:
+        return None
+    if type(columns).__module__.partition(".")[0] != "pandas":
+        return tuple(map(str, columns))
+    # An index of pandas never changes, so the same one has the same names.
+    if not _kept_names or not (_kept_names[0][0] is columns or _kept_names[0][0].equals(columns)):
+        names = tuple(map(str, columns.tolist()))
+        _kept_names[:] = [(columns, names)]
+    return _kept_names[0][1]
+
+
+def array_of(readings: Any) -> np.ndarray:
+    """The readings as numpy has them; of a table of one dtype they are a view."""
+    return readings.to_numpy() if column_names(readings) is not None else np.asarray(readings)
+
+
+@lru_cache(maxsize=4)
+def column_index(values: tuple[str, ...], channels: tuple[str, ...], ids: tuple[str, ...]) -> Any:
+    """The columns of a table with one for each sensor, below channels if there are several of these, and below kinds of
+    values if there are several.
+
+    Take a ``view()`` of it: an index has a name that its user may change.
+    """
+    import pandas as pd
+
+    levels = {"value": values, "channel": channels, "id": ids}
+    several = {name: texts for name, texts in levels.items() if name == "id" or len(texts) > 1}
+    if len(several) == 1:
+        return pd.Index(ids, name="id")
+    return pd.MultiIndex.from_product(list(several.values()), names=list(several))
