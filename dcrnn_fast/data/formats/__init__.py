@@ -82,6 +82,7 @@ def _imported(name: str) -> Any:
 
 
 _ROOM = "dcrnn_fast.data.formats."
+_DETECT = _ROOM + "detect:"
 FORMATS = (
     Format("hdf5", (".h5", ".hdf5", ".hdf"), _ROOM + "hdf5:read_hdf5"),
     Format("npz", (".npz",), _ROOM + "arrays:read_npz"),
@@ -93,6 +94,7 @@ FORMATS = (
     Format("continued", (), _ROOM + "folders:read_folder", is_folder=True),
     Format("scenarios", (), _ROOM + "folders:read_folder", is_folder=True),
     Format("store", (), "dcrnn_fast.data.store:read_store", is_folder=True, marker=MANIFEST),
+    Format("pems", (), is_folder=True, opener=_ROOM + "pems:open_pems", detects=_DETECT + "is_pems"),
 )
 _FOLDER = Format("folder", (), _ROOM + "folders:read_folder", is_folder=True)
 """channels, continued or scenarios: its reader finds out"""
