@@ -3,14 +3,20 @@
     python -m bench.reading --make FOLDER [--days 30] [--stations 4000]
     python -m bench.reading FOLDER [--days 3] [--rounds 2] [--json FILE]
 
-The first makes files in the layout of the Caltrans PeMS clearinghouse: a gzip of text for each day, 288 times, a row for
-each station with its lanes' columns, and the stations' metadata. The second reads the first so many days of a folder: the
-reader in a fresh process, which tells its peak of anonymous memory as well, and pandas in another, in turns; the best
-round of each counts. pandas reads file after file and keeps nothing: all columns, as ``read_csv(path, header=None)``
-does, and by themselves the six that are wanted (``usecols``). Both have the files in the system's cache.
+The first makes files in the layout of the Caltrans PeMS clearinghouse: a gzip of text for each day, 288 times, a row
+for each station with its lanes' columns, and the stations' metadata. The second reads the first so many days of a
+folder: the reader and pandas in turns, each in a fresh process, which tells its peak of anonymous memory as well; the
+best round of each counts. pandas reads file after file and keeps nothing: all columns, as
+``read_csv(path, header=None)`` does, and by themselves the six that are wanted (``usecols``).
 """
 
+import argparse
 import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,36 +25,52 @@ STEPS = 288
 FIRST_DAY = np.datetime64("2024-03-01")
 LANES = 8
 """of which a file has columns, whatever a station has"""
-_READ = """
-import sys, time
+_MEASURE = """
+import sys, threading, time
 from pathlib import Path
-import numpy as np
+{imports}
+peak, ended = 0, threading.Event()
+def watch():
+    global peak
+    while not ended.wait(0.01):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = max(peak, *(int(line.split()[1]) for line in lines if line.startswith("RssAnon")))
+watcher = threading.Thread(target=watch)
+watcher.start()
+began, busy = time.perf_counter(), time.process_time()
+{work}
+seconds, busy = time.perf_counter() - began, time.process_time() - busy
+ended.set()
+watcher.join()
+print(seconds, busy, peak / 1024, rows)
+"""
+_OURS = _MEASURE.format(
+    imports="""
+import pyarrow.csv
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.sources import read_source
-began, busy = time.perf_counter(), time.process_time()
-series, _ = read_source(DataConfig(data=sys.argv[1], data_format="pems"), GraphConfig())
-seconds, busy = time.perf_counter() - began, time.process_time() - busy
-print(seconds, busy, series.values_TNC.size, float(series.observed_TNC.mean()))
-"""
-_PANDAS = """
-import sys, time
-from pathlib import Path
-import pandas as pd
-columns = {columns}
-began, busy = time.perf_counter(), time.process_time()
+""",
+    work="""
+series, _ = read_source(DataConfig(data=sys.argv[1]), GraphConfig())
+rows = series.num_steps * series.num_sensors
+""",
+)
+_PANDAS = _MEASURE.replace(
+    "{work}",
+    """
 rows = 0
 for path in sorted(Path(sys.argv[1]).glob("d*_text_station_5min_*.txt.gz")):
-    rows += len(pd.read_csv(path, header=None, usecols=columns))
-print(time.perf_counter() - began, time.process_time() - busy, rows, 0)
-"""
+    rows += len(pd.read_csv(path, header=None, usecols=[columns]))
+""",
+).replace("{imports}", "import pandas as pd")
 WAYS = {
-    "dcrnn-fast": _READ,
-    "pandas": _PANDAS.format(columns=None),
-    "pandas, usecols": _PANDAS.format(columns=[0, 1, 8, 9, 10, 11]),
+    "dcrnn-fast": _OURS,
+    "pandas": _PANDAS.replace("[columns]", "None"),
+    "pandas, usecols": _PANDAS.replace("[columns]", "[0, 1, 8, 9, 10, 11]"),
 }
 
 
-def make_month(folder: Path, days: int, stations: int, level: int = 6) -> None:
+def make_month(folder: Path, days: int, stations: int, level: int = 4) -> None:
     """Files of so many days, those that are there already are left."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(7)
@@ -77,7 +99,23 @@ def write_metadata(
     for n, (sensor, kind, lanes) in enumerate(zip(ids_N, kinds_N, lanes_N, strict=True)):
         place = [f"{32.5 + rng.random():.6f}", f"{-117.3 + rng.random():.6f}"]
         mile = f"{n * 0.3 % 90:.3f}"
-        cells = [sensor, 5, "NS"[n % 2], 11, 73, 66000, mile, mile, *place, ".35", kind, lanes, f"STREET {n}", n, *"   "]
+        cells = [
+            sensor,
+            5,
+            "NS"[n % 2],
+            11,
+            73,
+            66000,
+            mile,
+            mile,
+            *place,
+            ".35",
+            kind,
+            lanes,
+            f"STREET {n}",
+            n,
+            *"   ",
+        ]
         rows.append("\t".join(map(str, cells)))
     path.write_text("\n".join(rows) + "\n", encoding="ascii")
 
@@ -134,3 +172,56 @@ def day_text(
         ]
     lines = pc.binary_join_element_wise(*columns, ",")
     return b"\n".join(lines.to_numpy(zero_copy_only=False).astype("S").tolist()) + b"\n"
+
+
+def first_days(folder: Path, days: int, place: Path) -> None:
+    """Links to the first so many days of a folder, and to its metadata, in another."""
+    found = sorted(folder.glob("d*_text_station_5min_*.txt.gz"))
+    if len(found) < days:
+        raise SystemExit(f"{folder} has {len(found)} days: --make more")
+    for path in [*found[:days], *folder.glob("d*_text_meta_*.txt")]:
+        (place / path.name).symlink_to(path.resolve())
+
+
+def measure(folder: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """Each way in turns, in a process of its own."""
+    best: dict[str, dict[str, float]] = {}
+    for _ in range(rounds):
+        for name, code in WAYS.items():
+            ran = subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True, text=True)
+            seconds, busy, mib, rows = map(float, ran.stdout.split())
+            if name not in best or seconds < best[name]["seconds"]:
+                best[name] = {"seconds": seconds, "processor_seconds": busy, "mib": mib, "rows": rows}
+    return best
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--make", type=Path)
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--stations", type=int, default=4000)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    if args.make is not None:
+        make_month(args.make, args.days, args.stations)
+    if args.folder is None:
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        first_days(args.folder, args.days, Path(name))
+        best = measure(Path(name), args.rounds)
+    print(f"{args.days} days, {os.cpu_count()} processors")
+    for name, one in best.items():
+        print(
+            f"{name:16} {one['seconds']:7.2f} s, {one['processor_seconds']:7.2f} s of processors, "
+            f"{one['mib']:6.0f} MiB, {one['seconds'] / best['dcrnn-fast']['seconds']:5.2f} times ours"
+        )
+    if args.json is not None:
+        args.json.write_text(json.dumps({"days": args.days, "ways": best}, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -38,7 +38,9 @@ DataFormat = Literal[
     "libcity",
     "usgs",
     "store",
+    "pems",
 ]
+Imputed = Literal["missing", "keep"]
 Missing = Literal["auto", "zero", "nan", "none"]
 MissingInput = Literal["auto", "zero", "last", "mean"]
 ScalerKind = Literal["auto", "published", "observed", "sensor"]
@@ -173,8 +175,8 @@ class DataConfig(_Section):
     data: str = "city"
     """a data set by name (city, metr-la, pems-bay, ...), or a file or folder"""
     data_format: DataFormat = "auto"
-    """auto: by the ending; of a folder: channels (files over the same times), continued (files that follow each other
-    in time), scenarios (files that have nothing to do with each other), store (made by prepare)"""
+    """auto: by the contents, else by the ending; of a folder of files of series: channels (over the same times),
+    continued (that follow each other in time), scenarios (that have nothing to do with each other)"""
     data_folder: str = "data"
     """where the files of named data sets lie, each in a folder of its name"""
     hdf5_key: str | None = None
@@ -235,6 +237,8 @@ class DataConfig(_Section):
     """channels whose values are known for the steps that are forecast (a weather forecast, holidays, prices): the
     decoder reads them there, and with them the time of day and the day of the week, as far as configured; the word
     calendar alone: the time alone. Left out: the decoder reads its own forecasts only, as published"""
+    imputed: Imputed = "missing"
+    """PeMS station files: what PeMS filled in where no detector observed anything is missing, or kept as readings"""
 
     @property
     def known_names(self) -> tuple[str, ...]:

@@ -33,7 +33,10 @@ class Blocks:
         marks_gaps: missing readings are NaN in the files, or are named by them: zeros are readings.
         positions_N2: (latitude, longitude) in degrees, or None.
         interval: when it is known better than from the times.
-        notes: the account: what was read, what was dropped and why.
+        notes: the account: what is there, what is left out and why.
+        account: more of it, which is only known when ``read`` has ended.
+        thorough: the same source, after all of its files were gone through for their sensors; for a ``read`` that may
+            raise ``MoreSensorsError``.
     """
 
     stamps: Stamps
@@ -46,6 +49,12 @@ class Blocks:
     positions_N2: np.ndarray | None = None
     interval: np.timedelta64 | None = None
     notes: tuple[str, ...] = ()
+    account: Callable[[], tuple[str, ...]] = tuple
+    thorough: Callable[[], "Blocks"] | None = None
+
+
+class MoreSensorsError(Exception):
+    """The files hold sensors that a look at their beginnings did not show."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -153,8 +162,16 @@ def series_of_blocks(blocks: Blocks, data: DataConfig) -> SensorSeries:
     Raises:
         UserError: as ``make_series``, and errors of the files.
     """
-    outline = outline_of_blocks(blocks, data)
-    series = outline.series
+    try:
+        return _series_of(outline_of_blocks(blocks, data))
+    except MoreSensorsError:
+        if blocks.thorough is None:
+            raise
+    return _series_of(outline_of_blocks(blocks.thorough(), data))
+
+
+def _series_of(outline: Outline) -> SensorSeries:
+    series, blocks = outline.series, outline.blocks
     shape = (series.num_steps, len(series.ids), len(series.channels))
     values_TNC, observed_TNC = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
     rest_TNC = None
@@ -166,7 +183,7 @@ def series_of_blocks(blocks: Blocks, data: DataConfig) -> SensorSeries:
             rest_TNC = np.zeros(shape, dtype=np.float32) if rest_TNC is None else rest_TNC
             rest_TNC[rows] = piece.rest_RNC
         start = rows.stop
-    notes = series.notes
+    notes = (*series.notes, *blocks.account())
     size = values_TNC.nbytes + observed_TNC.nbytes + (0 if rest_TNC is None else rest_TNC.nbytes)
     if size >= _LARGE:
         notes = (
