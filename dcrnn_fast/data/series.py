@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dcrnn_fast.data.cleaning import clean, rule_for, without_values
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.stored import Readings, from_row, take_channels, take_sensors
 from dcrnn_fast.data.times import (
@@ -177,47 +178,78 @@ def make_series(
         raise UserError(f"{where}: readings must be (time, sensors) or (time, sensors, channels), got {readings.shape}")
     if readings.dtype.kind not in "fiub":
         raise UserError(f"{where}: readings must be numbers, got {readings.dtype}")
-    num_steps, num_sensors, num_channels = readings.shape
-    if len(times_T) != num_steps:
-        raise UserError(f"{where}: {num_steps} rows of readings but {len(times_T)} times")
+    if len(times_T) != len(readings):
+        raise UserError(f"{where}: {len(readings)} rows of readings but {len(times_T)} times")
+    outline, row_T = outline_series(
+        readings.shape[1:],
+        times_T=times_T,
+        ids=ids,
+        where=where,
+        channels=channels,
+        units=units,
+        interval=interval,
+        positions_N2=positions_N2,
+        in_utc=in_utc,
+        name_row=name_row,
+        fill_rows=fill_rows,
+    )
+    if missing_value:
+        readings = without_values(readings, missing_value)
+    if missing == "auto":
+        missing = rule_for([readings], marks_gaps=marks_gaps or bool(missing_value))
+    values_TNC, observed_TNC, rest_TNC = clean(readings, missing=missing, where=where, ids=ids, name_row=name_row)
+    if row_T is not None:
+        values_TNC, observed_TNC = _spread(values_TNC, row_T), _spread(observed_TNC, row_T)
+        rest_TNC = None if rest_TNC is None else _spread(rest_TNC, row_T)
+    return replace(outline, values_TNC=values_TNC, observed_TNC=observed_TNC, rest_TNC=rest_TNC, missing=missing)
+
+
+def outline_series(
+    shape: tuple[int, ...],
+    *,
+    times_T: np.ndarray,
+    ids: tuple[str, ...],
+    where: str,
+    channels: tuple[str, ...],
+    units: tuple[str, ...] | None = None,
+    interval: np.timedelta64 | None = None,
+    positions_N2: np.ndarray | None = None,
+    in_utc: bool | None = None,
+    name_row: NameRow = row_of_array,
+    fill_rows: bool = False,
+) -> tuple[SensorSeries, np.ndarray | None]:
+    """All of a series but its readings, of which it has one row of zeros, and the rule for missing ones.
+
+    Args:
+        shape: (N, C); the others: see ``make_series``.
+
+    Returns:
+        The series, and the row (T,) of it at which each of the given rows belongs; None: at its own.
+
+    Raises:
+        UserError: as ``make_series``, of all but the readings.
+    """
+    num_sensors, num_channels = shape
     _require_names(ids, num_sensors, "sensor id", where)
     _require_names(channels, num_channels, "channel", where)
     units = ("",) * num_channels if units is None else units
     if (odd := unwritable((*ids, *channels, *units))) is not None:
         raise UserError(f"{where}: the name or unit {odd} is no text that can be written")
-    if missing_value:
-        readings = _without_values(readings, missing_value)
-    if missing == "auto":
-        missing = rule_for(readings, marks_gaps=marks_gaps or bool(missing_value))
-    observed_TNC = _observed(readings, missing)
-    if missing == "none" and not observed_TNC.all():
-        t, n, _ = np.argwhere(~observed_TNC)[0]
-        raise UserError(f"{where}: {name_row(int(t))}, sensor {ids[n]} is NaN, but missing = none; use --missing nan")
-    values_TNC = np.zeros(readings.shape, dtype=np.float32)
-    with np.errstate(over="ignore"):
-        np.copyto(values_TNC, readings, where=observed_TNC, casting="unsafe")
-    if not np.isfinite(values_TNC).all():
-        t, n, c = np.argwhere(~np.isfinite(values_TNC))[0]
-        fault = "is too large for float32" if np.isfinite(readings[t, n, c]) else "is not finite"
-        raise UserError(f"{where}: {name_row(int(t))}, sensor {ids[n]}: the reading {readings[t, n, c]:g} {fault}")
-    rest_TNC = _rest(readings, values_TNC, observed_TNC)
     try:
         times_T = whole_seconds(times_T)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     axis = regular_axis(times_T, where, interval=interval, name_row=name_row)
     notes: tuple[str, ...] = ()
+    row_T = None
     if fill_rows and len(axis.segments) > 1:
         row_T = rows_on_grid(times_T, axis.interval, where, name_row)
-        values_TNC, observed_TNC = _spread(values_TNC, row_T), _spread(observed_TNC, row_T)
-        rest_TNC = None if rest_TNC is None else _spread(rest_TNC, row_T)
         times_T = count_from(times_T[0], axis.interval, int(row_T[-1]) + 1)
         axis = TimeAxis(axis.interval, ((0, len(times_T)),))
-        notes = (f"{where}: {len(times_T) - num_steps} absent row(s) filled with missing readings (--fill-rows)",)
+        notes = (f"{where}: {len(times_T) - len(row_T)} absent row(s) filled with missing readings (--fill-rows)",)
     series = SensorSeries(
-        values_TNC=values_TNC,
-        observed_TNC=observed_TNC,
-        rest_TNC=rest_TNC,
+        values_TNC=np.zeros((1, num_sensors, num_channels), dtype=np.float32),
+        observed_TNC=np.zeros((1, num_sensors, num_channels), dtype=bool),
         times_T=times_T,
         ids=ids,
         channels=channels,
@@ -225,19 +257,11 @@ def make_series(
         interval=axis.interval,
         segments=axis.segments,
         parts=((0, len(times_T)),),
-        missing=missing,
+        missing="auto",
         in_utc=in_utc,
         positions_N2=positions_N2,
     )
-    return replace(series, notes=(*notes, *gap_notes(series, where)))
-
-
-def _rest(readings_TNC: np.ndarray, values_TNC: np.ndarray, observed_TNC: np.ndarray) -> np.ndarray | None:
-    if readings_TNC.dtype.itemsize <= 2 or readings_TNC.dtype == np.float32:
-        return None
-    rest_TNC = np.zeros(values_TNC.shape, dtype=np.float32)
-    np.subtract(readings_TNC, values_TNC, out=rest_TNC, where=observed_TNC, dtype=np.float64, casting="same_kind")
-    return rest_TNC if rest_TNC.any() else None
+    return replace(series, notes=(*notes, *gap_notes(series, where))), row_T
 
 
 def join_rests(series: Sequence[SensorSeries], axis: int) -> np.ndarray | None:
@@ -345,37 +369,6 @@ def join_parts(series: list[SensorSeries], names: list[str], where: str) -> Sens
         notes=(),
     )
     return replace(joined, notes=gap_notes(joined, where))
-
-
-def rule_for(readings: np.ndarray, *, marks_gaps: bool) -> str:
-    """The rule for missing readings if neither user nor data set gives one: "nan" or "zero".
-
-    Zeros are readings in a file that marks gaps itself, and among readings of both signs, which pass through 0 (one
-    negative number alone, such as -9999, is no reading); a file without a zero gets "nan" too, for later data. Only
-    zeros at the lower end without any mark are taken for gaps, as in METR-LA.
-    """
-    if marks_gaps or (readings.dtype.kind == "f" and bool(np.isnan(readings).any())):
-        return "nan"
-    negative = readings[readings < 0]
-    if negative.size and negative.min() != negative.max():
-        return "nan"
-    return "zero" if bool((readings == 0).any()) else "nan"
-
-
-def _without_values(readings: np.ndarray, missing_value: tuple[float, ...]) -> np.ndarray:
-    """A copy with NaN where a reading is one of these values."""
-    floats = readings.astype(np.float64)
-    with np.errstate(over="ignore"):
-        floats[np.isin(readings.astype(np.float32), np.asarray(missing_value, dtype=np.float32))] = np.nan
-    return floats
-
-
-def _observed(readings: np.ndarray, missing: str) -> np.ndarray:
-    not_zero = np.not_equal(readings, 0) if missing == "zero" else np.ones(readings.shape, dtype=bool)
-    if readings.dtype.kind != "f":
-        return not_zero
-    # NaN is not equal to 0 either.
-    return np.logical_and(not_zero, np.logical_not(np.isnan(readings)))
 
 
 def _require_names(names: tuple[str, ...], count: int, what: str, where: str) -> None:

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from dcrnn_fast.config.sections import DataConfig, DataFormat, GraphConfig
-from dcrnn_fast.data.formats import FORMATS, Format, Source, formats_of_path, read_path
+from dcrnn_fast.data.formats import FORMATS, Format, Opened, Source, formats_of_path, read_path
 from dcrnn_fast.errors import UserError
 from tests.data.written_files import WRITERS
 
@@ -22,16 +22,32 @@ def test_the_choices_of_data_format_are_the_table() -> None:
 
 def test_the_table_of_the_docs_is_the_table() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", (DOCS / "data.md").read_text(encoding="utf-8"), re.MULTILINE)
-    spoken = {one.name: "a folder" if one.is_folder else ", ".join(f"`{e}`" for e in one.endings) for one in FORMATS}
+    spoken = {
+        one.name: "a folder" if one.is_folder else ", ".join(f"`{e}`" for e in one.endings) or "by its content"
+        for one in FORMATS
+    }
     assert rows[: len(FORMATS)] == list(spoken.items())
 
 
 @pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
 def test_every_reader_has_the_one_signature(one: Format) -> None:
-    module, name = one.reader.split(":")
-    signature = inspect.signature(getattr(import_module(module), name))
-    assert [parameter.annotation for parameter in signature.parameters.values()] == [Path, DataConfig, GraphConfig]
-    assert signature.return_annotation == Source
+    assert (one.reader or one.opener) is not None
+    for way, returned in ((one.reader, Source), (one.opener, Opened)):
+        if way is not None:
+            module, name = way.split(":")
+            signature = inspect.signature(getattr(import_module(module), name))
+            named = [parameter.annotation for parameter in signature.parameters.values()]
+            assert named == [Path, DataConfig, GraphConfig]
+            assert signature.return_annotation == returned
+
+
+@pytest.mark.parametrize("one", [one for one in FORMATS if one.detects], ids=lambda one: one.name)
+def test_telling_a_format_raises_nothing(one: Format, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "cut.gz").write_bytes(b"\x1f\x8b\x08\x00")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path, *tmp_path.iterdir(), tmp_path / "none"):
+        assert not one.claims(path)
 
 
 def test_no_ending_means_two_formats() -> None:
@@ -42,7 +58,7 @@ def test_no_ending_means_two_formats() -> None:
 
 def test_every_kind_of_file_is_written_by_a_test() -> None:
     written = {Path(param.values[0]).suffix for param in WRITERS} | {".npy"}
-    assert all(set(one.endings) & written for one in FORMATS if not one.is_folder)
+    assert all(set(one.endings) & written for one in FORMATS if one.endings and not one.is_folder)
 
 
 def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.blocks import Blocks, series_of_blocks
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.store import MANIFEST
 from dcrnn_fast.errors import UserError
@@ -14,6 +16,8 @@ from dcrnn_fast.graph.sensor_graph import SensorGraph
 
 Source = tuple[SensorSeries, SensorGraph | None]
 Reader = Callable[[Path, DataConfig, GraphConfig], Source]
+Opened = tuple[Blocks, SensorGraph | None]
+Opener = Callable[[Path, DataConfig, GraphConfig], Opened]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +28,21 @@ class Format:
         name: the word of ``--data-format``.
         endings: of its files' names, in lower case.
         reader: "module:function" of its ``Reader``; the module, and the library that it needs, is imported by the first
-            file of this format.
+            file of this format. Left out: the series is made of what ``opener`` opens.
         is_folder: the format is a folder, not a file.
         marker: a file in such a folder that no other folder has.
+        opener: "module:function" of its ``Opener``, if its files can be read in pieces.
+        detects: "module:function" that tells a file or folder of this format by its contents, whatever its name is:
+            (path) -> bool. It looks at names and first bytes alone, imports no library of a format, raises nothing.
     """
 
     name: str
     endings: tuple[str, ...]
-    reader: str
+    reader: str | None = None
     is_folder: bool = False
     marker: str | None = None
+    opener: str | None = None
+    detects: str | None = None
 
     def read(self, path: Path, data: DataConfig, graph: GraphConfig) -> Source:
         """The series, and the graph that it brings along, if any.
@@ -41,15 +50,35 @@ class Format:
         Raises:
             UserError: the path is damaged or no such thing; the message names it.
         """
-        module, name = self.reader.split(":")
-        read: Reader = getattr(import_module(module), name)
+        if self.reader is None:
+            blocks, own_graph = self.open(path, data, graph)
+            return series_of_blocks(blocks, data), own_graph
+        read: Reader = _imported(self.reader)
         return read(path, data, graph)
 
-    def takes(self, path: Path) -> bool:
-        """Whether a path is of this format by its name, or a folder by its marker."""
+    def open(self, path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
+        """The series to be read in pieces, and the graph that it brings along, if any.
+
+        Raises:
+            UserError: as ``read``, of all but the readings.
+        """
+        if self.opener is None:
+            raise ValueError(f"{self.name} cannot be read in pieces")
+        open_path: Opener = _imported(self.opener)
+        return open_path(path, data, graph)
+
+    def claims(self, path: Path) -> bool:
+        """Whether a path that is there is of this format by its contents, or a folder by its marker."""
         if path.is_dir() != self.is_folder:
             return False
-        return path.suffix.lower() in self.endings or (self.marker is not None and (path / self.marker).exists())
+        if self.marker is not None and (path / self.marker).exists():
+            return True
+        return self.detects is not None and bool(_imported(self.detects)(path))
+
+
+def _imported(name: str) -> Any:
+    module, function = name.split(":")
+    return getattr(import_module(module), function)
 
 
 _ROOM = "dcrnn_fast.data.formats."
@@ -77,12 +106,10 @@ def format_by_ending(path: Path) -> str | None:
 
 def formats_of_path(path: Path, data_format: str) -> set[str]:
     """The formats of a file, of the files in a folder, or of a folder that is a format itself; none if unknown."""
-    if not os.path.isdir(path):
-        return {data_format if data_format != "auto" else format_by_ending(path) or ""} - {""}
-    found = _find(path)
-    if found is _FOLDER:
-        found = next((one for one in FORMATS if one.is_folder and one.name == data_format), _FOLDER)
-    if found.reader != _FOLDER.reader:
+    found = _told(path) if data_format == "auto" else next(one for one in FORMATS if one.name == data_format)
+    if found is None:
+        return set()
+    if found.reader != _FOLDER.reader or not os.path.isdir(path):
         return {found.name}
     return {kind for file in path.iterdir() if (kind := format_by_ending(file)) is not None}
 
@@ -93,18 +120,51 @@ def read_path(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     Raises:
         UserError: an unknown ending, a folder where a file is wanted or the reverse, and errors of the reader.
     """
-    found = _find(path) if data.data_format == "auto" else next(f for f in FORMATS if f.name == data.data_format)
+    return _find(path, data.data_format).read(path, data, graph)
+
+
+def open_path(path: Path, data: DataConfig, graph: GraphConfig) -> Opened | None:
+    """``read_path`` in pieces; None if this format can only be read whole."""
+    found = _find(path, data.data_format)
+    return None if found.opener is None else found.open(path, data, graph)
+
+
+def _find(path: Path, data_format: str) -> Format:
+    found = _told(path) if data_format == "auto" else next(one for one in FORMATS if one.name == data_format)
+    if found is None:
+        raise UserError(
+            f"data: the ending of {path.name} does not say what it holds; known endings are {', '.join(ENDINGS)}, or "
+            "set --data-format"
+        )
     if path.is_dir() != found.is_folder:
         raise UserError(f"data: {path} is a {'folder' if path.is_dir() else 'file'}, which {found.name} is not")
-    return found.read(path, data, graph)
+    return found
 
 
-def _find(path: Path) -> Format:
-    if (found := next((one for one in FORMATS if one.takes(path)), None)) is not None:
-        return found
-    if path.is_dir():
-        return _FOLDER
-    raise UserError(
-        f"data: the ending of {path.name} does not say what it holds; known endings are {', '.join(ENDINGS)}, or set "
-        "--data-format"
-    )
+def _told(path: Path) -> Format | None:
+    """The format by what is there, else by the name."""
+    return _claimant(path) or _by_name(path)
+
+
+def _claimant(path: Path) -> Format | None:
+    """The format that a file or folder is of by its contents.
+
+    Raises:
+        UserError: several, which is for the user to settle.
+    """
+    if not os.path.exists(path):
+        return None
+    claimants = [one for one in FORMATS if one.claims(path)]
+    if len(claimants) > 1:
+        names = [one.name for one in claimants]
+        raise UserError(
+            f"data: {path} can be read as {' and as '.join(names)}: say which with "
+            f"{' or '.join(f'--data-format {name}' for name in names)}"
+        )
+    return claimants[0] if claimants else None
+
+
+def _by_name(path: Path) -> Format | None:
+    is_folder = path.is_dir()
+    named = (one for one in FORMATS if one.is_folder == is_folder and path.suffix.lower() in one.endings)
+    return next(named, _FOLDER if is_folder else None)

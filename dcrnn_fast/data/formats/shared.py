@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.blocks import utc_note
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.times import NameRow, Stamps, count_from, parse_freq, parse_time, row_of_array
 from dcrnn_fast.errors import UserError
@@ -38,13 +39,7 @@ def make_from_file(
         UserError: no times and no start and freq; times and a start; errors of ``make_series``.
     """
     interval = None if data.freq is None else parse_freq(data.freq)
-    if stamps is None:
-        if data.start is None or interval is None:
-            raise UserError(f"{path.name} has no time column: give --start (time of the first row) and --freq (5min)")
-        start = parse_time(data.start, "start")
-        stamps = start._replace(times_T=count_from(start.times_T[0], interval, len(readings)))
-    elif data.start is not None:
-        raise UserError(f"{path.name} has times of its own, the first {stamps.times_T[0]}: leave out --start")
+    stamps = stamps_of_file(stamps, len(readings), path, data)
     series = make_series(
         readings,
         times_T=stamps.times_T,
@@ -62,6 +57,21 @@ def make_from_file(
         fill_rows=data.fill_rows,
     )
     if stamps.in_utc:
-        note = f"{path.name}: times with a zone were read as UTC; time of day and day of week are UTC's"
-        return replace(series, zone=stamps.zone, notes=(*series.notes, note))
+        return replace(series, zone=stamps.zone, notes=(*series.notes, utc_note(path.name)))
     return series
+
+
+def stamps_of_file(stamps: Stamps | None, num_rows: int, path: Path, data: DataConfig) -> Stamps:
+    """The file's times; if it has none, times counted from ``data.start`` in steps of ``data.freq``.
+
+    Raises:
+        UserError: no times and no start and freq; times and a start.
+    """
+    if stamps is None:
+        if data.start is None or data.freq is None:
+            raise UserError(f"{path.name} has no time column: give --start (time of the first row) and --freq (5min)")
+        start = parse_time(data.start, "start")
+        return start._replace(times_T=count_from(start.times_T[0], parse_freq(data.freq), num_rows))
+    if data.start is not None:
+        raise UserError(f"{path.name} has times of its own, the first {stamps.times_T[0]}: leave out --start")
+    return stamps

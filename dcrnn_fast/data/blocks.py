@@ -1,0 +1,186 @@
+"""A series that its files give some rows at a time, so that one that is larger than memory is never there whole.
+
+Shape legend: T time, R rows of a block, N sensors, C channels.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.cleaning import Cleaned, clean, rule_for, without_values
+from dcrnn_fast.data.pieces import row_pieces
+from dcrnn_fast.data.series import SensorSeries, outline_series
+from dcrnn_fast.data.times import Stamps, parse_freq, parse_time, row_of_array
+from dcrnn_fast.errors import UserError
+
+_LARGE = 1 << 30
+"""bytes in memory from which on a store is advised"""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Blocks:
+    """A series that its files give some rows at a time.
+
+    Attributes:
+        stamps: of all T rows, ascending.
+        ids: N different texts; channels: C different names; units: C texts, "" if unknown.
+        where: the file or folder, for messages.
+        read: (R, N, C) float32 or float64, NaN where missing, in order, T rows in all, any R from 1 on; can be called
+            again; closes what it opened.
+        marks_gaps: missing readings are NaN in the files, or are named by them: zeros are readings.
+        positions_N2: (latitude, longitude) in degrees, or None.
+        interval: when it is known better than from the times.
+        notes: the account: what was read, what was dropped and why.
+    """
+
+    stamps: Stamps
+    ids: tuple[str, ...]
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    where: str
+    read: Callable[[], Iterator[np.ndarray]]
+    marks_gaps: bool = True
+    positions_N2: np.ndarray | None = None
+    interval: np.timedelta64 | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Outline:
+    """A series of which only the readings are still in its files.
+
+    Attributes:
+        series: has one row of zeros for its readings; its rule for missing ones is settled.
+        row_T: the row of the series at which each of the files' belongs; None: at its own.
+    """
+
+    series: SensorSeries
+    row_T: np.ndarray | None
+    blocks: Blocks
+    missing_value: tuple[float, ...]
+
+    def cleaned(self) -> Iterator[Cleaned]:
+        """All rows of the series in order, some at a time.
+
+        Raises:
+            UserError: as ``make_series``, and errors of the files.
+        """
+        start = written = 0
+        for readings_RNC in _pieces(self.blocks, self.missing_value):
+            piece = clean(
+                readings_RNC,
+                missing=self.series.missing,
+                where=self.blocks.where,
+                ids=self.blocks.ids,
+                name_row=row_of_array,
+                first_row=start,
+            )
+            stop = start + len(readings_RNC)
+            if self.row_T is None:
+                yield piece
+            else:
+                for row, one in _runs(self.row_T[start:stop], piece):
+                    yield from _absent_rows(row - written, readings_RNC.shape[1:])
+                    yield one
+                    written = row + len(one.values_RNC)
+            start = stop
+
+
+def outline_of_blocks(blocks: Blocks, data: DataConfig) -> Outline:
+    """The series without its readings. They are gone through if the rule for missing ones has to be found.
+
+    Raises:
+        UserError: as ``make_series``, of all but the readings; times and a start.
+    """
+    if data.start is not None and parse_time(data.start, "start").times_T[0] != blocks.stamps.times_T[0]:
+        raise UserError(f"{blocks.where} has times of its own, the first {blocks.stamps.times_T[0]}: leave out --start")
+    interval = blocks.interval if data.freq is None else parse_freq(data.freq)
+    series, row_T = outline_series(
+        (len(blocks.ids), len(blocks.channels)),
+        times_T=blocks.stamps.times_T,
+        ids=blocks.ids,
+        where=blocks.where,
+        channels=blocks.channels,
+        units=blocks.units,
+        interval=interval,
+        positions_N2=blocks.positions_N2,
+        in_utc=blocks.stamps.in_utc,
+        fill_rows=data.fill_rows,
+    )
+    missing: str = data.missing
+    if missing == "auto":
+        marks_gaps = blocks.marks_gaps or bool(data.missing_value)
+        missing = rule_for(_pieces(blocks, data.missing_value), marks_gaps=marks_gaps)
+    zone_notes: tuple[str, ...] = ()
+    if blocks.stamps.in_utc:
+        zone_notes = (utc_note(blocks.where),)
+    notes = (*blocks.notes, *series.notes, *zone_notes)
+    series = replace(series, missing=missing, zone=blocks.stamps.zone, notes=notes)
+    return Outline(series=series, row_T=row_T, blocks=blocks, missing_value=data.missing_value)
+
+
+def series_of_blocks(blocks: Blocks, data: DataConfig) -> SensorSeries:
+    """The whole series in memory, whose readings are allocated once.
+
+    Raises:
+        UserError: as ``make_series``, and errors of the files.
+    """
+    outline = outline_of_blocks(blocks, data)
+    series = outline.series
+    shape = (series.num_steps, len(series.ids), len(series.channels))
+    values_TNC, observed_TNC = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
+    rest_TNC = None
+    start = 0
+    for piece in outline.cleaned():
+        rows = slice(start, start + len(piece.values_RNC))
+        values_TNC[rows], observed_TNC[rows] = piece.values_RNC, piece.observed_RNC
+        if piece.rest_RNC is not None:
+            rest_TNC = np.zeros(shape, dtype=np.float32) if rest_TNC is None else rest_TNC
+            rest_TNC[rows] = piece.rest_RNC
+        start = rows.stop
+    notes = series.notes
+    size = values_TNC.nbytes + observed_TNC.nbytes + (0 if rest_TNC is None else rest_TNC.nbytes)
+    if size >= _LARGE:
+        notes = (
+            *notes,
+            f"{blocks.where}: {size / _LARGE:.1f} GiB of readings are in memory; a store of dcrnn-fast prepare is made "
+            "and read in pieces",
+        )
+    return replace(series, values_TNC=values_TNC, observed_TNC=observed_TNC, rest_TNC=rest_TNC, notes=notes)
+
+
+def utc_note(where: str) -> str:
+    """Says that times with an offset or a zone are UTC now."""
+    return f"{where}: times with a zone were read as UTC; time of day and day of week are UTC's"
+
+
+def _pieces(blocks: Blocks, missing_value: tuple[float, ...]) -> Iterator[np.ndarray]:
+    """The blocks, large ones cut, with NaN for the values that mean a missing reading."""
+    wanted = (len(blocks.stamps.times_T), len(blocks.ids), len(blocks.channels))
+    found = 0
+    for block in blocks.read():
+        if block.shape[1:] != wanted[1:] or block.dtype not in (np.float32, np.float64):
+            raise ValueError(f"blocks of float32 or float64 (R, {wanted[1]}, {wanted[2]}) wanted, got {block.shape}")
+        for rows in row_pieces(block.shape):
+            yield without_values(block[rows], missing_value) if missing_value else block[rows]
+        found += len(block)
+    if found != wanted[0]:
+        raise ValueError(f"{wanted[0]} rows wanted of {blocks.where}, got {found}")
+
+
+def _runs(row_R: np.ndarray, piece: Cleaned) -> Iterator[tuple[int, Cleaned]]:
+    """The stretches of a piece without an absent row between, and the row at which each begins."""
+    borders = [0, *(np.flatnonzero(np.diff(row_R) != 1) + 1).tolist(), len(row_R)]
+    for start, stop in itertools.pairwise(borders):
+        values_RNC, observed_RNC, rest_RNC = piece
+        rest_RNC = None if rest_RNC is None else rest_RNC[start:stop]
+        yield int(row_R[start]), Cleaned(values_RNC[start:stop], observed_RNC[start:stop], rest_RNC)
+
+
+def _absent_rows(count: int, shape: tuple[int, ...]) -> Iterator[Cleaned]:
+    for rows in row_pieces((count, *shape)):
+        absent = (rows.stop - rows.start, *shape)
+        yield Cleaned(np.zeros(absent, dtype=np.float32), np.zeros(absent, dtype=bool), None)
