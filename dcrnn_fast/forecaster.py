@@ -21,7 +21,7 @@ from dcrnn_fast.data.left_out import silenced
 from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series
-from dcrnn_fast.data.sources import read_source
+from dcrnn_fast.data.sources import read_for_model
 from dcrnn_fast.data.times import Stamps, count_from, parse_times, same_interval, whole_seconds
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat
@@ -165,7 +165,7 @@ class Forecaster:
         config = replace(self.config.data if data is None else data, max_test_windows=None)  # ``evaluate`` limits them
         if data is None:
             require_training_data(config)
-        series, own_graph = read_source(config, self.config.graph)
+        series, own_graph = read_for_model(config, self.config.graph, self.ids)
         left = set(config.leave_out) - set(self.ids)
         if graph is not None:
             own_graph = read_graph(graph, ids=series.ids, leave_out=left)

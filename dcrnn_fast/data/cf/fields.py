@@ -86,7 +86,7 @@ def fields_of(dataset: xr.Dataset, data: DataConfig) -> Fields:
         if time_dim in variable.dims and variable.ndim > 1 and variable.dtype.kind in "fiu"
     ]
     flags = tuple(name for name in usable if set(dataset[name].attrs) & FLAG_ATTRIBUTES)
-    names = _chosen(data.variables, usable) or [name for name in usable if name not in flags]
+    names = chosen_variables(data.variables, usable) or [name for name in usable if name not in flags]
     if not names:
         raise UserError(f"no variable over {time_dim} and space among {first_few(dataset.data_vars, 20)}")
     for name in names:
@@ -121,7 +121,7 @@ def fields_of(dataset: xr.Dataset, data: DataConfig) -> Fields:
     )
 
 
-def _chosen(wanted: tuple[str, ...], usable: list[str]) -> list[str]:
+def chosen_variables(wanted: tuple[str, ...], usable: list[str]) -> list[str]:
     """The variables of names such as t, or t_500 for a level of t, in the order wanted, each once."""
     chosen = [name if name in usable else name.rpartition("_")[0] for name in wanted]
     if unknown := [name for name, variable in zip(wanted, chosen, strict=True) if variable not in usable]:
@@ -150,9 +150,7 @@ def _levels(dataset: xr.Dataset, name: str, time_dim: str, space: list[Any]) -> 
     over = [
         dim
         for dim in variable.dims
-        if dim not in (time_dim, *space)
-        and dataset.sizes[dim] > 1
-        and plain_name(str(dim)) not in VERSION_NAMES
+        if dim not in (time_dim, *space) and dataset.sizes[dim] > 1 and plain_name(str(dim)) not in VERSION_NAMES
     ]
     if not over:
         return [Channel(name=name, unit=unit, variable=name)]
@@ -184,11 +182,9 @@ def _time_chunk(variable: xr.DataArray, time_dim: str) -> int:
 
 
 def _versions_said(dataset: xr.Dataset, time_dim: str) -> tuple[str, ...]:
-    """A note on the rows of ERA5T, ERA5's preliminary form, as files since 2024 mark them."""
+    """A note on the readings of ERA5T, ERA5's preliminary form."""
     found = [
-        name
-        for name in dataset.coords
-        if plain_name(str(name)) in VERSION_NAMES and dataset[name].dims == (time_dim,)
+        name for name in dataset.coords if plain_name(str(name)) in VERSION_NAMES and dataset[name].dims == (time_dim,)
     ]
     if not found:
         return ()

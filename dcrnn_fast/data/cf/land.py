@@ -20,7 +20,6 @@ _SEA_NAMES = ("seamask", "oceanmask", "wet", "wetmask", "tmask", "watermask", "s
 """of variables that are 1 in water"""
 _PLAIN_NAMES = ("mask",)
 """of variables whose flags must say what their values mean"""
-_MOST_FLAG = 2**53
 
 
 @dataclass(eq=False, slots=True)
@@ -84,7 +83,7 @@ def flagged_in(dataset: xr.Dataset, fields: Fields, rows: slice) -> dict[str, np
         if land_bits(dataset[name]):
             variable = dataset[name].isel({fields.time_dim: rows}).transpose(fields.time_dim, *fields.places.dims)
             land = is_flagged_land(dataset[name], variable.values)
-            found[name] = land.reshape(len(land), -1).any(axis=0)
+            found[name] = np.asarray(land.reshape(len(land), -1).any(axis=0))
     return found
 
 
@@ -124,7 +123,7 @@ def mask_of(
     Raises:
         UserError: no cell is left, or a mask is false where every reading is.
     """
-    seen_N = survey.seen_NC[:, list(targets)].all(axis=1)
+    seen_N: np.ndarray = np.asarray(survey.seen_NC[:, list(targets)].all(axis=1))
     rules: list[tuple[str, np.ndarray]] = []
     placed_YX = fields.places.on_earth()
     if placed_YX is not None:
@@ -133,13 +132,15 @@ def mask_of(
         rules.append((f"flagged as land by {some(survey.by_flags)}", survey.flagged_N))
     rules += [(f"land by {name}", land_N) for name, land_N in still.items()]
     rules.append(("never observed", ~seen_N))
-    kept_N = np.ones(len(seen_N), dtype=bool)
+    kept_N: np.ndarray = np.ones(len(seen_N), dtype=bool)
     said = []
     for rule, left_N in rules:
         count = int(np.count_nonzero(kept_N & left_N))
         if rule.startswith("land by") and seen_N.any() and not (seen_N & ~left_N).any():
-            raise UserError(f"{rule.removeprefix('land by ')} calls every cell land that has readings: give --land-mask FILE")
-        kept_N &= ~left_N
+            raise UserError(
+                f"{rule.removeprefix('land by ')} calls every cell land that has readings: give --land-mask FILE"
+            )
+        kept_N = kept_N & ~left_N
         if count:
             said.append(f"{count:,} {rule}")
     if not kept_N.any():

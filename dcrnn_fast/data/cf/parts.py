@@ -3,6 +3,7 @@
 Shape legend: T time, R rows, N nodes, C channels.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.sections import MASK_OF_DATA, MASK_OF_MODEL, DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.cf.fields import Fields
 from dcrnn_fast.data.cf.land import Survey, flagged_in, mask_of, still_masks
@@ -24,11 +25,6 @@ from dcrnn_fast.data.times import Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, read_land_mask
 from dcrnn_fast.messages import counted
-
-AUTO_MASK = "auto"
-"""``--land-mask``: of the data"""
-NO_MASK = "none"
-"""``--land-mask`` while a trained model reads: it knows its cells; only those off the earth are left out"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -48,6 +44,8 @@ class Part:
     told: Callable[[], AbstractContextManager[None]]
 
 
+_OWN_NOTES = 3
+"""so many notes on single files are told"""
 Column = Sequence[Part]
 """parts with the same channels, in the order of their times"""
 
@@ -68,7 +66,7 @@ def blocks_of(
     mask_YX = _mask_given(first, graph)
     outside: Counter[str] = Counter()
     said: tuple[str, ...] = ()
-    if graph.land_mask == AUTO_MASK:
+    if graph.land_mask == MASK_OF_DATA:
         mask_YX, said = _surveyed_mask(columns, data, names, outside)
     elif any(map(_has_range, columns)):
         for _ in _all_rows(columns, None, outside):
@@ -92,7 +90,7 @@ def blocks_of(
 
 
 def _mask_given(fields: Fields, graph: GraphConfig) -> np.ndarray | None:
-    if graph.land_mask in (AUTO_MASK, NO_MASK):
+    if graph.land_mask in (MASK_OF_DATA, MASK_OF_MODEL):
         return fields.places.on_earth()
     return None if graph.land_mask is None else read_land_mask(graph.land_mask)
 
@@ -115,10 +113,19 @@ def _outside_said(columns: Sequence[Column], outside: Counter[str]) -> tuple[str
     return tuple(notes)
 
 
-def _file_notes(columns: Sequence[Column]) -> Iterator[str]:
+def _file_notes(columns: Sequence[Column]) -> tuple[str, ...]:
+    """The files' doubts: those that all files of a column share once, of the others the first few."""
+    shared: list[str] = []
+    own: list[str] = []
     for column in columns:
         for part in column:
-            yield from part.fields.notes if len(column) == 1 else (f"{part.name}: {note}" for note in part.fields.notes)
+            for note in part.fields.notes:
+                if all(note in other.fields.notes for other in column):
+                    shared.append(note)
+                else:
+                    own.append(f"{part.name}: {note}")
+    more = (f"as in {len(own) - _OWN_NOTES} more such notes on other files",) if len(own) > _OWN_NOTES else ()
+    return (*dict.fromkeys(shared), *own[:_OWN_NOTES], *more)
 
 
 def _joined(column: Column) -> Stamps:
@@ -191,7 +198,7 @@ def _stretches(columns: Sequence[Column]) -> Iterator[tuple[int, int]]:
     for column in columns:
         borders |= set(np.cumsum([part.fields.num_steps for part in column]).tolist())
     ordered = sorted(borders)
-    yield from zip(ordered, ordered[1:], strict=False)
+    yield from itertools.pairwise(ordered)
 
 
 class _Reader:

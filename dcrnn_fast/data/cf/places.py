@@ -55,7 +55,7 @@ class Places:
             UserError: a mask of another shape or without a node, axes that are not steady, cells without a place.
         """
         if len(self.shape) == 1:
-            return self.ids or (), self._stacked(), None
+            return self.ids or (), self.station_positions(), None
         shape = (self.shape[0], self.shape[1])
         if self.latitude is None or self.longitude is None:
             if not self.is_projected:
@@ -73,7 +73,8 @@ class Places:
             )
         return grid.ids, grid.positions_N2, grid
 
-    def _stacked(self) -> np.ndarray | None:
+    def station_positions(self) -> np.ndarray | None:
+        """(N, 2) float64 latitudes and longitudes; None: not known."""
         if self.latitude is None or self.longitude is None:
             return None
         return np.stack([self.latitude, self.longitude], axis=-1).astype(np.float64)
@@ -121,9 +122,7 @@ def places_of(dataset: xr.Dataset, space: list[Any]) -> Places:
         known = latitude.dims == (space[0],) and longitude.dims == (space[1],)
     else:
         known = latitude is not None and longitude is not None and latitude.dims == longitude.dims == tuple(space)
-    projected = [
-        str(dataset[dim].attrs.get("standard_name", "")) if dim in dataset.coords else "" for dim in space
-    ]
+    projected = [str(dataset[dim].attrs.get("standard_name", "")) if dim in dataset.coords else "" for dim in space]
     return Places(
         dims=dims,
         shape=shape,

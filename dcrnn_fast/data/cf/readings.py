@@ -26,9 +26,7 @@ def rows_of(dataset: xr.Dataset, fields: Fields, rows: slice, outside: Counter[s
     Args:
         outside: gets the number of readings outside each variable's valid range.
     """
-    readings_RNC = np.empty(
-        (rows.stop - rows.start, fields.places.num_cells, len(fields.channels)), dtype=fields.dtype
-    )
+    readings_RNC = np.empty((rows.stop - rows.start, fields.places.num_cells, len(fields.channels)), dtype=fields.dtype)
     for name in fields.variables:
         indices = [c for c, channel in enumerate(fields.channels) if channel.variable == name]
         stacked_RNC = readings_RNC[:, :, indices[0] : indices[-1] + 1]

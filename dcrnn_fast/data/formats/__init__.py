@@ -17,7 +17,7 @@ from dcrnn_fast.graph.sensor_graph import SensorGraph
 Source = tuple[SensorSeries, SensorGraph | None]
 Reader = Callable[[Path, DataConfig, GraphConfig], Source]
 Opened = tuple[Blocks, SensorGraph | None]
-Opener = Callable[[Path, DataConfig, GraphConfig], Opened]
+Opener = Callable[[Path, DataConfig, GraphConfig], Opened | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,16 @@ class Format:
             UserError: the path is damaged or no such thing; the message names it.
         """
         if self.reader is None:
-            blocks, own_graph = self.open(path, data, graph)
-            return series_of_blocks(blocks, data), own_graph
+            opened = self.open(path, data, graph)
+            if opened is None:
+                raise ValueError(f"{self.name} has no reader for what cannot be read in pieces")
+            return series_of_blocks(opened[0], data), opened[1]
         read: Reader = _imported(self.reader)
         return read(path, data, graph)
 
-    def open(self, path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
-        """The series to be read in pieces, and the graph that it brings along, if any.
+    def open(self, path: Path, data: DataConfig, graph: GraphConfig) -> Opened | None:
+        """The series to be read in pieces, and the graph that it brings along, if any; None if this path can only be
+        read whole.
 
         Raises:
             UserError: as ``read``, of all but the readings.
@@ -88,9 +91,20 @@ FORMATS = (
     Format("npy", (".npy",), _ROOM + "arrays:read_npy"),
     Format("csv", (".csv", ".txt", ".tsv"), _ROOM + "tables:read_csv"),
     Format("parquet", (".parquet", ".pq"), _ROOM + "tables:read_parquet"),
-    Format("netcdf", (".nc", ".nc4", ".cdf"), _ROOM + "netcdf:read_netcdf"),
-    Format("channels", (), _ROOM + "folders:read_folder", is_folder=True),
-    Format("continued", (), _ROOM + "folders:read_folder", is_folder=True),
+    Format("netcdf", (".nc", ".nc4", ".cdf"), opener=_ROOM + "netcdf:open_netcdf"),
+    Format(
+        "netcdf_folder",
+        (),
+        _ROOM + "netcdf_folder:read_netcdf_folder",
+        is_folder=True,
+        opener=_ROOM + "netcdf_folder:open_netcdf_folder",
+        detects=_ROOM + "detect:is_netcdf_folder",
+    ),
+    Format(
+        "zarr", (".zarr",), is_folder=True, opener=_ROOM + "zarr_folder:open_zarr", detects=_ROOM + "detect:is_zarr"
+    ),
+    Format("channels", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
+    Format("continued", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
     Format("scenarios", (), _ROOM + "folders:read_folder", is_folder=True),
     Format("store", (), "dcrnn_fast.data.store:read_store", is_folder=True, marker=MANIFEST),
 )

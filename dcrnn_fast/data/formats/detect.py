@@ -9,6 +9,7 @@ import os
 import zlib
 from pathlib import Path
 
+_NETCDF = (".nc", ".nc4", ".cdf")
 _HEAD = 4096
 """bytes that are looked at"""
 
@@ -32,3 +33,16 @@ def head_of(path: Path, size: int = _HEAD) -> bytes:
             return unpacked.read(size)
     except (OSError, EOFError, zlib.error):
         return b""
+
+
+def is_zarr(folder: Path) -> bool:
+    """Whether a folder has the metadata of zarr, of a group or of one array."""
+    return not {".zgroup", ".zarray", ".zmetadata", "zarr.json"}.isdisjoint(names_in(folder))
+
+
+def is_netcdf_folder(folder: Path) -> bool:
+    """Whether all files in a folder that end as series do are NetCDF."""
+    from dcrnn_fast.data.formats import ENDINGS  # the table names this module
+
+    endings = {Path(name).suffix.lower() for name in names_in(folder) if not name.startswith(".")} & {*ENDINGS}
+    return bool(endings) and endings <= {*_NETCDF}

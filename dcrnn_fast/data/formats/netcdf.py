@@ -14,7 +14,7 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.cf.fields import fields_of
 from dcrnn_fast.data.cf.names import with_coordinates
 from dcrnn_fast.data.cf.parts import Part, blocks_of
-from dcrnn_fast.data.cf.stations import open_stations
+from dcrnn_fast.data.cf.stations import open_stations, with_station
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.shared import stamps_of_file
 from dcrnn_fast.errors import UserError
@@ -77,14 +77,15 @@ def opened_netcdf(path: Path) -> Iterator[xr.Dataset]:
             _require_sound(path)
         opened = xr.open_dataset(path, engine=engine, decode_times=False, cache=False)
         try:
-            dataset = with_coordinates(opened)
+            dataset = with_station(with_coordinates(opened))
         except BaseException:
             opened.close()
             raise
     try:
         yield dataset
     finally:
-        opened.close()
+        with _told(path):  # without scipy's warning about arrays that are still in use
+            opened.close()
 
 
 @contextmanager
