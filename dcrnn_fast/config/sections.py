@@ -39,7 +39,7 @@ DataFormat = Literal[
 MASK_OF_DATA = "auto"
 """``land_mask``: made of the data"""
 MASK_OF_MODEL = "model"
-"""``land_mask`` where a trained model, which knows its cells, reads data: all cells with a place, for it to choose from"""
+"""``land_mask`` where a trained model reads data: all cells with a place, of which it knows its own"""
 Missing = Literal["auto", "zero", "nan", "none"]
 MissingInput = Literal["auto", "zero", "last", "mean"]
 ScalerKind = Literal["auto", "published", "observed", "sensor"]

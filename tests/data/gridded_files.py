@@ -150,3 +150,71 @@ def write_sea_ice(path: Path, date: str = "2020-01-01", *, size: int = 7, rows: 
         dataset[name].encoding["coordinates"] = dataset[name].attrs.pop("coordinates")
     dataset.to_netcdf(path, engine="h5netcdf", encoding=encoding)
     return dataset
+
+
+STATION_TIMES = {
+    "GOES": pd.date_range("2015-03-01", periods=30, freq="1h"),
+    "KOELN": pd.date_range("2015-03-01T05:00", periods=20, freq="1h"),
+    "BONN": pd.date_range("2015-03-01", periods=30, freq="1h").delete([3, 4, 17]),
+}
+"""of three gauges, each with times of its own: 30 common hours"""
+
+
+def station_levels() -> dict[str, np.ndarray]:
+    """A reading for each of ``STATION_TIMES``."""
+    rng = np.random.default_rng(1)
+    return {name: rng.uniform(1, 9, len(times)).round(3) for name, times in STATION_TIMES.items()}
+
+
+def write_gauges(path: Path, layout: str, *, engine: str = "h5netcdf", **changes: Any) -> None:
+    """Water levels of three gauges with characters as their ids, in one of the layouts of CF 9.3.
+
+    Args:
+        layout: contiguous, indexed or incomplete.
+        changes: variables or attributes to replace.
+    """
+    levels = station_levels()
+    hours = {name: _hours(times) for name, times in STATION_TIMES.items()}
+    names = np.array(list(levels), dtype="S8")
+    stations: dict[str, Any] = {
+        "station_name": ("station", names, {"cf_role": "timeseries_id", "long_name": "gauge"}),
+        "lat": ("station", [50.9, 50.94, 50.73], {"units": "degrees_north", "standard_name": "latitude"}),
+        "lon": ("station", [7.0, 6.96, 7.1], {"units": "degrees_east", "standard_name": "longitude"}),
+    }
+    unit = {"units": "hours since 2015-03-01 00:00:00", "standard_name": "time", "axis": "T"}
+    level = {"units": "m", "_FillValue": np.float64(-999), "coordinates": "time lat lon station_name"}
+    if layout == "incomplete":
+        rows = np.full((3, 30), np.nan), np.full((3, 30), -999.0)
+        for k, name in enumerate(levels):
+            rows[0][k, : len(hours[name])], rows[1][k, : len(hours[name])] = hours[name], levels[name]
+        variables: dict[str, Any] = {
+            "time": (("station", "obs"), rows[0], {**unit, "_FillValue": np.float64(-1)}),
+            "level": (("station", "obs"), rows[1], level),
+        }
+    else:
+        order = np.arange(sum(map(len, hours.values())))
+        stations_S = np.repeat(np.arange(3), [len(times) for times in hours.values()])
+        hours_S, levels_S = (np.concatenate(list(parts.values())) for parts in (hours, levels))
+        if layout == "indexed":  # as they come in, hour after hour
+            order = np.argsort(hours_S, kind="stable")
+        variables = {
+            "time": ("obs", hours_S[order].astype("i4"), unit),
+            "level": ("obs", levels_S[order], level),
+        }
+        if layout == "indexed":
+            variables["stationIndex"] = ("obs", stations_S[order].astype("i4"), {"instance_dimension": "station"})
+        else:
+            counts = np.array([len(times) for times in hours.values()], "i4")
+            variables["row_size"] = ("station", counts, {"sample_dimension": "obs"})
+    dataset = xr.Dataset(
+        {**stations, **variables, **changes}, attrs={"featureType": "timeSeries", "Conventions": "CF-1.8"}
+    )
+    for name in ("level", "time"):
+        fill = dataset[name].attrs.pop("_FillValue", None)
+        dataset[name].encoding.update({"_FillValue": fill})
+    dataset["level"].encoding["coordinates"] = dataset["level"].attrs.pop("coordinates")
+    dataset.to_netcdf(path, engine=engine)  # type: ignore[call-overload]
+
+
+def _hours(times: pd.DatetimeIndex) -> np.ndarray:
+    return np.asarray((times - pd.Timestamp("2015-03-01")) / pd.Timedelta("1h"))

@@ -118,13 +118,10 @@ def _file_notes(columns: Sequence[Column]) -> tuple[str, ...]:
     shared: list[str] = []
     own: list[str] = []
     for column in columns:
-        for part in column:
-            for note in part.fields.notes:
-                if all(note in other.fields.notes for other in column):
-                    shared.append(note)
-                else:
-                    own.append(f"{part.name}: {note}")
-    more = (f"as in {len(own) - _OWN_NOTES} more such notes on other files",) if len(own) > _OWN_NOTES else ()
+        times = Counter(note for part in column for note in part.fields.notes)
+        shared += [note for note, count in times.items() if count == len(column)]
+        own += [f"{part.name}: {note}" for part in column for note in part.fields.notes if times[note] < len(column)]
+    more = (f"{len(own) - _OWN_NOTES} more such notes on other files",) if len(own) > _OWN_NOTES else ()
     return (*dict.fromkeys(shared), *own[:_OWN_NOTES], *more)
 
 

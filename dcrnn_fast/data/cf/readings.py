@@ -54,8 +54,10 @@ def _loaded(dataset: xr.Dataset, fields: Fields, name: str, indices: list[int], 
     variable = variable.squeeze(single, drop=True).transpose(*versions, *kept)
     array = variable.values
     if versions:
-        merged = array[0].astype(fields.dtype)
-        for other in array[1:]:
+        # ERA5 (1) before ERA5T (5), in whichever order the file has them.
+        order = np.argsort(dataset[versions[0]].values) if versions[0] in dataset.coords else np.arange(len(array))
+        merged = array[order[0]].astype(fields.dtype)
+        for other in array[order[1:]]:
             np.copyto(merged, other, where=np.isnan(merged), casting="same_kind")
         array = merged
     return array.reshape(len(array), fields.places.num_cells, -1)

@@ -58,7 +58,8 @@ class Piece:
     last: np.datetime64 | None = None
 
     def stations_and_times(self, dataset: xr.Dataset) -> tuple[np.ndarray, Stamps, int]:
-        """(S,) int64 and the times of the samples that have both, and how many have not.
+        """(S,) int64 and the times of the samples that have both, and how many have not: the ends of an incomplete
+        array's rows, which hold nothing, do not count.
 
         Raises:
             UserError: times that are none, an index without a station.
@@ -67,7 +68,16 @@ class Piece:
         attributes = dataset[self.layout.time].attrs
         units, calendar = str(attributes.get("units", "")), str(attributes.get("calendar", "standard"))
         stamps = cf_times(numbers_S[known_S], units, calendar)
-        return stations_S[known_S], stamps, int(np.count_nonzero(~known_S))
+        return stations_S[known_S], stamps, self._lost(known_S)
+
+    def _lost(self, known_S: np.ndarray) -> int:
+        if self.layout.kind != "incomplete":
+            return int(np.count_nonzero(~known_S))
+        known = known_S.reshape([self.picks[dim].stop - self.picks[dim].start for dim in self.layout.dims])
+        if self.layout.dims[0] != self.layout.station_dim:
+            known = known.T
+        last = known.shape[1] - np.argmax(known[:, ::-1], axis=1)
+        return int((last - known.sum(axis=1))[known.any(axis=1)].sum())
 
     def values(self, dataset: xr.Dataset, name: str) -> np.ndarray:
         """The readings of one variable of the samples that ``stations_and_times`` gives."""

@@ -46,7 +46,7 @@ def open_zarr(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
             with told():
                 fields = fields_of(dataset, data)
                 stamps = stamps_of_file(fields.stamps, fields.num_steps, path, data)
-                absent = _absent_chunks(path, (fields.time_dim, *fields.variables))
+                absent = _absent_chunks(path, fields.time_dim, (*map(str, dataset.coords), *fields.variables))
         part = Part(name=path.name, fields=fields, stamps=stamps, opened=again, told=told)
         notes = tuple(f"look: {path.name}: {note}" for note in absent)
         return blocks_of([[part]], path.name, data, graph, notes)
@@ -149,25 +149,26 @@ def _require_room(folder: Path, name: str, claimed: int) -> None:
         )
 
 
-def _absent_chunks(path: Path, names: tuple[str, ...]) -> list[str]:
+def _absent_chunks(path: Path, time_dim: str, names: tuple[str, ...]) -> list[str]:
     """A note on each array with chunks that are not there: lost ones, and those that hold the fill value alone.
 
     Raises:
-        UserError: an axis of times with such a chunk.
+        UserError: times in such a chunk of several.
     """
     import zarr
 
     notes = []
     top = zarr.open_group(path, mode="r", use_consolidated=False)
-    for k, name in enumerate(names):
+    for name in names:
         array = top.get(name)
         if not isinstance(array, zarr.Array):
             continue
-        whole = int(np.prod([-(-size // chunk) for size, chunk in zip(array.shape, _kept(array), strict=True)]))
-        there = _files_of(path / name)
+        kept = tuple(array.shards or array.chunks)  # what one file holds
+        whole = int(np.prod([-(-size // length) for size, length in zip(array.shape, kept, strict=True)]))
+        there = sum(1 for file in (path / name).rglob("*") if file.is_file() and not _is_metadata(file.name))
         if there >= whole:
             continue
-        if k == 0:
+        if name == time_dim and kept[0] > 1:  # times are never the same
             raise UserError(f"{whole - there} of {whole} chunks of its times ({name}) are not there: it is incomplete")
         notes.append(
             f"{whole - there:,} of {whole:,} chunks of {name} are not there, which zarr reads as its fill value "
@@ -176,10 +177,5 @@ def _absent_chunks(path: Path, names: tuple[str, ...]) -> list[str]:
     return notes
 
 
-def _kept(array: Any) -> tuple[int, ...]:
-    """The size of what one file holds: a shard, else a chunk."""
-    return tuple(array.shards or array.chunks)
-
-
-def _files_of(folder: Path) -> int:
-    return sum(1 for file in folder.rglob("*") if file.is_file() and not file.name.startswith((".z", "zarr.json")))
+def _is_metadata(name: str) -> bool:
+    return name.startswith(".") or name == "zarr.json"
