@@ -10,7 +10,7 @@ import tyro
 from dcrnn_fast.checkpoints.files import files_read
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.data.sources import read_source, require_outside, source_files
+from dcrnn_fast.data.sources import read_for_model, require_outside, source_files
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.bounds import interval_lines
 from dcrnn_fast.evaluation.flags import ModelFlags, PartFlags, SourceFlags
@@ -86,7 +86,7 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
         require_outside(targets, read, "--output")
     if forecaster.window_format.past_steps == 1 and config.freq is None:
         config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
-    series, _ = read_source(config, forecaster.config.graph)
+    series, _ = read_for_model(config, forecaster.config.graph, forecaster.ids)
     known = None if flags.known is None else read_known(flags.known, forecaster.window_format, trained)
     try:
         forecast = forecaster.forecast(series, leave_out=config.leave_out, known=known)

@@ -23,7 +23,7 @@ from dcrnn_fast.data.left_out import silenced
 from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series
-from dcrnn_fast.data.sources import read_source
+from dcrnn_fast.data.sources import read_for_model
 from dcrnn_fast.data.tables_in_memory import array_of, column_names
 from dcrnn_fast.data.times import (
     Stamps,
@@ -264,7 +264,7 @@ class Forecaster:
         config = replace(self.config.data if data is None else data, max_test_windows=None)  # ``evaluate`` limits them
         if data is None:
             require_training_data(config)
-        series, own_graph = read_source(config, self.config.graph)
+        series, own_graph = read_for_model(config, self.config.graph, self.ids)
         left = set(config.leave_out) - set(self.ids)
         if graph is not None:
             own_graph = read_graph(graph, ids=series.ids, leave_out=left)

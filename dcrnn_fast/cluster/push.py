@@ -166,7 +166,7 @@ def _data(data: Path, settings: Config) -> Parcel:
     top = data.resolve()
     graph = settings.graph
     read = {"--data": settings.data.data, "--graph": graph.graph}
-    read |= {"--sensor-positions": graph.sensor_positions, "--land-mask": graph.land_mask}
+    read |= {"--sensor-positions": graph.sensor_positions, "--land-mask": graph.land_mask_file}
     replaces: dict[str, str] = {}
     for flag, given in read.items():
         if given is None or not Path(given).exists():  # the name of a data set

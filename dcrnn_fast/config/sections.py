@@ -31,6 +31,8 @@ DataFormat = Literal[
     "csv",
     "parquet",
     "netcdf",
+    "netcdf_folder",
+    "zarr",
     "channels",
     "continued",
     "scenarios",
@@ -41,6 +43,10 @@ DataFormat = Literal[
     "pems",
 ]
 Imputed = Literal["missing", "keep"]
+MASK_OF_DATA = "auto"
+"""``land_mask``: made of the data"""
+MASK_OF_MODEL = "model"
+"""``land_mask`` where a trained model reads data: all cells with a place, of which it knows its own"""
 Missing = Literal["auto", "zero", "nan", "none"]
 MissingInput = Literal["auto", "zero", "last", "mean"]
 ScalerKind = Literal["auto", "published", "observed", "sensor"]
@@ -145,7 +151,8 @@ class GraphConfig(_Section):
     grid_neighbours: GridNeighbours = 8
     """grid: neighbours of a cell"""
     land_mask: str | None = None
-    """grid: .npy of booleans (latitude, longitude), true where a cell is a node; other cells are left out"""
+    """grid: .npy of booleans (latitude, longitude), true where a cell is a node; other cells are left out; auto: as
+    the data's flags and masks say, and without the cells that are never observed"""
     sensor_positions: str | None = None
     """table of sensor ids, latitudes and longitudes, for the maps of a graph that is no positions file itself"""
     self_loops: Literal["keep", "add"] = "keep"
@@ -166,6 +173,11 @@ class GraphConfig(_Section):
         _require(0 <= self.threshold < 1, "threshold", "in [0, 1)", self.threshold)
         self._within(1, _MOST, "nearest")
         _require(self.radius_km is None or self.radius_km > 0, "radius_km", "positive", self.radius_km)
+
+    @property
+    def land_mask_file(self) -> str | None:
+        """The land mask's file, if one is named."""
+        return None if self.land_mask in (MASK_OF_DATA, MASK_OF_MODEL) else self.land_mask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,8 @@ _WANTED = {
     "land_mask": _GRID,
 }
 """settings that only some graph formats use, and which these are in words"""
+_GRIDDED = {"netcdf", "netcdf_folder", "zarr"}
+"""formats that may hold a grid"""
 _MADE = {"city": "the built-in city", "store": "a prepared store"}
 """sources whose times and missing readings are settled"""
 
@@ -68,7 +70,7 @@ def idle_in_graph(graph: GraphConfig, data: DataConfig, given: Collection[str]) 
     for name, spoken in _WANTED.items():
         wanted = [one.name for one in FORMATS if name in one.uses]
         # The mask of a NetCDF file's grid cuts its readings too, with any graph.
-        if kind not in (*wanted, "unknown") and not (name == "land_mask" and "netcdf" in kinds):
+        if kind not in (*wanted, "unknown") and not (name == "land_mask" and _GRIDDED & set(kinds)):
             idle[name] = f"{spoken}, and {which}"
     return idle
 
@@ -89,8 +91,8 @@ def _graph_kind(graph: GraphConfig, data: DataConfig, kinds: Collection[str]) ->
     for made, name in _MADE.items():
         if set(kinds) == {made}:
             return made, f"{name} brings its graph along"
-    if "netcdf" in kinds:
-        return "grid", "a NetCDF file's own graph is its grid"
+    if _GRIDDED & set(kinds):
+        return "grid", "a NetCDF or zarr file's own graph is its grid"
     if "npz" in kinds:
         return "matrix", "without --graph it is the .npz file's matrix"
     return "none", "there is no --graph"

@@ -1,13 +1,14 @@
 """From a name, a file or a folder to a series, and to the graph that it brings along, if any."""
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig, Match
+from dcrnn_fast.config.sections import MASK_OF_DATA, MASK_OF_MODEL, DataConfig, GraphConfig, Match
 from dcrnn_fast.data.blocks import Blocks, Outline, outline_of_blocks
 from dcrnn_fast.data.formats import Opened, format_by_ending, formats_of_path, open_path, read_path
 from dcrnn_fast.data.known import KNOWN, known_data, missing_rule, require_files
@@ -78,9 +79,27 @@ def read_series(data: DataConfig) -> SensorSeries:
     return read_source(data, GraphConfig())[0]
 
 
+def read_for_model(
+    data: DataConfig, graph: GraphConfig, ids: tuple[str, ...]
+) -> tuple[SensorSeries, SensorGraph | None]:
+    """``read_source`` for a trained model. A land mask of the data gave the model its cells: these are read again,
+    whichever of them other data observe.
+
+    Args:
+        graph: of the training.
+        ids: the model's sensors.
+    """
+    if graph.land_mask != MASK_OF_DATA:
+        return read_source(data, graph)
+    series, own_graph = read_source(data, replace(graph, land_mask=MASK_OF_MODEL))
+    if not set(ids) <= set(series.ids):
+        return series, own_graph
+    return series.take_sensors(ids), None if own_graph is None else own_graph.take(ids)
+
+
 def source_files(data: DataConfig, graph: GraphConfig) -> list[str | Path]:
     """Files and folders (for all files in them) that these sections name, whether or not they are there."""
-    named = [data.data, *data.leave_out, graph.graph, graph.land_mask, graph.sensor_positions]
+    named = [data.data, *data.leave_out, graph.graph, graph.land_mask_file, graph.sensor_positions]
     if _is_known(data):
         named.append(str(Path(data.data_folder, data.data)))
     return [name for name in named if name]
@@ -132,7 +151,8 @@ def match_series(graph: SensorGraph, series: SensorSeries, how: Match) -> tuple[
 
 
 def _choose_channels(series: SensorSeries, variables: tuple[str, ...]) -> SensorSeries:
-    """The channels that were asked for, by name or by number; if none were, all.
+    """The channels that were asked for, by name, by number, or by the variable that they are levels of (t: t_500,
+    t_850); if none were, all.
 
     Raises:
         UserError: no such channel (those there are listed), or one twice.
@@ -145,6 +165,8 @@ def _choose_channels(series: SensorSeries, variables: tuple[str, ...]) -> Sensor
             indices.append(series.channels.index(variable))
         elif variable.isdecimal() and len(variable) < 10 and int(variable) < len(series.channels):
             indices.append(int(variable))
+        elif levels := [i for i, name in enumerate(series.channels) if _is_level_of(name, variable)]:
+            indices += levels
         else:
             raise UserError(f"variables: no channel {variable!r}; the channels are {', '.join(series.channels)}")
     if len(set(indices)) != len(indices):
@@ -152,6 +174,12 @@ def _choose_channels(series: SensorSeries, variables: tuple[str, ...]) -> Sensor
     if indices == list(range(len(series.channels))):
         return series
     return series.take_channels(tuple(indices))
+
+
+def _is_level_of(channel: str, variable: str) -> bool:
+    """Whether a channel is a level of a variable: t_500 of t."""
+    name, _, level = channel.rpartition("_")
+    return name == variable and re.fullmatch(r"-?\d+(\.\d+)?(e[+-]\d+)?", level) is not None
 
 
 def _read_any(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:

@@ -98,7 +98,7 @@ class Staged:
         graph = replace(
             graph,
             graph=there(graph.graph),
-            land_mask=there(graph.land_mask),
+            land_mask=graph.land_mask if graph.land_mask_file is None else there(graph.land_mask),
             sensor_positions=there(graph.sensor_positions),
         )
         return data, graph

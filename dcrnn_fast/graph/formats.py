@@ -90,7 +90,9 @@ def _positions(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph
 
 
 def _grid(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph:
-    return read_grid(path, neighbours=config.grid_neighbours, land_mask=config.land_mask)
+    mask = config.land_mask_file
+    is_of_data = mask is None and config.land_mask is not None  # the series' cells choose among this file's
+    return read_grid(path, neighbours=config.grid_neighbours, land_mask=mask, placed=is_of_data)
 
 
 _PICKLE_ENDINGS = (".pkl", ".pickle")

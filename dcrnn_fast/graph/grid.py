@@ -85,7 +85,7 @@ def from_curved_grid(
             raise UserError(f"places of a grid of {shape} cells, got {latitude_YX.shape} and {longitude_YX.shape}")
         positions_YX2 = np.stack([latitude_YX, longitude_YX], axis=-1).astype(np.float64)
         if not np.isfinite(positions_YX2[mask_YX]).all():
-            raise UserError("some cells have no latitude or longitude; leave them out with --land-mask")
+            raise UserError("some cells have no latitude or longitude; leave them out with --land-mask auto, or FILE")
         positions_N2 = checked_positions(positions_YX2[mask_YX], ids)
         wraps = _closes(positions_YX2)
     return _with_account(_neighbours(mask_YX, neighbours, wraps=wraps), ids, positions_N2, neighbours)
@@ -136,13 +136,18 @@ def grid_ids(
     return tuple(f"{latitudes[y]}_{longitudes[x]}" for y, x in np.argwhere(mask_YX))
 
 
-def read_grid(path: str | Path, *, neighbours: GridNeighbours = 8, land_mask: str | Path | None = None) -> SensorGraph:
+def read_grid(
+    path: str | Path, *, neighbours: GridNeighbours = 8, land_mask: str | Path | None = None, placed: bool = False
+) -> SensorGraph:
     """The graph of the grid in a file: an .npz with latitude and longitude, or a NetCDF file with such coordinates.
 
     One-dimensional ones are axes (``from_grid``), two-dimensional ones the places of cells (``from_curved_grid``).
 
     NetCDF coordinates are known by their names (latitude or lat, longitude or lon) or units (degrees_north,
     degrees_east); classic and NetCDF-4 files are told apart by their first bytes.
+
+    Args:
+        placed: without a land mask, cells that have no place are left out, where they are an error otherwise.
     """
     path = Path(path)
     with naming_file(path):
@@ -157,6 +162,8 @@ def read_grid(path: str | Path, *, neighbours: GridNeighbours = 8, land_mask: st
         if latitude.ndim == 1:
             graph = from_grid(latitude, longitude, neighbours=neighbours, mask_YX=mask_YX)
         else:
+            if placed and mask_YX is None:
+                mask_YX = np.isfinite(latitude) & np.isfinite(longitude)
             graph = from_curved_grid(
                 latitude.shape, latitude_YX=latitude, longitude_YX=longitude, neighbours=neighbours, mask_YX=mask_YX
             )

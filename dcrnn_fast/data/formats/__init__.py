@@ -92,9 +92,20 @@ FORMATS = (
     Format("npy", (".npy",), _ROOM + "arrays:read_npy"),
     Format("csv", (".csv", ".txt", ".tsv"), _ROOM + "tables:read_csv", opener=_ROOM + "tables:open_csv"),
     Format("parquet", (".parquet", ".pq"), _ROOM + "tables:read_parquet", opener=_ROOM + "tables:open_parquet"),
-    Format("netcdf", (".nc", ".nc4", ".cdf"), _ROOM + "netcdf:read_netcdf"),
-    Format("channels", (), _ROOM + "folders:read_folder", is_folder=True),
-    Format("continued", (), _ROOM + "folders:read_folder", is_folder=True),
+    Format("netcdf", (".nc", ".nc4", ".cdf"), opener=_ROOM + "netcdf:open_netcdf"),
+    Format(
+        "netcdf_folder",
+        (),
+        _ROOM + "netcdf_folder:read_netcdf_folder",
+        is_folder=True,
+        opener=_ROOM + "netcdf_folder:open_netcdf_folder",
+        detects=_ROOM + "detect:is_netcdf_folder",
+    ),
+    Format(
+        "zarr", (".zarr",), is_folder=True, opener=_ROOM + "zarr_folder:open_zarr", detects=_ROOM + "detect:is_zarr"
+    ),
+    Format("channels", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
+    Format("continued", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
     Format("scenarios", (), _ROOM + "folders:read_folder", is_folder=True),
     Format(
         "partitioned",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dcrnn_fast.data.formats.pems_files import READINGS_NAME
 
+_NETCDF = (".nc", ".nc4", ".cdf")
 _HEAD = 4096
 """bytes that are looked at"""
 
@@ -76,3 +77,16 @@ def is_libcity(folder: Path) -> bool:
     """Whether a folder holds atomic files: NAME.geo, and readings."""
     endings = {os.path.splitext(name)[1].lower() for name in names_in(folder)}
     return ".geo" in endings and not endings.isdisjoint((".dyna", ".grid", ".od", ".gridod"))
+
+
+def is_zarr(folder: Path) -> bool:
+    """Whether a folder has the metadata of zarr, of a group or of one array."""
+    return not {".zgroup", ".zarray", ".zmetadata", "zarr.json"}.isdisjoint(names_in(folder))
+
+
+def is_netcdf_folder(folder: Path) -> bool:
+    """Whether all files in a folder that end as series do are NetCDF."""
+    from dcrnn_fast.data.formats import ENDINGS  # the table names this module
+
+    endings = {Path(name).suffix.lower() for name in names_in(folder) if not name.startswith(".")} & {*ENDINGS}
+    return bool(endings) and endings <= {*_NETCDF}

@@ -16,7 +16,16 @@ from typing import Literal
 import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig, Missing
-from dcrnn_fast.data.formats import ENDINGS, Source, read_path
+from dcrnn_fast.data.blocks import series_of_blocks
+from dcrnn_fast.data.formats import ENDINGS, Opened, Source, read_path
+from dcrnn_fast.data.formats.detect import is_netcdf_folder
+from dcrnn_fast.data.formats.folder_names import (
+    FLAGS,
+    are_names_of_channels,
+    are_numbered,
+    names_its_date,
+    require_no_split,
+)
 from dcrnn_fast.data.series import SensorSeries, gap_notes, join_parts, join_rests
 from dcrnn_fast.data.times import regular_axis
 from dcrnn_fast.errors import UserError
@@ -25,24 +34,18 @@ from dcrnn_fast.messages import first_few, naming_file
 
 Kind = Literal["channels", "continued", "scenarios"]
 
-_SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing", "holdout", "eval", "evaluation"), "test"),
-}
-_SCENARIO_WORDS = {
-    *("scenario", "scenarios", "scen", "run", "sim", "simulation", "case", "member", "ens", "ensemble", "event"),
-    *("storm", "flood", "wave", "outbreak", "realization", "realisation", "r", "s", "e", "exp", "experiment", "trial"),
-    *("sample", "seed", "part", "file", "city", "network", "episode", "week", "day"),
-}
-_ALTERNATIVES = {
-    *("base", "baseline", "control", "reference", "wet", "dry", "high", "medium", "low", "best", "worst"),
-    *("optimistic", "pessimistic", "ssp", "rcp", "historical", "future", "with", "without", "before", "after"),
-}
-_FLAGS = (
-    "channels of the same sensors: --data-format channels; stretches of one series: --data-format continued; "
-    "scenarios, each cut into windows of its own: --data-format scenarios"
-)
+
+def open_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Opened | None:
+    """Channels or stretches in pieces, if they are NetCDF files; else None.
+
+    Raises:
+        UserError: as ``open_netcdf_folder``.
+    """
+    if data.data_format not in ("channels", "continued") or not is_netcdf_folder(folder):
+        return None
+    from dcrnn_fast.data.formats.netcdf_folder import open_netcdf_folder  # xarray, for NetCDF alone
+
+    return open_netcdf_folder(folder, data, graph)
 
 
 def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
@@ -55,6 +58,8 @@ def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
         UserError: no file, several kinds of them, train, validation and test parts, files that do not fit together
             (the first that does not is named), or a folder that may be one thing or another.
     """
+    if (opened := open_folder(folder, data, graph)) is not None:
+        return series_of_blocks(opened[0], data), opened[1]
     with naming_file(folder):
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
     paths = [path for path in paths if not path.name.startswith(".")]
@@ -69,7 +74,7 @@ def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
     stems = [path.stem for path in paths]
     is_told = data.data_format != "auto"
     if not is_told:
-        _require_no_split(folder, stems, [path.name for path in paths])
+        require_no_split(folder, stems, [path.name for path in paths])
     graphs: list[SensorGraph | None] = []
 
     def read_one(path: Path, missing: Missing) -> SensorSeries:
@@ -86,21 +91,9 @@ def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
     joined = join(parts, names, folder)
     if not is_told and found != "scenarios":
         what = {"channels": "channels", "continued": "stretches of one series"}[found]
-        note = f"look: {folder}: {first_few(names)} are read as {what}; else: {_FLAGS}"
+        note = f"look: {folder}: {first_few(names)} are read as {what}; else: {FLAGS}"
         joined = joined.with_notes((note, *joined.notes))
     return joined, graphs[0]
-
-
-def _require_no_split(folder: Path, stems: list[str], names: list[str]) -> None:
-    """Refuses train.npz beside val.npz and test.npz."""
-    parts = [{_SPLIT_WORDS[word] for word in _words(stem) if word in _SPLIT_WORDS} for stem in stems]
-    if len(set().union(*parts)) > 1:
-        named = [name for name, part in zip(names, parts, strict=True) if part]
-        raise UserError(
-            f"{folder} holds {first_few(named)}: the parts of a split, as reference code cuts them into windows; give "
-            "the series that they were cut from (it is split here: --train-fraction, --test-fraction), or, where they "
-            "are stretches of one series, --data-format continued"
-        )
 
 
 def _read_alike(
@@ -131,10 +124,10 @@ def _kind_of(folder: Path, parts: list[SensorSeries], stems: list[str], names: l
         return "channels"
     if any(part.channels != first.channels for part in parts):
         if same_times:
-            raise UserError(f"{folder}: files over the same times have some channels in common: {_FLAGS}")
+            raise UserError(f"{folder}: files over the same times have some channels in common: {FLAGS}")
         return "scenarios"  # which says whose channels differ
-    numbered = _are_numbered(stems)
-    dated = all(_names_its_date(stem, part) for stem, part in zip(stems, parts, strict=True))
+    numbered = are_numbered(stems)
+    dated = all(names_its_date(stem, part.times_T[0]) for stem, part in zip(stems, parts, strict=True))
     order = sorted(range(len(parts)), key=lambda k: parts[k].times_T[0])
     follows = [bool(parts[b].times_T[0] > parts[a].times_T[-1]) for a, b in itertools.pairwise(order)]
     if all(follows):
@@ -146,17 +139,15 @@ def _kind_of(folder: Path, parts: list[SensorSeries], stems: list[str], names: l
         return "continued"  # which says where they overlap
     if numbered:
         return "scenarios"
-    words = {word for stem in stems for word in _words(stem)}
-    distinct = not any(re.search(r"\d", stem) for stem in stems) and not words & _ALTERNATIVES
-    if same_times and distinct and first.num_sensors > 1:
+    if same_times and are_names_of_channels(stems) and first.num_sensors > 1:
         return "channels"
     if first.num_sensors == 1:
         raise UserError(
             f"{folder}: each of {first_few(names)} holds one sensor: give one table with a column for each sensor; or "
-            f"else {_FLAGS}"
+            f"else {FLAGS}"
         )
     alike = "the same sensors and times" if same_times else "the same sensors and times that overlap"
-    raise UserError(f"{folder}: {first_few(names)} have {alike}, and may be several things: {_FLAGS}")
+    raise UserError(f"{folder}: {first_few(names)} have {alike}, and may be several things: {FLAGS}")
 
 
 def _seconds(series: SensorSeries) -> np.timedelta64:
@@ -165,25 +156,6 @@ def _seconds(series: SensorSeries) -> np.timedelta64:
     if np.datetime_data(interval.dtype)[0] == "M":
         return np.timedelta64(int(interval.astype(int)) * 31 * 86400, "s")
     return interval
-
-
-def _words(stem: str) -> list[str]:
-    return [word.casefold() for word in re.findall(r"[^\W\d_]+", stem)]
-
-
-def _are_numbered(stems: list[str]) -> bool:
-    """Whether the names are run1, run2 or scenario_03, or numbers alone: one word at most, which scenarios have."""
-    words = [tuple(_words(stem)) for stem in stems]
-    if len(set(words)) > 1 or not all(re.search(r"\d", stem) for stem in stems):
-        return False
-    return not words[0] or bool(set(words[0]) & _SCENARIO_WORDS)
-
-
-def _names_its_date(stem: str, series: SensorSeries) -> bool:
-    """Whether a name holds the year (or month, or day) in which its file begins: 2019, flow_2019-01, 20190131."""
-    first = series.times_T[0].astype(str)
-    digits = "".join(re.findall(r"\d+", stem))
-    return len(digits) >= 4 and first[:10].replace("-", "").startswith(digits[:8])
 
 
 def _reordered(parts: list[SensorSeries]) -> list[SensorSeries]:
