@@ -2,7 +2,8 @@
 
 Sparse COO supports, one diffusion for the gates and another for the candidate, the terms joined one at a time, a
 permutation into rows of features and terms, one matrix product. It is meant to be as fast as that port and no faster:
-a measurement against anything slower would flatter us. The only liberty: all parameters exist from the start.
+a measurement against anything slower would flatter us. The only liberty: all parameters exist from the start. Known
+inputs of the decoder are no part of the published function: there are none here.
 
 Shape legend: P past steps, F future steps, B batch, N nodes, C input channels, O output channels, H units,
 A = inputs + H (arguments of a convolution), M diffusion terms, L layers. As in the port, time comes first and nodes

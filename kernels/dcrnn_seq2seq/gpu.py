@@ -1,7 +1,7 @@
 """The DCRNN encoder-decoder on a GPU: schema and launches, for one table of primitives.
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels,
-H units, L layers, M diffusion terms.
+K known channels, D = O+K, H units, L layers, M diffusion terms.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import register_gradients
+from dcrnn_fast.kernels.dcrnn_seq2seq.gradients import known_channels, register_gradients
 from dcrnn_fast.kernels.dtypes import accumulator_dtype
 from dcrnn_fast.kernels.gpu.launch import on_device
 from dcrnn_fast.kernels.gpu.layout import from_tiles, gradient_to_tiles, to_tiles
@@ -28,12 +28,12 @@ from dcrnn_fast.kernels.weights import CellWeights, cells_of, flatten_cells
 FORWARD = (
     "(Tensor x_BPNC, Tensor[] terms, SymInt num_terms, Tensor[] encoder, Tensor[] decoder, "
     "Tensor projection_weight_OH, Tensor projection_bias_O, Tensor labels_BFNO, Tensor feed_label_F, str plan_words, "
-    "SymInt save) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    "SymInt save, Tensor? known_BFNK=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 BACKWARD = (
     "(Tensor grad_BFNO, Tensor x_BPNC, Tensor[] terms, SymInt num_terms, Tensor[] encoder, Tensor[] decoder, "
     "Tensor projection_weight_OH, Tensor feed_label_F, Tensor[] kept, str plan_words, SymInt save, bool x_wanted, "
-    "bool labels_wanted) -> (Tensor, Tensor[], Tensor[], Tensor, Tensor, Tensor)"
+    "bool labels_wanted, bool known_wanted=False) -> (Tensor, Tensor[], Tensor[], Tensor, Tensor, Tensor, Tensor)"
 )
 
 
@@ -50,9 +50,11 @@ def _forward(
     feed_label_F: Tensor,
     plan_words: str,
     save: int,
+    known_BFNK: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     O, H = projection_weight_OH.shape  # noqa: E741
-    plan = plan_of_call(x_BPNC, terms, num_terms, plan_words, channels=max(x_BPNC.shape[3], O), units=H)
+    D = O if known_BFNK is None else O + known_BFNK.shape[3]
+    plan = plan_of_call(x_BPNC, terms, num_terms, plan_words, channels=max(x_BPNC.shape[3], D), units=H)
     primitives, graph = table(plan), plan.graph
     P, F, L = x_BPNC.shape[1], feed_label_F.shape[0], len(cells_of(encoder))
     # The heads' kernels look at no strides.
@@ -73,8 +75,11 @@ def _forward(
         cells = Cells(primitives, graph.forward, packs, plan.hoist)
         run_forward(cells, state, x_PNBC, encoder_room, save, encoder_kept)
         # The decoder's input at each step; the last slot is the one that it would read next.
-        read_FNBO = x_PNBC.new_empty(F + 1, N, B, O)
-        read_FNBO[0].zero_()
+        read_FNBD = x_PNBC.new_empty(F + 1, N, B, D)
+        read_FNBD[0, ..., :O].zero_()
+        if known_BFNK is not None:
+            read_FNBD[:F, ..., O:] = to_tiles(known_BFNK, graph)
+            read_FNBD[F, ..., O:].zero_()
         prediction_FNBO = x_PNBC.new_empty(F, N, B, O)
 
         def project(t: int, h_NBH: Tensor) -> None:
@@ -85,14 +90,14 @@ def _forward(
                 labels_FNBO[t],
                 coins[t],
                 prediction_FNBO[t],
-                read_FNBO[t + 1],
+                read_FNBD[t + 1],
             )
 
         packs = pack_cells(primitives, cells_of(decoder), num_terms, backward=False)
         cells = Cells(primitives, graph.forward, packs, hoist=False)
-        run_forward(cells, state, read_FNBO[:F], decoder_room, save, decoder_kept, project)
+        run_forward(cells, state, read_FNBD[:F], decoder_room, save, decoder_kept, project)
         prediction_BFNO = from_tiles(prediction_FNBO, graph)
-    return prediction_BFNO, *kept, x_BPNC.new_empty(0) if save == SAVE_NOTHING else read_FNBO
+    return prediction_BFNO, *kept, x_BPNC.new_empty(0) if save == SAVE_NOTHING else read_FNBD
 
 
 def _fake_forward(given: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -100,7 +105,8 @@ def _fake_forward(given: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor
     B, P, N, _ = x_BPNC.shape
     F, (O, H) = given["feed_label_F"].shape[0], given["projection_weight_OH"].shape  # noqa: E741
     kept = Saved.kept(x_BPNC.new_empty(padded_nodes(N), B, 0), len(cells_of(given["encoder"])), save, [P, F], H)
-    read = x_BPNC.new_empty((0,) if save == SAVE_NOTHING else (F + 1, padded_nodes(N), B, O))
+    D = O if given["known_BFNK"] is None else O + given["known_BFNK"].shape[3]
+    read = x_BPNC.new_empty((0,) if save == SAVE_NOTHING else (F + 1, padded_nodes(N), B, D))
     return x_BPNC.new_empty(B, F, N, O), *kept, read
 
 
@@ -119,9 +125,11 @@ def _backward(
     save: int,
     x_wanted: bool,
     labels_wanted: bool,
-) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+    known_wanted: bool = False,
+) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor, Tensor, Tensor, Tensor]:
     O, H = projection_weight_OH.shape  # noqa: E741
-    plan = plan_of_call(x_BPNC, terms, num_terms, plan_words, channels=max(x_BPNC.shape[3], O), units=H)
+    K = known_channels(decoder, num_terms, projection_weight_OH)
+    plan = plan_of_call(x_BPNC, terms, num_terms, plan_words, channels=max(x_BPNC.shape[3], O + K), units=H)
     primitives, graph = table(plan), plan.graph
     P, F, dtype = x_BPNC.shape[1], feed_label_F.shape[0], x_BPNC.dtype
     encoder_kept, decoder_kept = Saved(*kept[:4]).of_runs(save, [P, F])
@@ -134,16 +142,17 @@ def _backward(
         total_FNBO = torch.empty_like(grad_FNBO)
         # The last label is read by no step.
         dlabels_FNBO = torch.zeros_like(grad_FNBO) if labels_wanted else None
+        dknown_FNBK = x_PNBC.new_empty(F, N, B, K) if known_wanted else None
         dh = list(x_PNBC.new_zeros(L, N, B, H, dtype=wide).unbind(0))
         # Both runs' segments are computed again into this.
         longest = segment_steps(save, max(P, F))
         room = decoder_kept if save == SAVE_ALL else Saved.empty(x_PNBC, L, (longest, longest), H)
         dweights_OH: list[Tensor] = []
 
-        def of_prediction(t: int, dx_NBO: Tensor | None) -> None:
+        def of_prediction(t: int, dx_NBD: Tensor | None) -> None:
             primitives.head_gradient(
                 grad_FNBO[t],
-                dx_NBO,
+                dx_NBD,
                 coins[t],
                 projection_weight_OH,
                 dh[-1],
@@ -151,24 +160,26 @@ def _backward(
                 None if dlabels_FNBO is None else dlabels_FNBO[t],
             )
 
-        def of_weight(t: int, dx_NBO: Tensor) -> None:
+        def of_input(t: int, dx_NBD: Tensor) -> None:
+            if dknown_FNBK is not None:
+                dknown_FNBK[t] = dx_NBD[..., O:]
             first, stop = segment_of(save, F, t)
             if t == first:
                 total_RO = total_FNBO[first:stop].view(-1, total_FNBO.shape[3])
                 dweights_OH.append(total_RO.t() @ room.h[-1, : stop - first].reshape(-1, H))
 
         packs = pack_cells(primitives, cells_of(decoder), num_terms, backward=True)
-        cells, read_FNBO = Cells(primitives, graph.forward, packs, hoist=False), kept[4][:F]
+        cells, read_FNBD = Cells(primitives, graph.forward, packs, hoist=False), kept[4][:F]
         decoder_gradients = run_backward(
             primitives,
             graph.transposed,
             packs,
-            cells.segments_backwards(read_FNBO, encoder_kept.h[:, -1], decoder_kept, save, room),
+            cells.segments_backwards(read_FNBD, encoder_kept.h[:, -1], decoder_kept, save, room),
             save,
-            read_FNBO,
+            read_FNBD,
             dh,
             outside=of_prediction,
-            after_step=of_weight,
+            after_step=of_input,
         )
         dweight_OH = dweights_OH[0]
         if len(dweights_OH) > 1:
@@ -195,6 +206,7 @@ def _backward(
         )
         dx_BPNC = x_BPNC.new_empty(0) if dx_PNBC is None else from_tiles(dx_PNBC, graph)
         dlabels_BFNO = x_BPNC.new_empty(0) if dlabels_FNBO is None else from_tiles(dlabels_FNBO, graph)
+        dknown_BFNK = x_BPNC.new_empty(0) if dknown_FNBK is None else from_tiles(dknown_FNBK, graph)
     return (
         dx_BPNC,
         flatten_cells(encoder_gradients),
@@ -202,6 +214,7 @@ def _backward(
         dweight_OH,
         dbias_O,
         dlabels_BFNO,
+        dknown_BFNK,
     )
 
 
@@ -218,7 +231,8 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
     forward = torch.library.custom_op(op, partial(_forward, table), mutates_args=(), schema=FORWARD)
     torch.library.custom_op(f"{op}_backward", partial(_backward, table), mutates_args=(), schema=BACKWARD)
     register_fake(name, _fake_forward)
-    without = ("projection_bias_O", "labels_BFNO")
+    # What is known lies in the decoder's inputs, which are kept.
+    without = ("projection_bias_O", "labels_BFNO", "known_BFNK")
     register_gradients(name, "grad_BFNO", lambda output: {"kept": output[1:]}, without=without)
 
     def dcrnn_seq2seq_on_gpu(
@@ -230,12 +244,13 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
         projection_bias_O: Tensor,
         labels_BFNO: Tensor,
         feed_label_F: Tensor,
+        known_BFNK: Tensor | None = None,
         *,
         segment: int = SAVE_ALL,
     ) -> Tensor:
         encoder_flat, decoder_flat = flatten_cells(encoder), flatten_cells(decoder)
         wanted = gradient_wanted(
-            x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat
+            x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, known_BFNK, *encoder_flat, *decoder_flat
         )
         prediction_BFNO, *_ = forward(
             x_BPNC,
@@ -249,6 +264,7 @@ def define_dcrnn_seq2seq(backend: str, table: Table) -> Callable[..., Tensor]:
             feed_label_F,
             override(),
             segment if wanted else SAVE_NOTHING,
+            known_BFNK,
         )
         return prediction_BFNO
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.kernels.checks import refuse_second_derivatives
-from dcrnn_fast.kernels.operator import by_name, call_backward, keep, kept, only_for_the_backward, register_fake
+from dcrnn_fast.kernels.operator import call_backward, keep, kept, only_for_the_backward, register_fake
 
 
 def register_gradients(
@@ -28,10 +28,7 @@ def register_gradients(
 
     def setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
         keep(ctx, name, inputs, without=without, **outputs(output))
-        ctx.prediction_shape, ctx.options_of_backend = (
-            output[0].shape,
-            len(inputs) - (10 if "known_BFNK" in by_name(name, inputs) or "known_FNBK" in by_name(name, inputs) else 9),
-        )
+        ctx.prediction_shape, ctx.options_of_backend = output[0].shape, len(inputs) - 10
         only_for_the_backward(ctx, output[1:])
 
     def gradient(ctx, grad_prediction, *_):  # type: ignore[no-untyped-def]
@@ -43,7 +40,7 @@ def register_gradients(
         if grad_prediction is None:
             grad_prediction = found["projection_weight_OH"].new_zeros(ctx.prediction_shape)
         wanted = {"x_wanted": x_wanted, "labels_wanted": labels_wanted, "known_wanted": known_wanted}
-        dx, dencoder, ddecoder, dweight_OH, dbias_O, dlabels, *dknown = call_backward(
+        dx, dencoder, ddecoder, dweight_OH, dbias_O, dlabels, dknown = call_backward(
             name, found, **{grad: grad_prediction}, **wanted
         )
         gradients = (
@@ -57,7 +54,7 @@ def register_gradients(
             dlabels if labels_wanted else None,
             None,
             *[None] * ctx.options_of_backend,
-            dknown[0] if known_wanted else None,
+            dknown if known_wanted else None,
         )
         return gradients[:given_arguments]
 
@@ -86,5 +83,5 @@ def _fake_backward(given: dict[str, Any]) -> tuple[Tensor, list[Tensor], list[Te
         weight_OH.new_empty(weight_OH.shape),
         weight_OH.new_empty(weight_OH.shape[0]),
         grad.new_empty(grad.shape if given.get("labels_wanted", True) else (0,)),
-        *([grad.new_empty((*grad.shape[:3], K) if given["known_wanted"] else (0,))] if "known_wanted" in given else []),
+        grad.new_empty((*grad.shape[:3], K) if given["known_wanted"] else (0,)),
     )

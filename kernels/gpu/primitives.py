@@ -7,8 +7,8 @@ Inside, nodes come first, padded to complete tiles; a step's activation is (N, B
 finite values whose gradients are zero. ``low`` is the dtype of activations and weights, ``wide`` float32 (float64 for
 float64). Primitives write into the tensors they are given, on the current stream, and never wait for the device.
 
-Shape legend: T steps, N nodes, B batch, C input channels, O output columns, H units, M terms, K = C or H, G = 3H,
-J = 3*M*H.
+Shape legend: T steps, N nodes, B batch, C input channels, O output columns, D = O + known columns, H units,
+M terms, K = C or H, G = 3H, J = 3*M*H.
 """
 
 from collections.abc import Callable
@@ -118,10 +118,10 @@ class Primitives(NamedTuple):
             dr_pre and du_pre; dh <- dh u + d(r*h) r.
         gates_gradient: (dr_pre's source, du_pre's source, CellGradient, pack): diffused gradients into the first 2*M*H
             columns of q; adds to dh and dx.
-        head: (h_NBH, weight_OH, bias_O, label_NBO, feed_label, prediction_NBO, next_NBO): the prediction, and the
-            decoder's next input.
-        head_gradient: (grad_NBO, dx_NBO or None, feed_label, weight_OH, dh, total_NBO, dlabel_NBO or None): dx goes to
-            the label or to the prediction; dh += total W.
+        head: (h_NBH, weight_OH, bias_O, label_NBO, feed_label, prediction_NBO, next_NBD): the prediction, and what is
+            fed back to the decoder's next input, its first O columns.
+        head_gradient: (grad_NBO, dx_NBD or None, feed_label, weight_OH, dh, total_NBO, dlabel_NBO or None): the first O
+            columns of dx go to the label or to the prediction; dh += total W.
     """
 
     pack: Callable[[CellWeights, int, bool], CellPack]

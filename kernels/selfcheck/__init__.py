@@ -8,7 +8,7 @@ small shapes beside the specification in float64.
 It is run in several ways (``ways.WAYS``): by every plan that a rule takes for some graph, with the gradients of inputs
 and without, on unions of one chunk and of two. Together these launches cover every compile-time constant that training
 and forecasting with two layers of 64 units use, for every ``save``. Not covered: other widths, other numbers of
-channels, 64-bit offsets.
+channels, 64-bit offsets. Known inputs of the decoder, which make one cell wider, are checked in one way.
 
 A verdict is kept in a file of the user's cache folder if the results agree or differ, if the compiler refuses a kernel
 or if the device faults in one. A full disk, a missing compiler or assembler and a lack of memory prove nothing about
@@ -34,7 +34,7 @@ from dcrnn_fast.kernels.dtypes import computed_dtype
 from dcrnn_fast.kernels.gpu.devices import gpu_facts
 from dcrnn_fast.kernels.gpu.words import override
 from dcrnn_fast.kernels.selfcheck.kept import Verdict, cache_folder, keep, key_of, multiplied, read_kept
-from dcrnn_fast.kernels.selfcheck.ways import BY_TILES, CASES, WAYS, Way, plan_taken, results
+from dcrnn_fast.kernels.selfcheck.ways import CASES, WAYS, Way, plan_taken, results, ways_of
 
 CHECKED_DEVICES = ("cuda",)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -165,15 +165,17 @@ def _check(operator: str, backend: str, device: torch.device, dtype: torch.dtype
     both against float64. After a fault of the device, which is the last thing that it does, plans that were not yet
     checked are refused.
     """
-    ways = WAYS.get(backend, BY_TILES)
+    ways = ways_of(operator, backend)
     problems: dict[str, str] = {}
     lasting = True
     rounding = _TF32_ROUNDING if multiplied(dtype) == "tf32" else torch.finfo(dtype).eps
     with _checking():
         plans = [plan_taken(way, device, dtype) for way in ways]
         beside = {
-            way.nodes: [results(operator, "specification", way, device, one) for one in (torch.float64, dtype)]
-            for way in (Way(nodes=nodes) for nodes in sorted({way.nodes for way in ways}))
+            (way.nodes, way.known): [
+                results(operator, "specification", way, device, one) for one in (torch.float64, dtype)
+            ]
+            for way in sorted({Way(nodes=way.nodes, known=way.known) for way in ways})
         }
         for index, (way, plan) in enumerate(zip(ways, plans, strict=True)):
             if plan in problems:
@@ -191,7 +193,7 @@ def _check(operator: str, backend: str, device: torch.device, dtype: torch.dtype
                     problems = left | problems
                     break
                 continue
-            truth, plain = beside[way.nodes]
+            truth, plain = beside[way.nodes, way.known]
             problem = _difference(truth, plain, got, rounding)
             if problem:
                 problems[plan] = f"{problem} ({way})"

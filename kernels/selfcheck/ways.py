@@ -1,7 +1,7 @@
 """The self-check's runs: every operator on small made-up graphs, in every way that launches other kernels.
 
-Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units,
-M diffusion terms, S = (M-1) N stacked rows.
+Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, K known channels,
+H units, M diffusion terms, S = (M-1) N stacked rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from dcrnn_fast.kernels.gpu.words import override, overruled, read_words
 from dcrnn_fast.kernels.terms import DiffusionTerms
 from dcrnn_fast.kernels.weights import CellWeights
 
-_N, _B, _C, _O, _H, _M, _P, _F = 75, 5, 2, 1, 64, 5, 2, 3
+_N, _B, _C, _O, _K, _H, _M, _P, _F = 75, 5, 2, 1, 3, 64, 5, 2, 3
 # Nodes of a graph whose unions take two chunks; those of the other are METR-LA's size, one chunk of 128.
 _CHUNKED_N = 150
 # How the terms come about from two supports, over their transposes too (``DiffusionTerms.recursion``).
@@ -32,15 +32,17 @@ class Way(NamedTuple):
         words: as in DCRNN_FAST_TRITON, instead of the user's (but for the arithmetic of float32); empty: the user's.
         inputs_wanted: whether inputs and labels require gradients (in training they do not).
         nodes: of the graph.
+        known: whether the decoder reads known inputs; for the encoder-decoder alone.
     """
 
     words: str = ""
     inputs_wanted: bool = True
     nodes: int = _N
+    known: bool = False
 
     def __str__(self) -> str:
         gradients = "all gradients" if self.inputs_wanted else "no gradients of inputs"
-        return f"{self.words or 'plan by rule'}, {gradients}, {self.nodes} nodes"
+        return f"{self.words or 'plan by rule'}, {gradients}, {self.nodes} nodes{', known inputs' * self.known}"
 
 
 # Wanted input gradients alternate with hoist and inline: a kernel depends on one of the two only.
@@ -50,6 +52,7 @@ BY_TILES = (
     Way("tile,hoist", nodes=_CHUNKED_N),
     Way("tile,inline", inputs_wanted=False, nodes=_CHUNKED_N),
 )
+_WITH_KNOWN = Way(known=True)
 WAYS = {
     "triton": (
         *BY_TILES,
@@ -58,19 +61,26 @@ WAYS = {
         Way("chain,hoist"),
         Way("gemm,gather,hoist"),
         Way("gemm,chain,inline", inputs_wanted=False),
+        _WITH_KNOWN,
     ),
-    "cuda": BY_TILES,
+    "cuda": (*BY_TILES, _WITH_KNOWN),
 }
+
+
+def ways_of(operator: str, backend: str) -> tuple[Way, ...]:
+    """The ways in which a backend's operator is checked."""
+    return tuple(way for way in WAYS.get(backend, BY_TILES) if operator == "dcrnn_seq2seq" or not way.known)
+
 
 Runner = Callable[[Sequence[Tensor], DiffusionTerms, str], list[Tensor]]
 Shapes = list[tuple[int, ...]]
 
 
 class Case(NamedTuple):
-    """An operator's arguments: ``shapes(nodes)`` of the floating ones; ``data``: inputs and labels among them."""
+    """An operator's arguments: ``shapes(nodes, K)`` of the floating ones; ``data``: inputs and labels among them."""
 
     run: Runner
-    shapes: Callable[[int], Shapes]
+    shapes: Callable[[int, int], Shapes]
     data: tuple[int, ...]
 
 
@@ -88,7 +98,7 @@ def _run_dcrnn_seq2seq(t: Sequence[Tensor], terms: DiffusionTerms, backend: str)
     return [
         dcrnn_seq2seq(
             t[0], terms, cells[:2], cells[2:], t[1], t[2], future_steps=_F, labels_BFNO=t[3],
-            feed_label_F=feed_label_F, backend=backend,
+            feed_label_F=feed_label_F, known_BFNK=t[20] if len(t) > 20 else None, backend=backend,
         )
     ]  # fmt: skip
 
@@ -99,19 +109,20 @@ def _cell_shapes(channels: int) -> Shapes:
 
 
 CASES = {
-    "diffusion_conv": Case(_run_diffusion_conv, lambda N: [(_B, N, _C), (_C * _M, _H), (_H,)], (0,)),
+    "diffusion_conv": Case(_run_diffusion_conv, lambda N, _: [(_B, N, _C), (_C * _M, _H), (_H,)], (0,)),
     "dcgru_sequence": Case(
         _run_dcgru_sequence,
-        lambda N: [(_B, _P, N, _C), (2, _B, N, _H), *_cell_shapes(_C), *_cell_shapes(_H)],
+        lambda N, _: [(_B, _P, N, _C), (2, _B, N, _H), *_cell_shapes(_C), *_cell_shapes(_H)],
         (0,),
     ),
     "dcrnn_seq2seq": Case(
         _run_dcrnn_seq2seq,
-        lambda N: [
+        lambda N, K: [
             (_B, _P, N, _C), (_O, _H), (_O,), (_B, _F, N, _O),
-            *_cell_shapes(_C), *_cell_shapes(_H), *_cell_shapes(_O), *_cell_shapes(_H),
+            *_cell_shapes(_C), *_cell_shapes(_H), *_cell_shapes(_O + K), *_cell_shapes(_H),
+            *([(_B, _F, N, K)] if K else []),
         ],
-        (0, 3),
+        (0, 3, 20),
     ),
 }  # fmt: skip
 
@@ -126,7 +137,7 @@ def plan_taken(way: Way, device: torch.device, dtype: torch.dtype) -> str:
 def results(operator: str, backend: str, way: Way, device: torch.device, dtype: torch.dtype) -> list[Tensor | None]:
     """Outputs, then the gradients of all arguments (None: not wanted), in float64 on the host."""
     case = CASES[operator]
-    arguments = [tensor.to(device, dtype) for tensor in made_arguments(case.shapes(way.nodes))]
+    arguments = [tensor.to(device, dtype) for tensor in made_arguments(case.shapes(way.nodes, _K * way.known))]
     wanted = [way.inputs_wanted or index not in case.data for index in range(len(arguments))]
     arguments = [tensor.requires_grad_(one) for tensor, one in zip(arguments, wanted, strict=True)]
     dense_SN = made_operators(way.nodes).to(device, torch.float64 if dtype == torch.float64 else torch.float32)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import dcrnn_fast
-from bench.cases import MANUAL, SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
+from bench.cases import KNOWN_SHAPES, MANUAL, SHAPES, Case, assert_within_budget, make_seq2seq, make_terms
 from dcrnn_fast import verify
 from dcrnn_fast.data.dataset import Batch, open_data
 from dcrnn_fast.data.device_windows import DeviceWindows
@@ -70,10 +70,11 @@ def results(case: Case, dtype: torch.dtype, backend: str, device: torch.device, 
     inputs = make_seq2seq(case)
     leaves = [tensor.detach().to(device, dtype).requires_grad_() for tensor in inputs.differentiable]
     x, labels, weight, bias, *flat = leaves
+    known = flat.pop() if case.K else None
     cells = [CellWeights(*flat[k : k + 4]) for k in range(0, len(flat), 4)]
     prediction = dcrnn_seq2seq(
         x, on(device, make_terms(case, dtype)), cells[: case.L], cells[case.L :], weight, bias, future_steps=case.F,
-        labels_BFNO=labels, feed_label_F=inputs.feed_label_F.to(device), backend=backend, save=save,
+        labels_BFNO=labels, feed_label_F=inputs.feed_label_F.to(device), known_BFNK=known, backend=backend, save=save,
     )  # fmt: skip
     # No label is read where none is fed.
     gradients = torch.autograd.grad(prediction.double().square().sum(), leaves, materialize_grads=True)
@@ -82,7 +83,7 @@ def results(case: Case, dtype: torch.dtype, backend: str, device: torch.device, 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("case", [*SHAPES, pytest.param(LARGE, id="metr_la_size")])
+@pytest.mark.parametrize("case", [*SHAPES, *KNOWN_SHAPES, pytest.param(LARGE, id="metr_la_size")])
 def test_the_encoder_decoder_equals_float64(gpu, monkeypatch, case: Case, dtype: torch.dtype, backend: str) -> None:
     case = taken(backend, case, monkeypatch)
     truth = results(case, torch.float64, "specification", torch.device("cpu"))

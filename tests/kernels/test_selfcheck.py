@@ -28,9 +28,10 @@ pytestmark = pytest.mark.gpu_kernels
 
 CPU = torch.device("cpu")
 NODES = ways._N
+WAYS_OF_CONVOLUTION = ways.ways_of("diffusion_conv", "triton")
 # Calls of one check of an operator: one in each way.
-CHECK = len(ways.WAYS["triton"])
-PLANS = len({ways.plan_taken(way, CPU, torch.float32) for way in ways.WAYS["triton"]})
+CHECK = len(WAYS_OF_CONVOLUTION)
+PLANS = len({ways.plan_taken(way, CPU, torch.float32) for way in WAYS_OF_CONVOLUTION})
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +64,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]]
 
 def problem_of(dtype: torch.dtype) -> tuple[torch.Tensor, object, torch.Tensor, torch.Tensor]:
     terms = ways.made_terms(ways.made_operators().float())
-    x, weight, bias = (tensor.to(dtype) for tensor in ways.made_arguments(ways.CASES["diffusion_conv"].shapes(NODES)))
+    x, weight, bias = (
+        tensor.to(dtype) for tensor in ways.made_arguments(ways.CASES["diffusion_conv"].shapes(NODES, 0))
+    )
     return x, terms, weight, bias
 
 
@@ -106,7 +109,7 @@ def test_a_wrong_kernel_is_disabled_with_one_warning(install, run, dtype, caplog
     assert len(calls) == PLANS, "the verdict was kept on disk"
 
 
-@pytest.mark.parametrize("way", ways.WAYS["triton"], ids=str)
+@pytest.mark.parametrize("way", WAYS_OF_CONVOLUTION, ids=str)
 def test_a_kernel_that_is_wrong_in_one_way_alone_is_found(install, way: ways.Way) -> None:
     """By its plan, the graph's size, and whether x wants a gradient."""
 
@@ -353,10 +356,10 @@ def test_after_a_fault_of_the_device_nothing_more_is_run_and_the_verdict_is_kept
 
 def test_a_plan_is_called_what_it_is(monkeypatch) -> None:
     """Strict float32 is never fused, whatever a way asks for."""
-    names = [ways.plan_taken(way, CPU, torch.float32) for way in ways.WAYS["triton"]]
+    names = [ways.plan_taken(way, CPU, torch.float32) for way in WAYS_OF_CONVOLUTION]
     assert names == ["tile"] * 2 + ["tile,chunks"] * 2 + ["dense", "gather", "chain", "gemm,gather", "gemm,chain"]
     monkeypatch.setenv("DCRNN_FAST_TRITON", "strict")
-    strict = {ways.plan_taken(way, CPU, torch.float32) for way in ways.WAYS["triton"]}
+    strict = {ways.plan_taken(way, CPU, torch.float32) for way in WAYS_OF_CONVOLUTION}
     assert strict == {"gemm,gather", "gemm,chain"}
 
 

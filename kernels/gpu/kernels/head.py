@@ -2,7 +2,8 @@
 
 Whether a step reads the label or the prediction lies in a tensor on the device: nothing waits for the host.
 
-Shape legend: O output channels, H units, BH its block, ROWS (node, batch) rows of a program.
+Shape legend: O output channels, D columns of the decoder's input (O, then what is known), H units, BH its block, ROWS
+(node, batch) rows of a program.
 """
 
 import triton
@@ -22,6 +23,7 @@ def head_kernel(
     NEXT,
     rows,
     O: tl.constexpr,  # noqa: E741
+    D: tl.constexpr,
     H: tl.constexpr,
     BH: tl.constexpr,
     ROWS: tl.constexpr,
@@ -29,7 +31,7 @@ def head_kernel(
     UP: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """PREDICTION = H_NOW Wᵀ + BIAS; NEXT is LABEL if FEED_LABEL, else PREDICTION."""
+    """PREDICTION = H_NOW Wᵀ + BIAS; the first O columns of NEXT are LABEL if FEED_LABEL, else PREDICTION."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     valid = row < rows
     k = tl.arange(0, BH)
@@ -44,7 +46,7 @@ def head_kernel(
         y = narrow(y, PREDICTION.dtype.element_ty, UP)
         tl.store(PREDICTION + row * O + o, y, mask=valid)
         label = tl.load(LABEL + row * O + o, mask=valid, other=0.0)
-        tl.store(NEXT + row * O + o, tl.where(feed, label, y), mask=valid)
+        tl.store(NEXT + row * D + o, tl.where(feed, label, y), mask=valid)
 
 
 @triton.jit
@@ -58,6 +60,7 @@ def head_gradient_kernel(
     DLABEL,
     rows,
     O: tl.constexpr,  # noqa: E741
+    D: tl.constexpr,
     H: tl.constexpr,
     BH: tl.constexpr,
     ROWS: tl.constexpr,
@@ -67,7 +70,9 @@ def head_gradient_kernel(
     HAS_DX: tl.constexpr,
     HAS_DLABEL: tl.constexpr,
 ):
-    """If the label was read, DLABEL = DX and TOTAL = GRAD, else TOTAL = GRAD + DX; DH += TOTAL W."""
+    """If the label was read, DLABEL = DX and TOTAL = GRAD, else TOTAL = GRAD + DX; DH += TOTAL W. Of DX, the first O
+    columns.
+    """
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     valid = row < rows
     k = tl.arange(0, BH)
@@ -80,7 +85,7 @@ def head_gradient_kernel(
     for o in range(O):
         total = tl.load(GRAD + row * O + o, mask=valid, other=0.0).to(ACC)
         if HAS_DX:
-            dx = tl.load(DX + row * O + o, mask=valid, other=0.0).to(ACC)
+            dx = tl.load(DX + row * D + o, mask=valid, other=0.0).to(ACC)
             total += tl.where(feed, 0.0, dx)
             if HAS_DLABEL:
                 dlabel = narrow(tl.where(feed, dx, 0.0), DLABEL.dtype.element_ty, UP)

@@ -1,6 +1,6 @@
 """Launches of the decoder's ends: the projection with its feedback, and the gradient of both.
 
-Shape legend: N nodes, B batch, O output channels, H units.
+Shape legend: N nodes, B batch, O output channels, D columns of the decoder's input, H units.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def head(
     label_NBO: Tensor,
     feed_label: Tensor,
     prediction_NBO: Tensor,
-    next_NBO: Tensor,
+    next_NBD: Tensor,
 ) -> None:
     """``Primitives.head``."""
     arguments = {
@@ -33,14 +33,14 @@ def head(
         "LABEL": label_NBO,
         "FEED_LABEL": feed_label,
         "PREDICTION": prediction_NBO,
-        "NEXT": next_NBO,
+        "NEXT": next_NBD,
     }
-    _launch(head_kernel, h_NBH, weight_OH, arguments)
+    _launch(head_kernel, h_NBH, weight_OH, arguments, next_NBD.shape[2])
 
 
 def head_gradient(
     grad_NBO: Tensor,
-    dx_NBO: Tensor | None,
+    dx_NBD: Tensor | None,
     feed_label: Tensor,
     weight_OH: Tensor,
     dh_NBH: Tensor,
@@ -50,7 +50,7 @@ def head_gradient(
     """``Primitives.head_gradient``."""
     arguments = {
         "GRAD": grad_NBO,
-        "DX": grad_NBO if dx_NBO is None else dx_NBO,
+        "DX": grad_NBO if dx_NBD is None else dx_NBD,
         "FEED_LABEL": feed_label,
         "W": weight_OH,
         "DH": dh_NBH,
@@ -62,12 +62,15 @@ def head_gradient(
         dh_NBH,
         weight_OH,
         arguments,
-        HAS_DX=dx_NBO is not None,
+        grad_NBO.shape[2] if dx_NBD is None else dx_NBD.shape[2],
+        HAS_DX=dx_NBD is not None,
         HAS_DLABEL=dlabel_NBO is not None,
     )
 
 
-def _launch(kernel: Any, like_NBH: Tensor, weight_OH: Tensor, arguments: dict[str, Tensor], **constants: bool) -> None:
+def _launch(
+    kernel: Any, like_NBH: Tensor, weight_OH: Tensor, arguments: dict[str, Tensor], columns: int, **constants: bool
+) -> None:
     """A program for each block of (node, batch) rows."""
     N, B, H = like_NBH.shape
     size = max(1, ELEMENTS // block(H))
@@ -78,6 +81,7 @@ def _launch(kernel: Any, like_NBH: Tensor, weight_OH: Tensor, arguments: dict[st
         {
             **constants,
             "O": weight_OH.shape[0],
+            "D": columns,
             "H": H,
             "BH": block(H),
             "ROWS": size,

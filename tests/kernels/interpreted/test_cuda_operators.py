@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_a_step_is_within_the_error_budget() -> None:
 
 @pytest.mark.slow
 def test_a_larger_step_is_within_the_error_budget() -> None:
-    assert_step_within_budget(RAGGED)
+    assert_step_within_budget(replace(RAGGED, K=3))
 
 
 @pytest.mark.slow

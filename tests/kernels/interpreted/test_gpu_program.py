@@ -1,6 +1,7 @@
 """What ``pytest -m gpu`` runs, run here: nobody should find its mistakes on the first GPU."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,12 @@ def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("backend", program.BACKENDS)
 def test_small_cases(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program.test_the_encoder_decoder_equals_float64(CPU, monkeypatch, TINY, torch.float32, backend)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", program.BACKENDS)
+def test_known_channels(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program.test_the_encoder_decoder_equals_float64(CPU, monkeypatch, replace(TINY, K=2), torch.float32, backend)
 
 
 @pytest.mark.slow

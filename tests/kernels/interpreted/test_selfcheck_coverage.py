@@ -91,7 +91,7 @@ def train(operator: str, backend: str, terms: DiffusionTerms, dtype: torch.dtype
 
 def checked(operator: str, backend: str, dtype: torch.dtype) -> Variants:
     def run() -> None:
-        for way in checks.WAYS[backend]:
+        for way in checks.ways_of(operator, backend):
             checks.results(operator, backend, way, CPU, dtype)
 
     return launched(run)

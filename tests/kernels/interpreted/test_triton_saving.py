@@ -12,7 +12,7 @@ from tests.kernels.operators import forward_and_gradients, run, sequence_results
 
 # Segments of two steps divide neither P nor F; the coins fall both ways.
 CASE = Case(B=1, P=3, F=3, N=5, C=2, O=2, H=3, L=2, M=2)
-LONG = Case(B=2, P=5, F=4, N=6, C=2, O=2, H=3, L=2, M=3)
+LONG = Case(B=2, P=5, F=4, N=6, C=2, O=2, H=3, L=2, M=3, K=1)
 SAVES = ["h", "segments:2", "segments:3", "segments:100"]
 PLANS = ["gather,hoist", "gather,inline", "dense", "gemm", "gemm,inline", "strict"]
 
@@ -118,4 +118,4 @@ def test_kept_bytes_are_those_states(save: str, states: int) -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         run(inputs, terms, "triton", save=save)
     rows = padded_nodes(LONG.N) * LONG.B * 4
-    assert sum(sizes.values()) == states * LONG.L * rows * LONG.H + (LONG.F + 1) * rows * LONG.O
+    assert sum(sizes.values()) == states * LONG.L * rows * LONG.H + (LONG.F + 1) * rows * (LONG.O + LONG.K)

@@ -17,6 +17,8 @@ from tests.kernels.operators import forward_and_gradients, run
 SMALL = Case(B=2, P=2, F=2, N=5, C=2, O=1, H=4, L=1, M=3)
 # Two tiles, the second not full; several blocks of batch rows; more units than one block of columns.
 RAGGED = Case(B=5, P=1, F=2, N=19, C=3, O=2, H=17, L=1, M=3, density=0.3)
+# A step in the interpreter is slow.
+KNOWN = Case(B=1, P=1, F=3, N=3, C=1, O=2, H=2, L=1, M=2, K=3)
 FUSED_KERNELS = {
     "convolve_kernel",
     "gates_kernel",
@@ -45,11 +47,15 @@ def test_every_kernel_runs_inside_red_zones_and_equals_the_specification(monkeyp
     assert set(assert_equals_specification(SMALL)) == FUSED_KERNELS
 
 
+def test_known_channels_inside_red_zones() -> None:
+    assert set(assert_equals_specification(KNOWN)) == FUSED_KERNELS
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("words", PLANS)
 def test_every_plan_equals_the_specification(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DCRNN_FAST_TRITON", words)
-    ran = assert_equals_specification(RAGGED)
+    ran = assert_equals_specification(replace(RAGGED, K=3))
     assert ("gather_kernel" in ran) == any(word in words for word in ("gather", "gemm", "strict"))
 
 
@@ -128,10 +134,10 @@ def test_gradcheck_through_the_kernels() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("save", [SAVE_ALL, SAVE_NOTHING, 1, 2])
-def test_opcheck(save: int) -> None:
+@pytest.mark.parametrize(("save", "known"), [(SAVE_ALL, 0), (SAVE_NOTHING, 0), (1, 0), (2, 0), (2, 3)])
+def test_opcheck(save: int, known: int) -> None:
     torch.use_deterministic_algorithms(False)  # opcheck compares memory that nobody wrote
-    case = Case(B=2, P=1, F=2, N=4, H=3, L=1, M=3)
+    case = Case(B=2, P=1, F=2, N=4, H=3, L=1, M=3, K=known)
     inputs, wanted = make_seq2seq(case).to(torch.float32), save != SAVE_NOTHING
     flat = [[t.detach().requires_grad_(wanted) for t in layer] for layer in (inputs.encoder[0], inputs.decoder[0])]
     arguments = (
@@ -145,6 +151,7 @@ def test_opcheck(save: int) -> None:
         inputs.feed_label_F,
         "",
         save,
+        *([] if inputs.known_BFNK is None else [inputs.known_BFNK.detach().requires_grad_(wanted)]),
     )
     torch.library.opcheck(torch.ops.dcrnn_fast.seq2seq_triton.default, arguments)
 
@@ -189,13 +196,15 @@ def test_an_empty_batch_is_a_batch_and_a_reading_that_is_nan_stays_in_its_batch_
 @pytest.mark.slow
 def test_gradients_that_nobody_wants_are_not_computed_and_the_others_are_the_same() -> None:
     terms = make_terms(RAGGED, torch.float32)
-    wanted, some = (make_seq2seq(RAGGED).to(torch.float32) for _ in range(2))
+    wanted, some = (make_seq2seq(replace(RAGGED, K=3)).to(torch.float32) for _ in range(2))
     run(wanted, terms, "triton").sum().backward()
-    some.x_BPNC.requires_grad_(False)
-    some.labels_BFNO.requires_grad_(False)
+    assert some.known_BFNK is not None
+    for tensor in (some.x_BPNC, some.labels_BFNO, some.known_BFNK):
+        tensor.requires_grad_(False)
     run(some, terms, "triton").sum().backward()
     assert some.x_BPNC.grad is None
-    for a, b in zip(some.differentiable[2:], wanted.differentiable[2:], strict=True):
+    assert some.known_BFNK.grad is None
+    for a, b in zip(some.differentiable[2:-1], wanted.differentiable[2:-1], strict=True):
         assert a.grad is not None
         assert b.grad is not None
         assert torch.equal(a.grad, b.grad)
