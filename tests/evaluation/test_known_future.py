@@ -123,9 +123,9 @@ def test_what_is_missing_is_named(model: tuple[ForecastData, Forecaster]) -> Non
     with pytest.raises(UserError) as nothing:
         forecaster.forecast(past)
     assert str(nothing.value) == (
-        "the recent data: the model knows rain, price ahead, and its forecast needs the 3 rows from 2024-03-05T17:00:00 "
-        "to 2024-03-05T19:00:00; missing: rain, price at 2024-03-05T17:00:00 to 2024-03-05T19:00:00 (3 rows): add them "
-        "to the readings, targets empty, or give them with --known"
+        "the recent data: the model knows rain, price ahead, and its forecast needs the 3 rows from "
+        "2024-03-05T17:00:00 to 2024-03-05T19:00:00; missing: rain, price at 2024-03-05T17:00:00 to "
+        "2024-03-05T19:00:00 (3 rows): add them to the readings, targets empty, or give them with --known"
     )
     observed_TNC = np.array(data.series.observed_TNC)
     observed_TNC[NEWEST + 1, :, 1] = observed_TNC[[NEWEST + 1, NEWEST + 3], :, 2] = False
@@ -169,8 +169,6 @@ def test_under_every_rule_for_missing_readings(tmp_path: Path, missing: str) -> 
     if missing == "zero":
         readings_TNC[NEWEST + 2, :, 1] = 0
         data.series.observed_TNC[NEWEST + 2, :, 1] = False  # type: ignore[index]
-    frames = [pd.DataFrame(readings_TNC[..., 0])]
-    assert len(frames[0]) == NEWEST + 1 + F
     got = forecaster.forecast(readings_TNC, times=data.series.times_T[: NEWEST + 1 + F])
     np.testing.assert_array_equal(got.values_FNO, wanted(data, forecaster))
     assert any("(zeros are missing to this model)" in note for note in got.notes) == (missing == "zero")
@@ -213,7 +211,7 @@ def test_the_command_asks_for_the_rows(
     capsys.readouterr()
     for more, said in (
         (["--known", "none.csv"], "--known none.csv: there is no such file or folder"),
-        (["--known", str(tmp_path / "f.csv")], "would be overwritten"),
+        (["--known", str(tmp_path / "f.csv")], "which is an input: give another --output"),
     ):
         assert forecast.main([*flags, short, *more]) == 2
         (line,) = capsys.readouterr().err.splitlines()
