@@ -34,8 +34,10 @@ def read_known(path: str, form: WindowFormat, trained: Config) -> SensorSeries:
         )
     if not os.path.exists(path):
         raise UserError(f"--known {path}: there is no such file or folder")
+    kind = trained.data.data_format
     config = DataConfig(
         data=path,
+        data_format=kind if os.path.isdir(path) and kind in ("channels", "continued", "scenarios") else "auto",
         freq=form.freq,
         missing=form.rule_of_readings,  # type: ignore[arg-type]
         missing_value=trained.data.missing_value,
