@@ -1,6 +1,6 @@
 """How often prediction intervals hold the reading, how wide they are, and their interval score.
 
-Shape legend: B batch, L levels, F future steps (horizons), N nodes, O target channels, S the sums.
+Shape legend: B batch, L levels, F future steps (horizons), N nodes, O target channels, S the four sums.
 
 The interval score (Gneiting and Raftery, Strictly Proper Scoring Rules, Prediction, and Estimation, JASA 102, 2007) of
 an interval of level 1 - a is its width, and 2 / a times the distance by which the reading lies outside: the smaller the
@@ -51,32 +51,32 @@ class IntervalSums:
         self.intervals, self.at_least = intervals, at_least
         half_width_LFNO = torch.from_numpy(intervals.half_width_LFNO).to(device)
         levels, *shape_FNO = half_width_LFNO.shape
-        self._half_width_LFNO = half_width_LFNO
         self._there_LFNO = ~half_width_LFNO.isnan()
+        self._half_width_LFNO = half_width_LFNO.nan_to_num(nan=0.0)
         self.sums_LSFNO = torch.zeros(levels, _SUMS, *shape_FNO, dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def add(self, prediction_BFNO: Tensor, y_BFNO: Tensor, observed_BFNO: Tensor) -> None:
-        """Add a batch of forecasts; the bounds are those that ``Intervals.bounds`` gives, bit for bit.
+        """Add a batch of forecasts.
 
         Args:
-            prediction_BFNO, y_BFNO: float32, original units, on the sums' device.
+            prediction_BFNO, y_BFNO: float32, original units, on the sums' device; no forecast is below ``at_least``.
             observed_BFNO: bool, true where the target counts.
         """
-        for half_width_FNO, there_FNO, sums_SFNO in zip(
-            self._half_width_LFNO, self._there_LFNO, self.sums_LSFNO, strict=True
-        ):
-            lower_BFNO, upper_BFNO = prediction_BFNO - half_width_FNO, prediction_BFNO + half_width_FNO
-            if self.at_least is not None:
-                lower_BFNO.clamp_(min=self.at_least)
-            counted_BFNO = observed_BFNO & there_FNO
-            missed_by_BFNO = torch.maximum(lower_BFNO - y_BFNO, y_BFNO - upper_BFNO).clamp_(min=0)
-            missed_by_BFNO.masked_fill_(~counted_BFNO, 0)
-            width_BFNO = upper_BFNO.sub_(lower_BFNO).masked_fill_(~counted_BFNO, 0)
-            sums_SFNO[_HELD] += ((missed_by_BFNO == 0) & counted_BFNO).sum(0)
-            sums_SFNO[_WIDTH] += width_BFNO.sum(0, dtype=torch.float64)
-            sums_SFNO[_MISSED_BY] += missed_by_BFNO.sum(0, dtype=torch.float64)
-            sums_SFNO[_COUNT] += counted_BFNO.sum(0)
+        missing_BFNO = ~observed_BFNO
+        error_BFNO = (prediction_BFNO - y_BFNO).abs_().masked_fill_(missing_BFNO, 0)
+        missed_by_LBFNO = (error_BFNO - self._half_width_LFNO[:, None]).clamp_(min=0)
+        count_LFNO = (observed_BFNO.sum(0) * self._there_LFNO).double()
+        self.sums_LSFNO[:, _WIDTH] += 2 * self._half_width_LFNO * count_LFNO
+        if self.at_least is not None:
+            below_BFNO = (self.at_least - y_BFNO).masked_fill_(missing_BFNO, 0)
+            torch.maximum(missed_by_LBFNO, below_BFNO, out=missed_by_LBFNO)
+            raised_LBFNO = (self.at_least - prediction_BFNO + self._half_width_LFNO[:, None]).clamp_(min=0)
+            raised_LBFNO.masked_fill_(missing_BFNO, 0)
+            self.sums_LSFNO[:, _WIDTH] -= self._there_LFNO * raised_LBFNO.sum(1, dtype=torch.float64)
+        self.sums_LSFNO[:, _HELD] += count_LFNO - self._there_LFNO * missed_by_LBFNO.count_nonzero(1)
+        self.sums_LSFNO[:, _MISSED_BY] += self._there_LFNO * missed_by_LBFNO.sum(1, dtype=torch.float64)
+        self.sums_LSFNO[:, _COUNT] += count_LFNO
 
     def part(
         self, *, steps: slice = slice(None), nodes: Sequence[int] | None = None, channels: Sequence[int] | None = None
