@@ -33,6 +33,7 @@ DataFormat = Literal[
     "continued",
     "scenarios",
     "partitioned",
+    "basicts",
     "libcity",
     "usgs",
     "store",

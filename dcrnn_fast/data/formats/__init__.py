@@ -102,6 +102,7 @@ FORMATS = (
         opener=_ROOM + "partitioned:open_partitioned",
         detects=_ROOM + "detect:is_partitioned",
     ),
+    Format("basicts", (), is_folder=True, opener=_ROOM + "basicts:open_basicts", detects=_ROOM + "detect:is_basicts"),
     Format(
         "libcity",
         (".dyna", ".grid"),
