@@ -29,6 +29,7 @@ DataFormat = Literal[
     "csv",
     "parquet",
     "netcdf",
+    "tsf",
     "channels",
     "continued",
     "scenarios",

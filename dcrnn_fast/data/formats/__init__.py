@@ -92,6 +92,7 @@ FORMATS = (
     Format("csv", (".csv", ".txt", ".tsv"), _ROOM + "tables:read_csv", opener=_ROOM + "tables:open_csv"),
     Format("parquet", (".parquet", ".pq"), _ROOM + "tables:read_parquet", opener=_ROOM + "tables:open_parquet"),
     Format("netcdf", (".nc", ".nc4", ".cdf"), _ROOM + "netcdf:read_netcdf"),
+    Format("tsf", (".tsf",), _ROOM + "tsf:read_tsf"),
     Format("channels", (), _ROOM + "folders:read_folder", is_folder=True),
     Format("continued", (), _ROOM + "folders:read_folder", is_folder=True),
     Format("scenarios", (), _ROOM + "folders:read_folder", is_folder=True),
