@@ -85,6 +85,7 @@ def _imported(name: str) -> Any:
 
 
 _ROOM = "dcrnn_fast.data.formats."
+_DETECT = _ROOM + "detect:"
 FORMATS = (
     Format("hdf5", (".h5", ".hdf5", ".hdf"), _ROOM + "hdf5:read_hdf5"),
     Format("npz", (".npz",), _ROOM + "arrays:read_npz"),
@@ -101,18 +102,19 @@ FORMATS = (
         (),
         is_folder=True,
         opener=_ROOM + "partitioned:open_partitioned",
-        detects=_ROOM + "detect:is_partitioned",
+        detects=_DETECT + "is_partitioned",
     ),
-    Format("basicts", (), is_folder=True, opener=_ROOM + "basicts:open_basicts", detects=_ROOM + "detect:is_basicts"),
+    Format("basicts", (), is_folder=True, opener=_ROOM + "basicts:open_basicts", detects=_DETECT + "is_basicts"),
     Format(
         "libcity",
         (".dyna", ".grid"),
         is_folder=None,
         opener=_ROOM + "libcity:open_libcity",
-        detects=_ROOM + "detect:is_libcity",
+        detects=_DETECT + "is_libcity",
     ),
-    Format("usgs", (".rdb",), is_folder=None, opener=_ROOM + "usgs:open_usgs", detects=_ROOM + "detect:is_usgs"),
+    Format("usgs", (".rdb",), is_folder=None, opener=_ROOM + "usgs:open_usgs", detects=_DETECT + "is_usgs"),
     Format("store", (), "dcrnn_fast.data.store:read_store", is_folder=True, marker=MANIFEST),
+    Format("pems", (), is_folder=True, opener=_ROOM + "pems:open_pems", detects=_DETECT + "is_pems"),
 )
 _FOLDER = Format("folder", (), _ROOM + "folders:read_folder", is_folder=True)
 """channels, continued or scenarios: its reader finds out"""
