@@ -16,6 +16,8 @@ from dcrnn_fast.data.series import SensorSeries, outline_series
 from dcrnn_fast.data.times import Stamps, parse_freq, parse_time, row_of_array
 from dcrnn_fast.errors import UserError
 
+_AT_ONCE = 1 << 20
+"""readings that are cleaned at a time: some 20 MiB with their copies"""
 _LARGE = 1 << 30
 """bytes in memory from which on a store is advised"""
 
@@ -206,7 +208,7 @@ def _pieces(blocks: Blocks, missing_value: tuple[float, ...]) -> Iterator[np.nda
     for block in blocks.read():
         if block.shape[1:] != wanted[1:] or block.dtype not in (np.float32, np.float64):
             raise ValueError(f"blocks of float32 or float64 (R, {wanted[1]}, {wanted[2]}) wanted, got {block.shape}")
-        for rows in row_pieces(block.shape):
+        for rows in row_pieces(block.shape, readings=_AT_ONCE):
             yield without_values(block[rows], missing_value) if missing_value else block[rows]
         found += len(block)
     if found != wanted[0]:
@@ -223,6 +225,6 @@ def _runs(row_R: np.ndarray, piece: Cleaned) -> Iterator[tuple[int, Cleaned]]:
 
 
 def _absent_rows(count: int, shape: tuple[int, ...]) -> Iterator[Cleaned]:
-    for rows in row_pieces((count, *shape)):
+    for rows in row_pieces((count, *shape), readings=_AT_ONCE):
         absent = (rows.stop - rows.start, *shape)
         yield Cleaned(np.zeros(absent, dtype=np.float32), np.zeros(absent, dtype=bool), None)

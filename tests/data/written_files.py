@@ -100,6 +100,18 @@ def write_dyna(path: Path) -> None:
     path.with_suffix(".geo").write_text("\n".join(["geo_id,type,coordinates", *places]) + "\n")
 
 
+def write_tsf(path: Path) -> None:
+    """As the Monash archive writes its series."""
+    told = "\n".join(f"# Line {k} of what the file says about the data set and the paper to cite." for k in range(4))
+    names = "@attribute series_name string\n@attribute start_timestamp date"
+    rest = "@frequency 5_minutes\n@horizon 12\n@missing true\n@equallength true\n@data"
+    lines = [
+        f"{sensor}:{TIMES[0]:%Y-%m-%d %H-%M-%S}:" + ",".join("?" if np.isnan(x) else str(x) for x in READINGS[:, n])
+        for n, sensor in enumerate(IDS)
+    ]
+    path.write_text("\n".join([told, "@relation X", names, rest, *lines]) + "\n")
+
+
 WRITERS: list[Any] = [
     pytest.param("x.csv", write_csv, id="csv"),
     pytest.param("x.parquet", write_parquet, id="parquet"),
@@ -109,6 +121,7 @@ WRITERS: list[Any] = [
     pytest.param("n.h5", write_hdf5_nanoseconds, id="hdf5-nanoseconds"),
     pytest.param("b.h5", write_hdf5_two_blocks, id="hdf5-two-blocks"),
     pytest.param("x.npz", write_npz, id="npz"),
+    pytest.param("x.tsf", write_tsf, id="tsf"),
     pytest.param("x.dyna", write_dyna, id="libcity"),
     pytest.param("x.rdb", write_rdb, id="usgs-rdb"),
     pytest.param("c.nc", lambda path: write_stations(path, "scipy"), id="netcdf-classic"),

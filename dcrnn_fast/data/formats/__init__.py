@@ -104,6 +104,7 @@ FORMATS = (
     Format(
         "zarr", (".zarr",), is_folder=True, opener=_ROOM + "zarr_folder:open_zarr", detects=_ROOM + "detect:is_zarr"
     ),
+    Format("tsf", (".tsf",), _ROOM + "tsf:read_tsf"),
     Format("channels", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
     Format("continued", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
     Format("scenarios", (), _ROOM + "folders:read_folder", is_folder=True),
@@ -112,16 +113,17 @@ FORMATS = (
         (),
         is_folder=True,
         opener=_ROOM + "partitioned:open_partitioned",
-        detects=_ROOM + "detect:is_partitioned",
+        detects=_DETECT + "is_partitioned",
     ),
+    Format("basicts", (), is_folder=True, opener=_ROOM + "basicts:open_basicts", detects=_DETECT + "is_basicts"),
     Format(
         "libcity",
         (".dyna", ".grid"),
         is_folder=None,
         opener=_ROOM + "libcity:open_libcity",
-        detects=_ROOM + "detect:is_libcity",
+        detects=_DETECT + "is_libcity",
     ),
-    Format("usgs", (".rdb",), is_folder=None, opener=_ROOM + "usgs:open_usgs", detects=_ROOM + "detect:is_usgs"),
+    Format("usgs", (".rdb",), is_folder=None, opener=_ROOM + "usgs:open_usgs", detects=_DETECT + "is_usgs"),
     Format("store", (), "dcrnn_fast.data.store:read_store", is_folder=True, marker=MANIFEST),
     Format("pems", (), is_folder=True, opener=_ROOM + "pems:open_pems", detects=_DETECT + "is_pems"),
 )

@@ -6,6 +6,7 @@ cannot be read is not of its format, and the reader that is then asked says why.
 
 import gzip
 import os
+import re
 import zlib
 from pathlib import Path
 
@@ -90,3 +91,14 @@ def is_netcdf_folder(folder: Path) -> bool:
 
     endings = {Path(name).suffix.lower() for name in names_in(folder) if not name.startswith(".")} & {*ENDINGS}
     return bool(endings) and endings <= {*_NETCDF}
+
+
+def is_basicts(folder: Path) -> bool:
+    """Whether a folder is one of BasicTS's: its description and readings, or scaled readings and their scaler."""
+    names = set(names_in(folder))
+    if {"data.dat", "desc.json"} <= names or {"train_data.npy", "meta.json"} <= names:
+        return True
+    return any(
+        re.fullmatch(r"data(_in_?\d+_out_?\d+\w*)?\.pkl", one) and one.replace("data", "scaler", 1) in names
+        for one in names
+    )
