@@ -20,7 +20,7 @@ _SHAPES = (0.3, 0.85)
 _MOST_LINKS = 12_000
 _MOST_TITLED_LINKS = 1_500
 _MOST_POINTS = 20_000
-_BAR_WIDTH = 240.0
+_BAR_WIDTH, _BAR_HEIGHT = 240.0, 24.0
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ def _frame_of(places_N2: np.ndarray) -> _Frame:
     middle = (low + high) / 2
     left = float(middle[0] - inner / scale / 2)
     top = float(middle[1] + (height - 2 * _MARGIN) / scale / 2)
-    return _Frame(left, top, scale, float(height))
+    return _Frame(left, top, scale, float(height) + _BAR_HEIGHT)
 
 
 def _points_drawn(
@@ -160,8 +160,8 @@ def _points_drawn(
     classes = {-2: "plain", -1: "empty"}
     drawn = []
     for n in known.tolist():
-        value = "" if values_N is None else f": {_figure(values_N[n])} {words}"
-        tip = "" if tips_N is None else f"\n{tips_N[n]}"
+        value = "" if values_N is None else f": {_figure(values_N[n], words)}"
+        tip = f"\n{tips_N[n]}" if tips_N is not None and tips_N[n] else ""
         x, y = places_N2[n]
         class_ = classes.get(int(steps_N[n]), f"mf{steps_N[n]}")
         # Written out: this is most of a page with thousands of sensors.
@@ -190,7 +190,7 @@ def _links_drawn(
     if len(chosen) <= _MOST_TITLED_LINKS and flat.wraps_km is None:
         for place, link in enumerate(chosen.tolist()):
             words = (
-                f"{names_N[rows_E[link]]} to {names_N[columns_E[link]]}: {_figure(links.values_E[link])} {links.words}"
+                f"{names_N[rows_E[link]]} to {names_N[columns_E[link]]}: {_figure(links.values_E[link], links.words)}"
             )
             path = _path(starts[place : place + 1], ends[place : place + 1])
             drawn.append(tag("path", tag("title", words), d=path, class_=_stroke(int(steps[place]))))
@@ -251,5 +251,7 @@ def _bar(frame: _Frame) -> Markup:
     )
 
 
-def _figure(value: float) -> str:
-    return "no value" if not np.isfinite(value) else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+def _figure(value: float, words: str = "") -> str:
+    if not np.isfinite(value):
+        return "no value"
+    return (f"{value:.4g} {words}" if abs(value) < 1000 else f"{value:,.0f} {words}").rstrip()

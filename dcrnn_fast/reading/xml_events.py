@@ -62,6 +62,8 @@ def read_xml(path: Path, handler: ElementHandler) -> None:
             parser.Parse(b"", True)
         except expat.ExpatError as error:
             raise UserError(f"no readable XML: {one_line(error)}; is the file truncated?") from error
+        except (LookupError, UnicodeError) as error:  # of the encoding that it declares
+            raise UserError(f"no readable XML: {one_line(error)}; save it in UTF-8") from error
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(f"damaged gzip file: {one_line(error)}; is it truncated?") from error
 

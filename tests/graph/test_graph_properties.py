@@ -32,6 +32,10 @@ from dcrnn_fast.graph import (
     read_pickle,
     read_positions,
 )
+from dcrnn_fast.graph.making.by_polygon import by_polygon
+from dcrnn_fast.graph.making.by_river import by_river
+from dcrnn_fast.graph.making.by_road import read_roads
+from dcrnn_fast.graph.making.stations import read_stations
 
 # Any text that a table can hold as an id: letters of all scripts, digits, dots, quotes and delimiters.
 ids_text = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=12).filter(
@@ -150,6 +154,12 @@ READERS: dict[str, Callable[[Path], Any]] = {
     ".pkl": read_pickle,
     ".nc": read_grid,
     ".mask": read_land_mask,
+    ".gal": lambda path: read_graph(GraphConfig(graph=str(path))),
+    ".gwt": lambda path: read_graph(GraphConfig(graph=str(path))),
+    ".stations": read_stations,
+    ".roads": lambda path: read_roads(path, on_globe=True),
+    ".rivers": lambda path: by_river(path, None),
+    ".areas": lambda path: by_polygon(path, contiguity="rook", tolerance=1.0),
     ".txt": lambda path: read_graph(GraphConfig(graph=str(path), nearest=1)),
 }
 STARTS = [
@@ -161,6 +171,13 @@ STARTS = [
     b"\x89HDF\r\n\x1a\n",
     b"\x80\x02",
     b"\xff\xfe",
+    b"2\n1 1\n",
+    b"from,to,length_m\na,b,",
+    b"ID\tFwy\tDir\tAbs_PM\tLatitude\tLongitude\n",
+    b"<graphml><key id='a' attr.name='x'/><graph><node id='1'><data key='a'>",
+    b"<net><edge id='a' from='b' to='c'><lane id='a_0' length='1' shape='",
+    b'{"type":"Polygon","coordinates":[[[1,2],[1,3],[2,3],[1,2]]]}',
+    b'{"type":"Feature","id":1,"properties":{},"geometry":{"type":"LineString","coordinates":[[1,2],[1,',
 ]
 TABLE_BYTES = st.lists(st.sampled_from([b"0", b"1", b"a", b",", b"\n", b".", b"-", b'"', b"inf", b"nan", b"e", b" "]))
 

@@ -14,6 +14,7 @@ import scipy.sparse
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.making.globe import points_of
 from dcrnn_fast.graph.making.made import MadeList
+from dcrnn_fast.graph.making.roads.network import require_places
 from dcrnn_fast.graph.making.segments import SegmentTree
 from dcrnn_fast.graph.sensor_graph import require_unique_ids
 from dcrnn_fast.messages import counted, first_few, naming_file
@@ -105,8 +106,7 @@ def _areas(path: Path, id_property: str | None) -> tuple[tuple[str, ...], _Rings
     if not ids:
         raise UserError("holds no areas")
     require_unique_ids(ids)
-    if len(rings.across) != len(rings.up) or not np.isfinite(np.frombuffer(rings.up)).all():
-        raise UserError("holds coordinates that are no numbers")
+    require_places(np.frombuffer(rings.across), np.frombuffer(rings.up))
     return tuple(ids), rings
 
 

@@ -155,7 +155,8 @@ def _cell(value: Any) -> str:
 
 
 def _table(path: Path) -> tuple[list[Row], list[str]]:
-    first = path.open("rb").readline().split(b"\t")
+    with path.open("rb") as stream:
+        first = stream.readline().split(b"\t")
     if len(first) > 5 and plain_name(first[0].decode("latin1")) == "id" and b"Fwy" in first:
         return _pems_table(path)
     rows = read_table(path)

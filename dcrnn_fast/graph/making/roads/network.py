@@ -13,6 +13,8 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.making.globe import points_of
 from dcrnn_fast.messages import counted
 
+_FARTHEST = 1e9
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RoadNetwork:
@@ -117,9 +119,7 @@ class NetworkBuilder:
             raise UserError("holds no road that cars may use" if notes else "holds no road")
         across_P, up_P = np.frombuffer(self._across), np.frombuffer(self._up)
         first_A1 = np.frombuffer(self._first, dtype=np.int64)
-        bad = ~(np.isfinite(across_P) & np.isfinite(up_P))
-        if bad.any():
-            raise UserError(f"{counted(int(bad.sum()), 'coordinate')} of its roads are no numbers")
+        require_places(across_P, up_P)
         if self._on_globe:
             require_degrees(across_P, up_P)
             points_P3 = points_of(np.stack([up_P, across_P], axis=1))
@@ -145,6 +145,15 @@ class NetworkBuilder:
             np.frombuffer(self._heads_of_links, dtype=np.int64) if self._heads_of_links else np.zeros(0, np.int64),
             self._on_globe,
             notes,
+        )
+
+
+def require_places(across_P: np.ndarray, up_P: np.ndarray) -> None:
+    """Refuses coordinates that are no numbers, or farther away than any unit makes of the Earth."""
+    bad_P = ~((np.abs(across_P) < _FARTHEST) & (np.abs(up_P) < _FARTHEST))
+    if bad_P.any():
+        raise UserError(
+            f"{counted(int(bad_P.sum()), 'coordinate')} of it are no place on the Earth: NaN, inf, or over 1e9"
         )
 
 
