@@ -10,6 +10,8 @@ import tyro
 from dcrnn_fast.checkpoints.files import files_read
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_source, require_outside, source_files
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.bounds import interval_lines
@@ -19,7 +21,7 @@ from dcrnn_fast.evaluation.forecasts import Forecast, output_format
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
-from dcrnn_fast.forecaster import without_intervals
+from dcrnn_fast.forecaster import Forecaster, without_intervals
 from dcrnn_fast.messages import counted
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.shared_forecaster import load_shared, partners_met
@@ -38,6 +40,8 @@ class ForecastFlags:
     """.csv, .parquet or .nc: times, ids, units and values"""
     plot: str | None = None
     """.png, .pdf or .svg: the newest readings and the forecast"""
+    watch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """go on: a new forecast in the same files whenever --data has new rows; Ctrl-C or SIGTERM ends it (exit code 85)"""
     source: SourceFlags = field(default_factory=SourceFlags)
     model: ModelFlags = field(default_factory=ModelFlags)
 
@@ -55,6 +59,12 @@ def _run(argv: list[str]) -> int:
 
 def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
     output_format(flags.output)
+    if flags.watch and flags.source.data is None:
+        raise UserError("--watch needs --data: the file or folder to which rows are added")
+    if flags.watch and not Path(flags.source.data or "").exists():
+        raise UserError(f"--watch: there is no file or folder {flags.source.data}")
+    if flags.watch and flags.model.node_parallel > 1:
+        raise UserError("--watch is for one process: leave out --node-parallel")
     if Path(flags.output).is_dir():
         raise UserError(f"--output {flags.output} is a folder: name a file")
     targets = [Path(flags.output)]
@@ -76,17 +86,44 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
         require_outside(targets, read, "--output")
     if forecaster.window_format.past_steps == 1 and config.freq is None:
         config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
+    said: set[str] = set()
+    if flags.watch:
+        from dcrnn_fast.data.growing import GrowingSource  # for days, and not for one forecast
+        from dcrnn_fast.forecast_watch import watch
+
+        past_steps = forecaster.window_format.past_steps
+        source = GrowingSource(config, trained.graph, past_steps)
+        print(f"watching {config.data}: a new forecast whenever it has new rows", file=sys.stderr, flush=True)
+        return watch(source, lambda series: _write(series, config, flags, targets, forecaster, ranks, said), past_steps)
     series, _ = read_source(config, forecaster.config.graph)
+    _write(series, config, flags, targets, forecaster, ranks, said)
+    return 0
+
+
+def _write(
+    series: SensorSeries,
+    config: DataConfig,
+    flags: ForecastFlags,
+    targets: list[Path],
+    forecaster: Forecaster,
+    ranks: Ranks,
+    said: set[str],
+) -> None:
+    """Forecasts and writes; prints what it wrote, and the notes that are not among those ``said`` the last time."""
     try:
         forecast = forecaster.forecast(series, leave_out=config.leave_out)
     except NotImplementedError as error:  # the backend that was asked for cannot run here
         raise UserError(str(error)) from error
     if not ranks.is_first:
-        return 0
+        return
     unwritable = unwritable_note((*forecast.ids, *forecast.channels, *forecast.units)) if flags.plot else None
     lacking = without_intervals(forecaster) if forecaster.intervals is None else None
-    for note in filter(None, (*forecaster.notes, *forecast.notes, lacking, unwritable)):
-        print(note, file=sys.stderr)
+    notes = [*filter(None, (*forecaster.notes, *forecast.notes, lacking, unwritable))]
+    for note in notes:
+        if note not in said:
+            print(note, file=sys.stderr)
+    said.clear()
+    said.update(notes)
     with folder_for_new_files(targets[0].parent, "output folder"):
         clear_leftovers(targets[0].parent, [targets[0].name])
         forecast.write(targets[0])
@@ -96,13 +133,15 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
     print(
         f"{', '.join(map(channel_label, forecast.channels))} of {counted(sensors, 'sensor')}, "
         f"{counted(steps, 'step')} from {forecast.times_F[0]} to {forecast.times_F[-1]}{zone}: "
-        f"{', '.join(map(str, targets if lost is None else targets[:1]))}"
+        f"{', '.join(map(str, targets if lost is None else targets[:1]))}",
+        flush=True,
     )
-    if forecaster.intervals is not None:
+    if forecaster.intervals is not None and not flags.watch:
         print("\n".join(interval_lines(forecast, forecaster.intervals.windows)))
     if lost is not None:
-        raise UserError(f"{lost}; {targets[0]} is complete")
-    return 0
+        if not flags.watch:
+            raise UserError(f"{lost}; {targets[0]} is complete")
+        print(f"{lost}; {targets[0]} is complete", file=sys.stderr)
 
 
 def _plot(forecast: Forecast, target: Path) -> str | None:
