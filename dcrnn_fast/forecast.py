@@ -53,18 +53,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     flags = parse(ForecastFlags, argv, prog="dcrnn-fast forecast", description=_PURPOSE)
-    with partners_met(flags.model) as ranks:
-        return _forecast(flags, ranks)
-
-
-def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
-    output_format(flags.output)
     if flags.watch and flags.source.data is None:
         raise UserError("--watch needs --data: the file or folder to which rows are added")
     if flags.watch and not Path(flags.source.data or "").exists():
         raise UserError(f"--watch: there is no file or folder {flags.source.data}")
     if flags.watch and flags.model.node_parallel > 1:
         raise UserError("--watch is for one process: leave out --node-parallel")
+    with partners_met(flags.model) as ranks:
+        return _forecast(flags, ranks)
+
+
+def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
+    output_format(flags.output)
     if Path(flags.output).is_dir():
         raise UserError(f"--output {flags.output} is a folder: name a file")
     targets = [Path(flags.output)]

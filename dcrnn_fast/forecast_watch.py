@@ -18,7 +18,7 @@ from dcrnn_fast.ranks.stopping import StopRequest, stop_on_signals
 
 _SHORTEST, _LONGEST, _FACTOR = 0.5, 20.0, 1.5
 """seconds from one look at the source to the next, which grow while it does not change"""
-_PATIENCE = 10.0
+_PATIENCE = 5.0
 """seconds without a change after which an error is told"""
 _SLICE = 0.25
 """seconds after which a signal is noticed at the latest"""
@@ -45,7 +45,7 @@ class _Watch:
     ) -> None:
         self._source, self._write, self._past_steps, self._request = source, write, past_steps, request
         self._written, self._count, self._newest = "", 0, ""
-        self._told = ""
+        self._told, self._failing = "", 0.0
 
     def run(self) -> None:
         done: State | None = None
@@ -72,16 +72,27 @@ class _Watch:
             complete = self._source.newest(self._use)
             said = "" if complete else f"{self._source.path}: the last line has no end yet, and is not read"
         except (UserError, OSError) as error:
-            complete, said = False, f"{one_line(error)}; trying again"
-        if age >= _PATIENCE and said not in ("", self._told):
+            # A file that is written all the time has no age.
+            self._failing = self._failing or time.monotonic()
+            self._tell(f"{one_line(error)}; trying again", time.monotonic() - self._failing)
+            return False
+        self._failing = 0.0
+        self._tell(said, age)
+        return complete
+
+    def _tell(self, said: str, age: float) -> None:
+        """Prints what has lasted for so many seconds, unless it did so the last time."""
+        if said and age < _PATIENCE:
+            return
+        if said not in ("", self._told):
             self._clear()
             print(f"dcrnn-fast forecast: {said}", file=sys.stderr, flush=True)
-        if complete or age >= _PATIENCE:
-            self._told = said
-        return complete
+        self._told = said
 
     def _use(self, series: SensorSeries) -> None:
         recent = series.tail(self._past_steps)
+        # A long table's sensors come in the order of the rows that were read.
+        recent = recent.take_sensors(tuple(sorted(recent.ids)))
         digest = hashlib.sha256("\0".join(recent.ids).encode())
         for array in (recent.times_T, recent.values_TNC, recent.observed_TNC):
             digest.update(np.ascontiguousarray(np.asarray(array)).tobytes())
