@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from dcrnn_fast.evaluation.bounds import interval_lines
 from dcrnn_fast.evaluation.flags import ModelFlags, SourceFlags
 from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.forecasts import Forecast, output_format
+from dcrnn_fast.evaluation.known_future import read_known
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
@@ -40,6 +42,9 @@ class ForecastFlags:
     """.csv, .parquet or .nc: times, ids, units and values"""
     plot: str | None = None
     """.png, .pdf or .svg: the newest readings and the forecast"""
+    known: str | None = None
+    """file or folder with the channels of --known-ahead for the steps that are forecast: as --data has them, or a table
+    with a column for each channel, the same at all sensors; left out: the rows of --data after the newest reading"""
     watch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """go on: a new forecast in the same files whenever --data has new rows; Ctrl-C or SIGTERM ends it (exit code 85)"""
     source: SourceFlags = field(default_factory=SourceFlags)
@@ -72,7 +77,7 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
         require_plot_format(flags.plot)
         targets.append(Path(flags.plot))
     model = files_read(flags.checkpoint)
-    require_apart(targets, (*model, flags.source.data, *flags.source.leave_out), "--output")
+    require_apart(targets, (*model, flags.source.data, flags.known, *flags.source.leave_out), "--output")
     for target in targets:
         require_creatable_folder(target.parent, "output folder")
     forecaster = load_shared(flags.checkpoint, flags.model, ranks)
@@ -82,7 +87,7 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
     trained = forecaster.config
     inputs = (*source_files(config, trained.graph), *source_files(trained.data, trained.graph))
     require_apart(targets, inputs, "--output")
-    for read in (config, trained.data):
+    for read in (config, trained.data, *([] if flags.known is None else [replace(config, data=flags.known)])):
         require_outside(targets, read, "--output")
     if forecaster.window_format.past_steps == 1 and config.freq is None:
         config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
@@ -91,17 +96,23 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
         from dcrnn_fast.data.growing import GrowingSource  # for days, and not for one forecast
         from dcrnn_fast.forecast_watch import watch
 
-        past_steps = forecaster.window_format.past_steps
-        source = GrowingSource(config, trained.graph, past_steps)
+        form = forecaster.window_format
+        # Rows of what is known ahead follow the newest reading.
+        rows = form.window_steps if form.known_channels else form.past_steps
+        source = GrowingSource(config, trained.graph, rows)
         print(f"watching {config.data}: a new forecast whenever it has new rows", file=sys.stderr, flush=True)
-        return watch(source, lambda series: _write(series, config, flags, targets, forecaster, ranks, said), past_steps)
+        write = partial(
+            _write, config=config, flags=flags, targets=targets, forecaster=forecaster, ranks=ranks, said=said
+        )
+        return watch(source, write, None if form.known_channels else form.past_steps)
     series, _ = read_source(config, forecaster.config.graph)
-    _write(series, config, flags, targets, forecaster, ranks, said)
+    _write(series, config=config, flags=flags, targets=targets, forecaster=forecaster, ranks=ranks, said=said)
     return 0
 
 
 def _write(
     series: SensorSeries,
+    *,
     config: DataConfig,
     flags: ForecastFlags,
     targets: list[Path],
@@ -110,8 +121,9 @@ def _write(
     said: set[str],
 ) -> None:
     """Forecasts and writes; prints what it wrote, and the notes that are not among those ``said`` the last time."""
+    known = None if flags.known is None else read_known(flags.known, forecaster.window_format, forecaster.config)
     try:
-        forecast = forecaster.forecast(series, leave_out=config.leave_out)
+        forecast = forecaster.forecast(series, leave_out=config.leave_out, known=known)
     except NotImplementedError as error:  # the backend that was asked for cannot run here
         raise UserError(str(error)) from error
     if not ranks.is_first:

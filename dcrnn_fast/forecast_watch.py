@@ -1,7 +1,4 @@
-"""``dcrnn-fast forecast --watch``: a new forecast whenever new rows are there, until a signal ends it.
-
-Shape legend: P past steps.
-"""
+"""``dcrnn-fast forecast --watch``: a new forecast whenever new rows are there, until a signal ends it."""
 
 import hashlib
 import sys
@@ -24,26 +21,28 @@ _SLICE = 0.25
 """seconds after which a signal is noticed at the latest"""
 
 
-def watch(source: GrowingSource, write: Callable[[SensorSeries], None], past_steps: int) -> int:
+def watch(source: GrowingSource, write: Callable[[SensorSeries], None], rows: int | None) -> int:
     """Calls ``write`` with the newest rows whenever they are others than before.
 
     What cannot be read may be half written: it is tried again, and if it lasts, told in one line. The source may be
     replaced, and be absent for a while. Waits and ages are of the monotonic clock, files are compared for equality.
 
+    Args:
+        rows: so many of the newest ones are compared with those before; None: all that are read.
     Returns:
         The exit code: stopped by a signal.
     """
     with stop_on_signals() as request:
-        _Watch(source, write, past_steps, request).run()
+        _Watch(source, write, rows, request).run()
     print(f"stopped by {request.signal_name}", file=sys.stderr)
     return STOPPED
 
 
 class _Watch:
     def __init__(
-        self, source: GrowingSource, write: Callable[[SensorSeries], None], past_steps: int, request: StopRequest
+        self, source: GrowingSource, write: Callable[[SensorSeries], None], rows: int | None, request: StopRequest
     ) -> None:
-        self._source, self._write, self._past_steps, self._request = source, write, past_steps, request
+        self._source, self._write, self._rows, self._request = source, write, rows, request
         self._written, self._count, self._newest = "", 0, ""
         self._told, self._failing = "", 0.0
 
@@ -90,7 +89,7 @@ class _Watch:
         self._told = said
 
     def _use(self, series: SensorSeries) -> None:
-        recent = series.tail(self._past_steps)
+        recent = series if self._rows is None else series.tail(self._rows)
         # A long table's sensors come in the order of the rows that were read.
         recent = recent.take_sensors(tuple(sorted(recent.ids)))
         digest = hashlib.sha256("\0".join(recent.ids).encode())

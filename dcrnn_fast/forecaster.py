@@ -35,13 +35,21 @@ from dcrnn_fast.data.times import (
     whole_seconds,
 )
 from dcrnn_fast.data.training_part import TrainingPart
-from dcrnn_fast.data.window_format import WindowFormat
+from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.coverage import NEAR, coverage_notes, far_notes, newest_notes
 from dcrnn_fast.evaluation.evaluator import calibrate_model, evaluate_model, predict_scaled
 from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, require_levels
+from dcrnn_fast.evaluation.known_future import (
+    after_notes,
+    assemble_known,
+    for_all_sensors,
+    future_rows,
+    newest_row,
+    series_of,
+)
 from dcrnn_fast.evaluation.labels import below_note
 from dcrnn_fast.evaluation.not_finite import forecast_notes, report_notes
 from dcrnn_fast.evaluation.report import Report
@@ -102,8 +110,12 @@ class Forecaster:
         times: ArrayLike | None = None,
         ids: Sequence[str] | None = None,
         leave_out: Sequence[str] | None = None,
+        known: SensorSeries | ArrayLike | None = None,
     ) -> Forecast:
         """Forecast the F steps after the newest reading.
+
+        A model that was trained with channels that are known ahead needs them for those steps, from the rows after the
+        newest one with a target reading, or from ``known``.
 
         Args:
             recent: a series, or readings (T, N) or (T, N, C) in original units with at least P rows, the newest last;
@@ -115,15 +127,27 @@ class Forecaster:
                 and a table its columns' names; sensors that the model does not know are left out.
             leave_out: sensors of the model whose readings are not to be used, or are not there: missing to it; None:
                 those that were left out in training, which it does not know.
+            known: the K channels that are known ahead (not the calendar), for the F steps: a series, found by times; an
+                array (F, N, K), or (F, K) for all sensors alike, in the model's order; a table (pandas) with a column
+                for each channel, or of one channel for each sensor, found by its ``DatetimeIndex`` if it has one.
         Raises:
             UserError: too few steps, a gap among the newest P, unknown or missing sensors, another interval or other
-                channels than the model was trained on, times with an offset where that had none, or the reverse.
+                channels than the model was trained on, times with an offset where that had none, or the reverse; what
+                is known ahead is missing at some of the F steps, which are named.
         """
         series = recent if isinstance(recent, SensorSeries) else self._series(recent, times, ids)
         left = self.config.data.leave_out if leave_out is None else leave_out
         form = self.window_format
-        recent = series.tail(form.past_steps)  # first: other rows of a year of readings are never touched
-        series = self._fitting(recent, "the recent data", spare_sensors=True, leave_out=left)
+        if known is not None and not form.known_channels:
+            raise UserError(
+                f"known: this model knows {known_ahead_words(form)} ahead, which needs no rows: leave it out"
+            )
+        after = None
+        if form.known_channels:
+            series, after = self._up_to_newest(series, left)
+        else:
+            recent = series.tail(form.past_steps)  # first: other rows of a year of readings are never touched
+            series = self._fitting(recent, "the recent data", spare_sensors=True, leave_out=left)
         rows = series.num_steps
         start, _ = (series.parts if self.config.data.cross_gaps else series.segments)[-1]
         if rows < form.past_steps:
@@ -141,8 +165,16 @@ class Forecaster:
         x_BPNC = assemble_inputs(
             form, self.scaler, exact_PNC[None], observed_PNC[None], np.asarray(series.times_T)[None]
         )
+        times_F = future_times(series.times_T[-1], form)
+        future, known_notes = (None, ()) if after is None else self._future(known, after, times_F, left)
+        known_BFNK = None
+        if form.num_known:
+            assembled = assemble_known(form, self.scaler, series, future, times_F, all_digits=self._all_digits)
+            known_BFNK = torch.from_numpy(assembled)
         targets = list(form.target_channels)
-        scaled_BFNO = predict_scaled(self.model, torch.from_numpy(np.ascontiguousarray(x_BPNC)), self.precision)
+        scaled_BFNO = predict_scaled(
+            self.model, torch.from_numpy(np.ascontiguousarray(x_BPNC)), self.precision, known_BFNK
+        )
         with np.errstate(over="ignore"):  # ``forecast_notes`` tells of it
             values_FNO = self._target_scaler.inverse(scaled_BFNO.cpu().numpy()[0])
         if self.config.model.at_least is not None:
@@ -156,7 +188,7 @@ class Forecaster:
         positions_N2 = self.graph.positions_N2 if series.positions_N2 is None else series.positions_N2
         return Forecast(
             values_FNO=values_FNO,
-            times_F=future_times(series.times_T[-1], form),
+            times_F=times_F,
             ids=self.ids,
             channels=form.target_names,
             units=form.target_units,
@@ -168,6 +200,7 @@ class Forecaster:
                 *coverage_notes(observed_PNC, self.ids),
                 *(far_notes(series, self.scaler) if np.abs(x_BPNC).max() > NEAR else ()),
                 *newest_notes(np.any(observed_PNC[..., targets], axis=2), series.times_T),
+                *known_notes,
                 *forecast_notes(values_FNO),
                 *self._below_notes(values_FNO),
                 *series.notes,
@@ -178,6 +211,44 @@ class Forecaster:
             lower_LFNO=lower_LFNO,
             upper_LFNO=upper_LFNO,
         )
+
+    def _up_to_newest(self, series: SensorSeries, leave_out: Sequence[str]) -> tuple[SensorSeries, SensorSeries]:
+        """The newest P rows, of which the last has a target reading, and the rows after it; fitted to the model."""
+        form, rows = self.window_format, self.window_format.window_steps
+        while True:  # no more of a year of readings is touched than it takes
+            fitted = self._fitting(series.tail(rows), "the recent data", spare_sensors=True, leave_out=leave_out)
+            newest = newest_row(fitted, form)
+            if newest is not None or rows >= series.num_steps:
+                break
+            rows *= 4
+        later = 0 if newest is None else fitted.num_steps - 1 - newest
+        wanted = series.tail(form.past_steps + later)
+        fitted = self._fitting(wanted, "the recent data", spare_sensors=True, leave_out=leave_out)
+        return fitted.head(fitted.num_steps - later), fitted.tail(later)
+
+    def _future(
+        self,
+        known: SensorSeries | ArrayLike | None,
+        after: SensorSeries,
+        times_F: NDArray[np.datetime64],
+        leave_out: Sequence[str],
+    ) -> tuple[SensorSeries, tuple[str, ...]]:
+        """The known channels of the steps that are forecast, from ``known``, or else from the rows after the newest."""
+        form, given = self.window_format, known
+        where = "the recent data" if given is None else "known"
+        if given is None:
+            ahead = after.take_channels(form.known_channels)
+        else:
+            if not isinstance(given, SensorSeries):
+                index: Any = getattr(given, "index", None)
+                dated = getattr(getattr(index, "dtype", None), "kind", None) == "M"
+                stamps = _read_times(index) if dated else None
+                given = series_of(given, stamps, times_F, self.ids, form, self.config.data)
+            given = for_all_sensors(given, self.ids, form)
+            ahead = self._fitting(given, where, spare_sensors=True, leave_out=leave_out, channels=form.known_channels)
+        future, notes = future_rows(ahead, times_F, form, where)
+        notes = (*after_notes(after.num_steps, times_F[0], used=known is None), *notes)
+        return future, (*notes, *far_notes(future, self.scaler.take(form.known_channels)))
 
     def open_data(self, data: DataConfig | None = None, graph: GraphConfig | None = None) -> ForecastData:
         """The data that the model was trained on, or other data of the same kind, with the model's graph and scaler.
@@ -335,7 +406,7 @@ class Forecaster:
             values[first:],
             times_T=times_T[first:],
             ids=self.ids if ids is None else tuple(ids),
-            missing=form.missing,
+            missing=form.rule_of_readings,
             where="the recent data",
             channels=tuple(map(str, range(values.shape[-1] if values.ndim == 3 else 1))),
             interval=form.interval,
@@ -347,9 +418,19 @@ class Forecaster:
         return replace(series, zone=zone)
 
     def _fitting(
-        self, series: SensorSeries, where: str, *, spare_sensors: bool, leave_out: Sequence[str]
+        self,
+        series: SensorSeries,
+        where: str,
+        *,
+        spare_sensors: bool,
+        leave_out: Sequence[str],
+        channels: tuple[int, ...] | None = None,
     ) -> SensorSeries:
-        """The series with the model's sensors and channels in the model's order, without readings of ``leave_out``."""
+        """The series with the model's sensors and channels in the model's order, without readings of ``leave_out``.
+
+        Args:
+            channels: of the model, those that are wanted; None: all.
+        """
         if unknown := [sensor for sensor in leave_out if sensor not in {*self.ids, *self.config.data.leave_out}]:
             raise UserError(
                 f"leave_out: the model has no sensor {first_few(unknown)}; its sensors are {first_few(self.ids)}"
@@ -383,19 +464,21 @@ class Forecaster:
             if not spare_sensors and (spare := [sensor for sensor in series.ids if sensor not in known]):
                 raise UserError(f"{where} has {len(spare)} sensors that the model does not know: {first_few(spare)}")
             series = series.take_sensors(self.ids)
-        if len(series.channels) == len(form.channels) and (_unnamed(series.channels) or _unnamed(form.channels)):
-            series = replace(series, channels=form.channels)
-        if unknown := [name for name in form.channels if name not in series.channels]:
+        taken = range(len(form.channels)) if channels is None else channels
+        names, units = (tuple(of[c] for c in taken) for of in (form.channels, form.units))
+        if len(series.channels) == len(names) and (_unnamed(series.channels) or _unnamed(form.channels)):
+            series = replace(series, channels=names)
+        if unknown := [name for name in names if name not in series.channels]:
             raise UserError(
                 f"{where} lacks channel {first_few(unknown)}; it has {first_few(series.channels)}, the model reads "
-                f"{first_few(form.channels)}"
+                f"{first_few(names)}"
             )
-        if series.channels != form.channels:
-            series = series.take_channels(tuple(series.channels.index(name) for name in form.channels))
-        for name, unit, wanted in zip(form.channels, series.units, form.units, strict=True):
+        if series.channels != names:
+            series = series.take_channels(tuple(series.channels.index(name) for name in names))
+        for name, unit, wanted in zip(names, series.units, units, strict=True):
             if unit and wanted and unit != wanted:
                 raise UserError(f"{where} has {name} in {unit}, the model was trained on {wanted}: convert it first")
-        return replace(series, units=form.units)
+        return replace(series, units=units)
 
     def _require_same_graph(self, graph: SensorGraph, where: str) -> None:
         if set(graph.ids) != set(self.ids):

@@ -24,7 +24,8 @@ class BackwardTiles {
           saved_(saved),
           gradients_(gradients),
           s_(model.sizes),
-          tile_(arena, kernels, s_, elements, std::max({2 * padded<S>(s_.H), padded<S>(s_.C), padded<S>(s_.O)}),
+          tile_(arena, kernels, s_, elements,
+                std::max({2 * padded<S>(s_.H), padded<S>(s_.C), padded<S>(s_.decoder_channels())}),
                 std::max(model.terms.sums, model.transposed.sums), threads),
           input_(arena, model, batch, prediction, true, elements) {
         const int64_t rows = elements * s_.N;
@@ -42,7 +43,7 @@ class BackwardTiles {
             dh_.push_back(arena.take<A>(rows * tile_.width));
             if (batch.initial != nullptr) initial_.push_back(tile_.take_zero_panel(arena));
         }
-        d_input_ = arena.take<A>(rows * std::max(padded<S>(s_.C), padded<S>(s_.O)));
+        d_input_ = arena.take<A>(rows * std::max(padded<S>(s_.C), padded<S>(s_.decoder_channels())));
         d_prediction_ = arena.take_zeros<S>((rows + kRowSlack) * padded<S>(s_.O));
         for (int64_t i = 0; again && i < saved.every * s_.L; ++i) {
             // The segment itself holds the states after its last step.
@@ -125,10 +126,15 @@ class BackwardTiles {
         const bool from_label = f > 0 && batch_.feed_label[f - 1];
         feeds_prediction_ = f > 0 && !from_label;
         Panel<S> input{nullptr, 0, 0};
-        if (f > 0) input = input_.panel(tile_, first_, t, std::max(inputs_from(t), s_.P + 1), t + 1);
-        const bool wanted = feeds_prediction_ || (from_label && gradients_.labels != nullptr);
-        step(t, input, wanted, padded<S>(s_.O), weights_.decoder, sums.decoder);
-        if (from_label && wanted) scatter(gradients_.labels, s_.F, f - 1, s_.O);
+        // The first step reads what is known, or nothing but zeros.
+        const int64_t first_read = s_.K > 0 ? 0 : 1;
+        if (f >= first_read) input = input_.panel(tile_, first_, t, std::max(inputs_from(t), s_.P + first_read), t + 1);
+        const bool label_wanted = from_label && gradients_.labels != nullptr,
+                   known_wanted = gradients_.known != nullptr;
+        const int64_t wide = padded<S>(s_.decoder_channels());
+        step(t, input, feeds_prediction_ || label_wanted || known_wanted, wide, weights_.decoder, sums.decoder);
+        if (label_wanted) scatter(d_input_, wide, gradients_.labels, s_.F, f - 1, s_.O);
+        if (known_wanted) scatter(d_input_ + s_.O, wide, gradients_.known, s_.F, f, s_.K);
     }
 
     void past_step(int64_t t, Sums<S>& sums) {
@@ -138,26 +144,26 @@ class BackwardTiles {
                          dh_[s_.L - 1] + e * s_.N * tile_.width);
         const Panel<S> input = input_.panel(tile_, first_, t, inputs_from(t), t + 1);
         step(t, input, gradients_.x != nullptr, padded<S>(s_.C), weights_.encoder, sums.encoder);
-        if (gradients_.x != nullptr) scatter(gradients_.x, s_.P, t, s_.C);
+        if (gradients_.x != nullptr) scatter(d_input_, padded<S>(s_.C), gradients_.x, s_.P, t, s_.C);
     }
 
-    // Step t of an array (B, steps, N, channels) = d_input_.
-    void scatter(S* to, int64_t steps, int64_t t, int64_t channels) const {
+    // Step t of an array (B, steps, N, channels) = `from`, whose rows are `stride` numbers apart.
+    void scatter(const A* from, int64_t stride, S* to, int64_t steps, int64_t t, int64_t channels) const {
         for (int64_t e = 0; e < tile_.elements; ++e)
-            narrow_rows(d_input_ + e * s_.N * padded<S>(channels), padded<S>(channels), s_.N, channels,
+            narrow_rows(from + e * s_.N * stride, stride, s_.N, channels,
                         to + ((first_ + e) * steps + t) * s_.N * channels, channels);
     }
 
     // The projection's gradients at step f, and the last layer's dh.
     void predict_backward(int64_t f, Sums<S>& sums) {
-        const int64_t O = s_.O, wide = padded<S>(O), W = tile_.width;
+        const int64_t O = s_.O, wide = padded<S>(O), d_input_wide = padded<S>(s_.decoder_channels()), W = tile_.width;
         for (int64_t start = 0; start < tile_.rows(); start += kSumRows)
             for (int64_t o = 0; o < O; ++o) {
                 A sum = 0;
                 for (int64_t i = start; i < std::min(start + kSumRows, tile_.rows()); ++i) {
                     const int64_t window = (first_ + i / s_.N) * s_.F + f;
                     A d = widened(gradients_.of.prediction[(window * s_.N + i % s_.N) * O + o]);
-                    if (feeds_prediction_) d += d_input_[i * wide + o];
+                    if (feeds_prediction_) d += d_input_[i * d_input_wide + o];
                     sum += d;
                     d_prediction_[i * wide + o] = narrowed<S>(d);
                 }

@@ -12,22 +12,33 @@ int64_t joined_width(const Sizes& s, int64_t channels) {
     return padded<S>(s.M * channels);
 }
 
-/// The decoder's input at future step f, (N, O): `nothing`, then the label or the prediction of the step before.
+/// The first layer's input at one step of one element: rows of one array, and beside them those of another, or null.
 template <class S>
-const S* decoder_input(const Sizes& s, const Batch<S>& batch, const S* prediction, const S* nothing, int64_t f,
-                       int64_t b) {
-    if (f == 0) return nothing;
-    return (batch.feed_label[f - 1] ? batch.labels : prediction) + (b * s.F + f - 1) * s.N * s.O;
+struct InputRows {
+    const S* rows;
+    const S* beside = nullptr;
+};
+
+/// The decoder's input at future step f: (N, O) of `nothing`, then of the label or the prediction of the step before;
+/// beside it (N, K) of what is known.
+template <class S>
+InputRows<S> decoder_input(const Sizes& s, const Batch<S>& batch, const S* prediction, const S* nothing, int64_t f,
+                           int64_t b) {
+    const S* known = batch.known == nullptr ? nullptr : batch.known + (b * s.F + f) * s.N * s.K;
+    if (f == 0) return {nothing, known};
+    return {(batch.feed_label[f - 1] ? batch.labels : prediction) + (b * s.F + f - 1) * s.N * s.O, known};
 }
 
 /// The first layer's input, diffused.
 template <class S>
 class FewChannels {
   public:
-    /// For tiles of up to `elements` elements with `channels` channels, `steps` steps at once at most.
-    FewChannels(Arena& arena, const Sizes& sizes, int64_t elements, int64_t channels, int64_t steps)
+    /// For tiles of up to `elements` elements with `channels` channels, of which the last `beside` stand in an array of
+    /// their own; `steps` steps at once at most.
+    FewChannels(Arena& arena, const Sizes& sizes, int64_t elements, int64_t channels, int64_t beside, int64_t steps)
         : sizes_(sizes),
           channels_(channels),
+          beside_(beside),
           chunk_(std::clamp<int64_t>(columns_wanted<S>(sizes, elements) / std::max<int64_t>(elements * channels, 1), 1,
                                      steps)),
           panel_(sizes.panel_rows() * padded<S>(chunk_ * elements * channels)),
@@ -42,7 +53,7 @@ class FewChannels {
 
     /// The panel of one step: row e * N + n, column m * channels + c. If it is not loaded yet, those steps of [from,
     /// to) are that fit beside it: [step, ...) on the way forward, [..., step + 1) on the way back. source(step,
-    /// element) gives (N, channels).
+    /// element) gives InputRows.
     template <class Source>
     Panel<S> panel(Tile<S>& tile, const Diffusion<S>& terms, int64_t step, int64_t from, int64_t to,
                    const Source& source) {
@@ -67,10 +78,13 @@ class FewChannels {
             for (int64_t n = first; n < last; ++n) std::fill_n(interleaved_ + n * width_ + used, width_ - used, S{});
             for (int64_t step = 0; step < steps; ++step)
                 for (int64_t e = 0; e < elements; ++e) {
-                    const S* from = source(first_ + step, e);
+                    const InputRows<S> from = source(first_ + step, e);
                     S* to = interleaved_ + (step * elements + e) * channels_;
-                    for (int64_t n = first; n < std::min(last, sizes_.N); ++n)
-                        for (int64_t c = 0; c < channels_; ++c) to[n * width_ + c] = from[n * channels_ + c];
+                    const int64_t alone = channels_ - beside_, end = std::min(last, sizes_.N);
+                    for (int64_t n = first; n < end; ++n)
+                        for (int64_t c = 0; c < alone; ++c) to[n * width_ + c] = from.rows[n * alone + c];
+                    for (int64_t n = first; beside_ > 0 && n < end; ++n)
+                        std::copy_n(from.beside + n * beside_, beside_, to + n * width_ + alone);
                 }
         });
         if (sizes_.M == 1) return;
@@ -108,7 +122,7 @@ class FewChannels {
     }
 
     const Sizes& sizes_;
-    int64_t channels_, chunk_, panel_, first_ = 0, last_ = 0, width_ = 0, rows_ = 0;
+    int64_t channels_, beside_, chunk_, panel_, first_ = 0, last_ = 0, width_ = 0, rows_ = 0;
     S *interleaved_ = nullptr, *terms_ = nullptr, *joined_;
 };
 
@@ -124,8 +138,9 @@ class FirstInput {
           batch_(batch),
           prediction_(prediction),
           complete_(complete),
-          past_(arena, model.sizes, elements, model.sizes.C, model.sizes.P),
-          fed_back_(arena, model.sizes, elements, model.sizes.O, complete ? std::max<int64_t>(model.sizes.F, 1) : 1),
+          past_(arena, model.sizes, elements, model.sizes.C, 0, model.sizes.P),
+          fed_back_(arena, model.sizes, elements, model.sizes.decoder_channels(), model.sizes.K,
+                    complete ? std::max<int64_t>(model.sizes.F, 1) : 1),
           nothing_(arena.take_zeros<S>(model.sizes.N * model.sizes.O)) {
         S* memory = arena.take<S>(std::max(past_.numbers(), fed_back_.numbers()));
         past_.load_into(memory), fed_back_.load_into(memory);
@@ -140,8 +155,9 @@ class FirstInput {
         const Sizes& s = model_.sizes;
         if (t < s.P) {
             fed_back_.forget();
-            return past_.panel(tile, model_.input_terms, t, from, std::min(s.P, to),
-                               [&](int64_t at, int64_t e) { return batch_.x + ((first + e) * s.P + at) * s.N * s.C; });
+            return past_.panel(tile, model_.input_terms, t, from, std::min(s.P, to), [&](int64_t at, int64_t e) {
+                return InputRows<S>{batch_.x + ((first + e) * s.P + at) * s.N * s.C};
+            });
         }
         past_.forget();
         return fed_back_.panel(tile, model_.input_terms, t, std::max(s.P, from), complete_ ? to : t + 1,

@@ -1,7 +1,8 @@
 // The encoder-decoder's arguments: sizes, and views of the caller's arrays. No memory is owned here.
 //
 // S is the storage of activations, A = Accumulator<S>. Letters: B batch, P past steps, F future steps, T = P + F,
-// N nodes, C input channels, O output channels, H units, L layers, M diffusion terms, W = H padded to kLanes<S>.
+// N nodes, C input channels, O output channels, K known channels, H units, L layers, M diffusion terms, W = H padded to
+// kLanes<S>.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +20,13 @@ constexpr int64_t padded(int64_t width) {
 
 struct Sizes {
     int64_t B, P, F, N, C, O, H, L, M;
+    int64_t K = 0;
     // Of a rank's part of a divided graph: rows of an element in a panel, and nodes of the largest part.
     int64_t panel_nodes = 0, most_nodes = 0;
 
     int64_t steps() const { return P + F; }
+    // Of the decoder's input: what is fed back, then what is known.
+    int64_t decoder_channels() const { return O + K; }
     bool divided() const { return panel_nodes > 0; }
     int64_t panel_rows() const { return divided() ? panel_nodes : N; }
 };
@@ -101,6 +105,7 @@ struct Batch {
     const S* initial = nullptr;        // (L, B, N, H): the states before the first step, or null: zeros
     const S* labels = nullptr;         // (B, F, N, O)
     const bool* feed_label = nullptr;  // (F)
+    const S* known = nullptr;          // (B, F, N, K): beside what is fed back, or null: nothing
 };
 
 /// Results; a null one is not wanted.
@@ -120,6 +125,7 @@ struct Gradients {
     S* x = nullptr;        // (B, P, N, C)
     S* initial = nullptr;  // (L, B, N, H)
     S* labels = nullptr;   // (B, F, N, O)
+    S* known = nullptr;    // (B, F, N, K)
     std::vector<CellGradients<A>> encoder, decoder;
     A* projection_weight = nullptr;  // (O, H)
     A* projection_bias = nullptr;    // (O)

@@ -76,7 +76,7 @@ int64_t columns_wanted(const Sizes& s, int64_t elements) {
 /// The widest panel that diffuses inputs of few channels, for tiles of `elements`: see FewChannels.
 template <class S>
 int64_t few_channels_width(const Sizes& s, int64_t elements) {
-    return padded<S>(std::max(kColumnsWanted, elements * std::max(s.C, s.O)));
+    return padded<S>(std::max(kColumnsWanted, elements * std::max(s.C, s.decoder_channels())));
 }
 
 /// The workers on a tile: one thread, or (given `threads`) several that divide each phase among them.

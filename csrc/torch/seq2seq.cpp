@@ -1,6 +1,7 @@
 // dcrnn_fast::seq2seq_cpu and its backward: implementations of operators that kernels/dcrnn_seq2seq/cpu.py defines.
 #include "csrc/cpu/seq2seq.h"
 
+#include <optional>
 #include <tuple>
 
 #include "csrc/torch/tensors.h"
@@ -21,6 +22,7 @@ struct Arguments {
     const Tensor& projection_weight;
     const Tensor& labels;
     const Tensor& feed_label;
+    const std::optional<Tensor>& known;
 
     Sizes check() const {
         const ScalarType dtype = require_floating(kOp, x);
@@ -34,6 +36,12 @@ struct Arguments {
         s.B = x.size(0), s.P = x.size(1), s.N = x.size(2), s.C = x.size(3);
         s.F = labels.size(1), s.O = projection_weight.size(0), s.H = projection_weight.size(1);
         s.L = static_cast<int64_t>(encoder.size()) / kCellTensors, s.M = num_terms;
+        if (known.has_value()) {
+            STD_TORCH_CHECK(known->dim() == 4 && known->size(3) > 0, kOp,
+                            ": known must have 4 dimensions and a channel, got ", text(*known));
+            s.K = known->size(3);
+            require(kOp, "known", *known, dtype, {s.B, s.F, s.N, s.K});
+        }
         STD_TORCH_CHECK(s.P > 0 && s.N > 0 && s.C > 0 && s.O > 0 && s.H > 0, kOp,
                         ": steps, nodes, channels and units must be at least 1, got x ", text(x),
                         " and projection_weight ", text(projection_weight));
@@ -43,7 +51,7 @@ struct Arguments {
         require(kOp, "feed_label", feed_label, ScalarType::Bool, {s.F});
         require(kOp, "projection_weight", projection_weight, dtype, {s.O, s.H});
         require_cells(kOp, "encoder", encoder, s.C, s.H, s.M, dtype);
-        require_cells(kOp, "decoder", decoder, s.O, s.H, s.M, dtype);
+        require_cells(kOp, "decoder", decoder, s.decoder_channels(), s.H, s.M, dtype);
         return s;
     }
 
@@ -61,21 +69,22 @@ Model<S> make_model(Views<S>& views, const Arguments& a, const Sizes& s) {
             read_diffusion(views, a.terms, true, s),
             {},
             read_cells(views, a.encoder, s.C, s.H),
-            read_cells(views, a.decoder, s.O, s.H),
+            read_cells(views, a.decoder, s.decoder_channels(), s.H),
             views.read(a.projection_weight),
             nullptr};
 }
 
 template <class S>
 Batch<S> make_batch(Views<S>& views, const Arguments& a) {
-    return {views.read(a.x), nullptr, views.read(a.labels), views.template read<bool>(a.feed_label)};
+    return {views.read(a.x), nullptr, views.read(a.labels), views.template read<bool>(a.feed_label),
+            a.known.has_value() ? views.read(*a.known) : nullptr};
 }
 
 std::tuple<Tensor, Tensor> forward_op(const Tensor& x, const Tensors& terms, int64_t num_terms, const Tensors& encoder,
                                       const Tensors& decoder, const Tensor& projection_weight,
                                       const Tensor& projection_bias, const Tensor& labels, const Tensor& feed_label,
-                                      int64_t save, bool bf16x3) {
-    const Arguments a{x, terms, num_terms, encoder, decoder, projection_weight, labels, feed_label};
+                                      int64_t save, bool bf16x3, const std::optional<Tensor>& known) {
+    const Arguments a{x, terms, num_terms, encoder, decoder, projection_weight, labels, feed_label, known};
     const Sizes s = a.check();
     require(kOp, "projection_bias", projection_bias, x.scalar_type(), {s.O});
     require_saved(kOp, s, save, x.scalar_type(), nullptr);
@@ -93,11 +102,12 @@ std::tuple<Tensor, Tensor> forward_op(const Tensor& x, const Tensors& terms, int
     return {prediction, kept};
 }
 
-std::tuple<Tensor, Tensors, Tensors, Tensor, Tensor, Tensor> backward_op(
+std::tuple<Tensor, Tensors, Tensors, Tensor, Tensor, Tensor, Tensor> backward_op(
     const Tensor& grad, const Tensor& x, const Tensors& terms, int64_t num_terms, const Tensors& encoder,
     const Tensors& decoder, const Tensor& projection_weight, const Tensor& labels, const Tensor& feed_label,
-    const Tensor& prediction, const Tensor& kept, int64_t save, bool x_wanted, bool labels_wanted, bool bf16x3) {
-    const Arguments a{x, terms, num_terms, encoder, decoder, projection_weight, labels, feed_label};
+    const Tensor& prediction, const Tensor& kept, int64_t save, bool x_wanted, bool labels_wanted, bool bf16x3,
+    const std::optional<Tensor>& known, bool known_wanted) {
+    const Arguments a{x, terms, num_terms, encoder, decoder, projection_weight, labels, feed_label, known};
     const Sizes s = a.check();
     const ScalarType dtype = x.scalar_type();
     require(kOp, "grad", grad, dtype, {s.B, s.F, s.N, s.O});
@@ -105,6 +115,9 @@ std::tuple<Tensor, Tensors, Tensors, Tensor, Tensor, Tensor> backward_op(
     require_saved(kOp, s, save, dtype, &kept);
     Tensor dx = x_wanted ? fresh_like(x) : torch::stable::new_empty(x, {0});
     Tensor d_labels = labels_wanted ? fresh_like(labels) : torch::stable::new_empty(labels, {0});
+    STD_TORCH_CHECK(known.has_value() || !known_wanted, kOp,
+                    ": there is no known input whose gradient could be wanted");
+    Tensor d_known = known_wanted ? fresh_like(*known) : torch::stable::new_empty(x, {0});
     Tensor d_weight = fresh_like(projection_weight), d_bias = torch::stable::new_empty(projection_weight, {s.O});
     Tensors d_encoder = fresh_like(encoder), d_decoder = fresh_like(decoder);
     with_storage(dtype, [&](auto storage) {
@@ -115,6 +128,7 @@ std::tuple<Tensor, Tensors, Tensors, Tensor, Tensor, Tensor> backward_op(
         gradients.of.prediction = views.read(grad);
         if (x_wanted) gradients.x = views.write(dx);
         if (labels_wanted) gradients.labels = views.write(d_labels);
+        if (known_wanted) gradients.known = views.write(d_known);
         gradients.encoder = write_cells(views, d_encoder);
         gradients.decoder = write_cells(views, d_decoder);
         gradients.projection_weight = views.write_wide(d_weight);
@@ -126,7 +140,7 @@ std::tuple<Tensor, Tensors, Tensors, Tensor, Tensor, Tensor> backward_op(
                  saved, gradients, torch_threads());
         views.finish();
     });
-    return {dx, d_encoder, d_decoder, d_weight, d_bias, d_labels};
+    return {dx, d_encoder, d_decoder, d_weight, d_bias, d_labels, d_known};
 }
 
 }  // namespace

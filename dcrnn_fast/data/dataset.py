@@ -175,7 +175,8 @@ class ForecastData:
         observed_BFNO[:] = observed_BSNC[:, past:][..., targets]
         labels_BFNO[:] = scaled_BSNC[:, past:][..., targets]
         if form.num_known:
-            put_known(known_BFNK, scaled_BSNC[:, past:], times_BS[:, past:], form)
+            scaled_BFNC = scaled_BSNC[:, past:][..., list(form.known_channels)]
+            put_known(known_BFNK, scaled_BFNC, times_BS[:, past:], form)
 
     def target_times(self, starts: np.ndarray) -> np.ndarray:
         """(W, F) ``datetime64[s]``, the times that each window forecasts."""

@@ -1,7 +1,4 @@
-"""A source that grows while it is watched: whether it changed, and its newest rows without reading all of a table.
-
-Shape legend: P past steps.
-"""
+"""A source that grows while it is watched: whether it changed, and its newest rows without reading all of a table."""
 
 import os
 import shutil
@@ -43,11 +40,11 @@ class GrowingSource:
 
     Args:
         data: as ``read_source`` takes it.
-        past_steps: P, rows that a forecast reads.
+        rows: that a forecast reads.
     """
 
-    def __init__(self, data: DataConfig, graph: GraphConfig, past_steps: int) -> None:
-        self.path, self._data, self._graph, self._past_steps = Path(data.data), data, graph, past_steps
+    def __init__(self, data: DataConfig, graph: GraphConfig, rows: int) -> None:
+        self.path, self._data, self._graph, self._rows = Path(data.data), data, graph, rows
         # Rows without times are numbered from the first one.
         self._is_table = formats_of(data) == {"csv"} and not self.path.is_dir() and data.start is None
         self._enough = 1 << 14
@@ -74,9 +71,9 @@ class GrowingSource:
                 try:
                     series = self._read(copy)
                     # The first time of a tail may lack a part of its rows.
-                    if series.num_steps > self._past_steps:
+                    if series.num_steps > self._rows:
                         use(series)
-                        self._enough = max(size * (self._past_steps + 2) // series.num_steps, 1 << 10) * 3 // 2
+                        self._enough = max(size * (self._rows + 2) // series.num_steps, 1 << 10) * 3 // 2
                         return complete
                 except UserError:  # what is wrong is told of the whole file
                     pass

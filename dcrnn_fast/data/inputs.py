@@ -73,11 +73,11 @@ def put_inputs(x_BPNC: np.ndarray, scaled_BPNC: np.ndarray, times_BP: np.ndarray
 
 
 def put_known(known_BFNK: np.ndarray, scaled_BFNC: np.ndarray, times_BF: np.ndarray, form: WindowFormat) -> None:
-    """What the decoder reads of the forecast's steps, into ``known_BFNK``: known channels, scaled and with the rule for
-    missing readings, then the time channels with ``calendar_ahead``.
+    """What the decoder reads of the forecast's steps, into ``known_BFNK``: the known channels ``scaled_BFNC``, then the
+    time channels with ``calendar_ahead``.
     """
     num_values = len(form.known_channels)
-    known_BFNK[..., :num_values] = scaled_BFNC[..., list(form.known_channels)]
+    known_BFNK[..., :num_values] = scaled_BFNC
     if num_values < form.num_known:
         known_BFNK[..., num_values:] = time_channels(times_BF, form)[..., None, :]
 

@@ -112,6 +112,22 @@ class SensorSeries:
             positions_N2=None if self.positions_N2 is None else self.positions_N2[index],
         )
 
+    def head(self, num_steps: int) -> "SensorSeries":
+        """The first ``num_steps`` rows (views, or read if stored)."""
+
+        def cut(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+            return tuple((a, min(b, num_steps)) for a, b in ranges if a < num_steps)
+
+        return replace(
+            self,
+            values_TNC=self.values_TNC[:num_steps],
+            observed_TNC=self.observed_TNC[:num_steps],
+            rest_TNC=None if self.rest_TNC is None else self.rest_TNC[:num_steps],
+            times_T=self.times_T[:num_steps],
+            segments=cut(self.segments),
+            parts=cut(self.parts),
+        )
+
     def with_notes(self, notes: tuple[str, ...]) -> "SensorSeries":
         """The same series with other notes."""
         return replace(self, notes=notes)

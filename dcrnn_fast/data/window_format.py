@@ -86,6 +86,15 @@ class WindowFormat:
         return tuple(self.units[i] for i in self.target_channels)
 
     @property
+    def rule_of_readings(self) -> str:
+        """The rule for missing readings by which new data is read.
+
+        Trained without any missing reading, a model that knows channels ahead still has none of its targets in the rows
+        of the future.
+        """
+        return "nan" if self.missing == "none" and self.known_channels else self.missing
+
+    @property
     def interval(self) -> np.timedelta64:
         """Time between rows, in seconds or months."""
         return parse_freq(self.freq)

@@ -65,7 +65,7 @@ class SourceFlags:
             variables=self.variables or trained.variables,
             start=self.start,
             freq=self.freq or (window_format.freq if self.start else None),
-            missing=self.missing or window_format.missing,  # type: ignore[arg-type]
+            missing=self.missing or window_format.rule_of_readings,  # type: ignore[arg-type]
             missing_value=self.missing_value or trained.missing_value,
             fill_rows=trained.fill_rows or self.fill_rows,
         )

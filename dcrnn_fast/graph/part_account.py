@@ -1,7 +1,7 @@
 """What each part of a divided graph holds, computes and exchanges.
 
 Shape legend: N nodes, G parts, M diffusion terms, B batch, P past steps, F future steps, C input channels, O output
-channels, H units, L layers.
+channels, K known channels, H units, L layers.
 """
 
 from collections.abc import Sequence
@@ -58,6 +58,7 @@ class PartAccount:
         save: str = "all",
         backend: str = "cpu",
         training: bool = True,
+        known_channels: int = 0,
     ) -> np.ndarray:
         """(G,) int64: the bytes that each part sends in a training step, or in a forecast, of ``batch`` windows.
 
@@ -69,7 +70,7 @@ class PartAccount:
         forward, backward = _columns_manual, _backward_columns_manual
         if backend == "cpu":
             forward, backward = _columns_cpu, _backward_columns_cpu
-        sizes = _Sizes(past_steps, future_steps, channels, output_channels, units, layers)
+        sizes = _Sizes(past_steps, future_steps, channels, output_channels, units, layers, known_channels)
         columns, columns_t = forward(sizes), 0
         if training:
             again, columns_t = backward(sizes, _segment(save, past_steps + future_steps))
@@ -85,6 +86,7 @@ class _Sizes:
     O: int  # noqa: E741
     H: int
     L: int
+    K: int
 
     @property
     def steps(self) -> int:
@@ -92,14 +94,19 @@ class _Sizes:
         return self.P + self.F
 
     @property
-    def known(self) -> int:
+    def past(self) -> int:
         """Columns of the encoder's inputs."""
         return self.P * self.C
 
     @property
-    def fed_back(self) -> int:
-        """Columns of the decoder's inputs; its first one is zero."""
-        return max(self.F - 1, 0) * self.O
+    def future(self) -> int:
+        """Columns of the decoder's inputs."""
+        return self.F * (self.O + self.K)
+
+    @property
+    def future_not_zero(self) -> int:
+        """The same without its first one, which is zero, unless something is known."""
+        return self.future if self.K else max(self.F - 1, 0) * self.O
 
 
 def _segment(save: str, steps: int) -> int:
@@ -113,7 +120,7 @@ def _columns_cpu(s: _Sizes) -> int:
     """Columns of each row that go forward: inputs, the decoder's zero too; r * h of every cell but the first step's,
     where h is zero; and h of every cell, except where nothing reads its terms.
     """
-    return s.known + s.F * s.O + s.H * ((s.steps - 1) * s.L + s.steps * s.L - 1)
+    return s.past + s.future + s.H * ((s.steps - 1) * s.L + s.steps * s.L - 1)
 
 
 def _backward_columns_cpu(s: _Sizes, segment: int) -> tuple[int, int]:
@@ -121,18 +128,18 @@ def _backward_columns_cpu(s: _Sizes, segment: int) -> tuple[int, int]:
     gradients: of the candidate, u and r; r has none in the first step.
     """
     # A segment of one step is gone back through with the inputs that were loaded to compute it again.
-    columns = 0 if segment == 1 else s.known + s.fed_back
+    columns = 0 if segment == 1 else s.past + s.future_not_zero
     for start in range(0, s.steps, segment) if segment else ():
         steps = min(segment, s.steps - start)
         # From its first states, which are diffused again unless they are zero.
         columns += s.H * (s.L if start else -s.L) + s.H * (2 * steps * s.L - 1)
     if segment:
-        columns += s.known + s.F * s.O
+        columns += s.past + s.future
     return columns, s.H * (3 * s.steps * s.L - s.L)
 
 
 def _columns_manual(s: _Sizes) -> int:
-    return s.known + s.fed_back + 2 * s.H * s.steps * s.L
+    return s.past + s.future_not_zero + 2 * s.H * s.steps * s.L
 
 
 def _backward_columns_manual(s: _Sizes, segment: int) -> tuple[int, int]:

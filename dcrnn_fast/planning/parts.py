@@ -54,6 +54,7 @@ class Part:
             itemsize=width,
             save=choice.save,
             backend=backend,
+            known_channels=shapes.known_channels,
         )
         return int(sent_G.max())
 

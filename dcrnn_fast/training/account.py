@@ -117,6 +117,7 @@ def _shared_lines(run: Run) -> list[str]:
         itemsize=2 if training.precision in ("bf16", "fp16") else 4,
         save=model.save,
         backend=chosen_backend(run.model),
+        known_channels=form.num_known,
     )
     return [
         f"node-parallel: {run.ranks.replicas.size} group(s) of {partition.parts} processes share the graph "

@@ -1,7 +1,7 @@
 """The DCRNN encoder-decoder in the compiled CPU kernels: its schema; ``csrc/torch`` implements it.
 
-Shape legend: B batch, P past steps, F future steps, S = P+F, N nodes, C input channels, O output channels, H units,
-L layers, M diffusion terms.
+Shape legend: B batch, P past steps, F future steps, S = P+F, N nodes, C input channels, O output channels, K known
+channels, H units, L layers, M diffusion terms.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ torch.library.define(
     "dcrnn_fast::seq2seq_cpu",
     "(Tensor x_BPNC, Tensor[] terms, SymInt num_terms, Tensor[] encoder, Tensor[] decoder, "
     "Tensor projection_weight_OH, Tensor projection_bias_O, Tensor labels_BFNO, Tensor feed_label_F, SymInt save, "
-    "bool bf16x3)"
+    "bool bf16x3, Tensor? known_BFNK=None)"
     " -> (Tensor, Tensor)",
 )
 torch.library.define(
     "dcrnn_fast::seq2seq_cpu_backward",
     "(Tensor grad_BFNO, Tensor x_BPNC, Tensor[] terms, SymInt num_terms, Tensor[] encoder, Tensor[] decoder, "
     "Tensor projection_weight_OH, Tensor labels_BFNO, Tensor feed_label_F, Tensor prediction_BFNO, Tensor saved, "
-    "SymInt save, bool x_wanted, bool labels_wanted, bool bf16x3)"
-    " -> (Tensor, Tensor[], Tensor[], Tensor, Tensor, Tensor)",
+    "SymInt save, bool x_wanted, bool labels_wanted, bool bf16x3, Tensor? known_BFNK=None, bool known_wanted=False)"
+    " -> (Tensor, Tensor[], Tensor[], Tensor, Tensor, Tensor, Tensor)",
 )
 
 
@@ -53,6 +53,7 @@ def dcrnn_seq2seq_cpu(
     projection_bias_O: Tensor,
     labels_BFNO: Tensor,
     feed_label_F: Tensor,
+    known_BFNK: Tensor | None = None,
     *,
     segment: int = SAVE_ALL,
     bf16x3: bool = False,
@@ -64,7 +65,9 @@ def dcrnn_seq2seq_cpu(
         bf16x3: float32 products may be made of three to six bfloat16 ones.
     """
     encoder_flat, decoder_flat = flatten_cells(encoder), flatten_cells(decoder)
-    wanted = gradient_wanted(x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, *encoder_flat, *decoder_flat)
+    wanted = gradient_wanted(
+        x_BPNC, labels_BFNO, projection_weight_OH, projection_bias_O, known_BFNK, *encoder_flat, *decoder_flat
+    )
     prediction_BFNO, _ = torch.ops.dcrnn_fast.seq2seq_cpu(
         x_BPNC,
         terms.tensors_with_recursion,
@@ -77,5 +80,6 @@ def dcrnn_seq2seq_cpu(
         feed_label_F,
         segment if wanted else SAVE_NOTHING,
         bf16x3,
+        known_BFNK,
     )
     return prediction_BFNO

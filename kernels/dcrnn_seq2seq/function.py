@@ -104,7 +104,7 @@ def dcrnn_seq2seq(
     known = {} if known_BFNK is None or K == 0 else {"known": known_BFNK}
     prediction_BFNO: Tensor = run(
         op,
-        [one for one in IMPLEMENTATIONS if not known or one.name in ("manual", "specification")],
+        [one for one in IMPLEMENTATIONS if not known or one.name in ("cpu", "manual", "specification")],
         backend,
         x_BPNC,
         terms,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.cases import Case, Seq2SeqInputs, make_seq2seq, make_terms
-from bench.shapes import CORNERS
+from bench.shapes import CORNERS, KNOWN
 from bench.workload import METR_LA_PICKLE, PEMS_BAY_PICKLE, Workload
 from dcrnn_fast.graph import read_pickle
 from dcrnn_fast.graph.operators import diffusion_operators
@@ -95,6 +95,7 @@ def seq2seq_call(inputs: Seq2SeqInputs, backend: str, save: str) -> Any:
             inputs.projection_bias_O,
             inputs.labels_BFNO[:, :, nodes],
             inputs.feed_label_F,
+            None if inputs.known_BFNK is None else inputs.known_BFNK[:, :, nodes],
         )
         return run(some, terms, backend, save=save)
 
@@ -104,7 +105,7 @@ def seq2seq_call(inputs: Seq2SeqInputs, backend: str, save: str) -> Any:
 def operators_agree(*names: str) -> None:
     """Every operator, dtype and way to save, on small graphs whose nodes are dealt out one by one."""
     with partners_of_all() as (ranks, partners):
-        for name, case in CORNERS.items():
+        for name, case in (CORNERS | KNOWN).items():
             if names and name not in names:
                 continue
             part_N = np.arange(case.N) % ranks.world
@@ -118,7 +119,7 @@ def operators_agree(*names: str) -> None:
                     call = seq2seq_call(inputs, backend, save)
                     leaves = inputs.differentiable
                     divided.compare(what, [leaf for leaf in leaves if _reached(leaf, inputs, case)], call, bounds)
-                for backend in ("manual", "cpu"):
+                for backend in ("manual", "cpu") if name in CORNERS else ():
                     _others_agree(f"{name} {dtype} {backend}", divided, inputs, case, backend, bounds)
 
 
@@ -155,12 +156,12 @@ def _graph(name: str, folder: str) -> Any:
     return read_pickle(Path(folder) / (METR_LA_PICKLE if name == "metr_la" else PEMS_BAY_PICKLE)).adjacency
 
 
-def graphs_agree(name: str, folder: str, how: str) -> None:
+def graphs_agree(name: str, folder: str, how: str, known_channels: str = "0") -> None:
     """The encoder-decoder on a large graph, by its recursion too, in every way to save; and the bytes that travel."""
     with partners_of_all() as (ranks, partners):
         adjacency = _graph(name, folder)
         N = adjacency.shape[0]
-        case = Case(B=2 if N > 1000 else 3, P=3, F=3, N=N, C=2, O=1, H=16, L=2, M=5, density=0.0)
+        case = Case(B=2 if N > 1000 else 3, P=3, F=3, N=N, C=2, O=1, H=16, L=2, M=5, density=0.0, K=int(known_channels))
         supports = build_supports(adjacency, kind="dual_random_walk")
         operators = diffusion_operators(supports, hops=2)
         recursion = diffusion_recursion(supports, hops=2, recursion="released")
@@ -193,6 +194,7 @@ def planned(partition: Partition, operators: list[Any], case: Case, backend: str
         itemsize=4,
         save=save,
         backend=backend,
+        known_channels=case.K,
     )
 
 

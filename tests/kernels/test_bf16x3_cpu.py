@@ -5,7 +5,7 @@ PyTorch in float32 is half as far from float64 already, twice its distance count
 cancels is relative to next to nothing (plain PyTorch: up to 6e-6 in the random cases below).
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units, L layers,
-M diffusion terms.
+M diffusion terms, K known channels.
 """
 
 import random
@@ -28,6 +28,7 @@ CASES = {
     "published_width": Case(B=2, P=3, F=2, N=71, C=2, O=1, H=64, L=2, M=5, density=0.05),
     "wide": Case(B=1, P=2, F=2, N=53, C=2, O=1, H=83, L=1, M=3),
     "deeper_than_is_split_at_once": Case(B=1, P=1, F=1, N=5, C=2, O=1, H=240, L=2, M=5),
+    "known_channels": Case(B=2, P=2, F=3, N=33, C=2, O=2, H=17, L=2, M=3, K=9),
     "one_row": Case(B=1, P=1, F=1, N=1, C=1, O=1, H=1, L=1, M=1),
 }
 # More rows than csrc/cpu/select.h calls few.
@@ -49,6 +50,7 @@ def random_case(number: int) -> Case:
         L=draw.randint(1, 3),
         M=draw.randint(1, 5),
         density=draw.choice((0.02, 0.2, 1.0)),
+        K=draw.choice((0, 0, 1, 3, 9)),
     )
 
 
@@ -67,6 +69,7 @@ def results(
         future_steps=case.F,
         labels_BFNO=inputs.labels_BFNO,
         feed_label_F=inputs.feed_label_F,
+        known_BFNK=inputs.known_BFNK,
         backend=backend,
         precision=precision,
     )

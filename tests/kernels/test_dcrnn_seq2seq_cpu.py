@@ -1,13 +1,13 @@
 """The encoder-decoder in the compiled CPU kernels, unit by unit, against the specification and float64."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench.cases import SHAPES, Case, assert_within_budget, make_seq2seq, make_terms, worst_error
-from dcrnn_fast.kernels import dcrnn_seq2seq
+from bench.cases import KNOWN_SHAPES, SHAPES, Case, assert_within_budget, make_seq2seq, make_terms, worst_error
 from dcrnn_fast.kernels.dcrnn_seq2seq.function import IMPLEMENTATIONS
 from tests.kernels.compiled import UNITS, require_library, use_unit
 from tests.kernels.operators import forward_and_gradients, run
@@ -15,12 +15,14 @@ from tests.kernels.operators import forward_and_gradients, run
 # Several tiles, the last of which is not full; more units than one block of columns; rows that no block divides.
 MORE_SHAPES = [
     *SHAPES,
+    *KNOWN_SHAPES,
     pytest.param(Case(B=11, P=2, F=2, N=29, C=2, O=2, H=5, L=2, M=2), id="tiles"),
     pytest.param(Case(B=1, P=2, F=2, N=53, C=2, O=1, H=83, L=1, M=3), id="wide"),
     pytest.param(Case(B=2, P=3, F=1, N=4, C=70, O=17, H=16, L=1, M=2), id="many_channels"),
+    pytest.param(Case(B=11, P=1, F=3, N=29, C=1, O=2, H=5, L=2, M=2, K=9), id="known_in_tiles"),
 ]
 # One number, whose error in plain PyTorch is luck, has a test of its own.
-BUDGET_SHAPES = [shape for shape in MORE_SHAPES if shape.id != "smallest"]
+BUDGET_SHAPES = [shape for shape in MORE_SHAPES if "smallest" not in str(shape.id)]
 
 
 @pytest.fixture(params=UNITS)
@@ -111,9 +113,10 @@ def test_saturated_gates_stay_finite_and_nan_comes_through(unit: str) -> None:
     assert inputs.encoder[0].gate_weight.grad.isnan().any()
 
 
-def test_gradcheck_through_the_operator() -> None:
+@pytest.mark.parametrize("known", [0, 2])
+def test_gradcheck_through_the_operator(known: int) -> None:
     require_library()
-    case = Case(B=1, P=2, F=2, N=3, C=1, O=1, H=2, L=2, M=3)
+    case = Case(B=1, P=2, F=2, N=3, C=1, O=1, H=2, L=2, M=3, K=known)
     inputs = make_seq2seq(case).to(torch.float64)
     terms = make_terms(case, torch.float64)
 
@@ -137,13 +140,14 @@ def operator_arguments(case: Case, save: int) -> list[object]:
         inputs.feed_label_F,
         save,
         False,
+        *([] if inputs.known_BFNK is None else [inputs.known_BFNK.detach().requires_grad_(save != 0)]),
     ]
 
 
-@pytest.mark.parametrize("save", [-1, 0, 2])
-def test_opcheck(save: int) -> None:
+@pytest.mark.parametrize(("save", "known"), [(-1, 0), (0, 0), (2, 0), (-1, 2), (0, 2)])
+def test_opcheck(save: int, known: int) -> None:
     require_library()
-    arguments = tuple(operator_arguments(Case(N=4, H=3, L=1), save))
+    arguments = tuple(operator_arguments(Case(N=4, H=3, L=1, K=known), save))
     torch.library.opcheck(torch.ops.dcrnn_fast.seq2seq_cpu.default, arguments)
 
 
@@ -161,8 +165,8 @@ def test_inference_equals_training_to_the_bit(case: Case, unit: str) -> None:
 # where only some get a block of rows.
 THREAD_CASES = [
     pytest.param(Case(B=70, P=2, F=2, N=71, H=20, density=0.05), id="many_tiles"),
-    pytest.param(Case(B=5, P=2, F=3, N=301, C=1, O=2, H=18, M=3, density=0.02), id="tiles_left_over"),
-    pytest.param(Case(B=1, P=2, F=3, N=50, H=20, density=0.1), id="one_small_tile"),
+    pytest.param(Case(B=5, P=2, F=3, N=301, C=1, O=2, H=18, M=3, density=0.02, K=2), id="tiles_left_over"),
+    pytest.param(Case(B=1, P=2, F=3, N=50, H=20, density=0.1, K=1), id="one_small_tile"),
     pytest.param(Case(B=2, P=3, F=2, N=301, C=3, O=2, H=33, density=0.02), id="two_tiles"),
     pytest.param(Case(B=1, P=1, F=1, N=7, H=70, M=1), id="rows_for_one"),
 ]
@@ -201,15 +205,17 @@ def test_rows_that_threads_divide_have_the_same_bits_in_every_unit(
 
 def test_gradients_that_nobody_wants_are_not_computed() -> None:
     require_library()
-    case = Case(B=3, P=2, F=3)
+    case = Case(B=3, P=2, F=3, K=2)
     wanted, terms = make_seq2seq(case).to(torch.float32), make_terms(case, torch.float32)
     run(wanted, terms, "cpu").sum().backward()
     some = make_seq2seq(case).to(torch.float32)
-    some.x_BPNC.requires_grad_(False)
-    some.labels_BFNO.requires_grad_(False)
+    assert some.known_BFNK is not None
+    for tensor in (some.x_BPNC, some.labels_BFNO, some.known_BFNK):
+        tensor.requires_grad_(False)
     run(some, terms, "cpu").sum().backward()
     assert some.x_BPNC.grad is None
-    for a, b in zip(some.differentiable[2:], wanted.differentiable[2:], strict=True):
+    assert some.known_BFNK.grad is None
+    for a, b in zip(some.differentiable[2:-1], wanted.differentiable[2:-1], strict=True):
         assert a.grad is not None
         assert b.grad is not None
         assert torch.equal(a.grad, b.grad)
@@ -217,18 +223,20 @@ def test_gradients_that_nobody_wants_are_not_computed() -> None:
 
 def test_takes_any_strides() -> None:
     require_library()
-    case = Case(B=3, P=4, N=6)
+    case = Case(B=3, P=4, N=6, K=2)
     inputs, terms = make_seq2seq(case).to(torch.float32), make_terms(case, torch.float32)
-    strided = inputs.x_BPNC.detach().permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
-    assert not strided.is_contiguous()
-    arguments = (terms, inputs.encoder, inputs.decoder, inputs.projection_weight_OH, inputs.projection_bias_O)
-    got = dcrnn_seq2seq(strided, *arguments, future_steps=case.F, backend="cpu")
-    assert torch.equal(got, dcrnn_seq2seq(inputs.x_BPNC, *arguments, future_steps=case.F, backend="cpu"))
+    assert inputs.known_BFNK is not None
+    both = (inputs.x_BPNC, inputs.known_BFNK)
+    x_BPNC, known_BFNK = (t.detach().permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0) for t in both)
+    assert not x_BPNC.is_contiguous()
+    assert not known_BFNK.is_contiguous()
+    got = run(replace(inputs, x_BPNC=x_BPNC, known_BFNK=known_BFNK), terms, "cpu", coins=False)
+    assert torch.equal(got, run(inputs, terms, "cpu", coins=False))
 
 
 def test_an_empty_batch_is_a_batch() -> None:
     require_library()
-    case = Case(B=0)
+    case = Case(B=0, K=1)
     inputs = make_seq2seq(case).to(torch.float32)
     prediction = run(inputs, make_terms(case, torch.float32), "cpu")
     assert prediction.shape == (0, case.F, case.N, case.O)
@@ -246,7 +254,7 @@ def test_is_the_first_choice_of_auto() -> None:
 
 def refused(match: str, position: int, value: object) -> None:
     arguments = operator_arguments(Case(N=4, H=3, L=1), -1)
-    arguments[position] = value
+    arguments[position : position + 1] = [value]
     with pytest.raises(RuntimeError, match=match):
         torch.ops.dcrnn_fast.seq2seq_cpu(*arguments)
 
@@ -273,6 +281,11 @@ def test_the_operator_checks_what_it_is_given() -> None:
     refused(r"feed_label must be \(2,\), got \(3,\)", 8, torch.zeros(3, dtype=torch.bool))
     refused("feed_label must be bool", 8, torch.zeros(2))
     refused("num_terms must be at least 1, got 0", 2, 0)
+    refused(r"decoder\[0\] gate_weight must be \(35, 6\), got \(20, 6\)", 11, torch.zeros(2, 2, 4, 3))
+    refused(r"known must be \(2, 2, 4, 3\), got \(2, 3, 4, 3\)", 11, torch.zeros(2, 3, 4, 3))
+    refused(r"known must have 4 dimensions and a channel, got \(2, 2, 4\)", 11, torch.zeros(2, 2, 4))
+    refused(r"known must have 4 dimensions and a channel", 11, torch.zeros(2, 2, 4, 0))
+    refused("known must be float32, got float64", 11, torch.zeros(2, 2, 4, 1, dtype=torch.float64))
 
 
 def test_an_unknown_unit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +301,7 @@ def test_an_unknown_unit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_compiles_without_graph_breaks() -> None:
     require_library()
-    case = Case(P=2, F=2)
+    case = Case(P=2, F=2, K=2)
     inputs, terms = make_seq2seq(case).to(torch.float32), make_terms(case, torch.float32)
     compiled = torch.compile(lambda: run(inputs, terms, "cpu"), fullgraph=True)
     prediction = compiled()

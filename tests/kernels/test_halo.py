@@ -175,7 +175,7 @@ def test_backends_that_cannot_say_why_not():
 
 def test_every_operator_agrees_with_the_complete_graph(tmp_path, rank_server):
     require_library()
-    rank_server.run(tmp_path / "job", 2, "tests.kernels.halo_programs:operators_agree", "small_dense")
+    rank_server.run(tmp_path / "job", 2, "tests.kernels.halo_programs:operators_agree", "small_dense", "known_channel")
 
 
 @pytest.mark.parametrize("world", [pytest.param(2, marks=pytest.mark.prove), pytest.param(4, marks=pytest.mark.slow)])
@@ -186,11 +186,13 @@ def test_every_operator_agrees_on_every_shape(tmp_path, rank_server, world):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("world", "how"), [(2, "auto"), (4, "contiguous")])
-@pytest.mark.parametrize("name", ["metr_la", "pems_bay", "2000"])
-def test_large_graphs_agree_and_as_many_bytes_travel_as_planned(tmp_path, rank_server, real_data, name, world, how):
+@pytest.mark.parametrize(("name", "known"), [("metr_la", 0), ("pems_bay", 0), ("2000", 0), ("metr_la", 3), ("2000", 1)])
+def test_large_graphs_agree_and_as_many_bytes_travel_as_planned(
+    tmp_path, rank_server, real_data, name, known, world, how
+):
     require_library()
     job = tmp_path / "job"
-    rank_server.run(job, world, "tests.kernels.halo_programs:graphs_agree", name, str(real_data), how)
+    rank_server.run(job, world, "tests.kernels.halo_programs:graphs_agree", name, str(real_data), how, known)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "manual"])

@@ -48,7 +48,7 @@ def cell_by_cell(inputs: Seq2SeqInputs, terms: DiffusionTerms) -> Tensor:
     return torch.stack(predictions, dim=1)
 
 
-@pytest.mark.parametrize("backend", ["specification", "manual"])
+@pytest.mark.parametrize("backend", ["specification", "manual", "cpu"])
 @pytest.mark.parametrize("case", KNOWN_SHAPES)
 def test_equals_the_decoder_cell_by_cell(case: Case, backend: str) -> None:
     if backend == "cpu":
@@ -70,7 +70,7 @@ def test_equals_the_decoder_cell_by_cell(case: Case, backend: str) -> None:
     assert (known.abs().amax(dim=(0, 2, 3)) > 0).all()
 
 
-@pytest.mark.parametrize("backend", ["specification", "manual"])
+@pytest.mark.parametrize("backend", ["specification", "manual", "cpu"])
 def test_no_known_channels_are_none(backend: str) -> None:
     case = Case()
     inputs, terms = make_seq2seq(case).to(torch.float32), make_terms(case, torch.float32)
@@ -92,7 +92,7 @@ def test_no_known_channels_are_none(backend: str) -> None:
     assert torch.equal(predicted(None), predicted(none))
 
 
-@pytest.mark.parametrize("backend", ["manual"])
+@pytest.mark.parametrize("backend", ["manual", "cpu"])
 def test_known_gradient_is_made_if_wanted_only(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     real = gradients.call_backward

@@ -5,7 +5,7 @@ step, coins that fall any way, tensors with strides, batches that no tile divide
 repeat a run: ``DCRNN_FAST_SEED=NUMBER``. The same file runs under the sanitizers (``test_sanitizers.py``).
 
 Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, H units, L layers,
-M diffusion terms.
+M diffusion terms, K known channels.
 """
 
 import os
@@ -54,6 +54,7 @@ def cases(draw: st.DrawFn) -> Case:
         L=draw(st.integers(1, 3)),
         M=draw(st.integers(1, 5)),
         density=draw(st.sampled_from([0.0, 0.02, 0.2, 1.0])),
+        K=draw(st.one_of(st.just(0), st.integers(1, 4), near_a_tile)),
     )
 
 
@@ -82,6 +83,10 @@ def run_seq2seq(case: Case, terms: DiffusionTerms, dtype: torch.dtype, backend: 
     inputs = make_seq2seq(case, number).to(dtype)
     coins_F = torch.rand(case.F, generator=torch.Generator().manual_seed(number)) < 0.5
     fed = {"labels_BFNO": inputs.labels_BFNO, "feed_label_F": coins_F} if number % 3 else {}
+    known = inputs.known_BFNK
+    if known is not None and number % 2:
+        # Stored in another order.
+        known = known.transpose(1, 2).contiguous().transpose(1, 2)
     prediction = dcrnn_seq2seq(
         inputs.x_BPNC,
         terms,
@@ -90,6 +95,7 @@ def run_seq2seq(case: Case, terms: DiffusionTerms, dtype: torch.dtype, backend: 
         inputs.projection_weight_OH,
         inputs.projection_bias_O,
         future_steps=case.F,
+        known_BFNK=known,
         backend=backend,
         **fed,
     )

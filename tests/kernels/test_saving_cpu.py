@@ -21,6 +21,7 @@ CASES = [
     pytest.param(Case(B=3, P=4, F=3, N=33, C=3, O=2, H=17, L=3, M=3), id="nothing_divides_a_tile"),
     pytest.param(Case(B=11, P=2, F=5, N=29, C=2, O=2, H=5, L=2, M=2), id="tiles"),
     pytest.param(Case(B=1, P=1, F=1, N=5, H=3, L=1, M=1), id="one_step_each"),
+    pytest.param(Case(B=11, P=2, F=5, N=29, C=1, O=2, H=5, L=2, M=2, K=3), id="known_channels"),
 ]
 SAVES = ["h", "segments:2", "segments:3", "segments:100"]
 

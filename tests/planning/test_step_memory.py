@@ -61,7 +61,7 @@ def arena_of_a_step(run: Run, windows: int) -> int:
 def test_scratch_memory_of_a_short_trial_is_that_of_the_step(windows: int) -> None:
     """The trial has as many windows as the threads take at once, and segments of two steps; the step has all of them,
     and segments of five. More windows have more sums of gradients at once."""
-    run = made("--batch-size", "40", "--save", "segments:5")
+    run = made("--batch-size", "40", "--save", "segments:5", "--known-ahead", "calendar", "--day-of-week")
     planned = Scratch(run.model, "fp32", 12)(windows, "segments:5")
     assert planned == pytest.approx(arena_of_a_step(run, windows), rel=0.1)
 
@@ -99,15 +99,18 @@ def test_dense_operators_of_plain_pytorch_count(width: int) -> None:
     assert stacks_bytes(run.model, width) == sum(matrix.nbytes for matrix in matrices)
 
 
-def test_the_bytes_of_a_window() -> None:
-    run = made()
+@pytest.mark.parametrize("flags", [(), ("--known-ahead", "calendar", "--day-of-week")], ids=["", "known ahead"])
+def test_the_bytes_of_a_window(flags: tuple[str, ...]) -> None:
+    run = made(*flags)
     batch = run.gather(run.data.train.starts_W[:3])
-    tensors = (batch.x_BPNC, batch.y_BFNO, batch.observed_BFNO, batch.labels_BFNO)
+    tensors = [batch.x_BPNC, batch.y_BFNO, batch.observed_BFNO, batch.labels_BFNO]
+    tensors += [] if batch.known_BFNK is None else [batch.known_BFNK]
     assert 3 * StepMemory(run).shapes.window_bytes == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_the_parameters() -> None:
-    run = made()
+    run = made("--known-ahead", "calendar")
+    assert StepMemory(run).shapes.known_channels == 1
     assert StepMemory(run).shapes.parameters == sum(parameter.numel() for parameter in run.model.parameters())
 
 

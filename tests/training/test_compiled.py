@@ -19,6 +19,7 @@ from tests.training.rank_programs import debug_config
 SHORT = (
     *("--city-nodes", "5", "--city-days", "3", "--max-train-windows", "40", "--max-validation-windows", "20"),
     *("--past-steps", "2", "--future-steps", "2", "--epochs", "2", "--batch-size", "16", "--device", "cpu"),
+    *("--known-ahead", "calendar"),
 )
 
 

@@ -53,7 +53,7 @@ def assert_same(shared: dict, whole: dict, tolerance: float) -> None:
 @pytest.mark.parametrize(
     ("world", "parts", "source", "more"),
     [
-        (2, 2, "uneven", ("--batch-size", "4")),
+        (2, 2, "uneven", ("--batch-size", "4", "--known-ahead", "calendar")),
         pytest.param(4, 2, "uneven", ("--batch-size", "2", "--loss", "rmse"), marks=pytest.mark.slow),
         pytest.param(4, 4, "uneven", ("--batch-size", "4", "--scaler", "sensor"), marks=pytest.mark.slow),
         pytest.param(

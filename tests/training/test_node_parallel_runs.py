@@ -16,7 +16,7 @@ from tests.training.same_run import metrics
 RUN = (
     *("--city-nodes", "16", "--city-days", "4", "--max-train-windows", "45", "--max-validation-windows", "9"),
     *("--global-batch-size", "8", "--batch-size", "2", "--sampling-decay", "5", "--patience", "0"),
-    *("--scaler", "sensor", "--threads", "1"),
+    *("--scaler", "sensor", "--threads", "1", "--known-ahead", "calendar"),
 )
 
 

@@ -133,6 +133,10 @@ def trained(tmp_path_factory, rank_server) -> Path:
         (("--scaler", "published"), "was trained with scaler = observed, this run has published"),
         (("--missing-input", "mean"), "was trained with missing_input = last, this run has mean"),
         (("--loss-unit", "original"), "was trained with loss_unit = deviation, this run has original"),
+        (
+            ("--known-ahead", "calendar"),
+            "was trained with nothing known ahead, this run has the calendar: give the same",
+        ),
         (("--optimizer", "adamw"), "was trained with optimizer = adam, this run has adamw"),
         (("--reading", "contiguous"), "was trained with reading = shuffled, this run has contiguous"),
     ],

@@ -47,7 +47,7 @@ def epoch_of(run: Run, stepper: EagerStep | StaticStep) -> list[Outcome]:
     "flags",
     [
         (),
-        ("--loss", "rmse", "--accumulate", "3", "--teacher-forcing", "off"),
+        ("--loss", "rmse", "--accumulate", "3", "--teacher-forcing", "off", "--known-ahead", "calendar"),
         ("--loss", "huber", "--precision", "bf16", "--teacher-forcing", "on"),
         ("--loss", "mse", "--optimizer", "adamw", "--weight-decay", "0.1", "--backend", "manual"),
     ],
@@ -69,7 +69,7 @@ def test_static_and_eager_steps_train_alike(flags: tuple[str, ...]) -> None:
 
 def test_a_series_on_the_device_serves_training_and_validation(monkeypatch) -> None:
     """The same bits as windows from the host, and none is gathered there."""
-    host, device = two_runs()
+    host, device = two_runs("--known-ahead", "calendar")
     device.device_windows = DeviceWindows(device.data, torch.device("cpu"))
     wanted = epoch_of(host, EagerStep(host)), validate(host, StopRequest())
     monkeypatch.setattr(ForecastData, "gather", None)
@@ -82,7 +82,7 @@ def test_a_series_on_the_device_serves_training_and_validation(monkeypatch) -> N
 
 @pytest.mark.parametrize("there", [True, False], ids=["series_there", "series_on_the_host"])
 def test_a_step_can_be_captured(there: bool) -> None:
-    _, run = two_runs("--backend", "manual", "--accumulate", "2")
+    _, run = two_runs("--backend", "manual", "--accumulate", "2", "--known-ahead", "calendar")
     if there:
         run.device_windows = DeviceWindows(run.data, torch.device("cpu"))
     stepper = StaticStep(run, quiet)
@@ -94,14 +94,21 @@ def test_a_step_can_be_captured(there: bool) -> None:
 
 def test_a_series_that_does_not_fit_the_device_stays_on_the_host(monkeypatch) -> None:
     """A captured step reads what the host gathered, at addresses that stay; the same bits as from the device."""
-    device, host = two_runs("--accumulate", "2")
+    device, host = two_runs("--accumulate", "2", "--known-ahead", "calendar")
     device.device_windows = DeviceWindows(device.data, torch.device("cpu"))
     wanted = epoch_of(device, StaticStep(device, quiet))
     monkeypatch.setattr(DeviceWindows, "__init__", None)
     stepper = StaticStep(host, quiet)
-    before = [tensor.data_ptr() for tensor in stepper._windows.gather(stepper._starts_B)]
+    before = addresses(stepper)
+    assert len(before) == 5
     assert epoch_of(host, stepper) == wanted
-    assert [tensor.data_ptr() for tensor in stepper._windows.gather(stepper._starts_B)] == before
+    assert addresses(stepper) == before
+
+
+def addresses(stepper: StaticStep) -> list[int]:
+    """Where a captured step reads its windows."""
+    batch = stepper._windows.gather(stepper._starts_B)
+    return [tensor.data_ptr() for name in batch.__slots__ if isinstance(tensor := getattr(batch, name), torch.Tensor)]
 
 
 class Streams:
@@ -222,10 +229,10 @@ def test_a_wait_inside_an_operator_of_ours_is_seen(monkeypatch) -> None:
 
     before = manual._decoder_input
 
-    def waits(t, prediction_FNBO, labels_FNBO, feed_label_F):
+    def waits(t, prediction_FNBO, labels_FNBO, feed_label_F, known_FNBK):
         if t and feed_label_F[t - 1]:
             return labels_FNBO[t - 1]
-        return before(t, prediction_FNBO, labels_FNBO, feed_label_F)
+        return before(t, prediction_FNBO, labels_FNBO, feed_label_F, known_FNBK)
 
     _, run = two_runs("--backend", "manual")
     stepper = StaticStep(run, quiet)
