@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import tyro
 from dcrnn_fast.checkpoints.files import files_read
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_for_model, require_outside, source_files
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.bounds import interval_lines
@@ -21,7 +24,7 @@ from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.places import places
 from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
-from dcrnn_fast.forecaster import without_intervals
+from dcrnn_fast.forecaster import Forecaster, without_intervals
 from dcrnn_fast.messages import counted
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.shared_forecaster import load_shared, partners_met
@@ -43,6 +46,8 @@ class ForecastFlags:
     known: str | None = None
     """file or folder with the channels of --known-ahead for the steps that are forecast: as --data has them, or a table
     with a column for each channel, the same at all sensors; left out: the rows of --data after the newest reading"""
+    watch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """go on: a new forecast in the same files whenever --data has new rows; Ctrl-C or SIGTERM ends it (exit code 85)"""
     part: PartFlags = field(default_factory=PartFlags)
     source: SourceFlags = field(default_factory=SourceFlags)
     model: ModelFlags = field(default_factory=ModelFlags)
@@ -55,6 +60,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     flags = parse(ForecastFlags, argv, prog="dcrnn-fast forecast", description=_PURPOSE)
+    if flags.watch and flags.source.data is None:
+        raise UserError("--watch needs --data: the file or folder to which rows are added")
+    if flags.watch and not Path(flags.source.data or "").exists():
+        raise UserError(f"--watch: there is no file or folder {flags.source.data}")
+    if flags.watch and flags.model.node_parallel > 1:
+        raise UserError("--watch is for one process: leave out --node-parallel")
     with partners_met(flags.model) as ranks:
         return _forecast(flags, ranks)
 
@@ -86,19 +97,52 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
         require_outside(targets, read, "--output")
     if forecaster.window_format.past_steps == 1 and config.freq is None:
         config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
+    said: set[str] = set()
+    if flags.watch:
+        from dcrnn_fast.data.growing import GrowingSource  # for days, and not for one forecast
+        from dcrnn_fast.forecast_watch import watch
+
+        form = forecaster.window_format
+        # Rows of what is known ahead follow the newest reading.
+        rows = form.window_steps if form.known_channels else form.past_steps
+        source = GrowingSource(config, trained.graph, rows)
+        print(f"watching {config.data}: a new forecast whenever it has new rows", file=sys.stderr, flush=True)
+        write = partial(
+            _write, config=config, flags=flags, targets=targets, forecaster=forecaster, ranks=ranks, said=said
+        )
+        return watch(source, write, None if form.known_channels else form.past_steps)
     series, _ = read_for_model(config, forecaster.config.graph, forecaster.ids)
-    known = None if flags.known is None else read_known(flags.known, forecaster.window_format, trained)
+    _write(series, config=config, flags=flags, targets=targets, forecaster=forecaster, ranks=ranks, said=said)
+    return 0
+
+
+def _write(
+    series: SensorSeries,
+    *,
+    config: DataConfig,
+    flags: ForecastFlags,
+    targets: list[Path],
+    forecaster: Forecaster,
+    ranks: Ranks,
+    said: set[str],
+) -> None:
+    """Forecasts and writes; prints what it wrote, and the notes that are not among those ``said`` the last time."""
+    known = None if flags.known is None else read_known(flags.known, forecaster.window_format, forecaster.config)
     try:
         forecast = forecaster.forecast(series, leave_out=config.leave_out, known=known)
     except NotImplementedError as error:  # the backend that was asked for cannot run here
         raise UserError(str(error)) from error
     if not ranks.is_first:
-        return 0
-    forecast = forecast.part(sensors=sensors, targets=flags.part.targets)
+        return
+    forecast = forecast.part(sensors=flags.part.ids(), targets=flags.part.targets)
     unwritable = unwritable_note((*forecast.ids, *forecast.channels, *forecast.units)) if flags.plot else None
     lacking = without_intervals(forecaster) if forecaster.intervals is None else None
-    for note in filter(None, (*forecaster.notes, *forecast.notes, lacking, unwritable)):
-        print(note, file=sys.stderr)
+    notes = [*filter(None, (*forecaster.notes, *forecast.notes, lacking, unwritable))]
+    for note in notes:
+        if note not in said:
+            print(note, file=sys.stderr)
+    said.clear()
+    said.update(notes)
     with folder_for_new_files(targets[0].parent, "output folder"):
         clear_leftovers(targets[0].parent, [targets[0].name])
         forecast.write(targets[0])
@@ -108,13 +152,15 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
     print(
         f"{', '.join(map(channel_label, forecast.channels))} of {counted(sensors, 'sensor')}, "
         f"{counted(steps, 'step')} from {forecast.times_F[0]} to {forecast.times_F[-1]}{zone}: "
-        f"{', '.join(map(str, targets if lost is None else targets[:1]))}"
+        f"{', '.join(map(str, targets if lost is None else targets[:1]))}",
+        flush=True,
     )
-    if forecaster.intervals is not None:
+    if forecaster.intervals is not None and not flags.watch:
         print("\n".join(interval_lines(forecast, forecaster.intervals.windows)))
     if lost is not None:
-        raise UserError(f"{lost}; {targets[0]} is complete")
-    return 0
+        if not flags.watch:
+            raise UserError(f"{lost}; {targets[0]} is complete")
+        print(f"{lost}; {targets[0]} is complete", file=sys.stderr)
 
 
 def _plot(forecast: Forecast, target: Path) -> str | None:

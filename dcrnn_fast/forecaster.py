@@ -175,7 +175,7 @@ class Forecaster:
             known_BFNK = torch.from_numpy(assembled)
         targets = list(form.target_channels)
         scaled_BFNO = predict_scaled(
-            self.model, torch.from_numpy(np.ascontiguousarray(x_BPNC)), self.precision, known_BFNK=known_BFNK
+            self.model, torch.from_numpy(np.ascontiguousarray(x_BPNC)), self.precision, known_BFNK
         )
         with np.errstate(over="ignore"):  # ``forecast_notes`` tells of it
             values_FNO = self._target_scaler.inverse(scaled_BFNO.cpu().numpy()[0])

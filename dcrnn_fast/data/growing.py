@@ -1,0 +1,141 @@
+"""A source that grows while it is watched: whether it changed, and its newest rows without reading all of a table."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.sources import formats_of, read_source
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.reading.tables import table_form
+
+State = tuple[tuple[str, int, int, int], ...]
+"""of each file: its name, number, size and time of change; () if nothing is there"""
+_HEAD = 1 << 20
+"""bytes in which the header of a table must end for its tail to be read alone"""
+_GROWTH = 8
+
+
+def state_of(path: Path) -> State:
+    """What tells that a file, or a file in a folder, was written, replaced or removed; no clock is compared."""
+    files = [path]
+    if path.is_dir():
+        files += sorted(one for one in path.rglob("*") if not one.is_dir())
+    state = []
+    for file in files:
+        try:
+            status = os.stat(file)
+        except OSError:  # gone meanwhile
+            continue
+        state.append((str(file), status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(state)
+
+
+class GrowingSource:
+    """A source of readings that other programs append to, or replace.
+
+    Args:
+        data: as ``read_source`` takes it.
+        rows: that a forecast reads.
+    """
+
+    def __init__(self, data: DataConfig, graph: GraphConfig, rows: int) -> None:
+        self.path, self._data, self._graph, self._rows = Path(data.data), data, graph, rows
+        # Rows without times are numbered from the first one.
+        self._is_table = formats_of(data) == {"csv"} and not self.path.is_dir() and data.start is None
+        self._enough = 1 << 14
+
+    def state(self) -> State:
+        """``state_of`` the source."""
+        return state_of(self.path)
+
+    def newest(self, use: Callable[[SensorSeries], None]) -> bool:
+        """Hands the newest rows to ``use``: of a CSV file those at its end, read alone if that is enough, and without a
+        last line that has no end yet: its last number may be cut.
+
+        Returns:
+            Whether all of the file was regarded.
+        Raises:
+            UserError, OSError: of the reader, or of ``use``, for the whole source.
+        """
+        if not self._is_table:
+            use(self._read(self.path))
+            return True
+        with tempfile.TemporaryDirectory(prefix="dcrnn_fast-tail-") as folder:
+            copy, size = Path(folder, self.path.name), self._enough
+            while (complete := _copy_tail(self.path, copy, size)) is not None:
+                try:
+                    series = self._read(copy)
+                    # The first time of a tail may lack a part of its rows.
+                    if series.num_steps > self._rows:
+                        use(series)
+                        self._enough = max(size * (self._rows + 2) // series.num_steps, 1 << 10) * 3 // 2
+                        return complete
+                except UserError:  # what is wrong is told of the whole file
+                    pass
+                size *= _GROWTH
+            complete = _ends_with_a_line(self.path)
+            if complete:
+                use(self._read(self.path))
+            else:
+                _copy_lines(self.path, copy)
+                use(self._read(copy))
+        return complete
+
+    def _read(self, path: Path) -> SensorSeries:
+        """The series of the source, or of a copy of its end; lines about a copy name the source."""
+        data = replace(self._data, data=str(path), data_format="csv" if self._is_table else self._data.data_format)
+        try:
+            series, _ = read_source(data, self._graph)
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), str(self.path))) from error
+        return series.with_notes(tuple(note.replace(str(path), str(self.path)) for note in series.notes))
+
+
+def _copy_tail(path: Path, copy: Path, size: int) -> bool | None:
+    """Copies the header and the complete ones of the lines in the last ``size`` bytes.
+
+    Returns:
+        Whether the file ends with a complete line; None: it has no more than that, or is no UTF-8.
+    """
+    if not table_form(path)[0].startswith("utf-8"):
+        return None
+    with open(path, "rb") as stream:
+        length = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        header = b""
+        while not header.strip() and len(header) < _HEAD and (line := stream.readline(_HEAD)):
+            header += line
+        if length - size <= len(header):
+            return None
+        stream.seek(length - size)
+        stream.readline()  # the end of a line
+        lines = stream.read()
+    end = lines.rfind(b"\n") + 1
+    copy.write_bytes(header + lines[:end])
+    return end == len(lines)
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    with open(path, "rb") as stream:
+        stream.seek(-min(stream.seek(0, os.SEEK_END), 1), os.SEEK_END)
+        return stream.read() in (b"\n", b"\r", b"")
+
+
+def _copy_lines(path: Path, copy: Path) -> None:
+    """Copies all but a last line without an end."""
+    shutil.copyfile(path, copy)
+    with open(copy, "r+b") as stream:
+        end = place = stream.seek(0, os.SEEK_END)
+        while place:
+            place = max(place - _HEAD, 0)
+            stream.seek(place)
+            if (found := stream.read(end - place).rfind(b"\n")) >= 0:
+                place += found + 1
+                break
+            end = place
+        stream.truncate(place)
