@@ -13,11 +13,12 @@ from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.account import series_lines, series_looks
-from dcrnn_fast.data.dataset import read_matched, window_format_of
+from dcrnn_fast.data.blocks import Blocks, MoreSensorsError, without_readings
+from dcrnn_fast.data.dataset import read_matched, window_format_of, with_graph
 from dcrnn_fast.data.facts import SeriesFacts, series_facts
 from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.series import SensorSeries, refuse_silent, require_observed_sensors, silent_in
-from dcrnn_fast.data.sources import source_files
+from dcrnn_fast.data.sources import open_source, outline_source, source_files
 from dcrnn_fast.data.store import FILES, Block, open_store, verify_store, write_store
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import require_apart, require_creatable_folder
@@ -50,25 +51,55 @@ def prepare(data: DataConfig, graph: GraphConfig, output: Path) -> tuple[SensorS
     data = replace(data, leave_out=ids_to_leave_out(data.leave_out))
     if data.data == "city":
         return _prepare_city(data, graph, output)
+    if (opened := open_source(data, graph)) is not None:
+        blocks, own_graph = opened
+        try:
+            return _prepare_blocks(blocks, own_graph, data, graph, output)
+        except MoreSensorsError:
+            if blocks.thorough is None:
+                raise
+        return _prepare_blocks(blocks.thorough(), own_graph, data, graph, output)
     series, own_graph = read_matched(data, graph)
     require_observed_sensors(series, window_format_of(series, data).target_channels, data.data)
     write_store(output, series, own_graph)
     return series, own_graph
 
 
+def _prepare_blocks(
+    blocks: Blocks, own_graph: SensorGraph | None, data: DataConfig, graph: GraphConfig, output: Path
+) -> tuple[SensorSeries, SensorGraph | None]:
+    outline, asked, own_graph = outline_source(blocks, own_graph, data, graph)
+    series, own_graph = with_graph(asked, own_graph, data, graph)
+    series, own_graph = _prepare_in_pieces(without_readings(series), own_graph, outline.rows_of(series), data, output)
+    return series.with_notes((*series.notes, *blocks.account())), own_graph
+
+
 def _prepare_city(data: DataConfig, graph: GraphConfig, output: Path) -> tuple[SensorSeries, SensorGraph | None]:
-    """``prepare``, day after day: the readings are never in memory together, but come back from the new store."""
+    """``prepare``, day after day."""
     from dcrnn_fast.data.city import days_of_city, with_more_days  # scipy's paths, for nothing but the city
 
     first_day, own_graph = read_matched(replace(data, city_days=1), graph)
     series = with_more_days(first_day, data.city_days)
+    days = days_of_city(series.ids, nodes=data.city_nodes, days=data.city_days, seed=data.city_seed)
+    return _prepare_in_pieces(series, own_graph, days, data, output)
+
+
+def _prepare_in_pieces(
+    series: SensorSeries, own_graph: SensorGraph | None, blocks: Iterator[Block], data: DataConfig, output: Path
+) -> tuple[SensorSeries, SensorGraph | None]:
+    """The readings are never in memory together, but come back from the new store.
+
+    Args:
+        series: has only the shape of its readings.
+    """
     targets = window_format_of(series, data).target_channels
 
     def observed_in_all_sensors() -> Iterator[Block]:
         seen_NC = np.zeros((series.num_sensors, len(series.channels)), dtype=bool)
-        for block in days_of_city(series.ids, nodes=data.city_nodes, days=data.city_days, seed=data.city_seed):
-            seen_NC |= block[1].any(axis=0)
-            yield block
+        with np.errstate(over="ignore", invalid="ignore"):  # a number that is too large is refused by name
+            for block in blocks:
+                seen_NC |= block[1].any(axis=0)
+                yield block
         refuse_silent(silent_in(seen_NC, series, targets), data.data)
 
     write_store(output, series, own_graph, observed_in_all_sensors())

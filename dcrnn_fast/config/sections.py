@@ -29,17 +29,19 @@ DataFormat = Literal[
     "csv",
     "parquet",
     "netcdf",
-    "netcdf_folder",
-    "zarr",
     "channels",
     "continued",
     "scenarios",
     "store",
+    "pems",
+    "netcdf_folder",
+    "zarr",
 ]
 MASK_OF_DATA = "auto"
 """``land_mask``: made of the data"""
 MASK_OF_MODEL = "model"
 """``land_mask`` where a trained model reads data: all cells with a place, of which it knows its own"""
+Imputed = Literal["missing", "keep"]
 Missing = Literal["auto", "zero", "nan", "none"]
 MissingInput = Literal["auto", "zero", "last", "mean"]
 ScalerKind = Literal["auto", "published", "observed", "sensor"]
@@ -178,8 +180,8 @@ class DataConfig(_Section):
     data: str = "city"
     """a data set by name (city, metr-la, pems-bay, ...), or a file or folder"""
     data_format: DataFormat = "auto"
-    """auto: by the ending; of a folder: channels (files over the same times), continued (files that follow each other
-    in time), scenarios (files that have nothing to do with each other), store (made by prepare)"""
+    """auto: by the contents, else by the ending; of a folder of files of series: channels (over the same times),
+    continued (that follow each other in time), scenarios (that have nothing to do with each other)"""
     data_folder: str = "data"
     """where the files of named data sets lie, each in a folder of its name"""
     hdf5_key: str | None = None
@@ -236,6 +238,8 @@ class DataConfig(_Section):
     stage: str = "off"
     """copy the files to each node's own storage first, checksums verified: off; auto, to SLURM_TMPDIR, TMPDIR or the
     system's temporary folder; or a folder. The copies go as soon as the data is open"""
+    imputed: Imputed = "missing"
+    """PeMS station files: what PeMS filled in where no detector observed anything is missing, or kept as readings"""
 
     def _check(self) -> None:
         self._within(1, _MOST_STEPS, "past_steps", "future_steps")

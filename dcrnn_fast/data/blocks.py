@@ -33,7 +33,10 @@ class Blocks:
         marks_gaps: missing readings are NaN in the files, or are named by them: zeros are readings.
         positions_N2: (latitude, longitude) in degrees, or None.
         interval: when it is known better than from the times.
-        notes: the account: what was read, what was dropped and why.
+        notes: the account: what is there, what is left out and why.
+        account: more of it, which is only known when ``read`` has ended.
+        thorough: the same source, after all of its files were gone through for their sensors; for a ``read`` that may
+            raise ``MoreSensorsError``.
     """
 
     stamps: Stamps
@@ -46,6 +49,12 @@ class Blocks:
     positions_N2: np.ndarray | None = None
     interval: np.timedelta64 | None = None
     notes: tuple[str, ...] = ()
+    account: Callable[[], tuple[str, ...]] = tuple
+    thorough: Callable[[], "Blocks"] | None = None
+
+
+class MoreSensorsError(Exception):
+    """The files hold sensors that a look at their beginnings did not show."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -88,6 +97,31 @@ class Outline:
                     written = row + len(one.values_RNC)
             start = stop
 
+    def rows_of(self, series: SensorSeries) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values and mask of all rows, some at a time, for some of the sensors and channels: those of ``series``."""
+        whole = self.series
+        index_of = {sensor: n for n, sensor in enumerate(whole.ids)}
+        sensors_N = np.array([index_of[sensor] for sensor in series.ids], dtype=np.int64)
+        channels_C = [whole.channels.index(channel) for channel in series.channels]
+        for piece in self.cleaned():
+            values_RNC, observed_RNC = piece.values_RNC, piece.observed_RNC
+            if series.channels != whole.channels:
+                values_RNC, observed_RNC = values_RNC[:, :, channels_C], observed_RNC[:, :, channels_C]
+            if series.ids != whole.ids:
+                values_RNC, observed_RNC = values_RNC[:, sensors_N], observed_RNC[:, sensors_N]
+            yield values_RNC, observed_RNC
+
+
+def without_readings(series: SensorSeries) -> SensorSeries:
+    """A series whose readings are not there, only their shape."""
+    shape = (series.num_steps, series.num_sensors, len(series.channels))
+    return replace(
+        series,
+        values_TNC=np.broadcast_to(np.float32(0), shape),
+        observed_TNC=np.broadcast_to(np.bool_(False), shape),
+        rest_TNC=None,
+    )
+
 
 def outline_of_blocks(blocks: Blocks, data: DataConfig) -> Outline:
     """The series without its readings. They are gone through if the rule for missing ones has to be found.
@@ -128,8 +162,16 @@ def series_of_blocks(blocks: Blocks, data: DataConfig) -> SensorSeries:
     Raises:
         UserError: as ``make_series``, and errors of the files.
     """
-    outline = outline_of_blocks(blocks, data)
-    series = outline.series
+    try:
+        return _series_of(outline_of_blocks(blocks, data))
+    except MoreSensorsError:
+        if blocks.thorough is None:
+            raise
+    return _series_of(outline_of_blocks(blocks.thorough(), data))
+
+
+def _series_of(outline: Outline) -> SensorSeries:
+    series, blocks = outline.series, outline.blocks
     shape = (series.num_steps, len(series.ids), len(series.channels))
     values_TNC, observed_TNC = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
     rest_TNC = None
@@ -141,7 +183,7 @@ def series_of_blocks(blocks: Blocks, data: DataConfig) -> SensorSeries:
             rest_TNC = np.zeros(shape, dtype=np.float32) if rest_TNC is None else rest_TNC
             rest_TNC[rows] = piece.rest_RNC
         start = rows.stop
-    notes = series.notes
+    notes = (*series.notes, *blocks.account())
     size = values_TNC.nbytes + observed_TNC.nbytes + (0 if rest_TNC is None else rest_TNC.nbytes)
     if size >= _LARGE:
         notes = (

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dcrnn_fast.data.blocks import without_readings
 from dcrnn_fast.data.city_roads import Roads, build_roads, kernel_graph
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.times import count_from
@@ -61,15 +62,8 @@ def synthetic_city(*, nodes: int, days: int, seed: int) -> tuple[SensorSeries, S
 def with_more_days(first: SensorSeries, days: int) -> SensorSeries:
     """The series of ``first``, which has one day, over so many days: its readings are not there, only their shape."""
     rows = ((0, days * STEPS_PER_DAY),)
-    shape = (rows[0][1], *first.values_TNC.shape[1:])
-    return replace(
-        first,
-        values_TNC=np.broadcast_to(np.float32(0), shape),
-        observed_TNC=np.broadcast_to(np.bool_(False), shape),
-        times_T=count_from(FIRST_DAY, first.interval, shape[0]),
-        segments=rows,
-        parts=rows,
-    )
+    times_T = count_from(FIRST_DAY, first.interval, rows[0][1])
+    return without_readings(replace(first, times_T=times_T, segments=rows, parts=rows))
 
 
 def days_of_city(ids: Sequence[str], *, nodes: int, days: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

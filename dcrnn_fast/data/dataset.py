@@ -229,7 +229,13 @@ def read_matched(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Se
     Raises:
         UserError: as ``read_source``, ``read_graph``, ``match_series`` and ``without_sensors``.
     """
-    series, own_graph = read_source(data, graph)
+    return with_graph(*read_source(data, graph), data, graph)
+
+
+def with_graph(
+    series: SensorSeries, own_graph: SensorGraph | None, data: DataConfig, graph: GraphConfig
+) -> tuple[SensorSeries, SensorGraph | None]:
+    """``read_matched`` of a source that was read; no reading is looked at."""
     if graph.graph is not None:
         own_graph = read_graph(graph, ids=series.ids, leave_out=data.leave_out)
     if own_graph is None:

@@ -35,6 +35,8 @@ def idle_in_reading(data: DataConfig) -> Needs:
     idle: Needs = {}
     if kinds and "hdf5" not in kinds:
         idle["hdf5_key"] = f"an HDF5 file, and --data is {_spoken(kinds)}"
+    if "pems" not in kinds:
+        idle["imputed"] = "station files of PeMS"
     if "city" not in kinds:
         idle |= dict.fromkeys(("city_nodes", "city_days", "city_seed"), "the built-in city (--data city)")
     if data.data not in KNOWN or os.path.exists(data.data):

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from dcrnn_fast.config.sections import MASK_OF_DATA, MASK_OF_MODEL, DataConfig, GraphConfig, Match
-from dcrnn_fast.data.formats import format_by_ending, formats_of_path, read_path
+from dcrnn_fast.data.blocks import Blocks, Outline, outline_of_blocks
+from dcrnn_fast.data.formats import Opened, format_by_ending, formats_of_path, open_path, read_path
 from dcrnn_fast.data.known import KNOWN, known_data, missing_rule, require_files
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
@@ -26,7 +27,38 @@ def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
         UserError: no such name or file, an unknown format, another missing rule than a store's or the city's, or an
             error of the reader.
     """
-    series, own_graph = _read_any(data, graph)
+    return _settled(*_read_any(data, graph), data, graph)
+
+
+def open_source(data: DataConfig, graph: GraphConfig) -> Opened | None:
+    """A source whose files can be read in pieces, and the graph that it brings along; None if it can only be read
+    whole.
+
+    Raises:
+        UserError: as ``read_source``, of all but the readings.
+    """
+    if data.data in ("", "city") or _is_known(data) or not os.path.exists(data.data):
+        return None
+    return open_path(Path(data.data), replace(data, missing=missing_rule(data)), graph)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def outline_source(
+    blocks: Blocks, own_graph: SensorGraph | None, data: DataConfig, graph: GraphConfig
+) -> tuple[Outline, SensorSeries, SensorGraph | None]:
+    """All of a source, what the flags ask for of it, both without readings, and its graph.
+
+    Raises:
+        UserError: as ``read_source``, of all but the readings.
+    """
+    outline = outline_of_blocks(blocks, replace(data, missing=missing_rule(data)))
+    return (outline, *_settled(outline.series, own_graph, data, graph))
+
+
+def _settled(
+    series: SensorSeries, own_graph: SensorGraph | None, data: DataConfig, graph: GraphConfig
+) -> tuple[SensorSeries, SensorGraph | None]:
+    """A source as it was read, with what the flags ask for of it."""
     if data.missing not in ("auto", series.missing):
         raise UserError(
             f"missing: {data.data} was made with missing = {series.missing}, got {data.missing}; leave the flag out"

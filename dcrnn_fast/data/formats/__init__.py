@@ -85,6 +85,7 @@ def _imported(name: str) -> Any:
 
 
 _ROOM = "dcrnn_fast.data.formats."
+_DETECT = _ROOM + "detect:"
 FORMATS = (
     Format("hdf5", (".h5", ".hdf5", ".hdf"), _ROOM + "hdf5:read_hdf5"),
     Format("npz", (".npz",), _ROOM + "arrays:read_npz"),
@@ -92,6 +93,11 @@ FORMATS = (
     Format("csv", (".csv", ".txt", ".tsv"), _ROOM + "tables:read_csv"),
     Format("parquet", (".parquet", ".pq"), _ROOM + "tables:read_parquet"),
     Format("netcdf", (".nc", ".nc4", ".cdf"), opener=_ROOM + "netcdf:open_netcdf"),
+    Format("channels", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
+    Format("continued", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
+    Format("scenarios", (), _ROOM + "folders:read_folder", is_folder=True),
+    Format("store", (), "dcrnn_fast.data.store:read_store", is_folder=True, marker=MANIFEST),
+    Format("pems", (), is_folder=True, opener=_ROOM + "pems:open_pems", detects=_DETECT + "is_pems"),
     Format(
         "netcdf_folder",
         (),
@@ -103,10 +109,6 @@ FORMATS = (
     Format(
         "zarr", (".zarr",), is_folder=True, opener=_ROOM + "zarr_folder:open_zarr", detects=_ROOM + "detect:is_zarr"
     ),
-    Format("channels", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
-    Format("continued", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
-    Format("scenarios", (), _ROOM + "folders:read_folder", is_folder=True),
-    Format("store", (), "dcrnn_fast.data.store:read_store", is_folder=True, marker=MANIFEST),
 )
 _FOLDER = Format("folder", (), _ROOM + "folders:read_folder", is_folder=True)
 """channels, continued or scenarios: its reader finds out"""

@@ -9,9 +9,20 @@ import os
 import zlib
 from pathlib import Path
 
+from dcrnn_fast.data.formats.pems_files import READINGS_NAME
+
 _NETCDF = (".nc", ".nc4", ".cdf")
 _HEAD = 4096
 """bytes that are looked at"""
+
+
+def is_pems(folder: Path) -> bool:
+    """Whether a folder, or a folder in it, has a station file of the PeMS clearinghouse."""
+    names = names_in(folder)
+    if any(READINGS_NAME.fullmatch(name) for name in names):
+        return True
+    below = [one for name in names if not name.startswith(".") and (one := folder / name).is_dir()]
+    return any(READINGS_NAME.fullmatch(name) for one in below for name in names_in(one))
 
 
 def names_in(folder: Path) -> list[str]:

@@ -1,0 +1,282 @@
+"""Station files of the Caltrans PeMS clearinghouse: a folder of days (5 minutes) or months (hours), read in pieces.
+
+The files have no line of names: time (MM/DD/YYYY HH:MM:SS), station, district, freeway, direction, lane type, length,
+samples, % observed, total flow, average occupancy, average speed; then columns of each lane, which are not read. PeMS
+fills in readings that its detectors did not give: such a row has 0 % observed.
+
+Shape legend: T time, R rows of a file, N sensors, C channels.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.blocks import Blocks, MoreSensorsError
+from dcrnn_fast.data.formats import Opened
+from dcrnn_fast.data.formats.pems_files import (
+    Head,
+    Period,
+    files_in,
+    has_metadata,
+    head_of_readings,
+    periods_of,
+    positions_in,
+)
+from dcrnn_fast.data.formats.pems_text import READ, batches_of, row_of, stations_of
+from dcrnn_fast.data.times import Stamps
+from dcrnn_fast.messages import counted, first_few
+
+CHANNELS = ("flow", "occupancy", "speed", "observed")
+_OBSERVED = 3
+_FILES_AT_ONCE = 2
+"""each takes a processor; a third one would wait for the main thread, which cleans what they read"""
+
+
+def open_pems(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
+    """The station files of a folder. The stations are those of each file's first time; if ``read`` finds others, all
+    files are gone through for their stations.
+
+    Raises:
+        UserError: no such file, 5-minute and hourly files together, a day twice, one with other columns, metadata that
+            cannot be read.
+    """
+    paths = list(files_in(path))
+    periods = periods_of(path, paths)
+    heads = [head_of_readings(period) for period in periods]
+    stations = np.unique([station for head in heads for station in head.stations])
+    return _blocks(path, paths, periods, heads, stations, keep_imputed=data.imputed == "keep"), None
+
+
+def _blocks(
+    folder: Path,
+    paths: list[Path],
+    periods: list[Period],
+    heads: list[Head],
+    stations: np.ndarray,
+    *,
+    keep_imputed: bool,
+) -> Blocks:
+    kind, rows = periods[0].kind, {period.first: period.rows for period in periods}
+    step = periods[0].step
+    times_T = np.concatenate([first + np.arange(count) * step for first, count in rows.items()])
+    positions_N2, place_notes = _positions(folder, paths, stations)
+    found = _Found()
+
+    def read() -> Iterator[np.ndarray]:
+        found.clear()
+        return _read(periods, heads, stations, found, keep_imputed=keep_imputed)
+
+    def thorough() -> Blocks:
+        everything = np.unique(np.concatenate([stations_of(*one) for one in zip(periods, heads, strict=True)]))
+        return _blocks(folder, paths, periods, heads, everything, keep_imputed=keep_imputed)
+
+    return Blocks(
+        stamps=Stamps(times_T, False),
+        ids=tuple(map(str, stations.tolist())),
+        channels=CHANNELS,
+        units=(f"vehicles/{'5 min' if kind == '5min' else 'h'}", "1", "mph", "%"),
+        where=folder.name,
+        read=read,
+        positions_N2=positions_N2,
+        interval=step,
+        notes=place_notes,
+        account=lambda: found.told(folder, periods, keep_imputed=keep_imputed),
+        thorough=thorough,
+    )
+
+
+@dataclass
+class _Found:
+    """What was met in reading.
+
+    Attributes:
+        rows: of all files, imputed: of which 0 % was observed.
+        stranger: rows of another day than their file's; twice: of a station and time that had a row before; each by the
+            file's name.
+        absent: times without a row, by the file's name.
+    """
+
+    rows: int = 0
+    imputed: int = 0
+    stranger: Counter[str] = field(default_factory=Counter)
+    twice: Counter[str] = field(default_factory=Counter)
+    absent: Counter[str] = field(default_factory=Counter)
+
+    def clear(self) -> None:
+        """As if nothing was read."""
+        self.__init__()  # type: ignore[misc]
+
+    def add(self, other: "_Found") -> None:
+        """One more file's."""
+        self.rows, self.imputed = self.rows + other.rows, self.imputed + other.imputed
+        for mine, one in ((self.stranger, other.stranger), (self.twice, other.twice), (self.absent, other.absent)):
+            mine.update(one)
+
+    def told(self, folder: Path, periods: Sequence[Period], *, keep_imputed: bool) -> tuple[str, ...]:
+        """Lines about it."""
+        what = "day" if periods[0].kind == "5min" else "month"
+        firsts = sorted({period.first for period in periods})
+        unit = np.datetime64(0, "D" if what == "day" else "M").dtype
+        spans = np.array(firsts, dtype=unit)
+        every = np.arange(spans[0], spans[-1] + 1)
+        gaps = [str(one) for one in every[~np.isin(every, spans)]]
+        lines = [
+            f"{folder}: {counted(len(firsts), what)} from {spans[0]} to {spans[-1]}, {len(periods)} files, "
+            f"{self.rows:,} rows; times are California's local ones"
+        ]
+        if gaps:
+            lines.append(f"{folder}: no file of {counted(len(gaps), what)}: {first_few(gaps)}")
+        districts = {period.district for period in periods}
+        for district in sorted(districts):
+            own = {period.first for period in periods if period.district == district}
+            if lacking := [str(first.astype(unit)) for first in firsts if first not in own]:
+                lines.append(f"{folder}: district {district} has no file of {first_few(lacking)}, others have")
+        if self.imputed:
+            share = f"{100 * self.imputed / max(self.rows, 1):.3g} % of the rows hold what PeMS imputed (0 % observed)"
+            done = "they count as readings" if keep_imputed else "they count as missing; --imputed keep reads them"
+            lines.append(f"{folder}: {share}: {done}")
+        for counts, why in (
+            (self.stranger, "rows of another day than their file's were dropped"),
+            (self.twice, "rows of a station and time that came before were dropped, as where clocks are set back"),
+            (self.absent, "times without a row are missing readings, as where clocks are set forward"),
+        ):
+            if counts:
+                total, files = sum(counts.values()), first_few(sorted(counts))
+                lines.append(f"{folder}: {total:,} {why}: {files}")
+        return tuple(lines)
+
+
+def _positions(folder: Path, paths: list[Path], stations: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """(N, 2), None if a station has none; and why."""
+    if not has_metadata(paths):
+        return None, (f"{folder}: no file of metadata (d04_text_meta_2024_03_01.txt), so no positions",)
+    places = positions_in(paths)
+    known = set(stations.tolist())
+    lacking = [str(one) for one in stations.tolist() if one not in places]
+    spare = [str(one) for one in places if one not in known]
+    notes = []
+    if spare:
+        notes.append(f"{folder}: {counted(len(spare), 'station')} of the metadata without readings: {first_few(spare)}")
+    if lacking:
+        notes.append(
+            f"{folder}: {counted(len(lacking), 'station')} without a position in the metadata, so none has one: "
+            f"{first_few(lacking)}"
+        )
+        return None, tuple(notes)
+    return np.array([places[one] for one in stations.tolist()]), tuple(notes)
+
+
+def _read(
+    periods: list[Period], heads: list[Head], stations: np.ndarray, found: _Found, *, keep_imputed: bool
+) -> Iterator[np.ndarray]:
+    """Day after day (T, N, C), files of one day together, some days ahead in threads."""
+    index_of = _Index(stations)
+    days: dict[np.datetime64, list[tuple[Period, Head]]] = {}
+    for period, head in zip(periods, heads, strict=True):
+        days.setdefault(period.first, []).append((period, head))
+
+    def read_day(files: list[tuple[Period, Head]]) -> tuple[np.ndarray, _Found]:
+        readings_RNC = np.full((files[0][0].rows, len(stations), len(CHANNELS)), np.nan, dtype=np.float32)
+        met = _Found()
+        for period, head in files:
+            met.add(_fill(readings_RNC, period, head, index_of, keep_imputed=keep_imputed))
+        return readings_RNC, met
+
+    workers = min(_FILES_AT_ONCE, len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting: list[Future[tuple[np.ndarray, _Found]]] = []
+        for files in days.values():
+            waiting.append(pool.submit(read_day, files))
+            if len(waiting) > workers:
+                yield _result(waiting.pop(0), found)
+        while waiting:
+            yield _result(waiting.pop(0), found)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _result(future: "Future[tuple[np.ndarray, _Found]]", found: _Found) -> np.ndarray:
+    readings_RNC, met = future.result()
+    found.add(met)
+    return readings_RNC
+
+
+class _Index:
+    """From station ids to their places among all stations."""
+
+    def __init__(self, stations: np.ndarray) -> None:
+        self._first = int(stations[0])
+        self._places = np.full(int(stations[-1]) - self._first + 1, -1, dtype=np.int32)
+        self._places[stations - self._first] = np.arange(len(stations))
+
+    def __call__(self, ids_R: np.ndarray) -> np.ndarray:
+        """(R,) int32, -1 for a station that is not among them."""
+        offsets_R = ids_R - self._first
+        known_R = (offsets_R >= 0) & (offsets_R < len(self._places))
+        return np.where(known_R, self._places[np.where(known_R, offsets_R, 0)], -1)
+
+
+def _fill(readings_RNC: np.ndarray, period: Period, head: Head, index_of: _Index, *, keep_imputed: bool) -> _Found:
+    """Puts a file's readings into their places.
+
+    Raises:
+        MoreSensorsError: it has stations that ``index_of`` does not know.
+        UserError: the file is damaged, or a line is no row of such a file.
+    """
+    met, name = _Found(), period.path.name
+    num_steps, num_stations, _ = readings_RNC.shape
+    flat_PC = readings_RNC.reshape(-1, len(CHANNELS))
+    seen_P = np.zeros(len(flat_PC), dtype=bool)
+    last = -1
+    row_of_text: dict[str | None, int] = {}
+    for batch in batches_of(period, head, tuple(READ)):
+        columns = {name: batch.column(k) for k, name in enumerate(READ.values())}
+        met.rows += batch.num_rows
+        texts = columns["time"].dictionary.to_pylist()
+        row_of_text |= {text: row_of(text, period) for text in texts if text not in row_of_text}
+        row_R = np.array([row_of_text[text] for text in texts], dtype=np.int64)[columns["time"].indices.to_numpy()]
+        place_R = index_of(columns["station"].to_numpy())
+        if (place_R < 0).any():
+            raise MoreSensorsError(f"{period.path}: a station that the first time of no file has")
+        values_RC, imputed_R = _values(columns, keep_imputed=keep_imputed)
+        flat_R = row_R * num_stations + place_R
+        if (row_R < 0).any():
+            met.stranger[name] += int((row_R < 0).sum())
+            flat_R, values_RC, imputed_R = (one[row_R >= 0] for one in (flat_R, values_RC, imputed_R))
+        if not flat_R.size:
+            continue
+        steps_R = np.diff(flat_R)
+        if flat_R[0] <= last or (steps_R <= 0).any():
+            kept_R = np.zeros(len(flat_R), dtype=bool)
+            kept_R[np.unique(flat_R, return_index=True)[1]] = True
+            kept_R &= ~seen_P[flat_R]
+            if dropped := int((~kept_R).sum()):
+                met.twice[name] += dropped
+            flat_R, values_RC, imputed_R = (one[kept_R] for one in (flat_R, values_RC, imputed_R))
+        follow_each_other = flat_R.size and flat_R[-1] - flat_R[0] == len(flat_R) - 1 and (steps_R == 1).all()
+        places = slice(flat_R[0], flat_R[-1] + 1) if follow_each_other else flat_R
+        flat_PC[places], seen_P[places] = values_RC, True
+        met.imputed += int(imputed_R.sum())
+        last = max(last, int(flat_R.max(initial=-1)))
+    if absent := num_steps - int(seen_P.reshape(num_steps, -1).any(axis=1).sum()):
+        met.absent[name] += absent
+    return met
+
+
+def _values(columns: dict[str, pa.Array], *, keep_imputed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(R, C) readings and (R,) whether PeMS imputed them."""
+    values_RC = np.empty((len(columns["flow"]), len(CHANNELS)), dtype=np.float32)
+    for c, name in enumerate(CHANNELS):
+        values_RC[:, c] = columns[name].to_numpy(zero_copy_only=False)
+    imputed_R = (values_RC[:, _OBSERVED] == 0) & ~np.isnan(values_RC[:, 0])
+    if not keep_imputed:
+        values_RC[imputed_R, :_OBSERVED] = np.nan
+    return values_RC, imputed_R

@@ -1,0 +1,201 @@
+"""The files of a folder from the Caltrans PeMS clearinghouse: their names, their first lines, the stations' metadata.
+
+``dNN_text_station_5min_YYYY_MM_DD.txt.gz`` holds a day of district NN, ``dNN_text_station_hour_YYYY_MM.txt.gz`` a month
+of hours, ``dNN_text_meta_YYYY_MM_DD.txt`` the stations as they were that day; unpacked files have no ``.gz``. They may
+lie in folders by year or district.
+"""
+
+import gzip
+import itertools
+import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import first_few, naming_file
+
+READINGS_NAME = re.compile(r"d(\d\d)_text_station_(5min_(\d{4})_(\d\d)_(\d\d)|hour_(\d{4})_(\d\d))\.txt(\.gz)?")
+_METADATA_NAME = re.compile(r"d(\d\d)_text_meta_(\d{4}_\d\d_\d\d)\.txt(\.gz)?")
+_DEPTH = 3
+"""levels of folders that are looked into"""
+_STATION = 12
+"""columns of the station itself"""
+_LANE = {"5min": 5, "hour": 3}
+_DELAYS = {"5min": 0, "hour": 6}
+"""columns between the station's and the lanes': delays against six speeds"""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What a file of readings covers.
+
+    Attributes:
+        district: two digits.
+        first: its first time.
+        rows: so many steps; step: of this length.
+    """
+
+    path: Path
+    kind: str
+    district: str
+    first: np.datetime64
+    rows: int
+    step: np.timedelta64
+
+    @property
+    def name(self) -> str:
+        """2024-03-01, or 2024-03."""
+        return str(self.first.astype("datetime64[D]" if self.kind == "5min" else "datetime64[M]"))
+
+
+class Head(NamedTuple):
+    """The beginning of a file.
+
+    Attributes:
+        columns: of each line; skipped: lines before the first reading (a line of names).
+        stations: ids of the first time's rows, as far as they follow each other.
+    """
+
+    columns: int
+    skipped: int
+    stations: tuple[int, ...]
+
+
+def files_in(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
+    """All files of a folder and of the folders in it, by name."""
+    with naming_file(folder):
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir() and depth > 1 and not entry.name.startswith("."):
+            yield from files_in(Path(entry.path), depth - 1)
+        elif not entry.is_dir():
+            yield Path(entry.path)
+
+
+def periods_of(folder: Path, paths: Sequence[Path]) -> list[Period]:
+    """What the files of readings cover, by time and district.
+
+    Raises:
+        UserError: there is none, 5-minute and hourly ones together, a period of a district twice.
+    """
+    periods = sorted(
+        (found for path in paths if (found := _period_of(path)) is not None), key=lambda one: (one.first, one.district)
+    )
+    if not periods:
+        raise UserError(f"{folder} holds no station files of PeMS (d04_text_station_5min_2024_03_01.txt.gz)")
+    kinds = {one.kind: one for one in periods}
+    if len(kinds) > 1:
+        names = " and hourly ones such as ".join(kinds[kind].path.name for kind in ("5min", "hour"))
+        raise UserError(f"{folder} holds 5-minute files such as {names}: give each kind a folder of its own")
+    for one, other in itertools.pairwise(periods):
+        if (one.first, one.district) == (other.first, other.district):
+            raise UserError(f"{one.path} and {other.path} both hold {one.name} of district {one.district}: keep one")
+    return periods
+
+
+def _period_of(path: Path) -> Period | None:
+    found = READINGS_NAME.fullmatch(path.name)
+    if found is None:
+        return None
+    try:
+        if found[3]:
+            first = np.datetime64(f"{found[3]}-{found[4]}-{found[5]}", "s")
+            return Period(path, "5min", found[1], first, 288, np.timedelta64(300, "s"))
+        month = np.datetime64(f"{found[6]}-{found[7]}", "M")
+    except ValueError:
+        raise UserError(f"{path}: its name gives no date that a calendar has") from None
+    days = int(((month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")).astype(int))
+    return Period(path, "hour", found[1], month.astype("datetime64[s]"), 24 * days, np.timedelta64(3600, "s"))
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[BinaryIO]:
+    """A file's text, whose damage is told by its name.
+
+    Raises:
+        UserError: it cannot be read, is cut short or no gzip file.
+    """
+    with naming_file(path):
+        try:
+            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+                yield file  # type: ignore[misc]
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise UserError("is cut short, or no gzip file: fetch it again") from error
+
+
+def head_of_readings(period: Period) -> Head:
+    """The beginning of a file of readings.
+
+    Raises:
+        UserError: it cannot be read, is empty, or has other columns than files of its kind.
+    """
+    with unpacked(period.path) as file:
+        first = file.readline()
+        skipped = 0
+        if first[:9].lower() == b"timestamp":
+            first, skipped = file.readline(), 1
+        if not first:
+            raise UserError("is empty: a day without readings is left out")
+        columns = first.count(b",") + 1
+        rest = columns - _STATION - _DELAYS[period.kind]
+        if rest < 0 or rest % _LANE[period.kind]:
+            raise UserError(
+                f"line {skipped + 1} has {columns} columns, where a {period.kind} file of PeMS has "
+                f"{_STATION + _DELAYS[period.kind]} and {_LANE[period.kind]} of each lane: it is of another version"
+            )
+        time, stations = first[:19], []
+        for line in _with_first(first, file):
+            cells = line[:40].split(b",", 2)
+            if cells[0] != time or len(cells) < 3 or not cells[1].isdigit():
+                break
+            stations.append(int(cells[1]))
+    return Head(columns, skipped, tuple(stations))
+
+
+def _with_first(first: bytes, file: BinaryIO) -> Iterator[bytes]:
+    yield first
+    yield from file
+
+
+def positions_in(paths: Sequence[Path]) -> dict[int, tuple[float, float]]:
+    """(latitude, longitude) of the stations of the metadata files, the latest that has them.
+
+    Raises:
+        UserError: a file that cannot be read or lacks a column; a line is named.
+    """
+    dated = sorted((found[2], path) for path in paths if (found := _METADATA_NAME.fullmatch(path.name)) is not None)
+    places: dict[int, tuple[float, float]] = {}
+    for _, path in dated:
+        with unpacked(path) as file:
+            lines = file.read().decode("latin-1").splitlines()
+            names = lines[0].split("\t") if lines else []
+            wanted = ("ID", "Latitude", "Longitude")
+            if absent := [name for name in wanted if name not in names]:
+                raise UserError(f"has no column {first_few(absent)}: wanted {', '.join(wanted)}, separated by tabs")
+            columns = [names.index(name) for name in wanted]
+            for number, line in enumerate(lines[1:], start=2):
+                if not line.strip():
+                    continue
+                cells = [cell.strip() for cell in line.split("\t")]
+                try:
+                    sensor, *place = (cells[column] for column in columns)
+                    if all(place):
+                        latitude, longitude = (float(one) for one in place)
+                        places[int(sensor)] = (latitude, longitude)
+                    else:
+                        int(sensor)
+                except (IndexError, ValueError):
+                    raise UserError(f"line {number} names no station with its place: {line[:60]!r}") from None
+    return places
+
+
+def has_metadata(paths: Sequence[Path]) -> bool:
+    """Whether one of the files has the stations' metadata."""
+    return any(_METADATA_NAME.fullmatch(path.name) for path in paths)
