@@ -183,6 +183,8 @@ def _time_chunk(variable: xr.DataArray, time_dim: str) -> int:
 
 def _versions_said(dataset: xr.Dataset, time_dim: str) -> tuple[str, ...]:
     """A note on the readings of ERA5T, ERA5's preliminary form."""
+    if merged := [dim for dim in dataset.dims if plain_name(str(dim)) in VERSION_NAMES and dataset.sizes[dim] > 1]:
+        return (f"ERA5 and ERA5T ({merged[0]}) are merged: the first version of a reading that is not missing counts",)
     found = [
         name for name in dataset.coords if plain_name(str(name)) in VERSION_NAMES and dataset[name].dims == (time_dim,)
     ]

@@ -20,7 +20,7 @@ from dcrnn_fast.data.cf.places import require_grid_for_mask
 from dcrnn_fast.data.cf.ranges import valid_range
 from dcrnn_fast.data.cf.readings import rows_of
 from dcrnn_fast.data.cleaning import rule_for, without_values
-from dcrnn_fast.data.pieces import rows_at_once
+from dcrnn_fast.data.pieces import AT_ONCE, rows_at_once
 from dcrnn_fast.data.times import Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, read_land_mask
@@ -67,24 +67,26 @@ def blocks_of(
     outside: Counter[str] = Counter()
     said: tuple[str, ...] = ()
     if graph.land_mask == MASK_OF_DATA:
-        mask_YX, said = _surveyed_mask(columns, data, names, outside)
-    elif any(map(_has_range, columns)):
-        for _ in _all_rows(columns, None, outside):
-            pass
-    said = (*said, *_outside_said(columns, outside))
+        mask_YX, said = _surveyed_mask(columns, data, names)
     with columns[0][0].told():
         ids, positions_N2, own_graph = places.nodes(graph, mask_YX)
     keep_N = None if mask_YX is None else mask_YX.reshape(-1)
+
+    def read() -> Iterator[np.ndarray]:
+        outside.clear()
+        yield from _all_rows(columns, keep_N, outside)
+
     blocks = Blocks(
         stamps=_joined(columns[0]),
         ids=ids,
         channels=names,
         units=tuple(channel.unit for channel in channels),
         where=where,
-        read=lambda: _all_rows(columns, keep_N, None),
+        read=read,
         marks_gaps=any(part.fields.marks_gaps for column in columns for part in column),
         positions_N2=positions_N2,
         notes=(*notes, *(f"look: {where}: {note}" for note in dict.fromkeys((*said, *_file_notes(columns))))),
+        account=lambda: tuple(f"look: {where}: {note}" for note in _outside_said(columns, outside)),
     )
     return blocks, own_graph
 
@@ -93,11 +95,6 @@ def _mask_given(fields: Fields, graph: GraphConfig) -> np.ndarray | None:
     if graph.land_mask in (MASK_OF_DATA, MASK_OF_MODEL):
         return fields.places.on_earth()
     return None if graph.land_mask is None else read_land_mask(graph.land_mask)
-
-
-def _has_range(column: Column) -> bool:
-    with column[0].opened() as dataset:
-        return any(valid_range(dataset[name]) is not None for name in column[0].fields.variables)
 
 
 def _outside_said(columns: Sequence[Column], outside: Counter[str]) -> tuple[str, ...]:
@@ -132,7 +129,7 @@ def _joined(column: Column) -> Stamps:
 
 
 def _surveyed_mask(
-    columns: Sequence[Column], data: DataConfig, names: tuple[str, ...], outside: Counter[str]
+    columns: Sequence[Column], data: DataConfig, names: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """``--land-mask auto``: the mask, and its account."""
     fields = columns[0][0].fields
@@ -142,7 +139,7 @@ def _surveyed_mask(
     if missing == "auto":
         marks_gaps = bool(data.missing_value) or any(part.fields.marks_gaps for column in columns for part in column)
         missing = "nan" if marks_gaps else rule_for(_all_rows(columns, None, None), marks_gaps=False)
-    for readings_RNC in _all_rows(columns, None, outside, survey):
+    for readings_RNC in _all_rows(columns, None, None, survey):
         readings = without_values(readings_RNC, data.missing_value) if data.missing_value else readings_RNC
         survey.add(np.isnan(readings) | (readings == 0) if missing == "zero" else np.isnan(readings))
     still: dict[str, np.ndarray] = {}
@@ -176,10 +173,11 @@ def _all_rows(
             stack.callback(reader.close)
         for start, stop in _stretches(columns):
             parts = [reader.part_at(start) for reader in readers]
-            count = rows_at_once((1, places.num_cells, sum(len(part.fields.channels) for part in parts)))
+            shape = (1, places.num_cells, sum(len(part.fields.channels) for part in parts))
             chunk = max(part.fields.time_chunk for part in parts)
             # A chunk is read, and unpacked, whole: pieces that end where chunks do read each of them once.
-            count = count // chunk * chunk if count >= chunk else count
+            count = max(rows_at_once(shape, AT_ONCE // 2), min(chunk, rows_at_once(shape)))
+            count = count // chunk * chunk or count
             for a in range(start, stop, count):
                 b = min(a + count, stop)
                 found = [reader.rows(a, b, outside, survey) for reader in readers]

@@ -26,17 +26,27 @@ def rows_of(dataset: xr.Dataset, fields: Fields, rows: slice, outside: Counter[s
     Args:
         outside: gets the number of readings outside each variable's valid range.
     """
-    readings_RNC = np.empty((rows.stop - rows.start, fields.places.num_cells, len(fields.channels)), dtype=fields.dtype)
+    readings_RNC: np.ndarray | None = None
     for name in fields.variables:
         indices = [c for c, channel in enumerate(fields.channels) if channel.variable == name]
-        stacked_RNC = readings_RNC[:, :, indices[0] : indices[-1] + 1]
-        stacked_RNC[...] = _loaded(dataset, fields, name, indices, rows)
+        loaded_RNC = _loaded(dataset, fields, name, indices, rows)
+        if readings_RNC is None:
+            alone = len(indices) == len(fields.channels) and loaded_RNC.dtype == fields.dtype
+            if alone and loaded_RNC.flags.writeable:  # not the file's own bytes: no second copy is needed
+                readings_RNC = stacked_RNC = loaded_RNC
+            else:
+                readings_RNC = np.empty((*loaded_RNC.shape[:2], len(fields.channels)), dtype=fields.dtype)
+        if readings_RNC is not loaded_RNC:
+            stacked_RNC = readings_RNC[:, :, indices[0] : indices[-1] + 1]
+            stacked_RNC[...] = loaded_RNC
+        del loaded_RNC
         stacked_RNC[stacked_RNC == _DEFAULT_FILL] = np.nan
         if (valid := valid_range(dataset[name])) is not None:
             invalid_RNC = valid.excludes(stacked_RNC)
             stacked_RNC[invalid_RNC] = np.nan
             if outside is not None:
                 outside[name] += int(np.count_nonzero(invalid_RNC))
+    assert readings_RNC is not None
     return readings_RNC
 
 

@@ -28,6 +28,8 @@ from dcrnn_fast.reading.damage import damage_told
 _METADATA = (".zarray", "zarr.json", ".zgroup")
 _MOST_COMPRESSED, _ALWAYS_HELD = 1032, 64 << 20
 """bytes that zlib makes of one at most; bytes that an array may claim beyond that"""
+_CHUNKS_AT_ONCE = 2
+"""chunks that are unpacked at the same time: each takes its size in memory, twice"""
 
 
 def open_zarr(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
@@ -71,8 +73,11 @@ def opened_zarr(path: Path) -> Iterator[xr.Dataset]:
         except BaseException:
             opened.close()
             raise
+    import zarr
+
     try:
-        yield dataset
+        with zarr.config.set({"async.concurrency": _CHUNKS_AT_ONCE}):
+            yield dataset
     finally:
         opened.close()
 
