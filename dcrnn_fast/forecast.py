@@ -1,6 +1,7 @@
 """``dcrnn-fast forecast``: forecasts from a checkpoint and the newest readings, and nothing else."""
 
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from dcrnn_fast.evaluation.forecasts import Forecast, output_format
 from dcrnn_fast.evaluation.known_future import read_known
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.places import places
-from dcrnn_fast.evaluation.plot_format import lost_picture, require_plot_format
+from dcrnn_fast.evaluation.plot_format import lost_picture, require_page, require_plot_format
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.forecaster import Forecaster, without_intervals
 from dcrnn_fast.messages import counted
@@ -43,6 +44,8 @@ class ForecastFlags:
     """.csv, .parquet or .nc: times, ids, units and values"""
     plot: str | None = None
     """.png, .pdf or .svg: the newest readings and the forecast"""
+    html: str | None = None
+    """.html: a page that opens without a network, with a map, series with their intervals, and the worst hours"""
     known: str | None = None
     """file or folder with the channels of --known-ahead for the steps that are forecast: as --data has them, or a table
     with a column for each channel, the same at all sensors; left out: the rows of --data after the newest reading"""
@@ -78,6 +81,9 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
     if flags.plot is not None:
         require_plot_format(flags.plot)
         targets.append(Path(flags.plot))
+    if flags.html is not None:
+        require_page(flags.html)
+        targets.append(Path(flags.html))
     model = files_read(flags.checkpoint)
     named = (flags.source.data, flags.known, *flags.source.leave_out, *flags.part.sensors)
     require_apart(targets, (*model, *named), "--output")
@@ -146,29 +152,43 @@ def _write(
     with folder_for_new_files(targets[0].parent, "output folder"):
         clear_leftovers(targets[0].parent, [targets[0].name])
         forecast.write(targets[0])
-    lost = None if flags.plot is None else _plot(forecast, Path(flags.plot))
+    drawn, lost = [str(targets[0])], list[str]()
+    for target, draw in _pictures(forecast, flags, forecaster):
+        why = _drawn(target, draw)
+        (drawn if why is None else lost).append(str(target) if why is None else why)
     steps, sensors, _ = forecast.values_FNO.shape
     zone = "" if forecast.zone is None else " UTC"
     print(
         f"{', '.join(map(channel_label, forecast.channels))} of {counted(sensors, 'sensor')}, "
         f"{counted(steps, 'step')} from {forecast.times_F[0]} to {forecast.times_F[-1]}{zone}: "
-        f"{', '.join(map(str, targets if lost is None else targets[:1]))}",
+        f"{', '.join(drawn)}",
         flush=True,
     )
     if forecaster.intervals is not None and not flags.watch:
         print("\n".join(interval_lines(forecast, forecaster.intervals.windows)))
-    if lost is not None:
+    if lost:
+        said_lost = f"{'; '.join(lost)}; {targets[0]} is complete"
         if not flags.watch:
-            raise UserError(f"{lost}; {targets[0]} is complete")
-        print(f"{lost}; {targets[0]} is complete", file=sys.stderr)
+            raise UserError(said_lost)
+        print(said_lost, file=sys.stderr)
 
 
-def _plot(forecast: Forecast, target: Path) -> str | None:
+def _pictures(
+    forecast: Forecast, flags: ForecastFlags, forecaster: Forecaster
+) -> Iterator[tuple[Path, Callable[[Path], object]]]:
+    if flags.plot is not None:
+        yield Path(flags.plot), forecast.plot
+    if flags.html is not None:
+        graph = forecaster.graph if forecast.ids == forecaster.ids else forecaster.graph.take(forecast.ids)
+        yield Path(flags.html), partial(forecast.to_html, graph=graph)
+
+
+def _drawn(target: Path, draw: Callable[[Path], object]) -> str | None:
     """Draws the forecast, which is on the disk already; a line if that fails."""
     try:
         with folder_for_new_files(target.parent, "output folder"):
             clear_leftovers(target.parent, [target.name])
-            forecast.plot(target)
+            draw(target)
     except Exception as error:
         return lost_picture(target, error)
     return None

@@ -33,6 +33,21 @@ class Line:
     mark: tuple[int, str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Band:
+    """An area between two lines of a chart; points that are not finite end it.
+
+    Attributes:
+        colour: 0 to 7; the later of several bands lies on top.
+    """
+
+    name: str
+    xs: Sequence[float]
+    lows: Sequence[float]
+    highs: Sequence[float]
+    colour: int = 0
+
+
 class _Axis(NamedTuple):
     low: float
     high: float
@@ -49,6 +64,7 @@ def line_chart(
     log: bool = False,
     whole_x: bool = False,
     most: float | None = None,
+    bands: Sequence[Band] = (),
 ) -> Markup:
     """A chart of lines with its legend; a sentence instead if there is nothing to draw.
 
@@ -56,9 +72,11 @@ def line_chart(
         x_names: names of the places 1, 2, ... of the horizontal axis.
         from_zero: the vertical axis begins at 0; log: it is logarithmic, if all values are positive.
         most: the vertical axis ends there at least.
+        bands: areas behind the lines.
     """
     shown = [_thinned(line) for line in lines]
     points = [(x, y) for line in shown for x, y in zip(line.xs, line.ys, strict=True) if _finite(x, y)]
+    points += [(x, y) for band in bands for x, *both in _whole(band) for y in both]
     if not points:
         return tag("figure", tag("figcaption", title), tag("p", "no figures yet", class_="faint"))
     log = log and all(y > 0 for _, y in points)
@@ -81,6 +99,7 @@ def line_chart(
         x, _ = at(tick, 1.0)
         drawn.append(_text(x, _HEIGHT - _BOTTOM + 16, label, "middle"))
     drawn.append(_text(_LEFT + (_WIDTH - _LEFT - _RIGHT) / 2, _HEIGHT - 5, x_label, "middle", "axis"))
+    drawn += [_area(band, at) for band in bands]
     for line in reversed(shown):  # the first on top
         drawn += _drawn(line, at)
     described = "; ".join(_described(line) for line in lines[:COLOURS])
@@ -145,6 +164,18 @@ def number(value: float, axis: _Axis | None = None) -> str:
         decimals = next((digits for digits in range(12) if abs(round(step, digits) - step) <= 1e-6 * step), 12)
         return f"{value:.{decimals}f}"
     return f"{value:.3g}"
+
+
+def _whole(band: Band) -> list[tuple[float, float, float]]:
+    """The points of a band that have both its lines."""
+    return [point for point in zip(band.xs, band.lows, band.highs, strict=True) if _finite(*point)]
+
+
+def _area(band: Band, at: Callable[[float, float], tuple[float, float]]) -> Markup:
+    points = _whole(band)
+    edge = [at(x, high) for x, _, high in points] + [at(x, low) for x, low, _ in reversed(points)]
+    words = " ".join(f"{_px(x)},{_px(y)}" for x, y in edge)
+    return tag("polygon", tag("title", band.name), points=words, class_=f"band f{band.colour}")
 
 
 def _finite(*values: float) -> bool:

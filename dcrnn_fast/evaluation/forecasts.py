@@ -18,11 +18,14 @@ from dcrnn_fast.data.times import in_zone
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.bounds import bound_columns, bound_variables, bounds_of
 from dcrnn_fast.evaluation.places import places
+from dcrnn_fast.evaluation.plot_format import require_page
 from dcrnn_fast.files import write_atomically, write_bytes
 
 if TYPE_CHECKING:  # each takes a good part of a second, and a forecast is written in one way
     import pandas as pd
     import xarray as xr
+
+    from dcrnn_fast.graph.sensor_graph import SensorGraph
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +196,20 @@ class Forecast:
             UserError: another ending; the file cannot be written.
         """
         {"csv": self.to_csv, "parquet": self.to_parquet, "nc": self.to_netcdf}[output_format(path)](path)
+
+    def to_html(self, path: str | Path, graph: "SensorGraph | None" = None) -> None:
+        """Write a page that opens without a network: a map where positions are known, series with their intervals, and
+        the hours in which most changes.
+
+        Args:
+            graph: whose links the map shows, with the forecast's sensors.
+        Raises:
+            UserError: another ending than .html; the file cannot be written.
+        """
+        require_page(path)
+        from dcrnn_fast.evaluation.forecast_page import forecast_page
+
+        write_bytes(path, forecast_page(self, graph).encode())
 
     def plot(self, path: str | Path, ids: Sequence[str] | None = None) -> None:
         """Draw past and forecast of up to six sensors into a .png, .pdf or .svg file.

@@ -17,6 +17,12 @@ def require_plot_format(path: str | Path) -> str:
     return ending
 
 
+def require_page(path: str | Path) -> None:
+    """Raises UserError if a file's name is not a page's."""
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"a page is written as .html, got {str(path)!r}")
+
+
 def lost_picture(path: Path, error: Exception) -> str:
     """The line about a picture that could not be drawn or written."""
     if isinstance(error, UserError):
