@@ -4,6 +4,7 @@ Shape legend: P past steps, F future steps, N nodes, O target channels, L levels
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from dcrnn_fast.drawing.html import Markup, tag
 from dcrnn_fast.drawing.map_colours import scale_of
 from dcrnn_fast.drawing.map_svg import Links, sensor_map
 from dcrnn_fast.drawing.page import cards, whole_page
-from dcrnn_fast.evaluation.intervals import level_label
+from dcrnn_fast.evaluation.intervals import level_label, level_words
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.messages import counted
 
@@ -91,7 +92,7 @@ def _maps(forecast: "Forecast", channel: int, graph: "SensorGraph | None") -> Ma
         )
         for step in sorted({0, len(times) - 1})
     ]
-    return tag("section", tag("h2", "Where"), drawn)
+    return tag("section", tag("h2", "Where"), tag("div", drawn, class_="maps"))
 
 
 def _tips(forecast: "Forecast", channel: int, step: int) -> list[str] | None:
@@ -169,6 +170,9 @@ def _chart(forecast: "Forecast", channel: int, node: int) -> Markup:
         ):
             lows, highs = lower_FNO[:, node, channel].tolist(), upper_FNO[:, node, channel].tolist()
             bands.append(Band(f"{level_label(level)} % interval", after, lows, highs, 0))
+    if bands:
+        levels = level_words(forecast.levels)
+        lines[0] = replace(lines[0], name=f"forecast, intervals of {levels}")
     unit = _unit(forecast, channel)
     zone = "" if forecast.zone is None else f" ({forecast.zone})"
     return line_chart(f"{forecast.ids[node]}{unit}", lines, f"time{zone}", x_names=_clock(forecast), bands=bands)

@@ -21,6 +21,7 @@ from dcrnn_fast.evaluation.labels import channel_label, zone_label
 from dcrnn_fast.evaluation.plot_format import lost_picture
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.evaluation.report_files import PICTURES, REPORT, picture_names
+from dcrnn_fast.evaluation.report_series import shown_sensors
 from dcrnn_fast.evaluation.style import (
     BASELINE_MARKERS,
     BASELINES,
@@ -194,12 +195,9 @@ def plot_forecasts(report: Report, channel: int = 0) -> Figure | None:
     """Truth and forecasts over a stretch of the split, for the best, the median and the worst sensor."""
     trace = report.trace
     mae_N = report.methods[report.model_name].by_sensor(channel=channel).mae
-    order = _by_error(mae_N)
-    if trace is None or not order.size:
+    picks = shown_sensors(mae_N)
+    if trace is None or not picks:
         return None
-    picks = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
-    if len(order) < 3:
-        picks = {"worst": order[-1]}
     with look():
         figure = new_figure(
             11,

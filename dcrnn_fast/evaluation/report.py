@@ -22,6 +22,7 @@ from dcrnn_fast.evaluation.interval_scores import IntervalSums
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.metrics import KINDS, HorizonSums, Kind, Scores
 from dcrnn_fast.evaluation.report_files import TEXTS
+from dcrnn_fast.evaluation.report_series import plain_series
 from dcrnn_fast.evaluation.trace import Trace
 from dcrnn_fast.files import require_writable_folder, write_together
 from dcrnn_fast.messages import counted
@@ -242,6 +243,7 @@ class Report:
             "notes": list(self.all_notes()),
             "about": dict(self.about),
             "hours": [hours.to_dict() for hours in self.hours],
+            "series": [plain_series(self, channel) for channel in range(len(self.channels))],
             **({} if self.beyond is None else {"beyond": self.beyond.to_dict()}),
         }
 
@@ -268,16 +270,20 @@ class Report:
         ]
 
     def sensors_csv(self) -> bytes:
-        """One row for each method, channel and sensor: scores over all horizons."""
+        """One row for each method, channel and sensor: scores over all horizons, and where the sensor is, if that is
+        known.
+        """
+        places = [[]] * len(self.ids) if self.positions_N2 is None else [list(map(_cell, p)) for p in self.positions_N2]
         rows = [
-            [method, name, self.units[channel], sensor, *_cells(scores, node), *held[node]]
+            [method, name, self.units[channel], sensor, *_cells(scores, node), *held[node], *places[node]]
             for method, sums in self.methods.items()
             for channel, name in enumerate(self.channels)
             for scores in [sums.by_sensor(channel=channel)]
             for held in [self._interval_cells(method, len(self.ids), channel)]
             for node, sensor in enumerate(self.ids)
         ]
-        return _csv(["method", "channel", "unit", "id", *_FIGURES, *interval_columns(self.intervals)], rows)
+        columns = ["method", "channel", "unit", "id", *_FIGURES, *interval_columns(self.intervals)]
+        return _csv([*columns, *([] if self.positions_N2 is None else ["latitude", "longitude"])], rows)
 
     def _interval_cells(self, method: str, rows: int, channel: int, kind: Kind | None = None) -> list[list[str]]:
         if self.intervals is None or method != self.model_name:

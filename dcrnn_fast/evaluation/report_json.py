@@ -2,16 +2,17 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dcrnn_fast.config.plain import shown
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import open_regular
 from dcrnn_fast.messages import one_line
 
+T = TypeVar("T")
 FIGURES = ("mae", "rmse", "mape", "wape")
 INTERVAL_FIGURES = ("coverage", "width", "score")
 
@@ -48,6 +49,31 @@ class HourFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class SensorSeries:
+    """One sensor's readings and forecasts over a stretch, NaN where nothing was observed; ``lower`` and ``upper`` are
+    empty without an interval. ``rank``: best, median or worst.
+    """
+
+    id: str
+    rank: str
+    mae: float
+    observed: tuple[float, ...]
+    forecast: tuple[float, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFigures:
+    """A stretch of forecasts of one target: so far ahead, with intervals of this level, for these times."""
+
+    horizon: str
+    level: float | None
+    times: tuple[str, ...]
+    sensors: tuple[SensorSeries, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReportFigures:
     """What a report.json says; ``horizons`` are labels ("15 min"), ``about`` the figures' origin; ``hours`` is one for
     each channel, or empty.
@@ -65,6 +91,7 @@ class ReportFigures:
     notes: tuple[str, ...]
     about: Mapping[str, str]
     hours: tuple[HourFigures, ...] = ()
+    series: tuple[SeriesFigures | None, ...] = ()
 
     def chosen(self) -> tuple[int, ...]:
         """Places of a quarter, half and all of the horizons, from 0."""
@@ -113,16 +140,40 @@ def _figures(raw: Any) -> ReportFigures:
         channels=channels,
         strongest=strongest if isinstance(strongest, str) else None,
         notes=tuple(map(str, _part(raw, "notes", list, "the report"))),
-        hours=_hours(raw.get("hours", []), len(channels)),
+        series=_of_channels(raw, "series", len(channels), _series),
+        hours=tuple(filter(None, _of_channels(raw, "hours", len(channels), _hours_of_channel))),
         about={str(name): str(value) for name, value in _part(raw, "about", dict, "the report").items()},
     )
 
 
-def _hours(raw: Any, channels: int) -> tuple[HourFigures, ...]:
-    """Of a report of an older version none."""
-    if not isinstance(raw, list) or len(raw) not in (0, channels):
-        raise ValueError(f"hours must be a list, one for each channel, got {shown(raw)}")
-    return tuple(_hours_of_channel(one) for one in raw)
+def _of_channels(raw: Any, name: str, channels: int, read: Callable[[Any], T]) -> tuple[T | None, ...]:
+    """A part with an entry for each channel, which may be null; of a report of an older version none."""
+    entries = raw.get(name, [])
+    if not isinstance(entries, list) or len(entries) not in (0, channels):
+        raise ValueError(f"{name} must be a list, one for each channel, got {shown(entries)}")
+    return tuple(None if entry is None else read(entry) for entry in entries)
+
+
+def _series(raw: Any) -> SeriesFigures:
+    times = tuple(map(str, _part(raw, "times", list, "series")))
+    level = raw.get("level")
+    if level is not None and type(level) is not float:
+        raise ValueError(f"level of series must be a number, got {shown(level)}")
+    return SeriesFigures(
+        _text(raw, "horizon", "series"),
+        level,
+        times,
+        tuple(
+            SensorSeries(
+                _text(one, "id", "series"),
+                _text(one, "rank", "series"),
+                _part(one, "mae", float, "series"),
+                *(_numbers(one, name, len(times)) for name in ("observed", "forecast")),
+                *(_numbers(one, name, len(times)) if name in one else () for name in ("lower", "upper")),
+            )
+            for one in _part(raw, "sensors", list, "series")
+        ),
+    )
 
 
 def _hours_of_channel(raw: Any) -> HourFigures:

@@ -30,7 +30,7 @@ def _of_channel(channel: ChannelFigures, hours: HourFigures, report: ReportFigur
     rows = [
         tag(
             "tr",
-            tag("td", time.replace("T", " ")[:16], class_="t"),
+            tag("td", _hour(time), class_="t"),
             [tag("td", number(mae), class_="n") for mae in maes],
         )
         for time, *both in hours.worst
@@ -46,3 +46,8 @@ def _of_channel(channel: ChannelFigures, hours: HourFigures, report: ReportFigur
     clock = [f"{hour}" for hour in range(24)]
     chart = line_chart(f"{what}MAE{unit} by hour of the day", lines, "hour", x_names=clock, from_zero=True)
     return [tag("div", chart, class_="charts"), table]
+
+
+def _hour(time: str) -> str:
+    time = time.replace("T", " ")[:16]
+    return f"{time}:00" if len(time) == 13 else time

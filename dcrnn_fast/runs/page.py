@@ -17,12 +17,14 @@ from dcrnn_fast.files import write_bytes
 from dcrnn_fast.messages import counted
 from dcrnn_fast.records.lock import LOCK
 from dcrnn_fast.records.terminal import duration
+from dcrnn_fast.runs.error_map import map_section
 from dcrnn_fast.runs.happened import events_section
 from dcrnn_fast.runs.hardware import machine_section, time_section
 from dcrnn_fast.runs.hours import hours_section
 from dcrnn_fast.runs.interval_table import interval_table
 from dcrnn_fast.runs.measured import read_measured
 from dcrnn_fast.runs.record import RunRecord, read_run
+from dcrnn_fast.runs.series import series_section
 
 _GOOD, _BAD = ("finished", "running", "starting"), ("failed", "nan", "killed")
 _CHECKPOINTS = "checkpoints"
@@ -45,6 +47,8 @@ def page_of(run: RunRecord) -> str:
     sections = [
         _curves(run),
         _horizons(run.report),
+        map_section(run.folder, run.report),
+        series_section(run.report),
         hours_section(run.report),
         time_section(run, measured),
         machine_section(run, measured),
