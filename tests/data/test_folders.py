@@ -42,6 +42,21 @@ def test_files_over_the_same_times_and_sensors_are_channels(tmp_path: Path) -> N
     assert read(tmp_path, data_format="scenarios").parts == ((0, 40), (40, 80))
 
 
+def test_a_column_that_is_no_sensor_is_the_same_at_all_of_them(tmp_path: Path) -> None:
+    _write_all(tmp_path, "speed.csv", "flow.csv")
+    _write(tmp_path, "price.csv", sensors="p")
+    series = read(tmp_path)
+    assert (series.channels, series.ids) == (("flow", "price", "speed"), ("a", "b", "c"))
+    price_T = read(tmp_path / "price.csv").values_TNC[:, 0, 0]
+    np.testing.assert_array_equal(series.values_TNC[..., 1], np.repeat(price_T[:, None], 3, axis=1))
+    assert "price.csv: one column, p, is the same at all 3 sensors" in series.notes
+    with pytest.raises(UserError, match="has other ids than"):
+        read(tmp_path, data_format="scenarios")
+    _write(tmp_path, "late.csv", sensors="q", start="2024-02-01")
+    with pytest.raises(UserError, match="has other ids than"):
+        read(tmp_path)
+
+
 def test_netcdf_files_with_a_variable_each_are_channels(tmp_path: Path) -> None:
     for name in ("u10", "v10"):
         values = ("time", "station"), np.random.default_rng(0).uniform(1, 9, (30, 2))

@@ -28,11 +28,11 @@ CHANNELS = ("speed", "rain", "price")
 
 
 def series_of(missing: str) -> SensorSeries:
-    """Sixty hours at three sensors; a gap of rain at one of them among the steps to forecast."""
+    """Sixty hours at three sensors; a gap of rain at one of them in the first step to forecast."""
     rng = np.random.default_rng(2)
     readings_TNC = rng.uniform(1, 70, (60, 3, 3)).round(2)
     if missing != "none":
-        readings_TNC[NEWEST + 2, 1, 1] = np.nan
+        readings_TNC[NEWEST + 1, 1, 1] = np.nan
     return make_series(
         readings_TNC, times_T=count_from(START, np.timedelta64(3600, "s"), 60), ids=("a", "b", "c"), missing=missing,
         where="test", channels=CHANNELS,

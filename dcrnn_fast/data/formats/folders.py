@@ -84,6 +84,8 @@ def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
 
     parts = _read_alike(paths, read_one, data.missing)
     names = [path.name for path in paths]
+    if data.data_format in ("auto", "channels"):
+        parts = _for_all_sensors(parts, names)
     if not is_told and len(parts) == 1:
         return parts[0], graphs[0]
     found = data.data_format if is_told else _kind_of(folder, parts, stems, names)
@@ -106,6 +108,30 @@ def _read_alike(
     marked = any(part.missing == "nan" and _marks_gaps(part) for part in parts)
     rule: Missing = "nan" if marked else "zero"
     return [part if part.missing == rule else read(path, rule) for path, part in zip(paths, parts, strict=True)]
+
+
+def _for_all_sensors(parts: list[SensorSeries], names: list[str]) -> list[SensorSeries]:
+    """The files, those of them with one column that is no sensor of the others as a channel that all sensors share."""
+    wide = next((part for part in parts if part.num_sensors > 1), None)
+    if wide is None:
+        return parts
+
+    def spread(part: SensorSeries, name: str) -> SensorSeries:
+        alike = np.array_equal(part.times_T, wide.times_T) and part.in_utc == wide.in_utc
+        if part.num_sensors > 1 or part.ids[0] in wide.ids or len(part.channels) > 1 or not alike:
+            return part
+        sensors = wide.num_sensors
+        return replace(
+            wide,
+            values_TNC=np.repeat(np.asarray(part.values_TNC), sensors, axis=1),
+            observed_TNC=np.repeat(np.asarray(part.observed_TNC), sensors, axis=1),
+            rest_TNC=None if part.rest_TNC is None else np.repeat(part.rest_TNC, sensors, axis=1),
+            channels=part.channels,
+            units=part.units,
+            notes=(f"{name}: one column, {part.ids[0]}, is the same at all {sensors} sensors", *part.notes),
+        )
+
+    return [spread(part, name) for part, name in zip(parts, names, strict=True)]
 
 
 def _marks_gaps(series: SensorSeries) -> bool:
