@@ -18,7 +18,9 @@ from dcrnn_fast import evaluate, forecast
 from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.checkpoints.intervals import put_intervals
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.evaluation.bounds import bound_columns, bound_variables, interval_lines
 from dcrnn_fast.evaluation.calibration import AbsoluteErrors, calibration_of, calibration_windows
+from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.interval_scores import IntervalSums
 from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, windows_needed
 from dcrnn_fast.forecaster import Forecaster, load
@@ -212,6 +214,38 @@ def test_a_report_measures_them_by_horizon_and_sensor(
     lines = report.table().splitlines()
     (at,) = (number for number, line in enumerate(lines) if line.startswith("interval at the horizon"))
     assert lines[at + 4].split()[:4] == ["90", "%", f"{100 * float(rows[0]['coverage_90']):.1f}", "%"]
+
+
+def test_each_target_has_its_own() -> None:
+    half_width_LFNO = np.arange(1, 9, dtype=np.float32).reshape(2, 1, 2, 2)
+    values_FNO = np.full((1, 2, 2), 100.0, dtype=np.float32)
+    intervals = Intervals((0.5, 0.9), half_width_LFNO, 20)
+    lower_LFNO, upper_LFNO = intervals.bounds(values_FNO)
+    made = Forecast(
+        values_FNO, np.array(["2024-01-01"], "M8[s]"), ("a", "b"), ("flow", "speed"), ("", "mph"), values_FNO,
+        np.array(["2023-12-31"], "M8[s]"), levels=intervals.levels, lower_LFNO=lower_LFNO, upper_LFNO=upper_LFNO,
+    )  # fmt: skip
+    variables = bound_variables(made)
+    names = [
+        f"{channel}_{bound}" for channel in made.channels for bound in ("lower_50", "upper_50", "lower_90", "upper_90")
+    ]
+    assert list(variables) == names
+    assert variables["speed_upper_50"][1].tolist() == [[102, 104]]
+    assert variables["flow_lower_90"][1].tolist() == [[95, 93]]
+    assert bound_columns(made)["lower_90"].tolist() == [95, 94, 93, 92]
+    assert interval_lines(made, 20) == [
+        "flow: intervals of 50 and 90 % from 20 validation windows; at the last step 90 % is the forecast and 6 above "
+        "and below it (median of the sensors)",
+        "speed: intervals of 50 and 90 % from 20 validation windows; at the last step 90 % is the forecast and 7 mph "
+        "above and below it (median of the sensors)",
+    ]
+    sums = IntervalSums(intervals)
+    y_BFNO = torch.tensor([[[101.0, 103.0], [104.0, 99.0]]])[None]
+    sums.add(torch.from_numpy(values_FNO)[None], y_BFNO, torch.ones_like(y_BFNO, dtype=torch.bool))
+    assert [sums.overall(0, channel).coverage.item() for channel in (0, 1)] == [0.5, 0.5]
+    assert [sums.overall(0, channel).width.item() for channel in (0, 1)] == [4.0, 6.0]
+    assert sums.overall(0, 1).score.item() == 6 + 2 / 0.5 * (3 - 2) / 2
+    assert sums.by_sensor(1, 0).coverage.tolist() == [1, 1]
 
 
 @pytest.mark.slow

@@ -9,6 +9,8 @@ import torch
 
 from dcrnn_fast.config.sections import Config, OutputConfig
 from dcrnn_fast.config.yaml_file import to_yaml
+from dcrnn_fast.evaluation.interval_scores import IntervalSums
+from dcrnn_fast.evaluation.intervals import Intervals
 from dcrnn_fast.evaluation.labels import horizon_labels
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.evaluation.report import Report
@@ -31,7 +33,9 @@ def rows(*errors: float, **changes: Any) -> list[EpochRow]:
 
 
 def report(error: float, *, windows: int = 7, channels: tuple[str, ...] = ("speed",), unit: str = "mph") -> Report:
-    """A report of a model with this error at the first of twelve horizons, more at each later one, and a baseline."""
+    """A report of a model with this error at the first of twelve horizons, more at each later one, and a baseline;
+    with intervals of 50 and 90 %, which hold the first horizon, and the first half of them.
+    """
     target = torch.full((1, 12, 2, len(channels)), 100.0)
     off_F = error * (1 + torch.arange(12) / 11).view(1, -1, 1, 1)
     methods = {}
@@ -39,6 +43,10 @@ def report(error: float, *, windows: int = 7, channels: tuple[str, ...] = ("spee
         sums = HorizonSums(12, 2, len(channels))
         sums.add(target - factor * off_F, target, torch.ones_like(target, dtype=torch.bool))
         methods[name] = sums
+    half_width_LFNO = np.full((2, 12, 2, len(channels)), 1.5 * error, dtype=np.float32)
+    half_width_LFNO[0] /= 1.5
+    held = IntervalSums(Intervals((0.5, 0.9), half_width_LFNO, windows=40))
+    held.add(target - off_F, target, torch.ones_like(target, dtype=torch.bool))
     return Report(
         data="made",
         split="test",
@@ -51,6 +59,7 @@ def report(error: float, *, windows: int = 7, channels: tuple[str, ...] = ("spee
         methods=methods,
         strongest="last value",
         chosen_by="validation",
+        intervals=held,
     )
 
 

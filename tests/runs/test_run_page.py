@@ -116,6 +116,22 @@ def test_a_run_that_is_not_finished_has_a_page(end: Event | None, state: str, tm
     assert state in page.words
 
 
+def test_intervals_are_a_table_and_a_report_without_them_has_none(full: Path) -> None:
+    words = " ".join(page_in(full).words)
+    figures = json.loads((full / "report.json").read_text())
+    (found,) = re.findall(r"interval coverage 15 min width 15 min score 15 min .*?(50 %.*?) 90 % (.*?%)", words)
+    half, ninety = found
+    width = figures["channels"][0]["intervals"][0]["at_horizon"]["width"][2]
+    assert half.startswith(f"50 % 0.0 % {width:.4g} ")
+    assert ninety == "100.0 %"
+    for channel in figures["channels"]:
+        del channel["intervals"]
+    (full / "report.json").write_text(json.dumps(figures))
+    words = " ".join(page_in(full).words)
+    assert "Errors beside baselines" in words
+    assert "coverage" not in words
+
+
 def test_a_file_that_cannot_be_read_is_named_on_the_page(full: Path) -> None:
     (full / "timing_rank1.csv").write_text("epoch\nx\n")
     (full / "report.json").write_text("{")
