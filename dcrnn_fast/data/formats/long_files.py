@@ -30,6 +30,8 @@ from dcrnn_fast.reading.tables import is_number, plain_name, read_rows, table_fo
 
 _BATCH = 1 << 17
 """rows of a Parquet file at a time"""
+_SAMPLE = 20_000
+"""rows that tell which column is what"""
 PARQUET_ENDINGS = (".parquet", ".pq")
 Batch = tuple[dict[str, Any], NameRow]
 """Arrow columns by their names, and names of the rows"""
@@ -145,7 +147,7 @@ def open_long_files(files: list[LongFile], where: str, data: DataConfig, notes: 
 def _layout_of(sample: Batch, data: DataConfig) -> Layout | None:
     """The layout by a file's first rows, as ``series_of_table`` finds it."""
     batch, name_row = sample
-    columns = tuple(column_of_arrow(name, array) for name, array in batch.items())
+    columns = tuple(column_of_arrow(name, array[:_SAMPLE]) for name, array in batch.items())
     time = time_column_of(Table(columns=columns, name_row=name_row))
     if time is None:
         return None

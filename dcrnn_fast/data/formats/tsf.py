@@ -20,8 +20,15 @@ from dcrnn_fast.messages import counted, first_few, naming_file
 from dcrnn_fast.reading.tables import is_number
 
 _SPELLED = {
-    **{"secondly": "1s", "minutely": "1min", "half_hourly": "30min", "hourly": "1h", "daily": "1D", "weekly": "1W"},
-    **{"monthly": "1MS", "quarterly": "3MS", "yearly": "12MS"},
+    "secondly": "1s",
+    "minutely": "1min",
+    "half_hourly": "30min",
+    "hourly": "1h",
+    "daily": "1D",
+    "weekly": "1W",
+    "monthly": "1MS",
+    "quarterly": "3MS",
+    "yearly": "12MS",
 }
 _COUNTED = re.compile(r"(\d+)_(second|minute|hour|day|week|month)s?")
 _UNITS = {"second": "s", "minute": "min", "hour": "h", "day": "D", "week": "W", "month": "MS"}
