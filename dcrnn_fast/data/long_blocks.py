@@ -24,8 +24,8 @@ from dcrnn_fast.messages import counted, first_few
 
 _IN_MEMORY = 32 << 20
 """bytes of a pivoted table, up to which the scratch file is memory"""
-_AT_ONCE = 1 << 21
-"""readings of a block that is read from the scratch file: 16 MiB"""
+_AT_ONCE = 1 << 20
+"""readings of a block that is read from the scratch file: 8 MiB"""
 _NO_ROW = np.float64(np.nan).view(np.uint64)
 """each reading's bits are kept flipped where this has a 1: the zeros of a file that was never written are NaN then"""
 

@@ -62,9 +62,14 @@ def test_folders_of_months_and_of_sensors_give_the_bits_of_one_table(ending: str
     whole = read(tmp_path / "whole.csv")
     _write(frame, tmp_path / "months", _by_month, ending)
     (tmp_path / "months" / "_SUCCESS").touch()
+    (tmp_path / "months" / "year=2024" / "month=00").mkdir()
+    none = frame.iloc[:0]
+    path = tmp_path / "months" / "year=2024" / "month=00" / f"none.{ending}"
+    none.to_csv(path, index=False) if ending == "csv" else none.to_parquet(path, index=False)
     months = read(tmp_path / "months")
     _same(months, whole)
-    assert "months: 2 files read; their folders' 'year', 'month' are not: the times are in the files" in months.notes
+    assert "months: 3 files read; their folders' 'year', 'month' are not: the times are in the files" in months.notes
+    assert any(f"none.{ending}" in note and "months: 1 file without a row: " in note for note in months.notes)
     assert "months: 478 rows read: 3 sensors at 160 times" in months.notes
     for n, (sensor, part) in enumerate(frame.groupby("station")):
         place = tmp_path / "sensors" / f"station={sensor}"
