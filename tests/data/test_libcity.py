@@ -157,6 +157,7 @@ def _replace(name: str, old: str, new: str) -> Any:
         (_replace("CITY.rel", "100.0", "far"), r"CITY\.rel: line 2, column 5: a cost must be a number"),
         (_replace("CITY.rel", ",cost", ",price"), r"CITY\.rel: config\.json names the column 'cost', the file has"),
         (_replace("config.json", '"info"', '"info'), r"config\.json: not readable JSON, or truncated"),
+        (_replace("config.json", '["traffic_speed"]', "1"), r"config\.json: data_col must name columns, got 1"),
         (
             _replace("config.json", "traffic_speed", "flow"),
             r"config\.json names the column 'flow', the file has 'traffic_sp",

@@ -138,7 +138,9 @@ def _named(info: dict[str, Any], key: str, otherwise: str) -> str:
 
 def _data_columns(info: dict[str, Any], columns: Sequence[str]) -> list[str]:
     told = info.get("data_col") or list(columns)
-    wanted = [told] if isinstance(told, str) else list(map(str, told))
+    wanted = [told] if isinstance(told, str) else told
+    if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
+        raise UserError(f"config.json: data_col must name columns, got {told!r:.60}")
     if absent := [name for name in wanted if name not in columns]:
         raise UserError(f"config.json names the column {absent[0]!r}, the file has {first_few(columns)}")
     return wanted

@@ -110,7 +110,7 @@ def _weight_column(info: Mapping[str, Any], names: Sequence[str]) -> str | None:
     others = [name for name in names if name not in _PLAIN]
     if told is not None:
         if told not in names:
-            raise UserError(f"config.json names the column {told!r}, the file has {first_few(names)}")
+            raise UserError(f"config.json names the column {told!r:.60}, the file has {first_few(names)}")
         return str(told)
     if len(others) > 1:
         raise UserError(f"config.json names no weight_col, and the file has several columns: {first_few(others)}")

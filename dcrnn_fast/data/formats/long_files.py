@@ -30,6 +30,8 @@ from dcrnn_fast.reading.tables import is_number, plain_name, read_rows, table_fo
 
 _BATCH = 1 << 15
 """rows of a Parquet file at a time"""
+_BUFFER = 1 << 20
+"""bytes of a Parquet column that are read at a time; without it a column lies in memory as far as its row group goes"""
 _SAMPLE = 20_000
 """rows that tell which column is what"""
 PARQUET_ENDINGS = (".parquet", ".pq")
@@ -72,7 +74,7 @@ class LongFile:
 
     def _parquet(self) -> Iterator[tuple[Any, NameRow]]:
         try:
-            with pyarrow.parquet.ParquetFile(self.path, pre_buffer=False) as file:
+            with pyarrow.parquet.ParquetFile(self.path, pre_buffer=False, buffer_size=_BUFFER) as file:
                 start = 0
                 wanted = None if self.wanted is None else list(self.wanted)
                 for batch in file.iter_batches(_BATCH, columns=wanted, use_threads=False):
