@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.idle import idle_in_graph
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.errors import UserError
@@ -57,6 +58,11 @@ def test_a_folder_and_its_dyna_file_bring_their_graph(tmp_path: Path) -> None:
         assert graph is not None
         assert graph.ids == tuple(IDS)
         assert (graph.adjacency != wanted.adjacency).nnz == 0
+    _, cut = _read(folder, sigma=200.0, threshold=0.5, allow_lost_links=True)
+    assert cut is not None
+    assert cut.num_edges == 1
+    given = ("sigma", "threshold", "allow_lost_links", "nearest")
+    assert set(idle_in_graph(GraphConfig(), DataConfig(data=str(folder)), given)) & set(given) == {"nearest"}
     assert _read(folder, graph="x.csv")[1] is None, "a graph that is given takes its place"
 
 
