@@ -106,12 +106,27 @@ def test_stations_in_one_file_only_are_told(tmp_path: Path) -> None:
     series, graph = _read(folder)
     assert graph is not None
     assert series.ids == graph.ids == tuple(IDS)
-    assert "1 entity of CITY.geo without readings: '9'" in series.notes
+    assert "1 sensor of CITY.geo without readings: '9'" in series.notes
     geo.write_text("\n".join(text.splitlines()[:-1]))
     with pytest.raises(
         UserError, match=r"CITY\.dyna: has readings of 'a b', which is not among the sensors that are desc"
     ):
         _read(folder)
+
+
+def test_files_that_the_config_names_together_are_one_series(tmp_path: Path) -> None:
+    whole, _ = _read(_write(tmp_path / "CITY"))
+    folder = _write(tmp_path / "TWO", data_files=["CITY_1", "CITY_2"])
+    head, *rows = (folder / "CITY.dyna").read_text().splitlines(keepends=True)
+    (folder / "CITY.dyna").unlink()
+    for name, late in (("CITY_1", False), ("CITY_2", True)):
+        (folder / f"{name}.dyna").write_text(
+            head + "".join(row for row in rows if ("T02:" in row or "T03" in row) == late)
+        )
+    series, graph = _read(folder)
+    assert graph is not None
+    assert np.array_equal(series.values_TNC, whole.values_TNC)
+    assert "TWO: 120 rows read: 3 sensors at 40 times" in series.notes
 
 
 def test_a_grid_of_cells(tmp_path: Path) -> None:
@@ -145,6 +160,11 @@ def _replace(name: str, old: str, new: str) -> Any:
     return change
 
 
+def _two_files(folder: Path) -> None:
+    (folder / "B.dyna").touch()
+    (folder / "config.json").unlink()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -169,7 +189,7 @@ def _replace(name: str, old: str, new: str) -> Any:
             r"config\.json names the column 'flow', the file has 'traffic_sp",
         ),
         (lambda f: (f / "CITY.geo").unlink(), r"CITY\.dyna: no CITY\.geo beside it, which names the sensors"),
-        (lambda f: (f / "B.dyna").touch(), r"holds several files of readings \('B\.dyna', 'CITY\.dyna'\): name one"),
+        (_two_files, r"holds several files of readings \('B\.dyna', 'CITY\.dyna'\): name one"),
         (lambda f: (f / "CITY.dyna").rename(f / "CITY.od"), r"CITY\.od holds flows between pairs of places"),
         (
             lambda f: (f / "CITY.dyna").write_text((f / "CITY.dyna").read_text()[:-9]),
