@@ -42,8 +42,8 @@ class _Geo:
 
 
 def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
-    """The series of a folder of atomic files, or of one .dyna or .grid file with its .geo, .rel and config beside it. Files that
-    config.json names together (data_files) are one series.
+    """The series of a folder of atomic files, or of one .dyna or .grid file with its .geo, .rel and config beside it.
+    Files that config.json names together (data_files) are one series.
 
     Raises:
         UserError: no readings, several of them, or pairs of places; no .geo; columns that are missing; readings of an
