@@ -83,6 +83,8 @@ def test_folders_of_months_and_of_sensors_give_the_bits_of_one_table(ending: str
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_large_file_is_opened_in_pieces(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = _long().sample(frac=1, random_state=0)
+    frame["street"] = frame["station"].map({"000": "", "001": "Main St", "002": ""})
+    frame = pd.concat([frame[frame["station"] != "001"][:1].assign(speed=np.nan), frame])
     path = tmp_path / f"x.{ending}"
     frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path, index=False)
     data = DataConfig(data=str(path))

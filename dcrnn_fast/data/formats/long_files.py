@@ -93,10 +93,12 @@ class LongFile:
             return  # names, and no row
         header, first = first_rows(self.path, found)
         titles = header.cells
-        kinds = {
-            f"column {k}": pa.string() if title in self.texts or may_be_text(title, cell) else pa.float64()
-            for k, (title, cell) in enumerate(zip(titles, first.cells, strict=True))
-        }
+        # An empty first cell says nothing: the column may be a label's.
+        texts = [
+            title in self.texts or may_be_text(title, cell) or is_empty(cell)
+            for title, cell in zip(titles, first.cells, strict=True)
+        ]
+        kinds = {f"column {k}": pa.string() if is_text else pa.float64() for k, is_text in enumerate(texts)}
         wanted = [k for k, title in enumerate(titles) if self.wanted is None or title in self.wanted]
         lines = line_names(self.path, encoding, delimiter)
 
