@@ -22,7 +22,19 @@ GridNeighbours = Literal[4, 8]
 Backend = Literal["auto", "specification", "manual", "cpu", "triton", "cuda"]
 GraphFormat = Literal["auto", "matrix", "distance_matrix", "edges", "distances", "positions", "pickle", "grid"]
 DataFormat = Literal[
-    "auto", "hdf5", "npz", "npy", "csv", "parquet", "netcdf", "channels", "continued", "scenarios", "store", "pems"
+    "auto",
+    "hdf5",
+    "npz",
+    "npy",
+    "csv",
+    "parquet",
+    "netcdf",
+    "channels",
+    "continued",
+    "scenarios",
+    "store",
+    "pems",
+    "hdf5_years",
 ]
 Imputed = Literal["missing", "keep"]
 Missing = Literal["auto", "zero", "nan", "none"]
