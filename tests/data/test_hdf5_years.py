@@ -1,5 +1,6 @@
 """A folder of HDF5 files by year, and what lies beside LargeST's."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import read_matched
 from dcrnn_fast.data.formats import formats_of_path
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.data.sources import read_source
+from dcrnn_fast.data.sources import open_source, outline_source, read_source
 from dcrnn_fast.data.store import open_store
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
@@ -156,3 +157,28 @@ def test_metadata_and_network_that_do_not_fit_are_refused(tmp_path: Path) -> Non
     refused(path, "ca_meta.csv", "line 3", "no position")
     (tmp_path / "ca_meta.csv").write_text(content.replace("Lng", "Lon"))
     refused(path, "ca_meta.csv", "no column 'Lng'")
+
+
+def test_what_is_read_in_pieces_is_never_there_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcrnn_fast.data.formats.hdf5._AT_ONCE", 1 << 14)
+    monkeypatch.setattr("dcrnn_fast.data.blocks._AT_ONCE", 1 << 14)
+    ids = [str(number) for number in range(300)]
+    for year in (2018, 2019):
+        write(tmp_path, year, frame(year, ids, rows=12_000))
+    data = DataConfig(data=str(tmp_path))
+
+    def go_through() -> int:
+        opened = open_source(data, GraphConfig())
+        assert opened is not None
+        outline, series, _ = outline_source(*opened, data, GraphConfig())
+        return sum(values_RNC.nbytes for values_RNC, _ in outline.rows_of(series))
+
+    go_through()  # what is imported
+    tracemalloc.start()
+    try:
+        size = go_through()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size == 2 * 12_000 * 300 * 4
+    assert peak < size / 10
