@@ -129,6 +129,36 @@ def test_a_store_in_pieces_has_the_bits_of_the_whole_series(
         np.testing.assert_array_equal(np.asarray(getattr(stored, name)), np.asarray(getattr(whole, name)))
 
 
+def write_scaled(folder: Path, year: str = "2019") -> np.ndarray:
+    """his.npz of whole hours of a year, as LargeST's own code makes it; the readings."""
+    (folder / "ca" / year).mkdir(parents=True)
+    write_network(folder / "ca", IDS)
+    times = pd.date_range("2019-01-01", periods=8760, freq="1h")
+    readings_TN = np.random.default_rng(0).integers(0, 90, (len(times), 3)).astype(float)
+    hour_T, day_T = ((times - times.normalize()) / pd.Timedelta(days=1)).to_numpy(), times.dayofweek.to_numpy() / 7
+    clocks = (np.repeat(one[:, None], 3, axis=1) for one in (hour_T, day_T))
+    data = np.stack([(readings_TN - 40.3) / 21.7, *clocks], axis=-1)
+    np.savez_compressed(folder / "ca" / year / "his.npz", data=data, mean=40.3, std=21.7)
+    return readings_TN
+
+
+def test_scaled_arrays_become_readings_again(tmp_path: Path) -> None:
+    readings_TN = write_scaled(tmp_path)
+    series, graph = read(tmp_path / "ca" / "2019" / "his.npz")
+    assert (series.ids, series.freq, series.channels) == (tuple(IDS), "1h", ("value",))
+    assert str(series.times_T[0]) == "2019-01-01T00:00:00"
+    assert series.missing == "zero"
+    np.testing.assert_array_equal(np.asarray(series.values_TNC)[..., 0], readings_TN)
+    assert graph is not None
+
+
+def test_scaled_arrays_of_another_making_are_refused(tmp_path: Path) -> None:
+    write_scaled(tmp_path, "2018")
+    refused(tmp_path / "ca" / "2018" / "his.npz", "his.npz", "not those of whole years 2018")
+    np.savez(tmp_path / "x.npz", data=np.ones((4, 3)), mean=1.0, std=2.0)
+    refused(tmp_path / "x.npz", "x.npz", "its data are scaled")
+
+
 def test_two_series_and_years_that_overlap_are_refused(tmp_path: Path) -> None:
     for year in (2018, 2019):
         write(tmp_path, year, frame(2018))
