@@ -39,6 +39,7 @@ DataFormat = Literal[
     "usgs",
     "store",
     "pems",
+    "hdf5_years",
 ]
 Imputed = Literal["missing", "keep"]
 Missing = Literal["auto", "zero", "nan", "none"]
