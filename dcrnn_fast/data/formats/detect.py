@@ -80,6 +80,8 @@ def is_usgs(path: Path) -> bool:
     if path.is_dir():
         files = [path / name for name in names_in(path) if not name.startswith(".")]
         return any(is_usgs(file) for file in files[:3] if os.path.isfile(file))
+    if path.suffix.lower() == ".gz":
+        return False
     head = head_of(path)
     first_line = head.lstrip(b"\xef\xbb\xbf \r\n").split(b"\n", 1)[0]
     if head.startswith(b"#"):
