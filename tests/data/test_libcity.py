@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.idle import idle_in_graph
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_source
@@ -94,6 +95,10 @@ def test_a_column_that_may_be_either_is_told_by_a_flag(tmp_path: Path) -> None:
         f"look: config.json does not say whether 'cost' of CITY.rel is a distance or a weight: give --graph {rel} with "
         "--graph-format distances or edges"
     ) in series.notes
+    with pytest.raises(
+        UserError, match=r"CITY: config\.json does not say whether 'cost' .* --graph-format distances or e"
+    ):
+        open_data(DataConfig(data=str(folder), past_steps=2, future_steps=2), GraphConfig())
     given = read_graph(GraphConfig(graph=str(rel), graph_format="distances"), ids=series.ids)
     assert given.num_edges == 3
 
