@@ -7,7 +7,8 @@ The first makes files in the layout of the Caltrans PeMS clearinghouse: a gzip o
 for each station with its lanes' columns, and the stations' metadata. The second reads the first so many days of a
 folder: the reader and pandas in turns, each in a fresh process, which tells its peak of anonymous memory as well; the
 best round of each counts. pandas reads file after file and keeps nothing: all columns, as
-``read_csv(path, header=None)`` does, and by themselves the six that are wanted (``usecols``).
+``read_csv(path, header=None)`` does, and by themselves the six that are wanted (``usecols``). Imports (pandas; torch,
+whose library the compiled reader is linked with) are not timed, but are in memory.
 """
 
 import argparse
@@ -46,8 +47,8 @@ print(seconds, busy, peak / 1024, rows)
 """
 _OURS = _MEASURE.format(
     imports="""
-import pyarrow.csv
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.formats import pems
 from dcrnn_fast.data.sources import read_source
 """,
     work="""

@@ -1,15 +1,21 @@
 #include "csrc/reading/station_rows.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cstring>
 #include <limits>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace dcrnn {
 namespace {
 
-// Columns: time, station, district, freeway, direction, lane type, length, samples, then these four.
-constexpr int kBetween = 6;
+// Columns: time, station, district, freeway, direction, lane type, length, samples, share observed, flow, occupancy,
+// speed; then those of lanes.
+constexpr int kStationColumns = 12;
+constexpr int kMostDigits = 15;
 constexpr int64_t kTimeSize = 19;  // MM/DD/YYYY HH:MM:SS
 constexpr float kPowers[] = {1e0F, 1e1F, 1e2F, 1e3F, 1e4F, 1e5F, 1e6F, 1e7F, 1e8F, 1e9F, 1e10F};
 constexpr int kMostDecimals = 10;
@@ -77,10 +83,59 @@ any:
     return read.ec == std::errc() && read.ptr == to;
 }
 
-/// The end of the field that begins here: its comma, or the line's end.
-const char* field_end(const char* from, const char* end) {
-    while (from < end && *from != ',') ++from;
-    return from;
+/// Where commas and line feeds are among 64 characters, a bit each.
+struct Marks {
+    uint64_t commas = 0, feeds = 0;
+};
+
+Marks marks_of(const char* at, int64_t count) {
+    Marks marks;
+#if defined(__SSE2__)
+    if (count >= 64) {
+        const __m128i comma = _mm_set1_epi8(','), feed = _mm_set1_epi8('\n');
+        for (int k = 0; k < 4; ++k) {
+            const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 16 * k));
+            const auto commas = static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(text, comma)));
+            const auto feeds = static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(text, feed)));
+            marks.commas |= static_cast<uint64_t>(commas) << (16 * k);
+            marks.feeds |= static_cast<uint64_t>(feeds) << (16 * k);
+        }
+        return marks;
+    }
+#endif
+    for (int64_t i = 0; i < std::min<int64_t>(count, 64); ++i) {
+        marks.commas |= static_cast<uint64_t>(at[i] == ',') << i;
+        marks.feeds |= static_cast<uint64_t>(at[i] == '\n') << i;
+    }
+    return marks;
+}
+
+/// A line: where its first commas are, and how many there are in all.
+struct Line {
+    const char *begin, *end;
+    const char* comma[kStationColumns];
+    int64_t commas;
+    bool whole;  // a line feed follows it
+};
+
+Line line_at(const char* begin, const char* stop) {
+    Line line{begin, stop, {}, 0, false};
+    for (const char* at = begin; at < stop; at += 64) {
+        Marks marks = marks_of(at, stop - at);
+        if (marks.feeds) {
+            const int length = std::countr_zero(marks.feeds);
+            marks.commas &= (uint64_t{1} << length) - 1;
+            line.end = at + length;
+            line.whole = true;
+        }
+        const int64_t before = line.commas;
+        line.commas += std::popcount(marks.commas);
+        for (int64_t k = before; k < kStationColumns && marks.commas; ++k, marks.commas &= marks.commas - 1)
+            line.comma[k] = at + std::countr_zero(marks.commas);
+        if (line.whole) break;
+    }
+    for (int64_t k = line.commas; k < kStationColumns; ++k) line.comma[k] = line.end;
+    return line;
 }
 
 struct Row {
@@ -88,23 +143,22 @@ struct Row {
     float values[kReadings];
 };
 
-bool parse(const char* at, const char* end, int64_t columns, Row& row) {
-    if (end - at <= kTimeSize || at[kTimeSize] != ',' || !seconds(at, row.time)) return false;
-    const char* from = at + kTimeSize + 1;
-    const char* to = field_end(from, end);
-    if (to == end || from == to || to - from > 15 || !digits(from, static_cast<int>(to - from), row.id)) return false;
-    for (int skipped = 0; skipped < kBetween; ++skipped) {
-        to = field_end(to + 1, end);
-        if (to == end) return false;
+/// The row of a line; `known` is the time that `known_text` stands for, as most lines have that of the line before.
+bool parse(const Line& line, int64_t columns, const char*& known_text, int64_t known, Row& row) {
+    if (line.commas + 1 != columns || line.comma[0] - line.begin != kTimeSize) return false;
+    row.time = known;
+    if (known_text == nullptr || std::memcmp(known_text, line.begin, kTimeSize) != 0) {
+        if (!seconds(line.begin, row.time)) return false;
+        known_text = line.begin;
     }
+    const char* const id = line.comma[0] + 1;
+    const auto size = static_cast<int>(std::min<int64_t>(line.comma[1] - id, kMostDigits + 1));
+    if (size < 1 || size > kMostDigits || !digits(id, size, row.id)) return false;
     // Share observed comes first in the file and last among the readings.
-    for (const int k : {3, 0, 1, 2}) {
-        if (to == end) return false;
-        from = to + 1;
-        to = field_end(from, end);
-        if (!number(from, to, row.values[k])) return false;
-    }
-    return 12 + std::count(to, end, ',') == columns;
+    return number(line.comma[7] + 1, line.comma[8], row.values[3]) &&
+           number(line.comma[8] + 1, line.comma[9], row.values[0]) &&
+           number(line.comma[9] + 1, line.comma[10], row.values[1]) &&
+           number(line.comma[10] + 1, line.comma[11], row.values[2]);
 }
 
 }  // namespace
@@ -112,21 +166,26 @@ bool parse(const char* at, const char* end, int64_t columns, Row& row) {
 StationCounts read_station_rows(const char* text, int64_t size, bool at_end, const StationPlaces& places) {
     StationCounts counts;
     const char *at = text, *const stop = text + size;
+    const char* known_text = nullptr;
+    int64_t known = 0;
     for (; at < stop; counts.consumed = at - text) {
-        const char* feed = static_cast<const char*>(std::memchr(at, '\n', static_cast<size_t>(stop - at)));
-        if (feed == nullptr && !at_end) break;
-        const char* end = feed == nullptr ? stop : feed;
-        const char* next = feed == nullptr ? stop : feed + 1;
-        if (end > at && end[-1] == '\r') --end;
-        if (end == at) {
+        Line line = line_at(at, stop);
+        if (!line.whole && !at_end) break;
+        const char* const next = line.whole ? line.end + 1 : stop;
+        if (line.end > at && line.end[-1] == '\r') {
+            --line.end;
+            for (const char*& comma : line.comma) comma = std::min(comma, line.end);
+        }
+        if (line.end == at) {
             at = next;
             continue;
         }
         Row row;
-        if (!parse(at, end, places.columns, row)) {
+        if (!parse(line, places.columns, known_text, known, row)) {
             counts.fault = StationFault::line;
             return counts;
         }
+        known = row.time;
         const int64_t since = row.time - places.first_second;
         const int64_t step = since / places.step_seconds;
         if (since % places.step_seconds != 0) {

@@ -43,6 +43,7 @@ DataFormat = Literal[
     "usgs",
     "store",
     "pems",
+    "hdf5_years",
 ]
 Imputed = Literal["missing", "keep"]
 MASK_OF_DATA = "auto"

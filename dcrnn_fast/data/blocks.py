@@ -4,7 +4,7 @@ Shape legend: T time, R rows of a block, N sensors, C channels.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -148,14 +148,20 @@ def outline_of_blocks(blocks: Blocks, data: DataConfig) -> Outline:
     )
     missing: str = data.missing
     if missing == "auto":
-        marks_gaps = blocks.marks_gaps or bool(data.missing_value)
-        missing = rule_for(_pieces(blocks, data.missing_value), marks_gaps=marks_gaps)
+        missing = rule_of_blocks([blocks], data)
     zone_notes: tuple[str, ...] = ()
     if blocks.stamps.in_utc:
         zone_notes = (utc_note(blocks.where),)
     notes = (*blocks.notes, *series.notes, *zone_notes)
     series = replace(series, missing=missing, zone=blocks.stamps.zone, notes=notes)
     return Outline(series=series, row_T=row_T, blocks=blocks, missing_value=data.missing_value)
+
+
+def rule_of_blocks(parts: Sequence[Blocks], data: DataConfig) -> str:
+    """The rule for missing readings that holds for all of these, as if they were one (see ``rule_for``)."""
+    marks_gaps = bool(data.missing_value) or any(part.marks_gaps for part in parts)
+    pieces = (piece for part in parts for piece in _pieces(part, data.missing_value))
+    return rule_for(pieces, marks_gaps=marks_gaps)
 
 
 def series_of_blocks(blocks: Blocks, data: DataConfig) -> SensorSeries:

@@ -260,7 +260,9 @@ def open_data(
     data = replace(data, leave_out=ids_to_leave_out(data.leave_out))
     series, matched = read_matched(data, graph)
     if matched is None:
-        raise UserError(f"{data.data} brings no graph along: give one with --graph")
+        doubt = next((note for note in series.notes if note.startswith("look:") and "give --graph " in note), None)
+        why = "brings no graph along: give one with --graph" if doubt is None else doubt.removeprefix("look: ")
+        raise UserError(f"{data.data}{' ' if doubt is None else ': '}{why}")
     if matched.positions_N2 is None and series.positions_N2 is not None:
         matched = matched.with_positions(series.positions_N2)
     return assemble_data(series, matched, data, scaler=scaler, all_digits=all_digits)

@@ -93,6 +93,8 @@ def _graph_kind(graph: GraphConfig, data: DataConfig, kinds: Collection[str]) ->
             return made, f"{name} brings its graph along"
     if _GRIDDED & set(kinds):
         return "grid", "a NetCDF or zarr file's own graph is its grid"
+    if "libcity" in kinds:
+        return "distances", "without --graph it is LibCity's .rel file"
     if "npz" in kinds:
         return "matrix", "without --graph it is the .npz file's matrix"
     return "none", "there is no --graph"

@@ -137,7 +137,9 @@ def stage(data: DataConfig, graph: GraphConfig, asked_to_stop: Callable[[], bool
             place = folder / str(number) / Path(source).name
             (place if os.path.isdir(source) else place.parent).mkdir(parents=True)
             for file in files:
-                _copy(file, place / file.name if os.path.isdir(source) else place, asked_to_stop)
+                copy = place / file.relative_to(source) if os.path.isdir(source) else place
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                _copy(file, copy, asked_to_stop)
             places[source] = str(place)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -196,11 +198,16 @@ def _owner_of(folder: Path) -> Process | None:
 
 
 def _sources(data: DataConfig, graph: GraphConfig) -> dict[str, list[Path]]:
-    """The files of each file and folder that the sections name and that is there."""
+    """The files of each file and folder that the sections name and that is there; of a folder of folders alone, as
+    partitions are, those below.
+    """
     found = {}
     for source in dict.fromkeys(map(str, source_files(data, graph))):
         if os.path.isdir(source):
-            found[source] = sorted(path for path in Path(source).iterdir() if path.is_file())
+            files = sorted(path for path in Path(source).iterdir() if path.is_file())
+            if all(path.name.startswith((".", "_")) for path in files):
+                files = sorted(path for path in Path(source).rglob("*") if path.is_file())
+            found[source] = files
         elif os.path.isfile(source):
             found[source] = [Path(source)]
     return found

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.idle import idle_in_graph
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.errors import UserError
@@ -57,6 +59,11 @@ def test_a_folder_and_its_dyna_file_bring_their_graph(tmp_path: Path) -> None:
         assert graph is not None
         assert graph.ids == tuple(IDS)
         assert (graph.adjacency != wanted.adjacency).nnz == 0
+    _, cut = _read(folder, sigma=200.0, threshold=0.5, allow_lost_links=True)
+    assert cut is not None
+    assert cut.num_edges == 1
+    given = ("sigma", "threshold", "allow_lost_links", "nearest")
+    assert set(idle_in_graph(GraphConfig(), DataConfig(data=str(folder)), given)) & set(given) == {"nearest"}
     assert _read(folder, graph="x.csv")[1] is None, "a graph that is given takes its place"
 
 
@@ -88,6 +95,10 @@ def test_a_column_that_may_be_either_is_told_by_a_flag(tmp_path: Path) -> None:
         f"look: config.json does not say whether 'cost' of CITY.rel is a distance or a weight: give --graph {rel} with "
         "--graph-format distances or edges"
     ) in series.notes
+    with pytest.raises(
+        UserError, match=r"CITY: config\.json does not say whether 'cost' .* --graph-format distances or e"
+    ):
+        open_data(DataConfig(data=str(folder), past_steps=2, future_steps=2), GraphConfig())
     given = read_graph(GraphConfig(graph=str(rel), graph_format="distances"), ids=series.ids)
     assert given.num_edges == 3
 
@@ -100,12 +111,27 @@ def test_stations_in_one_file_only_are_told(tmp_path: Path) -> None:
     series, graph = _read(folder)
     assert graph is not None
     assert series.ids == graph.ids == tuple(IDS)
-    assert "1 entity of CITY.geo without readings: '9'" in series.notes
+    assert "1 sensor of CITY.geo without readings: '9'" in series.notes
     geo.write_text("\n".join(text.splitlines()[:-1]))
     with pytest.raises(
         UserError, match=r"CITY\.dyna: has readings of 'a b', which is not among the sensors that are desc"
     ):
         _read(folder)
+
+
+def test_files_that_the_config_names_together_are_one_series(tmp_path: Path) -> None:
+    whole, _ = _read(_write(tmp_path / "CITY"))
+    folder = _write(tmp_path / "TWO", data_files=["CITY_1", "CITY_2"])
+    head, *rows = (folder / "CITY.dyna").read_text().splitlines(keepends=True)
+    (folder / "CITY.dyna").unlink()
+    for name, late in (("CITY_1", False), ("CITY_2", True)):
+        (folder / f"{name}.dyna").write_text(
+            head + "".join(row for row in rows if ("T02:" in row or "T03" in row) == late)
+        )
+    series, graph = _read(folder)
+    assert graph is not None
+    assert np.array_equal(series.values_TNC, whole.values_TNC)
+    assert "TWO: 120 rows read: 3 sensors at 40 times" in series.notes
 
 
 def test_a_grid_of_cells(tmp_path: Path) -> None:
@@ -139,6 +165,11 @@ def _replace(name: str, old: str, new: str) -> Any:
     return change
 
 
+def _two_files(folder: Path) -> None:
+    (folder / "B.dyna").touch()
+    (folder / "config.json").unlink()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -157,12 +188,13 @@ def _replace(name: str, old: str, new: str) -> Any:
         (_replace("CITY.rel", "100.0", "far"), r"CITY\.rel: line 2, column 5: a cost must be a number"),
         (_replace("CITY.rel", ",cost", ",price"), r"CITY\.rel: config\.json names the column 'cost', the file has"),
         (_replace("config.json", '"info"', '"info'), r"config\.json: not readable JSON, or truncated"),
+        (_replace("config.json", '["traffic_speed"]', "1"), r"config\.json: data_col must name columns, got 1"),
         (
             _replace("config.json", "traffic_speed", "flow"),
             r"config\.json names the column 'flow', the file has 'traffic_sp",
         ),
         (lambda f: (f / "CITY.geo").unlink(), r"CITY\.dyna: no CITY\.geo beside it, which names the sensors"),
-        (lambda f: (f / "B.dyna").touch(), r"holds several files of readings \('B\.dyna', 'CITY\.dyna'\): name one"),
+        (_two_files, r"holds several files of readings \('B\.dyna', 'CITY\.dyna'\): name one"),
         (lambda f: (f / "CITY.dyna").rename(f / "CITY.od"), r"CITY\.od holds flows between pairs of places"),
         (
             lambda f: (f / "CITY.dyna").write_text((f / "CITY.dyna").read_text()[:-9]),

@@ -16,6 +16,7 @@ from dcrnn_fast.data.blocks import series_of_blocks
 from dcrnn_fast.data.formats import open_path
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.prepare import prepare
 from tests.data.written_files import read
 
 
@@ -61,9 +62,14 @@ def test_folders_of_months_and_of_sensors_give_the_bits_of_one_table(ending: str
     whole = read(tmp_path / "whole.csv")
     _write(frame, tmp_path / "months", _by_month, ending)
     (tmp_path / "months" / "_SUCCESS").touch()
+    (tmp_path / "months" / "year=2024" / "month=00").mkdir()
+    none = frame.iloc[:0]
+    path = tmp_path / "months" / "year=2024" / "month=00" / f"none.{ending}"
+    none.to_csv(path, index=False) if ending == "csv" else none.to_parquet(path, index=False)
     months = read(tmp_path / "months")
     _same(months, whole)
-    assert "months: 2 files read; their folders' 'year', 'month' are not: the times are in the files" in months.notes
+    assert "months: 3 files read; their folders' 'year', 'month' are not: the times are in the files" in months.notes
+    assert any(f"none.{ending}" in note and "months: 1 file without a row: " in note for note in months.notes)
     assert "months: 478 rows read: 3 sensors at 160 times" in months.notes
     for n, (sensor, part) in enumerate(frame.groupby("station")):
         place = tmp_path / "sensors" / f"station={sensor}"
@@ -77,6 +83,8 @@ def test_folders_of_months_and_of_sensors_give_the_bits_of_one_table(ending: str
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_large_file_is_opened_in_pieces(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = _long().sample(frac=1, random_state=0)
+    frame["street"] = frame["station"].map({"000": "", "001": "Main St", "002": ""})
+    frame = pd.concat([frame[frame["station"] != "001"][:1].assign(speed=np.nan), frame])
     path = tmp_path / f"x.{ending}"
     frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path, index=False)
     data = DataConfig(data=str(path))
@@ -91,6 +99,36 @@ def test_a_large_file_is_opened_in_pieces(ending: str, tmp_path: Path, monkeypat
     assert any(re.search(r"\d+ rows stood before an earlier time of their sensor: sorted", n) for n in series.notes)
     frame.pivot_table(index="time", columns="station", values="flow").to_csv(tmp_path / "wide.csv")
     assert open_path(tmp_path / "wide.csv", data, GraphConfig()) is None, "a wide one is read whole"
+
+
+def test_a_store_made_in_pieces_is_one_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = _long().sample(frac=1, random_state=1)
+    frame.loc[5, "speed"] = -9
+    frame = frame[frame["time"] != "2024-01-23 06:00"]
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    pairs = [f"{a},{b},{1 + a + b}" for a in range(3) for b in range(3) if a != b]
+    links = "\n".join(["from,to,cost", *(f"00{pair[0]},00{pair[2:]}" for pair in pairs)])
+    (tmp_path / "links.csv").write_text(links + "\n")
+    data = DataConfig(
+        data=str(tmp_path / "x.csv"),
+        missing_value=(-9,),
+        fill_rows=True,
+        leave_out=("002",),
+        variables=("speed", "flow"),
+        past_steps=2,
+        future_steps=2,
+    )
+    graph = GraphConfig(graph=str(tmp_path / "links.csv"))
+    prepare(data, graph, tmp_path / "whole")
+    monkeypatch.setattr(tables, "_LARGE", 1)
+    monkeypatch.setattr(long_blocks, "_IN_MEMORY", 1)
+    monkeypatch.setattr(long_blocks, "_AT_ONCE", 50)
+    series, _ = prepare(data, graph, tmp_path / "pieces")
+    assert any("rows stood before an earlier time" in note for note in series.notes)
+    names = [path.name for path in sorted((tmp_path / "whole").iterdir())]
+    assert names == [path.name for path in sorted((tmp_path / "pieces").iterdir())]
+    for name in ("values.npy", "observed.npy", "times.npy", "graph.npz"):
+        assert (tmp_path / "pieces" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 @pytest.mark.parametrize(

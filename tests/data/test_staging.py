@@ -88,6 +88,20 @@ def test_a_store_is_read_from_copies_that_are_gone(files: tuple[DataConfig, Grap
     assert got.config.data == data.data
 
 
+def test_partitions_are_staged_with_their_folders(tmp_path: Path) -> None:
+    for sensor in "ab":
+        place = tmp_path / "parts" / f"id={sensor}"
+        place.mkdir(parents=True)
+        place.joinpath("x.csv").write_text("".join(["time,v\n", *(f"2024-01-{d:02d},{d}\n" for d in range(1, 31))]))
+    (tmp_path / "links.csv").write_text("from,to,cost\na,b,1\nb,a,2\n")
+    data = DataConfig(data=str(tmp_path / "parts"), stage=str(tmp_path / "node"), past_steps=2, future_steps=2)
+    copies = stage(data, GraphConfig(graph=str(tmp_path / "links.csv")))
+    os.rename(tmp_path / "parts", tmp_path / "away")
+    opened = copies.open_data(data, GraphConfig(graph=str(tmp_path / "links.csv")))
+    assert (opened.series.ids, opened.series.num_steps) == (("a", "b"), 30)
+    copies.remove()
+
+
 def test_a_named_data_set_is_staged_with_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "pems-bay"
     folder.mkdir(parents=True)

@@ -127,6 +127,15 @@ def test_long_tables_that_are_unclear_are_refused(change: object, said: str, tmp
         read(_write(change(_long()), tmp_path / "x.csv"))  # type: ignore[operator]
 
 
+def test_rows_that_come_twice_are_one_if_they_say_the_same_or_nothing(tmp_path: Path) -> None:
+    frame = pd.concat([_long(), _long().iloc[[4]], _long().iloc[[7]].assign(value=np.nan)])
+    series = read(_write(frame, tmp_path / "x.csv"), missing="nan")
+    once = read(_write(_long(), tmp_path / "y.csv"), missing="nan")
+    assert np.array_equal(series.values_TNC, once.values_TNC)
+    assert series.observed_TNC.all()
+    assert "x.csv: 2 row(s) came twice and said the same: each is taken once" in series.notes
+
+
 def test_wide_tables_that_are_unclear_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("id,2024-01-01,2024-01-02,2024-01-03\na,1,2,3\nb,1,2,3\n")

@@ -1,5 +1,6 @@
 """USGS daily values, as waterservices.usgs.gov (RDB) and api.waterdata.usgs.gov (CSV) write them."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,13 @@ def test_pages_and_broken_files_are_named_by_their_line(text: str, said: str, tm
     with pytest.raises(UserError, match=said) as caught:
         read(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_packed_file_is_no_format(tmp_path: Path) -> None:
+    path = tmp_path / "x.rdb.gz"
+    path.write_bytes(gzip.compress((COMMENTS + FIRST).encode()))
+    with pytest.raises(UserError, match=r"the ending of x\.rdb\.gz does not say what it holds"):
+        read(path)
 
 
 def test_a_site_twice_is_counted(tmp_path: Path) -> None:

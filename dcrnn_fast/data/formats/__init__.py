@@ -87,7 +87,7 @@ def _imported(name: str) -> Any:
 _ROOM = "dcrnn_fast.data.formats."
 _DETECT = _ROOM + "detect:"
 FORMATS = (
-    Format("hdf5", (".h5", ".hdf5", ".hdf"), _ROOM + "hdf5:read_hdf5"),
+    Format("hdf5", (".h5", ".hdf5", ".hdf"), opener=_ROOM + "hdf5:open_hdf5"),
     Format("npz", (".npz",), _ROOM + "arrays:read_npz"),
     Format("npy", (".npy",), _ROOM + "arrays:read_npy"),
     Format("csv", (".csv", ".txt", ".tsv"), _ROOM + "tables:read_csv", opener=_ROOM + "tables:open_csv"),
@@ -126,6 +126,7 @@ FORMATS = (
     Format("usgs", (".rdb",), is_folder=None, opener=_ROOM + "usgs:open_usgs", detects=_DETECT + "is_usgs"),
     Format("store", (), "dcrnn_fast.data.store:read_store", is_folder=True, marker=MANIFEST),
     Format("pems", (), is_folder=True, opener=_ROOM + "pems:open_pems", detects=_DETECT + "is_pems"),
+    Format("hdf5_years", (), is_folder=True, opener=_ROOM + "hdf5_years:open_years", detects=_DETECT + "is_years"),
 )
 _FOLDER = Format("folder", (), _ROOM + "folders:read_folder", is_folder=True)
 """channels, continued or scenarios: its reader finds out"""

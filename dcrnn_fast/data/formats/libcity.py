@@ -43,6 +43,7 @@ class _Geo:
 
 def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     """The series of a folder of atomic files, or of one .dyna or .grid file with its .geo, .rel and config beside it.
+    Files that config.json names together (data_files) are one series.
 
     Raises:
         UserError: no readings, several of them, or pairs of places; no .geo; columns that are missing; readings of an
@@ -50,9 +51,9 @@ def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     """
     folder = path if path.is_dir() else path.parent
     with naming_file(folder):
-        readings = path if path.is_file() else _readings_of(folder)
         info = _info(folder)
-        stem = readings.stem
+        files = [path] if path.is_file() else _readings_of(folder, info)
+        readings, stem = files[0], files[0].stem if len(files) == 1 else folder.name
         geo_path = folder / f"{_named(info, 'geo_file', stem)}.geo"
         rel_name = _named(info, "rel_file", stem)
         rel_path = next((one for end in ("rel", "gridrel") if (one := folder / f"{rel_name}.{end}").exists()), None)
@@ -76,21 +77,22 @@ def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
         return geo.cells.get(name, name) if is_grid else name
 
     maker = RowMaker(layout, data, column_of_arrow, sensor_id=cell_or_entity, drop_utc=True)
-    file = LongFile(readings, readings.name, texts=("time", *entities), wanted=layout.columns)
 
     def all_rows() -> Iterator[Rows]:
-        with naming_file(readings):
-            for batch, name_row in file.batches():
-                yield maker.rows(batch, name_row)
+        for one in files:
+            file = LongFile(one, one.name, texts=("time", *entities), wanted=layout.columns)
+            with naming_file(one):
+                for batch, name_row in file.batches():
+                    yield maker.rows(batch, name_row)
 
-    blocks = blocks_of_rows(all_rows, readings.name, order=geo.ids)
+    blocks = blocks_of_rows(all_rows, readings.name if len(files) == 1 else folder.name, order=geo.ids)
     silent = [sensor for sensor in geo.ids if sensor not in set(blocks.ids)]
     notes = [
         f"{readings.name}: columns that config.json does not name are not read: {first_few(set(columns) - set(wanted))}"
     ]
     notes = notes if len(columns) > len(wanted) else []
     if silent:
-        notes.append(f"{counted(len(silent), 'entity')} of {geo_path.name} without readings: {first_few(silent)}")
+        notes.append(f"{counted(len(silent), 'sensor')} of {geo_path.name} without readings: {first_few(silent)}")
     positions = [geo.positions.get(sensor) for sensor in blocks.ids]
     places = None if None in positions else np.array(positions)
     own_graph = None
@@ -104,11 +106,16 @@ def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     return blocks, own_graph
 
 
-def _readings_of(folder: Path) -> Path:
+def _readings_of(folder: Path, info: dict[str, Any]) -> list[Path]:
+    """The files of readings: those that config.json names as data_files, or the only one."""
     files = sorted(one for one in folder.iterdir() if one.suffix.lower() in (*_READINGS, *_OTHERS))
     found = [one for one in files if one.suffix.lower() in _READINGS]
+    told = info.get("data_files")
+    named = [one for one in found if isinstance(told, list) and one.stem in told]
+    if named and len({one.suffix for one in named}) == 1 and len(named) == len(told or ()):
+        return named
     if len(found) == 1:
-        return found[0]
+        return found
     if found:
         raise UserError(f"holds several files of readings ({first_few(one.name for one in found)}): name one")
     if files:
@@ -138,7 +145,9 @@ def _named(info: dict[str, Any], key: str, otherwise: str) -> str:
 
 def _data_columns(info: dict[str, Any], columns: Sequence[str]) -> list[str]:
     told = info.get("data_col") or list(columns)
-    wanted = [told] if isinstance(told, str) else list(map(str, told))
+    wanted = [told] if isinstance(told, str) else told
+    if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
+        raise UserError(f"config.json: data_col must name columns, got {told!r:.60}")
     if absent := [name for name in wanted if name not in columns]:
         raise UserError(f"config.json names the column {absent[0]!r}, the file has {first_few(columns)}")
     return wanted

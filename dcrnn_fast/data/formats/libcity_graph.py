@@ -11,6 +11,7 @@ from typing import Any
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
+from dcrnn_fast.graph.kernel import PUBLISHED_THRESHOLD
 from dcrnn_fast.graph.list_columns import WEIGHT_NAMES
 from dcrnn_fast.graph.lists import from_distances, from_edges
 from dcrnn_fast.messages import first_few
@@ -31,7 +32,7 @@ def read_relations(
             calculate_weight_adj: the column is a distance, for the kernel with the threshold weight_adj_epsilon. Else a
             column of 0 between pairs without a line (init_weight_inf_or_zero = zero), or one that is called a weight,
             is the weight. bidir_adj_mx: each pair counts in both directions.
-        graph: sigma, and leave to lose links.
+        graph: sigma, leave to lose links, and a threshold of its own, if it is not the usual one.
         cells: the ids of a grid's cells, called ROW_COLUMN.
     Raises:
         UserError: no such columns, a cell that is no number, one pair with two values, errors of ``from_edges`` and
@@ -70,7 +71,7 @@ def read_relations(
             values,
             ids=ids,
             sigma=graph.sigma,
-            threshold=float(epsilon),
+            threshold=float(epsilon) if graph.threshold == PUBLISHED_THRESHOLD else graph.threshold,
             allow_lost_links=graph.allow_lost_links,
         )
         return _named(made, path.name), None
@@ -110,7 +111,7 @@ def _weight_column(info: Mapping[str, Any], names: Sequence[str]) -> str | None:
     others = [name for name in names if name not in _PLAIN]
     if told is not None:
         if told not in names:
-            raise UserError(f"config.json names the column {told!r}, the file has {first_few(names)}")
+            raise UserError(f"config.json names the column {told!r:.60}, the file has {first_few(names)}")
         return str(told)
     if len(others) > 1:
         raise UserError(f"config.json names no weight_col, and the file has several columns: {first_few(others)}")

@@ -25,11 +25,15 @@ from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number, 
 from dcrnn_fast.data.times import NameRow
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
-from dcrnn_fast.messages import first_few, naming_file, one_line
+from dcrnn_fast.messages import counted, first_few, naming_file, one_line
 from dcrnn_fast.reading.tables import is_number, plain_name, read_rows, table_form
 
-_BATCH = 1 << 17
+_BATCH = 1 << 15
 """rows of a Parquet file at a time"""
+_BUFFER = 1 << 20
+"""bytes of a Parquet column that are read at a time; without it a column lies in memory as far as its row group goes"""
+_SAMPLE = 20_000
+"""rows that tell which column is what"""
 PARQUET_ENDINGS = (".parquet", ".pq")
 Batch = tuple[dict[str, Any], NameRow]
 """Arrow columns by their names, and names of the rows"""
@@ -70,10 +74,10 @@ class LongFile:
 
     def _parquet(self) -> Iterator[tuple[Any, NameRow]]:
         try:
-            with pyarrow.parquet.ParquetFile(self.path, pre_buffer=False) as file:
+            with pyarrow.parquet.ParquetFile(self.path, pre_buffer=False, buffer_size=_BUFFER) as file:
                 start = 0
                 wanted = None if self.wanted is None else list(self.wanted)
-                for batch in file.iter_batches(_BATCH, columns=wanted):
+                for batch in file.iter_batches(_BATCH, columns=wanted, use_threads=False):
                     yield pa.Table.from_batches([batch]), _counted_from(start, self._row)
                     start += len(batch)
         except (pa.ArrowException, UnicodeError) as error:
@@ -85,12 +89,16 @@ class LongFile:
     def _csv(self) -> Iterator[tuple[Any, NameRow]]:
         encoding, found = table_form(self.path)
         delimiter = found or ","
+        if len(list(islice(read_rows(self.path), 2))) == 1:
+            return  # names, and no row
         header, first = first_rows(self.path, found)
         titles = header.cells
-        kinds = {
-            f"column {k}": pa.string() if title in self.texts or may_be_text(title, cell) else pa.float64()
-            for k, (title, cell) in enumerate(zip(titles, first.cells, strict=True))
-        }
+        # An empty first cell says nothing: the column may be a label's.
+        texts = [
+            title in self.texts or may_be_text(title, cell) or is_empty(cell)
+            for title, cell in zip(titles, first.cells, strict=True)
+        ]
+        kinds = {f"column {k}": pa.string() if is_text else pa.float64() for k, is_text in enumerate(texts)}
         wanted = [k for k, title in enumerate(titles) if self.wanted is None or title in self.wanted]
         lines = line_names(self.path, encoding, delimiter)
 
@@ -125,27 +133,38 @@ def open_long_files(files: list[LongFile], where: str, data: DataConfig, notes: 
     Raises:
         UserError: as ``blocks_of_rows``, ``RowMaker.rows`` and ``LongFile.batches``.
     """
-    sample = next(files[0].batches(), None)
+    sample = next((batch for file in files for batch in file.batches() if _num_rows(batch)), None)
     if sample is None:
-        raise UserError(f"{files[0].name}: holds no row")
+        raise UserError(f"{where}: holds no row")
     layout = _layout_of(sample, data)
     if layout is None:
         return None
     maker = RowMaker(layout, data, column_of_arrow)
+    empty: dict[str, None] = {}
 
     def all_rows() -> Iterator[Rows]:
         for file in files:
-            for batch, name_row in file.batches():
-                if len(batch[layout.time]) if layout.time in batch else True:
-                    yield maker.rows(batch, name_row)
+            count = 0
+            for batch in file.batches():
+                if _num_rows(batch):
+                    yield maker.rows(*batch)
+                    count += 1
+            if not count:
+                empty[file.name] = None
 
-    return blocks_of_rows(all_rows, where, units=maker.units, positions=maker.positions, notes=lambda: notes)
+    def account() -> tuple[str, ...]:
+        return (
+            *notes,
+            *([f"{where}: {counted(len(empty), 'file')} without a row: {first_few(empty)}"] if empty else []),
+        )
+
+    return blocks_of_rows(all_rows, where, units=maker.units, positions=maker.positions, notes=account)
 
 
 def _layout_of(sample: Batch, data: DataConfig) -> Layout | None:
     """The layout by a file's first rows, as ``series_of_table`` finds it."""
     batch, name_row = sample
-    columns = tuple(column_of_arrow(name, array) for name, array in batch.items())
+    columns = tuple(column_of_arrow(name, array[:_SAMPLE]) for name, array in batch.items())
     time = time_column_of(Table(columns=columns, name_row=name_row))
     if time is None:
         return None
@@ -192,6 +211,10 @@ def _one_for_each(column: Column, sensors: np.ndarray) -> bool:
 def column_of_arrow(name: str, array: Any) -> Column:
     """A ``Column`` of an Arrow array."""
     return arrow_column(name, array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]), False)
+
+
+def _num_rows(batch: Batch) -> int:
+    return len(next(iter(batch[0].values()), ()))
 
 
 def _counted_from(start: int, name: Callable[[int], str]) -> NameRow:

@@ -87,9 +87,10 @@ def tell_fault(period: Period, head: Head) -> None:
             if is_row and cells[0] not in rows:
                 rows[cells[0]] = _row(cells[0], period)
             if not is_row or rows[cells[0]] is None or not all(_is_number(cells[k]) for k in numbers if cells[k]):
+                got = line[:60].decode("latin-1").strip()
                 raise UserError(
-                    f"{period.path}: line {number} is no row: wanted {head.columns} columns, a time MM/DD/YYYY HH:MM:SS "
-                    f"at a step of {period.kind} data, a station, numbers; got {line[:60].decode('latin-1').strip()!r}"
+                    f"{period.path}: line {number} is no row: wanted {head.columns} columns, a time MM/DD/YYYY "
+                    f"HH:MM:SS at a step of {period.kind} data, a station, numbers; got {got!r}"
                 )
 
 
