@@ -73,6 +73,7 @@ def by_road(
         on_globe=network.on_globe,
         moved_N2=snapped.place_N2,
         distance_N=snapped.distance_N,
+        near_N=snapped.near_N,
         roads_N=snapped.names_N,
         notes=(*stations.notes, *(f"roads: {note}" for note in network.notes)),
     )
@@ -82,8 +83,8 @@ def by_road(
     near_M = snapped.distance_N[snapped.near_N]
     notes = [
         f"roads: {source}: {network.described()}",
-        f"stations: {on_road} of {counted(len(stations.ids), 'station')} on a road, moved by {np.median(near_M):.1f} m "
-        f"in the median, {near_M.max():.1f} m at most ({stations.ids[farthest]}), --max-snap {max_snap:g} m",
+        f"stations: {on_road} of {counted(len(stations.ids), 'station')} on a road, the median {np.median(near_M):.1f} m "
+        f"from it, the farthest {near_M.max():.1f} m ({stations.ids[farthest]}), --max-snap {max_snap:g} m",
         f"pairs: {on_road * (on_road - 1):,}, {listed:,} of them within --max-distance {max_distance:g} m by road, "
         f"{on_road * (on_road - 1) - listed - found.unreachable:,} farther, {found.unreachable:,} that no road joins",
     ]
