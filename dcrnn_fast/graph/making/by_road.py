@@ -40,7 +40,10 @@ def read_roads(path: Path, *, on_globe: bool) -> RoadNetwork:
                 ".net.xml of SUMO, also compressed"
             )
         if not on_globe:
-            raise UserError("has latitude and longitude, but the stations have only x and y")
+            raise UserError(
+                "has latitude and longitude, but the stations have x and y: call these columns longitude and latitude if "
+                "they are degrees"
+            )
         return read_geojson_roads(path) if is_json else read_graphml(path)
 
 

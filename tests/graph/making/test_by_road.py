@@ -298,6 +298,12 @@ def test_a_network_that_is_none_is_named(name: str, content: str, said: str, tmp
     assert "\n" not in str(raised.value)
 
 
+def test_plain_coordinates_need_a_network_of_them(tmp_path: Path) -> None:
+    (tmp_path / "r.graphml").write_text(graphml(BLOCK, ROUND))
+    with pytest.raises(UserError, match="but the stations have x and y: call these columns longitude and latitude if"):
+        read_roads(tmp_path / "r.graphml", on_globe=False)
+
+
 def test_stations_elsewhere_are_told_where_the_roads_are(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none of the 1 stations.*49, 8.4 to 49.001, 8.402|49 to 49.001, 8.4 to 8.402"):
         made(tmp_path, graphml(BLOCK, ROUND), {"swapped": (49.0, 8.4)})
