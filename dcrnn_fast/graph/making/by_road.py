@@ -41,8 +41,8 @@ def read_roads(path: Path, *, on_globe: bool) -> RoadNetwork:
             )
         if not on_globe:
             raise UserError(
-                "has latitude and longitude, but the stations have x and y: call these columns longitude and latitude if "
-                "they are degrees"
+                "has latitude and longitude, but the stations have x and y: call these columns longitude and latitude "
+                "if they are degrees"
             )
         return read_geojson_roads(path) if is_json else read_graphml(path)
 

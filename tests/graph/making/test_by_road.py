@@ -300,7 +300,7 @@ def test_a_network_that_is_none_is_named(name: str, content: str, said: str, tmp
 
 def test_plain_coordinates_need_a_network_of_them(tmp_path: Path) -> None:
     (tmp_path / "r.graphml").write_text(graphml(BLOCK, ROUND))
-    with pytest.raises(UserError, match="but the stations have x and y: call these columns longitude and latitude if"):
+    with pytest.raises(UserError, match="but the stations have x and y: call these columns longitude and latitude "):
         read_roads(tmp_path / "r.graphml", on_globe=False)
 
 
