@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dcrnn_fast import convert, evaluate, forecast, prepare, train
+from dcrnn_fast import convert, evaluate, forecast, graph_command, prepare, train
 from dcrnn_fast.checkpoints.files import load_checkpoint
 from dcrnn_fast.interop import save_pytorch_port
 
@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str], list[str]]] = {
     "report": (evaluate.main, [MODEL, "-o"], ["--split", "validation"]),
     "store": (prepare.main, ["--data", "data.csv", "--output"], ["--leave-out", "c"]),
     "model.pt": (convert.main, [*CONVERT, "-o"], ["--units", "m"]),
+    "links.csv": (graph_command.main, ["--graph", "graph.csv", "-o"], ["--graph-format", "edges"]),
     "port.tar": (convert.main, ["model.pt", "--export", "-o"], []),
 }
 """an output's name -> the command, its flags before the output, and some that change it"""

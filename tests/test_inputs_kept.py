@@ -214,7 +214,7 @@ def test_the_list_of_a_folder_is_no_output(words: list[str], there: Path, capsys
     assert _digests(there) == held
 
 
-@pytest.mark.parametrize("name", ["forecast.csv", "model.pt", "port.tar"])
+@pytest.mark.parametrize("name", ["forecast.csv", "links.csv", "model.pt", "port.tar"])
 def test_a_folder_is_no_output_file(name: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main, argv, _ = COMMANDS[name]
     Path("new", name).mkdir(parents=True)

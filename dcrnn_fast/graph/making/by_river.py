@@ -130,7 +130,10 @@ def _reaches(path: Path, unit: Unit) -> tuple[list[str], list[str], np.ndarray |
             lengths.append(require_not_negative(number(row, column, "a length"), row.line, "a length"))
     if not tails:
         raise UserError("no line leads downstream: every one ends in the sea")
-    notes.insert(0, f"rivers: {path.name}: {counted(len(tails), 'reach')[:-1]}es, {counted(outlets, 'outlet')}")
+    notes.insert(
+        0,
+        f"rivers: {path.name}: {len(tails)} {'reach' if len(tails) == 1 else 'reaches'}, {counted(outlets, 'outlet')}",
+    )
     if column is None:
         notes.append("look: no column of lengths: every link has the weight 1")
     return tails, heads, None if column is None else np.array(lengths) * metres, notes

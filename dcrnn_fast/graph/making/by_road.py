@@ -30,16 +30,20 @@ def read_roads(path: Path, *, on_globe: bool) -> RoadNetwork:
     with naming_file(path):
         with path.open("rb") as stream:
             start = stream.read(1 << 16)
-        if start.startswith(_GZIP) or b"<net" in start:
-            return read_sumo(path, on_globe=on_globe)
         is_json = start.lstrip(b"\xef\xbb\xbf \t\r\n\x1e").startswith(b"{")
-        if b"<graphml" not in start and not is_json:
+        is_graphml = not is_json and b"<graphml" in start
+        if not is_json and not is_graphml and (start.startswith(_GZIP) or b"<net" in start):
+            return read_sumo(path, on_globe=on_globe)
+        if not is_json and not is_graphml:
             raise UserError(
                 "is none of the known road networks: GraphML (OSMnx: save_graphml), GeoJSON of lines (ogr2ogr), "
                 ".net.xml of SUMO, also compressed"
             )
         if not on_globe:
-            raise UserError("has latitude and longitude, but the stations have only x and y")
+            raise UserError(
+                "has latitude and longitude, but the stations have x and y: call these columns longitude and latitude "
+                "if they are degrees"
+            )
         return read_geojson_roads(path) if is_json else read_graphml(path)
 
 
@@ -73,6 +77,7 @@ def by_road(
         on_globe=network.on_globe,
         moved_N2=snapped.place_N2,
         distance_N=snapped.distance_N,
+        near_N=snapped.near_N,
         roads_N=snapped.names_N,
         notes=(*stations.notes, *(f"roads: {note}" for note in network.notes)),
     )
@@ -82,8 +87,8 @@ def by_road(
     near_M = snapped.distance_N[snapped.near_N]
     notes = [
         f"roads: {source}: {network.described()}",
-        f"stations: {on_road} of {counted(len(stations.ids), 'station')} on a road, moved by {np.median(near_M):.1f} m "
-        f"in the median, {near_M.max():.1f} m at most ({stations.ids[farthest]}), --max-snap {max_snap:g} m",
+        f"stations: {on_road} of {len(stations.ids)} on a road, the median {np.median(near_M):.1f} m from it, "
+        f"the farthest {near_M.max():.1f} m ({stations.ids[farthest]}), --max-snap {max_snap:g} m",
         f"pairs: {on_road * (on_road - 1):,}, {listed:,} of them within --max-distance {max_distance:g} m by road, "
         f"{on_road * (on_road - 1) - listed - found.unreachable:,} farther, {found.unreachable:,} that no road joins",
     ]

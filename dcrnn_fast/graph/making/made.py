@@ -27,7 +27,7 @@ class MadeList:
         values_E: metres, or weights.
         positions_N2: (latitude, longitude), or (x, y) in metres if not ``on_globe``; None if unknown.
         moved_N2: where each station was put on the road; None elsewhere. distance_N: how many metres that was.
-        roads_N: the road that it was put on.
+        near_N: bool, whether that was near enough. roads_N: the road that it was put on.
         notes: the account in lines, doubts as "look: ...".
     """
 
@@ -41,6 +41,7 @@ class MadeList:
     on_globe: bool = True
     moved_N2: np.ndarray | None = None
     distance_N: np.ndarray | None = None
+    near_N: np.ndarray | None = None
     roads_N: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

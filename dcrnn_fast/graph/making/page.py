@@ -73,7 +73,8 @@ def _cards(made: MadeList, graph: SensorGraph | None) -> list[tuple[object, ...]
         if graph.account is not None and graph.account.sigma is not None:
             shown.append(("sigma", _metres(graph.account.sigma), tag("small", graph.account.sigma_from)))
     if made.distance_N is not None:
-        shown.append(("to the road", f"{np.median(made.distance_N):.1f} m", tag("small", "median of the stations")))
+        middle = np.median(made.distance_N[made.near_N])
+        shown.append(("to the road", f"{middle:.1f} m", tag("small", "median of the stations on one")))
     return shown
 
 
@@ -93,14 +94,19 @@ def _map(made: MadeList, graph: SensorGraph | None) -> Markup:
             rows_E, columns_E, values_E = rows_E[kept], columns_E[kept], values_E[kept]
             strength_E = weights_E[kept]
     links = Links(rows_E=rows_E, columns_E=columns_E, values_E=values_E, strength_E=strength_E, words=words)
-    tips = None
-    if made.distance_N is not None:
-        tips = [f"on {road or 'a road without a name'}" for road in made.roads_N]
+    tips, away_N = None, None
+    if made.distance_N is not None and made.near_N is not None:
+        near = made.near_N.tolist()
+        away_N = np.where(made.near_N, made.distance_N, np.nan)
+        tips = [
+            f"on {road or 'a road without a name'}" if near[n] else "no road near"
+            for n, road in enumerate(made.roads_N)
+        ]
     return sensor_map(
         "Stations and links" + (" with a weight of at least the threshold" if made.holds == "distances" else ""),
         made.positions_N2,
         made.ids,
-        values_N=made.distance_N,
+        values_N=away_N,
         words="m from the road" if made.distance_N is not None else "",
         tips_N=tips,
         links=links,
@@ -118,15 +124,16 @@ def _lengths(made: MadeList) -> Markup:
 
 
 def _moved(made: MadeList) -> Markup | None:
-    if made.distance_N is None:
+    if made.distance_N is None or made.near_N is None:
         return None
+    near = made.near_N.tolist()
     order = np.argsort(-made.distance_N, kind="stable")[:_FARTHEST].tolist()
     rows = [
         tag(
             "tr",
             tag("td", made.ids[n]),
             tag("td", f"{made.distance_N[n]:,.1f}", class_="n"),
-            tag("td", made.roads_N[n] or "no road near: no link"),
+            tag("td", made.roads_N[n] if near[n] else "no road near: no link"),
         )
         for n in order
     ]

@@ -156,7 +156,7 @@ def _cell(value: Any) -> str:
 
 def _table(path: Path) -> tuple[list[Row], list[str]]:
     with path.open("rb") as stream:
-        first = stream.readline().split(b"\t")
+        first = stream.readline().removeprefix(b"\xef\xbb\xbf").split(b"\t")
     if len(first) > 5 and plain_name(first[0].decode("latin1")) == "id" and b"Fwy" in first:
         return _pems_table(path)
     rows = read_table(path)
@@ -213,6 +213,8 @@ def _chosen(rows: list[Row], header: list[str], types: Collection[str], unit: Un
         bearing_N = _numbers(rows, bearing, "a bearing")
     elif directions_N is not None:
         bearing_N = np.array([bearing_of(word) for word in directions_N])
+        if not (bearing_N > 8).any() and all(map(is_number, filter(None, directions_N))):
+            bearing_N = None  # numbers of directions, such as 1 and 2
     route = find_column(header, _ROUTE_NAMES)
     place = column_with_unit(header, _PLACE_STEMS, _PLACE_NAMES) if route is not None else None
     place_N = None

@@ -97,6 +97,15 @@ def test_any_route_direction_and_place(tmp_path: Path) -> None:
     assert links(by_postmile(csv_of(tmp_path, both), source="x")) == {("a", "b"): 700, ("b", "a"): 700}
 
 
+def test_numbers_of_directions_are_no_bearings(tmp_path: Path) -> None:
+    numbered = csv_of(tmp_path, "id,route,direction,km\na,7,1,3\nb,7,1,4\nc,7,2,4.5\nd,7,2,3\n")
+    assert numbered.bearing_N is None
+    assert links(by_postmile(numbered, source="x")) == {("a", "b"): 1000, ("c", "d"): 1500}
+    turned = csv_of(tmp_path, "id,latitude,longitude,direction\na,1,1,270\nb,1,1,5\n").bearing_N
+    assert turned is not None
+    assert turned.tolist() == [270, 5]
+
+
 def test_two_at_one_place_are_linked_both_ways(tmp_path: Path) -> None:
     made = by_postmile(csv_of(tmp_path, "id,route,dir,km\na,1,S,5\nb,1,S,5\nc,1,S,3\n"), source="x")
     assert links(made) == {("a", "b"): 0, ("b", "a"): 0, ("b", "c"): 2000}

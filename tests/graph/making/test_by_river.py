@@ -51,6 +51,7 @@ def test_a_station_and_the_next_one(tmp_path: Path) -> None:
     made = by_river(river(tmp_path, text), None)
     assert links(made) == {("1", "3"): 2500, ("2", "3"): 1000}
     assert "rivers: river.csv: 2 reaches, 1 outlet" in made.notes
+    assert "rivers: river.csv: 1 reach, 0 outlets" in by_river(river(tmp_path, "from,to,km\na,b,2\n"), None).notes
     plain = by_river(river(tmp_path, "station,next_downstream\na,b\nb,\n"), None)
     assert plain.holds == "weights"
     assert links(plain) == {("a", "b"): 1}

@@ -119,9 +119,19 @@ def test_a_street_for_both_directions(tmp_path: Path) -> None:
     assert undirected == pytest.approx(found)
 
 
-def test_a_station_at_a_corner_belongs_to_all_its_streets(tmp_path: Path) -> None:
-    found = table(made(tmp_path, graphml(BLOCK, ROUND), {"corner": BLOCK["b"], "north": (8.402, 49.0005)}))
-    assert found["corner", "north"] == pytest.approx(metres([BLOCK["b"], (8.402, 49.0005)]), abs=0.01)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_station_at_a_corner_belongs_to_all_its_streets(order: int, tmp_path: Path) -> None:
+    """Two streets lead to the corner m and two away from it, all one way; the station stands at m itself."""
+    nodes = {"m": (8.4, 49.0), "w": (8.399, 49.0), "s": (8.4, 48.999), "e": (8.401, 49.0), "n": (8.4, 49.001)}
+    streets = [("w", "m", {}), ("s", "m", {}), ("m", "e", {}), ("m", "n", {})][::order]
+    middle = {name: ((x + 8.4) / 2, (y + 49.0) / 2) for name, (x, y) in nodes.items() if name != "m"}
+    found = table(made(tmp_path, graphml(nodes, streets), {"corner": nodes["m"], **middle}))
+    halves = {name: metres([nodes["m"], place]) for name, place in middle.items()}
+    wanted = {("w", "corner"): halves["w"], ("s", "corner"): halves["s"]}
+    wanted |= {("corner", "e"): halves["e"], ("corner", "n"): halves["n"]}
+    assert {pair: value for pair, value in found.items() if "corner" in pair and pair[0] != pair[1]} == pytest.approx(
+        wanted, abs=0.02
+    )
 
 
 def test_the_files_own_length_counts(tmp_path: Path) -> None:
@@ -170,9 +180,9 @@ def test_the_limit_is_one_of_metres_by_road(tmp_path: Path) -> None:
 
 
 def test_ways_of_openstreetmap_meet_in_their_middle(tmp_path: Path) -> None:
-    """A way ends at the middle vertex of another one; a bridge crosses without a vertex of its own."""
+    """Two ways cross at a vertex in the middle of both; a bridge crosses without a vertex of its own."""
     main: Line = [(8.4, 49.0), (8.401, 49.0), (8.402, 49.0)]
-    side: Line = [(8.401, 49.0), (8.401, 49.001)]
+    side: Line = [(8.401, 48.999), (8.401, 49.0), (8.401, 49.001)]
     bridge: Line = [(8.4015, 48.999), (8.4015, 49.001)]
     ways = [
         (main, {"osm_id": "1", "highway": "primary", "other_tags": '"oneway"=>"yes","lanes"=>"2"'}),
@@ -182,7 +192,7 @@ def test_ways_of_openstreetmap_meet_in_their_middle(tmp_path: Path) -> None:
     ]
     (tmp_path / "ways.geojson").write_text(geojson(ways))
     network = read_roads(tmp_path / "ways.geojson", on_globe=True)
-    assert network.num_arcs == 2 + 2 + 1
+    assert network.num_arcs == 2 + 4 + 1
     places = {"west": (8.4005, 49.0), "east": (8.4018, 49.0), "side": (8.401, 49.0005), "over": (8.4015, 49.0005)}
     stations = read_stations(write_stations(tmp_path / "s.csv", places))
     found = table(by_road(stations, network, source="x", max_distance=1e5, max_snap=5))
@@ -286,6 +296,12 @@ def test_a_network_that_is_none_is_named(name: str, content: str, said: str, tmp
         read_roads(tmp_path / name, on_globe=not name.endswith(".net.xml"))
     assert str(raised.value).startswith(str(tmp_path / name))
     assert "\n" not in str(raised.value)
+
+
+def test_plain_coordinates_need_a_network_of_them(tmp_path: Path) -> None:
+    (tmp_path / "r.graphml").write_text(graphml(BLOCK, ROUND))
+    with pytest.raises(UserError, match="but the stations have x and y: call these columns longitude and latitude "):
+        read_roads(tmp_path / "r.graphml", on_globe=False)
 
 
 def test_stations_elsewhere_are_told_where_the_roads_are(tmp_path: Path) -> None:
