@@ -2,8 +2,8 @@
 
     python -m bench.exported [--batch-size 1] [--rounds 20]
 
-METR-LA's sizes, as in ``bench.forecast_overhead``, from scaled inputs to the scaled forecast, one thread each. Both take
-turns in one process; medians are printed, and how far the two are apart.
+METR-LA's sizes, as in ``bench.forecast_overhead``, from scaled inputs to the scaled forecast, one thread each. Both
+take turns in one process; medians are printed, and how far the two are apart.
 """
 
 import argparse
