@@ -33,7 +33,7 @@ from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.records.packages import require_package
 
 METADATA = "dcrnn_fast"
-"""key of the description in an ONNX file's ``metadata_props``; a .pt2 has it as the extra file dcrnn_fast.json"""
+"""key of the description in an ONNX file's ``metadata_props``; a .pt2 has it as the extra file description.json"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +103,7 @@ def _onnx(model: PortableModel, raw: RawForm | None, description: dict[str, Any]
 def _pt2(model: PortableModel, raw: RawForm | None, description: dict[str, Any]) -> bytes:
     from dcrnn_fast.interop.torch_program import torch_program  # the exporter takes a second to import
 
-    return torch_program(model, raw, {f"{METADATA}.json": _text(description)})
+    return torch_program(model, raw, {"description.json": _text(description)})
 
 
 _WRITERS: dict[str, Callable[[PortableModel, RawForm | None, dict[str, Any]], bytes]] = {"onnx": _onnx, "pt2": _pt2}
@@ -149,7 +149,7 @@ def exported_parts(
         "time_of_day": form.time_of_day,
         "day_of_week": form.day_of_week,
         "calendar_ahead": form.calendar_ahead,
-        "missing": form.missing,
+        "missing": form.rule_of_readings,
         "missing_input": form.missing_input,
         "missing_value": list(forecaster.config.data.missing_value),
         "scaler": forecaster.scaler.to_state(),
@@ -175,7 +175,7 @@ def _raw_form(forecaster: Forecaster) -> RawForm:
         time_of_day=form.time_of_day,
         day_of_week=form.day_of_week,
         calendar_ahead=form.calendar_ahead,
-        missing=form.missing,
+        missing=form.rule_of_readings,
         missing_input=form.missing_input,
         missing_value=config.data.missing_value,
         at_least=config.model.at_least,

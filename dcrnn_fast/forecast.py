@@ -101,8 +101,9 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
     require_apart(targets, inputs, "--output")
     for read in (config, trained.data, *([] if flags.known is None else [replace(config, data=flags.known)])):
         require_outside(targets, read, "--output")
-    if forecaster.window_format.past_steps == 1 and config.freq is None:
-        config = replace(config, freq=forecaster.window_format.freq)  # one row alone does not show its interval
+    if (forecaster.window_format.past_steps == 1 or flags.watch) and config.freq is None:
+        # One row alone, as of a day that has just begun, does not show its interval.
+        config = replace(config, freq=forecaster.window_format.freq)
     said: set[str] = set()
     if flags.watch:
         from dcrnn_fast.data.growing import GrowingSource  # for days, and not for one forecast

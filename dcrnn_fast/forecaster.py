@@ -185,7 +185,7 @@ class Forecaster:
         if self.intervals is not None:
             lower_LFNO, upper_LFNO = self.intervals.bounds(values_FNO, self.config.model.at_least)
         past_PNO = np.where(observed_PNC, values_PNC, _NAN)
-        if targets != list(range(len(form.channels))):
+        if not (every := targets == list(range(len(form.channels)))):
             past_PNO = past_PNO[..., targets]
         positions_N2 = self.graph.positions_N2 if series.positions_N2 is None else series.positions_N2
         return Forecast(
@@ -201,7 +201,7 @@ class Forecaster:
             notes=(
                 *coverage_notes(observed_PNC, self.ids),
                 *(far_notes(series, self.scaler) if np.abs(x_BPNC).max() > NEAR else ()),
-                *newest_notes(np.any(observed_PNC[..., targets], axis=2), series.times_T),
+                *newest_notes(observed_PNC if every else observed_PNC[..., targets], series.times_T),
                 *known_notes,
                 *forecast_notes(values_FNO),
                 *self._below_notes(values_FNO),
@@ -426,7 +426,7 @@ class Forecaster:
             missing_value=self.config.data.missing_value,
             fill_rows=self.config.data.fill_rows,
         )
-        return replace(series, zone=zone)
+        return series if zone is None else replace(series, zone=zone)
 
     def _fitting(
         self,
@@ -489,7 +489,7 @@ class Forecaster:
         for name, unit, wanted in zip(names, series.units, units, strict=True):
             if unit and wanted and unit != wanted:
                 raise UserError(f"{where} has {name} in {unit}, the model was trained on {wanted}: convert it first")
-        return replace(series, units=units)
+        return series if series.units == units else replace(series, units=units)
 
     def _require_same_graph(self, graph: SensorGraph, where: str) -> None:
         if set(graph.ids) != set(self.ids):

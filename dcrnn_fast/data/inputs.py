@@ -89,6 +89,8 @@ def time_channels(times: np.ndarray, window_format: WindowFormat) -> np.ndarray:
         channels.append(fraction_of_day(times)[..., None].astype(np.float32))
     if window_format.day_of_week:
         channels.append((day_of_week(times)[..., None] == np.arange(7)).astype(np.float32))
+    if len(channels) == 1:
+        return channels[0]
     return np.concatenate(channels, axis=-1) if channels else np.zeros((*times.shape, 0), dtype=np.float32)
 
 

@@ -135,7 +135,9 @@ class SensorSeries:
 
     def tail(self, num_steps: int) -> "SensorSeries":
         """The last ``num_steps`` rows (views)."""
-        first = max(self.num_steps - num_steps, 0)
+        first = self.num_steps - num_steps
+        if first <= 0:
+            return self
 
         def cut(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
             return tuple((max(a - first, 0), b - first) for a, b in ranges if b > first)
@@ -277,7 +279,8 @@ def outline_series(
         in_utc=in_utc,
         positions_N2=positions_N2,
     )
-    return replace(series, notes=(*notes, *gap_notes(series, where))), row_T
+    notes = (*notes, *gap_notes(series, where))
+    return (replace(series, notes=notes) if notes else series), row_T
 
 
 def join_rests(series: Sequence[SensorSeries], axis: int) -> np.ndarray | None:

@@ -1,6 +1,6 @@
 """Lines about missing or odd readings in a model's input.
 
-Shape legend: P past steps, N nodes, C channels.
+Shape legend: P past steps, N nodes, C channels, O target channels.
 """
 
 from collections.abc import Sequence
@@ -33,10 +33,11 @@ def coverage_notes(observed_PNC: NDArray[np.bool_], ids: Sequence[str]) -> tuple
     )
 
 
-def newest_notes(observed_PN: NDArray[np.bool_], times_P: NDArray[np.datetime64]) -> tuple[str, ...]:
+def newest_notes(observed_PNO: NDArray[np.bool_], times_P: NDArray[np.datetime64]) -> tuple[str, ...]:
     """Lines about readings missing in the newest row, which matters most to a forecast; none if all rows are empty."""
-    if 2 * np.count_nonzero(observed_PN[-1]) >= observed_PN.shape[1]:
+    if 2 * np.count_nonzero(observed_PNO[-1]) >= observed_PNO[-1].size:  # so half of the sensors have a reading
         return ()
+    observed_PN = np.any(observed_PNO, axis=2)
     full_P = np.flatnonzero(observed_PN.any(axis=1))
     if not full_P.size:
         return ()
@@ -48,6 +49,8 @@ def newest_notes(observed_PN: NDArray[np.bool_], times_P: NDArray[np.datetime64]
             f"{times_P[full_P[-1]]}; leave the empty rows out to forecast from there",
         )
     lacking = int((~observed_PN[-1]).sum())
+    if 2 * lacking <= observed_PN.shape[1]:
+        return ()
     return (f"look: the newest row ({times_P[-1]}) lacks the readings of {lacking} of {observed_PN.shape[1]} sensors",)
 
 

@@ -27,6 +27,7 @@ from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.evaluation.report_parts import with_steps_beyond
 from dcrnn_fast.evaluation.target_rows import windows_at_a_time
 from dcrnn_fast.evaluation.trace import Trace, TraceRecorder
+from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.precision import autocast
 
 
@@ -58,7 +59,8 @@ def predict(
 @torch.inference_mode()
 def predict_scaled(model: nn.Module, x_BPNC: Tensor, precision: Precision, known_BFNK: Tensor | None = None) -> Tensor:
     """The scaled forecast (B, F, N, O), float32, on the model's device; see ``predict``."""
-    device = next(model.parameters()).device
+    # The first of all parameters takes longer to find than small forecasts allow.
+    device = model.projection.weight.device if isinstance(model, DCRNN) else next(model.parameters()).device
     x_BPNC = x_BPNC.to(device)
     with autocast(precision, device):
         scaled_BFNO = model(x_BPNC) if known_BFNK is None else model(x_BPNC, known_BFNK=known_BFNK.to(device))

@@ -99,7 +99,8 @@ class Forecast:
             columns = self._columns()
             return pd.DataFrame({**columns, "time": in_zone(columns["time"], self.zone)})
         kinds = {"value": self.values_FNO} | {name: bound_FNO for name, _, bound_FNO in bounds_of(self)}
-        flat_FR = np.concatenate([kind.transpose(0, 2, 1).reshape(len(kind), -1) for kind in kinds.values()], axis=1)
+        flat = [kind_FNO.transpose(0, 2, 1).reshape(len(kind_FNO), -1) for kind_FNO in kinds.values()]
+        flat_FR = np.concatenate(flat, axis=1) if len(flat) > 1 else flat[0].copy()
         columns = column_index(tuple(kinds), self.channels, self.ids).view()
         times = in_zone(self.times_F, self.zone)
         times.name = "time"

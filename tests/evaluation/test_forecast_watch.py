@@ -35,7 +35,7 @@ HEADER = f"time,{','.join(IDS)}\n"
 
 
 def source(path: Path) -> GrowingSource:
-    return GrowingSource(DataConfig(data=str(path), missing="nan", city_nodes=8), GraphConfig(), PAST)
+    return GrowingSource(DataConfig(data=str(path), missing="nan", freq="5min"), GraphConfig(), PAST)
 
 
 def newest(path: Path) -> tuple[SensorSeries, bool]:
@@ -90,6 +90,32 @@ def test_an_error_is_of_the_whole_file_by_its_name(tmp_path: Path) -> None:
     path.write_text(HEADER + "a" + table(12)[:-3])
     with pytest.raises(UserError, match=rf"^{path}"):
         newest(path)
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_other_sources_are_read_whole(tmp_path: Path, as_folder: bool) -> None:
+    """A Parquet file, and a folder of CSV files that continue each other."""
+    path = tmp_path / "readings.parquet"
+    if as_folder:
+        path = tmp_path / "days"
+        path.mkdir()
+        (path / "1.csv").write_text(HEADER + table(12))
+        (path / "2.csv").write_text(HEADER + table(8, first=12))
+    else:
+        (tmp_path / "readings.csv").write_text(HEADER + table(20))
+        pd.read_csv(tmp_path / "readings.csv", index_col="time", parse_dates=True).to_parquet(path)
+    series, complete = newest(path)
+    assert complete
+    assert series.num_steps == 20
+    before = state_of(path)
+    if as_folder:
+        (path / "3.csv").write_text(HEADER + table(1, first=20))
+        assert newest(path)[0].num_steps == 21
+    else:
+        path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(UserError, match="truncated"):
+            newest(path)
+    assert state_of(path) != before
 
 
 def test_every_change_of_a_file_or_folder_is_seen(tmp_path: Path) -> None:
