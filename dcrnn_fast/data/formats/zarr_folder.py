@@ -48,7 +48,7 @@ def open_zarr(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
             with told():
                 fields = fields_of(dataset, data)
                 stamps = stamps_of_file(fields.stamps, fields.num_steps, path, data)
-                absent = _absent_chunks(path, fields.time_dim, (*map(str, dataset.coords), *fields.variables))
+                absent = _check_chunks(path, fields.time_dim, (*map(str, dataset.coords), *fields.variables))
         part = Part(name=path.name, fields=fields, stamps=stamps, opened=again, told=told)
         notes = tuple(f"look: {path.name}: {note}" for note in absent)
         return blocks_of([[part]], path.name, data, graph, notes)
@@ -154,11 +154,11 @@ def _require_room(folder: Path, name: str, claimed: int) -> None:
         )
 
 
-def _absent_chunks(path: Path, time_dim: str, names: tuple[str, ...]) -> list[str]:
+def _check_chunks(path: Path, time_dim: str, names: tuple[str, ...]) -> list[str]:
     """A note on each array with chunks that are not there: lost ones, and those that hold the fill value alone.
 
     Raises:
-        UserError: times in such a chunk of several.
+        UserError: times in such a chunk of several, a chunk that was cut short.
     """
     import zarr
 
@@ -166,20 +166,33 @@ def _absent_chunks(path: Path, time_dim: str, names: tuple[str, ...]) -> list[st
     top = zarr.open_group(path, mode="r", use_consolidated=False)
     for name in names:
         array = top.get(name)
-        if not isinstance(array, zarr.Array):
+        if not isinstance(array, zarr.Array) or array.ndim == 0:
             continue
         kept = tuple(array.shards or array.chunks)  # what one file holds
         whole = int(np.prod([-(-size // length) for size, length in zip(array.shape, kept, strict=True)]))
-        there = sum(1 for file in (path / name).rglob("*") if file.is_file() and not _is_metadata(file.name))
-        if there >= whole:
+        chunks = [file for file in (path / name).rglob("*") if file.is_file() and not _is_metadata(file.name)]
+        if array.shards is None and array.compressors and type(array.compressors[-1]).__name__.startswith("Blosc"):
+            for chunk in chunks:
+                _require_whole_blosc(chunk, chunk.relative_to(path))
+        if len(chunks) >= whole:
             continue
+        absent = whole - len(chunks)
         if name == time_dim and kept[0] > 1:  # times are never the same
-            raise UserError(f"{whole - there} of {whole} chunks of its times ({name}) are not there: it is incomplete")
+            raise UserError(f"{absent} of {whole} chunks of its times ({name}) are not there: it is incomplete")
         notes.append(
-            f"{whole - there:,} of {whole:,} chunks of {name} are not there, which zarr reads as its fill value "
+            f"{absent:,} of {whole:,} chunks of {name} are not there, which zarr reads as its fill value "
             f"{array.fill_value}"
         )
     return notes
+
+
+def _require_whole_blosc(chunk: Path, name: Path) -> None:
+    """zarr reads what lies in memory behind a chunk of Blosc that is shorter than its header says."""
+    with chunk.open("rb") as file:
+        header = file.read(16)
+    size = chunk.stat().st_size
+    if len(header) < 16 or size < int.from_bytes(header[12:], "little"):
+        raise UserError(f"its chunk {name} has {size} bytes, more were written: it is truncated")
 
 
 def _is_metadata(name: str) -> bool:
