@@ -92,14 +92,14 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
         forecast.write(targets[0])
     lost = None if flags.plot is None else _plot(forecast, Path(flags.plot))
     steps, sensors, _ = forecast.values_FNO.shape
+    for line in () if forecaster.intervals is None else interval_lines(forecast, forecaster.intervals.windows):
+        print(line)
     zone = "" if forecast.zone is None else " UTC"
     print(
         f"{', '.join(map(channel_label, forecast.channels))} of {counted(sensors, 'sensor')}, "
         f"{counted(steps, 'step')} from {forecast.times_F[0]} to {forecast.times_F[-1]}{zone}: "
         f"{', '.join(map(str, targets if lost is None else targets[:1]))}"
     )
-    if forecaster.intervals is not None:
-        print("\n".join(interval_lines(forecast, forecaster.intervals.windows)))
     if lost is not None:
         raise UserError(f"{lost}; {targets[0]} is complete")
     return 0
