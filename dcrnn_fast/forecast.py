@@ -158,6 +158,10 @@ def _write(
         why = _drawn(target, draw)
         (drawn if why is None else lost).append(str(target) if why is None else why)
     steps, sensors, _ = forecast.values_FNO.shape
+    for line in (
+        () if flags.watch or forecaster.intervals is None else interval_lines(forecast, forecaster.intervals.windows)
+    ):
+        print(line)
     zone = "" if forecast.zone is None else " UTC"
     print(
         f"{', '.join(map(channel_label, forecast.channels))} of {counted(sensors, 'sensor')}, "
@@ -165,8 +169,6 @@ def _write(
         f"{', '.join(drawn)}",
         flush=True,
     )
-    if forecaster.intervals is not None and not flags.watch:
-        print("\n".join(interval_lines(forecast, forecaster.intervals.windows)))
     if lost:
         said_lost = f"{'; '.join(lost)}; {targets[0]} is complete"
         if not flags.watch:

@@ -378,7 +378,7 @@ def test_a_model_without_them_says_how_to_get_them_and_gets_them(
     assert forecast.main([str(model), "-o", str(tmp_path / "f.csv")]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    assert printed.out.splitlines()[-1].startswith(
+    assert printed.out.splitlines()[0].startswith(
         "speed: intervals of 50, 80 and 90 % from 40 validation windows; at the last step 90 % is the forecast and "
     )
     assert "lower_90" in (tmp_path / "f.csv").read_text()
