@@ -33,7 +33,7 @@ def idle_in_reading(data: DataConfig) -> Needs:
     """The settings by which a source is read that this one has no use for."""
     kinds = formats_of(data)
     idle: Needs = {}
-    if kinds and "hdf5" not in kinds:
+    if kinds and not kinds & {"hdf5", "hdf5_years"}:
         idle["hdf5_key"] = f"an HDF5 file, and --data is {_spoken(kinds)}"
     if "pems" not in kinds:
         idle["imputed"] = "station files of PeMS"

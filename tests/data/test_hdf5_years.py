@@ -16,6 +16,7 @@ from dcrnn_fast.data.sources import open_source, outline_source, read_source
 from dcrnn_fast.data.store import open_store
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
+from dcrnn_fast.prepare import main as prepare_main
 from dcrnn_fast.prepare import prepare
 
 IDS = ["1114091", "1118333", "1118348"]
@@ -157,6 +158,14 @@ def test_scaled_arrays_of_another_making_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "ca" / "2018" / "his.npz", "his.npz", "not those of whole years 2018")
     np.savez(tmp_path / "x.npz", data=np.ones((4, 3)), mean=1.0, std=2.0)
     refused(tmp_path / "x.npz", "x.npz", "its data are scaled")
+
+
+def test_a_key_is_taken_for_all_years(tmp_path: Path) -> None:
+    for year in (2018, 2019):
+        write(tmp_path, year, frame(year)).rename(tmp_path / f"x{year}.h5")
+        frame(year, low=60).to_hdf(tmp_path / f"x{year}.h5", key="other")
+    assert prepare_main(["--data", str(tmp_path), "--hdf5-key", "other", "--output", str(tmp_path / "store")]) == 0
+    assert np.asarray(open_store(tmp_path / "store")[0].values_TNC).min() >= 60
 
 
 def test_two_series_and_years_that_overlap_are_refused(tmp_path: Path) -> None:
