@@ -7,6 +7,7 @@
 #include "csrc/cpu/kept.h"
 #include "csrc/cpu/select.h"
 #include "csrc/torch/halo.h"
+#include "csrc/torch/station_rows.h"
 
 PYBIND11_MODULE(_dcrnn_fast_C, module) {
     module.doc() = "Compiled CPU kernels of dcrnn_fast.";
@@ -39,4 +40,5 @@ PYBIND11_MODULE(_dcrnn_fast_C, module) {
                "Whether the operators keep their memory from call to call; False also frees what is idle.");
     module.def("keeps_memory", &dcrnn::keeps_memory, "What was asked for last.");
     module.def("idle_bytes", &dcrnn::idle_bytes, "Bytes that are kept and not in use.");
+    dcrnn::define_station_rows(module);
 }

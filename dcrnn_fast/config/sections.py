@@ -36,6 +36,7 @@ DataFormat = Literal[
     "pems",
     "netcdf_folder",
     "zarr",
+    "hdf5_years",
 ]
 MASK_OF_DATA = "auto"
 """``land_mask``: made of the data"""

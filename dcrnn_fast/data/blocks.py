@@ -4,7 +4,7 @@ Shape legend: T time, R rows of a block, N sensors, C channels.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,8 @@ from dcrnn_fast.data.series import SensorSeries, outline_series
 from dcrnn_fast.data.times import Stamps, parse_freq, parse_time, row_of_array
 from dcrnn_fast.errors import UserError
 
+_AT_ONCE = 1 << 20
+"""readings that are cleaned at a time: some 20 MiB with their copies"""
 _LARGE = 1 << 30
 """bytes in memory from which on a store is advised"""
 
@@ -146,14 +148,20 @@ def outline_of_blocks(blocks: Blocks, data: DataConfig) -> Outline:
     )
     missing: str = data.missing
     if missing == "auto":
-        marks_gaps = blocks.marks_gaps or bool(data.missing_value)
-        missing = rule_for(_pieces(blocks, data.missing_value), marks_gaps=marks_gaps)
+        missing = rule_of_blocks([blocks], data)
     zone_notes: tuple[str, ...] = ()
     if blocks.stamps.in_utc:
         zone_notes = (utc_note(blocks.where),)
     notes = (*blocks.notes, *series.notes, *zone_notes)
     series = replace(series, missing=missing, zone=blocks.stamps.zone, notes=notes)
     return Outline(series=series, row_T=row_T, blocks=blocks, missing_value=data.missing_value)
+
+
+def rule_of_blocks(parts: Sequence[Blocks], data: DataConfig) -> str:
+    """The rule for missing readings that holds for all of these, as if they were one (see ``rule_for``)."""
+    marks_gaps = bool(data.missing_value) or any(part.marks_gaps for part in parts)
+    pieces = (piece for part in parts for piece in _pieces(part, data.missing_value))
+    return rule_for(pieces, marks_gaps=marks_gaps)
 
 
 def series_of_blocks(blocks: Blocks, data: DataConfig) -> SensorSeries:
@@ -206,7 +214,7 @@ def _pieces(blocks: Blocks, missing_value: tuple[float, ...]) -> Iterator[np.nda
     for block in blocks.read():
         if block.shape[1:] != wanted[1:] or block.dtype not in (np.float32, np.float64):
             raise ValueError(f"blocks of float32 or float64 (R, {wanted[1]}, {wanted[2]}) wanted, got {block.shape}")
-        for rows in row_pieces(block.shape):
+        for rows in row_pieces(block.shape, readings=_AT_ONCE):
             yield without_values(block[rows], missing_value) if missing_value else block[rows]
         found += len(block)
     if found != wanted[0]:
@@ -223,6 +231,6 @@ def _runs(row_R: np.ndarray, piece: Cleaned) -> Iterator[tuple[int, Cleaned]]:
 
 
 def _absent_rows(count: int, shape: tuple[int, ...]) -> Iterator[Cleaned]:
-    for rows in row_pieces((count, *shape)):
+    for rows in row_pieces((count, *shape), readings=_AT_ONCE):
         absent = (rows.stop - rows.start, *shape)
         yield Cleaned(np.zeros(absent, dtype=np.float32), np.zeros(absent, dtype=bool), None)

@@ -78,3 +78,14 @@ def test_formats_of_a_path(tmp_path: Path) -> None:
     assert formats_of_path(tmp_path, "store") == {"store"}
     (tmp_path / "manifest.json").touch()
     assert formats_of_path(tmp_path, "auto") == {"store"}
+
+
+def test_a_folder_that_two_formats_claim_is_refused_with_both_words(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").touch()
+    (tmp_path / "d04_text_station_5min_2024_03_01.txt.gz").touch()
+    with pytest.raises(
+        UserError, match="as store and as pems: say which with --data-format store or --data-format pems"
+    ):
+        read_path(tmp_path, DataConfig(), GraphConfig())
+    with pytest.raises(UserError, match="d04_text_station_5min_2024_03_01"):  # that insists
+        read_path(tmp_path, DataConfig(data_format="pems"), GraphConfig())

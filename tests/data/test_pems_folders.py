@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.formats import formats_of_path
+from dcrnn_fast.data.formats import formats_of_path, pems
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_series
 from dcrnn_fast.data.store import open_store
@@ -24,6 +24,15 @@ from tests.data.pems_folders import (
     write_day,
     write_metadata,
 )
+
+
+@pytest.fixture(autouse=True, params=["compiled", "arrow"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test with the compiled reader and with the other one."""
+    if request.param == "compiled":
+        assert pems.is_compiled()
+    monkeypatch.setattr(pems, "is_compiled", lambda: request.param == "compiled")
+    return str(request.param)
 
 
 def read(folder: Path, **settings: Any) -> SensorSeries:
@@ -159,6 +168,22 @@ def test_hours_come_by_the_month(tmp_path: Path) -> None:
     assert series.units[0] == "vehicles/h"
     write_day(tmp_path, 1)
     refused(tmp_path, "5-minute", "hourly", "a folder of its own")
+
+
+@pytest.mark.parametrize("text", ["12.5", ".0001", "007", "123456789.25", "1e2", "-3", "0.30000001", "16777217", "3."])
+def test_numbers_are_those_of_numpy(text: str, tmp_path: Path) -> None:
+    lines = day_lines(1)
+    lines[0] = row("03/01/2024 00:00:00", STATIONS[0], ("1", "100", text, ".5", "1"))
+    write_day(tmp_path, 1, lines)
+    assert read(tmp_path).values_TNC[0, 0, 0] == np.float32(float(text))
+
+
+def test_files_put_together_and_ends_of_lines_of_windows_are_read(tmp_path: Path) -> None:
+    lines = day_lines(1)
+    halves = ["\r\n".join(part).encode() for part in (lines[:400], ["", *lines[400:]])]
+    path = write_day(tmp_path, 1)
+    path.write_bytes(b"".join(map(gzip.compress, halves)))
+    np.testing.assert_array_equal(raw(read(tmp_path)), expected([1]).astype(np.float32))
 
 
 def test_a_day_twice_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ TESTS = [
     "tests/kernels/test_dcrnn_seq2seq_cpu.py",
     "tests/kernels/test_dcgru_sequence_cpu.py",
     "tests/kernels/test_diffusion_conv_cpu.py",
+    "tests/kernels/test_station_rows.py",
 ]
 RANDOM_CASES = "tests/kernels/test_random_cases.py"
 LEFT_OUT = "not compiles_without_graph_breaks"  # compiles C++ of its own, with a compiler that would be preloaded too

@@ -87,7 +87,7 @@ def _imported(name: str) -> Any:
 _ROOM = "dcrnn_fast.data.formats."
 _DETECT = _ROOM + "detect:"
 FORMATS = (
-    Format("hdf5", (".h5", ".hdf5", ".hdf"), _ROOM + "hdf5:read_hdf5"),
+    Format("hdf5", (".h5", ".hdf5", ".hdf"), opener=_ROOM + "hdf5:open_hdf5"),
     Format("npz", (".npz",), _ROOM + "arrays:read_npz"),
     Format("npy", (".npy",), _ROOM + "arrays:read_npy"),
     Format("csv", (".csv", ".txt", ".tsv"), _ROOM + "tables:read_csv"),
@@ -109,6 +109,7 @@ FORMATS = (
     Format(
         "zarr", (".zarr",), is_folder=True, opener=_ROOM + "zarr_folder:open_zarr", detects=_ROOM + "detect:is_zarr"
     ),
+    Format("hdf5_years", (), is_folder=True, opener=_ROOM + "hdf5_years:open_years", detects=_DETECT + "is_years"),
 )
 _FOLDER = Format("folder", (), _ROOM + "folders:read_folder", is_folder=True)
 """channels, continued or scenarios: its reader finds out"""

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data.blocks import series_of_blocks
 from dcrnn_fast.data.formats import Source
+from dcrnn_fast.data.formats.largest import is_scaled, unscaled
 from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.number_times import number_times
 from dcrnn_fast.data.times import Stamps, parse_times, whole_seconds
@@ -34,6 +36,9 @@ def read_npz(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """
     with naming_file(path):
         arrays = load_archive(path)
+        if is_scaled(arrays):
+            blocks, network = unscaled(arrays, path)
+            return series_of_blocks(blocks, data), network
         candidates = {
             name: array
             for name, array in arrays.items()

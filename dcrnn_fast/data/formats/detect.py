@@ -6,12 +6,14 @@ cannot be read is not of its format, and the reader that is then asked says why.
 
 import gzip
 import os
+import re
 import zlib
 from pathlib import Path
 
 from dcrnn_fast.data.formats.pems_files import READINGS_NAME
 
 _NETCDF = (".nc", ".nc4", ".cdf")
+_YEAR = re.compile(r"(.*?)(?:19|20)\d\d\.(?:h5|hdf5|hdf)", re.IGNORECASE)
 _HEAD = 4096
 """bytes that are looked at"""
 
@@ -23,6 +25,21 @@ def is_pems(folder: Path) -> bool:
         return True
     below = [one for name in names if not name.startswith(".") and (one := folder / name).is_dir()]
     return any(READINGS_NAME.fullmatch(name) for one in below for name in names_in(one))
+
+
+def years_in(folder: Path) -> dict[str, list[str]]:
+    """Names of HDF5 files that differ in their year alone, by what is before it; two of each at least."""
+    groups: dict[str, list[str]] = {}
+    for name in names_in(folder):
+        if (found := _YEAR.fullmatch(name)) is not None:
+            groups.setdefault(found[1], []).append(name)
+    return {stem: names for stem, names in groups.items() if len(names) > 1}
+
+
+def is_years(folder: Path) -> bool:
+    """Whether a folder has HDF5 files that differ in their year alone, and no others of such an ending."""
+    names = [name for name in names_in(folder) if name.lower().endswith((".h5", ".hdf5", ".hdf"))]
+    return bool(years_in(folder)) and all(_YEAR.fullmatch(name) for name in names)
 
 
 def names_in(folder: Path) -> list[str]:

@@ -8,6 +8,8 @@ Shape legend: T time, N sensors.
 """
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ import h5py
 import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.formats import Source
-from dcrnn_fast.data.formats.shared import make_from_file
+from dcrnn_fast.data.blocks import Blocks
+from dcrnn_fast.data.formats import Opened
+from dcrnn_fast.data.formats.largest import with_road_network
+from dcrnn_fast.data.formats.shared import stamps_of_file
 from dcrnn_fast.data.number_times import number_times
-from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number
 from dcrnn_fast.data.times import Stamps, offset_name, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
@@ -28,20 +32,32 @@ from dcrnn_fast.reading.hdf5 import opened_hdf5, require_held, require_unlocked
 from dcrnn_fast.reading.pickles import Noted, noted_parts, plain_parts, texts_of
 from dcrnn_fast.reading.texts import text_of
 
+_AT_ONCE = 1 << 20
+"""readings that are read at a time"""
 
-def read_hdf5(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
-    """A frame with a row for each time and a column for each sensor, such as METR-LA's and PEMS-BAY's own files.
+
+def open_hdf5(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
+    """A frame with a row for each time and a column for each sensor, such as METR-LA's and PEMS-BAY's own files; of
+    LargeST's with the road network and the positions that lie beside it. The fixed format is read in pieces.
 
     Raises:
         UserError: unreadable or truncated, locked by a writer, no such key (those there are listed), several keys and
             none chosen, an index without times (unless start and freq are given), columns that are not numbers.
     """
+    with _told(path), opened_hdf5(path) as file:
+        group = _choose_key(file, data.hdf5_key)
+        is_table = _text(group.attrs.get("pandas_type")) == "frame_table"
+        blocks = (_open_table if is_table else _open_fixed)(group, path, data)
+    return with_road_network(blocks, path.parent, path.name)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turns errors on a damaged file into a UserError that names it."""
     with naming_file(path):
         try:
-            with damage_told("not a table as pandas writes it, or a damaged one"), opened_hdf5(path) as file:
-                group = _choose_key(file, data.hdf5_key)
-                is_table = _text(group.attrs.get("pandas_type")) == "frame_table"
-                return (_read_table if is_table else _read_fixed)(group, path, data), None
+            with damage_told("not a table as pandas writes it, or a damaged one"):
+                yield
         except OSError as error:
             require_unlocked(error)
             raise UserError(
@@ -79,34 +95,48 @@ def _choose_key(file: h5py.File, key: str | None) -> h5py.Group:
     raise UserError(f"no table under the key {key!r}; the keys there: {there}")
 
 
-def _read_fixed(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries:
+def _open_fixed(group: h5py.Group, path: Path, data: DataConfig) -> Blocks:
     ids = _labels(group, "axis0")
     column_of = {sensor: n for n, sensor in enumerate(ids)}
     index = _part(group, "axis1")
-    num_steps = len(index)
-    blocks = [name for name in group if re.fullmatch(r"block\d+_values", name)]
-    if group.attrs.get("nblocks") != len(blocks):
-        raise UserError(f"says that it has {_text(group.attrs.get('nblocks'))!r} blocks, and has {len(blocks)}")
-    parts = [(_part(group, name), _labels(group, name.replace("values", "items"))) for name in blocks]
-    readings_TN = np.full((num_steps, len(ids)), np.nan)
-    filled = 0
-    for values, items in parts:
+    num_steps, key = len(index), group.name
+    names = [name for name in group if re.fullmatch(r"block\d+_values", name)]
+    if group.attrs.get("nblocks") != len(names):
+        raise UserError(f"says that it has {_text(group.attrs.get('nblocks'))!r} blocks, and has {len(names)}")
+    columns: dict[str, list[int]] = {}
+    for name in names:
+        values, items = _part(group, name), _labels(group, name.replace("values", "items"))
         _require_numbers(items, values.dtype, _text(values.attrs.get("value_type")))
         if values.shape != (num_steps, len(items)):
             raise UserError(f"a block has shape {values.shape}, wanted ({num_steps}, {len(items)}); is it truncated?")
         if unknown := [sensor for sensor in items if sensor not in column_of]:
             raise UserError(f"a block has columns that the frame does not name: {first_few(unknown)}")
-        readings_TN[:, [column_of[sensor] for sensor in items]] = values[:]
-        filled += len(items)
+        columns[name] = [column_of[sensor] for sensor in items]
+    filled = sum(map(len, columns.values()))
     if filled != len(ids):
         raise UserError(f"{filled} of its {len(ids)} columns hold data; a sensor id comes twice, or it is damaged")
     if _text(index.attrs.get("index_class")) == "period":
         raise UserError("its index holds periods: write it with times (index.to_timestamp())")
     stamps = _times(index, _text(index.attrs.get("kind")), _zone(index.attrs.get("tz")), data)
-    return make_from_file(readings_TN, stamps, ids, path, data)
+
+    def read() -> Iterator[np.ndarray]:
+        with _told(path), opened_hdf5(path) as file:
+            for rows in row_pieces((num_steps, len(ids)), readings=_AT_ONCE):
+                readings_RN = np.full((rows.stop - rows.start, len(ids)), np.nan)
+                for name, places in columns.items():
+                    readings_RN[:, places] = file[key][name][rows]
+                yield readings_RN[:, :, None]
+
+    return _blocks(stamps_of_file(stamps, num_steps, path, data), ids, path, read)
 
 
-def _read_table(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries:
+def _blocks(stamps: Stamps, ids: tuple[str, ...], path: Path, read: Callable[[], Iterator[np.ndarray]]) -> Blocks:
+    return Blocks(
+        stamps=stamps, ids=ids, channels=("value",), units=("",), where=path.name, read=read, marks_gaps=False
+    )
+
+
+def _open_table(group: h5py.Group, path: Path, data: DataConfig) -> Blocks:
     table = _part(group, "table")
     try:
         rows = table[:]
@@ -142,7 +172,8 @@ def _read_table(group: h5py.Group, path: Path, data: DataConfig) -> SensorSeries
     stamps = _times(rows["index"], _text(table.attrs.get("index_kind")), zone, data)
     order = _column_order(group, ids)
     readings_TN = np.concatenate(columns, axis=1)[:, order]
-    return make_from_file(readings_TN, stamps, tuple(ids[n] for n in order), path, data)
+    stamps = stamps_of_file(stamps, len(rows), path, data)
+    return _blocks(stamps, tuple(ids[n] for n in order), path, lambda: iter((readings_TN[:, :, None],)))
 
 
 def _part(group: h5py.Group, name: str) -> Any:

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.blocks import Blocks, MoreSensorsError
+from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.pems_files import (
     Head,
@@ -29,12 +28,11 @@ from dcrnn_fast.data.formats.pems_files import (
     periods_of,
     positions_in,
 )
-from dcrnn_fast.data.formats.pems_text import READ, batches_of, row_of, stations_of
+from dcrnn_fast.data.formats.pems_rows import CHANNELS, StationIndex, fill_compiled, fill_with_arrow, is_compiled
+from dcrnn_fast.data.formats.pems_text import stations_of
 from dcrnn_fast.data.times import Stamps
 from dcrnn_fast.messages import counted, first_few
 
-CHANNELS = ("flow", "occupancy", "speed", "observed")
-_OBSERVED = 3
 _FILES_AT_ONCE = 2
 """each takes a processor; a third one would wait for the main thread, which cleans what they read"""
 
@@ -177,7 +175,7 @@ def _read(
     periods: list[Period], heads: list[Head], stations: np.ndarray, found: _Found, *, keep_imputed: bool
 ) -> Iterator[np.ndarray]:
     """Day after day (T, N, C), files of one day together, some days ahead in threads."""
-    index_of = _Index(stations)
+    index_of = StationIndex(stations)
     days: dict[np.datetime64, list[tuple[Period, Head]]] = {}
     for period, head in zip(periods, heads, strict=True):
         days.setdefault(period.first, []).append((period, head))
@@ -209,74 +207,22 @@ def _result(future: "Future[tuple[np.ndarray, _Found]]", found: _Found) -> np.nd
     return readings_RNC
 
 
-class _Index:
-    """From station ids to their places among all stations."""
-
-    def __init__(self, stations: np.ndarray) -> None:
-        self._first = int(stations[0])
-        self._places = np.full(int(stations[-1]) - self._first + 1, -1, dtype=np.int32)
-        self._places[stations - self._first] = np.arange(len(stations))
-
-    def __call__(self, ids_R: np.ndarray) -> np.ndarray:
-        """(R,) int32, -1 for a station that is not among them."""
-        offsets_R = ids_R - self._first
-        known_R = (offsets_R >= 0) & (offsets_R < len(self._places))
-        return np.where(known_R, self._places[np.where(known_R, offsets_R, 0)], -1)
-
-
-def _fill(readings_RNC: np.ndarray, period: Period, head: Head, index_of: _Index, *, keep_imputed: bool) -> _Found:
+def _fill(
+    readings_RNC: np.ndarray, period: Period, head: Head, index_of: StationIndex, *, keep_imputed: bool
+) -> _Found:
     """Puts a file's readings into their places.
 
     Raises:
         MoreSensorsError: it has stations that ``index_of`` does not know.
         UserError: the file is damaged, or a line is no row of such a file.
     """
-    met, name = _Found(), period.path.name
-    num_steps, num_stations, _ = readings_RNC.shape
-    flat_PC = readings_RNC.reshape(-1, len(CHANNELS))
-    seen_P = np.zeros(len(flat_PC), dtype=bool)
-    last = -1
-    row_of_text: dict[str | None, int] = {}
-    for batch in batches_of(period, head, tuple(READ)):
-        columns = {name: batch.column(k) for k, name in enumerate(READ.values())}
-        met.rows += batch.num_rows
-        texts = columns["time"].dictionary.to_pylist()
-        row_of_text |= {text: row_of(text, period) for text in texts if text not in row_of_text}
-        row_R = np.array([row_of_text[text] for text in texts], dtype=np.int64)[columns["time"].indices.to_numpy()]
-        place_R = index_of(columns["station"].to_numpy())
-        if (place_R < 0).any():
-            raise MoreSensorsError(f"{period.path}: a station that the first time of no file has")
-        values_RC, imputed_R = _values(columns, keep_imputed=keep_imputed)
-        flat_R = row_R * num_stations + place_R
-        if (row_R < 0).any():
-            met.stranger[name] += int((row_R < 0).sum())
-            flat_R, values_RC, imputed_R = (one[row_R >= 0] for one in (flat_R, values_RC, imputed_R))
-        if not flat_R.size:
-            continue
-        steps_R = np.diff(flat_R)
-        if flat_R[0] <= last or (steps_R <= 0).any():
-            kept_R = np.zeros(len(flat_R), dtype=bool)
-            kept_R[np.unique(flat_R, return_index=True)[1]] = True
-            kept_R &= ~seen_P[flat_R]
-            if dropped := int((~kept_R).sum()):
-                met.twice[name] += dropped
-            flat_R, values_RC, imputed_R = (one[kept_R] for one in (flat_R, values_RC, imputed_R))
-        follow_each_other = flat_R.size and flat_R[-1] - flat_R[0] == len(flat_R) - 1 and (steps_R == 1).all()
-        places = slice(flat_R[0], flat_R[-1] + 1) if follow_each_other else flat_R
-        flat_PC[places], seen_P[places] = values_RC, True
-        met.imputed += int(imputed_R.sum())
-        last = max(last, int(flat_R.max(initial=-1)))
-    if absent := num_steps - int(seen_P.reshape(num_steps, -1).any(axis=1).sum()):
-        met.absent[name] += absent
+    seen_RN = np.zeros(readings_RNC.shape[:2], dtype=bool)
+    fill = fill_compiled if is_compiled() else fill_with_arrow
+    counts = fill(readings_RNC, seen_RN, period, head, index_of, keep_imputed=keep_imputed)
+    name = period.path.name
+    met = _Found(rows=counts.rows, imputed=counts.imputed)
+    absent = len(seen_RN) - int(seen_RN.any(axis=1).sum())
+    for counter, count in ((met.stranger, counts.stranger), (met.twice, counts.twice), (met.absent, absent)):
+        if count:
+            counter[name] += count
     return met
-
-
-def _values(columns: dict[str, pa.Array], *, keep_imputed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(R, C) readings and (R,) whether PeMS imputed them."""
-    values_RC = np.empty((len(columns["flow"]), len(CHANNELS)), dtype=np.float32)
-    for c, name in enumerate(CHANNELS):
-        values_RC[:, c] = columns[name].to_numpy(zero_copy_only=False)
-    imputed_R = (values_RC[:, _OBSERVED] == 0) & ~np.isnan(values_RC[:, 0])
-    if not keep_imputed:
-        values_RC[imputed_R, :_OBSERVED] = np.nan
-    return values_RC, imputed_R

@@ -1,7 +1,7 @@
 """The text of one station file of PeMS: its columns some rows at a time, and the lines that are at fault."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -19,24 +19,28 @@ _AT_ONCE = 4 << 20
 _TIME = re.compile(r"(\d\d)/(\d\d)/(\d{4}) (\d\d:\d\d:\d\d)")
 
 
-def row_of(text: str | None, period: Period) -> int:
+def row_of(text: str | None, period: Period, head: Head) -> int:
     """The row of a time in its file's period, -1 if it is of another.
 
     Raises:
-        UserError: it is no time, or between two steps.
+        UserError: it is no time, or between two steps; the line is named.
     """
-    found = _TIME.fullmatch(text or "")
+    row = _row(text or "", period)
+    if row is None:
+        tell_fault(period, head)
+        raise UserError(f"{period.path}: {text!r} is no time of its steps")
+    return row if 0 <= row < period.rows else -1
+
+
+def _row(text: str, period: Period) -> int | None:
+    """Steps from the beginning of the period; None: no time, or between two steps."""
+    found = _TIME.fullmatch(text)
     try:
         time = np.datetime64(f"{found[3]}-{found[1]}-{found[2]}T{found[4]}", "s") if found else None
     except ValueError:
         time = None
-    if time is None:
-        raise UserError(f"{_line_of(period, lambda cells: cells[0] == (text or ''))}: {text!r} is no time MM/DD/YYYY")
-    steps = (time - period.first) / period.step
-    if steps != np.floor(steps):
-        line = _line_of(period, lambda cells: cells[0] == text)
-        raise UserError(f"{line}: {text} lies between two steps of a {period.kind} file")
-    return int(steps) if 0 <= steps < period.rows else -1
+    steps = np.nan if time is None else (time - period.first) / period.step
+    return int(steps) if steps == np.floor(steps) else None
 
 
 def batches_of(period: Period, head: Head, names: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
@@ -63,25 +67,31 @@ def batches_of(period: Period, head: Head, names: tuple[str, ...]) -> Iterator[p
             with source:
                 for batch in csv.open_csv(source, *options):
                     if batch.column(names.index("f1")).null_count:
-                        _tell_fault(period, head)
+                        tell_fault(period, head)
                     yield batch
         except (pa.ArrowInvalid, OSError) as error:
-            _tell_fault(period, head)
+            tell_fault(period, head)
             raise UserError(f"is cut short or damaged ({one_line(error)[:120]}): fetch it again") from error
 
 
-def _tell_fault(period: Period, head: Head) -> None:
+def tell_fault(period: Period, head: Head) -> None:
     """Raises UserError about the first line that is no row; nothing if there is none."""
-    wanted = [int(name[1:]) for name in READ if name != "f0"]
-
-    def is_wrong(cells: list[str]) -> bool:
-        if len(cells) != head.columns or not _TIME.fullmatch(cells[0]) or not cells[1].isdecimal():
-            return True
-        return any(cells[k] and not _is_number(cells[k]) for k in wanted)
-
-    line = _line_of(period, is_wrong, skipped=head.skipped)
-    if line is not None:
-        raise UserError(f"{line} is no row of {head.columns} columns with a time, a station and numbers")
+    numbers = [int(name[1:]) for name in READ if name not in ("f0", "f1")]
+    rows: dict[str, int | None] = {}
+    with unpacked(period.path) as file:
+        for number, line in enumerate(file, start=1):
+            cells = line.decode("latin-1").rstrip("\r\n").split(",")
+            if number <= head.skipped or cells == [""]:
+                continue
+            is_row = len(cells) == head.columns and cells[1].isdecimal()
+            if is_row and cells[0] not in rows:
+                rows[cells[0]] = _row(cells[0], period)
+            if not is_row or rows[cells[0]] is None or not all(_is_number(cells[k]) for k in numbers if cells[k]):
+                got = line[:60].decode("latin-1").strip()
+                raise UserError(
+                    f"{period.path}: line {number} is no row: wanted {head.columns} columns, a time MM/DD/YYYY "
+                    f"HH:MM:SS at a step of {period.kind} data, a station, numbers; got {got!r}"
+                )
 
 
 def _is_number(text: str) -> bool:
@@ -90,16 +100,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _line_of(period: Period, is_wrong: Callable[[list[str]], bool], skipped: int = 0) -> str | None:
-    """ "FILE: line 7" of the first line of such cells."""
-    with unpacked(period.path) as file:
-        for number, line in enumerate(file, start=1):
-            text = line.decode("latin-1").rstrip("\r\n")
-            if number > skipped and text and is_wrong(text.split(",")):
-                return f"{period.path}: line {number}"
-    return None
 
 
 def stations_of(period: Period, head: Head) -> np.ndarray:
