@@ -53,6 +53,15 @@ def test_cells_around_the_pole_are_neighbours_by_row_and_column(tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_the_graph_of_another_file_of_the_grid_is_cut_to_these_cells(tmp_path: Path) -> None:
+    write_sea_ice(tmp_path / "ice.nc", rows=30)
+    config = DataConfig(data=str(tmp_path / "ice.nc"), past_steps=3, future_steps=2)
+    own = open_data(config, AUTO)
+    named = open_data(config, GraphConfig(graph=str(tmp_path / "ice.nc"), land_mask="auto"))
+    assert named.graph.digest() == own.graph.digest()
+
+
+@pytest.mark.slow
 def test_without_a_mask_the_corners_are_named(tmp_path: Path) -> None:
     write_sea_ice(tmp_path / "ice.nc", rows=30)
     with pytest.raises(
