@@ -187,7 +187,7 @@ def _check_chunks(path: Path, time_dim: str, names: tuple[str, ...]) -> list[str
 
 
 def _require_whole_blosc(chunk: Path, name: Path) -> None:
-    """zarr reads what lies in memory behind a chunk of Blosc that is shorter than its header says."""
+    """A chunk of Blosc names its own length, which zarr does not compare with the file's.
     with chunk.open("rb") as file:
         header = file.read(16)
     size = chunk.stat().st_size
