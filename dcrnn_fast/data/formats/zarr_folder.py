@@ -187,7 +187,7 @@ def _check_chunks(path: Path, time_dim: str, names: tuple[str, ...]) -> list[str
 
 
 def _require_whole_blosc(chunk: Path, name: Path) -> None:
-    """A chunk of Blosc names its own length, which zarr does not compare with the file's.
+    """A chunk of Blosc names its own length, which zarr does not compare with the file's."""
     with chunk.open("rb") as file:
         header = file.read(16)
     size = chunk.stat().st_size
