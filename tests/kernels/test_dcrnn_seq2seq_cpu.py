@@ -19,7 +19,7 @@ MORE_SHAPES = [
     pytest.param(Case(B=11, P=2, F=2, N=29, C=2, O=2, H=5, L=2, M=2), id="tiles"),
     pytest.param(Case(B=1, P=2, F=2, N=53, C=2, O=1, H=83, L=1, M=3), id="wide"),
     pytest.param(Case(B=2, P=3, F=1, N=4, C=70, O=17, H=16, L=1, M=2), id="many_channels"),
-    pytest.param(Case(B=11, P=1, F=3, N=29, C=1, O=2, H=5, L=2, M=2, K=9), id="known_in_tiles"),
+    pytest.param(Case(B=11, P=1, F=3, N=29, C=1, O=2, H=5, L=2, M=2, K=9), id="known_in_tiles", marks=pytest.mark.slow),
 ]
 # One number, whose error in plain PyTorch is luck, has a test of its own.
 BUDGET_SHAPES = [shape for shape in MORE_SHAPES if "smallest" not in str(shape.id)]
@@ -144,7 +144,9 @@ def operator_arguments(case: Case, save: int) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize(("save", "known"), [(-1, 0), (0, 0), (2, 0), (-1, 2), (0, 2)])
+@pytest.mark.parametrize(
+    ("save", "known"), [(-1, 0), (0, 0), (2, 0), (0, 2), pytest.param(-1, 2, marks=pytest.mark.slow)]
+)
 def test_opcheck(save: int, known: int) -> None:
     require_library()
     arguments = tuple(operator_arguments(Case(N=4, H=3, L=1, K=known), save))
