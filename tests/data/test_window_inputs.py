@@ -103,7 +103,7 @@ def test_unknown_targets_and_a_scaler_of_another_series() -> None:
     with pytest.raises(UserError, match="no channel 'speed'; the channels are c0, c1"):
         assemble_data(series, ring(series), DataConfig(targets=("speed",)))
     scaler = assemble_data(series.take_channels((0,)), ring(series), DataConfig()).scaler
-    with pytest.raises(UserError, match=r"the scaler has 1 channel\(s\), the series has 2"):
+    with pytest.raises(UserError, match=r"scaler has 1 channel\(s\), the series has 2"):
         assemble_data(series, ring(series), DataConfig(), scaler=scaler)
 
 
