@@ -35,7 +35,7 @@ def test_a_changed_part_is_one_line_or_an_answer(kind: str, data: st.DataObject)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=300)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_many_changed_parts_are_one_line_or_an_answer(kind: str, data: st.DataObject) -> None:
     _change_and_read(kind, data)
