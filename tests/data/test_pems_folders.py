@@ -250,7 +250,7 @@ def test_metadata_that_are_none_are_refused(tmp_path: Path) -> None:
     [
         {},
         {"imputed": "keep", "variables": ("speed", "0"), "missing_value": (50.5,)},
-        {"fill_rows": True, "leave_out": ("400017",), "missing": "zero"},
+        {"fill_rows": True, "leave_out": ("400017", "silent"), "missing": "zero"},
         {"freq": "5min", "variables": ("observed",), "missing": "none"},
     ],
 )
