@@ -14,7 +14,7 @@ from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.account import series_lines, series_looks
 from dcrnn_fast.data.blocks import Blocks, MoreSensorsError, without_readings
-from dcrnn_fast.data.dataset import read_matched, window_format_of, with_graph
+from dcrnn_fast.data.dataset import read_matched, silent_by_id, window_format_of, with_graph
 from dcrnn_fast.data.facts import SeriesFacts, series_facts
 from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.series import SensorSeries, refuse_silent, require_observed_sensors, silent_in
@@ -69,6 +69,7 @@ def _prepare_blocks(
     blocks: Blocks, own_graph: SensorGraph | None, data: DataConfig, graph: GraphConfig, output: Path
 ) -> tuple[SensorSeries, SensorGraph | None]:
     outline, asked, own_graph = outline_source(blocks, own_graph, data, graph)
+    data = silent_by_id(data, asked, (observed_RNC for _, observed_RNC in outline.rows_of(asked)))
     series, own_graph = with_graph(asked, own_graph, data, graph)
     series, own_graph = _prepare_in_pieces(without_readings(series), own_graph, outline.rows_of(series), data, output)
     return series.with_notes((*series.notes, *blocks.account())), own_graph

@@ -214,7 +214,7 @@ class DataConfig(_Section):
     """the network's input in place of a missing reading: raw 0 (as published), the last observed value, the mean; auto:
     zero for the published data sets, else last"""
     leave_out: tuple[str, ...] = ()
-    """sensors to leave out: ids, or one file with an id a line"""
+    """sensors to leave out: ids, one file with an id a line, or silent: all without an observed target"""
     fill_rows: bool = False
     """rows that are absent from the time axis become rows of missing readings"""
     time_of_day: bool = True

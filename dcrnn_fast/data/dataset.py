@@ -4,6 +4,7 @@ Shape legend: W windows, B batch, P past steps, F future steps, N sensors, C inp
 K channels known ahead.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -13,10 +14,10 @@ import torch
 from dcrnn_fast.config.sections import CALENDAR, DataConfig, GraphConfig
 from dcrnn_fast.data.inputs import put_inputs, put_known, readable
 from dcrnn_fast.data.known import is_published
-from dcrnn_fast.data.left_out import ids_to_leave_out, without_sensors
+from dcrnn_fast.data.left_out import ids_to_leave_out, with_silent_ids, without_sensors
 from dcrnn_fast.data.scale_notes import scale_notes
 from dcrnn_fast.data.scaler import Scaler, fit_scaler
-from dcrnn_fast.data.series import SensorSeries, require_observed_sensors, silent_sensors
+from dcrnn_fast.data.series import SILENT, SensorSeries, require_observed_sensors, silent_sensors
 from dcrnn_fast.data.sources import match_series, read_source
 from dcrnn_fast.data.times import advance, is_months
 from dcrnn_fast.data.window_format import WindowFormat
@@ -258,7 +259,9 @@ def open_data(
             without a reading.
     """
     data = replace(data, leave_out=ids_to_leave_out(data.leave_out))
-    series, matched = read_matched(data, graph)
+    series, own_graph = read_source(data, graph)
+    data = silent_by_id(data, series)
+    series, matched = with_graph(series, own_graph, data, graph)
     if matched is None:
         doubt = next((note for note in series.notes if note.startswith("look:") and "give --graph " in note), None)
         why = "brings no graph along: give one with --graph" if doubt is None else doubt.removeprefix("look: ")
@@ -269,12 +272,25 @@ def open_data(
 
 
 def read_matched(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
-    """Series and graph, if there is one, in the series' order, both without the sensors of ``data.leave_out`` (ids).
+    """Series and graph, if there is one, in the series' order, both without the sensors of ``data.leave_out`` (ids, or
+    the word for silent ones).
 
     Raises:
         UserError: as ``read_source``, ``read_graph``, ``match_series`` and ``without_sensors``.
     """
-    return with_graph(*read_source(data, graph), data, graph)
+    series, own_graph = read_source(data, graph)
+    return with_graph(series, own_graph, silent_by_id(data, series), graph)
+
+
+def silent_by_id(data: DataConfig, series: SensorSeries, observed: Iterable[np.ndarray] | None = None) -> DataConfig:
+    """``data`` whose ``leave_out`` names the sensors without an observed target by their ids; see ``with_silent_ids``.
+
+    Raises:
+        UserError: as ``window_format_of``.
+    """
+    if SILENT not in data.leave_out:
+        return data
+    return with_silent_ids(data, series, window_format_of(series, data).target_channels, observed)
 
 
 def with_graph(

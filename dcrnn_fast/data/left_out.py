@@ -1,16 +1,18 @@
 """Sensors that are left out: dead ones, late ones, unwanted ones.
 
-Shape legend: T time, N sensors, C channels.
+Shape legend: T time, R rows of a piece, N sensors, C channels.
 """
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.pieces import row_pieces
+from dcrnn_fast.data.series import SILENT, SensorSeries
 from dcrnn_fast.data.stored import ABSENT, take_sensors
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few, naming_file
@@ -36,6 +38,30 @@ def ids_to_leave_out(leave_out: Sequence[str], flag: str = "leave_out") -> tuple
     if len(set(ids)) != len(ids):
         raise UserError(f"{flag}: each sensor once, got {first_few(ids)}")
     return ids
+
+
+def with_silent_ids(
+    data: DataConfig,
+    series: SensorSeries,
+    channels: tuple[int, ...],
+    observed: Iterable[np.ndarray] | None = None,
+) -> DataConfig:
+    """``data`` whose ``leave_out`` names the sensors without an observed reading in one of these channels, in place of
+    the word for them; as it is if it has no such word, or a sensor is called so.
+
+    Args:
+        observed: the mask (R, N, C) of all rows, some at a time; None: the series'.
+    """
+    if SILENT not in data.leave_out or SILENT in series.ids:
+        return data
+    if observed is None:
+        observed = (series.observed_TNC[rows] for rows in row_pieces(series.observed_TNC.shape))
+    seen_NC = np.zeros((series.num_sensors, len(series.channels)), dtype=bool)
+    for observed_RNC in observed:
+        seen_NC |= observed_RNC.any(axis=0)
+    silent = [series.ids[n] for n in np.flatnonzero(~seen_NC[:, list(channels)].all(axis=1))]
+    named = [sensor for sensor in data.leave_out if sensor != SILENT]
+    return replace(data, leave_out=tuple(dict.fromkeys((*named, *silent))))
 
 
 def without_sensors(series: SensorSeries, ids: Sequence[str], where: str) -> SensorSeries:

@@ -27,6 +27,9 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few
 from dcrnn_fast.reading.texts import unwritable
 
+SILENT = "silent"
+"""in ``leave_out``: all sensors without an observed target"""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class SensorSeries:
@@ -350,8 +353,8 @@ def refuse_silent(silent: str, where: str) -> None:
     """Raises UserError if there are silent sensors; what to do about them is in the message."""
     if silent:
         raise UserError(
-            f"{where}: {silent}; leave them out (--leave-out, or --land-mask for the land cells of a grid), or say "
-            "which readings are missing (--missing)"
+            f"{where}: {silent}; leave them out (--leave-out {SILENT} takes all such, or --land-mask the land cells of "
+            "a grid), or say which readings are missing (--missing)"
         )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import ForecastData, open_data
+from dcrnn_fast.data.formats import files_of_path
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.sources import source_files
 from dcrnn_fast.data.stored import StoredArray
@@ -45,7 +46,8 @@ class Staged:
     """Copies of a run's data files.
 
     Attributes:
-        folder: that holds them; places: the copy of each file and folder that the configuration names.
+        folder: that holds them; places: the copy of each file and folder that the configuration names, and of each file
+            in or beside these.
         id: in the folder's owner file: whoever reads it there sees the same folder.
         size: bytes in all.
     """
@@ -134,13 +136,16 @@ def stage(data: DataConfig, graph: GraphConfig, asked_to_stop: Callable[[], bool
     try:
         places = {}
         for number, (source, files) in enumerate(sources.items()):
-            place = folder / str(number) / Path(source).name
-            (place if os.path.isdir(source) else place.parent).mkdir(parents=True)
+            root = _common_folder(source, files)
+            place = folder / str(number)
+            own = place / Path(source).absolute().relative_to(root)
+            (own if os.path.isdir(source) else own.parent).mkdir(parents=True)
             for file in files:
-                copy = place / file.relative_to(source) if os.path.isdir(source) else place
+                copy = place / file.absolute().relative_to(root)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 _copy(file, copy, asked_to_stop)
-            places[source] = str(place)
+                places[str(file)] = str(copy)
+            places[source] = str(own)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise NotStagedError(f"{error.filename or folder}: {error.strerror or error}") from error
@@ -198,19 +203,25 @@ def _owner_of(folder: Path) -> Process | None:
 
 
 def _sources(data: DataConfig, graph: GraphConfig) -> dict[str, list[Path]]:
-    """The files of each file and folder that the sections name and that is there; of a folder of folders alone, as
-    partitions are, those below.
+    """The files of each file and folder that the sections name and that is there; of the data also those that are read
+    beside it, or in folders below it.
     """
     found = {}
     for source in dict.fromkeys(map(str, source_files(data, graph))):
-        if os.path.isdir(source):
-            files = sorted(path for path in Path(source).iterdir() if path.is_file())
-            if all(path.name.startswith((".", "_")) for path in files):
-                files = sorted(path for path in Path(source).rglob("*") if path.is_file())
-            found[source] = files
+        if source == data.data and os.path.exists(source):
+            found[source] = files_of_path(Path(source), data.data_format)
+        elif os.path.isdir(source):
+            found[source] = sorted(path for path in Path(source).iterdir() if path.is_file())
         elif os.path.isfile(source):
             found[source] = [Path(source)]
     return found
+
+
+def _common_folder(source: str, files: list[Path]) -> Path:
+    """The folder from which the copies keep their paths: readers look at the names of the folders above a file."""
+    if os.path.isdir(source):
+        return Path(source).absolute().parent
+    return Path(os.path.commonpath([file.absolute().parent for file in files])).parent
 
 
 def _known_folder(data: DataConfig) -> str:

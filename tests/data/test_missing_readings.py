@@ -17,8 +17,10 @@ from dcrnn_fast.data.known import KNOWN, is_published
 from dcrnn_fast.data.left_out import silenced
 from dcrnn_fast.data.series import SensorSeries, join_parts, make_series
 from dcrnn_fast.data.sources import read_series
+from dcrnn_fast.data.store import open_store
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.prepare import prepare
 from tests.data.made_series import FIVE_MINUTES, START, ring
 
 READINGS_TN = np.random.default_rng(3).uniform(270, 300, (40, 3)).round(2)
@@ -149,6 +151,31 @@ def test_sensors_are_left_out_by_id_or_by_a_file(tmp_path: Path) -> None:
     assert data.config.leave_out == ("b",)  # a checkpoint keeps the ids, not a file that may change
     by_position = open_data(replace(config, leave_out=("b",)), GraphConfig(graph=matrix_of(tmp_path), match="position"))
     assert by_position.graph.adjacency.toarray().tolist() == [[0, 0], [1, 0]]
+
+
+def test_silent_sensors_are_left_out_by_one_word(tmp_path: Path) -> None:
+    write_csv(tmp_path / "x.csv", with_cells(READINGS_TN, np.nan, *range(40)))  # b is dead
+    config = DataConfig(data=str(tmp_path / "x.csv"), past_steps=4, future_steps=2)
+    graph = GraphConfig(graph=matrix_of(tmp_path), match="position")
+    with pytest.raises(UserError, match="--leave-out silent"):
+        open_data(config, graph)
+    data = open_data(replace(config, leave_out=("c", "silent")), graph)
+    assert data.series.ids == data.graph.ids == ("a",)
+    assert data.config.leave_out == ("c", "b")  # a checkpoint keeps the ids: others may be silent in new data
+    series, _ = prepare(replace(config, leave_out=("silent",)), GraphConfig(), tmp_path / "store")
+    assert series.ids == open_store(tmp_path / "store")[0].ids == ("a", "c")
+    write_csv(tmp_path / "y.csv", READINGS_TN)
+    whole = open_data(replace(config, data=str(tmp_path / "y.csv"), leave_out=("silent",)), graph)
+    assert (whole.series.ids, whole.config.leave_out) == (("a", "b", "c"), ())
+
+
+def test_a_sensor_called_as_the_word_is_itself(tmp_path: Path) -> None:
+    write_csv(tmp_path / "x.csv", with_cells(READINGS_TN, np.nan, *range(40)))
+    text = (tmp_path / "x.csv").read_text()
+    (tmp_path / "x.csv").write_text(text.replace(",c", ",silent", 1))
+    config = DataConfig(data=str(tmp_path / "x.csv"), past_steps=4, future_steps=2, leave_out=("silent",))
+    with pytest.raises(UserError, match="no observed reading of 'value' at all: 'b'"):
+        open_data(config, GraphConfig(graph=matrix_of(tmp_path), match="position"))
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,19 @@ def test_days_become_one_series(tmp_path: Path) -> None:
     assert "% of the rows hold what PeMS imputed" in told
 
 
+def test_a_day_alone_is_read_as_its_folder_is(tmp_path: Path) -> None:
+    for packed in (True, False):
+        folder = tmp_path / str(packed)
+        path = write_day(folder, 1, packed=packed)
+        write_metadata(folder)
+        assert formats_of_path(path, "auto") == {"pems"}
+        alone, whole = read(path), read(folder)
+        np.testing.assert_array_equal(raw(alone), raw(whole))
+        np.testing.assert_array_equal(alone.positions_N2, whole.positions_N2)
+        assert any("1 day from 2024-03-01 to 2024-03-01, 1 file, 864 rows" in note for note in alone.notes)
+    refused(path.rename(tmp_path / "day.txt"), "its name is no station file's", data_format="pems")
+
+
 def test_what_was_imputed_can_be_kept(tmp_path: Path) -> None:
     write_day(tmp_path, 1)
     series = read(tmp_path, imputed="keep")
@@ -250,7 +263,7 @@ def test_metadata_that_are_none_are_refused(tmp_path: Path) -> None:
     [
         {},
         {"imputed": "keep", "variables": ("speed", "0"), "missing_value": (50.5,)},
-        {"fill_rows": True, "leave_out": ("400017",), "missing": "zero"},
+        {"fill_rows": True, "leave_out": ("400017", "silent"), "missing": "zero"},
         {"freq": "5min", "variables": ("observed",), "missing": "none"},
     ],
 )

@@ -16,6 +16,7 @@ from dcrnn_fast.data.store import write_store
 from dcrnn_fast.data.stored import StoredArray
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.process import this_process
+from tests.data.pems_folders import write_day, write_metadata
 
 
 @pytest.fixture
@@ -99,6 +100,43 @@ def test_partitions_are_staged_with_their_folders(tmp_path: Path) -> None:
     os.rename(tmp_path / "parts", tmp_path / "away")
     opened = copies.open_data(data, GraphConfig(graph=str(tmp_path / "links.csv")))
     assert (opened.series.ids, opened.series.num_steps) == (("a", "b"), 30)
+    copies.remove()
+
+
+def test_days_below_a_folder_of_station_files_are_staged(tmp_path: Path) -> None:
+    write_day(tmp_path / "pems", 1)
+    write_metadata(tmp_path / "pems")
+    write_day(tmp_path / "pems" / "march", 2)
+    (tmp_path / "links.csv").write_text("from,to,cost\n400001,400017,1\n400017,400030,2\n")
+    data = DataConfig(data=str(tmp_path / "pems"), stage=str(tmp_path / "node"))
+    graph = GraphConfig(graph=str(tmp_path / "links.csv"))
+    wanted, copies = open_data(data, graph), stage(data, graph)
+    got = copies.open_data(data, graph)
+    assert got.series.num_steps == wanted.series.num_steps == 576
+    assert (got.notes, got.series.notes) == (wanted.notes, wanted.series.notes)
+    copies.remove()
+
+
+def test_what_lies_beside_a_file_is_staged_with_it(tmp_path: Path) -> None:
+    city = tmp_path / "city"
+    city.mkdir()
+    (city / "X.geo").write_text('geo_id,type,coordinates\na,Point,"[1.0, 2.0]"\nb,Point,"[1.1, 2.0]"\n')
+    (city / "X.rel").write_text("rel_id,type,origin_id,destination_id,weight\n0,geo,a,b,.5\n")
+    rows = [f"{k},state,2024-01-01T{k % 24:02d}:00:00Z,{'ab'[k // 24]},{k}" for k in range(48)]
+    (city / "X.dyna").write_text("\n".join(["dyna_id,type,time,entity_id,flow", *rows]))
+    data = DataConfig(data=str(city / "X.dyna"), stage=str(tmp_path / "node"), past_steps=2, future_steps=2)
+    wanted, copies = open_data(data, GraphConfig()), stage(data, GraphConfig())
+    os.rename(city, tmp_path / "away")
+    got = copies.open_data(data, GraphConfig())
+    assert got.graph.digest() == wanted.graph.digest()
+    assert (got.config, got.notes, got.series.notes) == (wanted.config, wanted.notes, wanted.series.notes)
+    copies.remove()
+    os.rename(tmp_path / "away", city)
+    (city / "X.rel").write_text("rel_id,type,origin_id,destination_id,weight\n0,geo,a,b,heavy\n")
+    copies = stage(data, GraphConfig())
+    with pytest.raises(UserError) as told:
+        copies.open_data(data, GraphConfig())
+    assert str(tmp_path / "node") not in str(told.value)
     copies.remove()
 
 

@@ -35,6 +35,8 @@ class Format:
             leaves to the reader.
         detects: "module:function" that tells a file or folder of this format by its contents, whatever its name is:
             (path) -> bool. It looks at names and first bytes alone, imports no library of a format, raises nothing.
+        is_deep: files in folders of the folder are read too.
+        beside: "module:function" of the files that are read beside a file of this format: (path) -> list[Path].
     """
 
     name: str
@@ -44,6 +46,8 @@ class Format:
     marker: str | None = None
     opener: str | None = None
     detects: str | None = None
+    is_deep: bool = False
+    beside: str | None = None
 
     def read(self, path: Path, data: DataConfig, graph: GraphConfig) -> Source:
         """The series, and the graph that it brings along, if any.
@@ -78,6 +82,12 @@ class Format:
             return True
         return self.detects is not None and bool(_imported(self.detects)(path))
 
+    def files(self, path: Path) -> list[Path]:
+        """The files that may be read for a file or folder of this format."""
+        if path.is_dir():
+            return sorted(one for one in (path.rglob if self.is_deep else path.glob)("*") if one.is_file())
+        return [path, *(_imported(self.beside)(path) if self.beside is not None else [])]
+
 
 def _imported(name: str) -> Any:
     module, function = name.split(":")
@@ -87,8 +97,8 @@ def _imported(name: str) -> Any:
 _ROOM = "dcrnn_fast.data.formats."
 _DETECT = _ROOM + "detect:"
 FORMATS = (
-    Format("hdf5", (".h5", ".hdf5", ".hdf"), opener=_ROOM + "hdf5:open_hdf5"),
-    Format("npz", (".npz",), _ROOM + "arrays:read_npz"),
+    Format("hdf5", (".h5", ".hdf5", ".hdf"), opener=_ROOM + "hdf5:open_hdf5", beside=_ROOM + "largest:beside_series"),
+    Format("npz", (".npz",), _ROOM + "arrays:read_npz", beside=_ROOM + "largest:beside_scaled"),
     Format("npy", (".npy",), _ROOM + "arrays:read_npy"),
     Format("csv", (".csv", ".txt", ".tsv"), _ROOM + "tables:read_csv", opener=_ROOM + "tables:open_csv"),
     Format("parquet", (".parquet", ".pq"), _ROOM + "tables:read_parquet", opener=_ROOM + "tables:open_parquet"),
@@ -102,7 +112,12 @@ FORMATS = (
         detects=_ROOM + "detect:is_netcdf_folder",
     ),
     Format(
-        "zarr", (".zarr",), is_folder=True, opener=_ROOM + "zarr_folder:open_zarr", detects=_ROOM + "detect:is_zarr"
+        "zarr",
+        (".zarr",),
+        is_folder=True,
+        opener=_ROOM + "zarr_folder:open_zarr",
+        detects=_DETECT + "is_zarr",
+        is_deep=True,
     ),
     Format("tsf", (".tsf",), _ROOM + "tsf:read_tsf"),
     Format("channels", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
@@ -114,6 +129,7 @@ FORMATS = (
         is_folder=True,
         opener=_ROOM + "partitioned:open_partitioned",
         detects=_DETECT + "is_partitioned",
+        is_deep=True,
     ),
     Format("basicts", (), is_folder=True, opener=_ROOM + "basicts:open_basicts", detects=_DETECT + "is_basicts"),
     Format(
@@ -122,10 +138,19 @@ FORMATS = (
         is_folder=None,
         opener=_ROOM + "libcity:open_libcity",
         detects=_DETECT + "is_libcity",
+        beside=_ROOM + "libcity:beside_readings",
     ),
     Format("usgs", (".rdb",), is_folder=None, opener=_ROOM + "usgs:open_usgs", detects=_DETECT + "is_usgs"),
     Format("store", (), "dcrnn_fast.data.store:read_store", is_folder=True, marker=MANIFEST),
-    Format("pems", (), is_folder=True, opener=_ROOM + "pems:open_pems", detects=_DETECT + "is_pems"),
+    Format(
+        "pems",
+        (),
+        is_folder=None,
+        opener=_ROOM + "pems:open_pems",
+        detects=_DETECT + "is_pems",
+        is_deep=True,
+        beside=_ROOM + "pems_files:metadata_beside",
+    ),
     Format("hdf5_years", (), is_folder=True, opener=_ROOM + "hdf5_years:open_years", detects=_DETECT + "is_years"),
 )
 _FOLDER = Format("folder", (), _ROOM + "folders:read_folder", is_folder=True)
@@ -146,6 +171,12 @@ def formats_of_path(path: Path, data_format: str) -> set[str]:
     if found.reader != _FOLDER.reader or not os.path.isdir(path):
         return {found.name}
     return {kind for file in path.iterdir() if (kind := format_by_ending(file)) is not None}
+
+
+def files_of_path(path: Path, data_format: str) -> list[Path]:
+    """The files that may be read for a file or folder that is there; its own if its format is unknown."""
+    found = _told(path) if data_format == "auto" else next(one for one in FORMATS if one.name == data_format)
+    return (found or _FOLDER).files(path)
 
 
 def read_path(path: Path, data: DataConfig, graph: GraphConfig) -> Source:

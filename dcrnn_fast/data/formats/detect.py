@@ -19,7 +19,9 @@ _HEAD = 4096
 
 
 def is_pems(folder: Path) -> bool:
-    """Whether a folder, or a folder in it, has a station file of the PeMS clearinghouse."""
+    """Whether it is a station file of the PeMS clearinghouse, or a folder that has one, or a folder in it."""
+    if not os.path.isdir(folder):
+        return READINGS_NAME.fullmatch(folder.name) is not None
     names = names_in(folder)
     if any(READINGS_NAME.fullmatch(name) for name in names):
         return True

@@ -51,6 +51,22 @@ def with_road_network(blocks: Blocks, folder: Path, name: str) -> tuple[Blocks, 
     return blocks, _network(matrix, ids, positions_N2, metadata) if matrix.is_file() else None
 
 
+def beside_series(path: Path) -> list[Path]:
+    """The files beside ``ca_his_raw_2019.h5`` that ``with_road_network`` reads."""
+    found = _SERIES.fullmatch(path.name)
+    return [] if found is None else _network_files(path.parent, found[1])
+
+
+def beside_scaled(path: Path) -> list[Path]:
+    """The files above ``ca/2019/his.npz`` that ``unscaled`` reads."""
+    folder = path.absolute().parent.parent
+    return _network_files(folder, folder.name)
+
+
+def _network_files(folder: Path, name: str) -> list[Path]:
+    return [one for one in (folder / f"{name}_meta.csv", folder / f"{name}_rn_adj.npy") if one.is_file()]
+
+
 def is_scaled(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether an archive's ``data`` are scaled by a mean and a deviation that are beside them."""
     scalars = ("mean", "std")
@@ -65,7 +81,8 @@ def unscaled(arrays: Mapping[str, np.ndarray], path: Path) -> Opened:
     Raises:
         UserError: it was made in another way, or the folder's name is no year in which its times can lie.
     """
-    name, years = path.parent.parent.name, path.parent.name
+    folder, years = path.absolute().parent.parent, path.absolute().parent.name
+    name = folder.name
     scaled_TNC = arrays["data"]
     if scaled_TNC.ndim != 3 or scaled_TNC.shape[2] != 3 or not re.fullmatch(r"\d{4}(_\d{4})*", years):
         raise UserError(
@@ -73,7 +90,7 @@ def unscaled(arrays: Mapping[str, np.ndarray], path: Path) -> Opened:
             "of week, as LargeST makes it: give the series that it was made of"
         )
     num_steps, num_sensors, _ = scaled_TNC.shape
-    metadata = path.parent.parent / f"{name}_meta.csv"
+    metadata = folder / f"{name}_meta.csv"
     if not metadata.is_file():
         raise UserError(f"its sensors are those of {metadata}, which is not there")
     ids, positions_N2 = _sensors(metadata)
@@ -105,7 +122,7 @@ def unscaled(arrays: Mapping[str, np.ndarray], path: Path) -> Opened:
         positions_N2=positions_N2,
         notes=(f"{path}: scaled readings were made original ones again; its times of day and week are made anew",),
     )
-    matrix = path.parent.parent / f"{name}_rn_adj.npy"
+    matrix = folder / f"{name}_rn_adj.npy"
     return blocks, _network(matrix, ids, positions_N2, metadata) if matrix.is_file() else None
 
 

@@ -41,6 +41,15 @@ class _Geo:
     cells: dict[str, str]
 
 
+def beside_readings(path: Path) -> list[Path]:
+    """The files beside one with readings that ``open_libcity`` may read."""
+    return sorted(
+        one
+        for one in path.parent.iterdir()
+        if one.is_file() and (one.suffix in (".geo", ".rel", ".gridrel") or one.name == "config.json")
+    )
+
+
 def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     """The series of a folder of atomic files, or of one .dyna or .grid file with its .geo, .rel and config beside it.
     Files that config.json names together (data_files) are one series.

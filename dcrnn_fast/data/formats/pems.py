@@ -25,6 +25,7 @@ from dcrnn_fast.data.formats.pems_files import (
     files_in,
     has_metadata,
     head_of_readings,
+    metadata_beside,
     periods_of,
     positions_in,
 )
@@ -38,14 +39,14 @@ _FILES_AT_ONCE = 2
 
 
 def open_pems(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
-    """The station files of a folder. The stations are those of each file's first time; if ``read`` finds others, all
-    files are gone through for their stations.
+    """The station files of a folder, or one of them. The stations are those of each file's first time; if ``read``
+    finds others, all files are gone through for their stations.
 
     Raises:
         UserError: no such file, 5-minute and hourly files together, a day twice, one with other columns, metadata that
             cannot be read.
     """
-    paths = list(files_in(path))
+    paths = [path, *metadata_beside(path)] if path.is_file() else list(files_in(path))
     periods = periods_of(path, paths)
     heads = [head_of_readings(period) for period in periods]
     stations = np.unique([station for head in heads for station in head.stations])
@@ -126,7 +127,7 @@ class _Found:
         every = np.arange(spans[0], spans[-1] + 1)
         gaps = [str(one) for one in every[~np.isin(every, spans)]]
         lines = [
-            f"{folder}: {counted(len(firsts), what)} from {spans[0]} to {spans[-1]}, {len(periods)} files, "
+            f"{folder}: {counted(len(firsts), what)} from {spans[0]} to {spans[-1]}, {counted(len(periods), 'file')}, "
             f"{self.rows:,} rows; times are California's local ones"
         ]
         if gaps:

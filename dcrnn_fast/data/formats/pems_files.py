@@ -88,6 +88,10 @@ def periods_of(folder: Path, paths: Sequence[Path]) -> list[Period]:
     periods = sorted(
         (found for path in paths if (found := _period_of(path)) is not None), key=lambda one: (one.first, one.district)
     )
+    if not periods and folder.is_file():
+        raise UserError(
+            f"{folder}: its name is no station file's of PeMS, such as d04_text_station_5min_2024_03_01.txt.gz"
+        )
     if not periods:
         raise UserError(f"{folder} holds no station files of PeMS (d04_text_station_5min_2024_03_01.txt.gz)")
     kinds = {one.kind: one for one in periods}
@@ -194,6 +198,11 @@ def positions_in(paths: Sequence[Path]) -> dict[int, tuple[float, float]]:
                 except (IndexError, ValueError):
                     raise UserError(f"line {number} names no station with its place: {line[:60]!r}") from None
     return places
+
+
+def metadata_beside(path: Path) -> list[Path]:
+    """The files of metadata in the folder of a file of readings."""
+    return sorted(one for one in path.parent.iterdir() if _METADATA_NAME.fullmatch(one.name) and one.is_file())
 
 
 def has_metadata(paths: Sequence[Path]) -> bool:
