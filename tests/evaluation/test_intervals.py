@@ -128,6 +128,8 @@ def test_what_is_asked_for_and_cannot_be_is_refused(city: SmallCity) -> None:
     for levels in ((), (0.9, 0.5), (0.5, 0.5), (1.0,), (0.0, 0.5), (math.nan,), (90,)):
         with pytest.raises(UserError, match=r"^levels of intervals must be ascending numbers between 0 and 1, got"):
             forecaster.calibrate(city.data, levels=levels)
+    with pytest.raises(UserError, match=r"^max_windows must be at least 1, got 0"):
+        forecaster.calibrate(city.data, max_windows=0)
 
 
 def test_they_come_from_the_validation_windows_in_time_before_those_that_are_scored(
