@@ -78,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     flags = parse(EvaluateFlags, argv, prog="dcrnn-fast evaluate", description=_PURPOSE)
+    if {"--split", "--part"} <= {word.split("=")[0] for word in argv}:
+        raise UserError("--part is another name of --split: give one of them")
     with partners_met(flags.model) as ranks:
         return _measure(flags, ranks)
 

@@ -351,6 +351,8 @@ class Forecaster:
             UserError: too few windows for every level; the message says how many are needed.
         """
         chosen = require_levels(levels)
+        if max_windows is not None and max_windows < 1:
+            raise UserError(f"max_windows must be at least 1, got {max_windows}")
         data = self.open_data() if data is None else data
         starts_W = data.validation.starts_W
         if is_held_out(data, self.data_digests):

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import one_line
+
 _kept_names: list[tuple[Any, tuple[str, ...]]] = []
 """the columns that were read last, and their names: tables come again and again with the same ones"""
 
@@ -26,9 +29,18 @@ def column_names(table: Any) -> tuple[str, ...] | None:
     return _kept_names[0][1]
 
 
-def array_of(readings: Any) -> np.ndarray:
-    """The readings as numpy has them; of a table of one dtype they are a view."""
-    return readings.to_numpy() if column_names(readings) is not None else np.asarray(readings)
+def array_of(readings: Any, what: str = "readings") -> np.ndarray:
+    """The readings as numpy has them; of a table of one dtype they are a view.
+
+    Raises:
+        UserError: they are lists of different lengths; ``what`` begins the message.
+    """
+    if column_names(readings) is not None:
+        return readings.to_numpy()
+    try:
+        return np.asarray(readings)
+    except ValueError as error:
+        raise UserError(f"{what} must be an array of numbers: {one_line(error)}") from error
 
 
 @lru_cache(maxsize=4)

@@ -45,7 +45,7 @@ def bound_variables(forecast: "Forecast") -> dict[str, tuple[tuple[str, str], Fl
 
 
 def interval_lines(forecast: "Forecast", windows: int) -> list[str]:
-    """A line for each channel: how far the highest level's bounds are from the forecast at the last step.
+    """A line for each channel: how far the highest level's bounds are from the forecast at the last step that has them.
 
     Args:
         windows: from which the intervals come.
@@ -54,13 +54,17 @@ def interval_lines(forecast: "Forecast", windows: int) -> list[str]:
         return []
     lines = []
     for channel, name in enumerate(forecast.channels):
-        away_N = (forecast.upper_LFNO[-1, -1] - forecast.values_FNO[-1])[:, channel]
-        away_N = away_N[np.isfinite(away_N)]
-        if away_N.size:
+        away_FN = (forecast.upper_LFNO[-1] - forecast.values_FNO)[:, :, channel]
+        there_F = np.flatnonzero(np.isfinite(away_FN).any(axis=1))
+        if there_F.size:
+            step = int(there_F[-1])
+            away_N = away_FN[step]
+            last = len(away_FN) - 1
+            at = "at the last step" if step == last else f"none after step {step + 1}, where"
             unit = f" {forecast.units[channel]}" if forecast.units[channel] else ""
             lines.append(
                 f"{channel_label(name)}: intervals of {level_words(forecast.levels)} from "
-                f"{counted(windows, 'validation window')}; at the last step {level_label(forecast.levels[-1])} % is "
-                f"the forecast and {np.median(away_N):.3g}{unit} above and below it (median of the sensors)"
+                f"{counted(windows, 'validation window')}; {at} {level_label(forecast.levels[-1])} % is the forecast "
+                f"and {np.median(away_N[np.isfinite(away_N)]):.3g}{unit} above and below it (median of the sensors)"
             )
     return lines

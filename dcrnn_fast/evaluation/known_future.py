@@ -16,6 +16,7 @@ from dcrnn_fast.data.inputs import put_known, readable
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.sources import formats_of, read_source
+from dcrnn_fast.data.tables_in_memory import array_of
 from dcrnn_fast.data.times import Stamps
 from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.errors import UserError
@@ -97,7 +98,7 @@ def series_of(
                 f"known: the table's columns are {first_few(named)}; wanted a column for each of {', '.join(names)}"
                 + (f", or one for each sensor ({first_few(ids)})" if len(names) == 1 else "")
             )
-    values = np.asarray(known)
+    values = array_of(known, "known")
     if values.ndim == 2 and values.shape[1] == len(names):
         values = np.broadcast_to(values[:, None], (len(values), len(ids), len(names)))
     if values.ndim != 3 or values.shape[1:] != (len(ids), len(names)):

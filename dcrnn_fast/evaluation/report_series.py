@@ -50,8 +50,11 @@ def plain_series(report: "Report", channel: int) -> dict[str, Any] | None:
             "observed": _plain(truth_VNO[:, node, channel]),
             "forecast": _plain(forecast_V),
         }
-        if half_width_N is not None and math.isfinite(half_width_N[node]):
-            one |= {"lower": _plain(forecast_V - half_width_N[node]), "upper": _plain(forecast_V + half_width_N[node])}
+        if report.intervals is not None and half_width_N is not None and math.isfinite(half_width_N[node]):
+            lower_V = forecast_V - half_width_N[node]
+            if report.intervals.at_least is not None:
+                lower_V = np.maximum(lower_V, np.float32(report.intervals.at_least))
+            one |= {"lower": _plain(lower_V), "upper": _plain(forecast_V + half_width_N[node])}
         sensors.append(one)
     times = [str(time) for time in times_V]
     return {"horizon": report.horizons[step - 1], "level": level, "times": times, "sensors": sensors}

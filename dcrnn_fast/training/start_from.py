@@ -17,6 +17,7 @@ from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.data.saved_form import SavedForm, saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import require_observed_sensors
+from dcrnn_fast.data.window_format import known_ahead_words
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few
 from dcrnn_fast.model.weights import require_weights
@@ -141,6 +142,12 @@ class Beginning:
                 f"forecasts {', '.join(old.target_names)}, this run {', '.join(form.target_names)}: give --targets "
                 f"{' '.join(form.channels[i] for i in old.target_channels)}"
             )
+        if (form.known_channels, form.calendar_ahead) != (old.known_channels, old.calendar_ahead):
+            names = [form.channels[i] for i in old.known_channels] or ["calendar"] * old.calendar_ahead
+            yield (
+                f"was trained with {known_ahead_words(old)} known ahead, this run has {known_ahead_words(form)}: "
+                + (f"give --known-ahead {' '.join(names)}" if names else "leave --known-ahead out")
+            )
         for name, ours, theirs in zip(form.channels, form.units, old.units, strict=True):
             if ours and theirs and ours != theirs and config.training.start_scaler == "kept":
                 yield (
@@ -176,6 +183,7 @@ def _checked(state: State, where: str) -> Beginning:
             form.config,
             input_channels=form.window_format.input_channels,
             output_channels=form.window_format.output_channels,
+            known_channels=form.window_format.num_known,
         )
     except UserError as error:
         raise UserError(f"checkpoint {where}: {error}") from error

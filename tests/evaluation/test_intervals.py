@@ -128,6 +128,8 @@ def test_what_is_asked_for_and_cannot_be_is_refused(city: SmallCity) -> None:
     for levels in ((), (0.9, 0.5), (0.5, 0.5), (1.0,), (0.0, 0.5), (math.nan,), (90,)):
         with pytest.raises(UserError, match=r"^levels of intervals must be ascending numbers between 0 and 1, got"):
             forecaster.calibrate(city.data, levels=levels)
+    with pytest.raises(UserError, match=r"^max_windows must be at least 1, got 0"):
+        forecaster.calibrate(city.data, max_windows=0)
 
 
 def test_they_come_from_the_validation_windows_in_time_before_those_that_are_scored(
@@ -187,7 +189,11 @@ def test_a_report_measures_them_by_horizon_and_sensor(
     y_WFNO, observed_WFNO = batch.y_BFNO.numpy(), batch.observed_BFNO.numpy()
     rows = list(csv.DictReader(io.StringIO(report.horizons_csv().decode())))
     sensors = list(csv.DictReader(io.StringIO(report.sensors_csv().decode())))
-    plain = json.loads(report.files()["report.json"])["channels"][0]["intervals"]
+    written = json.loads(report.files()["report.json"])
+    plain = written["channels"][0]["intervals"]
+    if at_least is not None:
+        lows = [low for one in written["series"][0]["sensors"] for low in one.get("lower", ()) if low is not None]
+        assert min(lows) == at_least
     for index, level in enumerate(LEVELS):
         lower_WFNO, upper_WFNO = forecast_WFNO - half_width_LFNO[index], forecast_WFNO + half_width_LFNO[index]
         if at_least is not None:
@@ -239,6 +245,14 @@ def test_each_target_has_its_own() -> None:
         "speed: intervals of 50 and 90 % from 20 validation windows; at the last step 90 % is the forecast and 7 mph "
         "above and below it (median of the sensors)",
     ]
+    longer = intervals.of_steps(3)
+    longer_FNO = np.repeat(values_FNO, 3, axis=0)
+    lower_LFNO, upper_LFNO = longer.bounds(longer_FNO)
+    made = replace(made, values_FNO=longer_FNO, lower_LFNO=lower_LFNO, upper_LFNO=upper_LFNO)
+    assert interval_lines(made, 20)[1] == (
+        "speed: intervals of 50 and 90 % from 20 validation windows; none after step 1, where 90 % is the forecast and "
+        "7 mph above and below it (median of the sensors)"
+    )
     sums = IntervalSums(intervals)
     y_BFNO = torch.tensor([[[101.0, 103.0], [104.0, 99.0]]])[None]
     sums.add(torch.from_numpy(values_FNO)[None], y_BFNO, torch.ones_like(y_BFNO, dtype=torch.bool))

@@ -134,6 +134,7 @@ def test_what_is_missing_is_named(model: tuple[ForecastData, Forecaster]) -> Non
     ):
         forecaster.forecast(past, known=replace(data.series, observed_TNC=observed_TNC))
     for known, said in (
+        ([[0, 0], [0], [0, 0]], "known must be an array of numbers: "),
         (
             np.zeros((3, 2, 2)),
             r"known must be \(steps, 3 sensors, 2 channels\), or \(steps, 2 channels\) for all sensors",

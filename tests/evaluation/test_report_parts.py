@@ -97,3 +97,5 @@ def test_commands_take_a_part_and_a_longer_horizon(
     assert "2 sensors" in capsys.readouterr().out
     assert evaluate.main([str(folder), "-o", str(tmp_path / "e"), "--targets", "flow"]) == 2
     assert "--targets: the model has no 'flow'; it has 'speed'" in capsys.readouterr().err
+    assert evaluate.main([str(folder), "-o", str(tmp_path / "e"), "--part=all", "--split", "test"]) == 2
+    assert "--part is another name of --split: give one of them" in capsys.readouterr().err

@@ -5,11 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.errors import UserError
 from dcrnn_fast.forecaster import load
+from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training.fit import fit
+from dcrnn_fast.training.start import open_run
 from tests.training.rank_programs import debug_config
 from tests.training.rank_server import RankServer
 from tests.training.same_run import assert_same_run, metrics
@@ -109,3 +113,22 @@ def test_a_store_gives_the_same_windows(tmp_path: Path, source: tuple[str, ...])
     # A store holds float32.
     np.testing.assert_allclose(read.gather(starts).known_BFNK, whole.gather(starts).known_BFNK, rtol=1e-6)
     assert to_dict(read.config)["known_ahead"] == ["rain"]
+
+
+@pytest.mark.slow
+def test_a_new_training_begins_with_a_model_that_knows_the_same_ahead(tmp_path: Path, source: tuple[str, ...]) -> None:
+    known, plain = (str(tmp_path / name) for name in ("known", "plain"))
+    fit(debug_config(*source, "--known-ahead", "rain", "--epochs", "0", "--results", known))
+    fit(debug_config(*source, "--epochs", "0", "--results", plain))
+    new = (*source, "--future-steps", "5", "--seed", "7", "--results", str(tmp_path / "new"), "--start-from")
+    run, _ = open_run(debug_config(*new, known, "--known-ahead", "rain"), Ranks())
+    for ours, theirs in zip(run.model.parameters(), load(known).model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    for words, said in (
+        ((known,), "with rain, the calendar known ahead, this run has nothing: give --known-ahead rain"),
+        ((known, "--known-ahead", "calendar"), "this run has the calendar: give --known-ahead rain"),
+        ((plain, "--known-ahead", "rain"), "with nothing known ahead, .* leave --known-ahead out"),
+    ):
+        with pytest.raises(UserError, match=said):
+            open_run(debug_config(*new, *words), Ranks())
+    assert not (tmp_path / "new").exists()
