@@ -18,6 +18,8 @@ State = tuple[tuple[str, int, int, int], ...]
 _HEAD = 1 << 20
 """bytes in which the header of a table must end for its tail to be read alone"""
 _GROWTH = 8
+_LINES = (".csv", ".tsv", ".txt", ".dyna")
+"""endings of files that programs append lines to"""
 
 
 def state_of(path: Path) -> State:
@@ -48,14 +50,17 @@ class GrowingSource:
         # Rows without times are numbered from the first one.
         self._is_table = formats_of(data) == {"csv"} and not self.path.is_dir() and data.start is None
         self._enough = 1 << 14
+        self._found = self.state()
 
     def state(self) -> State:
         """``state_of`` the source."""
         return state_of(self.path)
 
     def newest(self, use: Callable[[SensorSeries], None]) -> bool:
-        """Hands the newest rows to ``use``: of a CSV file those at its end, read alone if that is enough, and without a
-        last line that has no end yet: its last number may be cut.
+        """Hands the newest rows to ``use``, of a CSV file those at its end, read alone if that is enough.
+
+        A last line that has no end yet is left out, for its last number may be cut: of a file, and in a folder of the
+        last file by name and of those that changed since this was made; others may have been written so.
 
         Returns:
             Whether all of the file was regarded.
@@ -63,8 +68,14 @@ class GrowingSource:
             UserError, OSError: of the reader, or of ``use``, for the whole source.
         """
         if not self._is_table:
-            use(self._read(self.path))
-            return True
+            if not (cut := self._without_end()):
+                use(self._read(self.path))
+                return True
+            with tempfile.TemporaryDirectory(prefix="dcrnn_fast-tail-") as folder:
+                copy = Path(folder, self.path.name)
+                _copy_whole_lines(self.path, copy, cut)
+                use(self._read(copy))
+            return False
         with tempfile.TemporaryDirectory(prefix="dcrnn_fast-tail-") as folder:
             copy, size = Path(folder, self.path.name), self._enough
             while (complete := _copy_tail(self.path, copy, size)) is not None:
@@ -85,6 +96,12 @@ class GrowingSource:
                 _copy_lines(self.path, copy)
                 use(self._read(copy))
         return complete
+
+    def _without_end(self) -> list[Path]:
+        """The files whose last line is left out."""
+        files = [one for one in self.state() if Path(one[0]).suffix.lower() in _LINES and not Path(one[0]).is_dir()]
+        grown = [Path(one[0]) for one in files if one not in self._found or one == files[-1]]
+        return [file for file in grown if not _ends_with_a_line(file)]
 
     def _read(self, path: Path) -> SensorSeries:
         """The series of the source, or of a copy of its end; lines about a copy name the source."""
@@ -124,6 +141,18 @@ def _ends_with_a_line(path: Path) -> bool:
     with open(path, "rb") as stream:
         stream.seek(-min(stream.seek(0, os.SEEK_END), 1), os.SEEK_END)
         return stream.read() in (b"\n", b"\r", b"")
+
+
+def _copy_whole_lines(path: Path, copy: Path, cut: list[Path]) -> None:
+    """A file without its last line, or a folder of links to files, but for those in ``cut``, which are copied so."""
+    if not path.is_dir():
+        _copy_lines(path, copy)
+        return
+    shutil.copytree(path, copy, copy_function=lambda source, link: os.symlink(os.path.abspath(source), link))
+    for file in cut:
+        place = copy / file.relative_to(path)
+        place.unlink()
+        _copy_lines(file, place)
 
 
 def _copy_lines(path: Path, copy: Path) -> None:

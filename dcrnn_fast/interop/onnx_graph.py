@@ -95,10 +95,12 @@ def _forecast(graph: Graph, model: PortableModel, x: str, known: str) -> str:
     )
     body = Graph(graph.shared, "decode_")
     step = "decode_prediction"
-    scanned: dict[str, tuple[str, list[Any]]] = {"decode_step": (graph.ints(*range(F)), [])}
+    scanned: dict[str, tuple[str, list[Any]]]
     if model.known_channels:
         step = body.add("Concat", step, "decode_known", axis=-1)
         scanned = {"decode_known": (known, ["batch", N, model.known_channels])}
+    else:
+        scanned = {"decode_step": (graph.ints(*range(F)), [])}
     after = []
     for layer in layers:
         channels = O + model.known_channels if layer == 0 else H

@@ -203,7 +203,7 @@ def test_what_is_read_in_pieces_is_never_there_whole(tmp_path: Path, monkeypatch
     monkeypatch.setattr("dcrnn_fast.data.blocks._AT_ONCE", 1 << 14)
     ids = [str(number) for number in range(300)]
     for year in (2018, 2019):
-        write(tmp_path, year, frame(year, ids, rows=12_000))
+        write(tmp_path, year, frame(year, ids, rows=4_000))
     data = DataConfig(data=str(tmp_path))
 
     def go_through() -> int:
@@ -219,5 +219,5 @@ def test_what_is_read_in_pieces_is_never_there_whole(tmp_path: Path, monkeypatch
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert size == 2 * 12_000 * 300 * 4
+    assert size == 2 * 4_000 * 300 * 4
     assert peak < size / 10

@@ -26,7 +26,7 @@ from tests.data.pems_folders import (
 )
 
 
-@pytest.fixture(autouse=True, params=["compiled", "arrow"])
+@pytest.fixture(autouse=True, params=["compiled", pytest.param("arrow", marks=pytest.mark.slow)])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every test with the compiled reader and with the other one."""
     if request.param == "compiled":

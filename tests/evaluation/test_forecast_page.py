@@ -117,6 +117,15 @@ def test_a_runs_page_has_a_map_series_with_intervals_and_hours(run: Path) -> Non
     assert text[0].endswith(",latitude,longitude")
 
 
+def test_its_report_keeps_the_hours_and_the_page_shows_them(run: Path) -> None:
+    figures = read_report(run / "report.json")
+    assert len(figures.hours[0].worst) == 10
+    assert len(figures.hours[0].of_day) == 24
+    page = (run / "run.html").read_text()
+    assert figures.hours[0].worst[0][0].replace("T", " ")[:16] in page
+    assert "worst hours, MAE" in (run / "report.txt").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("name", ["f.html", "run.html"])

@@ -118,6 +118,26 @@ def test_other_sources_are_read_whole(tmp_path: Path, as_folder: bool) -> None:
     assert state_of(path) != before
 
 
+@pytest.mark.parametrize("cut", [1, 3, 30])
+def test_half_a_line_in_a_folder_is_not_read(tmp_path: Path, cut: int) -> None:
+    """In the last file, and in one that grows; another may end without a line's end from the beginning."""
+    days, whole = tmp_path / "days", HEADER + table(8, first=12)
+    days.mkdir()
+    (days / "1.csv").write_text((HEADER + table(12))[:-1])
+    (days / "2.csv").write_text(whole[:-cut])
+    watched = source(days)
+    seen: list[SensorSeries] = []
+    assert not watched.newest(seen.append)
+    assert seen[-1].num_steps == 19
+    (days / "2.csv").write_text(whole)
+    assert watched.newest(seen.append)
+    assert seen[-1].num_steps == 20
+    (days / "3.csv").write_text(HEADER + table(8, first=20))
+    (days / "2.csv").write_text(whole[:-cut])
+    assert not watched.newest(seen.append)
+    assert seen[-1].num_steps == 27
+
+
 def test_every_change_of_a_file_or_folder_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "readings.csv"
     assert state_of(path) == ()

@@ -1,7 +1,6 @@
 """Errors by the hour, against loops."""
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,18 +63,3 @@ def test_longer_rows_have_no_hour_of_the_day(interval: np.timedelta64) -> None:
     assert hours.of_day is None
     assert [one.time for one in hours.worst] == list(times_T[2:8])
     assert all(one.mae == 2 and np.isnan(one.baseline_mae) for one in hours.worst)
-
-
-def test_a_report_keeps_them_and_the_page_shows_them(tmp_path: Path) -> None:
-    from dcrnn_fast import train
-    from dcrnn_fast.evaluation.report_json import read_report
-
-    words = ["--city-nodes", "9", "--city-days", "3", "--max-train-windows", "64", "--device", "cpu", "--epochs", "1"]
-    assert train.main(["--config", "debug", *words, "--results", str(tmp_path)]) == 0
-    figures = read_report(tmp_path / "report.json")
-    assert len(figures.hours[0].worst) == 10
-    assert len(figures.hours[0].of_day) == 24
-    page = (tmp_path / "run.html").read_text()
-    assert "Worst hours" in page
-    assert figures.hours[0].worst[0][0].replace("T", " ")[:16] in page
-    assert "worst hours, MAE" in (tmp_path / "report.txt").read_text()

@@ -292,6 +292,7 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(
 ODD = ("$\\x$", "\\", "a$b$", "{}%s", "a\nb", "\t\x00\x1b[31m", "\u202e", "x" * 300, "🚲", "../a")
 
 
+@pytest.mark.slow
 def test_no_name_costs_a_picture(report: Report, tmp_path: Path) -> None:
     ids = tuple(f"{ODD[node % len(ODD)]}{node}" for node in range(len(report.ids)))
     said: list[str] = []

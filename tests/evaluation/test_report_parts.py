@@ -7,18 +7,20 @@ import pytest
 import torch
 
 import dcrnn_fast
-from dcrnn_fast import evaluate, forecast, train
+from dcrnn_fast import evaluate, forecast
 from dcrnn_fast.evaluation.evaluator import predict
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.evaluation.report_parts import part_of
 from dcrnn_fast.forecaster import Forecaster
+from dcrnn_fast.training.fit import fit
+from tests.training.rank_programs import debug_config
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("model")
-    words = ["--city-nodes", "9", "--city-days", "3", "--max-train-windows", "64", "--device", "cpu", "--epochs", "1"]
-    assert train.main(["--config", "debug", *words, "--results", str(place)]) == 0
+    words = ("--city-nodes", "9", "--city-days", "3", "--max-train-windows", "64", "--device", "cpu", "--epochs", "1")
+    fit(debug_config(*words, "--results", str(place)))
     return place
 
 

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+import numpy as np
 
-from bench.cold_start import TRAIN, WRITE_READINGS, commands
+from bench.cold_start import TRAIN, commands
+from tests.evaluation.small_city import make_small_city
 
 ROOT = Path(__file__).resolve().parents[2]
 NEVER = {
@@ -24,52 +25,49 @@ CITY = {"dcrnn_fast.data.city", "scipy.sparse.csgraph"}
 GRAPH = {"scipy", "dcrnn_fast.graph", "dcrnn_fast.config", "dcrnn_fast.data", "tyro", "yaml"}
 
 
-def _imported(code: str, suspects: set[str], folder: Path) -> list[str]:
-    """Which of the modules a fresh process that runs the code in ``folder`` has imported at its end."""
-    code += f"\nimport json, sys\nprint(json.dumps(sorted(set(sys.modules) & {suspects!r})))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, check=True, capture_output=True, text=True
-    )
-    found: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+PUBLIC, OTHERS = (
+    "from dcrnn_fast import DCRNN, DCGRUCell, explain, selfcheck",
+    "from dcrnn_fast import SensorGraph, load",
+)
 
 
 def _command(words: list[str]) -> str:
-    return f"from dcrnn_fast.cli import main\nassert main({words!r}) == 0"
+    return f"from dcrnn_fast.cli import main; assert main({words!r}) == 0"
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A folder with a small model and readings, and what training it has imported."""
-    folder = tmp_path_factory.mktemp("cold")
-    found = _imported(_command(["train", *TRAIN, "--results", str(folder / "trained")]), NEVER, folder)
-    _imported(WRITE_READINGS, set(), folder)
-    return folder, found
+_AFTER_EACH = """
+import contextlib, json, sys
+for name, code, suspects in json.load(sys.stdin):
+    with contextlib.redirect_stdout(sys.stderr):
+        exec(code, {})
+    print(json.dumps([name, sorted(set(sys.modules) & set(suspects))]))
+"""
 
 
-def test_training_imports_no_compiler_and_no_reader(trained: tuple[Path, list[str]]) -> None:
-    assert trained[1] == []
-
-
-def test_forecast_imports_what_it_needs(trained: tuple[Path, list[str]]) -> None:
-    folder, _ = trained
-    suspects = NEVER | DRAWING | TRAINING | BASELINES | CITY
-    assert _imported(_command(commands(folder)["forecast"]), suspects, folder) == []
-    assert (folder / "forecast.csv").stat().st_size > 0
-
-
-def test_evaluation_of_a_file_imports_what_it_needs(trained: tuple[Path, list[str]]) -> None:
-    folder, _ = trained
-    words = [*commands(folder)["evaluate"], "--data", str(folder / "readings.npz")]
-    assert _imported(_command(words), NEVER | TRAINING, folder) == []
-
-
-def test_the_model_alone_needs_torch_and_the_kernels(tmp_path: Path) -> None:
-    suspects = NEVER | DRAWING | TRAINING | BASELINES | CITY | GRAPH
-    assert _imported("from dcrnn_fast import DCRNN, DCGRUCell, explain, selfcheck", suspects, tmp_path) == []
-
-
-def test_other_public_names_draw_and_read_nothing(tmp_path: Path) -> None:
-    suspects = NEVER | DRAWING | TRAINING | CITY
-    assert _imported("from dcrnn_fast import SensorGraph, load", suspects, tmp_path) == []
+def test_nothing_is_imported_that_is_not_needed(tmp_path: Path) -> None:
+    """One fresh process takes one step after the other; after each, nothing is there that all so far can do without."""
+    city = make_small_city(tmp_path / "trained").data.series
+    rows = slice(-288, None)
+    np.savez(
+        tmp_path / "readings.npz", data=city.values_TNC[rows], ids=np.array(city.ids), times=city.times_T[rows],
+        channels=np.array(city.channels),
+    )  # fmt: skip
+    words = {
+        name: [word.replace("checkpoints/best.pt", "model.pt") for word in words]
+        for name, words in commands(tmp_path).items()
+    }
+    forecasting = NEVER | DRAWING | TRAINING | CITY
+    steps = [
+        ("the model alone needs torch and the kernels", PUBLIC, forecasting | BASELINES | GRAPH),
+        ("other public names draw and read nothing", OTHERS, forecasting | BASELINES),
+        ("a forecast", _command(words["forecast"]), forecasting | BASELINES),
+        ("an evaluation", _command([*words["evaluate"], "--data", str(tmp_path / "readings.npz")]), NEVER | TRAINING),
+        ("a training, without a compiler or reader", _command(["train", *TRAIN, "--results", "again"]), NEVER),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", _AFTER_EACH], cwd=tmp_path, check=True, capture_output=True, text=True,
+        input=json.dumps([(name, code, sorted(suspects)) for name, code, suspects in steps]),
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [[name, []] for name, _, _ in steps]
+    assert (tmp_path / "forecast.csv").stat().st_size > 0

@@ -1,5 +1,6 @@
 """``dcrnn-fast``: subcommands, help, and one line with exit code 2 for a mistake."""
 
+import json
 import os
 import subprocess
 import sys
@@ -45,14 +46,32 @@ def test_nobody_reads_the_output(unbuffered: str) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
-def test_each_command_shows_its_defaults(name: str) -> None:
-    """As a module in a fresh process: what `python -m dcrnn_fast.NAME --help` prints."""
-    shown = subprocess.run(
-        [sys.executable, "-m", f"dcrnn_fast.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert f"usage: dcrnn-fast {name}" in shown
-    assert "(default: " in shown
+_EACH_AS_A_MODULE = """
+import contextlib, io, json, runpy, sys
+shown = {}
+for name in sys.argv[1:]:
+    sys.argv = [name, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            runpy.run_module(f"dcrnn_fast.{name}", run_name="__main__", alter_sys=True)
+        except SystemExit as done:
+            shown[name] = (done.code, out.getvalue())
+json.dump(shown, sys.stdout)
+"""
+
+
+def test_each_command_shows_its_defaults() -> None:
+    """As a module: what `python -m dcrnn_fast.NAME --help` prints, one after the other in one fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _EACH_AS_A_MODULE, *cli.COMMANDS],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    shown = json.loads(done.stdout)
+    assert list(shown) == list(cli.COMMANDS)
+    for name, (code, text) in shown.items():
+        assert code == 0
+        assert f"usage: dcrnn-fast {name}" in text
+        assert "(default: " in text
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -11,6 +11,7 @@ from dcrnn_fast.checkpoints.files import load_checkpoint
 from dcrnn_fast.checkpoints.state import forecast_weights
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.start import open_run
 from tests.training.rank_programs import debug_config
 
@@ -20,8 +21,7 @@ WORDS = ("--city-nodes", "9", "--city-days", "3", "--batch-size", "16", "--max-t
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    words = ["--config", "debug", *WORDS, "--epochs", "1", "--ema-decay", "0.5", "--results", str(folder)]
-    assert train.main(words) == 0
+    fit(debug_config(*WORDS, "--epochs", "1", "--ema-decay", "0.5", "--results", str(folder)))
     return folder
 
 
