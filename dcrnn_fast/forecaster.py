@@ -121,8 +121,8 @@ class Forecaster:
 
         Args:
             recent: a series, or readings (T, N) or (T, N, C) in original units with at least P rows, the newest last;
-                only the newest P are used, of the others the times alone if there is no gap. Missing readings are NaN,
-                or 0 if the model was trained so.
+                only the newest P are used, of the others the times alone if there is no gap (so an infinite reading
+                among them is no error). Missing readings are NaN, or 0 if the model was trained so.
             times: of the rows of an array, or of its newest row alone; with an offset or a zone where the model was
                 trained on such times. A series brings its own, and so does a table (pandas) with a ``DatetimeIndex``.
             ids: the sensors of an array's columns, in any order; left out: the model's order. A series brings its own,
@@ -174,9 +174,7 @@ class Forecaster:
             assembled = assemble_known(form, self.scaler, series, future, times_F, all_digits=self._all_digits)
             known_BFNK = torch.from_numpy(assembled)
         targets = list(form.target_channels)
-        scaled_BFNO = predict_scaled(
-            self.model, torch.from_numpy(np.ascontiguousarray(x_BPNC)), self.precision, known_BFNK
-        )
+        scaled_BFNO = predict_scaled(self.model, torch.from_numpy(x_BPNC), self.precision, known_BFNK)
         with np.errstate(over="ignore"):  # ``forecast_notes`` tells of it
             values_FNO = self._target_scaler.inverse(scaled_BFNO.cpu().numpy()[0])
         if self.config.model.at_least is not None:
@@ -184,7 +182,8 @@ class Forecaster:
         lower_LFNO = upper_LFNO = None
         if self.intervals is not None:
             lower_LFNO, upper_LFNO = self.intervals.bounds(values_FNO, self.config.model.at_least)
-        past_PNO = np.where(observed_PNC, values_PNC, _NAN)
+        past_PNO = values_PNC.copy()
+        np.copyto(past_PNO, _NAN, where=~observed_PNC)
         if not (every := targets == list(range(len(form.channels)))):
             past_PNO = past_PNO[..., targets]
         positions_N2 = self.graph.positions_N2 if series.positions_N2 is None else series.positions_N2
@@ -389,8 +388,8 @@ class Forecaster:
         form = self.window_format
         values = array_of(readings)
         if ids is None and (names := column_names(readings)) is not None:
-            ids = names
-            if ids != self.ids and not set(ids) & set(self.ids):
+            ids = self.ids if names == self.ids else names
+            if ids is not self.ids and not set(ids) & set(self.ids):
                 raise UserError(
                     f"the table's columns are named {first_few(ids)}, the model's sensors {first_few(self.ids)}: name "
                     "the columns so, or give ids"
@@ -427,6 +426,7 @@ class Forecaster:
             name_row=lambda row: row_of_array(first + row),
             missing_value=self.config.data.missing_value,
             fill_rows=self.config.data.fill_rows,
+            all_digits=self._all_digits,
         )
         return series if zone is None else replace(series, zone=zone)
 

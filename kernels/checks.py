@@ -1,6 +1,6 @@
 """Checks of the public operators' arguments; each error names the argument, the value it got and the one it wants."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,13 +26,20 @@ def require_nodes(op: str, name: str, got: Tensor, dims: int, terms: DiffusionTe
         )
 
 
-def require_dtypes(op: str, terms: DiffusionTerms, **tensors: Tensor) -> None:
-    """Raises TypeError unless all tensors share one dtype and device that the graph's terms serve."""
-    (first_name, first), *others = tensors.items()
-    for name, tensor in others:
+def require_dtypes(
+    op: str, terms: DiffusionTerms, first_name: str, first: Tensor, others: Iterable[tuple[Sequence[object], Tensor]]
+) -> None:
+    """Raises TypeError unless all tensors share one dtype and device that the graph's terms serve.
+
+    Args:
+        others: tensors, each with the words of its name.
+    """
+    for words, tensor in others:
         if tensor.dtype != first.dtype:
+            name = " ".join(map(str, words))
             raise TypeError(f"{op}: {name} is {tensor.dtype}, {first_name} is {first.dtype}; they must agree")
         if tensor.device != first.device:
+            name = " ".join(map(str, words))
             raise ValueError(f"{op}: {name} is on {tensor.device}, {first_name} on {first.device}; they must agree")
     if terms.value.device != first.device:
         raise ValueError(f"{op}: the graph's terms are on {terms.value.device}, {first_name} on {first.device}")

@@ -3,7 +3,7 @@
 Shape legend: B batch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -91,7 +91,7 @@ def run(
         options["bf16x3"] = bf16x3
     run_here = chosen.run if terms.halo is None else _exchanging(chosen.run)
     if low is None or chosen.name == "specification":
-        require_dtypes(op, terms, x=x, **_floating(others))
+        require_dtypes(op, terms, "x", x, _floating(others))
         return run_here(x, terms, *others.values(), **options)
     with torch.autocast(x.device.type, enabled=False):
         return run_here(x.to(low), terms, *(_lowered(argument, low) for argument in others.values()), **options)
@@ -109,17 +109,16 @@ def _exchanging(run: Callable[..., object]) -> Callable[..., object]:
     return connected
 
 
-def _floating(arguments: Mapping[str, Argument]) -> dict[str, Tensor]:
-    """Every floating tensor by its name, those of cells last."""
-    found: dict[str, Tensor] = {}
-    of_cells: dict[str, Tensor] = {}
+def _floating(arguments: Mapping[str, Argument]) -> Iterator[tuple[Sequence[object], Tensor]]:
+    """Every floating tensor with the words of its name, those of cells last."""
+    for name, argument in arguments.items():
+        if isinstance(argument, Tensor) and argument.is_floating_point():
+            yield (name,), argument
     for name, argument in arguments.items():
         if not isinstance(argument, Tensor):
             for index, cell in enumerate(argument):
-                of_cells |= {f"{name} {index} {field}": tensor for field, tensor in cell._asdict().items()}
-        elif argument.is_floating_point():
-            found[name] = argument
-    return found | of_cells
+                for field, tensor in zip(CellWeights._fields, cell, strict=True):
+                    yield (name, index, field), tensor
 
 
 def _lowered(argument: Argument, low: torch.dtype) -> Argument:

@@ -59,6 +59,7 @@ def clean(
     ids: tuple[str, ...],
     name_row: NameRow,
     first_row: int = 0,
+    all_digits: bool = True,
 ) -> Cleaned:
     """Values, mask and remainders of raw readings under a rule for missing ones.
 
@@ -66,6 +67,7 @@ def clean(
         missing: "zero", "nan" or "none"; see ``make_series``.
         where: the file, for messages; name_row: a row's name in them.
         first_row: the number of the first of these rows in the series.
+        all_digits: with the remainders.
 
     Raises:
         UserError: a NaN under "none", readings that are too large for float32 or not finite.
@@ -83,7 +85,8 @@ def clean(
         reading = readings_RNC[t, n, c]
         fault = "is too large for float32" if np.isfinite(reading) else "is not finite"
         raise UserError(f"{where}: {name_row(first_row + int(t))}, sensor {ids[n]}: the reading {reading:g} {fault}")
-    return Cleaned(values_RNC, observed_RNC, _rest(readings_RNC, values_RNC, observed_RNC))
+    rest_RNC = _rest(readings_RNC, values_RNC, observed_RNC) if all_digits else None
+    return Cleaned(values_RNC, observed_RNC, rest_RNC)
 
 
 def without_values(readings: np.ndarray, missing_value: tuple[float, ...]) -> np.ndarray:

@@ -48,11 +48,12 @@ def readable(
 
 def _fill(scaled_BSNC: np.ndarray, observed_BSNC: np.ndarray, missing_input: str, steps: slice) -> None:
     """Puts the last reading, or the mean, where none was observed at these steps; earlier ones are filled."""
-    for step in range(*steps.indices(scaled_BSNC.shape[1])):
-        if (observed_BNC := observed_BSNC[:, step]).all():
-            continue
-        before = scaled_BSNC[:, step - 1] if step and missing_input == "last" else 0.0
-        np.copyto(scaled_BSNC[:, step], before, where=~observed_BNC)
+    missing_SBNC = ~observed_BSNC[:, steps].swapaxes(0, 1)
+    before_BNC = scaled_BSNC[:, steps.start - 1] if steps.start and missing_input == "last" else np.float32(0)
+    for now_BNC, missing_BNC in zip(scaled_BSNC[:, steps].swapaxes(0, 1), missing_SBNC, strict=True):
+        np.copyto(now_BNC, before_BNC, where=missing_BNC)
+        if missing_input == "last":
+            before_BNC = now_BNC
 
 
 def with_time_channels(scaled_BPNC: np.ndarray, times_BP: np.ndarray, window_format: WindowFormat) -> np.ndarray:

@@ -172,6 +172,7 @@ def make_series(
     missing_value: tuple[float, ...] = (),
     marks_gaps: bool = False,
     fill_rows: bool = False,
+    all_digits: bool = True,
 ) -> SensorSeries:
     """A series from raw readings, whose missing ones become a mask at once.
 
@@ -187,6 +188,7 @@ def make_series(
         missing_value: more values that mean a missing reading, compared in float32.
         marks_gaps: the file declares a fill value, whether or not a reading has it.
         fill_rows: rows that the time axis lacks become rows of missing readings, and it has no gap then.
+        all_digits: with ``rest_TNC``.
 
     Raises:
         UserError: shapes, ids or channels do not fit, readings are not numbers or too large for float32, a NaN under
@@ -218,7 +220,9 @@ def make_series(
         readings = without_values(readings, missing_value)
     if missing == "auto":
         missing = rule_for([readings], marks_gaps=marks_gaps or bool(missing_value))
-    values_TNC, observed_TNC, rest_TNC = clean(readings, missing=missing, where=where, ids=ids, name_row=name_row)
+    values_TNC, observed_TNC, rest_TNC = clean(
+        readings, missing=missing, where=where, ids=ids, name_row=name_row, all_digits=all_digits
+    )
     if row_T is not None:
         values_TNC, observed_TNC = _spread(values_TNC, row_T), _spread(observed_TNC, row_T)
         rest_TNC = None if rest_TNC is None else _spread(rest_TNC, row_T)

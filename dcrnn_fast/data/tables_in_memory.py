@@ -3,7 +3,6 @@
 Shape legend: T rows, N columns.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from dcrnn_fast.messages import one_line
 
 _kept_names: list[tuple[Any, tuple[str, ...]]] = []
 """the columns that were read last, and their names: tables come again and again with the same ones"""
+_kept_columns: list[tuple[tuple[tuple[str, ...], ...], Any]] = []
+"""what ``column_index`` made last, and of what: a hash of all ids takes longer than to see that they are the same"""
 
 
 def column_names(table: Any) -> tuple[str, ...] | None:
@@ -23,10 +24,12 @@ def column_names(table: Any) -> tuple[str, ...] | None:
     if type(columns).__module__.partition(".")[0] != "pandas":
         return tuple(map(str, columns))
     # An index of pandas never changes, so the same one has the same names.
-    if not _kept_names or not (_kept_names[0][0] is columns or _kept_names[0][0].equals(columns)):
-        names = tuple(map(str, columns.tolist()))
-        _kept_names[:] = [(columns, names)]
-    return _kept_names[0][1]
+    for kept, names in _kept_names:
+        if kept is columns or kept.equals(columns):
+            return names
+    names = tuple(map(str, columns.tolist()))
+    _kept_names[:] = [(columns, names)]
+    return names
 
 
 def array_of(readings: Any, what: str = "readings") -> np.ndarray:
@@ -43,13 +46,20 @@ def array_of(readings: Any, what: str = "readings") -> np.ndarray:
         raise UserError(f"{what} must be an array of numbers: {one_line(error)}") from error
 
 
-@lru_cache(maxsize=4)
 def column_index(values: tuple[str, ...], channels: tuple[str, ...], ids: tuple[str, ...]) -> Any:
     """The columns of a table with one for each sensor, below channels if there are several of these, and below kinds of
-    values if there are several.
-
-    Take a ``view()`` of it: an index has a name that its user may change.
+    values if there are several; a view, for an index has a name that its user may change.
     """
+    key = values, channels, ids
+    for kept, columns in _kept_columns:
+        if kept == key:
+            return columns.view()
+    columns = _made_columns(*key)
+    _kept_columns[:] = [(key, columns)]
+    return columns.view()
+
+
+def _made_columns(values: tuple[str, ...], channels: tuple[str, ...], ids: tuple[str, ...]) -> Any:
     import pandas as pd
 
     levels = {"value": values, "channel": channels, "id": ids}

@@ -264,7 +264,7 @@ def regular_axis(
 
 def _is_even(times_T: np.ndarray, interval: np.timedelta64) -> bool:
     """Whether each time is known and follows the one before by the interval."""
-    return not np.isnat(times_T[0]) and bool((np.diff(times_T) == interval).all())
+    return not np.isnat(times_T[0]) and bool((times_T[1:] - times_T[:-1] == interval).all())
 
 
 def rows_on_grid(times_T: np.ndarray, interval: np.timedelta64, where: str, name_row: NameRow) -> np.ndarray:

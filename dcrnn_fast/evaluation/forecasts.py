@@ -101,10 +101,10 @@ class Forecast:
         kinds = {"value": self.values_FNO} | {name: bound_FNO for name, _, bound_FNO in bounds_of(self)}
         flat = [kind_FNO.transpose(0, 2, 1).reshape(len(kind_FNO), -1) for kind_FNO in kinds.values()]
         flat_FR = np.concatenate(flat, axis=1) if len(flat) > 1 else flat[0].copy()
-        columns = column_index(tuple(kinds), self.channels, self.ids).view()
+        columns = column_index(tuple(kinds), self.channels, self.ids)
         times = in_zone(self.times_F, self.zone)
         times.name = "time"
-        return pd.DataFrame(flat_FR, times, columns)
+        return pd.DataFrame(flat_FR, times, columns, copy=False)
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         """The columns of ``to_pandas(long=True)``, times as the forecast has them."""

@@ -13,8 +13,10 @@ _WHY = "although all weights are finite: the readings, or the weights, are too l
 
 def forecast_notes(values_FNO: NDArray[np.float32]) -> tuple[str, ...]:
     """How many values of a forecast are NaN or infinite, if any is."""
-    odd = values_FNO.size - int(np.isfinite(values_FNO).sum())
-    return (f"look: {odd} of {values_FNO.size} forecasts are NaN or infinite {_WHY}",) if odd else ()
+    finite_FNO = np.isfinite(values_FNO)
+    if finite_FNO.all():
+        return ()
+    return (f"look: {int((~finite_FNO).sum())} of {values_FNO.size} forecasts are NaN or infinite {_WHY}",)
 
 
 def report_notes(report: Report) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ A checkpoint holds the graph itself, from which the terms are made again; a stat
 weights can be loaded into a model of any graph with as many terms.
 """
 
+from typing import Any
+
 from torch import nn
 
 from dcrnn_fast.kernels import DiffusionTerms
@@ -31,7 +33,8 @@ class GraphBuffers(nn.Module):
 
     def terms(self) -> DiffusionTerms:
         """The terms, as the operators take them."""
-        tensors = [getattr(self, name) for name in self._names]
+        buffers: dict[str, Any] = self._buffers  # attributes of modules take longer to find
+        tensors = [buffers[name] for name in self._names]
         return DiffusionTerms.from_tensors(tensors, self.num_nodes, self.num_terms)
 
     def extra_repr(self) -> str:

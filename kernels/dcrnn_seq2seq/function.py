@@ -96,7 +96,7 @@ def dcrnn_seq2seq(
         raise ValueError(f"{op}: labels and feed_label go together, got only one of them")
     if labels_BFNO is None or feed_label_F is None:
         labels_BFNO = x_BPNC.new_zeros(()).expand(B, future_steps, N, O)
-        feed_label_F = torch.zeros(future_steps, dtype=torch.bool, device=x_BPNC.device)
+        feed_label_F = x_BPNC.new_zeros(future_steps, dtype=torch.bool)
     require_shape(op, "labels", labels_BFNO, (B, future_steps, N, O))
     require_shape(op, "feed_label", feed_label_F, (future_steps,))
     if feed_label_F.dtype != torch.bool:
