@@ -444,7 +444,8 @@ class Forecaster:
         Args:
             channels: of the model, those that are wanted; None: all.
         """
-        if unknown := [sensor for sensor in leave_out if sensor not in {*self.ids, *self.config.data.leave_out}]:
+        known_ids = {*self.ids, *self.config.data.leave_out, *series.ids}
+        if unknown := [sensor for sensor in leave_out if sensor not in known_ids]:
             raise UserError(
                 f"leave_out: the model has no sensor {first_few(unknown)}; its sensors are {first_few(self.ids)}"
             )
@@ -471,11 +472,14 @@ class Forecaster:
                 spare = [sensor for sensor in series.ids if sensor not in known]
                 raise UserError(
                     f"{where} lacks {len(lacking)} of the model's {len(known)} sensors: {first_few(lacking)}; sensors "
-                    f"that the model does not know: {first_few(spare)}"
+                    f"that the model does not know: {first_few(spare)} (--leave-out takes the model's as missing)"
                 )
             known |= set(leave_out)
             if not spare_sensors and (spare := [sensor for sensor in series.ids if sensor not in known]):
-                raise UserError(f"{where} has {len(spare)} sensors that the model does not know: {first_few(spare)}")
+                raise UserError(
+                    f"{where} has {len(spare)} sensors that the model does not know: {first_few(spare)}; --leave-out "
+                    "leaves them out"
+                )
             series = series.take_sensors(self.ids)
         taken = range(len(form.channels)) if channels is None else channels
         names, units = (tuple(of[c] for c in taken) for of in (form.channels, form.units))

@@ -80,7 +80,10 @@ def test_evaluate_refuses_other_data(
     assert first in line
     assert "x99" in line
     recent.assign(x99=1.0).to_csv(path)
-    assert "sensors that the model does not know: 'x99'" in mistake(capsys, evaluate.main(argv))
+    assert "sensors that the model does not know: 'x99'; --leave-out" in mistake(capsys, evaluate.main(argv))
+    forecaster = load(city.checkpoint)
+    newer = replace(forecaster.config.data, data=str(path), leave_out=("x99",))
+    assert forecaster.open_data(newer).series.ids == forecaster.ids
     recent.iloc[::2].to_csv(path)
     assert "every 10min, the model was trained on every 5min" in mistake(capsys, evaluate.main(argv))
 
