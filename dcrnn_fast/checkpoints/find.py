@@ -12,6 +12,8 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         UserError: there is none, or none that is good.
     """
+    if path == "":  # an unset variable of a script, which Path would take for the current folder
+        raise UserError("the checkpoint's name is empty: name a file or a folder")
     path = Path(path)
     if not path.is_dir():
         return read_good(path)

@@ -3,9 +3,9 @@
 No weight depends on the number of sensors or of steps, so both may differ; what the numbers mean must agree.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
@@ -34,11 +34,14 @@ _MUST_AGREE = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Beginning:
-    """The model of ``start_from``: ``where``, its complete state, and what that says of its data."""
+    """The model of ``start_from``: ``where``, its complete state, what that says of its data, and lines about finding
+    it, which rank 0 alone has.
+    """
 
     where: str
     state: State
     form: SavedForm
+    found: tuple[str, ...]
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -118,7 +121,7 @@ class Beginning:
                 f"look: start: the weights know a missing reading as {old.missing_input}, here it is "
                 f"{form.missing_input} (--missing-input)"
             )
-        return tuple(lines)
+        return (*self.found, *lines)
 
     def _scaler_kind(self) -> str:
         kind = saved_choices(Config(), self.state).data.scaler
@@ -170,11 +173,13 @@ def beginning(config: Config, ranks: Ranks) -> Beginning | None:
     )
     state = broadcast_state(None if found is None else found.state, ranks)
     assert state is not None
-    where = str(Path(start_from) if found is None else found.path)
-    return ranks.together("checking the model to start from", lambda: _checked(state, where))
+    # The same everywhere, and with it what is wrong: one line then says it.
+    where = os.fsdecode(bytes(ranks.from_first(b"" if found is None else os.fsencode(found.path))))
+    notes = () if found is None else found.notes
+    return ranks.together("checking the model to start from", lambda: _checked(state, where, notes))
 
 
-def _checked(state: State, where: str) -> Beginning:
+def _checked(state: State, where: str, notes: tuple[str, ...]) -> Beginning:
     form = saved_form(state, where)
     weights = forecast_weights(state)
     try:
@@ -187,7 +192,7 @@ def _checked(state: State, where: str) -> Beginning:
         )
     except UserError as error:
         raise UserError(f"checkpoint {where}: {error}") from error
-    return Beginning(where, state, form)
+    return Beginning(where, state, form, notes)
 
 
 def _flag(name: str, value: object) -> str:

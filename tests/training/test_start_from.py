@@ -1,5 +1,6 @@
 """``train --start-from``: weights of another model, on other data and another graph."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.start import open_run
 from tests.training.rank_programs import debug_config
+from tests.training.rank_server import RankServer
 
 WORDS = ("--city-nodes", "9", "--city-days", "3", "--batch-size", "16", "--max-train-windows", "64", "--device", "cpu")
 
@@ -62,6 +64,31 @@ def test_weights_and_scaler_are_those_of_the_model_on_another_graph(trained: Pat
 def test_another_shape_names_the_flags(words: list[str], said: str, trained: Path) -> None:
     with pytest.raises(UserError, match=said):
         open_run(debug_config(*WORDS, "--start-from", str(trained), *words), Ranks())
+
+
+def test_an_empty_name_is_no_folder(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    with pytest.raises(UserError, match=r"^the checkpoint's name is empty"):
+        open_run(debug_config(*WORDS, "--start-from", ""), Ranks())
+    with pytest.raises(UserError, match=r"^the checkpoint's name is empty"):
+        dcrnn_fast.load("")
+
+
+def test_a_damaged_file_that_another_one_stands_in_for_is_named(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "checkpoints", tmp_path / "copy")
+    (tmp_path / "copy" / "latest.pt").write_bytes(b"torn")
+    run, _ = open_run(debug_config(*WORDS, "--start-from", str(tmp_path / "copy")), Ranks())
+    assert "latest.pt" in run.begun[0]
+    assert "start: weights of" in run.begun[1]
+
+
+@pytest.mark.slow
+def test_what_is_wrong_is_said_once_by_all_ranks(trained: Path, tmp_path: Path, rank_server: RankServer) -> None:
+    flags = (*WORDS, "--start-from", str(trained), "--day-of-week", "--results", str(tmp_path / "run"))
+    job = rank_server.start(tmp_path / "job", 2, "rank_programs:train", *flags)
+    assert job.wait() == [2, 2]
+    assert "give --no-day-of-week" in job.errors(0)
+    assert "rank 1" not in job.errors(0)
 
 
 @pytest.mark.slow
