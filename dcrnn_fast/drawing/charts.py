@@ -82,7 +82,9 @@ def line_chart(
     log = log and all(y > 0 for _, y in points)
     place: Callable[[float], float] = math.log10 if log else float
     ys = [place(y) for _, y in points] + ([0.0] if from_zero else []) + ([] if most is None else [most])
-    x_axis = _axis(min(x for x, _ in points), max(x for x, _ in points), whole=whole_x or x_names is not None)
+    # All named places, so that charts of the same places are alike.
+    xs = [x for x, _ in points] if x_names is None else [1, len(x_names)]
+    x_axis = _axis(min(xs), max(xs), whole=whole_x or x_names is not None)
     y_axis = _axis(min(ys), max(ys), round_out=True, whole=log)
 
     def at(x: float, y: float) -> tuple[float, float]:

@@ -85,6 +85,15 @@ def test_nothing_comes_from_outside_and_foreign_texts_stay_texts() -> None:
     assert "\x1b" not in text
 
 
+def test_a_sensor_without_readings_has_the_time_axis_of_the_others() -> None:
+    forecast = made()
+    forecast.past_values_PNO[:, 3] = math.nan
+    charts = re.findall(r"<svg.*?</svg>", forecast_page(replace(forecast, positions_N2=None)), re.DOTALL)
+    assert len(charts) == 10
+    times = {tuple(re.findall(r'<text x="([\d.-]+)"[^>]*>(\d\d:\d\d)</text>', chart)) for chart in charts}
+    assert len(times) == 1
+
+
 def test_thousands_of_sensors_stay_a_page() -> None:
     text = forecast_page(made(nodes=3000))
     assert len(text.encode()) < 3_000_000
