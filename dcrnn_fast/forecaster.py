@@ -224,7 +224,12 @@ class Forecaster:
             if newest is not None or rows >= series.num_steps:
                 break
             rows *= 4
-        later = 0 if newest is None else fitted.num_steps - 1 - newest
+        if newest is None:
+            raise UserError(
+                f"the recent data has no reading of {', '.join(form.target_names)} in any of its {series.num_steps} "
+                "rows: a model that knows channels ahead forecasts the steps after the newest one; give more rows"
+            )
+        later = fitted.num_steps - 1 - newest
         wanted = series.tail(form.past_steps + later)
         fitted = self._fitting(wanted, "the recent data", spare_sensors=True, leave_out=leave_out)
         return fitted.head(fitted.num_steps - later), fitted.tail(later)
