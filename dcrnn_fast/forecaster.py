@@ -135,7 +135,8 @@ class Forecaster:
         Raises:
             UserError: too few steps, a gap among the newest P, unknown or missing sensors, another interval or other
                 channels than the model was trained on, times with an offset where that had none, or the reverse; what
-                is known ahead is missing at some of the F steps, which are named.
+                is known ahead is missing at some of the F steps, which are named, or no row has a target reading, after
+                which they would begin.
         """
         series = recent if isinstance(recent, SensorSeries) else self._series(recent, times, ids)
         left = self.config.data.leave_out if leave_out is None else leave_out
