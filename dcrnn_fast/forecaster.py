@@ -135,7 +135,8 @@ class Forecaster:
         Raises:
             UserError: too few steps, a gap among the newest P, unknown or missing sensors, another interval or other
                 channels than the model was trained on, times with an offset where that had none, or the reverse; what
-                is known ahead is missing at some of the F steps, which are named.
+                is known ahead is missing at some of the F steps, which are named, or no row has a target reading, after
+                which they would begin.
         """
         series = recent if isinstance(recent, SensorSeries) else self._series(recent, times, ids)
         left = self.config.data.leave_out if leave_out is None else leave_out
@@ -223,7 +224,12 @@ class Forecaster:
             if newest is not None or rows >= series.num_steps:
                 break
             rows *= 4
-        later = 0 if newest is None else fitted.num_steps - 1 - newest
+        if newest is None:
+            raise UserError(
+                f"the recent data has no reading of {', '.join(form.target_names)} in any of its {series.num_steps} "
+                "rows: a model that knows channels ahead forecasts the steps after the newest one; give more rows"
+            )
+        later = fitted.num_steps - 1 - newest
         wanted = series.tail(form.past_steps + later)
         fitted = self._fitting(wanted, "the recent data", spare_sensors=True, leave_out=leave_out)
         return fitted.head(fitted.num_steps - later), fitted.tail(later)

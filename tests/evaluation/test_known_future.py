@@ -147,6 +147,9 @@ def test_what_is_missing_is_named(model: tuple[ForecastData, Forecaster]) -> Non
     ):
         with pytest.raises(UserError, match=said):
             forecaster.forecast(past, known=known)
+    # Where the forecast begins is not known: the rows may all be of the future.
+    with pytest.raises(UserError, match=r"no reading of speed in any of its 6 rows: .* give more rows"):
+        forecaster.forecast(without_targets(rows(data.series, NEWEST - 5, NEWEST + 1), 0), known=data.series)
 
 
 def test_the_calendar_needs_no_rows_and_other_models_take_none(tmp_path: Path) -> None:
