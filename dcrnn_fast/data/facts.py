@@ -20,6 +20,8 @@ GAP_MARKS = tuple(
     )
 )
 """marks that instruments and formats write for a missing measurement"""
+_AT_ONCE = 1 << 19
+"""readings of a stretch: what is computed of them, some 15 bytes each, is near the caches"""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -210,5 +212,5 @@ def largest_reading(series: SensorSeries) -> tuple[int, int, int]:
 
 def stretches(series: SensorSeries) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(first row, values_RNC, observed_RNC) of stretches of the series."""
-    for rows in row_pieces(series.values_TNC.shape):
+    for rows in row_pieces(series.values_TNC.shape, readings=_AT_ONCE):
         yield rows.start, series.values_TNC[rows], series.observed_TNC[rows]
