@@ -59,9 +59,7 @@ def test_your_own_data_in_five_lines(tmp_path: Path) -> None:
     assert len(forecast) == 12 * sensors
     assert (tmp_path / "forecast.html").is_file()
 
-    given = "import pandas as pd; table = pd.read_csv('newest.csv', index_col=0, parse_dates=True)\n"
-    given += "readings, times = table.to_numpy(), table.index.to_numpy()\n"
-    shown = _run(tmp_path, "-c", given + _block("From Python", "python"))
+    shown = _run(tmp_path, "-c", _block("From Python", "python"))
     assert "last value" in shown
 
 
