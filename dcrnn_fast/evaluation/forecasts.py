@@ -71,7 +71,7 @@ class Forecast:
         """
         if not sensors and not targets:
             return self
-        nodes, channels = places(sensors, self.ids, "--sensors"), places(targets, self.channels, "--targets")
+        nodes, channels = places(sensors, self.ids, "sensors"), places(targets, self.channels, "targets")
         return replace(
             self,
             values_FNO=self.values_FNO[:, nodes][..., channels],

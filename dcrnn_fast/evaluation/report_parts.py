@@ -24,8 +24,8 @@ def part_of(report: Report, *, sensors: Sequence[str] = (), targets: Sequence[st
     """
     if not sensors and not targets:
         return report
-    nodes = places(sensors, report.ids, "--sensors")
-    channels = places(targets, report.channels, "--targets")
+    nodes = places(sensors, report.ids, "sensors")
+    channels = places(targets, report.channels, "targets")
     notes = report.notes
     if len(nodes) < len(report.ids):
         notes = (f"{len(nodes)} of the {len(report.ids)} sensors are scored (--sensors); the model reads all", *notes)
