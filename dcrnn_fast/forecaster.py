@@ -19,21 +19,10 @@ from dcrnn_fast.command import command_line
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, Precision
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
 from dcrnn_fast.data.inputs import assemble_inputs
-from dcrnn_fast.data.left_out import silenced
 from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
-from dcrnn_fast.data.series import SensorSeries, make_series
+from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_for_model
-from dcrnn_fast.data.tables_in_memory import array_of, column_names
-from dcrnn_fast.data.times import (
-    Stamps,
-    count_from,
-    parse_times,
-    regular_axis,
-    row_of_array,
-    same_interval,
-    whole_seconds,
-)
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.device import choose_device
@@ -43,12 +32,7 @@ from dcrnn_fast.evaluation.evaluator import calibrate_model, evaluate_model, pre
 from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, require_levels
 from dcrnn_fast.evaluation.known_future import (
-    after_notes,
     assemble_known,
-    for_all_sensors,
-    future_rows,
-    newest_row,
-    series_of,
 )
 from dcrnn_fast.evaluation.labels import below_note
 from dcrnn_fast.evaluation.not_finite import forecast_notes, report_notes
@@ -58,6 +42,7 @@ from dcrnn_fast.messages import first_few
 from dcrnn_fast.model.build import build_model, precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.whole_forecasts import WholeForecasts
+from dcrnn_fast.model_inputs import ModelInputs
 from dcrnn_fast.scored_windows import as_cut_in_training, is_held_out, limited, scored_windows
 from dcrnn_fast.training_data import require_training_data, unchanged
 
@@ -100,6 +85,10 @@ class Forecaster:
     def _target_scaler(self) -> Scaler:
         return self.scaler.take(self.window_format.target_channels)
 
+    @cached_property
+    def _inputs(self) -> ModelInputs:
+        return ModelInputs(self.ids, self.window_format, self.config.data, self.scaler, self._all_digits)
+
     @property
     def ids(self) -> tuple[str, ...]:
         """N sensor ids, in the model's order."""
@@ -138,7 +127,7 @@ class Forecaster:
                 is known ahead is missing at some of the F steps, which are named, or no row has a target reading, after
                 which they would begin.
         """
-        series = recent if isinstance(recent, SensorSeries) else self._series(recent, times, ids)
+        series = recent if isinstance(recent, SensorSeries) else self._inputs.series(recent, times, ids)
         left = self.config.data.leave_out if leave_out is None else leave_out
         form = self.window_format
         if known is not None and not form.known_channels:
@@ -147,10 +136,10 @@ class Forecaster:
             )
         after = None
         if form.known_channels:
-            series, after = self._up_to_newest(series, left)
+            series, after = self._inputs.up_to_newest(series, left)
         else:
             recent = series.tail(form.past_steps)  # first: other rows of a year of readings are never touched
-            series = self._fitting(recent, "the recent data", spare_sensors=True, leave_out=left)
+            series = self._inputs.fitting(recent, "the recent data", spare_sensors=True, leave_out=left)
         rows = series.num_steps
         start, _ = (series.parts if self.config.data.cross_gaps else series.segments)[-1]
         if rows < form.past_steps:
@@ -169,7 +158,7 @@ class Forecaster:
             form, self.scaler, exact_PNC[None], observed_PNC[None], np.asarray(series.times_T)[None]
         )
         times_F = future_times(series.times_T[-1], form)
-        future, known_notes = (None, ()) if after is None else self._future(known, after, times_F, left)
+        future, known_notes = (None, ()) if after is None else self._inputs.future(known, after, times_F, left)
         known_BFNK = None
         if form.num_known:
             assembled = assemble_known(form, self.scaler, series, future, times_F, all_digits=self._all_digits)
@@ -215,49 +204,6 @@ class Forecaster:
             upper_LFNO=upper_LFNO,
         )
 
-    def _up_to_newest(self, series: SensorSeries, leave_out: Sequence[str]) -> tuple[SensorSeries, SensorSeries]:
-        """The newest P rows, of which the last has a target reading, and the rows after it; fitted to the model."""
-        form, rows = self.window_format, self.window_format.window_steps
-        while True:  # no more of a year of readings is touched than it takes
-            fitted = self._fitting(series.tail(rows), "the recent data", spare_sensors=True, leave_out=leave_out)
-            newest = newest_row(fitted, form)
-            if newest is not None or rows >= series.num_steps:
-                break
-            rows *= 4
-        if newest is None:
-            raise UserError(
-                f"the recent data has no reading of {', '.join(form.target_names)} in any of its {series.num_steps} "
-                "rows: a model that knows channels ahead forecasts the steps after the newest one; give more rows"
-            )
-        later = fitted.num_steps - 1 - newest
-        wanted = series.tail(form.past_steps + later)
-        fitted = self._fitting(wanted, "the recent data", spare_sensors=True, leave_out=leave_out)
-        return fitted.head(fitted.num_steps - later), fitted.tail(later)
-
-    def _future(
-        self,
-        known: SensorSeries | ArrayLike | None,
-        after: SensorSeries,
-        times_F: NDArray[np.datetime64],
-        leave_out: Sequence[str],
-    ) -> tuple[SensorSeries, tuple[str, ...]]:
-        """The known channels of the steps that are forecast, from ``known``, or else from the rows after the newest."""
-        form, given = self.window_format, known
-        where = "the recent data" if given is None else "known"
-        if given is None:
-            ahead = after.take_channels(form.known_channels)
-        else:
-            if not isinstance(given, SensorSeries):
-                index: Any = getattr(given, "index", None)
-                dated = getattr(getattr(index, "dtype", None), "kind", None) == "M"
-                stamps = _read_times(index) if dated else None
-                given = series_of(given, stamps, times_F, self.ids, form, self.config.data)
-            given = for_all_sensors(given, self.ids, form)
-            ahead = self._fitting(given, where, spare_sensors=True, leave_out=leave_out, channels=form.known_channels)
-        future, notes = future_rows(ahead, times_F, form, where)
-        notes = (*after_notes(after.num_steps, times_F[0], used=known is None), *notes)
-        return future, (*notes, *far_notes(future, self.scaler.take(form.known_channels)))
-
     def open_data(self, data: DataConfig | None = None, graph: GraphConfig | None = None) -> ForecastData:
         """The data that the model was trained on, or other data of the same kind, with the model's graph and scaler.
 
@@ -280,7 +226,7 @@ class Forecaster:
             kept = [sensor for sensor in series.ids if sensor not in left]
             matched = match_graph(own_graph, series.ids if match == "position" else kept, match).take(kept)
             self._require_same_graph(matched, config.data)
-        series = self._fitting(series, config.data, spare_sensors=False, leave_out=config.leave_out)
+        series = self._inputs.fitting(series, config.data, spare_sensors=False, leave_out=config.leave_out)
         if data is not None:
             series = series.with_notes((*series.notes, *far_notes(series, self.scaler)))
         opened = assemble_data(series, self.graph, config, scaler=self.scaler, all_digits=self._all_digits)
@@ -390,119 +336,6 @@ class Forecaster:
         of = values_FNO.shape[0] * values_FNO.shape[1]
         return tuple(below_note(below_O, of, self.training_part.minimum, self.window_format.target_names))
 
-    def _series(self, readings: ArrayLike, times: ArrayLike | None, ids: Sequence[str] | None) -> SensorSeries:
-        form = self.window_format
-        values = array_of(readings)
-        if ids is None and (names := column_names(readings)) is not None:
-            ids = self.ids if names == self.ids else names
-            if ids is not self.ids and not set(ids) & set(self.ids):
-                raise UserError(
-                    f"the table's columns are named {first_few(ids)}, the model's sensors {first_few(self.ids)}: name "
-                    "the columns so, or give ids"
-                )
-        index: Any = getattr(readings, "index", None)
-        if times is None and getattr(getattr(index, "dtype", None), "kind", None) == "M":
-            times = index
-        if times is None:
-            raise UserError("readings without times: give times, one a row or that of the newest row")
-        if values.ndim not in (2, 3):
-            raise UserError(f"readings must be (time, sensors) or (time, sensors, channels), got {values.shape}")
-        if ids is None and values.shape[1] != len(self.ids):
-            raise UserError(
-                f"the readings are of {values.shape[1]} sensor(s), the model's are {len(self.ids)}: give all, in the "
-                "order of its ids, or say with ids which sensors the columns are"
-            )
-        times_T, in_utc, zone = _read_times(times)
-        if times_T.ndim == 0:
-            times_T = count_from(np.datetime64(times_T.item(), "s"), -form.interval, len(values))[::-1]
-        first = 0
-        if form.past_steps < len(values) == len(times_T) and not (self.config.data.fill_rows or form.known_channels):
-            axis = regular_axis(times_T, "the recent data", interval=form.interval)
-            if len(axis.segments) == 1:  # else all rows are read, to say where the gaps are
-                first = len(values) - form.past_steps
-        series = make_series(
-            values[first:],
-            times_T=times_T[first:],
-            ids=self.ids if ids is None else tuple(ids),
-            missing=form.rule_of_readings,
-            where="the recent data",
-            channels=tuple(map(str, range(values.shape[-1] if values.ndim == 3 else 1))),
-            interval=form.interval,
-            in_utc=in_utc,
-            name_row=lambda row: row_of_array(first + row),
-            missing_value=self.config.data.missing_value,
-            fill_rows=self.config.data.fill_rows,
-            all_digits=self._all_digits,
-        )
-        return series if zone is None else replace(series, zone=zone)
-
-    def _fitting(
-        self,
-        series: SensorSeries,
-        where: str,
-        *,
-        spare_sensors: bool,
-        leave_out: Sequence[str],
-        channels: tuple[int, ...] | None = None,
-    ) -> SensorSeries:
-        """The series with the model's sensors and channels in the model's order, without readings of ``leave_out``.
-
-        Args:
-            channels: of the model, those that are wanted; None: all.
-        """
-        known_ids = {*self.ids, *self.config.data.leave_out, *series.ids}
-        if unknown := [sensor for sensor in leave_out if sensor not in known_ids]:
-            raise UserError(
-                f"leave_out: the model has no sensor {first_few(unknown)}; its sensors are {first_few(self.ids)}"
-            )
-        series = silenced(series, leave_out, self.ids)
-        form = self.window_format
-        if not same_interval(series.interval, form.interval):
-            raise UserError(f"{where} has a row every {series.freq}, the model was trained on every {form.freq}")
-        if series.in_utc and form.in_utc is False:
-            raise UserError(
-                f"{where} has times with an offset, the model was trained on times without one: give times as those "
-                "of training, without an offset"
-            )
-        if form.in_utc and series.in_utc is False:
-            raise UserError(
-                f"{where} has times without an offset, the model was trained on times with one, read as UTC: add the "
-                "offset, as in 2024-02-01T00:05+01:00"
-            )
-        if form.in_utc and series.in_utc is None:
-            note = f"{where}: its times are taken for UTC, as the model was trained on times read as UTC"
-            series = series.with_notes((*series.notes, note))
-        if series.ids != self.ids:
-            known, given = set(self.ids), set(series.ids)
-            if lacking := [sensor for sensor in self.ids if sensor not in given]:
-                spare = [sensor for sensor in series.ids if sensor not in known]
-                raise UserError(
-                    f"{where} lacks {len(lacking)} of the model's {len(known)} sensors: {first_few(lacking)}; sensors "
-                    f"that the model does not know: {first_few(spare)} (--leave-out takes the model's as missing)"
-                )
-            known |= set(leave_out)
-            if not spare_sensors and (spare := [sensor for sensor in series.ids if sensor not in known]):
-                raise UserError(
-                    f"{where} has {len(spare)} sensors that the model does not know: {first_few(spare)}; --leave-out "
-                    "leaves them out"
-                )
-            series = series.take_sensors(self.ids)
-        taken = range(len(form.channels)) if channels is None else channels
-        names, units = (tuple(of[c] for c in taken) for of in (form.channels, form.units))
-        if len(series.channels) == len(names) and (_unnamed(series.channels) or _unnamed(form.channels)):
-            series = replace(series, channels=names)
-        if unknown := [name for name in names if name not in series.channels]:
-            raise UserError(
-                f"{where} lacks channel {first_few(unknown)}; it has {first_few(series.channels)}, the model reads "
-                f"{first_few(names)}"
-            )
-        if series.channels != names:
-            series = series.take_channels(tuple(series.channels.index(name) for name in names))
-        for name, unit, wanted in zip(names, series.units, units, strict=True):
-            if unit and wanted and unit != wanted:
-                raise UserError(f"{where} has {name} in {unit}, the model was trained on {wanted}: convert it first")
-        return series if series.units == units else replace(series, units=units)
-
     def _require_same_graph(self, graph: SensorGraph, where: str) -> None:
         if set(graph.ids) != set(self.ids):
             different = sorted(set(graph.ids) ^ set(self.ids))
@@ -604,25 +437,6 @@ def _model(
         raise UserError(f"checkpoint {path}: {error}") from error
 
 
-def _read_times(times: ArrayLike) -> Stamps:
-    """Times in the shape of ``times``; numpy's cannot have an offset, so that of them it is not known."""
-    array = np.asarray(times)
-    if array.dtype.kind == "M":
-        from_pandas = type(times).__module__.partition(".")[0] == "pandas"  # which keeps the zone
-        return Stamps(whole_seconds(array), False if from_pandas else None)
-    try:
-        stamps = parse_times([str(time) for time in array.ravel()])
-    except UserError as error:
-        raise UserError(f"times must be datetime64, datetimes or ISO texts; {error}") from error
-    zone = getattr(times, "tz", None)
-    return Stamps(stamps.times_T.reshape(array.shape), stamps.in_utc, stamps.zone if zone is None else str(zone))
-
-
 def _same_source(data: DataConfig, training: DataConfig) -> bool:
     """Whether both read the same, but for the sensors left out."""
     return replace(data, leave_out=()) == replace(training, leave_out=())
-
-
-def _unnamed(channels: tuple[str, ...]) -> bool:
-    """Whether these are the names that readers give to channels of a file without names: they go by position."""
-    return channels in (("value",), tuple(map(str, range(len(channels)))))
