@@ -18,8 +18,9 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, databas
 settings.load_profile("repeatable")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _one_thread() -> None:
+    """A command that a test before has run in this process may have left another number."""
     torch.set_num_threads(1)
 
 

@@ -284,5 +284,7 @@ def test_a_grid_with_a_place_for_each_cell(dims: tuple[str, str], tmp_path: Path
     assert named.graph.digest() == own.graph.digest()
     near = open_data(data, GraphConfig(graph=str(tmp_path / "all.csv"), nearest=4, **mask))  # type: ignore[arg-type]
     assert near.graph.ids == own.series.ids
-    with pytest.raises(UserError, match=r"4 sensor\(s\) have no observed reading .*--leave-out, or --land-mask"):
+    with pytest.raises(
+        UserError, match=r"4 sensor\(s\) have no observed reading .*silent takes all such, or --land-mask"
+    ):
         open_data(data, GraphConfig())

@@ -180,7 +180,11 @@ def test_a_signal_in_the_evaluation_ends_it_and_gives_the_folder_back(
 ) -> None:
     monkeypatch.setattr(train, "evaluate_model", lambda *_, **__: os.kill(os.getpid(), getattr(signal, name)))
     before = signal.getsignal(signal.SIGTERM)
-    assert train.main([*COMMAND, "--results", str(tmp_path)]) == 130
+    of_a_background_job = signal.signal(signal.SIGINT, signal.default_int_handler)  # which may ignore it
+    try:
+        assert train.main([*COMMAND, "--results", str(tmp_path)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, of_a_background_job)
     assert status_of(tmp_path).state == "finished"
     assert not [name for name in files_in(tmp_path) if LOCK in name]
     assert signal.getsignal(signal.SIGTERM) == before
