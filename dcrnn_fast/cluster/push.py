@@ -103,7 +103,7 @@ def _push(host: Host, python: Sequence[str], ssh: str, cargo: Cargo) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    with process, suppress(BrokenPipeError):  # closing its input, of one that has ended
+    with process:
         try:
             process.stdin.write(program)
             for parcel in cargo.parcels:
@@ -114,6 +114,9 @@ def _push(host: Host, python: Sequence[str], ssh: str, cargo: Cargo) -> None:
         except BaseException:
             process.kill()
             raise
+        finally:
+            with suppress(BrokenPipeError):  # bytes are left for one that has ended
+                process.stdin.close()
 
 
 def _send(parcel: Parcel, root: str, sink: IO[bytes], answers: IO[bytes]) -> None:
