@@ -15,7 +15,16 @@ LONG = (*RUN, "--epochs", "250", "--patience", "0")
 ENDLESS = (*RUN, "--epochs", "100000", "--patience", "100000")
 FILES = {
     *("config.yaml", "status.json", "metrics.csv", "events.jsonl", "sacct_summary.txt", "report.txt", "report.json"),
-    *("horizons.csv", "sensors.csv", "horizons.png", "worst_and_best.png", "forecasts.png", "map.png", "checkpoints"),
+    *(
+        "horizons.csv",
+        "sensors.csv",
+        "horizons.png",
+        "worst_and_best.png",
+        "forecasts.png",
+        "map.png",
+        "intervals.png",
+        "checkpoints",
+    ),
     *("run.html", "timing_rank0.csv", "timing_rank1.csv"),
 }
 
