@@ -110,7 +110,14 @@ def test_one_support_and_several_blocks_of_columns() -> None:
     assert_equal(got, wanted)
 
 
-@pytest.mark.parametrize(("kind", "hops"), cases())
+@pytest.mark.parametrize(
+    ("kind", "hops"),
+    [
+        pytest.param(kind, hops, marks=pytest.mark.slow if (kind, hops) == ("released", 2) else pytest.mark.prove)
+        for kind in KINDS
+        for hops in (1, 2, 3)
+    ],
+)
 def test_the_encoder_decoder_equals_the_specification(kind: str, hops: int) -> None:
     case = Case(B=1, P=2, F=1, N=N, C=2, O=1, H=5, L=1, M=2 * hops + 1)
     with red_zones() as ran:

@@ -48,7 +48,7 @@ def test_both_operators_equal_what_they_are_with_everything_kept(
     assert_sequence(CASE, save)
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 @pytest.mark.parametrize("words", PLANS)
 def test_every_plan_by_segments(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DCRNN_FAST_TRITON", words)
@@ -56,7 +56,7 @@ def test_every_plan_by_segments(words: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert_sequence(CASE, "segments:2")
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 @pytest.mark.parametrize("save", SAVES)
 def test_longer_runs(save: str) -> None:
     assert_encoder_decoder(LONG, save)
