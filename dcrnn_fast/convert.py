@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
+from dcrnn_fast.checkpoints.find import find_checkpoint
 from dcrnn_fast.checkpoints.manifest import MANIFEST, read_manifest, require_own_manifest
 from dcrnn_fast.checkpoints.state import average_notes, forecast_weights, make_state
 from dcrnn_fast.command import run_command
@@ -42,7 +43,7 @@ class ConvertFlags:
     """Settings that the weights do not hold."""
 
     checkpoint: tyro.conf.Positional[str]
-    """weights of another DCRNN; with --export a checkpoint of dcrnn_fast"""
+    """weights of another DCRNN; with --export a checkpoint of dcrnn_fast, or a folder of them (its best one)"""
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"])] = None
     """file to write; left out: model.pt, with --export model.tar"""
     export: bool = False
@@ -322,10 +323,11 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
     Raises:
         UserError: the checkpoint cannot be read, or the port cannot compute such a model; the output is a checkpoint.
     """
-    state = load_checkpoint(checkpoint)
+    found = find_checkpoint(checkpoint)
+    checkpoint, state = found.path, found.state
     config, graph, form, _, _ = saved_form(state, str(checkpoint))
     output = Path(output)
-    require_apart([output], [checkpoint, Path(checkpoint).parent / MANIFEST], "--output")
+    require_apart([output], [checkpoint, checkpoint.parent / MANIFEST], "--output")
     if _is_listed(output) or _is_trained(output):
         raise UserError(f"--output {output} is a checkpoint, which would be lost: name another file")
     ways = config.graph
@@ -346,7 +348,7 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
     with folder_for_new_files(output.parent, "output folder") as folder:
         clear_leftovers(folder, [output.name])
         save_pytorch_port(output, weights, _port_settings(config, form, graph.num_nodes), _epoch(state))
-    lines = [*average_notes(state), f"written: {output} in the names of the public PyTorch port"]
+    lines = [*found.notes, *average_notes(state), f"written: {output} in the names of the public PyTorch port"]
     if _edge_order_matters(ways):
         lines.insert(
             0,

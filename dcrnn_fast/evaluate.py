@@ -40,7 +40,7 @@ class EvaluateFlags:
     """The model to measure, the data, and the report's place."""
 
     checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
-    """a checkpoint, or a folder of them (the newest good one)"""
+    """a checkpoint, or a folder of them, as a results folder (its best one)"""
     split: Annotated[Literal["all", "train", "validation", "test"] | None, tyro.conf.arg(aliases=["--part"])] = None
     """which windows are scored; left out: those that the model was not trained on: the test part of its training data,
     all of other data that do not forecast times of the training"""

@@ -41,7 +41,7 @@ class ExportFlags:
     """The model, and the files to write."""
 
     checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
-    """a checkpoint, or a folder of them (the newest good one)"""
+    """a checkpoint, or a folder of them, as a results folder (its best one)"""
     onnx: str | None = None
     """.onnx file to write"""
     pt2: str | None = None

@@ -39,7 +39,7 @@ class ForecastFlags:
     """The model, the readings, and the forecast's place."""
 
     checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
-    """a checkpoint, or a folder of them (the newest good one)"""
+    """a checkpoint, or a folder of them, as a results folder (its best one)"""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "forecast.csv"
     """.csv, .parquet or .nc: times, ids, units and values"""
     plot: str | None = None

@@ -359,7 +359,7 @@ def load(
     at_least: float | None = None,
     future_steps: int | None = None,
 ) -> Forecaster:
-    """A forecaster from a checkpoint, or from a folder (its newest good checkpoint).
+    """A forecaster from a checkpoint, or from a folder (its best checkpoint, as ``find_checkpoint`` says).
 
     Needs nothing but the checkpoint: graph, ids, scaler and configuration are in it.
 

@@ -191,7 +191,7 @@ def read_good(path: str | Path) -> Checkpoint:
 
 
 def files_read(path: str | Path) -> list[Path]:
-    """The files that reading a checkpoint may read; of a folder, those of ``newest_good`` in it or its checkpoints."""
+    """The files that reading a checkpoint may read; of a folder, all in it or its folder checkpoints."""
     path = Path(path)
     folders, files = ((path, path / "checkpoints"), []) if path.is_dir() else ((path.parent,), [path])
     return files + [file for folder in folders for pattern in ("*.pt", MANIFEST) for file in folder.glob(pattern)]

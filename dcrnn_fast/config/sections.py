@@ -405,8 +405,8 @@ class TrainingConfig(_Section):
     gone through in time order, shuffled within 64 windows: each process reads its own part of a store, from the disk
     but once"""
     start_from: str | None = None
-    """a checkpoint, or a folder of them: a new training begins with its weights, on other data or another graph, of any
-    number of sensors; a run that is resumed goes on with its own"""
+    """a checkpoint, or a folder of them (its best one): a new training begins with its weights, on other data or
+    another graph, of any number of sensors; a run that is resumed goes on with its own"""
     start_scaler: Literal["kept", "fitted"] = "kept"
     """means and deviations that readings are scaled with: kept, those of start_from; fitted, of this training part"""
 

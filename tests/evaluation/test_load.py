@@ -46,7 +46,13 @@ def test_wrappers_names_are_stripped(tmp_path: Path, prefix: str) -> None:
     assert weights_of(dcrnn_fast.load(city.checkpoint).model) == weights_of(city.model)
 
 
-def test_a_folder_means_its_newest_good_checkpoint(city: SmallCity) -> None:
+def damage(path: Path) -> None:
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+
+
+def test_a_folder_means_its_best_checkpoint_and_one_line_says_so(city: SmallCity) -> None:
     folder = city.checkpoint.parent
     state = load_checkpoint(city.checkpoint)
     for name, step in (("epoch_0001.pt", 10), ("best.pt", 20), ("latest.pt", 30)):
@@ -55,13 +61,22 @@ def test_a_folder_means_its_newest_good_checkpoint(city: SmallCity) -> None:
         )
     for place in (folder, folder.parent):
         forecaster = dcrnn_fast.load(place)
-        assert forecaster.about["step"] == 30
-        assert forecaster.about["checkpoint"] == str(folder / "latest.pt")
-    damaged = bytearray((folder / "latest.pt").read_bytes())
-    damaged[len(damaged) // 2] ^= 1
-    (folder / "latest.pt").write_bytes(damaged)
+        assert forecaster.about["step"] == 20
+        assert forecaster.about["checkpoint"] == str(folder / "best.pt")
+        assert forecaster.notes[0].startswith(f"using {folder / 'best.pt'}: the epoch with the least validation error")
+    assert dcrnn_fast.load(folder / "best.pt").notes == forecaster.notes[1:]
+    damage(folder / "best.pt")
     forecaster = dcrnn_fast.load(folder)
-    assert forecaster.about["step"] == 20
+    assert forecaster.about["step"] == 30
+    assert "best.pt is damaged" in forecaster.notes[0]
+    assert forecaster.notes[1] == f"using {folder / 'latest.pt'} instead"
+    (folder / "best.pt").unlink()
+    assert dcrnn_fast.load(folder).notes[0] == (
+        f"using {folder / 'latest.pt'}: the furthest in training, as there is no best.pt"
+    )
+    damage(folder / "latest.pt")
+    forecaster = dcrnn_fast.load(folder)
+    assert forecaster.about["step"] == 10
     assert "latest.pt is damaged" in forecaster.notes[0]
 
 

@@ -190,6 +190,22 @@ def test_there_and_back_is_bit_exact(files: Files) -> None:
     assert files.convert("--mean", "54", "--std", "19", weights="back.tar") == 0
 
 
+def test_the_best_checkpoint_of_a_folder_goes_back_to_the_port(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert files.convert(*SCALER) == 0
+    state = load_checkpoint(files.folder / "model.pt")
+    other = state | {"model": {name: weight + 1 for name, weight in state["model"].items()}}
+    (files.folder / "run" / "checkpoints").mkdir(parents=True)
+    save_checkpoint(files.folder / "run" / "checkpoints", other, "latest.pt")
+    best = save_checkpoint(files.folder / "run" / "checkpoints", state, "best.pt")
+    capsys.readouterr()
+    assert convert.main([str(files.folder / "run"), "--export", "-o", str(files.folder / "back.tar")]) == 0
+    assert f"using {best}: " in capsys.readouterr().out
+    assert convert.main([str(files.folder / "model.pt"), "--export", "-o", str(files.folder / "same.tar")]) == 0
+    assert (files.folder / "back.tar").read_bytes() == (files.folder / "same.tar").read_bytes()
+
+
 def test_a_model_that_the_port_cannot_compute_is_not_exported(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     assert files.convert("--mean", "54", "--std", "19", "--recursion", "chebyshev") == 0
     assert convert.main([str(files.folder / "model.pt"), "--export", "-o", str(files.folder / "back.tar")]) == 2

@@ -76,10 +76,12 @@ def test_an_empty_name_is_no_folder(trained: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_damaged_file_that_another_one_stands_in_for_is_named(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "checkpoints", tmp_path / "copy")
-    (tmp_path / "copy" / "latest.pt").write_bytes(b"torn")
+    (tmp_path / "copy" / "best.pt").write_bytes(b"torn")
     run, _ = open_run(debug_config(*WORDS, "--start-from", str(tmp_path / "copy")), Ranks())
-    assert "latest.pt" in run.begun[0]
-    assert "start: weights of" in run.begun[1]
+    assert "skipped: checkpoint" in run.begun[0]
+    assert "best.pt" in run.begun[0]
+    assert run.begun[1] == f"using {tmp_path / 'copy' / 'latest.pt'} instead"
+    assert "start: weights of" in run.begun[2]
 
 
 @pytest.mark.slow
