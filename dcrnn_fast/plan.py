@@ -18,6 +18,7 @@ from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, ModelConfig, TrainingConfig
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.batches import GlobalBatches
+from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.device import choose_device, choose_threads
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.halo import Absent
@@ -30,9 +31,12 @@ from dcrnn_fast.planning.parts import hardest_part
 from dcrnn_fast.planning.plan import NetworkBytes, Plan
 from dcrnn_fast.planning.shapes import Shapes
 from dcrnn_fast.planning.source import Source, source_of, window_counts
+from dcrnn_fast.planning.window_form import planned_form
+from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.system import MIB, available_mib
 from dcrnn_fast.training.memory import circumstances_of
 from dcrnn_fast.training.resolved import resolved
+from dcrnn_fast.training.start_from import Beginning, beginning
 from dcrnn_fast.training.trial import Timing, first_step, timed, trial_run
 
 
@@ -100,6 +104,9 @@ def make_plan(flags: PlanFlags) -> Plan:
         raise UserError(f"--node-parallel {partners} must divide the number of processes, --ranks {flags.ranks}")
     replicas = flags.ranks // partners
     config = resolved(flags.settings, replicas)
+    begun = beginning(config, Ranks())
+    if begun is not None:
+        config = begun.choices(config)
     on_gpu = config.training.device.startswith("cuda") or choose_device(config.training.device).type == "cuda"
     if on_gpu and not torch.cuda.is_available():
         config = replace(config, model=replace(config.model, backend="auto"))  # the plan's own steps are on the CPU
@@ -107,8 +114,17 @@ def make_plan(flags: PlanFlags) -> Plan:
     first_step(_smallest(config))  # what a first step loads, once and for all
     interpreter = anonymous_bytes()
     source = source_of(
-        config.data, config.graph, nodes=flags.nodes, edges=flags.edges, rows=flags.rows, channels=flags.channels
+        config.data,
+        config.graph,
+        nodes=flags.nodes,
+        edges=flags.edges,
+        rows=flags.rows,
+        channels=flags.channels,
+        otherwise=1 if begun is None else len(begun.form.window_format.channels),
     )
+    if begun is not None:
+        source = _begun_source(source, config, begun)
+        begun = None  # its weights are not held while a run is trained either
     if flags.calibrate:
         source = replace(source, notes=(*source.notes, *_busy_notes()))
     graph, training = source.graph, config.training
@@ -165,6 +181,20 @@ def make_plan(flags: PlanFlags) -> Plan:
             0 if part is None else part.halo_bytes(shapes, now, here.width, here.backend),
         ),
     )
+
+
+def _begun_source(source: Source, config: Config, begun: Beginning) -> Source:
+    """``source`` with a line about the model that the training would start from.
+
+    Raises:
+        UserError: that model does not fit, as far as is known without a reading.
+    """
+    begun.require_form(planned_form(source, config.data, begun.form.window_format), config)
+    left_out = set(ids_to_leave_out(config.data.leave_out))
+    begun.require_scales((sensor for sensor in source.ids if sensor not in left_out), config)
+    unknown = [what for what, known in (("channels' names", source.names), ("sensors", source.ids)) if not known]
+    until = f"; {' and '.join(unknown)} are compared when the series is opened" if unknown else ""
+    return replace(source, notes=(*begun.found, f"start: {begun.where} fits{until}", *source.notes))
 
 
 def _busy_notes() -> list[str]:

@@ -21,7 +21,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -277,20 +277,29 @@ def read_store(folder: Path, data: DataConfig, graph: GraphConfig) -> tuple[Sens
     return open_store(folder)
 
 
-def store_outline(folder: Path) -> tuple[tuple[int, int, int], SensorGraph | None]:
-    """(rows, sensors, channels) of a store and its graph; no reading is opened, no checksum compared.
+class StoreOutline(NamedTuple):
+    """What a store's manifest says of its series, and its graph."""
+
+    rows: int
+    ids: tuple[str, ...]
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    graph: SensorGraph | None
+
+
+def store_outline(folder: Path) -> StoreOutline:
+    """The outline of a store; no reading is opened, no checksum compared.
 
     Raises:
         UserError: there is no finished store of this version, or its graph cannot be read.
     """
-    manifest = read_manifest(folder)
-    rows, sensors, channels = manifest["shape"]
+    manifest, graph = read_manifest(folder), None
     found = next((name for name in manifest["files"] if name.startswith("graph")), None)
-    if found is None:
-        return (rows, sensors, channels), None
-    with naming_file(folder / found), damage_told("the store is damaged"):
-        graph = SensorGraph.from_state(load_archive(folder / found))
-    return (rows, sensors, channels), graph
+    if found is not None:
+        with naming_file(folder / found), damage_told("the store is damaged"):
+            graph = SensorGraph.from_state(load_archive(folder / found))
+    ids, channels, units = (tuple(manifest[name]) for name in ("ids", "channels", "units"))
+    return StoreOutline(manifest["shape"][0], ids, channels, units, graph)
 
 
 def verify_store(folder: Path) -> dict[str, int]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from dcrnn_fast.config.plain import shown
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.sections import CALENDAR, DataConfig
+from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.times import parse_freq
 from dcrnn_fast.errors import UserError
 
@@ -151,6 +152,57 @@ class WindowFormat:
 def known_ahead_words(form: WindowFormat | DataConfig) -> str:
     """What the decoder knows ahead, for messages: "rain, the calendar"; "nothing"."""
     return ", ".join((*form.known_names, *["the calendar"] * form.calendar_ahead)) or "nothing"
+
+
+def window_format_of(series: SensorSeries, config: DataConfig) -> WindowFormat:
+    """The window format of a series under a configuration.
+
+    Raises:
+        UserError: a target, or a channel that is known ahead, is no channel of the series, or one is both.
+    """
+    targets, known = targets_and_known(series.channels, config)
+    return WindowFormat(
+        past_steps=config.past_steps,
+        future_steps=config.future_steps,
+        channels=series.channels,
+        target_channels=targets,
+        units=series.units,
+        time_of_day=config.time_of_day,
+        day_of_week=config.day_of_week,
+        missing=series.missing,
+        missing_input=config.missing_input,
+        freq=series.freq,
+        in_utc=series.in_utc,
+        known_channels=known,
+        calendar_ahead=config.calendar_ahead,
+    )
+
+
+def targets_and_known(channels: tuple[str, ...], config: DataConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The channels that are forecast and those that are known ahead, as indices into ``channels``.
+
+    Raises:
+        UserError: a target, or a channel that is known ahead, is none of them, or one is both.
+    """
+    targets = config.targets or channels[:1]
+    if unknown := [name for name in targets if name not in channels]:
+        raise UserError(f"targets: no channel {unknown[0]!r}; the channels are {', '.join(channels)}")
+    if len(set(targets)) != len(targets):
+        raise UserError(f"targets: each channel once, got {', '.join(targets)}")
+    known, others = config.known_names, [name for name in channels if name not in targets]
+    if CALENDAR in config.known_ahead and CALENDAR in channels:
+        raise UserError(
+            f"known_ahead: {CALENDAR} means time of day and day of the week, and {config.data} has a channel of this "
+            "name: rename that channel"
+        )
+    if unknown := [name for name in known if name not in channels]:
+        there = f"the channels beside the target are {', '.join(others)}" if others else "there is none but the target"
+        raise UserError(f"known_ahead: no channel {unknown[0]!r}; {there} ({CALENDAR}: the time alone)")
+    if both := [name for name in known if name in targets]:
+        raise UserError(
+            f"known_ahead: {both[0]} is a target, which is forecast: name other channels, or other --targets"
+        )
+    return tuple(map(channels.index, targets)), tuple(map(channels.index, known))
 
 
 def _different(kind: type, least: int) -> Callable[[Any], bool]:

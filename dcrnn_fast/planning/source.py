@@ -35,6 +35,7 @@ class Source:
     Attributes:
         graph: the file's, or one as large (``notes`` say so).
         rows: T, or None: not known. channels: V.
+        names: of the channels; units: theirs; ids: of the sensors; each empty: not known.
         in_memory: bytes of a series that is read into memory; mapped: of one that is memory-mapped.
     """
 
@@ -44,6 +45,9 @@ class Source:
     in_memory: int
     mapped: int
     notes: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
 
 
 def source_of(
@@ -54,9 +58,12 @@ def source_of(
     edges: int | None = None,
     rows: int | None = None,
     channels: int | None = None,
+    otherwise: int = 1,
 ) -> Source:
     """What is known; the numbers that are given count more than what the files say.
 
+    Args:
+        otherwise: V, where nothing says it.
     Raises:
         UserError: nothing says how many nodes there are, two things say it, or the graph cannot be read or laid out.
     """
@@ -67,21 +74,29 @@ def source_of(
     known = KNOWN.get(data.data) if not os.path.exists(data.data) else None
     found = read_graph(graph) if nodes is None and graph.graph is not None else None
     notes: list[str] = []
-    own_nodes, own_rows, own_channels = None, None, 1
+    own_nodes: int | None = None
+    own_rows: int | None = None
+    own_names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    ids = () if found is None else found.ids
     if nodes is None and stored:
-        (own_rows, own_nodes, own_channels), own_graph = store_outline(Path(data.data))
-        found = own_graph if found is None else found
+        own_rows, ids, own_names, units, own_graph = store_outline(Path(data.data))
+        own_nodes, found = len(ids), own_graph if found is None else found
     elif nodes is None and data.data == "city":
-        own_rows = data.city_days * STEPS_PER_DAY
+        own_rows, own_names = data.city_days * STEPS_PER_DAY, ("speed",)
         found = city_graph(nodes=data.city_nodes, seed=data.city_seed) if found is None else found
+        ids = found.ids
     elif nodes is None and known is not None:
         own_rows, own_nodes = known.shape or (None, None)
-        own_channels = len(known.channels) or 1
+        own_names = known.channels
         path = Path(data.data_folder, data.data, known.graph.name)
         if found is None and path.is_file():
             found = read_graph(replace(graph, graph=str(path)))
+            ids = found.ids
     nodes, rows = own_nodes if nodes is None else nodes, own_rows if rows is None else rows
-    count, named = channels or len(data.variables) or own_channels, max(len(data.targets), 1) + len(data.known_names)
+    names, units = _chosen(data.variables, own_names, units)
+    count = channels or len(data.variables) or len(own_names) or otherwise
+    named = max(len(data.targets), 1) + len(data.known_names)
     if data.known_names and count < named:
         if channels or stored:
             raise UserError(f"targets and known_ahead name {named} channels, and there are {count}: give --channels")
@@ -110,7 +125,38 @@ def source_of(
     size = _IN_MEMORY * (rows or 0) * found.num_nodes * count
     if rows is None:
         notes.append("series: its length is not known (--rows), so neither its memory nor an epoch's time is")
-    return Source(found, rows, count, 0 if stored else size, size if stored else 0, tuple(notes))
+    if len(names) != count:
+        names = units = ()
+    return Source(
+        graph=found,
+        rows=rows,
+        channels=count,
+        in_memory=0 if stored else size,
+        mapped=size if stored else 0,
+        notes=tuple(notes),
+        names=names,
+        units=units,
+        ids=ids,
+    )
+
+
+def _chosen(
+    variables: tuple[str, ...], names: tuple[str, ...], units: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and units of the channels that are asked for, as far as they are known.
+
+    Args:
+        variables: names, numbers, or names of several levels.
+        names, units: of all channels; none: not known.
+    """
+    if not variables:
+        return names, units
+    if not names:
+        return (() if any(variable.isdecimal() for variable in variables) else variables), ()
+    found = [names.index(name) if name in names else int(name) if name.isdecimal() else -1 for name in variables]
+    if not all(0 <= index < len(names) for index in found):
+        return (), ()
+    return tuple(names[index] for index in found), tuple(units[index] for index in found) if units else ()
 
 
 def window_counts(rows: int, data: DataConfig) -> tuple[int, int]:

@@ -4,7 +4,7 @@ No weight depends on the number of sensors or of steps, so both may differ; what
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,7 +17,7 @@ from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.data.saved_form import SavedForm, saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import require_observed_sensors
-from dcrnn_fast.data.window_format import known_ahead_words
+from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few
 from dcrnn_fast.model.weights import require_weights
@@ -86,22 +86,41 @@ class Beginning:
             UserError: channels, targets or units are not the model's, a target was never observed, or a sensor's own
                 scale is kept and the model has none for it.
         """
-        for fault in self._faults(data, config):
-            raise UserError(f"--start-from {self.where} {fault}")
+        self.require_form(data.window_format, config)
         if config.training.start_scaler == "fitted":
             return data
         require_observed_sensors(data.series, data.window_format.target_channels, config.data.data)
         if not self.form.scaler.per_sensor:
             return data
+        self.require_scales(data.series.ids, config)
         number_of = {sensor: n for n, sensor in enumerate(self.form.graph.ids)}
-        if unknown := [sensor for sensor in data.series.ids if sensor not in number_of]:
+        scaler = self.form.scaler.take_sensors([number_of[sensor] for sensor in data.series.ids])
+        return assemble_data(data.series, data.graph, config.data, scaler=scaler, all_digits=data.all_digits)
+
+    def require_form(self, form: WindowFormat, config: Config) -> None:
+        """Checks that the windows of a series mean to the weights what those of their training did.
+
+        Raises:
+            UserError: channels, targets, what is known ahead, or units are others.
+        """
+        for fault in self._faults(form, config):
+            raise UserError(f"--start-from {self.where} {fault}")
+
+    def require_scales(self, ids: Iterable[str], config: Config) -> None:
+        """Checks that a scale for each sensor, if there are such and they are kept, is there for these.
+
+        Raises:
+            UserError: it is not; some of them are named.
+        """
+        if config.training.start_scaler == "fitted" or not self.form.scaler.per_sensor:
+            return
+        known = set(self.form.graph.ids)
+        if unknown := [sensor for sensor in ids if sensor not in known]:
             raise UserError(
-                f"--start-from {self.where} has a scale for each of its {len(number_of)} sensors, and none for "
+                f"--start-from {self.where} has a scale for each of its {len(known)} sensors, and none for "
                 f"{counted(len(unknown), 'sensor')} of {config.data.data}: {first_few(unknown)}; give --start-scaler "
                 "fitted"
             )
-        scaler = self.form.scaler.take_sensors([number_of[sensor] for sensor in data.series.ids])
-        return assemble_data(data.series, data.graph, config.data, scaler=scaler, all_digits=data.all_digits)
 
     def lines(self, data: ForecastData, config: Config) -> tuple[str, ...]:
         """What was taken from the model, for the run's account."""
@@ -127,8 +146,8 @@ class Beginning:
         kind = saved_choices(Config(), self.state).data.scaler
         return "sensor" if self.form.scaler.per_sensor else kind
 
-    def _faults(self, data: ForecastData, config: Config) -> Iterator[str]:
-        form, old = data.window_format, self.form.window_format
+    def _faults(self, form: WindowFormat, config: Config) -> Iterator[str]:
+        old = self.form.window_format
         if len(form.channels) != len(old.channels):
             yield (
                 f"reads {counted(len(old.channels), 'channel')} ({first_few(old.channels)}), {config.data.data} has "

@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 
 from dcrnn_fast import plan, prepare
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.checkpoints.files import save_checkpoint
+from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
+from dcrnn_fast.data.series import make_series
+from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.planning.choice import COMPUTED_AGAIN, Choice
 from dcrnn_fast.planning.even_graph import even_graph
 from dcrnn_fast.planning.source import source_of, window_counts
+from dcrnn_fast.ranks.group import Ranks
+from dcrnn_fast.training.progress import Progress
+from dcrnn_fast.training.resume import state_of
+from dcrnn_fast.training.run import make_run
+from dcrnn_fast.training.start import open_run
 from dcrnn_fast.training.trial import Timing
 from tests.training.rank_programs import debug_config
 
@@ -159,3 +167,71 @@ def test_a_graph_that_is_given_counts_more_than_the_data_sets_own(tmp_path: Path
     links.write_text("from,to,weight\n" + "".join(f"{a},{b},1\n" for a in "abc" for b in "abc"))
     config = debug_config("--graph", str(links))
     assert source_of(config.data, config.graph).graph.num_edges == 9
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine sensors, speeds alone."""
+    store = tmp_path_factory.mktemp("data") / "store"
+    assert prepare.main(["--data", "city", "--city-nodes", "9", "--city-days", "3", "--output", str(store)]) == 0
+    return store
+
+
+def save_untrained(folder: Path, data: ForecastData, *flags: str) -> Path:
+    run = make_run(debug_config(*flags), data, Ranks())
+    return save_checkpoint(folder, state_of(run, Progress()), "best.pt")
+
+
+@pytest.fixture(scope="module")
+def model(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the store with a scale for each sensor."""
+    config = debug_config("--data", str(store), "--scaler", "sensor")
+    return save_untrained(tmp_path_factory.mktemp("model"), open_data(config.data, config.graph), "--scaler", "sensor")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--hidden-units", "5", "--hops", "1"],
+        ["--day-of-week"],
+        ["--scaler", "observed"],
+        ["--targets", "flow"],
+        ["--time-of-day", "--known-ahead", "calendar"],
+        ["--leave-out", "road000_out_03"],
+        ["--data", "city", "--city-nodes", "12"],
+    ],
+)
+def test_a_model_to_start_from_is_refused_as_in_training(
+    words: list[str], model: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--data", str(store), "--start-from", str(model), *words]
+    try:
+        open_run(debug_config(*flags, "--device", "cpu"), Ranks())
+        refused = None
+    except UserError as error:
+        refused = str(error)
+    code = plan.main([*SMALL, *flags])
+    said = capsys.readouterr().err
+    assert (code, said) == ((0, "") if refused is None else (2, f"dcrnn-fast plan: error: {refused}\n"))
+
+
+def test_channels_that_nothing_else_says_are_those_of_the_model_to_start_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values_TNC = np.random.default_rng(3).normal(50, 5, (400, 9, 2)).astype(np.float32)
+    series = make_series(
+        values_TNC, times_T=count_from(np.datetime64("2024-01-01", "s"), np.timedelta64(300, "s"), 400),
+        ids=even_graph(9, 30).ids, missing="nan", where="made", channels=("speed", "flow"), units=("", ""),
+    )  # fmt: skip
+    data = assemble_data(series, even_graph(9, 30), debug_config().data)
+    best = save_untrained(tmp_path, data)
+    words = ["--nodes", "20", "--edges", "90", "--data", "later.csv", "--start-from", str(tmp_path)]
+    found = printed(capsys, *words)
+    assert found["shapes"]["input_channels"] == data.window_format.input_channels  # type: ignore[index]
+    assert f"start: {best} fits; channels' names and sensors are compared when the series is opened" in found["notes"]  # type: ignore[operator]
+    for flags in (["--channels", "1"], ["--variables", "speed"], ["--variables", "a", "b", "c"]):
+        assert plan.main([*SMALL, *words, *flags]) == 2
+        assert "reads 2 channels ('speed', 'flow'), " in capsys.readouterr().err
+    assert plan.main([*SMALL, *words, "--targets", "flow"]) == 2
+    assert "forecasts speed, this run flow: give --targets speed" in capsys.readouterr().err
