@@ -29,6 +29,7 @@ from dcrnn_fast.files import (
 from dcrnn_fast.forecaster import Forecaster, load
 from dcrnn_fast.interop.portable import PortableModel, portable_model
 from dcrnn_fast.interop.raw_form import Inputs, RawForm, scaled_inputs
+from dcrnn_fast.messages import sized
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.records.packages import require_package
 
@@ -84,8 +85,8 @@ def _run(argv: list[str]) -> int:
             write_bytes(target, payloads[ending])
         reads = ", ".join(f"{one['name']} {_shape(one)}" for one in description["inputs"])
         (gives,) = description["outputs"]
-        size = len(payloads[ending]) / 2**20
-        print(f"written: {target} ({size:.3g} MiB): {reads} -> {gives['name']} {_shape(gives)}", flush=True)
+        size = sized(len(payloads[ending]))
+        print(f"written: {target} ({size}): {reads} -> {gives['name']} {_shape(gives)}", flush=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Words for messages: the file, the first few of many, an exception on one line, a span of time."""
+"""Words for messages: the file, the first few of many, an exception on one line, a span of time, a size, a length."""
 
 import os
 import stat
@@ -52,6 +52,23 @@ def span(seconds: int) -> str:
         if count:
             parts.append(f"{count} {unit}")
     return " ".join(parts) or "0 s"
+
+
+def sized(count: float) -> str:
+    """A size in the unit that suits it: "312 bytes", "4.1 KiB", "0.4 GiB", "466 GiB"."""
+    for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= size / 10:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def metres_words(metres: float) -> str:
+    """A length in the unit that suits it: "0.42 m", "400 m", "12.3 km", "5,310 km"."""
+    if metres < 100:
+        return f"{metres:.3g} m"
+    if metres < 9999.5:
+        return f"{metres:,.0f} m"
+    return f"{metres / 1000:,.{1 if metres < 99_950 else 0}f} km"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import counted, first_few, first_line, naming_file, one_line, some, span
+from dcrnn_fast.messages import counted, first_few, first_line, metres_words, naming_file, one_line, sized, some, span
 
 
 def test_lists_are_cut_and_counted() -> None:
@@ -28,6 +28,22 @@ def test_an_exception_without_text_is_its_type() -> None:
 )
 def test_a_span_in_its_units(seconds: int, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (100, "100 bytes"), (300, "0.293 KiB"), (200_000, "0.191 MiB"), (5e11, "466 GiB")],
+)
+def test_no_size_is_rounded_to_nothing(count: float, text: str) -> None:
+    assert sized(count) == text
+
+
+@pytest.mark.parametrize(
+    ("metres", "text"),
+    [(0, "0 m"), (0.042, "0.042 m"), (4.25, "4.25 m"), (400, "400 m"), (9999.7, "10.0 km"), (5_310_400, "5,310 km")],
+)
+def test_no_length_is_rounded_to_nothing(metres: float, text: str) -> None:
+    assert metres_words(metres) == text
 
 
 def test_the_file_is_named_once(tmp_path: Path) -> None:

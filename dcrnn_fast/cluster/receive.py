@@ -71,7 +71,7 @@ def receive(source: IO[bytes], sink: IO[str], root: str, target: str, parcel: di
         wanted = [number for number, file in enumerate(files) if not take_earlier(root, parcel["kind"], new, file)]
         needed, free = sum(files[number][1] for number in wanted), shutil.disk_usage(root).free
         if needed > free:
-            raise RefusedError(f"{root} has {free / 2**20:.0f} MiB free, {needed / 2**20:.0f} MiB are needed")
+            raise RefusedError(f"{root} has {free / 2**20:.3g} MiB free, {needed / 2**20:.3g} MiB are needed")
         say(sink, wanted=wanted)
         for number in wanted:
             write(source, new, files[number])

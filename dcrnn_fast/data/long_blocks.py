@@ -20,7 +20,7 @@ from dcrnn_fast.data.long_table import require_enough_rows
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.times import NameRow, Stamps
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import counted, first_few
+from dcrnn_fast.messages import counted, first_few, sized
 
 _IN_MEMORY = 32 << 20
 """bytes of a pivoted table, up to which the scratch file is memory"""
@@ -190,8 +190,8 @@ def _scratch(shape: tuple[int, int, int], where: str) -> np.ndarray:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise UserError(
-            f"{where}: its {shape[0]:,} times of {shape[1]:,} sensors need a scratch file of {size >> 20:,} MiB in "
-            f"{folder}, which has {free >> 20:,} free: set TMPDIR to another folder"
+            f"{where}: its {shape[0]:,} times of {shape[1]:,} sensors need a scratch file of {sized(size)} "
+            f"in {folder}, which has {sized(free)} free: set TMPDIR to another folder"
         )
     with tempfile.TemporaryFile(dir=folder) as file:
         file.truncate(size)

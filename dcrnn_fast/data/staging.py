@@ -26,6 +26,7 @@ from dcrnn_fast.data.sources import source_files
 from dcrnn_fast.data.stored import StoredArray
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import sha256_of
+from dcrnn_fast.messages import sized
 from dcrnn_fast.process import Process, this_process
 
 PREFIX = "dcrnn_fast-stage-"
@@ -129,7 +130,7 @@ def stage(data: DataConfig, graph: GraphConfig, asked_to_stop: Callable[[], bool
         size = sum(file.stat().st_size for files in sources.values() for file in files)
         needed, free = int(size * _MARGIN) + _SPARE, shutil.disk_usage(root).free
         if needed > free:
-            raise NotStagedError(f"{root} has {_gib(free)} free, the files need {_gib(needed)}")
+            raise NotStagedError(f"{root} has {sized(free)} free, the files need {sized(needed)}")
         folder, name = _make_folder(root)
     except OSError as error:
         raise NotStagedError(f"{data.stage}: {error.strerror or error}") from error
@@ -242,7 +243,3 @@ def _copy(source: Path, target: Path, asked_to_stop: Callable[[], bool]) -> None
             os.posix_fadvise(write.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     if sha256_of(target) != digest.hexdigest():
         raise NotStagedError(f"the copy of {source} in {target.parent} is not what was read: that disk is damaged")
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.3g} GiB"

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dcrnn_fast.messages import some
+from dcrnn_fast.messages import sized, some
+from dcrnn_fast.system import MIB
 
 _MOST_SKEW = 1.0
 """seconds; files of a shared disk are compared by their times"""
@@ -73,7 +74,7 @@ def details(one: Facts) -> list[str]:
     bounds = [f"{limit['cores']:g} cores"] if limit["cores"] is not None else []
     bounds += [f"{limit['memory_mib']:.0f} MiB"] if limit["memory_mib"] is not None else []
     found = "; ".join(f"{name} {', '.join(addresses) or '–'}" for name, addresses in one["interfaces"].items())
-    disks = [f"{what} {free / 1024:.1f} GiB in {folder}" for what, (folder, free) in one["free_mib"].items()]
+    disks = [f"{what} {sized(free * MIB)} in {folder}" for what, (folder, free) in one["free_mib"].items()]
     lines = [
         f"gradients travel over {one['collectives']}",
         f"kernels: {one['kernels']['chosen']}"

@@ -15,7 +15,7 @@ from dcrnn_fast.doctoring.network import hostname, interfaces, wrong_interfaces
 from dcrnn_fast.installation import code_facts, commit
 from dcrnn_fast.kernels.explain import facts
 from dcrnn_fast.kernels.gpu import why_no_gpu
-from dcrnn_fast.messages import one_line
+from dcrnn_fast.messages import one_line, sized
 from dcrnn_fast.ranks.environment import Launch
 from dcrnn_fast.ranks.network import set_variables
 from dcrnn_fast.system import MIB, limits, memory_mib, usable_cores
@@ -39,7 +39,9 @@ def facts_of_rank(launch: Launch) -> dict[str, Any]:
     found, disks = interfaces(), free_mib()
     broken += wrong_interfaces(os.environ, found)
     broken += [
-        f"{what} ({folder}) has {free:.0f} MiB left" for what, (folder, free) in disks.items() if free < _LEAST_FREE_MIB
+        f"{what} ({folder}) has {sized(free * MIB)} left"
+        for what, (folder, free) in disks.items()
+        if free < _LEAST_FREE_MIB
     ]
     return {
         "rank": launch.rank,

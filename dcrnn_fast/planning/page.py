@@ -1,9 +1,10 @@
 """The plan as people read it."""
 
+from dcrnn_fast.messages import sized
 from dcrnn_fast.planning.memory import MARGIN
 from dcrnn_fast.planning.parts import Part
 from dcrnn_fast.planning.plan import Plan
-from dcrnn_fast.planning.words import duration, gib, memory_lines
+from dcrnn_fast.planning.words import duration, memory_lines
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -25,11 +26,13 @@ def plan_lines(plan: Plan) -> list[str]:
         *memory_lines(plan.need, "by item" if not plan.on_gpu else "by item; a model of a GPU, not run on one"),
     ]
     if plan.local_ranks > 1:
-        lines.append(f"memory of a machine with {plan.local_ranks} processes: {gib(plan.need.peak * plan.local_ranks)}")
+        lines.append(
+            f"memory of a machine with {plan.local_ranks} processes: {sized(plan.need.peak * plan.local_ranks)}"
+        )
     if plan.source.mapped:
-        lines.append(f"page cache that the series can use beside that: {gib(plan.source.mapped)} (never needed)")
+        lines.append(f"page cache that the series can use beside that: {sized(plan.source.mapped)} (never needed)")
     lines += ["", *_time_lines(plan), *_network_lines(plan)]
-    lines.append(f"a checkpoint: {gib(plan.checkpoint_bytes)} and the graph")
+    lines.append(f"a checkpoint: {sized(plan.checkpoint_bytes)} and the graph")
     return [*lines, "", *_advice(plan)]
 
 
@@ -63,9 +66,9 @@ def _network_lines(plan: Plan) -> list[str]:
     if plan.ranks == 1:
         return []
     network = plan.network
-    lines = [f"network: a process sends {gib(network.gradients)} of gradients in a step"]
+    lines = [f"network: a process sends {sized(network.gradients)} of gradients in a step"]
     if network.halo:
-        lines[0] += f" and {gib(network.halo)} of rows that its partners read"
+        lines[0] += f" and {sized(network.halo)} of rows that its partners read"
     if network.seconds is not None:
         lines[0] += f": {duration(network.seconds)} at the stated rate (a model, not measured)"
     return lines
@@ -75,9 +78,9 @@ def _advice(plan: Plan) -> list[str]:
     if plan.room is None:
         return ["how much memory there is: not known; give --memory-gib"]
     each = f" for each of {plan.local_ranks} processes" if plan.local_ranks > 1 else ""
-    room = f"{gib(plan.room)}{each}"
+    room = f"{sized(plan.room)}{each}"
     if plan.short_of:
-        return [f"does not fit: {gib(plan.short_of)} more than {room}"]
+        return [f"does not fit: {sized(plan.short_of)} more than {room}"]
     if plan.need.peak > plan.room / MARGIN:
         nearest = "nothing does" if plan.best is None else f"{plan.best.flags()} does"
         return [

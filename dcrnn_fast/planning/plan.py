@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dcrnn_fast.messages import sized
 from dcrnn_fast.planning.choice import Choice
 from dcrnn_fast.planning.memory import MARGIN, Need
 from dcrnn_fast.planning.parts import Part
 from dcrnn_fast.planning.shapes import Shapes
 from dcrnn_fast.planning.source import Source
-from dcrnn_fast.planning.words import gib
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +86,22 @@ class Plan:
         assert self.room is not None
         each = f" for each of {self.local_ranks} processes" if self.local_ranks > 1 else ""
         said = (
-            f"does not fit: a process needs {gib(self.need.peak)}, {gib(self.short_of)} more than the {gib(self.room)}"
-            f"{each} that there are"
+            f"does not fit: a process needs {sized(self.need.peak)}, {sized(self.short_of)} more than the "
+            f"{sized(self.room)}{each} that there are"
         )
         if self.best is not None:
-            needed = gib(self.need_of(self.best).peak)
+            needed = sized(self.need_of(self.best).peak)
             return f"{said}; the nearest that fits, the same step: {self.best.flags()} ({needed})"
         least = self.need_of(self.least).peak
         if least - self.source.in_memory <= self.room / MARGIN:
             return (
-                f"{said}, of which the series takes {gib(self.source.in_memory)}; a prepared store is not held in "
+                f"{said}, of which the series takes {sized(self.source.in_memory)}; a prepared store is not held in "
                 "memory: dcrnn-fast prepare, then --data STORE"
             )
         return (
-            f"{said}; nothing fits: {self.least.flags()} takes {gib(least)}, {gib(max(least * MARGIN - self.room, 0))} "
-            "too much with room to spare; use fewer hidden units or layers, fewer processes on a machine, or a machine "
-            "with more memory"
+            f"{said}; nothing fits: {self.least.flags()} takes {sized(least)}, "
+            f"{sized(max(least * MARGIN - self.room, 0))} too much with room to spare; use fewer hidden "
+            "units or layers, fewer processes on a machine, or a machine with more memory"
         )
 
     def to_dict(self) -> dict[str, Any]:

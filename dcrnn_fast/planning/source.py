@@ -16,8 +16,8 @@ from dcrnn_fast.data.sources import formats_of
 from dcrnn_fast.data.store import store_outline
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, read_graph
+from dcrnn_fast.messages import sized
 from dcrnn_fast.planning.even_graph import even_graph
-from dcrnn_fast.planning.words import gib
 from dcrnn_fast.system import MIB, available_mib
 
 _EDGES_EACH = 8
@@ -112,8 +112,8 @@ def source_of(
         needed, available = nodes * _A_NODE + min(links, nodes * nodes) * _A_LINK, available_mib() * MIB
         if needed > available:
             raise UserError(
-                f"out of memory ({gib(available)} available): a graph of {nodes} sensors with {links} links takes "
-                f"{gib(needed)} to lay out, {gib(needed - available)} more; plan for fewer"
+                f"out of memory ({sized(available)} available): a graph of {nodes} sensors with {links} links takes "
+                f"{sized(needed)} to lay out, {sized(needed - available)} more; plan for fewer"
             )
         found = even_graph(nodes, links)
         notes.append(

@@ -1,13 +1,7 @@
-"""Words for sizes, times and memory by item."""
+"""Words for times and memory by item."""
 
+from dcrnn_fast.messages import sized
 from dcrnn_fast.planning.memory import Need
-
-
-def gib(count: float) -> str:
-    """Bytes, in GiB, or in MiB if they are few."""
-    if count < 2**30 / 10:
-        return f"{count / 2**20:.3g} MiB"
-    return f"{count / 2**30:.3g} GiB"
 
 
 def memory_lines(need: Need, of_what: str) -> list[str]:
@@ -17,8 +11,8 @@ def memory_lines(need: Need, of_what: str) -> list[str]:
     rest = need.peak - sum(size for size, _ in shown)
     if rest:
         shown.append((rest, "all else"))
-    lines = [f"  {gib(size):>9}  {name}" for size, name in shown]
-    return [f"memory of a process in {need.largest}, {of_what}: {gib(need.peak)}", *lines]
+    lines = [f"  {sized(size):>9}  {name}" for size, name in shown]
+    return [f"memory of a process in {need.largest}, {of_what}: {sized(need.peak)}", *lines]
 
 
 def duration(seconds: float) -> str:

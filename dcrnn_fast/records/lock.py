@@ -6,6 +6,7 @@ the folder as long as the file bears its ``id``: one that was taken for dead and
 """
 
 import json
+import math
 import os
 import secrets
 import threading
@@ -245,7 +246,7 @@ def _lives(path: Path, holder: Holder, say: Callable[[str], None]) -> bool:
     quiet = 0.0 if touched is None else _now_at(path.parent) - touched
     began = time.monotonic()
     if quiet < DEAD_AFTER:
-        say(f"waiting up to {DEAD_AFTER - quiet:.0f} s for a sign of life of {holder} in {path.parent}")
+        say(f"waiting up to {math.ceil(DEAD_AFTER - quiet)} s for a sign of life of {holder} in {path.parent}")
     while touched is not None and touched == first and quiet + time.monotonic() - began < DEAD_AFTER:
         time.sleep(_POLL)
         touched = _touched(path)

@@ -19,6 +19,7 @@ from dcrnn_fast.data.scale_notes import input_words
 from dcrnn_fast.device import device_notes
 from dcrnn_fast.graph.account import account_lines, look_lines
 from dcrnn_fast.graph.operators import graph_operators
+from dcrnn_fast.messages import sized
 from dcrnn_fast.model.build import backend_line, chosen_backend, precision_notes
 from dcrnn_fast.training.run import Run, loss_notes, worker_notes
 from dcrnn_fast.training.schedule import rate_scale
@@ -124,7 +125,7 @@ def _shared_lines(run: Run) -> list[str]:
         f"node-parallel: {run.ranks.replicas.size} group(s) of {partition.parts} processes share the graph "
         f"({partition.how}): {_from_to(account.nodes_G)} nodes each, the most work {account.balance:.3f} of the mean",
         f"node-parallel: a process reads {_from_to(account.halo_forward_G)} rows of others in a diffusion, "
-        f"{_from_to(account.halo_backward_G)} in one of the backward, and sends up to {sent_G.max() / 2**20:.3g} MiB "
+        f"{_from_to(account.halo_backward_G)} in one of the backward, and sends up to {sized(sent_G.max())} "
         "in a step",
     ]
 

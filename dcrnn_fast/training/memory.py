@@ -15,12 +15,13 @@ import torch
 
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import sized
 from dcrnn_fast.model.build import SAVING, chosen_backend
 from dcrnn_fast.planning.choice import Choice, choices, first_that_fits, relative_time, saves_of, windows_a_round
 from dcrnn_fast.planning.memory import MARGIN, Circumstances, Need, need, plain_scratch
 from dcrnn_fast.planning.scratch import Scratch, stacks_bytes
 from dcrnn_fast.planning.shapes import Shapes
-from dcrnn_fast.planning.words import gib, memory_lines
+from dcrnn_fast.planning.words import memory_lines
 from dcrnn_fast.system import MIB, available_mib, is_out_of_memory, limits, memory_mib
 from dcrnn_fast.training.run import Run
 
@@ -81,8 +82,8 @@ def advice(run: Run, available: int) -> str:
     memory = StepMemory(run)
     needed = memory.peak(memory.now)
     said = (
-        f"a micro-batch of {memory.now.batch_size} windows needs about {gib(needed)}, "
-        f"{gib(max(needed - available, 0))} more than there is, with {_now(run)}"
+        f"a micro-batch of {memory.now.batch_size} windows needs about {sized(needed)}, "
+        f"{sized(max(needed - available, 0))} more than there is, with {_now(run)}"
     )
     smaller = [choice for choice in memory.choices() if choice.batch_size <= memory.now.batch_size]
     # What ran out although it should have fit needs half as much, to be sure.
@@ -91,7 +92,7 @@ def advice(run: Run, available: int) -> str:
     if found is None:
         least = min(map(memory.peak, smaller))
         return (
-            f"{said}; no micro-batch fits, the smallest takes {gib(least)}: use fewer hidden units or layers, or a "
+            f"{said}; no micro-batch fits, the smallest takes {sized(least)}: use fewer hidden units or layers, or a "
             "device with more memory"
         )
     longer = ", and takes longer, with" if found.save != memory.now.save else " in parts:"
@@ -146,7 +147,7 @@ def naming_what_fits(run: Run, *, training: bool = True) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         available, total = _free_of_gpu(run)
         raise UserError(
-            f"GPU out of memory ({gib(available)} of {gib(total)} for this process): {advise(run, available)}"
+            f"GPU out of memory ({sized(available)} of {sized(total)} for this process): {advise(run, available)}"
         ) from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -159,7 +160,7 @@ def naming_what_fits(run: Run, *, training: bool = True) -> Iterator[None]:
             if not is_out_of_memory(again):
                 raise
             said = f"not even a few windows fit, with {_now(run)}"
-        raise UserError(f"out of memory ({gib(available)} available): {said}") from error
+        raise UserError(f"out of memory ({sized(available)} available): {said}") from error
 
 
 def require_room(run: Run) -> None:
@@ -175,7 +176,7 @@ def require_room(run: Run) -> None:
     available = _available(here)
     swap = 0.0 if limits().memory_mib is not None else memory_mib("SwapFree") * MIB / here
     if memory.peak(memory.now) / MARGIN > available + swap:
-        raise UserError(f"out of memory ({gib(available)} available{_each(here)}): {advice(run, available)}")
+        raise UserError(f"out of memory ({sized(available)} available{_each(here)}): {advice(run, available)}")
 
 
 def fit_to_memory(run: Run) -> None:
@@ -221,9 +222,9 @@ def _take_the_first(run: Run, memory: StepMemory, every: list[Choice], told: lis
     if fitting is None:
         needed = tightest(least)[1 + least]
         raise UserError(
-            f"--fit: nothing fits in {gib(available)}{each}: the nearest, {every[least].flags()}, needs {gib(needed)} "
-            f"and {MARGIN - 1:.0%} to spare, {gib(needed * MARGIN - available)} more; use fewer hidden units or "
-            "layers, fewer processes on a machine, or a machine with more memory"
+            f"--fit: nothing fits in {sized(available)}{each}: the nearest, {every[least].flags()}, needs "
+            f"{sized(needed)} and {MARGIN - 1:.0%} to spare, {sized(needed * MARGIN - available)} more; use fewer "
+            "hidden units or layers, fewer processes on a machine, or a machine with more memory"
         )
     found = every[fitting]
     run.model.save = found.save
@@ -237,7 +238,7 @@ def _take_the_first(run: Run, memory: StepMemory, every: list[Choice], told: lis
     slower = relative_time(found, round_) / relative_time(every[0], round_)
     run.fitted = (
         f"fit: {found.flags()}, {changed}: the fastest of {len(every)} ways to take {found.windows} windows a step "
-        f"that fits in {gib(available)}{each}",
+        f"that fits in {sized(available)}{each}",
         *([f"fit: about {slower:.2f} x the time of the fastest, {every[0].flags()}"] if found != every[0] else []),
         *memory_lines(memory.need(found), "beside what the process holds already"),
     )

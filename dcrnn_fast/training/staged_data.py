@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.staging import NotStagedError, Staged, stage
+from dcrnn_fast.messages import sized
 from dcrnn_fast.ranks.group import Ranks
 
 
@@ -50,10 +51,10 @@ def _found(nodes: list[dict]) -> Staged | None:
 def _print_lines(nodes: list[dict], seconds: float) -> None:
     copied = [node for node in nodes if node["staged"]]
     if copied:
-        size = copied[0]["staged"]["size"] / 2**20
+        size = sized(copied[0]["staged"]["size"])
         where = ", ".join(f"{node['host']}:{node['staged']['folder']}" for node in copied[:3])
         more = f" and on {len(copied) - 3} more" if len(copied) > 3 else ""
-        print(f"stage: {size:.1f} MiB copied to {where}{more}, checksums verified, in {seconds:.1f} s", flush=True)
+        print(f"stage: {size} copied to {where}{more}, checksums verified, in {seconds:.2g} s", flush=True)
     for node in nodes:
         if node["why"]:
             print(f"warning: stage: {node['host']}: {node['why']}; it reads the shared files", flush=True)

@@ -19,12 +19,12 @@ from dcrnn_fast.data.series import make_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
+from dcrnn_fast.messages import sized
 from dcrnn_fast.model.build import chosen_backend
 from dcrnn_fast.model.flops import forward_flops
 from dcrnn_fast.planning.choice import COMPUTED_AGAIN, Choice, windows_a_round
 from dcrnn_fast.planning.even_graph import even_graph
 from dcrnn_fast.planning.source import made_up_readings
-from dcrnn_fast.planning.words import gib
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.system import MIB, available_mib
@@ -83,9 +83,9 @@ def trial_run(config: Config, graph: SensorGraph, channels: int, windows: int) -
     needed, available = rows * graph.num_nodes * channels * _MADE_UP, available_mib() * MIB
     if needed > available:
         raise UserError(
-            f"out of memory ({gib(available)} available): {config.data.past_steps} + {config.data.future_steps} steps "
-            f"of {graph.num_nodes} sensors and {channels} channel(s) cannot be tried here: their readings take "
-            f"{gib(needed)}, {gib(needed - available)} more"
+            f"out of memory ({sized(available)} available): {config.data.past_steps} + {config.data.future_steps} "
+            f"steps of {graph.num_nodes} sensors and {channels} channel(s) cannot be tried here: their readings take "
+            f"{sized(needed)}, {sized(needed - available)} more"
         )
     data = replace(
         config.data,

@@ -54,7 +54,7 @@ def test_less_memory_means_smaller_parts_and_the_same_step(monkeypatch: pytest.M
 def test_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     run = made()
     monkeypatch.setattr(memory, "available_mib", lambda processes=1: 0.01)
-    with pytest.raises(UserError, match=r"--fit: nothing fits in 0.01 MiB: the nearest, --batch-size 1 .* MiB more;"):
+    with pytest.raises(UserError, match=r"--fit: nothing fits in 10.2 KiB: the nearest, --batch-size 1 .* MiB more;"):
         fit_to_memory(run)
     monkeypatch.setattr(memory, "available_mib", lambda processes=1: float("nan"))
     with pytest.raises(UserError, match="--fit needs to know how much memory there is"):

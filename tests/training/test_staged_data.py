@@ -44,7 +44,7 @@ def test_only_the_setting_itself_differs(
     capsys.readouterr()
     fit(debug_config(*files, *FEW, "--results", str(tmp_path / "staged"), "--stage", node))
     out = capsys.readouterr().out
-    assert "MiB copied to" in out
+    assert "KiB copied to" in out
     assert os.listdir(node) == []
     assert differing(state_in(tmp_path / "shared"), state_in(tmp_path / "staged")) == ["/config/data/stage"]
     told = [line for line in out.splitlines() if node in line]
@@ -91,7 +91,7 @@ def test_two_ranks_share_one_copy(files: tuple[str, ...], tmp_path: Path, rank_s
         "--stage",
         str(node),
     )
-    assert job.output(0).count("MiB copied to") == 1
+    assert job.output(0).count(" copied to ") == 1
     assert job.output(1) == ""
     seen = [json.loads((node / f"read.{rank}").read_text()) for rank in range(2)]
     assert seen[0] == seen[1] == sorted(Path(name).name for name in (files[1], files[3]))

@@ -14,7 +14,7 @@ from dcrnn_fast.graph.making.roads.paths import road_distances
 from dcrnn_fast.graph.making.roads.snapping import snap
 from dcrnn_fast.graph.making.roads.sumo import read_sumo
 from dcrnn_fast.graph.making.stations import Stations
-from dcrnn_fast.messages import counted, first_few, naming_file, some
+from dcrnn_fast.messages import counted, first_few, metres_words, naming_file, some
 
 _GZIP = b"\x1f\x8b"
 
@@ -87,13 +87,13 @@ def by_road(
     near_M = snapped.distance_N[snapped.near_N]
     notes = [
         f"roads: {source}: {network.described()}",
-        f"stations: {on_road} of {len(stations.ids)} on a road, the median {np.median(near_M):.1f} m from it, "
-        f"the farthest {near_M.max():.1f} m ({stations.ids[farthest]}), --max-snap {max_snap:g} m",
+        f"stations: {on_road} of {len(stations.ids)} on a road, the median {metres_words(np.median(near_M))} from it, "
+        f"the farthest {metres_words(near_M.max())} ({stations.ids[farthest]}), --max-snap {max_snap:g} m",
         f"pairs: {on_road * (on_road - 1):,}, {listed:,} of them within --max-distance {max_distance:g} m by road, "
         f"{on_road * (on_road - 1) - listed - found.unreachable:,} farther, {found.unreachable:,} that no road joins",
     ]
     if alone.size:
-        names = [f"{stations.ids[n]!r} ({snapped.distance_N[n]:,.0f} m)" for n in alone]
+        names = [f"{stations.ids[n]!r} ({metres_words(snapped.distance_N[n])})" for n in alone]
         notes.append(
             f"look: no road is near {counted(len(names), 'station')}, which has no link: {some(names)}; --max-snap "
             "allows more metres"

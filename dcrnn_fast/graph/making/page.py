@@ -17,6 +17,7 @@ from dcrnn_fast.files import write_bytes
 from dcrnn_fast.graph.account import isolated_sensors, num_components
 from dcrnn_fast.graph.making.made import MadeList
 from dcrnn_fast.graph.sensor_graph import SensorGraph
+from dcrnn_fast.messages import metres_words
 
 _FARTHEST = 15
 """stations in the table of those that were moved"""
@@ -62,7 +63,11 @@ def _cards(made: MadeList, graph: SensorGraph | None) -> list[tuple[object, ...]
     if made.holds == "distances" and linked_E.any():
         metres = made.values_E[linked_E]
         shown.append(
-            ("length", _metres(float(np.median(metres))), tag("small", f"median; longest {_metres(metres.max())}"))
+            (
+                "length",
+                metres_words(float(np.median(metres))),
+                tag("small", f"median; longest {metres_words(metres.max())}"),
+            )
         )
     if graph is not None:
         links = graph.num_edges - int(np.count_nonzero(graph.adjacency.diagonal()))
@@ -71,10 +76,10 @@ def _cards(made: MadeList, graph: SensorGraph | None) -> list[tuple[object, ...]
         shown.append(("without a link", f"{len(isolated_sensors(graph)):,}", tag("small", "stations")))
         shown.append(("parts", f"{num_components(graph):,}", tag("small", "that no link joins")))
         if graph.account is not None and graph.account.sigma is not None:
-            shown.append(("sigma", _metres(graph.account.sigma), tag("small", graph.account.sigma_from)))
+            shown.append(("sigma", metres_words(graph.account.sigma), tag("small", graph.account.sigma_from)))
     if made.distance_N is not None:
         middle = np.median(made.distance_N[made.near_N])
-        shown.append(("to the road", f"{middle:.1f} m", tag("small", "median of the stations on one")))
+        shown.append(("to the road", metres_words(middle), tag("small", "median of the stations on one")))
     return shown
 
 
@@ -151,7 +156,3 @@ def _list(title: str, lines: Sequence[str], class_: str | None) -> Markup | None
     return tag(
         "section", tag("h2", title), tag("ul", [tag("li", line, class_=class_) for line in lines], class_="notes")
     )
-
-
-def _metres(value: float) -> str:
-    return f"{value:,.0f} m" if value < 10_000 else f"{value / 1000:,.1f} km"

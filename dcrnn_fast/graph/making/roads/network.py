@@ -11,7 +11,7 @@ import numpy as np
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.making.globe import points_of
-from dcrnn_fast.messages import counted
+from dcrnn_fast.messages import counted, metres_words
 
 _FARTHEST = 1e9
 
@@ -55,7 +55,7 @@ class RoadNetwork:
 
     def described(self) -> str:
         """The network in a few words."""
-        return f"{self.num_arcs:,} directed edges, {self.lengths_A.sum() / 1000:,.0f} km"
+        return f"{self.num_arcs:,} directed edges, {metres_words(self.lengths_A.sum())}"
 
 
 class NetworkBuilder:

@@ -13,7 +13,7 @@ from dcrnn_fast.graph.making.globe import degrees_of, headings, plane_headings, 
 from dcrnn_fast.graph.making.roads.network import RoadNetwork
 from dcrnn_fast.graph.making.segments import SegmentTree
 from dcrnn_fast.graph.making.stations import Stations
-from dcrnn_fast.messages import first_few, some
+from dcrnn_fast.messages import first_few, metres_words, some
 
 _AGREES, _AGREES_ABOUT = np.cos(np.radians(60)), np.cos(np.radians(85))
 """cosines of the angle between a station's direction and its road's: at first, and if no road is so"""
@@ -179,9 +179,9 @@ def _require_overlap(stations: Stations, network: RoadNetwork, distance_N: np.nd
     boxes = [_box(positions) for positions in (stations.positions_N2, _corners(network))]
     raise UserError(
         f"none of the {len(distance_N)} stations is within --max-snap {max_snap:g} m of a road: the nearest, "
-        f"{stations.ids[nearest]!r}, is {distance_N[nearest]:,.0f} m away; the stations lie in {boxes[0]}, the roads "
-        f"in {boxes[1]} ({'latitude, longitude' if network.on_globe else 'x, y in metres'}): another place, swapped "
-        "columns, or another projection?"
+        f"{stations.ids[nearest]!r}, is {metres_words(distance_N[nearest])} away; the stations lie in {boxes[0]}, the "
+        f"roads in {boxes[1]} ({'latitude, longitude' if network.on_globe else 'x, y in metres'}): another place, "
+        "swapped columns, or another projection?"
     )
 
 
