@@ -17,7 +17,8 @@ from dcrnn_fast.data.known import is_published
 from dcrnn_fast.data.left_out import ids_to_leave_out, with_silent_ids, without_sensors
 from dcrnn_fast.data.scale_notes import scale_notes
 from dcrnn_fast.data.scaler import Scaler, fit_scaler
-from dcrnn_fast.data.series import SILENT, SensorSeries, require_observed_sensors, silent_sensors
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.silent_sensors import SILENT, require_observed_sensors, silent_sensors
 from dcrnn_fast.data.sources import match_series, read_source
 from dcrnn_fast.data.times import advance, is_months
 from dcrnn_fast.data.window_format import WindowFormat
