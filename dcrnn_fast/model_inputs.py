@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.left_out import silenced
 from dcrnn_fast.data.scaler import Scaler
-from dcrnn_fast.data.series import SensorSeries, make_series
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.tables_in_memory import array_of, column_names
 from dcrnn_fast.data.times import (
     Stamps,

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from dcrnn_fast.data.dataset import Batch, ForecastData, assemble_data, future_times, open_data
     from dcrnn_fast.data.inputs import assemble_inputs
     from dcrnn_fast.data.scaler import Scaler, fit_scaler
-    from dcrnn_fast.data.series import SensorSeries, make_series
+    from dcrnn_fast.data.series import SensorSeries
+    from dcrnn_fast.data.series_from_readings import make_series
     from dcrnn_fast.data.sources import read_series
     from dcrnn_fast.data.window_format import WindowFormat
     from dcrnn_fast.data.windows import WindowSet
@@ -27,7 +28,8 @@ _NAMES_OF = {
     "dataset": ("Batch", "ForecastData", "assemble_data", "future_times", "open_data"),
     "inputs": ("assemble_inputs",),
     "scaler": ("Scaler", "fit_scaler"),
-    "series": ("SensorSeries", "make_series"),
+    "series": ("SensorSeries",),
+    "series_from_readings": ("make_series",),
     "sources": ("read_series",),
     "window_format": ("WindowFormat",),
     "windows": ("WindowSet",),

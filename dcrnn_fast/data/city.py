@@ -14,7 +14,8 @@ import numpy as np
 
 from dcrnn_fast.data.blocks import without_readings
 from dcrnn_fast.data.city_roads import Roads, build_roads, kernel_graph
-from dcrnn_fast.data.series import SensorSeries, make_series
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 

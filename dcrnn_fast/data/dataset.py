@@ -4,7 +4,6 @@ Shape legend: W windows, B batch, P past steps, F future steps, N sensors, C inp
 K channels known ahead.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,16 +13,18 @@ import torch
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.inputs import put_inputs, put_known, readable
 from dcrnn_fast.data.known import is_published
-from dcrnn_fast.data.left_out import ids_to_leave_out, with_silent_ids, without_sensors
+from dcrnn_fast.data.left_out import ids_to_leave_out
+from dcrnn_fast.data.matched import silent_by_id, with_graph
 from dcrnn_fast.data.scale_notes import scale_notes
 from dcrnn_fast.data.scaler import Scaler, fit_scaler
-from dcrnn_fast.data.series import SILENT, SensorSeries, require_observed_sensors, silent_sensors
-from dcrnn_fast.data.sources import match_series, read_source
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.silent_sensors import require_observed_sensors, silent_sensors
+from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.data.times import advance, is_months
 from dcrnn_fast.data.window_format import WindowFormat, window_format_of
 from dcrnn_fast.data.windows import WindowSet, cut_windows, split_windows
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph import SensorGraph, read_graph
+from dcrnn_fast.graph import SensorGraph
 
 _GATHERED_AT_ONCE = 1 << 15
 """readings of a step: some windows of a small graph, one of a large one; what is computed of them stays in the cache"""
@@ -222,45 +223,6 @@ def open_data(
     if matched.positions_N2 is None and series.positions_N2 is not None:
         matched = matched.with_positions(series.positions_N2)
     return assemble_data(series, matched, data, scaler=scaler, all_digits=all_digits)
-
-
-def read_matched(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
-    """Series and graph, if there is one, in the series' order, both without the sensors of ``data.leave_out`` (ids, or
-    the word for silent ones).
-
-    Raises:
-        UserError: as ``read_source``, ``read_graph``, ``match_series`` and ``without_sensors``.
-    """
-    series, own_graph = read_source(data, graph)
-    return with_graph(series, own_graph, silent_by_id(data, series), graph)
-
-
-def silent_by_id(data: DataConfig, series: SensorSeries, observed: Iterable[np.ndarray] | None = None) -> DataConfig:
-    """``data`` whose ``leave_out`` names the sensors without an observed target by their ids; see ``with_silent_ids``.
-
-    Raises:
-        UserError: as ``window_format_of``.
-    """
-    if SILENT not in data.leave_out:
-        return data
-    return with_silent_ids(data, series, window_format_of(series, data).target_channels, observed)
-
-
-def with_graph(
-    series: SensorSeries, own_graph: SensorGraph | None, data: DataConfig, graph: GraphConfig
-) -> tuple[SensorSeries, SensorGraph | None]:
-    """``read_matched`` of a source that was read; no reading is looked at."""
-    if graph.graph is not None:
-        own_graph = read_graph(graph, ids=series.ids, leave_out=data.leave_out)
-    if own_graph is None:
-        return without_sensors(series, data.leave_out, data.data), None
-    if graph.match == "position":  # the i-th node is the i-th column of the whole series
-        series, own_graph = match_series(own_graph, series, graph.match)
-    series = without_sensors(series, data.leave_out, data.data)
-    left = set(data.leave_out)
-    if left & set(own_graph.ids):
-        own_graph = own_graph.take([node for node in own_graph.ids if node not in left])
-    return match_series(own_graph, series, "id")
 
 
 def resolved(config: DataConfig, series: SensorSeries, *, published: bool) -> DataConfig:

@@ -12,7 +12,8 @@ import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.pieces import row_pieces
-from dcrnn_fast.data.series import SILENT, SensorSeries
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.silent_sensors import SILENT
 from dcrnn_fast.data.stored import ABSENT, take_sensors
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few, naming_file

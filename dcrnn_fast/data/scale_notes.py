@@ -7,8 +7,9 @@ import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.pieces import rows_at_once
-from dcrnn_fast.data.scaler import Scaler, window_counts
+from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.windows import window_counts
 from dcrnn_fast.messages import first_few
 
 _ROWS = 8192

@@ -12,6 +12,7 @@ import torch
 
 from dcrnn_fast.data.pieces import rows_at_once
 from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.windows import window_counts
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import some
 
@@ -206,14 +207,6 @@ def fit_scaler(series: SensorSeries, starts_W: np.ndarray, past_steps: int, how:
             "--variables"
         )
     return Scaler(_numbers(mean), _numbers(std))
-
-
-def window_counts(starts_W: np.ndarray, past_steps: int, num_steps: int) -> np.ndarray:
-    """(T,) int64: how many windows read each row as input."""
-    edges = np.zeros(num_steps + 1, dtype=np.int64)
-    np.add.at(edges, starts_W, 1)
-    np.add.at(edges, starts_W + past_steps, -1)
-    return np.cumsum(edges[:-1])
 
 
 def _weighted_sums(

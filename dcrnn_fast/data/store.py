@@ -28,7 +28,8 @@ import numpy as np
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.new_file import NewFile
 from dcrnn_fast.data.pieces import row_pieces
-from dcrnn_fast.data.series import SensorSeries, gap_notes
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.series_from_readings import gap_notes
 from dcrnn_fast.data.store_manifest import AGAIN, ARRAYS, BEGUN, DTYPES, GRAPHS, MANIFEST, read_manifest, write_manifest
 from dcrnn_fast.data.stored import StoredArray, begun_digest
 from dcrnn_fast.data.times import is_months, parse_freq

@@ -259,3 +259,50 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "calendar_ahead": ("true or false", _is_flag),
 }
 """field -> what it must be, in words and as a test"""
+
+
+def window_format_of(series: SensorSeries, config: DataConfig) -> WindowFormat:
+    """The window format of a series under a configuration.
+
+    Raises:
+        UserError: a target, or a channel that is known ahead, is no channel of the series, or one is both.
+    """
+    targets = config.targets or series.channels[:1]
+    if unknown := [name for name in targets if name not in series.channels]:
+        raise UserError(f"targets: no channel {unknown[0]!r}; the channels are {', '.join(series.channels)}")
+    if len(set(targets)) != len(targets):
+        raise UserError(f"targets: each channel once, got {', '.join(targets)}")
+    known = _known_ahead(series, targets, config)
+    return WindowFormat(
+        past_steps=config.past_steps,
+        future_steps=config.future_steps,
+        channels=series.channels,
+        target_channels=tuple(series.channels.index(name) for name in targets),
+        units=series.units,
+        time_of_day=config.time_of_day,
+        day_of_week=config.day_of_week,
+        missing=series.missing,
+        missing_input=config.missing_input,
+        freq=series.freq,
+        in_utc=series.in_utc,
+        known_channels=tuple(series.channels.index(name) for name in known),
+        calendar_ahead=config.calendar_ahead,
+    )
+
+
+def _known_ahead(series: SensorSeries, targets: tuple[str, ...], config: DataConfig) -> tuple[str, ...]:
+    """The channels that are known ahead; UserError if one is no channel, or is a target."""
+    known, others = config.known_names, [name for name in series.channels if name not in targets]
+    if CALENDAR in config.known_ahead and CALENDAR in series.channels:
+        raise UserError(
+            f"known_ahead: {CALENDAR} means time of day and day of the week, and {config.data} has a channel of this "
+            "name: rename that channel"
+        )
+    if unknown := [name for name in known if name not in series.channels]:
+        there = f"the channels beside the target are {', '.join(others)}" if others else "there is none but the target"
+        raise UserError(f"known_ahead: no channel {unknown[0]!r}; {there} ({CALENDAR}: the time alone)")
+    if both := [name for name in known if name in targets]:
+        raise UserError(
+            f"known_ahead: {both[0]} is a target, which is forecast: name other channels, or other --targets"
+        )
+    return known

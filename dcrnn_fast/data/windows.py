@@ -104,3 +104,11 @@ def evenly(starts_W: np.ndarray, limit: int | None) -> np.ndarray:
     if limit is None or limit >= len(starts_W):
         return starts_W
     return starts_W[np.arange(limit) * len(starts_W) // limit]
+
+
+def window_counts(starts_W: np.ndarray, past_steps: int, num_steps: int) -> np.ndarray:
+    """(T,) int64: how many windows read each row as input."""
+    edges = np.zeros(num_steps + 1, dtype=np.int64)
+    np.add.at(edges, starts_W, 1)
+    np.add.at(edges, starts_W + past_steps, -1)
+    return np.cumsum(edges[:-1])

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from dcrnn_fast.config.sections import Config, DataConfig
 from dcrnn_fast.data.inputs import put_known, readable
 from dcrnn_fast.data.scaler import Scaler
-from dcrnn_fast.data.series import SensorSeries, make_series
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.sources import formats_of, read_source
 from dcrnn_fast.data.tables_in_memory import array_of
 from dcrnn_fast.data.times import Stamps

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.scaler import window_counts
+from dcrnn_fast.data.windows import window_counts
 
 Floats = NDArray[np.float64]
 

@@ -5,17 +5,11 @@ import torch
 
 from dcrnn_fast.checkpoints.files import Checkpoint
 from dcrnn_fast.config.sections import DataConfig
-from dcrnn_fast.data.account import (
-    facts_of,
-    readings_line,
-    series_lines,
-    series_looks,
-    window_lines,
-    window_looks,
-)
+from dcrnn_fast.data.account import readings_line, series_lines, series_looks
 from dcrnn_fast.data.facts import SeriesFacts
 from dcrnn_fast.data.known_ahead import known_lines, known_looks
 from dcrnn_fast.data.scale_notes import input_words
+from dcrnn_fast.data.window_account import facts_of, window_lines, window_looks
 from dcrnn_fast.device import device_notes
 from dcrnn_fast.graph.account import account_lines, look_lines
 from dcrnn_fast.graph.operators import graph_operators

@@ -16,7 +16,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.data.saved_form import SavedForm, saved_form
 from dcrnn_fast.data.scaler import Scaler
-from dcrnn_fast.data.series import require_observed_sensors
+from dcrnn_fast.data.silent_sensors import require_observed_sensors
 from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few

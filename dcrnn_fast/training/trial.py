@@ -15,7 +15,7 @@ import torch
 from dcrnn_fast.config.sections import CALENDAR, Config
 from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
-from dcrnn_fast.data.series import make_series
+from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph

@@ -9,20 +9,15 @@ import pytest
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data import pieces
-from dcrnn_fast.data.account import (
-    facts_of,
-    require_validation_targets,
-    series_lines,
-    series_looks,
-    window_lines,
-    window_looks,
-)
+from dcrnn_fast.data.account import series_lines, series_looks
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
 from dcrnn_fast.data.facts import odd_values, same_sensors, series_facts
-from dcrnn_fast.data.series import SensorSeries, make_series
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.sources import read_series
 from dcrnn_fast.data.store import write_store
 from dcrnn_fast.data.times import count_from
+from dcrnn_fast.data.window_account import facts_of, require_validation_targets, window_lines, window_looks
 from dcrnn_fast.errors import UserError
 from tests.data.made_series import START, random_series, ring
 

@@ -15,7 +15,9 @@ from dcrnn_fast.data.dataset import assemble_data, open_data
 from dcrnn_fast.data.device_windows import DeviceWindows
 from dcrnn_fast.data.known import KNOWN, is_published
 from dcrnn_fast.data.left_out import silenced
-from dcrnn_fast.data.series import SensorSeries, join_parts, make_series
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.series_from_readings import make_series
+from dcrnn_fast.data.series_joining import join_parts
 from dcrnn_fast.data.sources import read_series
 from dcrnn_fast.data.store import open_store
 from dcrnn_fast.data.times import count_from

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcrnn_fast.data.series import SensorSeries, join_parts, make_series
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.series_from_readings import make_series
+from dcrnn_fast.data.series_joining import join_parts
 from dcrnn_fast.data.times import (
     advance,
     count_from,

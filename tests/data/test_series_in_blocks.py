@@ -9,7 +9,7 @@ import pytest
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data import blocks
 from dcrnn_fast.data.blocks import Blocks, outline_of_blocks, series_of_blocks
-from dcrnn_fast.data.series import make_series
+from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.times import Stamps, count_from, parse_freq
 from dcrnn_fast.errors import UserError
 

@@ -210,7 +210,8 @@ _USE = """
 import sys
 import numpy as np
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.account import facts_of, series_looks, window_looks
+from dcrnn_fast.data.account import series_looks
+from dcrnn_fast.data.window_account import facts_of, window_looks
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.training_part import training_part

@@ -10,7 +10,8 @@ import pytest
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data import pieces
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
-from dcrnn_fast.data.series import SensorSeries, make_series
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.evaluation.check_plot import _missing, plot_check
 from dcrnn_fast.evaluation.style import drawn, save_figure

@@ -12,7 +12,8 @@ import xarray as xr
 from PIL import Image
 
 import dcrnn_fast
-from dcrnn_fast.data.series import SensorSeries, make_series
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.forecasts import Forecast

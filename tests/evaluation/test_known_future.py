@@ -13,7 +13,8 @@ from dcrnn_fast import convert, forecast
 from dcrnn_fast.checkpoints.files import save_checkpoint
 from dcrnn_fast.config.sections import Config, DataConfig, ModelConfig
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
-from dcrnn_fast.data.series import SensorSeries, make_series
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.evaluator import predict

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
-from dcrnn_fast.data.series import join_parts, make_series
+from dcrnn_fast.data.series_from_readings import make_series
+from dcrnn_fast.data.series_joining import join_parts
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.evaluation.baselines import fit_baselines
 from dcrnn_fast.evaluation.seasonal import SeasonalPersistence, seasons

@@ -71,3 +71,17 @@ def test_nothing_is_imported_that_is_not_needed(tmp_path: Path) -> None:
     )  # fmt: skip
     assert [json.loads(line) for line in done.stdout.splitlines()] == [[name, []] for name, _, _ in steps]
     assert (tmp_path / "forecast.csv").stat().st_size > 0
+
+
+def test_prepare_takes_no_torch(tmp_path: Path) -> None:
+    """The library takes 130 MiB, of which a series of several hundred has no room where a tenth of it is the bound."""
+    times_T = np.datetime64("2024-01-01T00", "s") + np.arange(100) * np.timedelta64(3600, "s")
+    np.savez(tmp_path / "readings.npz", data=np.arange(1.0, 301.0).reshape(100, 3), times=times_T)
+    words = ["prepare", "--data", "readings.npz", "--output", "store"]
+    done = subprocess.run(
+        [sys.executable, "-c", _AFTER_EACH], cwd=tmp_path, check=True, capture_output=True, text=True,
+        input=json.dumps([("prepare", _command(words), [*NEVER, *DRAWING, "torch"])]),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout == '["prepare", []]\n'
+    assert (tmp_path / "store" / "values.npy").stat().st_size > 300 * 4

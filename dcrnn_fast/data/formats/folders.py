@@ -26,7 +26,9 @@ from dcrnn_fast.data.formats.folder_names import (
     names_its_date,
     require_no_split,
 )
-from dcrnn_fast.data.series import SensorSeries, gap_notes, join_parts, join_rests
+from dcrnn_fast.data.series import SensorSeries
+from dcrnn_fast.data.series_from_readings import gap_notes
+from dcrnn_fast.data.series_joining import join_parts, join_rests
 from dcrnn_fast.data.times import regular_axis
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.sensor_graph import SensorGraph
