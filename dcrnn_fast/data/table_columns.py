@@ -45,7 +45,7 @@ class Column:
 
 
 def bounded_by(name: str) -> str | None:
-    """What an interval's bound with this name bounds: speed for speed_lower_90, "" for upper_50; None: it is no bound."""
+    """What an interval's bound of this name bounds: speed for speed_lower_90, "" for upper_50; None: it is none."""
     found = _BOUND.fullmatch(name)
     return found and (found[1] or "")
 
