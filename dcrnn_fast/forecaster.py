@@ -18,6 +18,7 @@ from dcrnn_fast.checkpoints.state import INTERVALS, average_notes, forecast_weig
 from dcrnn_fast.command import command_line
 from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, Precision
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
+from dcrnn_fast.data.far_readings import NEAR, far_notes
 from dcrnn_fast.data.inputs import assemble_inputs
 from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
@@ -27,7 +28,7 @@ from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.coverage import NEAR, coverage_notes, far_notes, newest_notes
+from dcrnn_fast.evaluation.coverage import coverage_notes, newest_notes
 from dcrnn_fast.evaluation.evaluator import calibrate_model, evaluate_model, predict_scaled
 from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, require_levels

@@ -189,7 +189,8 @@ def _run(argv: list[str]) -> int:
     if flags.output is not None and flags.page is not None and Path(flags.output) == Path(flags.page):
         raise UserError(f"--output and --page are both {flags.page}: name two files")
     made = make(flags)
-    lines = list(dict.fromkeys([*made.notes, *_account(made, flags)]))
+    doubt = made.longest_doubt()
+    lines = list(dict.fromkeys([*made.notes, *([f"look: {doubt}"] if doubt else []), *_account(made, flags)]))
     print("\n".join(sorted(lines, key=lambda line: not line.startswith("look: "))))
     if flags.output is not None:
         with _place_of(flags.output) as path:

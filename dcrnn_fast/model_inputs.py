@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.far_readings import far_notes
 from dcrnn_fast.data.left_out import silenced
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries
@@ -27,7 +28,6 @@ from dcrnn_fast.data.times import (
 )
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.coverage import far_notes
 from dcrnn_fast.evaluation.known_future import after_notes, for_all_sensors, future_rows, newest_row, series_of
 from dcrnn_fast.messages import first_few
 

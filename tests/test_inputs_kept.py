@@ -200,6 +200,32 @@ def test_nothing_is_added_to_a_folder_of_readings(
     assert forecast.main([MODEL, "--data", "store", "-o", "store/forecast.csv"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (forecast.main, [MODEL, "--data", "rows", "-o", "rows/month=01/part.csv"]),
+        (forecast.main, [MODEL, "--data", "rows", "-o", "rows/made/on/demand/forecast.parquet"]),
+        (evaluate.main, [MODEL, "--data", "rows", "-o", "rows/made"]),
+        (train.main, ["--data", "rows", "--graph", "graph.csv", *SMALL, "--results", "rows/made"]),
+    ],
+    ids=["over a part", "below", "evaluate", "train"],
+)
+def test_nothing_is_added_below_a_folder_of_partitions(
+    main: Callable[[list[str]], int], words: list[str], there: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header, *lines = Path("data.csv").read_text().splitlines()
+    Path("rows/month=01").mkdir(parents=True)
+    ids = header.split(",")[1:]
+    cells = [line.split(",") for line in lines]
+    rows = [f"{time},{one},{value}\n" for time, *values in cells for one, value in zip(ids, values, strict=True)]
+    Path("rows/month=01/part.csv").write_text("time,id,value\n" + "".join(rows))
+    held = _digests(there)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "would become one of the readings' files in rows" in said or "would replace" in said
+    assert _digests(there) == held
+
+
 def test_a_run_takes_the_configuration_that_it_wrote(there: Path) -> None:
     assert train.main(["--config", "r/config.yaml", "--check"]) == 0
     _write_config("mine")()

@@ -12,7 +12,7 @@ import pandas as pd
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.data.table_columns import TIME_NAMES, Column, as_numbers, as_texts, first_non_number
+from dcrnn_fast.data.table_columns import TIME_NAMES, Column, as_numbers, as_texts, bounded_by, first_non_number
 from dcrnn_fast.data.times import NameRow, Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
@@ -86,7 +86,8 @@ def pivot(
         raise UserError(f"{name_row(int(blank[0]))}, column {columns[roles.sensor].name!r}: no sensor is named")
     sensor_R, ids = pd.factorize(pd.Series(sensors_R))
     times_T, first_R, time_R = np.unique(stamps.times_T, return_index=True, return_inverse=True)
-    readings, positions_N2 = _reading_columns(columns, roles, sensor_R, len(ids), time_R, name_row)
+    beside = beside_a_forecast(columns, time_R)
+    readings, positions_N2 = _reading_columns(columns, roles, sensor_R, len(ids), beside, name_row)
     if roles.channel is None:
         channel_R, channels = np.zeros(len(time_R), dtype=np.int64), tuple(column.name for column in readings)
     elif len(readings) == 1:
@@ -125,7 +126,24 @@ def pivot(
     )
     note = f"{path.name}: a row for each reading: {len(ids)} sensor(s) by its column {columns[roles.sensor].name!r}"
     twice = f"{path.name}: {again:,} row(s) came twice and said the same: each is taken once"
-    return replace(series, notes=(*series.notes, note, *([twice] if again else [])))
+    bounds = first_few(name for name in beside if bounded_by(name) is not None)
+    told = f"{path.name}: {bounds} are bounds of a forecast's intervals, no readings, and are left out"
+    notes = (*series.notes, note, *([twice] if again else []), *([told] if bounds else []))
+    return replace(series, notes=notes)
+
+
+def beside_a_forecast(columns: list[Column], time_R: np.ndarray) -> tuple[str, ...]:
+    """Names of the columns that stand beside a forecast's values as this package writes it: the number of the step, and
+    the bounds of intervals; none of a table that is no forecast.
+
+    Args:
+        time_R: of each row, the place of its time among all times.
+    """
+    for column in columns:
+        is_number = plain_name(column.name) == "step" and (not column.is_text or first_non_number(column) is None)
+        if is_number and np.array_equal(as_numbers(column), time_R + 1):
+            return (column.name, *(one.name for one in columns if bounded_by(one.name) == ""))
+    return ()
 
 
 def require_enough_rows(num_rows: int, shape: tuple[int, int, int], where: str, column: str) -> None:
@@ -153,12 +171,17 @@ def _names_things(column: Column) -> bool:
 
 
 def _reading_columns(
-    columns: list[Column], roles: Roles, sensor_R: np.ndarray, num_sensors: int, time_R: np.ndarray, name_row: NameRow
+    columns: list[Column],
+    roles: Roles,
+    sensor_R: np.ndarray,
+    num_sensors: int,
+    beside: tuple[str, ...],
+    name_row: NameRow,
 ) -> tuple[list[Column], np.ndarray | None]:
     """Columns with readings, and (N, 2) positions if the table has them."""
     readings, positions = [], {}
     for k, column in enumerate(columns):
-        if k in (roles.sensor, roles.channel, roles.unit):
+        if k in (roles.sensor, roles.channel, roles.unit) or column.name in beside:
             continue
         row = first_non_number(column) if column.is_text else None
         name = plain_name(column.name)
@@ -176,7 +199,7 @@ def _reading_columns(
             degrees_N = np.zeros(num_sensors)
             degrees_N[sensor_R] = as_numbers(column)
             positions["latitude" if name in LATITUDE_NAMES else "longitude"] = degrees_N
-        elif not (name == "step" and np.array_equal(as_numbers(column), time_R + 1)):  # a forecast's
+        else:
             readings.append(column)
     if not readings:
         raise UserError(f"no column of readings beside {columns[roles.sensor].name!r}")

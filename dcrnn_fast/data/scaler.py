@@ -202,8 +202,11 @@ def fit_scaler(series: SensorSeries, starts_W: np.ndarray, past_steps: int, how:
         channel, value = series.channels[at[0]], mean[..., at[0]].ravel()[0]
         said = "does not change in any sensor" if how == "sensor" else f"is {value:g} throughout"
         where = " throughout the training part" if how == "sensor" else " the training part"
+        zeros = ""
+        if series.missing == "zero" and how != "published":
+            zeros = "zeros are missing readings here (missing: zero): where they mean something, write other numbers; "
         raise UserError(
-            f"channel {channel!r} {said}{where}: there is nothing to learn from it; choose other channels with "
+            f"channel {channel!r} {said}{where}: there is nothing to learn from it; {zeros}choose other channels with "
             "--variables"
         )
     return Scaler(_numbers(mean), _numbers(std))

@@ -114,10 +114,14 @@ def require_outside(outputs: Iterable[Path], data: DataConfig, flag: str) -> Non
         UserError: one would.
     """
     folder = Path(data.data)
-    if not os.path.isdir(folder) or formats_of(data) == {"store"}:
+    if not os.path.isdir(folder) or (formats := formats_of(data)) == {"store"}:
         return
+    # Every table below a folder of partitions is read, whatever its own folder is called.
+    deep = "partitioned" in formats
     for output in outputs:
-        if format_by_ending(output) and os.path.isdir(output.parent) and os.path.samefile(output.parent, folder):
+        above = (nearest := Path(os.path.realpath(output.parent)), *nearest.parents)
+        there = (one for one in (above if deep else above[:1]) if os.path.isdir(one))
+        if format_by_ending(output) and any(os.path.samefile(one, folder) for one in there):
             raise UserError(f"{output} would become one of the readings' files in {folder}: give another {flag}")
 
 

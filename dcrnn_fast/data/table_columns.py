@@ -3,6 +3,7 @@
 Shape legend: R rows.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ TIME_NAMES = (
 )
 EMPTY_CELLS = frozenset({"", "nan", "na", "n/a", "#n/a", "null", "none", "<na>", "nat"})
 """in small letters: cells that hold no reading"""
+_BOUND = re.compile(r"(?:(.+)_)?(?:lower|upper)_[0-9][0-9.e+-]*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,12 @@ class Column:
     def stamps(self) -> Stamps:
         """The times of a column of times."""
         return Stamps(whole_seconds(self.cells), self.zone is not None, self.zone)
+
+
+def bounded_by(name: str) -> str | None:
+    """What an interval's bound of this name bounds: speed for speed_lower_90, "" for upper_50; None: it is none."""
+    found = _BOUND.fullmatch(name)
+    return found and (found[1] or "")
 
 
 def is_empty(cell: str) -> bool:

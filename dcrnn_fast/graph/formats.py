@@ -16,7 +16,7 @@ from dcrnn_fast.graph.lists import read_distances, read_edges
 from dcrnn_fast.graph.matrices import Holds, read_matrix
 from dcrnn_fast.graph.neighbourhoods import read_gal, read_gwt
 from dcrnn_fast.graph.pickles import read_pickle
-from dcrnn_fast.graph.positions import from_positions, read_positions
+from dcrnn_fast.graph.positions import from_positions, read_positions, zero_doubt
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.graph.shared_endings import format_of_archive, format_of_text
 from dcrnn_fast.messages import naming_file
@@ -86,7 +86,9 @@ def _positions(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph
         graph = from_positions(
             positions_N2, ids, nearest=config.nearest, radius_km=config.radius_km, **asdict(kernel_of(config))
         )
-    return graph if graph.account is None else graph.with_account(replace(graph.account, file=path.name))
+    assert graph.account is not None
+    doubts = tuple(filter(None, (zero_doubt(positions_N2, ids),)))
+    return graph.with_account(replace(graph.account, file=path.name, doubts=doubts))
 
 
 def _grid(path: Path, config: GraphConfig, sensors: Sensors) -> SensorGraph:

@@ -13,7 +13,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.kernel import Kernel, weigh
 from dcrnn_fast.graph.numbering import counting_hint
 from dcrnn_fast.graph.sensor_graph import SensorGraph, checked_positions, require_unique_ids, spelling_hint
-from dcrnn_fast.messages import first_few, naming_file
+from dcrnn_fast.messages import counted, first_few, naming_file
 from dcrnn_fast.reading.tables import find_column, is_number, number, read_table
 
 EARTH_RADIUS_KM = 6371.0088
@@ -87,6 +87,17 @@ def from_positions(
     )
     matrix = scipy.sparse.coo_array((weighed.weights_E, (rows_E, columns_E)), shape=(num_nodes, num_nodes))
     return SensorGraph(matrix, tuple(ids), positions_N2, account)
+
+
+def zero_doubt(positions_N2: np.ndarray, ids: Sequence[str]) -> str | None:
+    """A doubt about stations at latitude 0, longitude 0, which is what many files write for no position."""
+    at_zero = [ids[n] for n in np.flatnonzero((positions_N2 == 0).all(axis=1)).tolist()]
+    if not at_zero:
+        return None
+    return (
+        f"{counted(len(at_zero), 'sensor')} at latitude 0, longitude 0: {first_few(at_zero)}; where that means no "
+        "position, leave it out"
+    )
 
 
 def near_pairs(

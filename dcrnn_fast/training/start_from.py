@@ -14,6 +14,7 @@ from dcrnn_fast.checkpoints.state import State, forecast_weights
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
+from dcrnn_fast.data.far_readings import far_notes
 from dcrnn_fast.data.saved_form import SavedForm, saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.silent_sensors import require_observed_sensors
@@ -131,6 +132,7 @@ class Beginning:
         lines = [f"start: weights of {self.where} ({epoch}, trained on {sensors}); optimiser and schedule begin anew"]
         if config.training.start_scaler == "kept":
             lines.append("start: its scaler is kept (--start-scaler fitted takes this training part's instead)")
+            lines += [f"{note} --start-scaler fitted scales them anew" for note in far_notes(data.series, data.scaler)]
         else:
             lines.append("start: the scaler is fitted on this training part, not the one that the weights know")
         if form.freq != old.freq:

@@ -90,6 +90,10 @@ def test_a_constant_channel_is_refused() -> None:
         fit_scaler(blind, np.arange(10), 5, "observed")
     with pytest.raises(UserError, match="'c0' does not change in any sensor throughout the training part"):
         fit_scaler(flat, np.arange(10), 5, "sensor")
+    for rule, named in (("zero", 1), ("nan", 0)):  # a flag of 0 and 1 has only ones where zeros are missing
+        with pytest.raises(UserError, match="nothing to learn") as caught:
+            fit_scaler(replace(flat, missing=rule), np.arange(10), 5, "observed")
+        assert str(caught.value).count("zeros are missing readings here (missing: zero)") == named
 
 
 def test_each_sensor_there_and_back_in_any_order() -> None:

@@ -8,6 +8,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.data.blocks import outline_of_blocks
+from dcrnn_fast.data.formats.long_files import LongFile, open_long_files
+from dcrnn_fast.data.sources import read_series
 from dcrnn_fast.evaluation.forecasts import Forecast
 
 F, N = 3, 4
@@ -87,3 +91,25 @@ def test_netcdf_is_the_data_set(tmp_path: Path, intervals: bool) -> None:
     forecast.to_netcdf(tmp_path / "forecast.nc")
     with xr.open_dataset(tmp_path / "forecast.nc") as read:
         xr.testing.assert_equal(read.load(), made_set)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "nc"])
+@pytest.mark.parametrize("channels", [("speed",), ("speed", "flow")])
+def test_a_forecast_with_intervals_is_read_as_readings(tmp_path: Path, ending: str, channels: tuple[str, ...]) -> None:
+    forecast = made(channels, intervals=True)
+    path = tmp_path / f"f.{ending}"
+    forecast.write(path)
+    data = DataConfig(data=str(path), missing="nan")
+    series = read_series(data)
+    assert (series.ids, series.channels, series.units) == (IDS, channels, forecast.units)
+    np.testing.assert_array_equal(series.values_TNC, forecast.values_FNO)
+    told = "'speed_lower_50', 'speed_upper_50'" if ending == "nc" else "'lower_50', 'upper_50'"
+    assert [told in note and "bounds of" in note for note in series.notes].count(True) == 1
+    if ending == "nc":
+        bound = read_series(replace(data, variables=("speed_lower_50",)))
+        assert forecast.lower_LFNO is not None
+        np.testing.assert_array_equal(bound.values_TNC[..., 0], forecast.lower_LFNO[0, ..., 0])
+        return
+    blocks = open_long_files([LongFile(path, path.name)], path.name, data)
+    assert blocks is not None
+    assert outline_of_blocks(blocks, data).series.channels == channels

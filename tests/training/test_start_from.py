@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,6 +49,30 @@ def test_weights_and_scaler_are_those_of_the_model_on_another_graph(trained: Pat
         Ranks(),
     )  # fmt: skip
     assert other.data.scaler != old.scaler
+
+
+def test_readings_in_another_unit_are_told_where_the_scaler_is_kept(trained: Path, tmp_path: Path) -> None:
+    run, _ = open_run(debug_config(*WORDS, "--start-from", str(trained)), Ranks())
+    assert not any("deviations from" in line for line in run.begun)
+    series, links = run.data.series, tmp_path / "links.csv"
+    np.savez(tmp_path / "m.npz", data=1000 * series.values_TNC, times=series.times_T, channels=["speed"])
+    links.write_text("from,to\n" + "".join(f"{n},{(n + 1) % 9}\n" for n in range(9)))
+    words = (
+        "--data",
+        str(tmp_path / "m.npz"),
+        "--graph",
+        str(links),
+        "--batch-size",
+        "16",
+        "--max-train-windows",
+        "64",
+    )
+    run, _ = open_run(debug_config(*words, "--start-from", str(trained)), Ranks())
+    (told,) = [line for line in run.begun if "over 10 deviations from those in training" in line]
+    assert told.startswith("look: ")
+    assert told.endswith("or is it another unit? --start-scaler fitted scales them anew")
+    run, _ = open_run(debug_config(*words, "--start-from", str(trained), "--start-scaler", "fitted"), Ranks())
+    assert not any("deviations from" in line for line in run.begun)
 
 
 @pytest.mark.parametrize(

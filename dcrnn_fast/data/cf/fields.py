@@ -14,6 +14,7 @@ from dcrnn_fast.data.cf.names import VERSION_NAMES, is_level
 from dcrnn_fast.data.cf.places import Places, places_of
 from dcrnn_fast.data.cf.ranges import RANGE_ATTRIBUTES, valid_range
 from dcrnn_fast.data.cf.times import stamps_on, time_dimension
+from dcrnn_fast.data.table_columns import bounded_by
 from dcrnn_fast.data.times import Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few
@@ -86,7 +87,8 @@ def fields_of(dataset: xr.Dataset, data: DataConfig) -> Fields:
         if time_dim in variable.dims and variable.ndim > 1 and variable.dtype.kind in "fiu"
     ]
     flags = tuple(name for name in usable if set(dataset[name].attrs) & FLAG_ATTRIBUTES)
-    names = chosen_variables(data.variables, usable) or [name for name in usable if name not in flags]
+    bounds = [name for name in usable if bounded_by(name) in usable]
+    names = chosen_variables(data.variables, usable) or [name for name in usable if name not in (*flags, *bounds)]
     if not names:
         raise UserError(f"no variable over {time_dim} and space among {first_few(dataset.data_vars, 20)}")
     for name in names:
@@ -104,8 +106,11 @@ def fields_of(dataset: xr.Dataset, data: DataConfig) -> Fields:
         if unknown := [name for name in data.variables if name not in known]:
             raise UserError(f"no level {first_few(unknown)}; there are {first_few([c.name for c in channels], 20)}")
         channels = [one for one in channels if {one.name, one.variable} & set(data.variables)]
-    left = [name for name in flags if name not in names]
-    said = (f"{first_few(left)} hold flags, no readings, and are left out",) if left and not data.variables else ()
+    said = tuple(
+        f"{first_few(left)} {what}, no readings, and are left out"
+        for left, what in ((flags, "hold flags"), (bounds, "are bounds of intervals"))
+        if left and not data.variables
+    )
     chunks = [_time_chunk(dataset[name], time_dim) for name in names]
     return Fields(
         time_dim=time_dim,

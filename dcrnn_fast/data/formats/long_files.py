@@ -19,7 +19,7 @@ from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.formats.tables import EMPTY_WORDS, arrow_column, first_rows, line_names, may_be_text
 from dcrnn_fast.data.long_blocks import Rows, blocks_of_rows
 from dcrnn_fast.data.long_rows import Layout, RowMaker
-from dcrnn_fast.data.long_table import find_roles
+from dcrnn_fast.data.long_table import beside_a_forecast, find_roles
 from dcrnn_fast.data.table import Table, numbers_rows, stamps_of, time_column_of
 from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number, is_empty
 from dcrnn_fast.data.times import NameRow
@@ -175,8 +175,9 @@ def _layout_of(sample: Batch, data: DataConfig) -> Layout | None:
     sensor = others[roles.sensor].name
     sensors = others[roles.sensor].cells.astype(str)
     readings, labels, places = [], [], {}
+    beside = beside_a_forecast(others, np.unique(stamps.times_T, return_inverse=True)[1])
     for k, column in enumerate(others):
-        if k in (roles.sensor, roles.channel, roles.unit):
+        if k in (roles.sensor, roles.channel, roles.unit) or column.name in beside:
             continue
         name = plain_name(column.name)
         if column.is_text and first_non_number(column) is not None:

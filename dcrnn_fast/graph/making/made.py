@@ -18,6 +18,8 @@ from dcrnn_fast.graph.lists import from_distances, from_edges
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.messages import counted
 
+_FAR = 10
+
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class MadeList:
@@ -54,6 +56,24 @@ class MadeList:
     def with_notes(self, *notes: str) -> "MadeList":
         """The same with more notes at the end."""
         return replace(self, notes=(*self.notes, *notes))
+
+    def longest_doubt(self) -> str | None:
+        """A doubt about links that are ten times longer than nearly all others: a number that stands for no length."""
+        metres_E = self.values_E[self.linked]
+        if self.holds != "distances" or metres_E.size < 2:
+            return None
+        usual = float(np.sort(metres_E)[int(0.95 * (metres_E.size - 1))])
+        far_E = metres_E > _FAR * usual
+        if usual == 0 or not far_E.any():
+            return None
+        first = int(np.argmax(metres_E))
+        row, column = (int(nodes_E[self.linked][first]) for nodes_E in (self.rows_E, self.columns_E))
+        count = int(far_E.sum())
+        return (
+            f"{counted(count, 'link')} {'is' if count == 1 else 'are'} more than {_FAR} times as long as 95 % of the "
+            f"links ({usual:,.0f} m); the longest, {metres_E[first]:,.0f} m, leads from {self.ids[row]!r} to "
+            f"{self.ids[column]!r}"
+        )
 
     def graph(self, *, sigma: float | None, threshold: float) -> SensorGraph:
         """The graph that ``--graph`` makes of the list.

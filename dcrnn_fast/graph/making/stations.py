@@ -14,7 +14,7 @@ import numpy as np
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.making.units import Unit, column_with_unit, length_of
-from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES
+from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES, zero_doubt
 from dcrnn_fast.graph.sensor_graph import checked_positions, require_unique_ids
 from dcrnn_fast.messages import counted, first_few, naming_file
 from dcrnn_fast.reading.geojson import read_features
@@ -205,6 +205,8 @@ def _chosen(rows: list[Row], header: list[str], types: Collection[str], unit: Un
     ids = tuple(row.cells[name] for row in rows)
     require_unique_ids(ids)
     positions_N2, on_globe = _positions(rows, header, ids)
+    if positions_N2 is not None and on_globe and (doubt := zero_doubt(positions_N2, ids)) is not None:
+        notes.append(f"look: {doubt}")
     directions = find_column(header, _DIRECTION_NAMES)
     directions_N = None if directions is None else tuple(row.cells[directions] for row in rows)
     bearing = find_column(header, _BEARING_NAMES)

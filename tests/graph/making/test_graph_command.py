@@ -9,6 +9,7 @@ import pytest
 from dcrnn_fast import graph_command
 from dcrnn_fast.config.sections import GraphConfig
 from dcrnn_fast.graph import read_graph, read_pickle
+from dcrnn_fast.graph.account import look_lines
 from dcrnn_fast.graph.list_columns import read_list
 from dcrnn_fast.graph.making.by_position import by_position
 from dcrnn_fast.graph.making.made import MadeList
@@ -142,3 +143,34 @@ def test_mistakes_are_one_line_and_write_nothing(
     assert shown.count("\n") == 1
     assert said in shown
     assert sorted(path.name for path in city.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        ("stations", "id,lat,lon\na,34,-118\nb,34.01,-118\nc,0,0\n", ["1 sensor at latitude 0, longitude 0: 'c'"]),
+        (
+            "rivers",
+            "upstream,downstream,length_km\na,b,5\nb,c,9999\nc,d,3\n",
+            ["1 link is more than 10 times as long as 95 % of the links (5,000 m); the longest, 9,999,000 m"],
+        ),
+        (
+            "stations",
+            "id,route,direction,postmile\na,5,N,1\nb,5,N,2\nc,5,N,3.5\nd,5,N,999\n",
+            ["1 link is more than 10 times", "1,602,102 m, leads from 'c' to 'd'"],
+        ),
+        ("rivers", "upstream,downstream,length_km\na,b,5\nb,c,49\nc,d,3\n", []),
+    ],
+)
+def test_what_stands_for_no_number_is_doubted(
+    tmp_path: Path, kind: str, text: str, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "source.csv").write_text(text)
+    limits = ["--nearest", "2"] if "lat" in text else []
+    assert graph_command.main([f"--{kind}", str(tmp_path / "source.csv"), *limits]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("look: ") == len(said[:1])
+    assert all(words in shown for words in said)
+    if limits:
+        graph = read_graph(GraphConfig(graph=str(tmp_path / "source.csv"), nearest=2))
+        assert look_lines(graph) == ["look: " + shown.partition("look: ")[2].partition("\n")[0]]
