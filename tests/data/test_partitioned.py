@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 
 import dcrnn_fast.data.formats.tables as tables
@@ -99,6 +100,25 @@ def test_a_large_file_is_opened_in_pieces(ending: str, tmp_path: Path, monkeypat
     assert any(re.search(r"\d+ rows stood before an earlier time of their sensor: sorted", n) for n in series.notes)
     frame.pivot_table(index="time", columns="station", values="flow").to_csv(tmp_path / "wide.csv")
     assert open_path(tmp_path / "wide.csv", data, GraphConfig()) is None, "a wide one is read whole"
+
+
+def test_pandas_unnamed_index_is_no_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pandas writes the row numbers of a frame that was filtered, shuffled or put together as a column."""
+    frame = _long()
+    path = tmp_path / "x.parquet"
+    shuffled, joined = frame.sample(frac=1, random_state=0), pd.concat([frame[:50], frame[50:].reset_index(drop=True)])
+    for one in (shuffled, joined):
+        one.to_parquet(path)
+        assert "__index_level_0__" in pyarrow.parquet.read_schema(path).names
+        whole = read(path)
+        assert whole.channels == ("flow", "speed")
+        with monkeypatch.context() as patch:
+            patch.setattr(tables, "_LARGE", 1)
+            opened = open_path(path, DataConfig(data=str(path)), GraphConfig())
+        assert opened is not None
+        _same(series_of_blocks(opened[0], DataConfig(data=str(path))), whole)
+    shuffled.assign(year=2024).to_parquet(tmp_path / "years", partition_cols=["year"])
+    assert read(tmp_path / "years").channels == ("flow", "speed")
 
 
 def test_a_store_made_in_pieces_is_one_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

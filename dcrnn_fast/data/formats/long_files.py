@@ -168,7 +168,7 @@ def _layout_of(sample: Batch, data: DataConfig) -> Layout | None:
     time = time_column_of(Table(columns=columns, name_row=name_row))
     if time is None:
         return None
-    others = [column for column in columns if column is not time and not numbers_rows(column)]
+    others = [c for c in columns if c is not time and not numbers_rows(c) and not _is_pandas_index(c)]
     stamps = stamps_of(time, name_row, data)
     if stamps is None or (roles := find_roles(others, stamps)) is None:
         return None
@@ -202,6 +202,11 @@ def _layout_of(sample: Batch, data: DataConfig) -> Layout | None:
         labels=tuple(labels),
         places=(places["latitude"], places["longitude"]) if len(places) == 2 else None,
     )
+
+
+def _is_pandas_index(column: Column) -> bool:
+    """Whether pandas wrote it for an index without a name: the rows' numbers before they were chosen or sorted."""
+    return column.name.startswith("__index_level_") and not column.is_text
 
 
 def _one_for_each(column: Column, sensors: np.ndarray) -> bool:

@@ -95,6 +95,8 @@ def read_parquet(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
         indices = [name for name in stored if isinstance(name, str) and name in table.column_names]
         columns = tuple(arrow_column(name, table[name], name in indices) for name in table.column_names)
         index = table.column_names.index(indices[0]) if len(indices) == 1 else None
+        if index is not None and _repeats_row_numbers(indices[0], columns[index]):
+            columns, index = columns[:index] + columns[index + 1 :], None
         described = stored[0] if stored and isinstance(stored[0], dict) else None
         if described is not None and (described.get("start"), described.get("step")) != (0, 1):
             columns, index = (_range(described, table.num_rows), *columns), 0
@@ -153,6 +155,12 @@ def _index_columns(pandas_metadata: bytes) -> list[Any]:
     if not isinstance(noted, list) or not all(isinstance(one, (str, dict)) for one in noted):
         raise UserError(f"what pandas noted in it is damaged: its index is {str(noted)[:60]}")
     return noted
+
+
+def _repeats_row_numbers(name: str, column: Column) -> bool:
+    """Whether an index without a name counts the rows of several tables that were put together."""
+    cells = column.cells
+    return name.startswith("__index_level_") and cells.dtype.kind in "iu" and len(np.unique(cells)) < len(cells)
 
 
 def may_be_text(title: str, cell: str) -> bool:

@@ -79,7 +79,10 @@ def by_road(
         distance_N=snapped.distance_N,
         near_N=snapped.near_N,
         roads_N=snapped.names_N,
-        notes=(*stations.notes, *(f"roads: {note}" for note in network.notes)),
+        notes=(
+            *stations.notes,
+            *(note if note.startswith("look: ") else f"roads: {source}: {note}" for note in network.notes),
+        ),
     )
     listed = int((found.rows_E != found.columns_E).sum())
     on_road = int(snapped.near_N.sum())

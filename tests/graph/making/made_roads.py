@@ -16,7 +16,7 @@ def graphml(
     directed: bool = True,
 ) -> str:
     """As OSMnx writes it: a key for each attribute, all of them text; nodes are id -> (longitude, latitude)."""
-    names = ["x", "y", "osmid", "oneway", "length", "geometry", "highway", "name", "reversed", "crs"]
+    names = ["x", "y", "osmid", "oneway", "length", "geometry", "highway", "name", "reversed", "crs", "from", "to"]
     keys = {name: f"d{i}" for i, name in enumerate(names)}
     lines = [
         "<?xml version='1.0' encoding='utf-8'?>",

@@ -119,6 +119,29 @@ def test_a_street_for_both_directions(tmp_path: Path) -> None:
     assert undirected == pytest.approx(found)
 
 
+def test_a_one_way_street_of_an_undirected_graph_leads_as_osmnx_notes(tmp_path: Path) -> None:
+    """networkx writes the ends of an undirected edge in any order; OSMnx notes it as from and to."""
+    places = {"first": (8.4005, 49.0), "second": (8.4015, 49.0)}
+    start, end = ROUND[0][:2]
+    noted = {"oneway": "True", "from": start, "to": end}
+    for edge in ((start, end, noted), (end, start, noted)):
+        found = table(made(tmp_path, graphml(BLOCK, [edge], directed=False), places))
+        assert found["first", "second"] == pytest.approx(ONE / 2, abs=0.01)
+        assert ("second", "first") not in found
+    result = made(tmp_path, graphml(BLOCK, [(start, end, {"oneway": "True"})], directed=False), places)
+    assert any(note.startswith("look: an undirected graph with 1 one-way edge") for note in result.notes)
+
+
+def test_paths_for_others_than_cars_are_no_roads_in_graphml(tmp_path: Path) -> None:
+    """OSMnx's network_type "all" has sidewalks, which lie nearer to a station than its street."""
+    (start, end, _), *rest = ROUND
+    walk = [(start, end, {"highway": "footway"}), (start, end, {"highway": "['steps', 'path']"})]
+    street = (start, end, {"highway": "['path', 'residential']", "length": 3 * ONE})
+    found = made(tmp_path, graphml(BLOCK, [*walk, street, *rest]), {"first": (8.4005, 49.0), "second": (8.4015, 49.0)})
+    assert table(found)["first", "second"] == pytest.approx(3 * ONE / 2, abs=0.01)
+    assert any("2 edges for others than cars left out" in note for note in found.notes)
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_station_at_a_corner_belongs_to_all_its_streets(order: int, tmp_path: Path) -> None:
     """Two streets lead to the corner m and two away from it, all one way; the station stands at m itself."""
@@ -284,7 +307,7 @@ def test_sumo_lies_where_its_projection_says(tmp_path: Path) -> None:
         ("r.json", geojson([([(8.4, 49.0), (8.5, 49.0)], {"oneway": "maybe"})]), "feature 1: oneway is 'maybe'"),
         ("r.json", geojson([([(5e5, 4e6), (5.1e5, 4e6)], {})]), "projected.*ogr2ogr"),
         ("r.json", geojson([], crs={"properties": {"name": "urn:ogc:def:crs:EPSG::32611"}}), "EPSG::32611"),
-        ("r.json", '{"type": "Point", "coordinates": [1, 2]}', "holds no LineStrings: .* 1 Point features"),
+        ("r.json", '{"type": "Point", "coordinates": [1, 2]}', "holds no LineStrings: 1 Point features left out"),
         ("r.net.xml", sumo().replace('shape="-1.00,0.00 1.00,0.00"', ""), "has no length or no shape"),
         ("r.net.xml", sumo()[:-60], "is the file truncated"),
         ("r.csv", "a,b,c\n1,2,3\n", "none of the known road networks"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.making.roads.network import NetworkBuilder, RoadNetwork, require_degrees
+from dcrnn_fast.graph.making.roads.network import NetworkBuilder, RoadNetwork, is_for_cars, require_degrees
 from dcrnn_fast.reading.geojson import Feature, property_named, read_features
 
 _FORWARD, _BACKWARD, _BOTH = "forward", "backward", "both"
@@ -19,10 +19,6 @@ _WORDS = {
     **dict.fromkeys(("no", "false", "0", "b", "n", "both", ""), _BOTH),
 }
 _ONE_WAY_KINDS = ("motorway", "motorway_link")
-_NO_ROADS = frozenset({
-    *("footway", "cycleway", "path", "steps", "pedestrian", "bridleway", "corridor", "elevator", "platform", "track"),
-    *("proposed", "construction", "abandoned", "raceway", "rest_area", "services", "bus_guideway", "via_ferrata"),
-})  # fmt: skip
 _DIGITS = 7
 """decimals of degrees at which two coordinates are one node: 1 cm"""
 
@@ -45,7 +41,7 @@ def read_geojson_roads(path: Path) -> RoadNetwork:
         if feature.kind not in ("LineString", "MultiLineString"):
             others[f"{feature.kind} features"] += 1
             continue
-        if kind in _NO_ROADS:
+        if not is_for_cars(kind):
             others["ways for others than cars"] += 1
             continue
         way = _direction(feature, kind)
@@ -61,7 +57,7 @@ def read_geojson_roads(path: Path) -> RoadNetwork:
                 raise feature.refuse("a line needs two points")
             first.append(len(up))
             facts.append((way, name, kind))
-    notes = tuple(f"{path.name}: {count:,} {what} are left out" for what, count in sorted(others.items()))
+    notes = tuple(f"{count:,} {what} left out" for what, count in sorted(others.items()))
     if not facts:
         raise UserError(f"holds no LineStrings{': ' + '; '.join(notes) if notes else ''}")
     return _cut(np.frombuffer(across), np.frombuffer(up), first, facts, notes)

@@ -1,23 +1,25 @@
 """Road networks in GraphML, as OSMnx writes them: every attribute as text, an edge for each direction."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.graph.making.roads.network import NetworkBuilder, RoadNetwork
-from dcrnn_fast.messages import first_few
+from dcrnn_fast.graph.making.roads.network import NetworkBuilder, RoadNetwork, is_for_cars
+from dcrnn_fast.messages import counted, first_few
 from dcrnn_fast.reading.xml_events import read_xml
 
 _LATITUDE, _LONGITUDE = ("y", "lat", "latitude"), ("x", "lon", "lng", "longitude")
-_WANTED_OF_EDGES = frozenset({"length", "geometry", "oneway", "name", "ref", "osmid", "highway"})
+_WANTED_OF_EDGES = frozenset({"length", "geometry", "oneway", "name", "ref", "osmid", "highway", "from", "to"})
+_YES = ("true", "yes", "1")
 
 
 def read_graphml(path: Path) -> RoadNetwork:
     """The network of a GraphML file; lengths from its ``length`` in metres, else from the lines.
 
-    An undirected graph's edges lead both ways unless their ``oneway`` says otherwise.
+    An undirected graph's edges lead both ways unless their ``oneway`` says otherwise: then from the node that OSMnx
+    notes as ``from``, for source and target have no order there. Edges that no car may use are left out.
 
     Raises:
         UserError: no readable GraphML, nodes without a position, an edge of a node that is not there, coordinates that
@@ -38,6 +40,7 @@ class _GraphmlHandler:
         self.node: str | None = None
         self.ends: tuple[str, str] | None = None
         self.values: dict[str, str] = {}
+        self.left_out, self.unordered = 0, 0
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if name == "data":
@@ -77,10 +80,19 @@ class _GraphmlHandler:
         if not self.seen:
             raise UserError("is XML, but no GraphML: it has no graph element")
         try:
-            return self.builder.network(len(self.positions))
+            return self.builder.network(len(self.positions), notes=tuple(self._notes()))
         except UserError as error:
             said = f" (crs {self.crs})" if self.crs and "projected" in str(error) else ""
             raise UserError(f"{error}{said}") from error
+
+    def _notes(self) -> Iterator[str]:
+        if self.left_out:
+            yield f"{counted(self.left_out, 'edge')} for others than cars left out (footway, cycleway ...)"
+        if self.unordered:
+            yield (
+                f"look: an undirected graph with {counted(self.unordered, 'one-way edge')} whose direction it does not "
+                "say: taken from source to target; write the directed graph (OSMnx: before convert.to_undirected)"
+            )
 
     def _position(self, node: str) -> tuple[float, float]:
         longitude, latitude = (
@@ -98,8 +110,18 @@ class _GraphmlHandler:
         assert self.ends is not None
         if absent := [node for node in self.ends if node not in self.positions]:
             raise UserError(f"an edge names the node {absent[0][:40]!r}, which is not above it; is the file complete?")
-        (tail, *begin), (head, *end) = (self.positions[node] for node in self.ends)
-        values = self.values
+        values, ends = self.values, self.ends
+        kind = values.get("highway", "")
+        if not is_for_cars(kind):
+            self.left_out += 1
+            return
+        is_one_way = values.get("oneway", "").casefold() in _YES
+        if not self.directed and is_one_way:
+            if (values.get("from"), values.get("to")) == ends[::-1]:
+                ends = ends[::-1]
+            elif (values.get("from"), values.get("to")) != ends:
+                self.unordered += 1
+        (tail, *begin), (head, *end) = (self.positions[node] for node in ends)
         line = _line(values["geometry"]) if "geometry" in values else np.array([begin, end])
         if np.abs(line[0] - begin).sum() > np.abs(line[-1] - begin).sum():
             line = line[::-1]
@@ -107,10 +129,10 @@ class _GraphmlHandler:
         facts = {
             "length": _number(values.get("length")),
             "name": ", ".join(filter(None, words)),
-            "kind": values.get("highway", ""),
+            "kind": kind,
         }
         self.builder.add(tail, head, line, **facts)  # type: ignore[arg-type]
-        if not self.directed and values.get("oneway", "").casefold() not in ("true", "yes", "1"):
+        if not self.directed and not is_one_way:
             self.builder.add(head, tail, line[::-1], **facts)  # type: ignore[arg-type]
 
 

@@ -14,6 +14,10 @@ from dcrnn_fast.graph.making.globe import points_of
 from dcrnn_fast.messages import counted, metres_words
 
 _FARTHEST = 1e9
+_NOT_FOR_CARS = frozenset({
+    *("footway", "cycleway", "path", "steps", "pedestrian", "bridleway", "corridor", "elevator", "platform", "track"),
+    *("proposed", "construction", "abandoned", "raceway", "rest_area", "services", "bus_guideway", "via_ferrata"),
+})  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -146,6 +150,16 @@ class NetworkBuilder:
             self._on_globe,
             notes,
         )
+
+
+def kinds_in(kind: str) -> list[str]:
+    """The kinds of a road; OSMnx writes several of one edge as the text of a list."""
+    return [word.strip("[]' \"") for word in kind.split(",")]
+
+
+def is_for_cars(kind: str) -> bool:
+    """Whether cars may use a road of this kind, as far as OpenStreetMap's ``highway`` says."""
+    return not _NOT_FOR_CARS.issuperset(kinds_in(kind))
 
 
 def require_places(across_P: np.ndarray, up_P: np.ndarray) -> None:

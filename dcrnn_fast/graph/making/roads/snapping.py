@@ -10,7 +10,7 @@ import numpy as np
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.making.globe import degrees_of, headings, plane_headings, points_of
-from dcrnn_fast.graph.making.roads.network import RoadNetwork
+from dcrnn_fast.graph.making.roads.network import RoadNetwork, kinds_in
 from dcrnn_fast.graph.making.segments import SegmentTree
 from dcrnn_fast.graph.making.stations import Stations
 from dcrnn_fast.messages import first_few, metres_words, some
@@ -136,8 +136,7 @@ def _headings(stations: Stations, network: RoadNetwork, bearing_N: np.ndarray) -
 
 
 def _is_kind(kind: str, kinds: Collection[str]) -> bool:
-    # OSMnx writes several kinds of one edge as the text of a list.
-    return any(word.strip("[]' \"") in kinds for word in kind.split(","))
+    return any(word in kinds for word in kinds_in(kind))
 
 
 def _segments(network: RoadNetwork, usable_A: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

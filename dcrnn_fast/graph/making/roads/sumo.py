@@ -9,6 +9,7 @@ import numpy as np
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.making.roads.mercator import longitude_latitude, zone_of
 from dcrnn_fast.graph.making.roads.network import NetworkBuilder, RoadNetwork
+from dcrnn_fast.messages import counted
 from dcrnn_fast.reading.xml_events import read_xml
 
 _CAR = frozenset({"passenger", "private", "all"})
@@ -106,7 +107,7 @@ class _SumoHandler:
             if a in places and b in places:
                 builder.link(2 * places[a] + 1, 2 * places[b])
         closed = len(self.edges) - len(open_edges)
-        notes = (f"{closed:,} edges that cars may not use are left out",) if closed else ()
+        notes = (f"{counted(closed, 'edge')} that cars may not use left out",) if closed else ()
         return builder.network(2 * len(places) if self.connections else len(junctions), notes=notes)
 
     def _lane(self, attributes: Mapping[str, str]) -> None:
