@@ -6,18 +6,24 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import formats_of, read_source
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.reading.tables import table_form
+from dcrnn_fast.reading.tables import read_rows, table_form
 
 State = tuple[tuple[str, int, int, int], ...]
 """of each file: its name, number, size and time of change; () if nothing is there"""
 _HEAD = 1 << 20
 """bytes in which the header of a table must end for its tail to be read alone"""
 _GROWTH = 8
+_PIECE = 1 << 20
+"""bytes of a long table whose times are looked at at once"""
+_MARK = 256
 _LINES = (".csv", ".tsv", ".txt", ".dyna")
 """endings of files that programs append lines to"""
 
@@ -37,6 +43,14 @@ def state_of(path: Path) -> State:
     return tuple(state)
 
 
+class _Seen(NamedTuple):
+    """Of a long table's rows before a byte: the newest time, and the last bytes, by which they are known again."""
+
+    end: int
+    newest: np.datetime64
+    mark: bytes
+
+
 class GrowingSource:
     """A source of readings that other programs append to, or replace.
 
@@ -50,6 +64,7 @@ class GrowingSource:
         # Rows without times are numbered from the first one.
         self._is_table = formats_of(data) == {"csv"} and not self.path.is_dir() and data.start is None
         self._enough = 1 << 14
+        self._seen: list[_Seen] = []
         self._found = self.state()
 
     def state(self) -> State:
@@ -59,6 +74,7 @@ class GrowingSource:
     def newest(self, use: Callable[[SensorSeries], None]) -> bool:
         """Hands the newest rows to ``use``, of a CSV file those at its end, read alone if that is enough.
 
+        Rows of a long table may come in any order: of its end those times are handed on of which no row stands before.
         A last line that has no end yet is left out, for its last number may be cut: of a file, and in a folder of the
         last file by name and of those that changed since this was made; others may have been written so.
 
@@ -78,13 +94,16 @@ class GrowingSource:
             return False
         with tempfile.TemporaryDirectory(prefix="dcrnn_fast-tail-") as folder:
             copy, size = Path(folder, self.path.name), self._enough
-            while (complete := _copy_tail(self.path, copy, size)) is not None:
+            while (tail := _copy_tail(self.path, copy, size)) is not None:
+                start, complete = tail
                 try:
                     series = self._read(copy)
-                    # The first time of a tail may lack a part of its rows.
+                    enough = max(size * (self._rows + 2) // series.num_steps, 1 << 10) * 3 // 2
                     if series.num_steps > self._rows:
+                        series = self._without_times_before(series, start, copy)
+                    if series.num_steps >= self._rows:
                         use(series)
-                        self._enough = max(size * (self._rows + 2) // series.num_steps, 1 << 10) * 3 // 2
+                        self._enough = enough
                         return complete
                 except UserError:  # what is wrong is told of the whole file
                     pass
@@ -96,6 +115,39 @@ class GrowingSource:
                 _copy_lines(self.path, copy)
                 use(self._read(copy))
         return complete
+
+    def _without_times_before(self, series: SensorSeries, start: int, copy: Path) -> SensorSeries:
+        """The end of a table, from byte ``start`` on, without the times of which a long one has rows before it."""
+        if set(series.ids) <= set(next(read_rows(copy)).cells):  # wide: each row is complete
+            return series
+        newest = self._newest_before(start, copy)
+        return series.tail(int(np.count_nonzero(series.times_T > newest)))
+
+    def _newest_before(self, start: int, copy: Path) -> np.datetime64:
+        """The newest time of a long table's rows before this byte; of a file that grows each piece is read once.
+
+        Raises:
+            UserError: there is none, or a piece of the table cannot be read alone.
+        """
+        with open(self.path, "rb") as stream:
+            header = _header(stream)
+            seen = next((one for one in reversed(self._seen) if one.end <= start), None)
+            if seen is None or _mark(stream, seen.end) != seen.mark:
+                self._seen.clear()
+                seen = None
+            end, newest = (len(header), np.datetime64("NaT")) if seen is None else (seen.end, seen.newest)
+            while end < start:
+                stream.seek(end)
+                lines = stream.read(min(_PIECE, start - end))
+                lines = lines[: lines.rfind(b"\n") + 1]
+                if not lines:
+                    raise UserError(f"{self.path}: a line has more than {_PIECE} bytes")
+                copy.write_bytes(header + lines)
+                newest = np.fmax(newest, self._read(copy).times_T[-1])
+                end += len(lines)
+                if end < start and (not self._seen or self._seen[-1].end < end):
+                    self._seen.append(_Seen(end, newest, _mark(stream, end)))
+        return newest
 
     def _without_end(self) -> list[Path]:
         """The files whose last line is left out."""
@@ -113,28 +165,42 @@ class GrowingSource:
         return series.with_notes(tuple(note.replace(str(path), str(self.path)) for note in series.notes))
 
 
-def _copy_tail(path: Path, copy: Path, size: int) -> bool | None:
+def _copy_tail(path: Path, copy: Path, size: int) -> tuple[int, bool] | None:
     """Copies the header and the complete ones of the lines in the last ``size`` bytes.
 
     Returns:
-        Whether the file ends with a complete line; None: it has no more than that, or is no UTF-8.
+        Where the first of these lines begins, and whether the file ends with a complete line; None: it has no more than
+        that, or is no UTF-8.
     """
     if not table_form(path)[0].startswith("utf-8"):
         return None
     with open(path, "rb") as stream:
         length = stream.seek(0, os.SEEK_END)
-        stream.seek(0)
-        header = b""
-        while not header.strip() and len(header) < _HEAD and (line := stream.readline(_HEAD)):
-            header += line
+        header = _header(stream)
         if length - size <= len(header):
             return None
         stream.seek(length - size)
         stream.readline()  # the end of a line
+        start = stream.tell()
         lines = stream.read()
     end = lines.rfind(b"\n") + 1
     copy.write_bytes(header + lines[:end])
-    return end == len(lines)
+    return start, end == len(lines)
+
+
+def _header(stream: BinaryIO) -> bytes:
+    """The first line that is not empty, with those before it."""
+    stream.seek(0)
+    header = b""
+    while not header.strip() and len(header) < _HEAD and (line := stream.readline(_HEAD)):
+        header += line
+    return header
+
+
+def _mark(stream: BinaryIO, end: int) -> bytes:
+    """The bytes before byte ``end``."""
+    stream.seek(max(end - _MARK, 0))
+    return stream.read(min(_MARK, end))
 
 
 def _ends_with_a_line(path: Path) -> bool:

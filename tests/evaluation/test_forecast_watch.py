@@ -14,6 +14,7 @@ import pytest
 
 from dcrnn_fast import forecast
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data import growing
 from dcrnn_fast.data.growing import GrowingSource, state_of
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import STOPPED, UserError
@@ -68,6 +69,39 @@ def test_of_a_long_table_all_sensors_of_the_newest_times_are_read(tmp_path: Path
     recent = series.tail(PAST).take_sensors(tuple(IDS))
     assert np.asarray(recent.observed_TNC).all()
     np.testing.assert_array_equal(recent.values_TNC[-1, :, 0], 2999 + np.arange(8))
+
+
+def test_rows_that_stand_far_before_the_end_of_a_long_table_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A past sensor by sensor, to which rows are added time by time: the last sensor's past alone is at the end."""
+    monkeypatch.setattr(growing, "_PIECE", 1 << 12)
+    path = tmp_path / "readings.csv"
+    times = [f"{time:%Y-%m-%dT%H:%M}" for time in pd.date_range("2024-01-01", periods=700, freq="5min")]
+    by_sensor = [f"{time},{one},{k + n}\n" for n, one in enumerate(IDS) for k, time in enumerate(times[:600])]
+    path.write_text("time,id,value\n" + "".join(by_sensor))
+    watched, seen, sizes = source(path), list[SensorSeries](), list[int]()
+    for first, k in ((600, 600), (601, 601), (602, 640), (641, 641)):
+        with path.open("a") as file:
+            file.write("".join(f"{times[t]},{one},{t + n}\n" for t in range(first, k + 1) for n, one in enumerate(IDS)))
+        assert watched.newest(seen.append)
+        recent = seen[-1].tail(PAST).take_sensors(tuple(IDS))
+        assert np.asarray(recent.observed_TNC).all()
+        np.testing.assert_array_equal(recent.values_TNC[:, 2, 0], np.arange(k - PAST + 3, k + 3))
+        sizes.append(seen[-1].num_steps)
+    assert sizes[0] == 601  # all of it
+    assert sizes[-1] < 60
+
+
+def test_no_time_at_the_beginning_of_a_tail_lacks_sensors(tmp_path: Path) -> None:
+    """Rows of what is known ahead follow the newest reading, and any time of a tail may be the first that is read."""
+    path = tmp_path / "readings.csv"
+    times = [f"{time:%Y-%m-%dT%H:%M}" for time in pd.date_range("2024-01-01", periods=600, freq="5min")]
+    for cut in (1, 4, 7):
+        rows = [f"{time},{one},{k}\n" for k, time in enumerate(times) for one in IDS]
+        path.write_text("time,id,value\n" + "".join(rows[cut:]))
+        series, _ = newest(path)
+        assert np.asarray(series.observed_TNC).all()
 
 
 @pytest.mark.parametrize("rows", [12, 3000])
