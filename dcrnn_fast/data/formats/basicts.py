@@ -8,6 +8,7 @@ Shape legend: T time, N sensors, C channels, R rows.
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.basicts_calendar import CALENDAR_NAMES, Calendar, calendar_times, found_calendar
 from dcrnn_fast.data.formats.basicts_pickle import DATA_PICKLE, read_scaled
+from dcrnn_fast.data.formats.folder_files import note_of_left
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
@@ -32,6 +34,10 @@ from dcrnn_fast.reading.tables import plain_name
 
 _AT_ONCE = 1 << 21
 _PARTS = ("train", "val", "test")
+_READ = {"data.dat", "desc.json", "meta.json", "adj_mx.pkl"}
+_READ |= {f"{name}_{what}.npy" for name in _PARTS for what in ("data", "timestamps")}
+_PICKLES = re.compile(r"(data|index|scaler)(_in_?\d+_out_?\d+\w*)?\.pkl")
+"""index holds the windows, which are cut here"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +85,7 @@ def open_basicts(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
             found = _Found([readings_TNC], None, {}, scaled[0], notes=notes)
         kept, channels, calendar = _readings_and_calendar(found)
         num_steps, num_sensors = sum(len(part) for part in found.parts), found.parts[0].shape[1]
+        left = note_of_left(path, [name for name in names if name not in _READ and not _PICKLES.fullmatch(name)])
         ids, own_graph = _ids_and_graph(path, found.description, num_sensors, graph)
         stamps, interval, notes = calendar_times(
             calendar, num_steps, _minutes(found.description, found.told_by), found.told_by, data
@@ -106,7 +113,7 @@ def open_basicts(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
         read=read,
         marks_gaps=isinstance(null, float) and math.isnan(null),
         interval=interval,
-        notes=(*found.notes, *notes, *_null_note(null, found.told_by)),
+        notes=(*found.notes, *notes, *_null_note(null, found.told_by), *left),
     )
     return blocks, own_graph
 
