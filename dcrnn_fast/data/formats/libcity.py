@@ -95,7 +95,9 @@ def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
                 for batch, name_row in file.batches():
                     yield maker.rows(batch, name_row)
 
-    blocks = blocks_of_rows(all_rows, readings.name if len(files) == 1 else folder.name, order=geo.ids)
+    blocks = blocks_of_rows(
+        all_rows, readings.name if len(files) == 1 else folder.name, order=geo.ids, described=geo_path.name
+    )
     silent = [sensor for sensor in geo.ids if sensor not in set(blocks.ids)]
     notes = [
         f"{readings.name}: columns that config.json does not name are not read: {first_few(set(columns) - set(wanted))}"

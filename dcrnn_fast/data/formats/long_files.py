@@ -80,7 +80,9 @@ class LongFile:
 
     def _parquet(self) -> Iterator[tuple[Any, NameRow]]:
         try:
-            with pyarrow.parquet.ParquetFile(self.path, pre_buffer=False, buffer_size=_BUFFER) as file:
+            with pyarrow.parquet.ParquetFile(
+                self.path, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
+            ) as file:
                 start = 0
                 wanted = None if self.wanted is None else list(self.wanted)
                 for batch in file.iter_batches(_BATCH, columns=wanted, use_threads=False):

@@ -30,6 +30,7 @@ from dcrnn_fast.data.formats.pems_files import (
     others_in,
     periods_of,
     positions_in,
+    require_no_nul,
 )
 from dcrnn_fast.data.formats.pems_rows import CHANNELS, StationIndex, fill_compiled, fill_with_arrow, is_compiled
 from dcrnn_fast.data.formats.pems_text import stations_of
@@ -149,7 +150,10 @@ class _Found:
         for counts, why in (
             (self.stranger, "rows of another day than their file's were dropped"),
             (self.twice, "rows of a station and time that came before were dropped, as where clocks are set back"),
-            (self.absent, "times without a row are missing readings, as where clocks are set forward"),
+            (
+                self.absent,
+                "times without a row are missing readings, as where clocks are set forward or a file was cut short",
+            ),
         ):
             if counts:
                 total, files = sum(counts.values()), first_few(sorted(counts))
@@ -222,6 +226,7 @@ def _fill(
         MoreSensorsError: it has stations that ``index_of`` does not know.
         UserError: the file is damaged, or a line is no row of such a file.
     """
+    require_no_nul(period.path)
     seen_RN = np.zeros(readings_RNC.shape[:2], dtype=bool)
     fill = fill_compiled if is_compiled() else fill_with_arrow
     counts = fill(readings_RNC, seen_RN, period, head, index_of, keep_imputed=keep_imputed)

@@ -26,6 +26,7 @@ READINGS_NAME = re.compile(r"d(\d\d)_text_station_(5min_(\d{4})_(\d\d)_(\d\d)|ho
 _METADATA_NAME = re.compile(r"d(\d\d)_text_meta_(\d{4}_\d\d_\d\d)\.txt(\.gz)?")
 _METADATA_HEAD = b"ID\tFwy\tDir\tDistrict\t"
 _TIME = re.compile(rb"\d\d/(\d\d)/\d{4} (\d\d):(\d\d):\d\d,")
+_AT_ONCE = 1 << 20
 _DEPTH = 3
 """levels of folders that are looked into"""
 _STATION = 12
@@ -163,6 +164,21 @@ def _renamed(path: Path) -> Period | None:
 def is_packed(path: Path) -> bool:
     """Whether a file is gzip's, or should be by its name and is no text of stations either."""
     return bytes_of(path, 2) == b"\x1f\x8b" or (path.suffix == ".gz" and not is_station_text(path))
+
+
+def require_no_nul(path: Path) -> None:
+    """Checks that an unpacked file was written to its end: a part that was not is full of NUL characters.
+
+    Raises:
+        UserError: it was not.
+    """
+    with naming_file(path):
+        if is_packed(path):
+            return  # checked as a whole
+        with path.open("rb") as file:
+            while content := file.read(_AT_ONCE):
+                if b"\0" in content:
+                    raise UserError("holds NUL characters, as a file that was not written to its end: fetch it again")
 
 
 @contextmanager
