@@ -72,6 +72,7 @@ def blocks_of_rows(
     where: str,
     *,
     order: Sequence[str] | None = None,
+    described: str = "",
     units: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None,
     positions: Callable[[tuple[str, ...]], np.ndarray | None] | None = None,
     marks_gaps: bool = False,
@@ -84,17 +85,21 @@ def blocks_of_rows(
     same, or one of them nothing. A time without a row of some sensor is a missing reading, and marks gaps.
 
     Args:
-        order: the sensors' ids in the order wanted; each that has rows must be among them.
+        order: the sensors' ids in the order wanted; each that has rows must be among them. described: the file that
+            gives them.
         units, positions: of these channels and sensors, asked for after the first pass.
         notes: further lines of the account, asked for after both passes.
     Raises:
         UserError: no row, different readings of one time, sensor and channel (both rows are named), only some times
-            with an offset, too few rows for so many times and sensors, no room for the scratch file.
+            with an offset, too few rows for so many times and sensors, no room for the scratch file, files that change
+            from one pass to the next.
     """
     found = _gather(passes, where)
     num_rows = int(found.rows_N.sum())
     ids = tuple(found.ids) if order is None else tuple(sensor for sensor in order if sensor in found.ids)
     place_of = {sensor: n for n, sensor in enumerate(ids)}
+    if unknown := [sensor for sensor in found.ids if sensor not in place_of]:
+        raise UserError(f"{where}: has readings of {first_few(unknown)}, which {described} does not have")
     channels = tuple(found.channels)
     shape = (len(found.stamps.times_T), len(ids), len(channels))
     require_enough_rows(num_rows, shape, f"{where}: ", "")
@@ -206,7 +211,10 @@ def _scatter(passes: Passes, found: _Gathered, place_of: dict[str, int], bits_TN
     known = 0
     for rows in passes():
         time_R = np.searchsorted(found.stamps.times_T, rows.stamps.times_T)
-        sensor_R = np.array([_place(place_of, sensor, where) for sensor in rows.sensors], dtype=np.int64)[rows.sensor_R]
+        is_new = not np.array_equal(found.stamps.times_T.take(time_R, mode="clip"), rows.stamps.times_T)
+        if is_new or not place_of.keys() >= {*rows.sensors} or not found.channels.keys() >= {*rows.channels}:
+            raise _changed(where)
+        sensor_R = np.array([place_of[sensor] for sensor in rows.sensors], dtype=np.int64)[rows.sensor_R]
         channel_V = np.array([found.channels[channel] for channel in rows.channels], dtype=np.int64)
         channel_RV = channel_V[None, :] if rows.channel_R is None else channel_V[rows.channel_R][:, None]
         cell_RV = (time_R * num_sensors + sensor_R)[:, None] * num_channels + channel_RV
@@ -220,13 +228,12 @@ def _scatter(passes: Passes, found: _Gathered, place_of: dict[str, int], bits_TN
         if wrong_K.any():
             k = int(np.flatnonzero(wrong_K)[0])
             _refuse_twice(passes, found, place_of, int(cell_K[k]), num_channels)
+            raise _changed(where)  # so that rows that differed agree
     return known
 
 
-def _place(place_of: dict[str, int], sensor: str, where: str) -> int:
-    if sensor not in place_of:
-        raise UserError(f"{where}: has readings of {sensor!r}, which is not among the sensors that are described")
-    return place_of[sensor]
+def _changed(where: str) -> UserError:
+    return UserError(f"{where}: was written to while it was read: read it again, or a copy of it")
 
 
 def _refuse_twice(passes: Passes, found: _Gathered, place_of: dict[str, int], wanted: int, num_channels: int) -> None:
@@ -235,9 +242,9 @@ def _refuse_twice(passes: Passes, found: _Gathered, place_of: dict[str, int], wa
     time, sensor = divmod(place, len(place_of))
     first: tuple[str, float] | None = None
     for rows in passes():
-        names = [place_of[name] for name in rows.sensors]
+        names = [place_of.get(name, -1) for name in rows.sensors]
         mine_R = (np.array(names)[rows.sensor_R] == sensor) & (rows.stamps.times_T == found.stamps.times_T[time])
-        channels = [found.channels[name] for name in rows.channels]
+        channels = [found.channels.get(name, -1) for name in rows.channels]
         for row in np.flatnonzero(mine_R).tolist():
             of_row = channels if rows.channel_R is None else [channels[rows.channel_R[row]]]
             if channel not in of_row:
@@ -253,4 +260,3 @@ def _refuse_twice(passes: Passes, found: _Gathered, place_of: dict[str, int], wa
                     f"{found.stamps.times_T[time]} ({value:g}), after {first[0]} ({first[1]:g}): leave one (where "
                     "local clocks were set back, give the times an offset)"
                 )
-    raise AssertionError("rows that differed in one pass agree in another")

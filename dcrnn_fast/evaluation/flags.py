@@ -9,7 +9,7 @@ import tyro
 
 from dcrnn_fast.config.given import refuse_idle
 from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat, GraphPartition, Missing, Precision
-from dcrnn_fast.data.formats import format_by_ending
+from dcrnn_fast.data.formats import formats_of_path
 from dcrnn_fast.data.idle import idle_in_reading
 from dcrnn_fast.data.left_out import ids_to_leave_out
 from dcrnn_fast.data.window_format import WindowFormat
@@ -73,7 +73,7 @@ class SourceFlags:
         )
 
     def _is_hdf5(self) -> bool:
-        return "hdf5" in (self.data_format, format_by_ending(Path(self.data or "")))
+        return "hdf5" in formats_of_path(Path(self.data or ""), self.data_format)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import one_line
-from dcrnn_fast.reading.damage import DAMAGE
+from dcrnn_fast.messages import naming_file, one_line
+from dcrnn_fast.reading.damage import DAMAGE, damage_told
 
 _MOST_COMPRESSED = 1032
 """bytes that zip makes of one at most"""
@@ -54,6 +54,64 @@ def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError("holds Python objects, which are never loaded; save plain numbers") from error
         raise UserError(f"not a readable numpy file, or a truncated one ({one_line(error)[:100]})") from error
+
+
+class FileArray:
+    """An array in a file in C order, of which rows are read when they are asked for: ``array[start:stop]``.
+
+    No memory map: where a mapped file is cut short, the process dies of a bus error.
+
+    Attributes:
+        shape, dtype: of the array.
+    """
+
+    def __init__(self, path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int = 0) -> None:
+        self.shape, self.dtype = shape, dtype
+        self._path, self._offset = path, offset
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def with_shape(self, shape: tuple[int, ...]) -> "FileArray":
+        """The same numbers in another shape."""
+        return FileArray(self._path, self.dtype, shape, self._offset)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Some rows that follow each other.
+
+        Raises:
+            UserError: the file has gone, or was cut short.
+        """
+        start, stop, _ = rows.indices(self.shape[0])
+        count = max(stop - start, 0) * math.prod(self.shape[1:])
+        offset = self._offset + start * math.prod(self.shape[1:]) * self.dtype.itemsize
+        with naming_file(self._path):
+            read = np.fromfile(self._path, self.dtype, count, offset=offset)
+            if read.size != count:
+                raise UserError("was cut short while it was read")
+        return read.reshape(-1, *self.shape[1:])
+
+    def of_sensor(self, sensor: int) -> np.ndarray:
+        """(T, C) of an array (T, N, C), or (T,) of one (T, N)."""
+        rows = max(1, _AT_ONCE // max(math.prod(self.shape[1:]), 1))
+        return np.concatenate([self[start : start + rows][:, sensor] for start in range(0, len(self), rows)])
+
+
+def open_array(path: Path) -> FileArray:
+    """The array of an .npy file.
+
+    Raises:
+        UserError: no .npy file, damaged, shorter than its header claims, of Python objects, or in the order of columns
+            (without the path; ``OSError`` passes).
+    """
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise UserError("not a numpy file (.npy), whatever its ending says")
+    with damage_told("not a readable .npy file, or a truncated one"):
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not mapped.flags.c_contiguous:
+        raise UserError("its array lies in the order of columns: save it with numpy.ascontiguousarray")
+    return FileArray(path, mapped.dtype, mapped.shape, mapped.offset)
 
 
 def _array_in(path: Path) -> np.ndarray:

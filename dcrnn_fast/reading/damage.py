@@ -36,5 +36,8 @@ def damage_told(what: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except DAMAGE as error:
+    except Exception as error:
+        # pandas keeps texts as Arrow's, whose plain ArrowException is of none of these classes.
+        if not isinstance(error, DAMAGE) and type(error).__module__ != "pyarrow.lib":
+            raise
         raise UserError(f"{what} ({one_line(error)[:120]})") from error

@@ -173,7 +173,7 @@ def _cut(name: str, count: int) -> Any:
             lambda f: (f / "adj_mx.pkl").write_bytes(pickle.dumps([IDS[:2], {}, ADJACENCY[:2, :2]])),
             r"of 2 sensors, the",
         ),
-        (_split, _cut("val_data.npy", 8), r"val_data\.npy is not a readable \.npy file, or a truncated one"),
+        (_split, _cut("val_data.npy", 8), r"val_data\.npy: not a readable \.npy file, or a truncated one"),
         (
             _split,
             lambda f: (f / "val_data.npy").unlink(),

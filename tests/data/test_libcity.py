@@ -114,7 +114,7 @@ def test_stations_in_one_file_only_are_told(tmp_path: Path) -> None:
     assert "1 sensor of CITY.geo without readings: '9'" in series.notes
     geo.write_text("\n".join(text.splitlines()[:-1]))
     with pytest.raises(
-        UserError, match=r"CITY\.dyna: has readings of 'a b', which is not among the sensors that are desc"
+        UserError, match=r"CITY\.dyna: has readings of 'a b', which CITY\.geo does not have"
     ):
         _read(folder)
 

@@ -200,7 +200,8 @@ def test_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
     path.write_text(text.replace("2024-02-07 00:00:00", "2024-02-07T00:00Z"))
     with pytest.raises(UserError, match=r"part-1\.csv: .*give all times an offset, or n"):
         read(tmp_path / "a")
-    path.rename(path.with_suffix(".parquet"))
+    path.unlink()
+    path.with_suffix(".parquet").write_bytes(b"PAR1" + bytes(99))
     with pytest.raises(UserError, match="holds CSV and Parquet files: one kind is wanted"):
         read(tmp_path / "a")
     for file in sorted((tmp_path / "a").rglob("*.csv")):

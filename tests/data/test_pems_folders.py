@@ -80,7 +80,11 @@ def test_a_day_alone_is_read_as_its_folder_is(tmp_path: Path) -> None:
         np.testing.assert_array_equal(raw(alone), raw(whole))
         np.testing.assert_array_equal(alone.positions_N2, whole.positions_N2)
         assert any("1 day from 2024-03-01 to 2024-03-01, 1 file, 864 rows" in note for note in alone.notes)
-    refused(path.rename(tmp_path / "day.txt"), "its name is no station file's", data_format="pems")
+        renamed = path.rename(folder / f"day.{'txt' if packed else 'csv.gz'}")  # packed or not, whatever the name says
+        np.testing.assert_array_equal(raw(read(renamed)), raw(whole))
+        np.testing.assert_array_equal(read(renamed).positions_N2, whole.positions_N2)
+    (tmp_path / "day.txt").write_text("time,a\n2024-03-01,1\n2024-03-02,1\n")
+    refused(tmp_path / "day.txt", "nor lines are a station file's", data_format="pems")
 
 
 def test_what_was_imputed_can_be_kept(tmp_path: Path) -> None:

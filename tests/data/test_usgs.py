@@ -168,10 +168,10 @@ def test_pages_and_broken_files_are_named_by_their_line(text: str, said: str, tm
     assert "\n" not in str(caught.value)
 
 
-def test_a_packed_file_is_no_format(tmp_path: Path) -> None:
+def test_a_packed_file_says_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "x.rdb.gz"
     path.write_bytes(gzip.compress((COMMENTS + FIRST).encode()))
-    with pytest.raises(UserError, match=r"the ending of x\.rdb\.gz does not say what it holds"):
+    with pytest.raises(UserError, match=r"x\.rdb\.gz is packed with gzip: unpack it first"):
         read(path)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import Blocks, series_of_blocks
+from dcrnn_fast.data.formats.signatures import NETCDF_ENDINGS, is_table, packing_of
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.store import MANIFEST
 from dcrnn_fast.errors import UserError
@@ -36,6 +37,7 @@ class Format:
         detects: "module:function" that tells a file or folder of this format by its contents, whatever its name is:
             (path) -> bool. It looks at names and first bytes alone, imports no library of a format, raises nothing.
         is_deep: files in folders of the folder are read too.
+        is_text: its files are texts; where the name says that a file is of another kind, a text table is read as one.
         beside: "module:function" of the files that are read beside a file of this format: (path) -> list[Path].
     """
 
@@ -47,6 +49,7 @@ class Format:
     opener: str | None = None
     detects: str | None = None
     is_deep: bool = False
+    is_text: bool = False
     beside: str | None = None
 
     def read(self, path: Path, data: DataConfig, graph: GraphConfig) -> Source:
@@ -95,14 +98,32 @@ def _imported(name: str) -> Any:
 
 
 _ROOM = "dcrnn_fast.data.formats."
-_DETECT = _ROOM + "detect:"
+_DETECT, _SIGNED = _ROOM + "detect:", _ROOM + "signatures:"
 FORMATS = (
-    Format("hdf5", (".h5", ".hdf5", ".hdf"), opener=_ROOM + "hdf5:open_hdf5", beside=_ROOM + "largest:beside_series"),
-    Format("npz", (".npz",), _ROOM + "arrays:read_npz", beside=_ROOM + "largest:beside_scaled"),
-    Format("npy", (".npy",), _ROOM + "arrays:read_npy"),
-    Format("csv", (".csv", ".txt", ".tsv"), _ROOM + "tables:read_csv", opener=_ROOM + "tables:open_csv"),
-    Format("parquet", (".parquet", ".pq"), _ROOM + "tables:read_parquet", opener=_ROOM + "tables:open_parquet"),
-    Format("netcdf", (".nc", ".nc4", ".cdf"), opener=_ROOM + "netcdf:open_netcdf"),
+    Format(
+        "hdf5",
+        (".h5", ".hdf5", ".hdf"),
+        opener=_ROOM + "hdf5:open_hdf5",
+        detects=_SIGNED + "is_hdf5",
+        beside=_ROOM + "largest:beside_series",
+    ),
+    Format(
+        "npz",
+        (".npz",),
+        _ROOM + "arrays:read_npz",
+        detects=_SIGNED + "is_npz",
+        beside=_ROOM + "largest:beside_scaled",
+    ),
+    Format("npy", (".npy",), _ROOM + "arrays:read_npy", detects=_SIGNED + "is_npy"),
+    Format("csv", (".csv", ".txt", ".tsv"), _ROOM + "tables:read_csv", opener=_ROOM + "tables:open_csv", is_text=True),
+    Format(
+        "parquet",
+        (".parquet", ".pq"),
+        _ROOM + "tables:read_parquet",
+        opener=_ROOM + "tables:open_parquet",
+        detects=_SIGNED + "is_parquet",
+    ),
+    Format("netcdf", NETCDF_ENDINGS, opener=_ROOM + "netcdf:open_netcdf", detects=_SIGNED + "is_netcdf"),
     Format(
         "netcdf_folder",
         (),
@@ -119,7 +140,7 @@ FORMATS = (
         detects=_DETECT + "is_zarr",
         is_deep=True,
     ),
-    Format("tsf", (".tsf",), _ROOM + "tsf:read_tsf"),
+    Format("tsf", (".tsf",), _ROOM + "tsf:read_tsf", detects=_SIGNED + "is_tsf", is_text=True),
     Format("channels", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
     Format("continued", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
     Format("scenarios", (), _ROOM + "folders:read_folder", is_folder=True),
@@ -138,9 +159,12 @@ FORMATS = (
         is_folder=None,
         opener=_ROOM + "libcity:open_libcity",
         detects=_DETECT + "is_libcity",
+        is_text=True,
         beside=_ROOM + "libcity:beside_readings",
     ),
-    Format("usgs", (".rdb",), is_folder=None, opener=_ROOM + "usgs:open_usgs", detects=_DETECT + "is_usgs"),
+    Format(
+        "usgs", (".rdb",), is_folder=None, opener=_ROOM + "usgs:open_usgs", detects=_DETECT + "is_usgs", is_text=True
+    ),
     Format("store", (), "dcrnn_fast.data.store:read_store", is_folder=True, marker=MANIFEST),
     Format(
         "pems",
@@ -149,6 +173,7 @@ FORMATS = (
         opener=_ROOM + "pems:open_pems",
         detects=_DETECT + "is_pems",
         is_deep=True,
+        is_text=True,
         beside=_ROOM + "pems_files:metadata_beside",
     ),
     Format("hdf5_years", (), is_folder=True, opener=_ROOM + "hdf5_years:open_years", detects=_DETECT + "is_years"),
@@ -163,6 +188,16 @@ def format_by_ending(path: Path) -> str | None:
     return next((one.name for one in FORMATS if path.suffix.lower() in one.endings), None)
 
 
+def format_of_file(path: Path) -> str | None:
+    """The format of a file that is there, by its contents, else by its name.
+
+    Raises:
+        UserError: it may be of several.
+    """
+    found = _told(path)
+    return None if found is None else found.name
+
+
 def formats_of_path(path: Path, data_format: str) -> set[str]:
     """The formats of a file, of the files in a folder, or of a folder that is a format itself; none if unknown."""
     found = _told(path) if data_format == "auto" else next(one for one in FORMATS if one.name == data_format)
@@ -170,7 +205,7 @@ def formats_of_path(path: Path, data_format: str) -> set[str]:
         return set()
     if found.reader != _FOLDER.reader or not os.path.isdir(path):
         return {found.name}
-    return {kind for file in path.iterdir() if (kind := format_by_ending(file)) is not None}
+    return {kind for file in path.iterdir() if file.is_file() and (kind := format_of_file(file)) is not None}
 
 
 def files_of_path(path: Path, data_format: str) -> list[Path]:
@@ -196,6 +231,8 @@ def open_path(path: Path, data: DataConfig, graph: GraphConfig) -> Opened | None
 
 def _find(path: Path, data_format: str) -> Format:
     found = _told(path) if data_format == "auto" else next(one for one in FORMATS if one.name == data_format)
+    if (found is None or (found.is_text and found.name != "pems")) and (packing := packing_of(path)) is not None:
+        raise UserError(f"data: {path} is {packing}: unpack it first")
     if found is None:
         raise UserError(
             f"data: the ending of {path.name} does not say what it holds; known endings are {', '.join(ENDINGS)}, or "
@@ -207,7 +244,7 @@ def _find(path: Path, data_format: str) -> Format:
 
 
 def _told(path: Path) -> Format | None:
-    """The format by what is there, else by the name."""
+    """The format by what is there, else by the name, which texts of no format of their own may contradict."""
     return _claimant(path) or _by_name(path)
 
 
@@ -231,5 +268,8 @@ def _claimant(path: Path) -> Format | None:
 
 def _by_name(path: Path) -> Format | None:
     is_folder = path.is_dir()
-    named = (one for one in FORMATS if one.is_folder in (is_folder, None) and path.suffix.lower() in one.endings)
-    return next(named, _FOLDER if is_folder else None)
+    of_ending = (one for one in FORMATS if one.is_folder in (is_folder, None) and path.suffix.lower() in one.endings)
+    named = next(of_ending, _FOLDER if is_folder else None)
+    if not is_folder and (named is None or not named.is_text) and is_table(path):
+        return next(one for one in FORMATS if one.name == "csv")
+    return named

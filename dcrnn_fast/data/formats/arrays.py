@@ -17,8 +17,7 @@ from dcrnn_fast.data.times import Stamps, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.matrices import graph_of_matrix
 from dcrnn_fast.messages import naming_file
-from dcrnn_fast.reading.arrays import load_archive
-from dcrnn_fast.reading.damage import damage_told
+from dcrnn_fast.reading.arrays import load_archive, load_array
 
 _TIMES = ("times", "time", "timestamps", "t_unix", "t_unix_local")
 _IDS = ("ids", "sensor_ids", "node_ids", "station_ids")
@@ -68,9 +67,8 @@ def read_npy(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
         UserError: unreadable, truncated or pickled, another shape.
     """
     with naming_file(path):
-        with damage_told("not a readable .npy file, or a truncated one"):
-            readings = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(readings, np.ndarray) or readings.ndim not in (2, 3):
+        readings = load_array(path)
+        if readings.ndim not in (2, 3):
             raise UserError(f"wanted (time, sensors) or (time, sensors, channels), got {np.shape(readings)}")
         readings_TNC = _with_channels(readings)
         _, num_sensors, num_channels = readings_TNC.shape

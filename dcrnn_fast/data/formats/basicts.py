@@ -8,6 +8,7 @@ Shape legend: T time, N sensors, C channels, R rows.
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.basicts_calendar import CALENDAR_NAMES, Calendar, calendar_times, found_calendar
 from dcrnn_fast.data.formats.basicts_pickle import DATA_PICKLE, read_scaled
+from dcrnn_fast.data.formats.folder_files import note_of_left
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
@@ -27,11 +29,16 @@ from dcrnn_fast.graph.formats import kernel_of
 from dcrnn_fast.graph.matrices import Holds
 from dcrnn_fast.graph.pickles import read_pickle
 from dcrnn_fast.messages import first_few, naming_file
+from dcrnn_fast.reading.arrays import FileArray, open_array
 from dcrnn_fast.reading.damage import damage_told
 from dcrnn_fast.reading.tables import plain_name
 
 _AT_ONCE = 1 << 21
 _PARTS = ("train", "val", "test")
+_READ = {"data.dat", "desc.json", "meta.json", "adj_mx.pkl"}
+_READ |= {f"{name}_{what}.npy" for name in _PARTS for what in ("data", "timestamps")}
+_PICKLES = re.compile(r"(data|index|scaler)(_in_?\d+_out_?\d+\w*)?\.pkl")
+"""index holds the windows, which are cut here"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +46,13 @@ class _Found:
     """What a folder holds.
 
     Attributes:
-        parts: (T, N, C) arrays, one after the other.
+        parts: (T, N, C) arrays, one after the other: in files, or of a pickle.
         channels: of the C features; None: not told, so that the calendar is found by what it holds.
         calendar: of the rows, if it lies beside the readings.
         description: desc.json's or meta.json's; told_by: its name.
     """
 
-    parts: list[np.ndarray]
+    parts: Sequence[FileArray | np.ndarray]
     channels: tuple[str, ...] | None
     description: dict[str, Any]
     told_by: str
@@ -79,6 +86,7 @@ def open_basicts(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
             found = _Found([readings_TNC], None, {}, scaled[0], notes=notes)
         kept, channels, calendar = _readings_and_calendar(found)
         num_steps, num_sensors = sum(len(part) for part in found.parts), found.parts[0].shape[1]
+        left = note_of_left(path, [name for name in names if name not in _READ and not _PICKLES.fullmatch(name)])
         ids, own_graph = _ids_and_graph(path, found.description, num_sensors, graph)
         stamps, interval, notes = calendar_times(
             calendar, num_steps, _minutes(found.description, found.told_by), found.told_by, data
@@ -106,7 +114,7 @@ def open_basicts(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
         read=read,
         marks_gaps=isinstance(null, float) and math.isnan(null),
         interval=interval,
-        notes=(*found.notes, *notes, *_null_note(null, found.told_by)),
+        notes=(*found.notes, *notes, *_null_note(null, found.told_by), *left),
     )
     return blocks, own_graph
 
@@ -123,7 +131,7 @@ def _from_memmap(path: Path) -> _Found:
             f"data.dat has {size:,} bytes, {' x '.join(map(str, shape))} float32 of desc.json have {wanted:,}: {cause} "
             "data set"
         )
-    readings_TNC = np.memmap(path / "data.dat", dtype=np.float32, mode="r", shape=tuple(shape))
+    readings_TNC = FileArray(path / "data.dat", np.dtype(np.float32), tuple(shape))
     names = description.get("feature_description")
     if names is not None and (not isinstance(names, list) or len(names) != shape[2]):
         raise UserError(f"desc.json: feature_description must name {shape[2]} features, got {names!r:.80}")
@@ -132,19 +140,20 @@ def _from_memmap(path: Path) -> _Found:
 
 def _from_split(path: Path) -> _Found:
     description = _description(path / "meta.json")
-    parts, stamps = [], []
+    parts: list[FileArray] = []
+    stamps: list[np.ndarray] = []
     for name in _PARTS:
         array = _array(path / f"{name}_data.npy")
-        if array.ndim not in (2, 3) or 0 in array.shape or array.dtype.kind not in "fiu":
+        if len(array.shape) not in (2, 3) or 0 in array.shape or array.dtype.kind not in "fiu":
             raise UserError(f"{name}_data.npy: wanted numbers (time, sensors), got {array.dtype} {array.shape}")
-        parts.append(array.reshape(*array.shape[:2], -1))
+        parts.append(array if len(array.shape) == 3 else array.with_shape((*array.shape, 1)))
         if parts[-1].shape[1:] != parts[0].shape[1:]:
             raise UserError(
                 f"{name}_data.npy is of {array.shape[1:]} sensors, train_data.npy of {parts[0].shape[1:]}: parts of "
                 "another data set"
             )
         if (path / f"{name}_timestamps.npy").exists():
-            stamps.append(_array(path / f"{name}_timestamps.npy"))
+            stamps.append(_array(path / f"{name}_timestamps.npy")[:])
             if stamps[-1].ndim != 2 or len(stamps[-1]) != len(array):
                 raise UserError(
                     f"{name}_timestamps.npy has shape {stamps[-1].shape}, {name}_data.npy {len(array)} rows: one row "
@@ -170,14 +179,11 @@ def _from_split(path: Path) -> _Found:
     return _Found(parts, channels, description, "meta.json", calendar)
 
 
-def _array(path: Path) -> np.ndarray:
+def _array(path: Path) -> FileArray:
     if not path.exists():
         raise UserError(f"no {path.name}: the parts train, val and test make one series together")
-    with damage_told(f"{path.name} is not a readable .npy file, or a truncated one"):
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path.name} is not an .npy file")
-    return array
+    with naming_file(path):
+        return open_array(path)
 
 
 def _description(path: Path) -> dict[str, Any]:
@@ -215,8 +221,7 @@ def _null_note(null: Any, told_by: str) -> tuple[str, ...]:
 def _readings_and_calendar(found: _Found) -> tuple[list[int], tuple[str, ...], Calendar | None]:
     """The features that are readings, their names, and the calendar."""
     if found.channels is None:
-        first_sensor_TC = np.concatenate([part[:, 0] for part in found.parts])
-        last_sensor_TC = np.concatenate([part[:, -1] for part in found.parts])
+        first_sensor_TC, last_sensor_TC = (_of_sensor(found, sensor) for sensor in (0, -1))
         names = found_calendar(first_sensor_TC, last_sensor_TC)
     else:
         names = tuple(CALENDAR_NAMES.get(plain_name(name)) for name in found.channels)
@@ -226,11 +231,16 @@ def _readings_and_calendar(found: _Found) -> tuple[list[int], tuple[str, ...], C
     columns = [c for c, name in enumerate(names) if name is not None]
     calendar = found.calendar
     if columns:
-        of_first_TC = np.concatenate([np.asarray(part[:, 0][:, columns], dtype=np.float64) for part in found.parts])
+        of_first_TC = _of_sensor(found, 0)[:, columns].astype(np.float64)
         calendar = Calendar.of(of_first_TC, tuple(str(names[c]) for c in columns))
     if found.channels is not None:
         return kept, tuple(found.channels[c] for c in kept), calendar
     return kept, ("value",) if len(kept) == 1 else tuple(str(c) for c in kept), calendar
+
+
+def _of_sensor(found: _Found, sensor: int) -> np.ndarray:
+    parts = (part.of_sensor(sensor) if isinstance(part, FileArray) else part[:, sensor] for part in found.parts)
+    return np.concatenate(list(parts))
 
 
 def _ids_and_graph(

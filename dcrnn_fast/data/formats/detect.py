@@ -4,26 +4,29 @@ Each function is the ``detects`` of a line of ``FORMATS``. It imports no library
 cannot be read is not of its format, and the reader that is then asked says why.
 """
 
-import gzip
 import os
 import re
-import zlib
 from pathlib import Path
 
+from dcrnn_fast.data.formats.folder_files import accompanies, series_files
 from dcrnn_fast.data.formats.pems_files import READINGS_NAME
+from dcrnn_fast.data.formats.signatures import head_of, is_atomic, is_netcdf, is_station_text, is_tsf
+from dcrnn_fast.errors import UserError
 
-_NETCDF = (".nc", ".nc4", ".cdf")
+_LOOKED_AT = 5
+"""files of a folder"""
 _YEAR = re.compile(r"(.*?)(?:19|20)\d\d\.(?:h5|hdf5|hdf)", re.IGNORECASE)
-_HEAD = 4096
-"""bytes that are looked at"""
 
 
 def is_pems(folder: Path) -> bool:
-    """Whether it is a station file of the PeMS clearinghouse, or a folder that has one, or a folder in it."""
+    """Whether it is a station file of the PeMS clearinghouse, by its name or its lines, or a folder that has one, or a
+    folder in it; of renamed files a folder's first few are looked at.
+    """
     if not os.path.isdir(folder):
-        return READINGS_NAME.fullmatch(folder.name) is not None
+        return READINGS_NAME.fullmatch(folder.name) is not None or is_station_text(folder)
     names = names_in(folder)
-    if any(READINGS_NAME.fullmatch(name) for name in names):
+    visible = [folder / name for name in names if not accompanies(name)]
+    if any(READINGS_NAME.fullmatch(name) for name in names) or any(map(is_station_text, visible[:_LOOKED_AT])):
         return True
     below = [one for name in names if not name.startswith(".") and (one := folder / name).is_dir()]
     return any(READINGS_NAME.fullmatch(name) for one in below for name in names_in(one))
@@ -41,7 +44,9 @@ def years_in(folder: Path) -> dict[str, list[str]]:
 def is_years(folder: Path) -> bool:
     """Whether a folder has HDF5 files that differ in their year alone, and no others of such an ending."""
     names = [name for name in names_in(folder) if name.lower().endswith((".h5", ".hdf5", ".hdf"))]
-    return bool(years_in(folder)) and all(_YEAR.fullmatch(name) for name in names)
+    if not years_in(folder) or not all(_YEAR.fullmatch(name) for name in names):
+        return False
+    return not all(is_netcdf(folder / name) for name in names)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -52,24 +57,11 @@ def names_in(folder: Path) -> list[str]:
         return []
 
 
-def head_of(path: Path, size: int = _HEAD) -> bytes:
-    """The first bytes of a file, unpacked if it is gzip's; none if they cannot be read, or would be waited for."""
-    if not os.path.isfile(path):
-        return b""
-    try:
-        with path.open("rb") as file:
-            head = file.read(size)
-        if head[:2] != b"\x1f\x8b":
-            return head
-        with gzip.open(path, "rb") as unpacked:
-            return unpacked.read(size)
-    except (OSError, EOFError, zlib.error):
-        return b""
-
-
 def is_partitioned(folder: Path) -> bool:
-    """Whether there is a folder called year=2024 in it, and nothing but such folders and hidden files."""
-    names = [name for name in names_in(folder) if not name.startswith((".", "_"))]
+    """Whether there is a folder called year=2024 in it, and nothing but such folders and files that are no series by
+    their names.
+    """
+    names = [name for name in names_in(folder) if not name.startswith("_") and not accompanies(name)]
     parts = [name.partition("=") for name in names]
     return bool(names) and all(
         key and sign and os.path.isdir(folder / "".join((key, sign, value))) for key, sign, value in parts
@@ -81,13 +73,13 @@ def is_usgs(path: Path) -> bool:
     server in place of data.
     """
     if path.is_dir():
-        files = [path / name for name in names_in(path) if not name.startswith(".")]
-        return any(is_usgs(file) for file in files[:3] if os.path.isfile(file))
+        files = [path / name for name in names_in(path) if not accompanies(name)]
+        return any(is_usgs(file) for file in files[:_LOOKED_AT] if os.path.isfile(file))
     if path.suffix.lower() == ".gz":
         return False
     head = head_of(path)
     first_line = head.lstrip(b"\xef\xbb\xbf \r\n").split(b"\n", 1)[0]
-    if head.startswith(b"#"):
+    if head.startswith(b"#") and not is_tsf(path):
         return any(name in head for name in (b"U.S. Geological Survey", b"usgs.gov", b"agency_cd\tsite_no"))
     if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
         return b"usgs" in head.lower()
@@ -95,7 +87,9 @@ def is_usgs(path: Path) -> bool:
 
 
 def is_libcity(folder: Path) -> bool:
-    """Whether a folder holds atomic files: NAME.geo, and readings."""
+    """Whether it is a file of atomic readings by its header, or a folder with NAME.geo and readings."""
+    if not folder.is_dir():
+        return is_atomic(folder)
     endings = {os.path.splitext(name)[1].lower() for name in names_in(folder)}
     return ".geo" in endings and not endings.isdisjoint((".dyna", ".grid", ".od", ".gridod"))
 
@@ -106,11 +100,11 @@ def is_zarr(folder: Path) -> bool:
 
 
 def is_netcdf_folder(folder: Path) -> bool:
-    """Whether all files in a folder that end as series do are NetCDF."""
-    from dcrnn_fast.data.formats import ENDINGS  # the table names this module
-
-    endings = {Path(name).suffix.lower() for name in names_in(folder) if not name.startswith(".")} & {*ENDINGS}
-    return bool(endings) and endings <= {*_NETCDF}
+    """Whether all files in a folder that are series are NetCDF."""
+    try:
+        return {kind for _, kind in series_files(folder)[0]} == {"netcdf"}
+    except UserError:
+        return False
 
 
 def is_basicts(folder: Path) -> bool:

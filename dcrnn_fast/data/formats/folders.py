@@ -19,6 +19,7 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig, Missing
 from dcrnn_fast.data.blocks import series_of_blocks
 from dcrnn_fast.data.formats import ENDINGS, Opened, Source, read_path
 from dcrnn_fast.data.formats.detect import is_netcdf_folder
+from dcrnn_fast.data.formats.folder_files import note_of_left, series_files
 from dcrnn_fast.data.formats.folder_names import (
     FLAGS,
     are_names_of_channels,
@@ -32,7 +33,7 @@ from dcrnn_fast.data.series_joining import join_parts, join_rests
 from dcrnn_fast.data.times import regular_axis
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.sensor_graph import SensorGraph
-from dcrnn_fast.messages import first_few, naming_file
+from dcrnn_fast.messages import first_few
 
 Kind = Literal["channels", "continued", "scenarios"]
 
@@ -62,17 +63,17 @@ def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """
     if (opened := open_folder(folder, data, graph)) is not None:
         return series_of_blocks(opened[0], data), opened[1]
-    with naming_file(folder):
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
-    paths = [path for path in paths if not path.name.startswith(".")]
-    if not paths:
+    found, others = series_files(folder)
+    if not found:
         raise UserError(f"{folder} holds no series: wanted files ending in {', '.join(ENDINGS)}, or a prepared store")
-    endings_there = {path.suffix.lower() for path in paths}
-    if len(endings_there) > 1:
+    first_of = {kind: path.name for path, kind in reversed(found)}
+    if len(first_of) > 1:
+        listed = ", ".join(f"{kind}: {first_of[kind]}" for kind in sorted(first_of))
         raise UserError(
-            f"{folder} holds files of several kinds ({', '.join(sorted(endings_there))}): one kind is wanted; name one "
-            "file, or move the others (a graph is given with --graph)"
+            f"{folder} holds files of several kinds ({listed}): one kind is wanted; name one file, or move the others "
+            "(a graph is given with --graph)"
         )
+    paths = [path for path, _ in found]
     stems = [path.stem for path in paths]
     is_told = data.data_format != "auto"
     if not is_told:
@@ -88,13 +89,15 @@ def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
     names = [path.name for path in paths]
     if data.data_format in ("auto", "channels"):
         parts = _for_all_sensors(parts, names)
+    left = note_of_left(folder, others)
     if not is_told and len(parts) == 1:
-        return parts[0], graphs[0]
-    found = data.data_format if is_told else _kind_of(folder, parts, stems, names)
-    join = {"channels": _channels, "continued": _continued, "scenarios": _scenarios}[found]
+        return parts[0].with_notes((*parts[0].notes, *left)), graphs[0]
+    kind = data.data_format if is_told else _kind_of(folder, parts, stems, names)
+    join = {"channels": _channels, "continued": _continued, "scenarios": _scenarios}[kind]
     joined = join(parts, names, folder)
-    if not is_told and found != "scenarios":
-        what = {"channels": "channels", "continued": "stretches of one series"}[found]
+    joined = joined.with_notes((*joined.notes, *left))
+    if not is_told and kind != "scenarios":
+        what = {"channels": "channels", "continued": "stretches of one series"}[kind]
         note = f"look: {folder}: {first_few(names)} are read as {what}; else: {FLAGS}"
         joined = joined.with_notes((note, *joined.notes))
     return joined, graphs[0]

@@ -14,7 +14,9 @@ from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import Blocks, rule_of_blocks
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.detect import years_in
+from dcrnn_fast.data.formats.folder_files import note_of_left
 from dcrnn_fast.data.formats.hdf5 import open_hdf5
+from dcrnn_fast.data.formats.largest import beside_series
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few, naming_file
 
@@ -34,6 +36,8 @@ def open_years(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     (files,) = groups.values()
     opened = [open_hdf5(path / name, data, graph) for name in files]
     years = sorted((blocks for blocks, _ in opened), key=lambda one: one.stamps.times_T[0])
+    read = {*files, *(one.name for name in files for one in beside_series(path / name))}
+    left = note_of_left(path, [one.name for one in path.iterdir() if one.name not in read])
     own_graph = next((one for _, one in opened if one is not None), None)
     for one, other in itertools.pairwise(years):
         if other.stamps.times_T[0] <= one.stamps.times_T[-1]:
@@ -43,7 +47,8 @@ def open_years(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
             )
         if (one.stamps.in_utc, one.stamps.zone) != (other.stamps.in_utc, other.stamps.zone):
             raise UserError(f"{path}: the times of {one.where} and {other.where} have different zones: make them alike")
-    return _joined(path, years, data), own_graph
+    joined = _joined(path, years, data)
+    return replace(joined, notes=(*joined.notes, *left)), own_graph
 
 
 def _joined(path: Path, years: list[Blocks], data: DataConfig) -> Blocks:

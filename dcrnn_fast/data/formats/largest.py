@@ -22,6 +22,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.matrices import graph_of_matrix
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.messages import first_few, naming_file
+from dcrnn_fast.reading.arrays import open_array
 from dcrnn_fast.reading.damage import damage_told
 
 _SERIES = re.compile(r"(\w+?)_his(_raw)?_\d{4}\.h5")
@@ -146,11 +147,11 @@ def _sensors(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
 
 def _network(path: Path, ids: tuple[str, ...], positions_N2: np.ndarray, metadata: Path) -> SensorGraph:
     with naming_file(path):
-        with damage_told("not a readable .npy file, or a truncated one"):
-            matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(matrix, np.ndarray) or matrix.shape != (len(ids), len(ids)) or matrix.dtype.kind not in "fiu":
-            shape = getattr(matrix, "shape", "several arrays")
-            raise UserError(f"must be numbers ({len(ids)}, {len(ids)}), as {metadata.name} has sensors; got {shape}")
+        matrix = open_array(path)
+        if matrix.shape != (len(ids), len(ids)) or matrix.dtype.kind not in "fiu":
+            raise UserError(
+                f"must be numbers ({len(ids)}, {len(ids)}), as {metadata.name} has sensors; got {matrix.shape}"
+            )
         rows = (scipy.sparse.csr_array(matrix[row : row + _ROWS]) for row in range(0, len(ids), _ROWS))
         weights = scipy.sparse.vstack(list(rows), format="csr")
         return graph_of_matrix(weights, ids, positions_N2, path=path, ids=ids, holds="weights")

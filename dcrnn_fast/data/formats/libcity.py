@@ -17,6 +17,7 @@ import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Opened
+from dcrnn_fast.data.formats.folder_files import note_of_left
 from dcrnn_fast.data.formats.libcity_graph import neighbours_of_cells, read_relations
 from dcrnn_fast.data.formats.long_files import LongFile, column_of_arrow
 from dcrnn_fast.data.formats.tables import first_rows
@@ -70,9 +71,9 @@ def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
         raise UserError(f"{readings}: no {geo_path.name} beside it, which names the sensors")
     with naming_file(geo_path):
         geo = _read_geo(geo_path)
-    is_grid = readings.suffix.lower() == ".grid"
     with naming_file(readings):
         header = first_rows(readings, table_form(readings)[1])[0].cells
+        is_grid = readings.suffix.lower() == ".grid" or "row_id" in header
         entities = ("row_id", "column_id") if is_grid else ("entity_id",)
         if absent := [name for name in ("time", *entities) if name not in header]:
             raise UserError(f"line 1: no column {absent[0]!r} among {first_few(header)}")
@@ -94,12 +95,17 @@ def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
                 for batch, name_row in file.batches():
                     yield maker.rows(batch, name_row)
 
-    blocks = blocks_of_rows(all_rows, readings.name if len(files) == 1 else folder.name, order=geo.ids)
+    blocks = blocks_of_rows(
+        all_rows, readings.name if len(files) == 1 else folder.name, order=geo.ids, described=geo_path.name
+    )
     silent = [sensor for sensor in geo.ids if sensor not in set(blocks.ids)]
     notes = [
         f"{readings.name}: columns that config.json does not name are not read: {first_few(set(columns) - set(wanted))}"
     ]
     notes = notes if len(columns) > len(wanted) else []
+    if path.is_dir():
+        read = {*files, geo_path, rel_path, folder / "config.json"}
+        notes += note_of_left(folder, [one.name for one in folder.iterdir() if one not in read])
     if silent:
         notes.append(f"{counted(len(silent), 'sensor')} of {geo_path.name} without readings: {first_few(silent)}")
     positions = [geo.positions.get(sensor) for sensor in blocks.ids]

@@ -16,6 +16,7 @@ import pyarrow.parquet
 
 from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.blocks import Blocks
+from dcrnn_fast.data.formats.signatures import is_parquet, is_table
 from dcrnn_fast.data.formats.tables import EMPTY_WORDS, arrow_column, first_rows, line_names, may_be_text
 from dcrnn_fast.data.long_blocks import Rows, blocks_of_rows
 from dcrnn_fast.data.long_rows import Layout, RowMaker
@@ -37,6 +38,11 @@ _SAMPLE = 20_000
 PARQUET_ENDINGS = (".parquet", ".pq")
 Batch = tuple[dict[str, Any], NameRow]
 """Arrow columns by their names, and names of the rows"""
+
+
+def holds_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its contents, or by its name if these are no text table either."""
+    return is_parquet(path) or (path.suffix.lower() in PARQUET_ENDINGS and not is_table(path))
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,8 @@ class LongFile:
         Raises:
             UserError: it cannot be read, is damaged or truncated, a cell is no number, a column comes twice.
         """
-        of_kind = self._parquet if self.path.suffix.lower() in PARQUET_ENDINGS else self._csv
         with naming_file(self.path):
+            of_kind = self._parquet if holds_parquet(self.path) else self._csv
             for table, name_row in of_kind():
                 titles = table.column_names
                 if len(set(titles)) != len(titles):
@@ -74,7 +80,9 @@ class LongFile:
 
     def _parquet(self) -> Iterator[tuple[Any, NameRow]]:
         try:
-            with pyarrow.parquet.ParquetFile(self.path, pre_buffer=False, buffer_size=_BUFFER) as file:
+            with pyarrow.parquet.ParquetFile(
+                self.path, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
+            ) as file:
                 start = 0
                 wanted = None if self.wanted is None else list(self.wanted)
                 for batch in file.iter_batches(_BATCH, columns=wanted, use_threads=False):

@@ -3,6 +3,7 @@
 ``dcrnn_fast.data.cf`` says what the variables mean.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -36,7 +37,8 @@ def open_netcdf(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     """
     with naming_file(path):
         with opened_netcdf(path) as dataset:
-            stations = open_stations(dataset, path.name, data, partial(opened_netcdf, path), partial(_told, path))
+            told = partial(_told, path, os.stat(path).st_size)
+            stations = open_stations(dataset, path.name, data, partial(opened_netcdf, path), told)
         if stations is not None:
             return stations, None
         return blocks_of([[part_of(path, data)]], path.name, data, graph)
@@ -49,6 +51,7 @@ def part_of(path: Path, data: DataConfig) -> Part:
         UserError: as ``open_netcdf``.
     """
     with opened_netcdf(path) as dataset, _told(path):
+        size = os.stat(path).st_size
         for name in dataset.coords:
             require_room(str(name), dataset[name].nbytes, path)
         fields = fields_of(dataset, data)
@@ -60,7 +63,7 @@ def part_of(path: Path, data: DataConfig) -> Part:
         fields=fields,
         stamps=stamps,
         opened=partial(opened_netcdf, path),
-        told=partial(_told, path),
+        told=partial(_told, path, size),
     )
 
 
@@ -89,8 +92,13 @@ def opened_netcdf(path: Path) -> Iterator[xr.Dataset]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path, size: int = 0) -> Iterator[None]:
+    """Turns errors on a damaged file into a UserError that names it; so is a file that has become shorter than ``size``
+    bytes, of whose memory map a read would be a bus error.
+    """
     with naming_file(path), netcdf_damage_told():
+        if os.stat(path).st_size < size:
+            raise UserError("was cut short while it was read")
         yield
 
 

@@ -17,6 +17,7 @@ from dcrnn_fast.data.blocks import series_of_blocks
 from dcrnn_fast.data.cf.parts import Column, Part, blocks_of, require_alike
 from dcrnn_fast.data.cf.samples import layout_of
 from dcrnn_fast.data.formats import Opened, Source, read_path
+from dcrnn_fast.data.formats.folder_files import note_of_left, series_files
 from dcrnn_fast.data.formats.folder_names import (
     FLAGS,
     are_names_of_channels,
@@ -25,11 +26,10 @@ from dcrnn_fast.data.formats.folder_names import (
     require_no_split,
 )
 from dcrnn_fast.data.formats.netcdf import opened_netcdf, part_of
+from dcrnn_fast.data.formats.signatures import NETCDF_ENDINGS
 from dcrnn_fast.data.times import regular_axis
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few, naming_file
-
-NETCDF_ENDINGS = (".nc", ".nc4", ".cdf")
 
 
 def read_netcdf_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
@@ -58,23 +58,27 @@ def open_netcdf_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Op
 
 @dataclass(frozen=True, slots=True)
 class _Arranged:
-    """Groups of files: those of a column follow each other, columns lie side by side. left: files not read."""
+    """Groups of files: those of a column follow each other, columns lie side by side. left: files without the variables
+    asked for; others: what is no series.
+    """
 
     columns: list[Column]
     left: list[str]
+    others: list[str]
 
 
 def _opened(folder: Path, arranged: _Arranged, data: DataConfig, graph: GraphConfig) -> Opened:
     is_told = data.data_format in ("channels", "continued")
     notes = _account(folder, arranged.columns, arranged.left, is_told=is_told)
+    notes += note_of_left(folder, arranged.others)
     return blocks_of(arranged.columns, str(folder), data, graph, notes)
 
 
 def _arranged(folder: Path, data: DataConfig) -> _Arranged | Literal["scenarios", "channels"]:
     """The files by their channels and times; a word if only ``folders.py`` can read them, as this."""
-    with naming_file(folder):
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in NETCDF_ENDINGS and path.is_file())
-    paths = [path for path in paths if not path.name.startswith(".")]
+    found, others = series_files(folder)
+    paths = [path for path, kind in found if kind == "netcdf"]
+    others += [path.name for path, kind in found if kind != "netcdf"]
     if not paths:
         raise UserError(f"{folder} holds no NetCDF file: wanted files ending in {', '.join(NETCDF_ENDINGS)}")
     is_told = data.data_format in ("channels", "continued")
@@ -90,7 +94,7 @@ def _arranged(folder: Path, data: DataConfig) -> _Arranged | Literal["scenarios"
         _require_in_order(folder, column)
     for column in columns[1:]:
         _require_same_times(folder, columns[0], column)
-    return _Arranged(columns, left)
+    return _Arranged(columns, left, others)
 
 
 def _parts(folder: Path, paths: list[Path], data: DataConfig) -> tuple[list[Part], list[str]]:

@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Opened
-from dcrnn_fast.data.formats.long_files import PARQUET_ENDINGS, LongFile, open_long_files
+from dcrnn_fast.data.formats.folder_files import accompanies, note_of_left
+from dcrnn_fast.data.formats.long_files import PARQUET_ENDINGS, LongFile, holds_parquet, open_long_files
 from dcrnn_fast.data.long_table import CHANNEL_NAMES, ID_NAMES
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few, naming_file
@@ -32,8 +33,8 @@ def open_partitioned(path: Path, data: DataConfig, graph: GraphConfig) -> Opened
             for name in files
             if not name.startswith((".", "_")) and "/." not in folder[len(str(path)) :]
         )
-        files = [Path(name) for name in names if Path(name).suffix.lower() in _ENDINGS]
-        kinds = {"parquet" if one.suffix.lower() in PARQUET_ENDINGS else "csv" for one in files}
+        files = [one for one in map(Path, names) if one.suffix.lower() in _ENDINGS and not accompanies(one.name)]
+        kinds = {"parquet" if holds_parquet(path / one) else "csv" for one in files}
         if not files:
             raise UserError(f"holds no table: wanted files ending in {', '.join(_ENDINGS)} in its folders")
         if len(kinds) > 1:
@@ -46,9 +47,10 @@ def open_partitioned(path: Path, data: DataConfig, graph: GraphConfig) -> Opened
         taken = tuple((key, value) for key, value in keys if plain_name(key) in (*ID_NAMES, *CHANNEL_NAMES))
         long_files.append(LongFile(path / file, str(path / file), taken))
     spare = [key for key in known if plain_name(key) not in (*ID_NAMES, *CHANNEL_NAMES)]
-    notes = (f"{path.name}: {counted(len(files), 'file')} read",)
+    told = f"{path.name}: {counted(len(files), 'file')} read"
     if spare:
-        notes = (f"{notes[0]}; their folders' {first_few(spare)} are not: the times are in the files",)
+        told += f"; their folders' {first_few(spare)} are not: the times are in the files"
+    notes = (told, *note_of_left(path, {*names} - set(map(str, files))))
     blocks = open_long_files(long_files, path.name, data, notes)
     if blocks is None:
         raise UserError(

@@ -19,6 +19,7 @@ import numpy as np
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.formats import Opened
+from dcrnn_fast.data.formats.folder_files import note_of_left
 from dcrnn_fast.data.formats.pems_files import (
     Head,
     Period,
@@ -26,8 +27,10 @@ from dcrnn_fast.data.formats.pems_files import (
     has_metadata,
     head_of_readings,
     metadata_beside,
+    others_in,
     periods_of,
     positions_in,
+    require_no_nul,
 )
 from dcrnn_fast.data.formats.pems_rows import CHANNELS, StationIndex, fill_compiled, fill_with_arrow, is_compiled
 from dcrnn_fast.data.formats.pems_text import stations_of
@@ -50,7 +53,9 @@ def open_pems(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     periods = periods_of(path, paths)
     heads = [head_of_readings(period) for period in periods]
     stations = np.unique([station for head in heads for station in head.stations])
-    return _blocks(path, paths, periods, heads, stations, keep_imputed=data.imputed == "keep"), None
+    others = [] if path.is_file() else others_in(path, paths, periods)
+    blocks = _blocks(path, paths, periods, heads, stations, others, keep_imputed=data.imputed == "keep")
+    return blocks, None
 
 
 def _blocks(
@@ -59,6 +64,7 @@ def _blocks(
     periods: list[Period],
     heads: list[Head],
     stations: np.ndarray,
+    others: list[str],
     *,
     keep_imputed: bool,
 ) -> Blocks:
@@ -74,7 +80,7 @@ def _blocks(
 
     def thorough() -> Blocks:
         everything = np.unique(np.concatenate([stations_of(*one) for one in zip(periods, heads, strict=True)]))
-        return _blocks(folder, paths, periods, heads, everything, keep_imputed=keep_imputed)
+        return _blocks(folder, paths, periods, heads, everything, others, keep_imputed=keep_imputed)
 
     return Blocks(
         stamps=Stamps(times_T, False),
@@ -85,7 +91,7 @@ def _blocks(
         read=read,
         positions_N2=positions_N2,
         interval=step,
-        notes=place_notes,
+        notes=(*place_notes, *note_of_left(folder, others)),
         account=lambda: found.told(folder, periods, keep_imputed=keep_imputed),
         thorough=thorough,
     )
@@ -144,7 +150,10 @@ class _Found:
         for counts, why in (
             (self.stranger, "rows of another day than their file's were dropped"),
             (self.twice, "rows of a station and time that came before were dropped, as where clocks are set back"),
-            (self.absent, "times without a row are missing readings, as where clocks are set forward"),
+            (
+                self.absent,
+                "times without a row are missing readings, as where clocks are set forward or a file was cut short",
+            ),
         ):
             if counts:
                 total, files = sum(counts.values()), first_few(sorted(counts))
@@ -217,6 +226,7 @@ def _fill(
         MoreSensorsError: it has stations that ``index_of`` does not know.
         UserError: the file is damaged, or a line is no row of such a file.
     """
+    require_no_nul(period.path)
     seen_RN = np.zeros(readings_RNC.shape[:2], dtype=bool)
     fill = fill_compiled if is_compiled() else fill_with_arrow
     counts = fill(readings_RNC, seen_RN, period, head, index_of, keep_imputed=keep_imputed)

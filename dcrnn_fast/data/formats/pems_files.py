@@ -18,11 +18,15 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from dcrnn_fast.data.formats.signatures import STATION_LINE, bytes_of, head_of, is_station_text
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few, naming_file
 
 READINGS_NAME = re.compile(r"d(\d\d)_text_station_(5min_(\d{4})_(\d\d)_(\d\d)|hour_(\d{4})_(\d\d))\.txt(\.gz)?")
 _METADATA_NAME = re.compile(r"d(\d\d)_text_meta_(\d{4}_\d\d_\d\d)\.txt(\.gz)?")
+_METADATA_HEAD = b"ID\tFwy\tDir\tDistrict\t"
+_TIME = re.compile(rb"\d\d/(\d\d)/\d{4} (\d\d):(\d\d):\d\d,")
+_AT_ONCE = 1 << 20
 _DEPTH = 3
 """levels of folders that are looked into"""
 _STATION = 12
@@ -90,7 +94,8 @@ def periods_of(folder: Path, paths: Sequence[Path]) -> list[Period]:
     )
     if not periods and folder.is_file():
         raise UserError(
-            f"{folder}: its name is no station file's of PeMS, such as d04_text_station_5min_2024_03_01.txt.gz"
+            f"{folder}: neither name (d04_text_station_5min_2024_03_01.txt.gz) nor lines are a station file's of PeMS, "
+            "5-minute or hourly"
         )
     if not periods:
         raise UserError(f"{folder} holds no station files of PeMS (d04_text_station_5min_2024_03_01.txt.gz)")
@@ -107,16 +112,73 @@ def periods_of(folder: Path, paths: Sequence[Path]) -> list[Period]:
 def _period_of(path: Path) -> Period | None:
     found = READINGS_NAME.fullmatch(path.name)
     if found is None:
-        return None
+        return _renamed(path)
     try:
         if found[3]:
             first = np.datetime64(f"{found[3]}-{found[4]}-{found[5]}", "s")
-            return Period(path, "5min", found[1], first, 288, np.timedelta64(300, "s"))
-        month = np.datetime64(f"{found[6]}-{found[7]}", "M")
+            return _day(path, found[1], first)
+        return _month(path, found[1], np.datetime64(f"{found[6]}-{found[7]}", "M"))
     except ValueError:
         raise UserError(f"{path}: its name gives no date that a calendar has") from None
+
+
+def _day(path: Path, district: str, first: np.datetime64) -> Period:
+    return Period(path, "5min", district, first, 288, np.timedelta64(300, "s"))
+
+
+def _month(path: Path, district: str, month: np.datetime64) -> Period:
     days = int(((month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")).astype(int))
-    return Period(path, "hour", found[1], month.astype("datetime64[s]"), 24 * days, np.timedelta64(3600, "s"))
+    return Period(path, "hour", district, month.astype("datetime64[s]"), 24 * days, np.timedelta64(3600, "s"))
+
+
+def _renamed(path: Path) -> Period | None:
+    """What a file with another name covers, by its first lines; None: it is no file of readings, or of other steps.
+
+    Raises:
+        UserError: it has the lines of one, and is cut short before they say what it covers.
+    """
+    found = STATION_LINE.match(head_of(path))
+    if found is None:
+        return None
+    month, day, year, district = (part.decode() for part in found.groups())
+    first_time = None
+    with unpacked(path) as file:
+        for line in file:
+            time = _TIME.match(line)
+            first_time = first_time or time
+            if time is not None and first_time is not None and time[0] != first_time[0]:
+                break
+        else:
+            raise UserError("has rows of one time alone: is it cut short?")
+    try:
+        date = np.datetime64(f"{year}-{month}-{day}", "s")
+    except ValueError:
+        raise UserError(f"{path}: its first line has no date that a calendar has") from None
+    apart = [int(later) - int(earlier) for earlier, later in zip(first_time.groups(), time.groups(), strict=True)]
+    minutes = apart[0] * 1440 + apart[1] * 60 + apart[2]
+    if minutes == 5:
+        return _day(path, district.zfill(2), date)
+    return _month(path, district.zfill(2), date.astype("datetime64[M]")) if minutes == 60 else None
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is gzip's, or should be by its name and is no text of stations either."""
+    return bytes_of(path, 2) == b"\x1f\x8b" or (path.suffix == ".gz" and not is_station_text(path))
+
+
+def require_no_nul(path: Path) -> None:
+    """Checks that an unpacked file was written to its end: a part that was not is full of NUL characters.
+
+    Raises:
+        UserError: it was not.
+    """
+    with naming_file(path):
+        if is_packed(path):
+            return  # checked as a whole
+        with path.open("rb") as file:
+            while content := file.read(_AT_ONCE):
+                if b"\0" in content:
+                    raise UserError("holds NUL characters, as a file that was not written to its end: fetch it again")
 
 
 @contextmanager
@@ -128,7 +190,7 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
     """
     with naming_file(path):
         try:
-            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            with gzip.open(path, "rb") if is_packed(path) else path.open("rb") as file:
                 yield file  # type: ignore[misc]
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError("is cut short, or no gzip file: fetch it again") from error
@@ -174,7 +236,7 @@ def positions_in(paths: Sequence[Path]) -> dict[int, tuple[float, float]]:
     Raises:
         UserError: a file that cannot be read or lacks a column; a line is named.
     """
-    dated = sorted((found[2], path) for path in paths if (found := _METADATA_NAME.fullmatch(path.name)) is not None)
+    dated = sorted((date, path) for path in paths if (date := _date_of_metadata(path)) is not None)
     places: dict[int, tuple[float, float]] = {}
     for _, path in dated:
         with unpacked(path) as file:
@@ -202,9 +264,23 @@ def positions_in(paths: Sequence[Path]) -> dict[int, tuple[float, float]]:
 
 def metadata_beside(path: Path) -> list[Path]:
     """The files of metadata in the folder of a file of readings."""
-    return sorted(one for one in path.parent.iterdir() if _METADATA_NAME.fullmatch(one.name) and one.is_file())
+    return sorted(one for one in path.parent.iterdir() if one.is_file() and _date_of_metadata(one) is not None)
 
 
 def has_metadata(paths: Sequence[Path]) -> bool:
     """Whether one of the files has the stations' metadata."""
-    return any(_METADATA_NAME.fullmatch(path.name) for path in paths)
+    return any(_date_of_metadata(path) is not None for path in paths)
+
+
+def _date_of_metadata(path: Path) -> str | None:
+    """The date in the name of a file of metadata, "" if it has another name; None: it is another file."""
+    if (found := _METADATA_NAME.fullmatch(path.name)) is not None:
+        return found[2]
+    is_named = READINGS_NAME.fullmatch(path.name) is not None
+    return "" if not is_named and head_of(path).startswith(_METADATA_HEAD) else None
+
+
+def others_in(folder: Path, paths: Sequence[Path], periods: Sequence[Period]) -> list[str]:
+    """Paths below a folder of the files that are neither readings nor metadata."""
+    read = {period.path for period in periods}
+    return [str(path.relative_to(folder)) for path in paths if path not in read and _date_of_metadata(path) is None]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dcrnn_fast.data.blocks import MoreSensorsError
-from dcrnn_fast.data.formats.pems_files import Head, Period
+from dcrnn_fast.data.formats.pems_files import Head, Period, is_packed
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.messages import naming_file
@@ -125,7 +125,7 @@ def _text_of(period: Period) -> Iterator[tuple[bytes, bool]]:
         UserError: it is cut short, or no gzip file.
     """
     damage = "is cut short, or no gzip file: fetch it again"
-    packed = period.path.suffix == ".gz"
+    packed = is_packed(period.path)
     unpack = zlib.decompressobj(31)
     with period.path.open("rb") as file:
         while content := file.read(_PACKED if packed else _PLAIN):

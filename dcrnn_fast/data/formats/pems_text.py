@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
-from dcrnn_fast.data.formats.pems_files import Head, Period, unpacked
+from dcrnn_fast.data.formats.pems_files import Head, Period, is_packed, unpacked
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import naming_file, one_line
 
@@ -63,7 +63,7 @@ def batches_of(period: Period, head: Head, names: tuple[str, ...]) -> Iterator[p
     path = period.path
     with naming_file(path):
         try:
-            source = pa.CompressedInputStream(str(path), "gzip") if path.suffix == ".gz" else pa.OSFile(str(path))
+            source = pa.CompressedInputStream(str(path), "gzip") if is_packed(path) else pa.OSFile(str(path))
             with source:
                 for batch in csv.open_csv(source, *options):
                     if batch.column(names.index("f1")).null_count:

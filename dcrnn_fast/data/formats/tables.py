@@ -84,7 +84,7 @@ def read_parquet(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
     """
     with naming_file(path):
         try:
-            table = pyarrow.parquet.read_table(path)
+            table = pyarrow.parquet.read_table(path, page_checksum_verification=True)
         except (pa.ArrowException, UnicodeError, OSError) as error:
             raise UserError(f"not a readable Parquet file, or a truncated one ({one_line(error)[:120]})") from error
         if len(set(table.column_names)) != table.num_columns:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Opened
+from dcrnn_fast.data.formats.folder_files import accompanies, note_of_left
 from dcrnn_fast.data.formats.long_files import LongFile, column_of_arrow
 from dcrnn_fast.data.formats.usgs_rdb import NO_VALUE, RdbTable, rdb_tables
 from dcrnn_fast.data.long_blocks import Rows, blocks_of_rows
@@ -79,7 +80,8 @@ def open_usgs(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     """
     with naming_file(path):
         names = [""] if path.is_file() else sorted(one.name for one in path.iterdir() if one.is_file())
-        files = [path / name if name else path for name in names if not name.startswith(".")]
+        left = [name for name in names if accompanies(name)]
+        files = [path / name if name else path for name in names if name not in left]
         if not files:
             raise UserError("holds no file of daily values")
     tallies = [_Tally()]
@@ -109,7 +111,7 @@ def open_usgs(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
         units=units,
         positions=positions,
         marks_gaps=True,
-        notes=lambda: tallies[0].lines(path.name),
+        notes=lambda: (*tallies[0].lines(path.name), *note_of_left(path, left)),
     )
     return blocks, None
 

@@ -104,6 +104,8 @@ def _require_sound(path: Path) -> None:
         for name in _METADATA:
             if (folder / name).is_file():
                 _check_metadata(folder / name)
+        if (folder / ".zattrs").is_file():
+            _json_in(folder / ".zattrs")
     if not any((path / name).is_file() for name in (".zgroup", "zarr.json")):
         if (path / ".zarray").is_file():
             raise UserError("is one array of zarr: name the folder above it, which has its times too")
@@ -123,11 +125,16 @@ def _is_group(path: Path) -> bool:
     return isinstance(found, dict) and found.get("node_type") == "group"
 
 
-def _check_metadata(path: Path) -> None:
+def _json_in(path: Path) -> dict[str, Any]:
     with damage_told(f"its {path.parent.name}/{path.name} is damaged"):
         found = json.loads(path.read_bytes())
         if not isinstance(found, dict):
             raise UserError(f"its {path.parent.name}/{path.name} is damaged: {found!r:.40}")
+        return found
+
+
+def _check_metadata(path: Path) -> None:
+    found = _json_in(path)
     if found.get("zarr_format") not in (2, 3):
         raise UserError(f"is zarr of format {found.get('zarr_format')!r:.20}; formats 2 and 3 are read")
     if _names_pickle(found):
