@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from bench.forecast_overhead import made_forecaster, made_readings
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.dataset import assemble_data
 from dcrnn_fast.data.series import make_series
 from dcrnn_fast.evaluation.evaluator import evaluate_model

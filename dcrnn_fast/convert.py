@@ -20,7 +20,9 @@ from dcrnn_fast.checkpoints.manifest import MANIFEST, read_manifest, require_own
 from dcrnn_fast.checkpoints.state import average_notes, forecast_weights, make_state
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import Backend, ModelConfig
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler

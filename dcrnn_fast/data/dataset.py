@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.inputs import put_inputs, put_known, readable
 from dcrnn_fast.data.known import is_published
 from dcrnn_fast.data.left_out import ids_to_leave_out, with_silent_ids, without_sensors

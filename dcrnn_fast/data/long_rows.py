@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.long_blocks import Rows
 from dcrnn_fast.data.table import stamps_of
 from dcrnn_fast.data.table_columns import Column, as_numbers, as_texts, first_non_number

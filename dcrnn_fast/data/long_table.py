@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.table_columns import TIME_NAMES, Column, as_numbers, as_texts, first_non_number

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.long_table import ID_NAMES, find_roles, pivot
 from dcrnn_fast.data.number_times import is_surely_an_axis, number_times

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dcrnn_fast.config.sections import Config, DataConfig
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.inputs import put_known, readable
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series

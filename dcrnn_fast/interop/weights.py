@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.checkpoints.state import require_dense
-from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import Backend, ModelConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.interop.files import read_tensors

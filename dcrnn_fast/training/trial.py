@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from dcrnn_fast.config.sections import CALENDAR, Config
+from dcrnn_fast.config.data import CALENDAR
+from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.data.series import make_series

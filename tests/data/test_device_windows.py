@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.dataset import assemble_data
 from dcrnn_fast.data.device_windows import DeviceWindows, series_bytes
 from tests.capture_lint import CaptureLint

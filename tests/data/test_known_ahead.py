@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.account import facts_of
 from dcrnn_fast.data.ahead import Gatherer
 from dcrnn_fast.data.dataset import Batch, ForecastData, assemble_data

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.idle import idle_in_graph
 from dcrnn_fast.data.series import SensorSeries

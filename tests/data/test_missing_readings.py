@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import assemble_data, open_data
 from dcrnn_fast.data.device_windows import DeviceWindows
 from dcrnn_fast.data.known import KNOWN, is_published

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data import known
 from dcrnn_fast.data.city import synthetic_city
 from dcrnn_fast.data.dataset import open_data

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data import blocks
 from dcrnn_fast.data.blocks import Blocks, outline_of_blocks, series_of_blocks
 from dcrnn_fast.data.series import make_series

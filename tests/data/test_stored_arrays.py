@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data import pieces
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.digests import digests_of
@@ -116,7 +116,7 @@ _CUT = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.facts import series_facts
@@ -209,7 +209,7 @@ def _most_memory(words: list[str], timeout: float = 100.0) -> tuple[int, str]:
 _USE = """
 import sys
 import numpy as np
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.account import facts_of, series_looks, window_looks
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.digests import digests_of

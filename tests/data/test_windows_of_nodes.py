@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.dataset import Batch, ForecastData, assemble_data
 from dcrnn_fast.data.device_windows import DeviceWindows, series_bytes
 from tests.data.made_series import random_series, ring

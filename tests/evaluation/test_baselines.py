@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.data.series import make_series
 from dcrnn_fast.data.times import count_from

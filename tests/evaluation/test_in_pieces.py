@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data import dataset as dataset_module
 from dcrnn_fast.data.dataset import ForecastData, assemble_data
 from dcrnn_fast.data.series import SensorSeries

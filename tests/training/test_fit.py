@@ -18,7 +18,8 @@ import yaml
 
 from dcrnn_fast import train
 from dcrnn_fast.checkpoints.files import load_checkpoint, newest_good
-from dcrnn_fast.config.sections import DataConfig, GraphConfig, TrainingConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.config.yaml_file import load_yaml
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
 from dcrnn_fast.data.scaler import Scaler

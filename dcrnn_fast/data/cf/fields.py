@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.cf.names import VERSION_NAMES, is_level
 from dcrnn_fast.data.cf.places import Places, places_of
 from dcrnn_fast.data.cf.ranges import RANGE_ATTRIBUTES, valid_range

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from dcrnn_fast.config.sections import MASK_OF_DATA, MASK_OF_MODEL, DataConfig, GraphConfig
+from dcrnn_fast.config.data import MASK_OF_DATA, MASK_OF_MODEL, DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.cf.fields import Fields
 from dcrnn_fast.data.cf.land import Survey, flagged_in, mask_of, still_masks

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.cf.fields import FLAG_ATTRIBUTES, chosen_variables
 from dcrnn_fast.data.cf.names import names_stations, station_ids

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.cf_times import cf_times, require_date
 from dcrnn_fast.data.number_times import number_times
 from dcrnn_fast.data.times import Stamps, parse_times

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import series_of_blocks
 from dcrnn_fast.data.formats import Source
 from dcrnn_fast.data.formats.largest import is_scaled, unscaled

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.libcity_graph import neighbours_of_cells, read_relations
 from dcrnn_fast.data.formats.long_files import LongFile, column_of_arrow

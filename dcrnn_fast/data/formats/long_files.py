@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.formats.tables import EMPTY_WORDS, arrow_column, first_rows, line_names, may_be_text
 from dcrnn_fast.data.long_blocks import Rows, blocks_of_rows

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import unquote
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.long_files import PARQUET_ENDINGS, LongFile, open_long_files
 from dcrnn_fast.data.long_table import CHANNEL_NAMES, ID_NAMES

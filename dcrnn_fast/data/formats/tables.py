@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Opened, Source
 from dcrnn_fast.data.long_table import ID_NAMES
 from dcrnn_fast.data.table import Table, require_names_in_header, series_of_table

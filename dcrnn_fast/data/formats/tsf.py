@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Source
 from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.long_table import require_enough_rows

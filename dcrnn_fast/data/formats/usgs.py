@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.long_files import LongFile, column_of_arrow
 from dcrnn_fast.data.formats.usgs_rdb import NO_VALUE, RdbTable, rdb_tables
