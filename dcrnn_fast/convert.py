@@ -14,16 +14,17 @@ from typing import Annotated, Any
 
 import tyro
 
-from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.checkpoints.find import find_checkpoint
 from dcrnn_fast.checkpoints.manifest import MANIFEST, read_manifest, require_own_manifest
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.checkpoints.state import average_notes, forecast_weights, make_state
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.training import Backend, ModelConfig
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.sources import source_files

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dcrnn_fast.checkpoints.files import files_read
+from dcrnn_fast.checkpoints.find import files_read
 from dcrnn_fast.checkpoints.intervals import put_intervals
 from dcrnn_fast.checkpoints.manifest import require_own_manifest
 from dcrnn_fast.command import run_command

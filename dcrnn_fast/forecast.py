@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from dcrnn_fast.checkpoints.files import files_read
+from dcrnn_fast.checkpoints.find import files_read
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.data import DataConfig

@@ -15,15 +15,8 @@ from dcrnn_fast.data.left_out import silenced
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.tables_in_memory import array_of, column_names
-from dcrnn_fast.data.times import (
-    Stamps,
-    count_from,
-    parse_times,
-    regular_axis,
-    row_of_array,
-    same_interval,
-    whole_seconds,
-)
+from dcrnn_fast.data.times import count_from, regular_axis, same_interval
+from dcrnn_fast.data.timestamps import Stamps, parse_times, row_of_array, whole_seconds
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.coverage import far_notes

@@ -12,17 +12,8 @@ import numpy as np
 from dcrnn_fast.data.cleaning import clean, rule_for, without_values
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.stored import Readings, from_row, take_channels, take_sensors
-from dcrnn_fast.data.times import (
-    NameRow,
-    TimeAxis,
-    count_from,
-    format_freq,
-    regular_axis,
-    row_of_array,
-    rows_on_grid,
-    skips_an_hour,
-    whole_seconds,
-)
+from dcrnn_fast.data.times import TimeAxis, count_from, format_freq, regular_axis, rows_on_grid, skips_an_hour
+from dcrnn_fast.data.timestamps import NameRow, row_of_array, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few
 from dcrnn_fast.reading.texts import unwritable

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dcrnn_fast.checkpoints.files import Checkpoint
+from dcrnn_fast.checkpoints.read import Checkpoint
 from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.account import (
     facts_of,

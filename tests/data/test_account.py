@@ -17,8 +17,9 @@ from dcrnn_fast.data.account import (
     window_lines,
     window_looks,
 )
-from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
+from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.facts import odd_values, same_sensors, series_facts
+from dcrnn_fast.data.open_data import assemble_data, open_data
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.sources import read_series
 from dcrnn_fast.data.store import write_store

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from dcrnn_fast.config.data import DataConfig, GraphConfig
-from dcrnn_fast.data.dataset import read_matched
 from dcrnn_fast.data.formats import formats_of_path
+from dcrnn_fast.data.open_data import read_matched
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import open_source, outline_source, read_source
 from dcrnn_fast.data.store import open_store

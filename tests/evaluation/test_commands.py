@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from dcrnn_fast import evaluate, forecast, train
-from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.forecaster import load

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from dcrnn_fast import evaluate, forecast
-from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.checkpoints.intervals import put_intervals
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.bounds import bound_columns, bound_variables, interval_lines
 from dcrnn_fast.evaluation.calibration import AbsoluteErrors, calibration_of, calibration_windows

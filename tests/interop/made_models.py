@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from dcrnn_fast.checkpoints.files import save_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config

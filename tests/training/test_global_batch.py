@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dcrnn_fast import train
-from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.config.yaml_file import load_yaml

@@ -24,7 +24,7 @@ from dcrnn_fast.data.cf.ranges import valid_range
 from dcrnn_fast.data.cf.samples import Piece, layout_of, pieces_of
 from dcrnn_fast.data.cf.times import counts_since
 from dcrnn_fast.data.pieces import rows_at_once
-from dcrnn_fast.data.times import Stamps
+from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few
 

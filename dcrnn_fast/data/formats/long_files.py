@@ -22,7 +22,7 @@ from dcrnn_fast.data.long_rows import Layout, RowMaker
 from dcrnn_fast.data.long_table import find_roles
 from dcrnn_fast.data.table import Table, numbers_rows, stamps_of, time_column_of
 from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number, is_empty
-from dcrnn_fast.data.times import NameRow
+from dcrnn_fast.data.timestamps import NameRow
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
 from dcrnn_fast.messages import counted, first_few, naming_file, one_line

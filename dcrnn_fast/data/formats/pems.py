@@ -31,7 +31,7 @@ from dcrnn_fast.data.formats.pems_files import (
 )
 from dcrnn_fast.data.formats.pems_rows import CHANNELS, StationIndex, fill_compiled, fill_with_arrow, is_compiled
 from dcrnn_fast.data.formats.pems_text import stations_of
-from dcrnn_fast.data.times import Stamps
+from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.messages import counted, first_few
 
 _FILES_AT_ONCE = 2

@@ -20,7 +20,7 @@ from dcrnn_fast.data.formats import Opened, Source
 from dcrnn_fast.data.long_table import ID_NAMES
 from dcrnn_fast.data.table import Table, require_names_in_header, series_of_table
 from dcrnn_fast.data.table_columns import EMPTY_CELLS, Column, as_numbers, first_non_number, is_empty
-from dcrnn_fast.data.times import NameRow
+from dcrnn_fast.data.timestamps import NameRow
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import naming_file, one_line
 from dcrnn_fast.reading.damage import damage_told
