@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dcrnn_fast.checkpoints.manifest import MANIFEST
-from dcrnn_fast.checkpoints.read import Checkpoint, DamagedError, UnlistedError, read_checkpoint
+from dcrnn_fast.checkpoints.read import Checkpoint, DamagedError, UnlistedError, load_checkpoint, read_checkpoint
 from dcrnn_fast.checkpoints.save import BEST, LATEST
 from dcrnn_fast.checkpoints.state import State
 from dcrnn_fast.errors import UserError
@@ -95,3 +95,11 @@ def _position(state: State) -> tuple[int, int]:
     """(optimiser steps done, kind) of a checkpoint; converted models have no training position."""
     training = state["training"]
     return (training["step"], 1) if training else (-1, 0)
+
+
+def is_trained(path: Path) -> bool:
+    """Whether the file is a checkpoint of a training, which can be read."""
+    try:
+        return path.is_file() and bool(load_checkpoint(path)["training"])
+    except UserError:  # damaged, or something else
+        return False
