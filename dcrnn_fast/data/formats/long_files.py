@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.blocks import Blocks
-from dcrnn_fast.data.formats.tables import EMPTY_WORDS, arrow_column, first_rows, line_names, may_be_text
+from dcrnn_fast.data.formats.arrow_columns import EMPTY_WORDS, arrow_column, first_rows, line_names, may_be_text
 from dcrnn_fast.data.long_blocks import Rows, blocks_of_rows
 from dcrnn_fast.data.long_rows import Layout, RowMaker
 from dcrnn_fast.data.long_table import find_roles
