@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from bench.plain import PlainDCRNN
 from bench.reference import ReferenceDCRNN, masked_mae
 from bench.workload import MEAN, STD, Workload
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.operators import graph_operators
 from dcrnn_fast.interop import export_pytorch_port, import_state

@@ -19,7 +19,9 @@ import pandas as pd
 import torch
 
 from bench.workload import MEAN, STD, data_folder, metr_la
-from dcrnn_fast.config.sections import Config, DataConfig, ModelConfig
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import ModelConfig
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.forecaster import Forecaster

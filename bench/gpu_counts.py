@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 from bench.freeways import freeway_adjacency
 from bench.machine import commit
 from bench.workload import INPUT_CHANNELS, Workload, data_folder, large, metr_la, pems_bay
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.files import write_bytes
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.operators import graph_operators

@@ -94,7 +94,9 @@ def _rank(task: dict[str, Any]) -> int:
     import torch
     import torch.distributed as dist
 
-    from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, OutputConfig, TrainingConfig
+    from dcrnn_fast.config.data import DataConfig, GraphConfig
+    from dcrnn_fast.config.sections import Config, OutputConfig
+    from dcrnn_fast.config.training import TrainingConfig
     from dcrnn_fast.ranks.group import join_ranks
     from dcrnn_fast.ranks.stopping import StopRequest
     from dcrnn_fast.training.start import open_run

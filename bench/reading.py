@@ -47,7 +47,7 @@ print(seconds, busy, peak / 1024, rows)
 """
 _OURS = _MEASURE.format(
     imports="""
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import pems
 from dcrnn_fast.data.sources import read_source
 """,

@@ -15,9 +15,11 @@ from pathlib import Path
 import torch
 
 from bench.machine import circumstances
-from dcrnn_fast.checkpoints.files import LATEST, save_checkpoint
-from dcrnn_fast.config.sections import Config, DataConfig, OutputConfig, TrainingConfig
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.checkpoints.save import LATEST, save_checkpoint
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.config.sections import Config, OutputConfig
+from dcrnn_fast.config.training import TrainingConfig
+from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.records.lock import FolderLock

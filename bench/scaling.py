@@ -22,7 +22,9 @@ from typing import Any
 
 from bench.scaling_place import Layout, Place, RankProcess, find_place, layouts_of, start
 from bench.scaling_table import table
-from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, ModelConfig, TrainingConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import ModelConfig, TrainingConfig
 from dcrnn_fast.errors import ToldElsewhereError, UserError
 from dcrnn_fast.evaluation.plot_format import require_plot_format
 from dcrnn_fast.files import require_creatable_folder, write_bytes

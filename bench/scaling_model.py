@@ -81,7 +81,7 @@ def predict(
 def parts_of(record: dict[str, Any], most: int) -> list[Part]:
     """Of the workload's graph, in 1, 2, 4, ... ``most`` parts."""
     from bench.scaling import adjacency_of
-    from dcrnn_fast.config.sections import GraphConfig
+    from dcrnn_fast.config.data import GraphConfig
     from dcrnn_fast.graph.operators import graph_operators
     from dcrnn_fast.graph.partition import partition_graph
     from dcrnn_fast.graph.sensor_graph import SensorGraph

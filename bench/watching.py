@@ -18,7 +18,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from dcrnn_fast.config.sections import Config, DataConfig, OutputConfig, TrainingConfig, WatchConfig
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.config.sections import Config, OutputConfig, WatchConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.records.events import Started, Starting, Stepped

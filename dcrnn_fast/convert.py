@@ -14,26 +14,28 @@ from typing import Annotated, Any
 
 import tyro
 
-from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
-from dcrnn_fast.checkpoints.find import find_checkpoint
-from dcrnn_fast.checkpoints.manifest import MANIFEST, read_manifest, require_own_manifest
-from dcrnn_fast.checkpoints.state import average_notes, forecast_weights, make_state
+from dcrnn_fast.checkpoints.find import is_trained
+from dcrnn_fast.checkpoints.manifest import MANIFEST, require_own_manifest
+from dcrnn_fast.checkpoints.save import save_checkpoint
+from dcrnn_fast.checkpoints.state import make_state
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
-from dcrnn_fast.data.dataset import open_data
-from dcrnn_fast.data.saved_form import saved_form
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import Backend, ModelConfig
+from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.sources import source_files
 from dcrnn_fast.data.times import format_freq, parse_freq
-from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
+from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.graph import SensorGraph, read_graph
 from dcrnn_fast.idle import refuse_idle_in_converting, refuse_idle_in_exporting
-from dcrnn_fast.interop import NUM_SUPPORTS, ImportedWeights, read_weights, save_pytorch_port, with_one_hot_days
+from dcrnn_fast.interop import NUM_SUPPORTS, ImportedWeights, read_weights, with_one_hot_days
+from dcrnn_fast.interop.weights import layout_notes
 from dcrnn_fast.messages import counted
-from dcrnn_fast.model.weights import require_weights
+from dcrnn_fast.port_export import export_checkpoint
 
 _DEFAULT_FREQ = "5min"
 
@@ -148,7 +150,7 @@ def convert(weights: ImportedWeights, flags: ConvertFlags) -> list[str]:
     """
     output = Path(flags.output or "model.pt")
     require_own_manifest(require_creatable_folder(output.parent, "output folder"))
-    if _is_trained(output):
+    if is_trained(output):
         raise UserError(f"--output {output} is a trained checkpoint, which would be lost: name another file")
     weights, num_values = _with_our_channels(weights, flags.data)
     if flags.data.data:
@@ -281,24 +283,10 @@ def _summary(weights: ImportedWeights, graph: SensorGraph, form: WindowFormat, f
 
 
 def _notes(weights: ImportedWeights, num_values: int, source: str, flags: ConvertFlags) -> list[str]:
-    notes = []
-    if weights.layout in ("pytorch_port", "libcity") and _edge_order_matters(flags.graph):
-        notes.append(
-            "note: the code with these names puts edge weights on the wrong edges; if it trained these weights "
-            "unmended, convert with --edge-order pytorch_port"
-        )
-    if weights.layout != "pytorch_port":
-        notes.append(f"note: {weights.layout} weights are mapped by name and shape; compare one forecast with theirs")
-    if weights.layout == "tensorflow":
-        notes.append("note: this projection has no bias; it is 0 here")
+    notes = layout_notes(weights, flags.graph)
     if num_values > 1 and source != "given":
         notes.append("note: every value channel is scaled here; the port scales the first alone (--mean, --std)")
     return notes
-
-
-def _edge_order_matters(graph: GraphConfig) -> bool:
-    """Whether the port's own supports would be others than these."""
-    return graph.edge_order == "correct" and graph.supports != "laplacian" and graph.hops > 0
 
 
 def _time_words(time_of_day: bool, day_of_week: bool, day_channels: int) -> str:
@@ -315,82 +303,6 @@ def _scaler_words(scaler: Scaler) -> str:
 
 def _numbers(numbers: Sequence[float]) -> str:
     return " ".join(f"{number:.10g}" for number in numbers)
-
-
-def export_checkpoint(checkpoint: str | Path, output: str | Path) -> list[str]:
-    """Writes the port's ``.tar`` from a checkpoint of dcrnn_fast; returns the lines to print.
-
-    Raises:
-        UserError: the checkpoint cannot be read, or the port cannot compute such a model; the output is a checkpoint.
-    """
-    found = find_checkpoint(checkpoint)
-    checkpoint, state = found.path, found.state
-    config, graph, form, _, _ = saved_form(state, str(checkpoint))
-    output = Path(output)
-    require_apart([output], [checkpoint, checkpoint.parent / MANIFEST], "--output")
-    if _is_listed(output) or _is_trained(output):
-        raise UserError(f"--output {output} is a checkpoint, which would be lost: name another file")
-    ways = config.graph
-    if ways.orientation != "released":
-        raise UserError(f"the port has no orientation {ways.orientation!r}: this model cannot be exported to it")
-    if ways.recursion != "released" and ways.hops > 1:
-        raise UserError(f"the port has no recursion {ways.recursion!r}: this model cannot be exported to it")
-    if form.num_known:
-        raise UserError(
-            f"the port's decoder reads nothing that is known ahead: this model, trained with --known-ahead "
-            f"({known_ahead_words(form)}), cannot be exported to it"
-        )
-    weights = forecast_weights(state)
-    try:
-        require_weights(weights, config, input_channels=form.input_channels, output_channels=form.output_channels)
-    except UserError as error:
-        raise UserError(f"checkpoint {checkpoint}: {error}") from error
-    with folder_for_new_files(output.parent, "output folder") as folder:
-        clear_leftovers(folder, [output.name])
-        save_pytorch_port(output, weights, _port_settings(config, form, graph.num_nodes), _epoch(state))
-    lines = [*found.notes, *average_notes(state), f"written: {output} in the names of the public PyTorch port"]
-    if _edge_order_matters(ways):
-        lines.insert(
-            0,
-            "note: the port puts edge weights on the wrong edges; it gives this model's forecasts only when its "
-            "_build_sparse_matrix sorts the values together with the indices",
-        )
-    return lines
-
-
-def _is_trained(path: Path) -> bool:
-    try:
-        return path.is_file() and bool(load_checkpoint(path)["training"])
-    except UserError:  # damaged, or something else
-        return False
-
-
-def _is_listed(path: Path) -> bool:
-    """Whether the file is there, and the manifest of its folder lists it as a checkpoint."""
-    try:
-        return path.exists() and path.name in read_manifest(path.parent)
-    except UserError:  # another program's
-        return False
-
-
-def _epoch(state: dict[str, Any]) -> int:
-    return int(state["training"]["epoch"]) if state["training"] else 0
-
-
-def _port_settings(config: Config, form: WindowFormat, num_nodes: int) -> dict[str, Any]:
-    return {
-        "cl_decay_steps": config.training.sampling_decay,
-        "filter_type": config.graph.supports,
-        "horizon": form.future_steps,
-        "input_dim": form.input_channels,
-        "max_diffusion_step": config.graph.hops,
-        "num_nodes": num_nodes,
-        "num_rnn_layers": config.model.num_layers,
-        "output_dim": form.output_channels,
-        "rnn_units": config.model.hidden_units,
-        "seq_len": form.past_steps,
-        "use_curriculum_learning": config.training.teacher_forcing == "scheduled",
-    }
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 import dcrnn_fast
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.explain import facts
 from dcrnn_fast.kernels.gpu.available import why_not_assembler

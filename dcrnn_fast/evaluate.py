@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dcrnn_fast.checkpoints.files import files_read
+from dcrnn_fast.checkpoints.find import files_read
 from dcrnn_fast.checkpoints.intervals import put_intervals
 from dcrnn_fast.checkpoints.manifest import require_own_manifest
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.sources import require_outside, source_files
 from dcrnn_fast.errors import UserError

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from dcrnn_fast.checkpoints.files import files_read
+from dcrnn_fast.checkpoints.find import files_read
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.data.sources import source_files

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import tyro
 
-from dcrnn_fast.checkpoints.files import files_read
+from dcrnn_fast.checkpoints.find import files_read
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_for_model, require_outside, source_files
 from dcrnn_fast.errors import UserError

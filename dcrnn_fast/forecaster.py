@@ -16,10 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from dcrnn_fast.checkpoints.find import find_checkpoint
 from dcrnn_fast.checkpoints.state import INTERVALS, average_notes, forecast_weights
 from dcrnn_fast.command import command_line
-from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, Precision
-from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import Backend, Precision
+from dcrnn_fast.data.dataset import ForecastData, future_times
 from dcrnn_fast.data.far_readings import NEAR, far_notes
 from dcrnn_fast.data.inputs import assemble_inputs
+from dcrnn_fast.data.open_data import assemble_data
 from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries

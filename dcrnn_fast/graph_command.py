@@ -14,8 +14,8 @@ import tyro
 
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
+from dcrnn_fast.config.data import GraphConfig, GraphFormat, GridNeighbours
 from dcrnn_fast.config.plain import shown
-from dcrnn_fast.config.sections import GraphConfig, GraphFormat, GridNeighbours
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.graph.account import account_lines, look_lines

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import fields
 
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.given import Needs, flags_in, given_by_flags, given_in, refuse_idle
-from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, OutputConfig, TrainingConfig, WatchConfig
+from dcrnn_fast.config.sections import Config, OutputConfig, WatchConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.data.idle import idle_in_graph, idle_in_reading
 
 _OF_READING = ("data_format", "data_folder", "hdf5_key", "variables", "start", "missing_value", "fill_rows")

@@ -10,22 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.far_readings import far_notes
 from dcrnn_fast.data.left_out import silenced
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.tables_in_memory import array_of, column_names
-from dcrnn_fast.data.times import (
-    Stamps,
-    count_from,
-    parse_times,
-    regular_axis,
-    row_of_array,
-    same_interval,
-    whole_seconds,
-)
+from dcrnn_fast.data.times import count_from, regular_axis, same_interval
+from dcrnn_fast.data.timestamps import Stamps, parse_times, row_of_array, whole_seconds
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.known_future import after_notes, for_all_sensors, future_rows, newest_row, series_of

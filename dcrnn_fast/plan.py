@@ -15,7 +15,9 @@ import torch
 
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import config_flag, parse
-from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, ModelConfig, TrainingConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import ModelConfig, TrainingConfig
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.batches import GlobalBatches
 from dcrnn_fast.data.left_out import ids_to_leave_out

@@ -11,7 +11,7 @@ import numpy as np
 
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.account import series_lines, series_looks
 from dcrnn_fast.data.blocks import Blocks, MoreSensorsError, without_readings
 from dcrnn_fast.data.facts import SeriesFacts, series_facts

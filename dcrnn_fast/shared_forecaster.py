@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.device import choose_device, choose_threads, device_identity
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags

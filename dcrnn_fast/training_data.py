@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.known import KNOWN

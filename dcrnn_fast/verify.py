@@ -18,8 +18,9 @@ from torch import Tensor
 
 from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
+from dcrnn_fast.config.data import EdgeOrder
 from dcrnn_fast.config.plain import shown
-from dcrnn_fast.config.sections import Backend, EdgeOrder
+from dcrnn_fast.config.training import Backend
 from dcrnn_fast.errors import UserError, is_of_the_user
 from dcrnn_fast.graph.operators import diffusion_operators
 from dcrnn_fast.graph.sensor_graph import require_square

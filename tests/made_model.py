@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dcrnn_fast import convert, evaluate, forecast, graph_command, prepare, train
-from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.interop import save_pytorch_port
 
 IDS = ["a", "b", "c"]

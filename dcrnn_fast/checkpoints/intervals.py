@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dcrnn_fast.checkpoints.files import load_checkpoint, write_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.checkpoints.save import write_checkpoint
 from dcrnn_fast.checkpoints.state import INTERVALS
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from dcrnn_fast.checkpoints.files import copy_of, write_checkpoint
+from dcrnn_fast.checkpoints.save import copy_of, write_checkpoint
 from dcrnn_fast.checkpoints.state import State
 
 

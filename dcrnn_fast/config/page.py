@@ -16,7 +16,7 @@ configuration file nests the names by section ([training](training.md)). Without
 `dcrnn-fast train` takes the preset `city`, which changes some of these defaults (`dcrnn_fast/config/presets`), as do
 `debug`, `single-gpu`, `multi-gpu`, `multi-node` and `cpu-nodes`; `dcrnn_fast.presets` has them as functions.
 
-Made from `dcrnn_fast/config/sections.py` by `python -m dcrnn_fast.config.page > docs/configuration.md`.
+Made from `dcrnn_fast/config` by `python -m dcrnn_fast.config.page > docs/configuration.md`.
 """
 _WORDS = {int: "integer", float: "number", str: "text", bool: "true, false", type(None): "left out"}
 

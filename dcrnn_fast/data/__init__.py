@@ -7,8 +7,9 @@ from dcrnn_fast._lazy import lazy_names
 if TYPE_CHECKING:
     from dcrnn_fast.data.batches import GlobalBatch, GlobalBatches, epoch_order, share
     from dcrnn_fast.data.city import synthetic_city
-    from dcrnn_fast.data.dataset import Batch, ForecastData, assemble_data, future_times, open_data
+    from dcrnn_fast.data.dataset import Batch, ForecastData, future_times
     from dcrnn_fast.data.inputs import assemble_inputs
+    from dcrnn_fast.data.open_data import assemble_data, open_data
     from dcrnn_fast.data.scaler import Scaler, fit_scaler
     from dcrnn_fast.data.series import SensorSeries
     from dcrnn_fast.data.series_from_readings import make_series

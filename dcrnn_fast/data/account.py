@@ -5,7 +5,7 @@ Shape legend: T time, N sensors, C channels.
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.facts import OddValue, SeriesFacts, odd_values, same_sensors
 from dcrnn_fast.data.known import KNOWN, is_published
 from dcrnn_fast.data.series import SensorSeries

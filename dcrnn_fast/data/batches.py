@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcrnn_fast.config.sections import Reading
+from dcrnn_fast.config.training import Reading
 from dcrnn_fast.data.contiguous import contiguous_order
 from dcrnn_fast.errors import UserError
 

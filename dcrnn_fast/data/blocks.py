@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.cleaning import Cleaned, clean, rule_for, without_values
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.series_from_readings import outline_series
-from dcrnn_fast.data.times import Stamps, parse_freq, parse_time, row_of_array
+from dcrnn_fast.data.times import parse_freq
+from dcrnn_fast.data.timestamps import Stamps, parse_time, row_of_array
 from dcrnn_fast.errors import UserError
 
 _AT_ONCE = 1 << 20

@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from dcrnn_fast.data.number_times import on_coarsest_grid
-from dcrnn_fast.data.times import Stamps, offset_name, whole_seconds
+from dcrnn_fast.data.timestamps import Stamps, offset_name, whole_seconds
 from dcrnn_fast.errors import UserError
 
 _SECONDS = {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dcrnn_fast.data.times import NameRow
+from dcrnn_fast.data.timestamps import NameRow
 from dcrnn_fast.errors import UserError
 
 

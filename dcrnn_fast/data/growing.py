@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import formats_of, read_source
 from dcrnn_fast.errors import UserError

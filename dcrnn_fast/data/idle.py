@@ -4,8 +4,8 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.given import Needs
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.known import KNOWN
 from dcrnn_fast.data.sources import formats_of
 from dcrnn_fast.graph.formats import FORMATS, find_format, format_named

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dcrnn_fast.config.sections import DataConfig, Match
+from dcrnn_fast.config.data import DataConfig, Match
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.errors import UserError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.silent_sensors import SILENT

@@ -18,7 +18,7 @@ import numpy as np
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.long_table import require_enough_rows
 from dcrnn_fast.data.pieces import row_pieces
-from dcrnn_fast.data.times import NameRow, Stamps
+from dcrnn_fast.data.timestamps import NameRow, Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few, sized
 

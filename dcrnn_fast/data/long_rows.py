@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.long_blocks import Rows
 from dcrnn_fast.data.table import stamps_of
 from dcrnn_fast.data.table_columns import Column, as_numbers, as_texts, first_non_number
-from dcrnn_fast.data.times import NameRow, Stamps, parse_times
+from dcrnn_fast.data.timestamps import NameRow, Stamps, parse_times
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few, one_line
 from dcrnn_fast.reading.tables import is_number

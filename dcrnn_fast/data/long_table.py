@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.table_columns import TIME_NAMES, Column, as_numbers, as_texts, bounded_by, first_non_number
-from dcrnn_fast.data.times import NameRow, Stamps
+from dcrnn_fast.data.timestamps import NameRow, Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
 from dcrnn_fast.messages import first_few

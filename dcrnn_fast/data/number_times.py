@@ -6,8 +6,8 @@ numbers of different size: no number of one range lies in another, so that the u
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
-from dcrnn_fast.data.times import Stamps, whole_seconds
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.data.timestamps import Stamps, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few
 

@@ -5,7 +5,7 @@ Shape legend: R rows, W windows, N sensors, C value channels, X N with a scaler 
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.pieces import rows_at_once
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries

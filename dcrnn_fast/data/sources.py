@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import MASK_OF_DATA, MASK_OF_MODEL, DataConfig, GraphConfig, Match
+from dcrnn_fast.config.data import MASK_OF_DATA, MASK_OF_MODEL, DataConfig, GraphConfig, Match
 from dcrnn_fast.data.blocks import Blocks, Outline, outline_of_blocks
 from dcrnn_fast.data.formats import Opened, format_by_ending, formats_of_path, open_path, read_path
 from dcrnn_fast.data.known import KNOWN, known_data, missing_rule, require_files

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.new_file import NewFile
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.series import SensorSeries

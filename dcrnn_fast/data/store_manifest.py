@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from dcrnn_fast.config.sections import Missing
+from dcrnn_fast.config.data import Missing
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.times import format_freq, parse_freq
 from dcrnn_fast.errors import UserError

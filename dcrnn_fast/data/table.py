@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.long_table import ID_NAMES, find_roles, pivot
 from dcrnn_fast.data.number_times import is_surely_an_axis, number_times
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.table_columns import TIME_NAMES, Column, as_numbers, first_non_number
-from dcrnn_fast.data.times import NameRow, Stamps, parse_times
+from dcrnn_fast.data.timestamps import NameRow, Stamps, parse_times
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few
 from dcrnn_fast.reading.tables import plain_name

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dcrnn_fast.data.times import Stamps, whole_seconds
+from dcrnn_fast.data.timestamps import Stamps, whole_seconds
 from dcrnn_fast.reading.tables import is_number
 
 TIME_NAMES = (

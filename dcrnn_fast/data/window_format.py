@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dcrnn_fast.config.data import CALENDAR, DataConfig
 from dcrnn_fast.config.plain import shown
-from dcrnn_fast.config.sections import CALENDAR, DataConfig
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.times import parse_freq
 from dcrnn_fast.errors import UserError

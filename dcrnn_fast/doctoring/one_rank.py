@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from dcrnn_fast.config.sections import DataConfig, OutputConfig
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.config.sections import OutputConfig
 from dcrnn_fast.device import choose_device, choose_threads, device_identity
 from dcrnn_fast.doctoring.network import hostname, interfaces, wrong_interfaces
 from dcrnn_fast.installation import code_facts, commit

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dcrnn_fast.drawing.html import Markup, tag
+from dcrnn_fast.drawing.html import Markup, svg_figure, tag
 
 COLOURS = 8
 """the style sheet has so many, c0 to c7"""
@@ -105,19 +105,8 @@ def line_chart(
     for line in reversed(shown):  # the first on top
         drawn += _drawn(line, at)
     described = "; ".join(_described(line) for line in lines[:COLOURS])
-    return tag(
-        "figure",
-        tag("figcaption", title),
-        tag(
-            "svg",
-            tag("title", title),
-            tag("desc", f"horizontal: {x_label}. {described}"),
-            drawn,
-            viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-            role="img",
-        ),
-        _legend([(line.name, line.colour, line.dashed) for line in lines]) if len(lines) > 1 else None,
-    )
+    legend = _legend([(line.name, line.colour, line.dashed) for line in lines]) if len(lines) > 1 else None
+    return svg_figure(title, f"horizontal: {x_label}. {described}", drawn, (_WIDTH, _HEIGHT), legend)
 
 
 def stacked_bars(title: str, names: Sequence[str], parts: Sequence[tuple[str, Sequence[float]]], unit: str) -> Markup:
@@ -144,19 +133,9 @@ def stacked_bars(title: str, names: Sequence[str], parts: Sequence[tuple[str, Se
                 )
             x += width
         drawn.append(_text(x + 5, y + 13, f"{totals[i]:.3g} {unit}", "start"))
-    return tag(
-        "figure",
-        tag("figcaption", title),
-        tag(
-            "svg",
-            tag("title", title),
-            tag("desc", "; ".join(f"{name}: {total:.4g} {unit}" for name, total in zip(names, totals, strict=True))),
-            drawn,
-            viewBox=f"0 0 {_WIDTH} {8 + height * len(names)}",
-            role="img",
-        ),
-        _legend([(part, colour, False) for colour, (part, _) in enumerate(parts)]),
-    )
+    description = "; ".join(f"{name}: {total:.4g} {unit}" for name, total in zip(names, totals, strict=True))
+    legend = _legend([(part, colour, False) for colour, (part, _) in enumerate(parts)])
+    return svg_figure(title, description, drawn, (_WIDTH, 8 + height * len(names)), legend)
 
 
 def number(value: float, axis: _Axis | None = None) -> str:

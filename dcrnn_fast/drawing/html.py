@@ -29,3 +29,25 @@ def tag(name: str, *content: object, **attributes: object) -> Markup:
         if value is not None
     ]
     return Markup(f"<{' '.join([name, *words])}>{markup_of(content)}</{name}>")
+
+
+def svg_figure(
+    title: str,
+    description: str,
+    drawn: object,
+    size: tuple[float, float],
+    *below: object,
+    class_: str | None = None,
+    svg_class: str | None = None,
+) -> Markup:
+    """A drawing with its title, read aloud by its description.
+
+    Args:
+        size: width and height, in the drawing's units.
+        below: what stands under it.
+        class_, svg_class: of the figure, and of the drawing.
+    """
+    words = (tag("title", title), tag("desc", description))
+    box = f"0 0 {size[0]:.0f} {size[1]:.0f}"
+    svg = tag("svg", *words, drawn, viewBox=box, role="img", class_=svg_class)
+    return tag("figure", tag("figcaption", title), svg, *below, class_=class_)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dcrnn_fast.drawing.html import Markup, markup_of, tag
+from dcrnn_fast.drawing.html import Markup, markup_of, svg_figure, tag
 from dcrnn_fast.drawing.map_colours import STEPS, ColourScale, scale_of
 from dcrnn_fast.drawing.projection import Flat, flattened
 from dcrnn_fast.messages import counted
@@ -91,21 +91,15 @@ def sensor_map(
         notes.append(f"{counted(int((~known_N).sum()), 'sensor')} without a position not drawn")
     if flat.is_true:
         drawn.append(_bar(frame))
-    return tag(
-        "figure",
-        tag("figcaption", title),
-        tag(
-            "svg",
-            tag("title", title),
-            tag("desc", f"{counted(num_sensors, 'sensor')}; {words}"),
-            drawn,
-            viewBox=f"0 0 {_WIDTH:.0f} {frame.height:.0f}",
-            role="img",
-            class_="map",
-        ),
+    return svg_figure(
+        title,
+        f"{counted(num_sensors, 'sensor')}; {words}",
+        drawn,
+        (_WIDTH, frame.height),
         tag("div", keys, class_="mapkeys"),
         tag("p", "; ".join(notes), class_="faint") if notes else None,
         class_="wide",
+        svg_class="map",
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dcrnn_fast.config.sections import Precision
+from dcrnn_fast.config.training import Precision
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import tyro
 
+from dcrnn_fast.config.data import DataConfig, DataFormat, Missing
 from dcrnn_fast.config.given import refuse_idle
-from dcrnn_fast.config.sections import Backend, DataConfig, DataFormat, GraphPartition, Missing, Precision
+from dcrnn_fast.config.training import Backend, GraphPartition, Precision
 from dcrnn_fast.data.formats import formats_of_path
 from dcrnn_fast.data.idle import idle_in_reading
 from dcrnn_fast.data.left_out import ids_to_leave_out

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dcrnn_fast.data.times import in_zone
+from dcrnn_fast.data.timestamps import in_zone
 from dcrnn_fast.drawing.charts import Band, Line, line_chart, number
 from dcrnn_fast.drawing.html import Markup, tag
 from dcrnn_fast.drawing.map_colours import scale_of

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrnn_fast.data.tables_in_memory import column_index
-from dcrnn_fast.data.times import in_zone
+from dcrnn_fast.data.timestamps import in_zone
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.bounds import bound_columns, bound_variables, bounds_of
 from dcrnn_fast.evaluation.places import places

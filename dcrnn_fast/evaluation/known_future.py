@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dcrnn_fast.config.sections import Config, DataConfig
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.inputs import put_known, readable
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.sources import formats_of, read_source
 from dcrnn_fast.data.tables_in_memory import array_of
-from dcrnn_fast.data.times import Stamps
+from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few
@@ -121,8 +122,9 @@ def _series(
     if stamps is None:
         if len(values_RNK) > len(times_F):
             raise UserError(
-                f"known has {len(values_RNK)} rows without times, and the forecast has {counted(len(times_F), 'step')}: "
-                f"give those from {times_F[0]} to {times_F[-1]} alone, or a table with its times"
+                f"known has {len(values_RNK)} rows without times, and the forecast "
+                f"has {counted(len(times_F), 'step')}: give those from {times_F[0]} to {times_F[-1]} alone, or a table "
+                "with its times"
             )
         stamps = Stamps(times_F[: len(values_RNK)], form.in_utc)
     return make_series(

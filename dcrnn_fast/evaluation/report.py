@@ -3,11 +3,9 @@
 Shape legend: F future steps (horizons), N nodes, O target channels.
 """
 
-import csv
-import io
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,11 @@ from numpy.typing import NDArray
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.hours import HoursOfChannel
-from dcrnn_fast.evaluation.interval_report import interval_block, interval_cells, interval_columns, plain_intervals
+from dcrnn_fast.evaluation.interval_report import interval_block, plain_intervals
 from dcrnn_fast.evaluation.interval_scores import IntervalSums
 from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.metrics import KINDS, HorizonSums, Kind, Scores
+from dcrnn_fast.evaluation.report_csv import FIGURES, horizons_csv, sensors_csv
 from dcrnn_fast.evaluation.report_files import TEXTS
 from dcrnn_fast.evaluation.report_series import plain_series
 from dcrnn_fast.evaluation.trace import Trace
@@ -247,56 +246,13 @@ class Report:
             **({} if self.beyond is None else {"beyond": self.beyond.to_dict()}),
         }
 
-    def horizons_csv(self) -> bytes:
-        """One row for each method, channel, kind (at, cumulative) and horizon; last the steps beyond those of training,
-        whose cumulative figures begin with the first of them.
-        """
-        rows = self._horizon_rows()
-        if self.beyond is not None:
-            spare = [""] * len(interval_columns(self.intervals))
-            rows += [[*row, *spare] for row in self.beyond._horizon_rows()]
-        columns = ["method", "channel", "unit", "kind", "step", "horizon", *_FIGURES]
-        return _csv([*columns, *interval_columns(self.intervals)], rows)
-
-    def _horizon_rows(self) -> list[list[object]]:
-        return [
-            [method, name, self.units[channel], kind, step + self.first_step, label, *_cells(scores, step), *held[step]]
-            for method, sums in self.methods.items()
-            for channel, name in enumerate(self.channels)
-            for kind in KINDS
-            for scores in [sums.by_horizon(kind, channel)]
-            for held in [self._interval_cells(method, len(self.horizons), channel, kind)]
-            for step, label in enumerate(self.horizons)
-        ]
-
-    def sensors_csv(self) -> bytes:
-        """One row for each method, channel and sensor: scores over all horizons, and where the sensor is, if that is
-        known.
-        """
-        places = [[]] * len(self.ids) if self.positions_N2 is None else [list(map(_cell, p)) for p in self.positions_N2]
-        rows = [
-            [method, name, self.units[channel], sensor, *_cells(scores, node), *held[node], *places[node]]
-            for method, sums in self.methods.items()
-            for channel, name in enumerate(self.channels)
-            for scores in [sums.by_sensor(channel=channel)]
-            for held in [self._interval_cells(method, len(self.ids), channel)]
-            for node, sensor in enumerate(self.ids)
-        ]
-        columns = ["method", "channel", "unit", "id", *_FIGURES, *interval_columns(self.intervals)]
-        return _csv([*columns, *([] if self.positions_N2 is None else ["latitude", "longitude"])], rows)
-
-    def _interval_cells(self, method: str, rows: int, channel: int, kind: Kind | None = None) -> list[list[str]]:
-        if self.intervals is None or method != self.model_name:
-            return [[""] * len(interval_columns(self.intervals))] * rows
-        return interval_cells(self.intervals, channel, kind)
-
     def files(self) -> dict[str, bytes]:
         """The files that ``save`` writes, by name; MAPE is a fraction except in the table."""
         contents = (
             (self.table() + "\n").encode(),
             (json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode(),
-            self.horizons_csv(),
-            self.sensors_csv(),
+            horizons_csv(self),
+            sensors_csv(self),
         )
         return dict(zip(TEXTS, contents, strict=True))
 
@@ -305,21 +261,12 @@ class Report:
         return write_together(require_writable_folder(Path(folder), "output folder"), self.files())
 
 
-_FIGURES = ("mae", "rmse", "mape", "count", "wape")  # the newest last: others count the columns
 _WIDTHS = (8, 8, 7, 7)
-
-
-def _cells(scores: Scores, index: int) -> list[str]:
-    return [_cell(getattr(scores, name)[index]) for name in _FIGURES]
-
-
-def _cell(figure: np.float64 | np.int64) -> str:
-    return "" if np.isnan(figure) else repr(figure.item())
 
 
 def _plain(scores: Scores) -> dict[str, list[float | None]]:
     return {
-        name: [value if math.isfinite(value) else None for value in getattr(scores, name).tolist()] for name in _FIGURES
+        name: [value if math.isfinite(value) else None for value in getattr(scores, name).tolist()] for name in FIGURES
     }
 
 
@@ -339,11 +286,3 @@ def _percent(fraction: float) -> str:
     if math.isnan(fraction):
         return _MISSING
     return f"{100 * fraction:.1f} %" if fraction < 1e4 else f"{100 * fraction:.1e} %"
-
-
-def _csv(header: list[str], rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue().encode()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse
 
-from dcrnn_fast.config.sections import Match
+from dcrnn_fast.config.data import Match
 from dcrnn_fast.messages import counted, first_few
 
 if TYPE_CHECKING:

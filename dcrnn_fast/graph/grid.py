@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
+from dcrnn_fast.config.data import GridNeighbours
 from dcrnn_fast.config.plain import require_choice
-from dcrnn_fast.config.sections import GridNeighbours
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES, haversine_km

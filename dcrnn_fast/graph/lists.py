@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import scipy.sparse
 
-from dcrnn_fast.config.sections import Match
+from dcrnn_fast.config.data import Match
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount
 from dcrnn_fast.graph.kernel import LOSS_ALLOWED, Kernel, weigh

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dcrnn_fast.config.sections import Match
+from dcrnn_fast.config.data import Match
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.kernel import Kernel
 from dcrnn_fast.graph.lists import of_pairs

@@ -11,8 +11,8 @@ from typing import Any
 
 import scipy.sparse
 
+from dcrnn_fast.config.data import GraphConfig, Recursion
 from dcrnn_fast.config.plain import require_choice
-from dcrnn_fast.config.sections import GraphConfig, Recursion
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.csr import canonical_csr
 from dcrnn_fast.graph.recursion import DiffusionRecursion, diffusion_recursion

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.formats import Sensors, find_format, format_named
 from dcrnn_fast.graph.positions import read_positions

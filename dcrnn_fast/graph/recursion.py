@@ -13,7 +13,7 @@ Shape legend: N nodes, K hops, M = (number of supports) * K + 1 diffusion terms.
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dcrnn_fast.config.sections import Recursion
+from dcrnn_fast.config.data import Recursion
 
 
 class Step(NamedTuple):

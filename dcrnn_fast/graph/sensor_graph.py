@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from dcrnn_fast.config.data import Match
 from dcrnn_fast.config.plain import require_choice, shown
-from dcrnn_fast.config.sections import Match
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import GraphAccount, num_links
 from dcrnn_fast.graph.csr import canonical_csr

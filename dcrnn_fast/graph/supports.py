@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from dcrnn_fast.config.data import EdgeOrder, Orientation, SupportKind
 from dcrnn_fast.config.plain import require_choice
-from dcrnn_fast.config.sections import EdgeOrder, Orientation, SupportKind
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.csr import canonical_csr
 

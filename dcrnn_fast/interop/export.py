@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dcrnn_fast.checkpoints.files import torch_bytes
+from dcrnn_fast.checkpoints.save import torch_bytes
 from dcrnn_fast.files import write_bytes
 from dcrnn_fast.interop.names import port_names
 

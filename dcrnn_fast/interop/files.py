@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcrnn_fast.checkpoints.files import GARBLED, require_honest_parts
+from dcrnn_fast.checkpoints.read import GARBLED, require_honest_parts
 from dcrnn_fast.checkpoints.state import unwrapped
 from dcrnn_fast.config.plain import shown
 from dcrnn_fast.errors import UserError

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from dcrnn_fast.checkpoints.state import require_dense
-from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig, ModelConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import Backend, ModelConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.interop.files import read_tensors
@@ -194,3 +196,23 @@ def _check(weights: ImportedWeights, source: str) -> None:
     for name, shape in wanted.items():
         if tuple(weights.state[name].shape) != shape:
             raise UserError(f"{source}: {name} must be {shape}, got {tuple(weights.state[name].shape)}")
+
+
+def layout_notes(weights: ImportedWeights, graph: GraphConfig) -> list[str]:
+    """What to know of weights of this layout before they are relied on, as lines."""
+    notes = []
+    if weights.layout in ("pytorch_port", "libcity") and edge_order_matters(graph):
+        notes.append(
+            "note: the code with these names puts edge weights on the wrong edges; if it trained these weights "
+            "unmended, convert with --edge-order pytorch_port"
+        )
+    if weights.layout != "pytorch_port":
+        notes.append(f"note: {weights.layout} weights are mapped by name and shape; compare one forecast with theirs")
+    if weights.layout == "tensorflow":
+        notes.append("note: this projection has no bias; it is 0 here")
+    return notes
+
+
+def edge_order_matters(graph: GraphConfig) -> bool:
+    """Whether the port's own supports would be others than these."""
+    return graph.edge_order == "correct" and graph.supports != "laplacian" and graph.hops > 0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcrnn_fast.config.sections import GraphPartition
+from dcrnn_fast.config.training import GraphPartition
 from dcrnn_fast.graph.partition import Partition, partition_graph
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.kernels.halo import Partners, partition_terms

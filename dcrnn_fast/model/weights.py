@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dcrnn_fast.config.sections import Config, GraphConfig
+from dcrnn_fast.config.data import GraphConfig
+from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.city import STEPS_PER_DAY, city_graph
 from dcrnn_fast.data.known import KNOWN
 from dcrnn_fast.data.sources import formats_of

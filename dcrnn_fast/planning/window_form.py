@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.window_format import WindowFormat, targets_and_known
 from dcrnn_fast.planning.source import Source
 

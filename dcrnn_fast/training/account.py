@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from dcrnn_fast.checkpoints.files import Checkpoint
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.checkpoints.read import Checkpoint
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.account import readings_line, series_lines, series_looks
 from dcrnn_fast.data.facts import SeriesFacts
 from dcrnn_fast.data.known_ahead import known_lines, known_looks

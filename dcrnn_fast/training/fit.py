@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dcrnn_fast.checkpoints.files import BEST, LATEST, Checkpoint, load_checkpoint
+from dcrnn_fast.checkpoints.read import Checkpoint, load_checkpoint
+from dcrnn_fast.checkpoints.save import BEST, LATEST
 from dcrnn_fast.checkpoints.state import forecast_weights
-from dcrnn_fast.config.sections import Config, DataConfig
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.evaluation.intervals import Intervals
 from dcrnn_fast.kernels.native import kept_memory

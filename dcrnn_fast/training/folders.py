@@ -7,18 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dcrnn_fast.checkpoints.files import (
-    BEST,
-    LATEST,
-    Checkpoint,
-    DamagedError,
-    load_checkpoint,
-    newest_good,
-    read_good,
-    save_checkpoint,
-)
+from dcrnn_fast.checkpoints.find import newest_good, read_good
 from dcrnn_fast.checkpoints.manifest import MANIFEST, require_own_manifest
+from dcrnn_fast.checkpoints.read import Checkpoint, DamagedError, load_checkpoint
 from dcrnn_fast.checkpoints.retention import epoch_of_name, is_written, name_of_epoch
+from dcrnn_fast.checkpoints.save import BEST, LATEST, save_checkpoint
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError

@@ -2,8 +2,8 @@
 
 import torch
 
-from dcrnn_fast.checkpoints.files import BEST, LATEST
 from dcrnn_fast.checkpoints.intervals import put_intervals
+from dcrnn_fast.checkpoints.save import BEST, LATEST
 from dcrnn_fast.data.batches import GlobalBatches
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.calibration import AbsoluteErrors, Calibration, calibration_of, calibration_windows

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dcrnn_fast.checkpoints.state import require_named, require_number, require_weight
 from dcrnn_fast.config.plain import shown
-from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.errors import UserError
 
 

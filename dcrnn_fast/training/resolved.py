@@ -7,7 +7,8 @@ import math
 from collections.abc import Collection
 from dataclasses import replace
 
-from dcrnn_fast.config.sections import Config, TrainingConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.training.schedule import rate_scale
 

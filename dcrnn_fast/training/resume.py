@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dcrnn_fast.checkpoints.files import torch_bytes
+from dcrnn_fast.checkpoints.save import torch_bytes
 from dcrnn_fast.checkpoints.state import (
     EMA,
     State,
@@ -24,9 +24,11 @@ from dcrnn_fast.checkpoints.state import (
     require_named,
     require_text,
 )
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.config.plain import shown, to_dict
-from dcrnn_fast.config.sections import Config, DataConfig
-from dcrnn_fast.data.dataset import ForecastData, assemble_data
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.data.open_data import assemble_data
 from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.errors import UserError

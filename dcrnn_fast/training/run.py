@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcrnn_fast.config.sections import Config, TrainingConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.data.ahead import Gatherer
 from dcrnn_fast.data.batches import GlobalBatches
 from dcrnn_fast.data.dataset import Batch, ForecastData

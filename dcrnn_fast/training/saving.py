@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dcrnn_fast.checkpoints.files import BEST, LATEST
 from dcrnn_fast.checkpoints.retention import is_written, kept_files, name_of_epoch, to_delete
+from dcrnn_fast.checkpoints.save import BEST, LATEST
 from dcrnn_fast.checkpoints.writer import Writer
 from dcrnn_fast.messages import described
 from dcrnn_fast.records.events import Saved

@@ -7,7 +7,7 @@ errors of finished epochs are in the history that a checkpoint holds anyway.
 import math
 from collections.abc import Sequence
 
-from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.config.training import TrainingConfig
 
 
 def learning_rate(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dcrnn_fast
-from dcrnn_fast.checkpoints.files import torch_bytes
+from dcrnn_fast.checkpoints.save import torch_bytes
 from dcrnn_fast.errors import UserError
 from tests.checkpoints.changed_parts import UNSAVABLE, Where, changed, changes, part_at, places
 from tests.checkpoints.trained import Trained, forecast, resumed, train_one

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from dcrnn_fast import files
-from dcrnn_fast.checkpoints.files import load_checkpoint, newest_good, read_checkpoint, read_good, save_checkpoint
+from dcrnn_fast.checkpoints.find import newest_good, read_good
+from dcrnn_fast.checkpoints.read import load_checkpoint, read_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.errors import UserError
 
 

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from dcrnn_fast.checkpoints import files
-from dcrnn_fast.checkpoints.files import DamagedError, newest_good, read_checkpoint, read_good, save_checkpoint
+from dcrnn_fast.checkpoints import read as reading
+from dcrnn_fast.checkpoints import save as saving
+from dcrnn_fast.checkpoints.find import newest_good, read_good
 from dcrnn_fast.checkpoints.manifest import MANIFEST, read_manifest, require_own_manifest
+from dcrnn_fast.checkpoints.read import DamagedError, read_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.errors import UserError
 from tests.checkpoints.test_checkpoint import flip_bit, make_state
 
@@ -77,7 +80,7 @@ def test_a_checkpoint_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_the_manifest_of_another_run_is_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_LATE", (0.01,))
+    monkeypatch.setattr(reading, "_LATE", (0.01,))
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         save_checkpoint(tmp_path / name, make_state(ord(name)), "best.pt", "latest.pt")
@@ -89,7 +92,7 @@ def test_the_manifest_of_another_run_is_what_is_wrong(tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match="remove manifest") as error:
         newest_good(tmp_path / "a")
     assert not isinstance(error.value, DamagedError), "a fresh start must not take its place"
-    monkeypatch.setattr(files, "_LATE", (60.0,))
+    monkeypatch.setattr(reading, "_LATE", (60.0,))
     for path in (tmp_path / "a").iterdir():
         os.utime(path, (1e9, 1e9))  # nobody replaces it now: nothing is waited for
     with pytest.raises(UserError, match="remove manifest"):
@@ -141,14 +144,14 @@ def test_a_reader_that_the_run_overtakes_reads_the_file_that_it_opened(
 ) -> None:
     """Between opening and reading the file, the run replaces file and manifest three times."""
     save_checkpoint(tmp_path, make_state(1), "latest.pt")
-    beside = files._manifest_beside
+    beside = reading._manifest_beside
 
     def overtaken(path: Path) -> tuple[dict[str, list[str]], str]:
         for step in (2, 3, 4):
             save_checkpoint(tmp_path, make_state(step), "latest.pt")
         return beside(path)
 
-    monkeypatch.setattr(files, "_manifest_beside", overtaken)
+    monkeypatch.setattr(reading, "_manifest_beside", overtaken)
     assert step_of(tmp_path) == 1
 
 
@@ -176,7 +179,7 @@ def test_a_network_file_system_shows_one_of_the_two_late(tmp_path: Path, late: s
 def test_a_file_that_is_gone_after_it_was_opened_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network file system says ESTALE for a file that another machine has replaced."""
     save_checkpoint(tmp_path, make_state(1), "latest.pt")
-    real, calls = files.open_regular, []
+    real, calls = reading.open_regular, []
 
     def stale(path: Path) -> object:
         calls.append(path)
@@ -184,9 +187,9 @@ def test_a_file_that_is_gone_after_it_was_opened_is_read_again(tmp_path: Path, m
             raise OSError(116, "Stale file handle")
         return real(path)
 
-    monkeypatch.setattr(files, "open_regular", stale)
+    monkeypatch.setattr(reading, "open_regular", stale)
     assert step_of(tmp_path) == 1
-    monkeypatch.setattr(files, "open_regular", lambda path: (_ for _ in ()).throw(OSError(116, "Stale file handle")))
+    monkeypatch.setattr(reading, "open_regular", lambda path: (_ for _ in ()).throw(OSError(116, "Stale file handle")))
     with pytest.raises(UserError, match="cannot be read: Stale file handle"):
         read_checkpoint(tmp_path / "latest.pt")
 
@@ -194,13 +197,13 @@ def test_a_file_that_is_gone_after_it_was_opened_is_read_again(tmp_path: Path, m
 def test_saves_that_fail_drop_no_file_from_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty saves whose file could not be written leave the old file listed."""
     save_checkpoint(tmp_path, make_state(1), "latest.pt")
-    real = files.write_bytes
-    monkeypatch.setattr(files, "write_bytes", lambda *_: (_ for _ in ()).throw(UserError("disk full")))
+    real = saving.write_bytes
+    monkeypatch.setattr(saving, "write_bytes", lambda *_: (_ for _ in ()).throw(UserError("disk full")))
     for step in range(40):
         with pytest.raises(UserError, match="disk full"):
             save_checkpoint(tmp_path, make_state(step), "latest.pt")
     assert read_checkpoint(tmp_path / "latest.pt").notes == ()
-    monkeypatch.setattr(files, "write_bytes", real)
+    monkeypatch.setattr(saving, "write_bytes", real)
     save_checkpoint(tmp_path, make_state(2), "latest.pt")
     assert step_of(tmp_path) == 2
     assert len(json.loads((tmp_path / MANIFEST).read_text())["latest.pt"]) == 16

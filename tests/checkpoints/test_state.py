@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from dcrnn_fast.checkpoints.state import REQUIRED, checked, make_state, missing_keys, unwrapped
-from dcrnn_fast.config.sections import Config, ModelConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import ModelConfig
 from dcrnn_fast.errors import UserError
 
 

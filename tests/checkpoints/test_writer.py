@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dcrnn_fast.checkpoints.files import load_checkpoint, newest_good, save_checkpoint
+from dcrnn_fast.checkpoints.find import newest_good
 from dcrnn_fast.checkpoints.manifest import read_manifest
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.checkpoints.writer import Writer
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.records.lock import LOCK, FolderLock, Holder

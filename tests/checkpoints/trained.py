@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import dcrnn_fast
-from dcrnn_fast.checkpoints.files import load_checkpoint
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training import resume
 from dcrnn_fast.training.fit import fit

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dcrnn_fast.checkpoints.files import newest_good
+from dcrnn_fast.checkpoints.find import newest_good
 from dcrnn_fast.records.status import read_status
 from tests.checkout import ROOT
 from tests.cluster.two_hosts import (

@@ -10,7 +10,9 @@ import pytest
 import tyro
 
 from dcrnn_fast.config.command_line import config_flag, parse
-from dcrnn_fast.config.sections import Config, DataConfig, ModelConfig, TrainingConfig
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import ModelConfig, TrainingConfig
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.errors import UserError
 

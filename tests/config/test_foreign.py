@@ -9,7 +9,7 @@ from typing import get_type_hints
 import pytest
 
 from dcrnn_fast import cli
-from dcrnn_fast.checkpoints.files import read_checkpoint
+from dcrnn_fast.checkpoints.read import read_checkpoint
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.foreign import BEGIN, COMMANDS, END, FILES, SAME, SETTINGS, Foreign, as_flag, markdown
 from dcrnn_fast.config.sections import Config

@@ -7,16 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.plain import from_dict, nearest, to_dict
-from dcrnn_fast.config.sections import (
-    Config,
-    DataConfig,
-    GraphConfig,
-    ModelConfig,
-    OutputConfig,
-    TrainingConfig,
-    WatchConfig,
-)
+from dcrnn_fast.config.sections import Config, OutputConfig, WatchConfig
+from dcrnn_fast.config.training import ModelConfig, TrainingConfig
 from dcrnn_fast.errors import UserError
 
 SECTIONS = {

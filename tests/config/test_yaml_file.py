@@ -8,8 +8,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.config.plain import to_dict
-from dcrnn_fast.config.sections import Config, DataConfig, TrainingConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.config.yaml_file import load_config, load_yaml, parse_yaml, to_yaml
 from dcrnn_fast.errors import UserError
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import scipy.sparse
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.data.store import write_store

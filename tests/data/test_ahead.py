@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.ahead import Gatherer
-from dcrnn_fast.data.dataset import Batch, ForecastData, open_data
+from dcrnn_fast.data.dataset import Batch, ForecastData
+from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.errors import UserError
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.data.formats import FORMATS
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import read_graph, read_grid

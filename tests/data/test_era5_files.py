@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.errors import UserError
 from tests.data.gridded_files import LONGITUDES, write_new_era5, write_old_era5

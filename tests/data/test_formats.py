@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig, DataFormat, GraphConfig
+from dcrnn_fast.config.data import DataConfig, DataFormat, GraphConfig
 from dcrnn_fast.data.formats import FORMATS, Format, Opened, Source, formats_of_path, read_path
 from dcrnn_fast.errors import UserError
 from tests.data.written_files import WRITERS

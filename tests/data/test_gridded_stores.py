@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.data.store import open_store
 from dcrnn_fast.prepare import main

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import formats_of_path
 from dcrnn_fast.data.matched import read_matched
 from dcrnn_fast.data.series import SensorSeries

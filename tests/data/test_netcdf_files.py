@@ -9,9 +9,9 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.cf_times import cf_times
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.errors import UserError
 from tests.data.written_files import READINGS, TIMES, read, write_stations

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.number_times import number_times
-from dcrnn_fast.data.times import offset_name, parse_times, whole_seconds
+from dcrnn_fast.data.timestamps import offset_name, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
 from tests.data.written_files import read
 

@@ -12,7 +12,7 @@ import pytest
 
 import dcrnn_fast.data.formats.tables as tables
 import dcrnn_fast.data.long_blocks as long_blocks
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import series_of_blocks
 from dcrnn_fast.data.formats import open_path
 from dcrnn_fast.data.series import SensorSeries

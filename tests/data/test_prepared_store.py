@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data import known
 from dcrnn_fast.data.city import synthetic_city
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.store import Block, open_store, verify_store, write_store

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.errors import UserError
 
 

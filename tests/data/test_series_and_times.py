@@ -17,9 +17,9 @@ from dcrnn_fast.data.times import (
     format_freq,
     fraction_of_day,
     parse_freq,
-    parse_time,
     regular_axis,
 )
+from dcrnn_fast.data.timestamps import parse_time
 from dcrnn_fast.errors import UserError
 from tests.data.made_series import FIVE_MINUTES, START, random_series
 

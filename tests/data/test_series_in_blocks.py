@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data import blocks
 from dcrnn_fast.data.blocks import Blocks, outline_of_blocks, series_of_blocks
 from dcrnn_fast.data.series_from_readings import make_series
-from dcrnn_fast.data.times import Stamps, count_from, parse_freq
+from dcrnn_fast.data.times import count_from, parse_freq
+from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
 
 TIMES = count_from(np.datetime64("2024-03-01", "s"), parse_freq("5min"), 60)

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data import pieces
-from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.left_out import silenced
+from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.data.store import open_store, write_store
 from dcrnn_fast.data.store_manifest import digest_of
 from dcrnn_fast.data.stored import ABSENT, StoredArray
@@ -116,8 +116,8 @@ _CUT = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.facts import series_facts
 from dcrnn_fast.data.scaler import fit_scaler
@@ -209,9 +209,11 @@ def _most_memory(words: list[str], timeout: float = 100.0) -> tuple[int, str]:
 _USE = """
 import sys
 import numpy as np
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.data.account import series_looks
-from dcrnn_fast.data.window_account import facts_of, window_looks
+from dcrnn_fast.data.window_account import facts_of
+from dcrnn_fast.data.window_account import window_looks
 from dcrnn_fast.data.dataset import open_data
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.training_part import training_part

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.windows import cut_windows, split_windows
 from dcrnn_fast.errors import UserError

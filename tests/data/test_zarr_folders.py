@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import open_path
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.errors import UserError

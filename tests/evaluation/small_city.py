@@ -5,11 +5,14 @@ from pathlib import Path
 
 import torch
 
-from dcrnn_fast.checkpoints.files import save_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.config.plain import to_dict
-from dcrnn_fast.config.sections import Config, DataConfig, ModelConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import ModelConfig
 from dcrnn_fast.data.city import synthetic_city
-from dcrnn_fast.data.dataset import ForecastData, assemble_data
+from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.data.open_data import assemble_data
 from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcrnn import DCRNN
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from dcrnn_fast import forecast
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data import growing
 from dcrnn_fast.data.growing import GrowingSource, state_of
 from dcrnn_fast.data.series import SensorSeries

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from dcrnn_fast import evaluate, forecast, train
-from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.command import command_line
 from dcrnn_fast.forecaster import load
 

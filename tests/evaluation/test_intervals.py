@@ -15,14 +15,16 @@ import pytest
 import torch
 
 from dcrnn_fast import evaluate, forecast
-from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.checkpoints.intervals import put_intervals
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.bounds import bound_columns, bound_variables, interval_lines
 from dcrnn_fast.evaluation.calibration import AbsoluteErrors, calibration_of, calibration_windows
 from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.interval_scores import IntervalSums
 from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, windows_needed
+from dcrnn_fast.evaluation.report_csv import horizons_csv, sensors_csv
 from dcrnn_fast.forecaster import Forecaster, load
 from dcrnn_fast.records.lock import FolderLock
 from tests.evaluation.small_city import SmallCity, make_small_city
@@ -187,8 +189,8 @@ def test_a_report_measures_them_by_horizon_and_sensor(
         forecast_WFNO = np.maximum(forecast_WFNO, np.float32(at_least))
         assert (forecast_WFNO == at_least).any()
     y_WFNO, observed_WFNO = batch.y_BFNO.numpy(), batch.observed_BFNO.numpy()
-    rows = list(csv.DictReader(io.StringIO(report.horizons_csv().decode())))
-    sensors = list(csv.DictReader(io.StringIO(report.sensors_csv().decode())))
+    rows = list(csv.DictReader(io.StringIO(horizons_csv(report).decode())))
+    sensors = list(csv.DictReader(io.StringIO(sensors_csv(report).decode())))
     written = json.loads(report.files()["report.json"])
     plain = written["channels"][0]["intervals"]
     if at_least is not None:

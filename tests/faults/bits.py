@@ -4,7 +4,7 @@ import random
 from functools import partial
 from pathlib import Path
 
-from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.data.store import open_store, verify_store
 from dcrnn_fast.errors import UserError
 

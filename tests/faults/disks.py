@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from tests.faults.forked import command, scratch
 from tests.faults.scene import SMALL, must
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 
-from dcrnn_fast.checkpoints.files import torch_bytes
+from dcrnn_fast.checkpoints.save import torch_bytes
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
-from dcrnn_fast.checkpoints.files import BEST, LATEST, load_checkpoint, newest_good, read_good, save_checkpoint
+from dcrnn_fast.checkpoints.find import newest_good, read_good
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.checkpoints.save import BEST, LATEST, save_checkpoint
 from dcrnn_fast.errors import UserError
 from tests.faults.forked import scratch
 

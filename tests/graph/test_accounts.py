@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import (
     SensorGraph,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import account_lines, from_distance_matrix, from_distances, look_lines, read_graph

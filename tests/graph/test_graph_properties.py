@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import (
     SensorGraph,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, account_lines, look_lines, read_graph
 

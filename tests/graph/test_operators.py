@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, build_supports, diffusion_operators, graph_operators
 from tests.graph.dense_formulas import dense_laplacian, dense_random_walk, random_adjacency

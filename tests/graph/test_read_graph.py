@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from dcrnn_fast.config.sections import GraphConfig, GraphFormat
+from dcrnn_fast.config.data import GraphConfig, GraphFormat
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import from_distances, from_grid, from_positions, read_graph
 from dcrnn_fast.graph.formats import FORMATS, find_format

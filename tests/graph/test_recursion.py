@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from dcrnn_fast.config.sections import Recursion
+from dcrnn_fast.config.data import Recursion
 from dcrnn_fast.graph import diffusion_operators
 from dcrnn_fast.graph.recursion import Step, diffusion_recursion
 

@@ -7,9 +7,11 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from dcrnn_fast.checkpoints.files import save_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.plain import to_dict
-from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig, ModelConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import ModelConfig
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.model.build import build_model

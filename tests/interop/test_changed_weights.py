@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dcrnn_fast
-from dcrnn_fast.checkpoints.files import torch_bytes
+from dcrnn_fast.checkpoints.save import torch_bytes
 from tests.checkpoints.changed_parts import JUNK, UNSAVABLE, Where, changed, changes, part_at
 from tests.interop.test_convert import Files
 

@@ -11,7 +11,8 @@ import torch
 import dcrnn_fast
 from bench.reference import ReferenceDCRNN, sparse_support
 from dcrnn_fast import convert, evaluate
-from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.config.plain import from_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.scaler import Scaler

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.interop import (

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
-from dcrnn_fast.config import sections
+from dcrnn_fast.config import training
 from dcrnn_fast.errors import is_of_the_user
 from dcrnn_fast.kernels import diffusion_conv, dispatch
 from dcrnn_fast.kernels.dispatch import Backend, constant_when_traced
@@ -23,7 +23,7 @@ HEAVY = ("torch._dynamo", "torch._inductor", "sympy", "triton", "scipy", "pandas
 
 
 def test_the_flag_and_the_operators_have_the_same_backends() -> None:
-    assert get_args(Backend) == get_args(sections.Backend)
+    assert get_args(Backend) == get_args(training.Backend)
     for implementations in OPERATORS.values():
         assert {one.name for one in implementations} == {*get_args(Backend)} - {"auto"}
 

@@ -14,7 +14,7 @@ import torch
 
 from bench.cases import Case, make_cell, make_operators, make_terms
 from bench.gpu_counts import OperatorCounter
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.data.city_roads import build_roads, kernel_graph
 from dcrnn_fast.graph import diffusion_operators, graph_operators, read_pickle
 from dcrnn_fast.graph.recursion import diffusion_recursion

@@ -222,7 +222,7 @@ def test_every_folder_stands_in_the_table() -> None:
         ("dcrnn_fast/ranks", "from dcrnn_fast.records.events import Said"),
         ("dcrnn_fast/ranks", "from dcrnn_fast.device import choose_device"),
         ("dcrnn_fast/records", "from dcrnn_fast.data.window_format import WindowFormat"),
-        ("dcrnn_fast/records", "from dcrnn_fast.checkpoints.files import LATEST"),
+        ("dcrnn_fast/records", "from dcrnn_fast.checkpoints.read import LATEST"),
         ("dcrnn_fast/interop", "from dcrnn_fast.training.progress import Progress"),
         ("dcrnn_fast/planning", "from dcrnn_fast.training.run import Run"),
         ("dcrnn_fast/runs", "from dcrnn_fast.evaluation.report import Report"),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dcrnn_fast.config.sections import Config, OutputConfig, TrainingConfig
+from dcrnn_fast.config.sections import Config, OutputConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.records.display import Display, mae_words
 from dcrnn_fast.records.events import BadStep, Ended, EpochDone, Event, Said, Started, Stepped, Validating
 from dcrnn_fast.records.terminal import Standing, Terminal, digits, duration, speed

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from dcrnn_fast import compare
-from dcrnn_fast.config.sections import Config, DataConfig, ModelConfig, TrainingConfig
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import ModelConfig, TrainingConfig
 from dcrnn_fast.records.events import Ended
 from dcrnn_fast.runs.record import read_run, read_runs
 from tests.checkout import ROOT

@@ -13,7 +13,9 @@ from PIL import Image
 
 from dcrnn_fast import report as report_command
 from dcrnn_fast import train
-from dcrnn_fast.config.sections import Config, DataConfig, OutputConfig, TrainingConfig
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.config.sections import Config, OutputConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.drawing.charts import Line, line_chart
 from dcrnn_fast.records.events import COLUMNS, BadStep, Ended, Event, Overflow, Said, Saved
 from dcrnn_fast.records.metrics_csv import MetricsFile

@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 from rank_programs import SMALL, train, uneven_data
 
-from dcrnn_fast.config.sections import Config, ModelConfig, TrainingConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import ModelConfig, TrainingConfig
 from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import Batch
 from dcrnn_fast.ranks.group import join_ranks

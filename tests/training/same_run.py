@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.records.events import TIMING_COLUMNS
 
 

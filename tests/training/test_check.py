@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from dcrnn_fast import convert, prepare, train
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.config.given import given_in
-from dcrnn_fast.config.sections import Config, DataConfig
+from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import load_config, presets, to_yaml
 from dcrnn_fast.evaluation import fonts
 from dcrnn_fast.training import account as account_module

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.training.fit import fit

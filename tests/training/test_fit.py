@@ -17,10 +17,13 @@ import torch
 import yaml
 
 from dcrnn_fast import train
-from dcrnn_fast.checkpoints.files import load_checkpoint, newest_good
-from dcrnn_fast.config.sections import DataConfig, GraphConfig, TrainingConfig
+from dcrnn_fast.checkpoints.find import newest_good
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.config.yaml_file import load_yaml
-from dcrnn_fast.data.dataset import ForecastData, assemble_data, open_data
+from dcrnn_fast.data.dataset import ForecastData
+from dcrnn_fast.data.open_data import assemble_data, open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.records.events import COLUMNS

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from dcrnn_fast import train
-from dcrnn_fast.checkpoints.files import load_checkpoint
-from dcrnn_fast.config.sections import Config, TrainingConfig
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.config.yaml_file import load_yaml
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.training.check import check

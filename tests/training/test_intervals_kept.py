@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.evaluation.calibration import AbsoluteErrors
 from dcrnn_fast.forecaster import load
 from dcrnn_fast.training.fit import fit

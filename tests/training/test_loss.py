@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.training.loss import DEVIATION, error_sum, gradient_factor, in_loss_unit, loss_value, original_units
 
 ERRORS = (0.5, -3.0, 2.0, 40.0)

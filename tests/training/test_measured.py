@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.records.events import MEASURED
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.measured import RankTimes, stragglers

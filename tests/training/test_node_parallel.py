@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.idle import refuse_idle_in_training
 from tests.training.node_programs import STEPS

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.training.optimizer import (
     FlatGradients,
     make_optimizer,

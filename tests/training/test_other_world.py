@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dcrnn_fast.checkpoints.files import load_checkpoint
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.checkpoints.read import load_checkpoint
+from dcrnn_fast.data.open_data import open_data
 from tests.training.rank_programs import debug_config
 from tests.training.rank_server import RankServer
 

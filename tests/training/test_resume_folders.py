@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dcrnn_fast.checkpoints.files import load_checkpoint
 from dcrnn_fast.checkpoints.manifest import MANIFEST
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.training.check import check
 from dcrnn_fast.training.fit import fit
@@ -71,7 +71,7 @@ def test_another_programs_manifest_is_refused_before_training(folder: Path, resu
 def test_the_manifest_of_another_run_stops_a_run_that_would_go_on(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dcrnn_fast.checkpoints.files._LATE", (0.01,))
+    monkeypatch.setattr("dcrnn_fast.checkpoints.read._LATE", (0.01,))
     fit(debug_config(*FEW, "--seed", "3", "--results", str(tmp_path / "other")))
     shutil.copy(tmp_path / "other" / "checkpoints" / MANIFEST, folder)
     before = contents(folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dcrnn_fast import train
-from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.process import this_process

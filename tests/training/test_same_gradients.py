@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dcrnn_fast.config.sections import Config, ModelConfig, TrainingConfig
+from dcrnn_fast.config.sections import Config
+from dcrnn_fast.config.training import ModelConfig, TrainingConfig
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training.loss import channel_weights, error_sum, original_units
 from dcrnn_fast.training.run import make_run

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from dcrnn_fast.checkpoints.files import load_checkpoint, newest_good
+from dcrnn_fast.checkpoints.find import newest_good
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.checkpoints.retention import name_of_epoch
 from dcrnn_fast.config.sections import Config, OutputConfig
 from dcrnn_fast.errors import UserError

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dcrnn_fast.config.sections import TrainingConfig
+from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.training.schedule import best_epoch, has_stalled, learning_rate, plateaus
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.training.check import check
 from dcrnn_fast.training.fit import fit

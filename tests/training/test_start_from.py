@@ -9,7 +9,7 @@ import torch
 
 import dcrnn_fast
 from dcrnn_fast import train
-from dcrnn_fast.checkpoints.files import load_checkpoint
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.checkpoints.state import forecast_weights
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.ranks.group import Ranks

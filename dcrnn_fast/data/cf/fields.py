@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.cf.names import VERSION_NAMES, is_level
 from dcrnn_fast.data.cf.places import Places, places_of
 from dcrnn_fast.data.cf.ranges import RANGE_ATTRIBUTES, valid_range
 from dcrnn_fast.data.cf.times import stamps_on, time_dimension
 from dcrnn_fast.data.table_columns import bounded_by
-from dcrnn_fast.data.times import Stamps
+from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few
 from dcrnn_fast.reading.tables import plain_name

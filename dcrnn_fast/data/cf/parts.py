@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from dcrnn_fast.config.sections import MASK_OF_DATA, MASK_OF_MODEL, DataConfig, GraphConfig
+from dcrnn_fast.config.data import MASK_OF_DATA, MASK_OF_MODEL, DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.cf.fields import Fields
 from dcrnn_fast.data.cf.land import Survey, flagged_in, mask_of, still_masks
@@ -21,7 +21,7 @@ from dcrnn_fast.data.cf.ranges import valid_range
 from dcrnn_fast.data.cf.readings import rows_of
 from dcrnn_fast.data.cleaning import rule_for, without_values
 from dcrnn_fast.data.pieces import AT_ONCE, rows_at_once
-from dcrnn_fast.data.times import Stamps
+from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, read_land_mask
 from dcrnn_fast.messages import counted

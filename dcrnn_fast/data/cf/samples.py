@@ -13,7 +13,7 @@ import xarray as xr
 
 from dcrnn_fast.data.cf.times import counts_since
 from dcrnn_fast.data.cf_times import cf_times
-from dcrnn_fast.data.times import Stamps
+from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
 
 _AT_ONCE = 1 << 14

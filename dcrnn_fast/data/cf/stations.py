@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.cf.fields import FLAG_ATTRIBUTES, chosen_variables
 from dcrnn_fast.data.cf.names import names_stations, station_ids
@@ -24,7 +24,7 @@ from dcrnn_fast.data.cf.ranges import valid_range
 from dcrnn_fast.data.cf.samples import Piece, layout_of, pieces_of
 from dcrnn_fast.data.cf.times import counts_since
 from dcrnn_fast.data.pieces import rows_at_once
-from dcrnn_fast.data.times import Stamps
+from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few
 

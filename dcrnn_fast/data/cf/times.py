@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.cf_times import cf_times, require_date
 from dcrnn_fast.data.number_times import number_times
-from dcrnn_fast.data.times import Stamps, parse_times
+from dcrnn_fast.data.timestamps import Stamps, parse_times
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few
 from dcrnn_fast.reading.tables import plain_name

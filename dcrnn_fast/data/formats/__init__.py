@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import Blocks, series_of_blocks
 from dcrnn_fast.data.formats.signatures import NETCDF_ENDINGS, is_table, packing_of
 from dcrnn_fast.data.series import SensorSeries

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import series_of_blocks
 from dcrnn_fast.data.formats import Source
 from dcrnn_fast.data.formats.largest import is_scaled, unscaled
 from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.number_times import number_times
-from dcrnn_fast.data.times import Stamps, parse_times, whole_seconds
+from dcrnn_fast.data.timestamps import Stamps, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.matrices import graph_of_matrix
 from dcrnn_fast.messages import naming_file

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.basicts_calendar import CALENDAR_NAMES, Calendar, calendar_times, found_calendar

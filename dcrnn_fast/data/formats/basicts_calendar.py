@@ -7,17 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
-from dcrnn_fast.data.times import (
-    Stamps,
-    count_from,
-    day_of_week,
-    format_freq,
-    fraction_of_day,
-    parse_freq,
-    parse_time,
-    same_interval,
-)
+from dcrnn_fast.config.data import DataConfig
+from dcrnn_fast.data.times import count_from, day_of_week, format_freq, fraction_of_day, parse_freq, same_interval
+from dcrnn_fast.data.timestamps import Stamps, parse_time
 from dcrnn_fast.errors import UserError
 
 TIME_OF_DAY, DAY_OF_WEEK = "time of day", "day of week"

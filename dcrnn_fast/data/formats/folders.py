@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig, Missing
+from dcrnn_fast.config.data import DataConfig, GraphConfig, Missing
 from dcrnn_fast.data.blocks import series_of_blocks
 from dcrnn_fast.data.formats import ENDINGS, Opened, Source, read_path
 from dcrnn_fast.data.formats.detect import is_netcdf_folder

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.largest import with_road_network
@@ -24,7 +24,7 @@ from dcrnn_fast.data.formats.shared import stamps_of_file
 from dcrnn_fast.data.number_times import number_times
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number
-from dcrnn_fast.data.times import Stamps, offset_name, parse_times, whole_seconds
+from dcrnn_fast.data.timestamps import Stamps, offset_name, parse_times, whole_seconds
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few, naming_file, one_line
 from dcrnn_fast.reading.damage import damage_told

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import Blocks, rule_of_blocks
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.detect import years_in

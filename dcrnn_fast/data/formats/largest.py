@@ -17,7 +17,8 @@ import scipy.sparse
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.pieces import row_pieces
-from dcrnn_fast.data.times import Stamps, day_of_week, fraction_of_day
+from dcrnn_fast.data.times import day_of_week, fraction_of_day
+from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.matrices import graph_of_matrix
 from dcrnn_fast.graph.sensor_graph import SensorGraph

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Opened
+from dcrnn_fast.data.formats.arrow_columns import first_rows
 from dcrnn_fast.data.formats.folder_files import note_of_left
 from dcrnn_fast.data.formats.libcity_graph import neighbours_of_cells, read_relations
 from dcrnn_fast.data.formats.long_files import LongFile, column_of_arrow
-from dcrnn_fast.data.formats.tables import first_rows
 from dcrnn_fast.data.long_blocks import Rows, blocks_of_rows
 from dcrnn_fast.data.long_rows import Layout, RowMaker
 from dcrnn_fast.errors import UserError

@@ -14,16 +14,16 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.blocks import Blocks
+from dcrnn_fast.data.formats.arrow_columns import EMPTY_WORDS, arrow_column, first_rows, line_names, may_be_text
 from dcrnn_fast.data.formats.signatures import is_parquet, is_table
-from dcrnn_fast.data.formats.tables import EMPTY_WORDS, arrow_column, first_rows, line_names, may_be_text
 from dcrnn_fast.data.long_blocks import Rows, blocks_of_rows
 from dcrnn_fast.data.long_rows import Layout, RowMaker
 from dcrnn_fast.data.long_table import beside_a_forecast, find_roles
 from dcrnn_fast.data.table import Table, numbers_rows, stamps_of, time_column_of
 from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number, is_empty
-from dcrnn_fast.data.times import NameRow
+from dcrnn_fast.data.timestamps import NameRow
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
 from dcrnn_fast.messages import counted, first_few, naming_file, one_line

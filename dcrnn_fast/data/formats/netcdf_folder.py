@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import series_of_blocks
 from dcrnn_fast.data.cf.parts import Column, Part, blocks_of, require_alike
 from dcrnn_fast.data.cf.samples import layout_of

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import unquote
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.folder_files import accompanies, note_of_left
 from dcrnn_fast.data.formats.long_files import PARQUET_ENDINGS, LongFile, holds_parquet, open_long_files

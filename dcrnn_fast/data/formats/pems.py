@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.folder_files import note_of_left
@@ -34,7 +34,7 @@ from dcrnn_fast.data.formats.pems_files import (
 )
 from dcrnn_fast.data.formats.pems_rows import CHANNELS, StationIndex, fill_compiled, fill_with_arrow, is_compiled
 from dcrnn_fast.data.formats.pems_text import stations_of
-from dcrnn_fast.data.times import Stamps
+from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.messages import counted, first_few
 
 _FILES_AT_ONCE = 2

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.blocks import utc_note
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.series_from_readings import make_series
-from dcrnn_fast.data.times import NameRow, Stamps, count_from, parse_freq, parse_time, row_of_array
+from dcrnn_fast.data.times import count_from, parse_freq
+from dcrnn_fast.data.timestamps import NameRow, Stamps, parse_time, row_of_array
 from dcrnn_fast.errors import UserError
 
 

@@ -3,7 +3,6 @@
 Shape legend: R rows.
 """
 
-import csv
 import json
 from functools import partial
 from itertools import islice
@@ -15,20 +14,25 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Opened, Source
+from dcrnn_fast.data.formats.arrow_columns import (
+    EMPTY_WORDS,
+    arrow_column,
+    first_rows,
+    line_names,
+    may_be_text,
+    name_listed,
+    numbers_or_texts,
+)
+from dcrnn_fast.data.formats.long_files import LongFile, open_long_files
 from dcrnn_fast.data.long_table import ID_NAMES
 from dcrnn_fast.data.table import Table, require_names_in_header, series_of_table
-from dcrnn_fast.data.table_columns import EMPTY_CELLS, Column, as_numbers, first_non_number, is_empty
-from dcrnn_fast.data.times import NameRow
+from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import naming_file, one_line
 from dcrnn_fast.reading.damage import damage_told
 from dcrnn_fast.reading.tables import Row, is_number, plain_name, read_rows, table_form
-
-EMPTY_WORDS = sorted(
-    {form for cell in EMPTY_CELLS for form in (cell, cell.upper(), cell.capitalize())} | {"NaN", "<NA>"}
-)
 
 _LARGE = 16 << 20
 """bytes of a file that is looked at for a long table, to be read in pieces"""
@@ -65,13 +69,13 @@ def read_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
                 pyarrow.csv.ConvertOptions(column_types=kinds, null_values=EMPTY_WORDS),
             )
             columns = tuple(
-                Column(title, _numbers_or_texts(column))
+                Column(title, numbers_or_texts(column))
                 for title, column in zip(header.cells, table.itercolumns(), strict=True)
             )
         except (pa.ArrowInvalid, UnicodeError):
             # A cell of spaces, or one that is no number: slowly, and with the line that is wrong.
             lines, columns = _cell_by_cell(path, header)
-            line_of = partial(_name_listed, lines)
+            line_of = partial(name_listed, lines)
         return series_of_table(Table(columns=columns, name_row=line_of), path, data), None
 
 
@@ -123,29 +127,11 @@ def open_parquet(path: Path, data: DataConfig, graph: GraphConfig) -> Opened | N
 
 
 def _open_large(path: Path, data: DataConfig) -> Opened | None:
-    from dcrnn_fast.data.formats.long_files import LongFile, open_long_files  # which is made of this module
-
     with naming_file(path):
         if path.stat().st_size < _LARGE:
             return None
         blocks = open_long_files([LongFile(path, path.name)], path.name, data)
         return None if blocks is None else (blocks, None)
-
-
-def line_names(path: Path, encoding: str, delimiter: str) -> NameRow:
-    """Names of rows, which look for the line once they are asked."""
-
-    def line_of(row: int) -> str:
-        with path.open(encoding=encoding, newline="") as text:
-            reader = csv.reader(text, delimiter=delimiter)
-            lines = (reader.line_num for cells in reader if cells)  # empty lines are no rows
-            return f"line {next(islice(lines, row + 1, None))}"
-
-    return line_of
-
-
-def _name_listed(lines: list[int], row: int) -> str:
-    return f"line {lines[row]}"
 
 
 def _index_columns(pandas_metadata: bytes) -> list[Any]:
@@ -161,41 +147,6 @@ def _repeats_row_numbers(name: str, column: Column) -> bool:
     """Whether an index without a name counts the rows of several tables that were put together."""
     cells = column.cells
     return name.startswith("__index_level_") and cells.dtype.kind in "iu" and len(np.unique(cells)) < len(cells)
-
-
-def may_be_text(title: str, cell: str) -> bool:
-    """Whether a column is read as texts: by its first cell, or as the name of a sensor, which 00123 is too."""
-    return (not is_number(cell) and not is_empty(cell)) or plain_name(title) in ID_NAMES
-
-
-def _numbers_or_texts(column: Any) -> np.ndarray:
-    if not pa.types.is_string(column.type):
-        return column.to_numpy()
-    return np.array(["" if cell is None else cell.strip() for cell in column.to_pylist()], dtype=object)
-
-
-def arrow_column(name: str, column: Any, is_index: bool) -> Column:
-    """A column of a Parquet file."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return arrow_column(name, column.cast(kind.value_type), is_index)
-    title = "" if is_index and name.startswith("__index_level_") else name
-    if pa.types.is_timestamp(kind):
-        return Column(title, column.cast(pa.timestamp(kind.unit)).to_numpy(), kind.tz)
-    if pa.types.is_date(kind):
-        return Column(title, column.to_numpy().astype("datetime64[s]"))
-    if pa.types.is_integer(kind) and column.null_count == 0:
-        return Column(title, column.to_numpy())
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return Column(title, column.cast(pa.float64()).to_numpy())
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        cells = ["" if cell is None else cell.strip() for cell in column.to_pylist()]
-        return Column(title, np.array(cells, dtype=object))
-    if pa.types.is_boolean(kind):
-        return Column(title, column.cast(pa.int8()).cast(pa.float64()).to_numpy())
-    if pa.types.is_null(kind):
-        return Column(title, np.full(len(column), np.nan))
-    raise UserError(f"column {name!r} must hold numbers, got {kind}: convert it, or take it out")
 
 
 def _range(described: dict[str, Any], num_rows: int) -> Column:
@@ -227,25 +178,3 @@ def _cell_by_cell(path: Path, header: Row) -> tuple[list[int], tuple[Column, ...
         is_id = plain_name(title) in ID_NAMES
         columns.append(column if is_id or first_non_number(column) is not None else Column(title, as_numbers(column)))
     return lines, tuple(columns)
-
-
-def first_rows(path: Path, delimiter: str | None) -> tuple[Row, Row]:
-    """Header and first row; ``delimiter`` is that of ``table_form``.
-
-    Raises:
-        UserError: fewer than two lines, or of different lengths; a header without delimiters.
-    """
-    rows = list(islice(read_rows(path), 2))
-    if len(rows) < 2:
-        raise UserError("wanted a header with the sensor ids and at least one row")
-    header, row = rows
-    if delimiter is None and len(header.cells) > 1:
-        raise UserError(
-            f"line {header.line} must name the sensors, with commas, semicolons or tabs between them; got "
-            f"{' '.join(header.cells)[:40]!r}"
-        )
-    if len(header.cells) != len(row.cells):
-        raise UserError(
-            f"line {header.line}, the header, has {len(header.cells)} column(s), line {row.line} has {len(row.cells)}"
-        )
-    return header, row

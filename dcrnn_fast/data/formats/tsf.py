@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Source
 from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.long_table import require_enough_rows
-from dcrnn_fast.data.times import Stamps, count_from, format_freq, is_months, parse_freq, same_interval
+from dcrnn_fast.data.times import count_from, format_freq, is_months, parse_freq, same_interval
+from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few, naming_file
 from dcrnn_fast.reading.tables import is_number

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import Opened
 from dcrnn_fast.data.formats.folder_files import accompanies, note_of_left
 from dcrnn_fast.data.formats.long_files import LongFile, column_of_arrow
 from dcrnn_fast.data.formats.usgs_rdb import NO_VALUE, RdbTable, rdb_tables
 from dcrnn_fast.data.long_blocks import Rows, blocks_of_rows
 from dcrnn_fast.data.long_rows import Layout, RowMaker
-from dcrnn_fast.data.times import NameRow, Stamps, parse_times
+from dcrnn_fast.data.timestamps import NameRow, Stamps, parse_times
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few, naming_file
 from dcrnn_fast.reading.tables import read_rows

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.cf.fields import fields_of
 from dcrnn_fast.data.cf.names import with_coordinates
 from dcrnn_fast.data.cf.parts import Part, blocks_of

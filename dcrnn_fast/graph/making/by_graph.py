@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.account import account_lines, look_lines
 from dcrnn_fast.graph.making.made import MadeList

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dcrnn_fast import graph_command
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.graph import read_graph, read_pickle
 from dcrnn_fast.graph.account import look_lines
 from dcrnn_fast.graph.list_columns import read_list

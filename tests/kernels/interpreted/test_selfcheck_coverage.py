@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.cases import Case, make_cell
 from bench.workload import large
-from dcrnn_fast.config.sections import GraphConfig
+from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.graph.operators import graph_operators
 from dcrnn_fast.kernels import DiffusionTerms, dcgru_sequence, dcrnn_seq2seq, diffusion_conv, selfcheck

@@ -1,9 +1,5 @@
-"""Checkpoints: one file each, written so that a crash at any moment leaves a loadable one, and checked when read.
-
-A checkpoint is a nested dict of tensors, numbers, strings and lists, written by ``torch.save`` and read with
-``weights_only=True``: nothing in it can run code. torch does not notice a flipped bit in a weight, so the folder holds
-a ``manifest.json`` with the SHA-256 of each file. It lists the new hash before the file is replaced, beside those of
-earlier saves: whenever the machine stops, and whenever a reader looks, every file there is listed.
+"""Checkpoints are read with ``weights_only=True``, so that nothing in them can run code, and checked: by the SHA-256 in
+the manifest beside them, without one by the checksums in the file itself.
 """
 
 import hashlib
@@ -13,9 +9,9 @@ import re
 import struct
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -23,18 +19,13 @@ from dcrnn_fast.checkpoints.manifest import (
     MANIFEST,
     Manifest,
     read_manifest,
-    shortened,
-    write_manifest,
 )
-from dcrnn_fast.checkpoints.state import State, checked, missing_keys, plain
+from dcrnn_fast.checkpoints.state import State, checked
 from dcrnn_fast.config.foreign import as_file
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.files import open_regular, write_bytes
+from dcrnn_fast.files import open_regular
 from dcrnn_fast.messages import first_line
 from dcrnn_fast.system import is_out_of_memory
-
-LATEST = "latest.pt"
-BEST = "best.pt"
 
 _PAUSES = (0.05, 0.15)
 """seconds before a file that is damaged is read again"""
@@ -54,7 +45,7 @@ class DamagedError(UserError):
     """The bytes of a checkpoint are not those that were saved; what is left of it may still be rescued."""
 
 
-class _UnlistedError(UserError):
+class UnlistedError(UserError):
     """A whole checkpoint that the manifest beside it does not list."""
 
 
@@ -65,73 +56,6 @@ class Checkpoint(NamedTuple):
     state: State
     notes: tuple[str, ...]
     """lines for the user: damaged files that were skipped, a missing manifest"""
-
-
-def save_checkpoint(folder: Path, state: State, *names: str) -> Path:
-    """Writes ``state`` to ``folder`` under each name, in that order, and their manifest entries; returns the last path.
-
-    It is serialised once. The previous files stay loadable until the new ones are complete. numpy arrays in ``state``
-    become tensors, numpy scalars become Python's. Tensors are stored on the CPU.
-
-    Raises UserError (disk full, folder gone, another program's manifest.json there): no file is left incomplete or
-    unlisted, no temporary file stays.
-    """
-    write_checkpoint(folder, copy_of(state), names)
-    return folder / names[-1]
-
-
-def copy_of(state: State, former: State | None = None) -> State:
-    """A copy of ``state`` on the CPU, for ``write_checkpoint``: nothing in it changes when training goes on.
-
-    Args:
-        former: an earlier copy, whose memory is used again.
-    """
-    if missing := missing_keys(state):
-        raise ValueError(f"save_checkpoint: state lacks {missing}")
-    copy: State = plain(state, former)
-    return copy
-
-
-def write_checkpoint(
-    folder: Path,
-    copy: State,
-    names: Sequence[str],
-    delete: Sequence[str] = (),
-    before_rename: Callable[[], None] = lambda: None,
-) -> None:
-    """What ``save_checkpoint`` does with a copy; then deletes other checkpoints: file first, manifest entry second.
-
-    Args:
-        before_rename: called before each rename and each deletion; if it raises, nothing more is changed.
-    """
-    payload = torch_bytes(copy)
-    new = hashlib.sha256(payload).hexdigest()
-    manifest = read_manifest(folder)
-    manifest |= {name: [*manifest.get(name, []), new] for name in names}
-    write_manifest(folder, manifest, before_rename)
-    for name in names:
-        write_bytes(folder / name, payload, before_rename)
-    for name in delete:
-        before_rename()
-        _remove(folder / name)
-    left = shortened({name: listed for name, listed in manifest.items() if name not in delete})
-    if left != manifest:
-        write_manifest(folder, left, before_rename)
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot delete {path}, an older checkpoint: {error.strerror or error}") from error
-
-
-def torch_bytes(content: Any) -> memoryview:
-    """The bytes that ``torch.save`` writes for ``content``."""
-    # Through memory: torch.save into a full disk raises a RuntimeError about "inline_container", not an OSError.
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getbuffer()
 
 
 def load_checkpoint(path: str | Path) -> State:
@@ -171,66 +95,6 @@ def read_checkpoint(path: str | Path, *, wait: bool = True) -> Checkpoint:
         raise UserError(f"checkpoint {path} {error}") from error
 
 
-def read_good(path: str | Path) -> Checkpoint:
-    """``path``, or if its bytes are not those that were saved, the newest good checkpoint beside it, with notes.
-
-    Raises UserError if there is none either, or if ``path`` is whole and no good checkpoint; the message begins with
-    the error of ``path``.
-    """
-    path = Path(path)
-    try:
-        return read_checkpoint(path)
-    except (DamagedError, _UnlistedError) as damaged:
-        try:
-            other = newest_good(path.parent, skip=(path.name,))
-        except UserError as others:
-            raise UserError(f"{damaged}; beside it, {others}") from damaged
-        if other is None:
-            raise
-        return other._replace(notes=(f"skipped: {damaged}", *other.notes, f"using {other.path} instead"))
-
-
-def files_read(path: str | Path) -> list[Path]:
-    """The files that reading a checkpoint may read; of a folder, all in it or its folder checkpoints."""
-    path = Path(path)
-    folders, files = ((path, path / "checkpoints"), []) if path.is_dir() else ((path.parent,), [path])
-    return files + [file for folder in folders for pattern in ("*.pt", MANIFEST) for file in folder.glob(pattern)]
-
-
-def newest_good(folder: Path, skip: tuple[str, ...] = ()) -> Checkpoint | None:
-    """The intact checkpoint of ``folder`` that is furthest in training; None if the folder holds no checkpoint.
-
-    ``latest.pt`` is read first. Raises UserError if there are checkpoints and none can be used: a fresh start would
-    overwrite files that may still be rescued. It is ``DamagedError`` if all of them are.
-    """
-    names = sorted(path.name for path in folder.glob("*.pt") if path.name not in skip)
-    errors: list[UserError] = []
-    good: list[Checkpoint] = []
-    for name in sorted(names, key=lambda name: name != LATEST):
-        try:
-            # One wait is enough for what a network file system shows late.
-            good.append(read_checkpoint(folder / name, wait=not errors))
-        except UserError as error:
-            errors.append(error)
-            continue
-        if name == LATEST:
-            break
-    notes = [f"skipped: {error}" for error in errors]
-    if good:
-        newest = max(good, key=lambda found: _position(found.state))
-        return newest._replace(notes=(*notes, *newest.notes))
-    if notes:
-        kind = DamagedError if all(isinstance(error, DamagedError) for error in errors) else UserError
-        raise kind(f"no checkpoint of {folder} can be used; {'; '.join(notes)}")
-    return None
-
-
-def _position(state: State) -> tuple[int, int]:
-    """(optimiser steps done, kind) of a checkpoint; converted models have no training position."""
-    training = state["training"]
-    return (training["step"], 1) if training else (-1, 0)
-
-
 def _whole(path: Path, pauses: Sequence[float]) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of a file that is whole, and notes; reads again after each of the ``pauses`` while it seems not to be.
 
@@ -249,7 +113,7 @@ def _whole(path: Path, pauses: Sequence[float]) -> tuple[bytes, tuple[str, ...]]
         except DamagedError:
             if pause is None or pause not in _PAUSES:
                 raise
-        except _UnlistedError:
+        except UnlistedError:
             if pause is None or not _was_just_written(path):
                 raise
         except UserError:
@@ -295,7 +159,7 @@ def _check_integrity(path: Path, payload: bytes, manifest: Manifest, note: str) 
     wrong = f"its SHA-256 is not the one in {path.parent / MANIFEST}"
     if broken is not None:
         raise DamagedError(f"checkpoint {path} is damaged: {wrong}; use another checkpoint of that folder")
-    raise _UnlistedError(
+    raise UnlistedError(
         f"checkpoint {path} is damaged, or {MANIFEST} is of another run: {wrong}, while the checksums in the file are "
         f"right; if the file was put there by hand, remove {MANIFEST} and it is used"
     )
