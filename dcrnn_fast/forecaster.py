@@ -34,7 +34,7 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.coverage import coverage_notes, newest_notes
 from dcrnn_fast.evaluation.evaluator import calibrate_model, evaluate_model, predict_scaled
 from dcrnn_fast.evaluation.forecasts import Forecast
-from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, require_levels
+from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, lacking_notes, require_levels
 from dcrnn_fast.evaluation.known_future import (
     assemble_known,
 )
@@ -402,7 +402,12 @@ def load(
         scaler=scaler,
         precision=config.training.precision,
         about=about | {"backend": config.model.backend},
-        notes=(*found.notes, *average_notes(state), *precision_notes(config)),
+        notes=(
+            *found.notes,
+            *average_notes(state),
+            *precision_notes(config),
+            *lacking_notes(intervals, graph.ids),
+        ),
         data_digests=training.get("data"),
         training_part=training_part,
         trained_steps=trained_steps,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dcrnn_fast.config.plain import shown
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.messages import counted, first_few
 
 LEVELS = (0.5, 0.8, 0.9)
 _MOST_LEVELS = 100
@@ -101,6 +102,22 @@ def seen_notes(intervals: Intervals, times_WF: NDArray[np.datetime64]) -> list[s
     return [
         f"look: {seen} of {len(times_WF)} windows are of the time from which the intervals were taken ({first} to "
         f"{last}): what they cover there says nothing about later readings"
+    ]
+
+
+def lacking_notes(intervals: Intervals | None, ids: Sequence[str]) -> list[str]:
+    """A line if some of these sensors have no interval of the highest level, at a step where others have one."""
+    if intervals is None:
+        return []
+    absent_FNO = np.isnan(intervals.half_width_LFNO[-1])
+    absent_FNO = absent_FNO[~absent_FNO.all(axis=(1, 2))]
+    lacking = [ids[node] for node in np.flatnonzero(absent_FNO.any(axis=(0, 2))).tolist()]
+    if not lacking:
+        return []
+    which = f"{level_label(intervals.levels[-1])} % interval at every step"
+    return [
+        f"look: {len(lacking)} of {counted(len(ids), 'sensor')} have no {which}, which takes "
+        f"{counted(windows_needed(intervals.levels[-1]), 'validation window')} with a reading: {first_few(lacking)}"
     ]
 
 

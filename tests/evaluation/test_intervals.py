@@ -326,6 +326,19 @@ def test_a_checkpoint_brings_them_back(city: SmallCity, state: dict[str, Any], t
     assert [str(time) for time in found.intervals.times or ()] == state["times"]
 
 
+def test_sensors_without_an_interval_are_named_with_each_forecast(
+    city: SmallCity, state: dict[str, Any], tmp_path: Path
+) -> None:
+    silent = state["half_width"].clone()
+    silent[1:, 2, 6] = np.nan
+    save_checkpoint(tmp_path, load_checkpoint(city.checkpoint), "model.pt")
+    put_intervals(tmp_path / "model.pt", state | {"half_width": silent})
+    said = "look: 1 of 8 sensors have no 90 % interval at every step, which takes 9 validation windows with a reading: "
+    assert load(tmp_path / "model.pt").notes == (said + repr(city.data.series.ids[6]),)
+    assert load(tmp_path / "model.pt", future_steps=6).notes == (said + repr(city.data.series.ids[6]),)
+    assert load(tmp_path / "model.pt", future_steps=2).notes == ()
+
+
 WRONG: dict[str, Any] = {
     "another kind": lambda state: "90 %",
     "a list": lambda state: [1, 2],
