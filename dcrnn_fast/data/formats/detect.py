@@ -14,6 +14,8 @@ from dcrnn_fast.data.formats.pems_files import READINGS_NAME
 
 _NETCDF = (".nc", ".nc4", ".cdf")
 _YEAR = re.compile(r"(.*?)(?:19|20)\d\d\.(?:h5|hdf5|hdf)", re.IGNORECASE)
+_PIECE = re.compile(r"part[-.]\d+.*\.(?:parquet|pq|csv|tsv|txt)", re.IGNORECASE)
+"""as Spark, pyarrow and dask call the files of one table"""
 _HEAD = 4096
 """bytes that are looked at"""
 
@@ -68,8 +70,12 @@ def head_of(path: Path, size: int = _HEAD) -> bytes:
 
 
 def is_partitioned(folder: Path) -> bool:
-    """Whether there is a folder called year=2024 in it, and nothing but such folders and hidden files."""
+    """Whether there is nothing in it but folders called year=2024, or files called part-00000.parquet, and hidden
+    files.
+    """
     names = [name for name in names_in(folder) if not name.startswith((".", "_"))]
+    if names and all(_PIECE.fullmatch(name) for name in names):
+        return True
     parts = [name.partition("=") for name in names]
     return bool(names) and all(
         key and sign and os.path.isdir(folder / "".join((key, sign, value))) for key, sign, value in parts
