@@ -29,6 +29,8 @@ _REFERENCE = re.compile(
     r"\s*(Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?",
     re.IGNORECASE,
 )
+NO_TIME = np.iinfo(np.int64).min
+"""stands for no time among integers: xarray writes and reads it so, and declares no fill value"""
 _DAY = 86400
 _GREGORIAN_FROM = 2299161
 """Julian day number of 1582-10-15"""
@@ -61,8 +63,9 @@ def cf_times(numbers_T: np.ndarray, units: str, calendar: str = "standard") -> S
             f"its times ({units!r}, calendar {calendar!r}) are no times since a date: wanted such as 'hours since "
             "2000-01-01', of a calendar of the CF conventions"
         )
-    if not np.isfinite(numbers_T).all():
-        raise UserError(f"row {int(np.argmin(np.isfinite(numbers_T)))} has no time")
+    known_T = np.isfinite(numbers_T) & (numbers_T != NO_TIME)
+    if not known_T.all():
+        raise UserError(f"row {int(np.argmin(known_T))} has no time")
     year, month, day, hour, minute, second = (
         int(part or default) for part, default in zip(reference.groups()[:6], (0, 0, 1, 0, 0, 0), strict=True)
     )

@@ -40,6 +40,23 @@ def test_every_layout_is_joined_on_the_common_times(layout: str, engine: str, tm
     )
 
 
+@pytest.mark.slow
+def test_times_that_xarray_leaves_out_are_none(tmp_path: Path) -> None:
+    """xarray writes NaT as the lowest integer, without a fill value."""
+    times = pd.date_range("2024-01-01", periods=4, freq="h").to_numpy()
+    times_SO = np.array([times, [times[1], times[3], *["NaT"] * 2]], dtype="M8[ns]")
+    xr.Dataset(
+        {
+            "time": (("station", "o"), times_SO, {"standard_name": "time"}),
+            "level": (("station", "o"), [[1.0, 2, 3, 4], [5, 6, np.nan, np.nan]], {"units": "m"}),
+        },
+        attrs={"featureType": "timeSeries"},
+    ).to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+    series = read(tmp_path / "x.nc")
+    observed = np.where(series.observed_TNC, series.values_TNC, np.nan)[..., 0]
+    np.testing.assert_array_equal(observed, [[1, np.nan], [2, 5], [3, np.nan], [4, 6]])
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "indexed", "incomplete"])
 def test_pieces_of_the_file_and_blocks_of_rows_may_end_anywhere(
     layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -82,6 +82,45 @@ def test_folders_of_months_and_of_sensors_give_the_bits_of_one_table(ending: str
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_files_called_as_spark_does_are_pieces_of_one_table(ending: str, tmp_path: Path) -> None:
+    """Not scenarios, which numbered files with the same times would be."""
+    frame = _long()
+    frame.to_csv(tmp_path / "whole.csv", index=False)
+    shuffled = frame.sample(frac=1, random_state=0)
+    for folder, name in (("spark", "part-0000{}-5d0f-c000.snappy"), ("dask", "part.{}")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "_SUCCESS").touch()
+        for k in range(3):
+            path = tmp_path / folder / f"{name.format(k)}.{ending}"
+            piece = shuffled[k::3]
+            piece.to_csv(path, index=False) if ending == "csv" else piece.to_parquet(path)
+        _same(read(tmp_path / folder), read(tmp_path / "whole.csv"))
+
+
+@pytest.mark.parametrize("name", ["run{}.csv", "station_{}.csv"])
+def test_files_without_a_common_reading_are_no_scenarios(name: str, tmp_path: Path) -> None:
+    frame = _long()
+    for k in range(3):
+        piece = frame[frame["station"] == f"00{k}"] if "station" in name else frame[k::3]
+        piece.to_csv(tmp_path / name.format(k), index=False)
+    with pytest.raises(UserError, match=r"have no reading in common.*one table .*: --data-format partitioned"):
+        read(tmp_path)
+    assert read(tmp_path, data_format="partitioned").num_sensors == 3
+
+
+def test_folders_of_dates_give_the_times_of_files_without(tmp_path: Path) -> None:
+    frame = _long()[lambda one: one["time"].dt.hour == 0]
+    frame.to_csv(tmp_path / "whole.csv", index=False)
+    for day, part in frame.groupby("time"):
+        place = tmp_path / "days" / "year=2024" / f"date={day:%Y-%m-%d}"  # type: ignore[str-format]
+        place.mkdir(parents=True)
+        part.drop(columns="time").to_parquet(place / "part-0.parquet", index=False)
+    series = read(tmp_path / "days")
+    _same(series, read(tmp_path / "whole.csv"))
+    assert any("their folders' 'year' are not: the times are those of other folders" in note for note in series.notes)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_large_file_is_opened_in_pieces(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = _long().sample(frac=1, random_state=0)
     frame["street"] = frame["station"].map({"000": "", "001": "Main St", "002": ""})

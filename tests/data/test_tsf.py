@@ -117,3 +117,15 @@ def test_files_that_are_wrong_are_named(settings: dict[str, Any], said: str, tmp
     path.write_bytes(path.read_bytes().replace(b"@data", b"\x81"))
     with pytest.raises(UserError, match="not a text file in UTF-8 or cp1252"):
         read(path)
+
+
+@pytest.mark.parametrize("line", ["@missing false\n", "@missing true\n", ""])
+def test_zeros_are_readings_where_the_header_tells_of_missing_ones(line: str, tmp_path: Path) -> None:
+    """Solar power is 0 at night, in a file that says that nothing is missing."""
+    (tmp_path / "x.tsf").write_text(
+        f"@relation x\n@attribute series_name string\n@attribute start_timestamp date\n@frequency hourly\n{line}"
+        "@equallength true\n@data\nT1:2024-01-01 00-00-00:0,1,2,0\nT2:2024-01-01 00-00-00:0,3,4,0\n"
+    )
+    series = read(tmp_path / "x.tsf")
+    assert series.missing == ("nan" if line else "zero")
+    assert np.asarray(series.observed_TNC).sum() == (8 if line else 4)

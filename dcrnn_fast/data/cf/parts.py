@@ -241,7 +241,12 @@ def require_alike(one: Part, other: Part) -> None:
         UserError: they differ, with both names.
     """
     if (difference := one.fields.places.difference(other.fields.places)) is not None:
-        raise UserError(f"{other.name} has another grid than {one.name}: {difference}")
+        if one.fields.places.ids is None:
+            raise UserError(f"{other.name} has another grid than {one.name}: {difference}")
+        raise UserError(
+            f"{other.name} has other stations than {one.name}: {difference}; join them first into one file (xarray: "
+            "concat along the dimension of stations), or leave one out"
+        )
     units = {channel.name: channel.unit for channel in one.fields.channels}
     for channel in other.fields.channels:
         if units.get(channel.name, channel.unit) != channel.unit:

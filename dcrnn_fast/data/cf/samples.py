@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from dcrnn_fast.data.cf.times import counts_since
-from dcrnn_fast.data.cf_times import cf_times
+from dcrnn_fast.data.cf_times import NO_TIME, cf_times
 from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
 
@@ -86,7 +86,7 @@ class Piece:
     def _read(self, dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Stations, whether station and time are known, and the times' numbers."""
         numbers_S = self._flat(dataset, self.layout.time)
-        known_S = np.isfinite(numbers_S) if numbers_S.dtype.kind == "f" else np.ones(len(numbers_S), dtype=bool)
+        known_S = np.isfinite(numbers_S) if numbers_S.dtype.kind == "f" else numbers_S != NO_TIME
         if self.stations is not None:
             return self.stations(), known_S, numbers_S
         indices_S = self._flat(dataset, str(self.layout.helper)).astype(np.float64)

@@ -16,6 +16,8 @@ from dcrnn_fast.errors import UserError
 _LOOKED_AT = 5
 """files of a folder"""
 _YEAR = re.compile(r"(.*?)(?:19|20)\d\d\.(?:h5|hdf5|hdf)", re.IGNORECASE)
+_PIECE = re.compile(r"part[-.]\d+.*\.(?:parquet|pq|csv|tsv|txt)", re.IGNORECASE)
+"""as Spark, pyarrow and dask call the files of one table"""
 
 
 def is_pems(folder: Path) -> bool:
@@ -58,10 +60,12 @@ def names_in(folder: Path) -> list[str]:
 
 
 def is_partitioned(folder: Path) -> bool:
-    """Whether there is a folder called year=2024 in it, and nothing but such folders and files that are no series by
-    their names.
+    """Whether there is nothing in it but folders called year=2024, or files called part-00000.parquet, and files that
+    are no series by their names.
     """
     names = [name for name in names_in(folder) if not name.startswith("_") and not accompanies(name)]
+    if names and all(_PIECE.fullmatch(name) for name in names):
+        return True
     parts = [name.partition("=") for name in names]
     return bool(names) and all(
         key and sign and os.path.isdir(folder / "".join((key, sign, value))) for key, sign, value in parts

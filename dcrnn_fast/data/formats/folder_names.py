@@ -68,3 +68,10 @@ def names_its_date(stem: str, first: np.datetime64) -> bool:
     runs = re.findall(r"\d+", stem)
     later = ("".join(runs[k:]) for k in range(len(runs)))
     return any(len(digits) >= 4 and date.startswith(digits[:8]) for digits in later)
+
+
+def flags_for(names: list[str]) -> str:
+    """What files of these names may be, with the flag for each."""
+    of_table = names[0].lower().endswith((".csv", ".tsv", ".txt", ".parquet", ".pq"))
+    pieces = "; pieces of one table with a row for each reading: --data-format partitioned"
+    return FLAGS + (pieces if of_table else "")

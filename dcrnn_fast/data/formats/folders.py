@@ -21,9 +21,9 @@ from dcrnn_fast.data.formats import ENDINGS, Opened, Source, read_path
 from dcrnn_fast.data.formats.detect import is_netcdf_folder
 from dcrnn_fast.data.formats.folder_files import note_of_left, series_files
 from dcrnn_fast.data.formats.folder_names import (
-    FLAGS,
     are_names_of_channels,
     are_numbered,
+    flags_for,
     names_its_date,
     require_no_split,
 )
@@ -98,7 +98,7 @@ def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
     joined = joined.with_notes((*joined.notes, *left))
     if not is_told and kind != "scenarios":
         what = {"channels": "channels", "continued": "stretches of one series"}[kind]
-        note = f"look: {folder}: {first_few(names)} are read as {what}; else: {FLAGS}"
+        note = f"look: {folder}: {first_few(names)} are read as {what}; else: {flags_for(names)}"
         joined = joined.with_notes((note, *joined.notes))
     return joined, graphs[0]
 
@@ -148,6 +148,8 @@ def _marks_gaps(series: SensorSeries) -> bool:
 def _kind_of(folder: Path, parts: list[SensorSeries], stems: list[str], names: list[str]) -> Kind:
     first = parts[0]
     if any(set(part.ids) != set(first.ids) for part in parts):
+        if len({sensor for part in parts for sensor in part.ids}) == sum(part.num_sensors for part in parts):
+            _refuse_pieces(folder, parts, names)
         return "scenarios"  # which says whose sensors differ
     same_times = all(np.array_equal(part.times_T, first.times_T) for part in parts)
     own_names = [name for part in parts for name in part.channels]
@@ -155,7 +157,7 @@ def _kind_of(folder: Path, parts: list[SensorSeries], stems: list[str], names: l
         return "channels"
     if any(part.channels != first.channels for part in parts):
         if same_times:
-            raise UserError(f"{folder}: files over the same times have some channels in common: {FLAGS}")
+            raise UserError(f"{folder}: files over the same times have some channels in common: {flags_for(names)}")
         return "scenarios"  # which says whose channels differ
     numbered = are_numbered(stems)
     dated = all(names_its_date(stem, part.times_T[0]) for stem, part in zip(stems, parts, strict=True))
@@ -169,16 +171,33 @@ def _kind_of(folder: Path, parts: list[SensorSeries], stems: list[str], names: l
     if dated:
         return "continued"  # which says where they overlap
     if numbered:
+        _refuse_pieces(folder, parts, names)
         return "scenarios"
     if same_times and are_names_of_channels(stems) and first.num_sensors > 1:
         return "channels"
     if first.num_sensors == 1:
         raise UserError(
             f"{folder}: each of {first_few(names)} holds one sensor: give one table with a column for each sensor; or "
-            f"else {FLAGS}"
+            f"else {flags_for(names)}"
         )
     alike = "the same sensors and times" if same_times else "the same sensors and times that overlap"
-    raise UserError(f"{folder}: {first_few(names)} have {alike}, and may be several things: {FLAGS}")
+    raise UserError(f"{folder}: {first_few(names)} have {alike}, and may be several things: {flags_for(names)}")
+
+
+def _refuse_pieces(folder: Path, parts: list[SensorSeries], names: list[str]) -> None:
+    """Refuses files none of which has a reading that another one has too, as no scenarios are."""
+    number_of = {sensor: n for n, sensor in enumerate(dict.fromkeys(sensor for part in parts for sensor in part.ids))}
+    known = np.zeros(0, dtype=np.int64)
+    for part in parts:
+        rows, columns = np.nonzero(np.asarray(part.observed_TNC).any(axis=2))
+        numbers_N = np.array([number_of[sensor] for sensor in part.ids])
+        here = part.times_T.astype(np.int64)[rows] * len(number_of) + numbers_N[columns]
+        if np.isin(here, known).any():
+            return
+        known = np.concatenate([known, here])
+    raise UserError(
+        f"{folder}: {first_few(names)} have no reading in common, and may be several things: {flags_for(names)}"
+    )
 
 
 def _seconds(series: SensorSeries) -> np.timedelta64:

@@ -38,12 +38,12 @@ _START = re.compile(r"(\d{4}-\d\d-\d\d)(?: (\d\d)-(\d\d)-(\d\d))?")
 
 @dataclass
 class _Header:
-    """The @ lines: attributes are (name, type)."""
+    """The @ lines: attributes are (name, type); tells_missing: one says whether readings are missing."""
 
     attributes: list[tuple[str, str]] = field(default_factory=list)
     frequency: str | None = None
     horizon: str | None = None
-    missing: bool = False
+    tells_missing: bool = False
     equal_length: bool = False
 
 
@@ -89,7 +89,7 @@ def read_tsf(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
             tuple(one.name for one in series),
             path,
             replace(data, freq=format_freq(interval)),
-            marks_gaps=header.missing or known < readings_TN.size,
+            marks_gaps=header.tells_missing or known < readings_TN.size,
         )
     return made.with_notes((*made.notes, *_notes(path, header, series, row_N, num_steps))), None
 
@@ -161,7 +161,7 @@ def _take(header: _Header, line: str, number: int) -> bool:
     elif word == "@horizon":
         header.horizon = value
     elif word == "@missing":
-        header.missing = value.casefold() == "true"
+        header.tells_missing = True
     elif word == "@equallength":
         header.equal_length = value.casefold() == "true"
     return False

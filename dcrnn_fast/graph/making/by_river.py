@@ -3,6 +3,7 @@
 Shape legend: N gauges, V ends of reaches (gauges and others), W reaches, E pairs.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,14 +27,20 @@ _OWN_NAMES = (
     "id",
     "hyrivid",
     "hybasid",
+    "comid",
     "reach",
     "reachid",
     "node",
     "site",
 )
-_NEXT_NAMES = ("nextdown", "nextdownstream", "downstream", "downstreamid", "next", "nextid", "nextdownid", "flowsinto")
+_NEXT_NAMES = (
+    *("nextdown", "nextdownstream", "downstream", "downstreamid", "next", "nextid", "nextdownid", "flowsinto"),
+    *("downstreamgauge", "downstreamstation", "nextgauge", "nextstation"),
+)
 _LENGTH_STEMS = ("length", "distance", "dist", "reachlength", "cost")
-_NOWHERE = ("", "0", "-1", "-", "na", "nan", "none", "null", "outlet", "sea")
+_NOWHERE = ("", "-", "na", "nan", "none", "null", "outlet", "sea")
+_NO_NEXT = (*_NOWHERE, "0", "-1")
+_WHOLE = re.compile(r"(-?\d+)\.0+")
 _BLOCK = 1 << 25
 
 
@@ -47,8 +54,9 @@ def by_river(
 ) -> MadeList:
     """Links from each gauge to those downstream.
 
-    The table has a reach on each line: upstream, downstream, length; or a station and the next one downstream, where an
-    empty cell, 0 or -1 means the sea. Without lengths each reach is a link of weight 1.
+    The table has a reach on each line: upstream, downstream, length; or a station and the next one downstream, where 0
+    or -1 means the sea, as an empty cell does in both, unless a line leads on from it. Ids lose the ".0" that pandas
+    gives integers beside empty cells. Without lengths each reach is a link of weight 1.
 
     Args:
         gauges: the ends that are gauges; others only lie between them. None: every end is one.
@@ -58,8 +66,8 @@ def by_river(
         UserError: the table cannot be read, a length is negative, the water runs in a circle, no reach names a gauge.
     """
     with naming_file(path):
-        tails, heads, lengths_W, notes = _reaches(path, unit)
-        names = list(dict.fromkeys(name for pair in zip(tails, heads, strict=True) for name in pair))
+        tails, heads, lengths_W, lowest, notes = _reaches(path, unit)
+        names = list(dict.fromkeys([*(name for pair in zip(tails, heads, strict=True) for name in pair), *lowest]))
         number_of = {name: i for i, name in enumerate(names)}
         tails_W, heads_W = (np.array([number_of[name] for name in ends]) for ends in (tails, heads))
         _require_no_circle(tails_W, heads_W, names)
@@ -98,15 +106,16 @@ def by_river(
     return chosen_pairs(made, nearest=nearest, max_distance=max_distance, others="gauges")
 
 
-def _reaches(path: Path, unit: Unit) -> tuple[list[str], list[str], np.ndarray | None, list[str]]:
-    """Upper and lower ends, metres or None, and notes."""
+def _reaches(path: Path, unit: Unit) -> tuple[list[str], list[str], np.ndarray | None, list[str], list[str]]:
+    """Upper and lower ends, metres or None; the ends that flow into the sea; and notes."""
     rows = read_table(path)
     header = rows.pop(0).cells
     if not rows:
         raise UserError("the table has a header and no lines")
     tail, head = find_column(header, _OWN_NAMES), find_column(header, _NEXT_NAMES)
+    nowhere: tuple[str, ...] = _NO_NEXT
     if tail is None or head is None:
-        tail, head = end_columns(header)
+        (tail, head), nowhere = end_columns(header), _NOWHERE
     if tail is None or head is None or tail == head:
         raise UserError(
             f"no columns upstream, downstream, or station, next_downstream in the header {', '.join(header)[:100]!r}"
@@ -116,27 +125,31 @@ def _reaches(path: Path, unit: Unit) -> tuple[list[str], list[str], np.ndarray |
     if column is not None:
         metres, doubt = length_of(header[column], unit, _LENGTH_STEMS)
         notes += [f"look: {doubt}"] if doubt else []
-    tails, heads, lengths = [], [], []
-    outlets = 0
+    tails, heads, lengths, lowest = [], [], [], []
+    known = {_whole(row.cells[tail]) for row in rows}
     for row in rows:
-        if row.cells[tail] == "":
+        above, below = _whole(row.cells[tail]), _whole(row.cells[head])
+        if above == "":
             raise UserError(f"line {row.line}: an empty upstream id")
-        if row.cells[head].casefold() in _NOWHERE:
-            outlets += 1
+        if below.casefold() in nowhere and below not in known:
+            lowest.append(above)
             continue
-        tails.append(row.cells[tail])
-        heads.append(row.cells[head])
+        tails.append(above)
+        heads.append(below)
         if column is not None:
             lengths.append(require_not_negative(number(row, column, "a length"), row.line, "a length"))
     if not tails:
         raise UserError("no line leads downstream: every one ends in the sea")
-    notes.insert(
-        0,
-        f"rivers: {path.name}: {len(tails)} {'reach' if len(tails) == 1 else 'reaches'}, {counted(outlets, 'outlet')}",
-    )
+    reaches = f"{len(tails)} {'reach' if len(tails) == 1 else 'reaches'}"
+    notes.insert(0, f"rivers: {path.name}: {reaches}, {counted(len(lowest), 'outlet')}")
     if column is None:
         notes.append("look: no column of lengths: every link has the weight 1")
-    return tails, heads, None if column is None else np.array(lengths) * metres, notes
+    return tails, heads, None if column is None else np.array(lengths) * metres, lowest, notes
+
+
+def _whole(cell: str) -> str:
+    found = _WHOLE.fullmatch(cell)
+    return cell if found is None else found[1]
 
 
 def _require_no_circle(tails_W: np.ndarray, heads_W: np.ndarray, names: Sequence[str]) -> None:

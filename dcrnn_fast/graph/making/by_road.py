@@ -108,6 +108,12 @@ def by_road(
             f"{' ...' if found.unreachable > len(pairs) else ''}; does the network end too near, or a street lead one "
             "way only?"
         )
+    if snapped.between_N.any():
+        between = [stations.ids[n] for n in np.flatnonzero(snapped.between_N)]
+        notes.append(
+            f"look: {counted(len(between), 'station')} put on one of two carriageways that are as near and lead "
+            f"against each other: {first_few(between)}; a column bearing or direction says which"
+        )
     if snapped.against_N.any():
         against = [stations.ids[n] for n in np.flatnonzero(snapped.against_N)]
         notes.append(

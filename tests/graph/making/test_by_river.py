@@ -57,6 +57,19 @@ def test_a_station_and_the_next_one(tmp_path: Path) -> None:
     assert links(plain) == {("a", "b"): 1}
 
 
+def test_the_sea_is_0_only_where_no_gauge_is_called_so(tmp_path: Path) -> None:
+    """Also beside integers that pandas wrote as floats."""
+    floats = "COMID,NextDownID,lengthkm\n7.0,9.0,1.5\n9.0,0.0,2\n10.0,,1\n"
+    made = by_river(river(tmp_path, floats), None)
+    assert links(made) == {("7", "9"): 1500}
+    assert made.ids == ("7", "9", "10"), "10 flows into the sea and nothing into it"
+    counted = "station,next_downstream,length_km\n2,0,1\n0,1,2\n1,-1,1\n"
+    assert links(by_river(river(tmp_path, counted), None)) == {("2", "0"): 1000, ("0", "1"): 2000}
+    ends = "from,to,length_km\n2,1,5\n1,0,4\n0,,1\n"
+    assert links(by_river(river(tmp_path, ends), None)) == {("2", "1"): 5000, ("1", "0"): 4000}
+    assert links(by_river(river(tmp_path, ends.replace("0,,1\n", "")), None)) == {("2", "1"): 5000, ("1", "0"): 4000}
+
+
 def test_sums_are_those_of_another_program(tmp_path: Path) -> None:
     """A braided river of 120 ends, a third of them gauges."""
     import networkx

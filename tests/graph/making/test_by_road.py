@@ -180,6 +180,19 @@ def test_a_direction_chooses_the_carriageway(tmp_path: Path) -> None:
     assert table(one)["west", "east"] > 700
 
 
+def test_a_station_between_two_carriageways_is_named(tmp_path: Path) -> None:
+    """Neither one whose street has one line for both directions, nor one that has a direction itself."""
+    nodes = {"a": (8.40, 49.0), "b": (8.41, 49.0), "c": (8.41, 49.00018), "d": (8.40, 49.00018), "e": (8.42, 49.0)}
+    edges: list[tuple[str, str, dict[str, object]]] = [(a, b, {}) for a, b in ("ab", "bc", "cd", "da", "be", "eb")]
+    (tmp_path / "roads.graphml").write_text(graphml(nodes, edges))
+    network = read_roads(tmp_path / "roads.graphml", on_globe=True)
+    rows = ["id,lat,lon,dir", "amid,49.00009,8.405,", "told,49.00009,8.405,W", "near,49.00004,8.405,"]
+    (tmp_path / "s.csv").write_text("\n".join([*rows, "street,49.0,8.415,", "corner,49.0,8.41,", ""]))
+    one = by_road(read_stations(tmp_path / "s.csv"), network, source="x", max_distance=1e5, max_snap=50)
+    said = "look: 1 station put on one of two carriageways that are as near and lead against each other: 'amid'; "
+    assert [note for note in one.notes if "carriageways" in note] == [f"{said}a column bearing or direction says which"]
+
+
 def test_what_is_far_and_what_no_road_joins_is_named(tmp_path: Path) -> None:
     island = {"x": (8.45, 49.0), "y": (8.451, 49.0)}
     edges = [*ROUND, ("x", "y", {})]

@@ -18,7 +18,10 @@ from dcrnn_fast.messages import first_few, metres_words, some
 _AGREES, _AGREES_ABOUT = np.cos(np.radians(60)), np.cos(np.radians(85))
 """cosines of the angle between a station's direction and its road's: at first, and if no road is so"""
 _SAME_PLACE = 1.0
-"""metres between the nearest points of a street's two directions, if they share a line"""
+"""metres between the nearest points of a street's two directions, if they share a line; and by how many metres the
+carriageway that a station is put on must be nearer than one that leads back"""
+_BACK = -0.7
+"""cosine of the angle between two directions: they lead against each other"""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -31,6 +34,7 @@ class Snapped:
         near_N: bool, whether it stands on a road.
         names_N: of its arc, "" without one.
         against_N: bool, whether no near road leads in the station's direction.
+        between_N: bool, whether another carriageway that leads back is about as near, and the station has no direction.
         place_N2: (latitude, longitude) on the road, (x, y) on a plane.
     """
 
@@ -41,6 +45,7 @@ class Snapped:
     near_N: np.ndarray
     names_N: tuple[str, ...]
     against_N: np.ndarray
+    between_N: np.ndarray
     place_N2: np.ndarray
 
 
@@ -77,13 +82,14 @@ def snap(stations: Stations, network: RoadNetwork, *, max_snap: float, kinds: Co
     sizes_C = np.linalg.norm(steps_C3, axis=1)
     places_C3 = network.points_P3[starts_S[segments_C]] + shares_C[:, None] * steps_C3
     offsets_C = along_S[segments_C] + shares_C * sizes_C * network.lengths_A[arcs_C] / _measured(network)[arcs_C]
+    leads_C3 = steps_C3 / np.where(sizes_C > 0, sizes_C, 1.0)[:, None]
     agrees_C = np.full(len(points_C), np.nan)
     if stations.bearing_N is not None:
         wanted_N3 = _headings(stations, network, stations.bearing_N)
-        agrees_C = (steps_C3 * wanted_N3[points_C]).sum(axis=1) / np.where(sizes_C > 0, sizes_C, 1.0)
+        agrees_C = (leads_C3 * wanted_N3[points_C]).sum(axis=1)
 
     num_stations = len(stations.ids)
-    near_N, against_N = np.zeros(num_stations, dtype=bool), np.zeros(num_stations, dtype=bool)
+    near_N, against_N, between_N = (np.zeros(num_stations, dtype=bool) for _ in range(3))
     names = [""] * num_stations
     place_N3 = points_N3.copy()
     kept: list[int] = []
@@ -107,7 +113,10 @@ def snap(stations: Stations, network: RoadNetwork, *, max_snap: float, kinds: Co
         if pool is candidates:
             swapped = network.junctions_A2[arcs_C[first]][::-1]
             same = (network.junctions_A2[arcs_C[candidates]] == swapped).all(axis=1)
-            same &= np.linalg.norm(places_C3[candidates] - places_C3[first], axis=1) < _SAME_PLACE
+            here = np.linalg.norm(places_C3[candidates] - places_C3[first], axis=1) < _SAME_PLACE
+            same &= here
+            back = ~here & (leads_C3[candidates] @ leads_C3[first] < _BACK)
+            between_N[n] = (distances_C[candidates[back]] < distances_C[first] + _SAME_PLACE).any()
             kept += [int(other) for other in candidates[same] if other != first]
     kept_K = np.array(kept, dtype=np.int64)
     place_N2 = degrees_of(place_N3) if network.on_globe else place_N3[:, :2]
@@ -119,6 +128,7 @@ def snap(stations: Stations, network: RoadNetwork, *, max_snap: float, kinds: Co
         near_N,
         tuple(names),
         against_N,
+        between_N,
         place_N2,
     )
 
