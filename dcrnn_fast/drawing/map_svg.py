@@ -20,6 +20,9 @@ _SHAPES = (0.3, 0.85)
 _MOST_LINKS = 12_000
 _MOST_TITLED_LINKS = 1_500
 _MOST_POINTS = 20_000
+_MOST_RIMMED = 500
+_ONE_PLACE = 1e-6
+"""km, within which all sensors are at one place"""
 _BAR_WIDTH, _BAR_HEIGHT = 240.0, 24.0
 
 
@@ -89,7 +92,7 @@ def sensor_map(
     keys += key
     if not known_N.all():
         notes.append(f"{counted(int((~known_N).sum()), 'sensor')} without a position not drawn")
-    if flat.is_true:
+    if flat.is_true and frame.is_spread:
         drawn.append(_bar(frame))
     return svg_figure(
         title,
@@ -104,12 +107,13 @@ def sensor_map(
 
 
 class _Frame(NamedTuple):
-    """From kilometres to the picture: ``scale`` units for each."""
+    """From kilometres to the picture: ``scale`` units for each; ``is_spread``: not all are at one place."""
 
     left: float
     top: float
     scale: float
     height: float
+    is_spread: bool
 
     def placed(self, places_N2: np.ndarray) -> np.ndarray:
         x_N, y_N = places_N2.T
@@ -118,7 +122,7 @@ class _Frame(NamedTuple):
 
 def _frame_of(places_N2: np.ndarray) -> _Frame:
     low, high = np.nanmin(places_N2, axis=0), np.nanmax(places_N2, axis=0)
-    wide, tall = np.maximum(high - low, 1e-6)
+    wide, tall = np.maximum(high - low, _ONE_PLACE)
     inner = _WIDTH - 2 * _MARGIN
     most = _SHAPES[1] * _WIDTH - 2 * _MARGIN
     scale = float(min(inner / wide, most / tall))
@@ -126,7 +130,7 @@ def _frame_of(places_N2: np.ndarray) -> _Frame:
     middle = (low + high) / 2
     left = float(middle[0] - inner / scale / 2)
     top = float(middle[1] + (height - 2 * _MARGIN) / scale / 2)
-    return _Frame(left, top, scale, float(height) + _BAR_HEIGHT)
+    return _Frame(left, top, scale, float(height) + _BAR_HEIGHT, bool((high - low).max() > _ONE_PLACE))
 
 
 def _points_drawn(
@@ -144,7 +148,9 @@ def _points_drawn(
         cells = np.round(places_N2[known] / 3).astype(np.int64)
         known = known[np.unique(cells, axis=0, return_index=True)[1]][:_MOST_POINTS]
         notes.append(f"{len(known):,} of the {len(names_N):,} sensors drawn, where several would lie on each other")
-    size = float(np.clip(60 / np.sqrt(max(len(known), 1)), 1.6, 9.0))
+    # A rim on a point of a pixel would be all of it, and hide its colour.
+    many = len(known) > _MOST_RIMMED
+    size = float(np.clip((150 if many else 60) / np.sqrt(max(len(known), 1)), 2.0, 9.0))
     if values_N is None:
         steps_N, keys = np.full(len(names_N), -2), []
     else:
@@ -163,7 +169,7 @@ def _points_drawn(
         drawn.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" class="{class_}"><title>{title}</title></circle>'
         )
-    return tag("g", Markup("".join(drawn)), class_="points"), keys
+    return tag("g", Markup("".join(drawn)), class_="points many" if many else "points"), keys
 
 
 def _links_drawn(

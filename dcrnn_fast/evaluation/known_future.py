@@ -122,9 +122,8 @@ def _series(
     if stamps is None:
         if len(values_RNK) > len(times_F):
             raise UserError(
-                f"known has {len(values_RNK)} rows without times, and the forecast "
-                f"has {counted(len(times_F), 'step')}: give those from {times_F[0]} to {times_F[-1]} alone, or a table "
-                "with its times"
+                f"known has {len(values_RNK)} rows without times, the forecast has {counted(len(times_F), 'step')}: "
+                f"give those from {times_F[0]} to {times_F[-1]} alone, or a table with its times"
             )
         stamps = Stamps(times_F[: len(values_RNK)], form.in_utc)
     return make_series(

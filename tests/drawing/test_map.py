@@ -109,6 +109,8 @@ def test_any_number_of_sensors(count: int) -> None:
         "many", positions, [str(n) for n in range(count)], values_N=rng.normal(size=count), links=links
     )
     assert len(drawn(picture, "circle")) == count
+    assert ('class="scale"' in picture) == (count > 1), "one place has no scale"
+    assert ('class="points many"' in picture) == (count > 500), "rims would hide the colours of small points"
     assert len(picture) < 2_500_000
     if count > 2:
         assert re.search(r"the 12,000 strongest of 59,\d{3} links drawn", picture)
