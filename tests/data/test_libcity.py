@@ -113,9 +113,7 @@ def test_stations_in_one_file_only_are_told(tmp_path: Path) -> None:
     assert series.ids == graph.ids == tuple(IDS)
     assert "1 sensor of CITY.geo without readings: '9'" in series.notes
     geo.write_text("\n".join(text.splitlines()[:-1]))
-    with pytest.raises(
-        UserError, match=r"CITY\.dyna: has readings of 'a b', which CITY\.geo does not have"
-    ):
+    with pytest.raises(UserError, match=r"CITY\.dyna: has readings of 'a b', which CITY\.geo does not have"):
         _read(folder)
 
 
