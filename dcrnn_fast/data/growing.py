@@ -14,7 +14,7 @@ from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import formats_of, read_source
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.reading.tables import read_rows, table_form
+from dcrnn_fast.reading.tables import ends_with_a_line, read_rows, table_form
 
 State = tuple[tuple[str, int, int, int], ...]
 """of each file: its name, number, size and time of change; () if nothing is there"""
@@ -108,7 +108,7 @@ class GrowingSource:
                 except UserError:  # what is wrong is told of the whole file
                     pass
                 size *= _GROWTH
-            complete = _ends_with_a_line(self.path)
+            complete = ends_with_a_line(self.path)
             if complete:
                 use(self._read(self.path))
             else:
@@ -153,7 +153,7 @@ class GrowingSource:
         """The files whose last line is left out."""
         files = [one for one in self.state() if Path(one[0]).suffix.lower() in _LINES and not Path(one[0]).is_dir()]
         grown = [Path(one[0]) for one in files if one not in self._found or one == files[-1]]
-        return [file for file in grown if not _ends_with_a_line(file)]
+        return [file for file in grown if not ends_with_a_line(file)]
 
     def _read(self, path: Path) -> SensorSeries:
         """The series of the source, or of a copy of its end; lines about a copy name the source."""
@@ -201,12 +201,6 @@ def _mark(stream: BinaryIO, end: int) -> bytes:
     """The bytes before byte ``end``."""
     stream.seek(max(end - _MARK, 0))
     return stream.read(min(_MARK, end))
-
-
-def _ends_with_a_line(path: Path) -> bool:
-    with open(path, "rb") as stream:
-        stream.seek(-min(stream.seek(0, os.SEEK_END), 1), os.SEEK_END)
-        return stream.read() in (b"\n", b"\r", b"")
 
 
 def _copy_whole_lines(path: Path, copy: Path, cut: list[Path]) -> None:

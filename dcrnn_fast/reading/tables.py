@@ -5,7 +5,8 @@ Every cell stays text, so that a sensor called 00123 or 773869.0 keeps its name.
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,23 @@ def _readable() -> Iterator[None]:
         raise UserError(f"not a text file in UTF-8 ({one_line(error)[:80]}); save it as CSV in UTF-8") from error
     except csv.Error as error:
         raise UserError(f"not a readable table: {one_line(error)}") from error
+
+
+def ends_with_a_line(path: Path) -> bool:
+    """Whether a text's last line has an end, or there is none. ``OSError`` passes."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(-min(size, 2), os.SEEK_END)
+        return stream.read().rstrip(b"\0")[-1:] in (b"\n", b"\r", b"")
+
+
+def notes_of_ends(paths: Iterable[Path]) -> tuple[str, ...]:
+    """A line of the account about texts whose last line has no end: nobody can tell that a number was cut there."""
+    open_ended = [path.name for path in paths if not ends_with_a_line(path)]
+    return tuple(
+        f"{name}: its last line has no line end: if the file was cut short, its last number may be wrong"
+        for name in open_ended[:3]
+    ) + ((f"the last lines of {len(open_ended) - 3} more files have no line end",) if len(open_ended) > 3 else ())
 
 
 def read_table(path: Path) -> list[Row]:

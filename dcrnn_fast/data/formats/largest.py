@@ -25,6 +25,7 @@ from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.messages import first_few, naming_file
 from dcrnn_fast.reading.arrays import open_array
 from dcrnn_fast.reading.damage import damage_told
+from dcrnn_fast.reading.tables import notes_of_ends
 
 _SERIES = re.compile(r"(\w+?)_his(_raw)?_\d{4}\.h5")
 _COLUMNS = ("ID", "Lat", "Lng")
@@ -48,7 +49,7 @@ def with_road_network(blocks: Blocks, folder: Path, name: str) -> tuple[Blocks, 
     if lacking := [sensor for sensor in blocks.ids if sensor not in index_of]:
         raise UserError(f"{metadata} has no sensor {first_few(lacking)}, and {blocks.where} has")
     own_N2 = positions_N2[[index_of[sensor] for sensor in blocks.ids]]
-    blocks = replace(blocks, positions_N2=own_N2)
+    blocks = replace(blocks, positions_N2=own_N2, notes=(*blocks.notes, *notes_of_ends([metadata])))
     matrix = folder / f"{found[1]}_rn_adj.npy" if found else folder
     return blocks, _network(matrix, ids, positions_N2, metadata) if matrix.is_file() else None
 

@@ -26,7 +26,7 @@ from dcrnn_fast.data.long_rows import Layout, RowMaker
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few, naming_file
 from dcrnn_fast.reading.damage import damage_told
-from dcrnn_fast.reading.tables import is_number, read_table, table_form
+from dcrnn_fast.reading.tables import is_number, notes_of_ends, read_table, table_form
 
 _READINGS = (".dyna", ".grid")
 _OTHERS = {".od": "flows between pairs of places", ".gridod": "flows between pairs of cells"}
@@ -106,6 +106,8 @@ def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     if path.is_dir():
         read = {*files, geo_path, rel_path, folder / "config.json"}
         notes += note_of_left(folder, [one.name for one in folder.iterdir() if one not in read])
+    texts = [*files, geo_path, *([] if rel_path is None or graph.graph is not None else [rel_path])]
+    notes += notes_of_ends(texts)
     if silent:
         notes.append(f"{counted(len(silent), 'sensor')} of {geo_path.name} without readings: {first_few(silent)}")
     positions = [geo.positions.get(sensor) for sensor in blocks.ids]

@@ -27,7 +27,7 @@ from dcrnn_fast.data.timestamps import NameRow
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
 from dcrnn_fast.messages import counted, first_few, naming_file, one_line
-from dcrnn_fast.reading.tables import is_number, plain_name, read_rows, table_form
+from dcrnn_fast.reading.tables import is_number, notes_of_ends, plain_name, read_rows, table_form
 
 _BATCH = 1 << 15
 """rows of a Parquet file at a time"""
@@ -163,6 +163,7 @@ def open_long_files(files: list[LongFile], where: str, data: DataConfig, notes: 
     def account() -> tuple[str, ...]:
         return (
             *notes,
+            *notes_of_ends(file.path for file in files if not holds_parquet(file.path)),
             *([f"{where}: {counted(len(empty), 'file')} without a row: {first_few(empty)}"] if empty else []),
         )
 

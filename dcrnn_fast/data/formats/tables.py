@@ -32,7 +32,7 @@ from dcrnn_fast.data.table_columns import Column, as_numbers, first_non_number
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import naming_file, one_line
 from dcrnn_fast.reading.damage import damage_told
-from dcrnn_fast.reading.tables import Row, is_number, plain_name, read_rows, table_form
+from dcrnn_fast.reading.tables import Row, is_number, notes_of_ends, plain_name, read_rows, table_form
 
 _LARGE = 16 << 20
 """bytes of a file that is looked at for a long table, to be read in pieces"""
@@ -76,7 +76,8 @@ def read_csv(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
             # A cell of spaces, or one that is no number: slowly, and with the line that is wrong.
             lines, columns = _cell_by_cell(path, header)
             line_of = partial(name_listed, lines)
-        return series_of_table(Table(columns=columns, name_row=line_of), path, data), None
+        series = series_of_table(Table(columns=columns, name_row=line_of), path, data)
+        return series.with_notes((*series.notes, *notes_of_ends([path]))), None
 
 
 def read_parquet(path: Path, data: DataConfig, graph: GraphConfig) -> Source:

@@ -18,7 +18,7 @@ from dcrnn_fast.data.times import count_from, format_freq, is_months, parse_freq
 from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few, naming_file
-from dcrnn_fast.reading.tables import is_number
+from dcrnn_fast.reading.tables import is_number, notes_of_ends
 
 _SPELLED = {
     "secondly": "1s",
@@ -104,6 +104,7 @@ def _notes(path: Path, header: _Header, series: list[_Series], row_N: list[int],
         )
     if series[0].start is None and len({len(one.values_K) for one in series}) > 1:
         yield f"look: {path.name}: series of different lengths without starts are laid to begin together"
+    yield from notes_of_ends([path])
     if header.horizon:
         yield f"{path.name}: its benchmark forecasts {header.horizon} steps (--future-steps)"
     if spare := [name for name, kind in header.attributes if kind not in ("date",)][1:]:

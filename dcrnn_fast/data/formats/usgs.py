@@ -25,7 +25,7 @@ from dcrnn_fast.data.long_rows import Layout, RowMaker
 from dcrnn_fast.data.timestamps import NameRow, Stamps, parse_times
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few, naming_file
-from dcrnn_fast.reading.tables import read_rows
+from dcrnn_fast.reading.tables import notes_of_ends, read_rows
 
 _UNITS = {"00060": "ft^3/s", "00065": "ft", "00010": "degC", "00045": "in", "00095": "uS/cm", "00300": "mg/l"}
 """of parameters, as the CSV names them: RDB has them in words only"""
@@ -111,7 +111,7 @@ def open_usgs(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
         units=units,
         positions=positions,
         marks_gaps=True,
-        notes=lambda: (*tallies[0].lines(path.name), *note_of_left(path, left)),
+        notes=lambda: (*tallies[0].lines(path.name), *notes_of_ends(files), *note_of_left(path, left)),
     )
     return blocks, None
 
