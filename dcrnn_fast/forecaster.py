@@ -20,27 +20,28 @@ from dcrnn_fast.config.sections import Backend, Config, DataConfig, GraphConfig,
 from dcrnn_fast.data.dataset import ForecastData, assemble_data, future_times
 from dcrnn_fast.data.inputs import assemble_inputs
 from dcrnn_fast.data.saved_form import saved_form
-from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.data.scaler import Scaler, unscaled
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_for_model
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.device import choose_device
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.coverage import NEAR, coverage_notes, far_notes, newest_notes
+from dcrnn_fast.evaluation.coverage import far_notes
 from dcrnn_fast.evaluation.evaluator import calibrate_model, evaluate_model, predict_scaled
+from dcrnn_fast.evaluation.forecast_notes import readings_notes, values_notes
 from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, require_levels
 from dcrnn_fast.evaluation.known_future import (
     assemble_known,
 )
-from dcrnn_fast.evaluation.labels import below_note
-from dcrnn_fast.evaluation.not_finite import forecast_notes, report_notes
+from dcrnn_fast.evaluation.not_finite import report_notes
 from dcrnn_fast.evaluation.report import Report
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
 from dcrnn_fast.messages import first_few
 from dcrnn_fast.model.build import build_model, precision_notes
 from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.model.repeated import RepeatedForecasts
 from dcrnn_fast.model.whole_forecasts import WholeForecasts
 from dcrnn_fast.model_inputs import ModelInputs
 from dcrnn_fast.scored_windows import as_cut_in_training, is_held_out, limited, scored_windows
@@ -86,8 +87,28 @@ class Forecaster:
         return self.scaler.take(self.window_format.target_channels)
 
     @cached_property
+    def _target_names(self) -> tuple[str, ...]:
+        return self.window_format.target_names
+
+    @cached_property
+    def _target_units(self) -> tuple[str, ...]:
+        return self.window_format.target_units
+
+    @cached_property
+    def _target_places(self) -> list[int] | None:
+        """The target channels among the value channels; None: they are these."""
+        places = list(self.window_format.target_channels)
+        return None if places == list(range(len(self.window_format.channels))) else places
+
+    @cached_property
     def _inputs(self) -> ModelInputs:
         return ModelInputs(self.ids, self.window_format, self.config.data, self.scaler, self._all_digits)
+
+    @cached_property
+    def _repeated(self) -> RepeatedForecasts | None:
+        """None: autocast, or partners, are part of each call."""
+        plain = isinstance(self.model, DCRNN) and self.precision in ("fp32", "bf16x3")
+        return RepeatedForecasts(self.model) if plain else None
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -163,37 +184,35 @@ class Forecaster:
         if form.num_known:
             assembled = assemble_known(form, self.scaler, series, future, times_F, all_digits=self._all_digits)
             known_BFNK = torch.from_numpy(assembled)
-        targets = list(form.target_channels)
-        scaled_BFNO = predict_scaled(self.model, torch.from_numpy(x_BPNC), self.precision, known_BFNK)
-        with np.errstate(over="ignore"):  # ``forecast_notes`` tells of it
-            values_FNO = self._target_scaler.inverse(scaled_BFNO.cpu().numpy()[0])
+        places = self._target_places
+        past_PNO = np.where(observed_PNC, values_PNC, _NAN)
+        observed_PNO = observed_PNC
+        if places is not None:
+            past_PNO, observed_PNO = past_PNO[..., places], observed_PNC[..., places]
+        notes = readings_notes(series, observed_PNC, observed_PNO, x_BPNC, self.scaler)
+        scaled_FNO = self._scaled(torch.from_numpy(x_BPNC), known_BFNK)
+        with np.errstate(over="ignore"):  # ``values_notes`` tells of it
+            values_FNO = unscaled(scaled_FNO, *self._target_scaler.arrays(scaled_FNO.dtype))
         if self.config.model.at_least is not None:
             values_FNO = np.maximum(values_FNO, np.float32(self.config.model.at_least))
         lower_LFNO = upper_LFNO = None
         if self.intervals is not None:
             lower_LFNO, upper_LFNO = self.intervals.bounds(values_FNO, self.config.model.at_least)
-        past_PNO = values_PNC.copy()
-        np.copyto(past_PNO, _NAN, where=~observed_PNC)
-        if not (every := targets == list(range(len(form.channels)))):
-            past_PNO = past_PNO[..., targets]
-        positions_N2 = self.graph.positions_N2 if series.positions_N2 is None else series.positions_N2
+        minimum_O = None if self.training_part is None else self.training_part.minimum
         return Forecast(
             values_FNO=values_FNO,
             times_F=times_F,
             ids=self.ids,
-            channels=form.target_names,
-            units=form.target_units,
+            channels=self._target_names,
+            units=self._target_units,
             past_values_PNO=past_PNO,
             past_times_P=series.times_T,
             zone=series.zone or ("UTC" if form.in_utc else None),
-            positions_N2=positions_N2,
+            positions_N2=self.graph.positions_N2 if series.positions_N2 is None else series.positions_N2,
             notes=(
-                *coverage_notes(observed_PNC, self.ids),
-                *(far_notes(series, self.scaler) if np.abs(x_BPNC).max() > NEAR else ()),
-                *newest_notes(observed_PNC if every else observed_PNC[..., targets], series.times_T),
+                *notes,
                 *known_notes,
-                *forecast_notes(values_FNO),
-                *self._below_notes(values_FNO),
+                *values_notes(values_FNO, minimum_O, self._target_names),
                 *self._beyond_notes(),
                 *series.notes,
             ),
@@ -203,6 +222,15 @@ class Forecaster:
             lower_LFNO=lower_LFNO,
             upper_LFNO=upper_LFNO,
         )
+
+    def _scaled(self, x_BPNC: torch.Tensor, known_BFNK: torch.Tensor | None) -> NDArray[np.float32]:
+        """The scaled forecast (F, N, O) of one window."""
+        if self._repeated is not None and (again := self._repeated.forecast(x_BPNC, known_BFNK)) is not None:
+            return again.numpy()[0]
+        scaled_BFNO = predict_scaled(self.model, x_BPNC, self.precision, known_BFNK)
+        if self._repeated is not None:
+            self._repeated.was_checked()
+        return scaled_BFNO.cpu().numpy()[0]
 
     def open_data(self, data: DataConfig | None = None, graph: GraphConfig | None = None) -> ForecastData:
         """The data that the model was trained on, or other data of the same kind, with the model's graph and scaler.
@@ -328,13 +356,6 @@ class Forecaster:
         if trained is None or steps <= trained:
             return ()
         return (f"look: steps {trained + 1} to {steps} are beyond the {trained} that the model was trained on",)
-
-    def _below_notes(self, values_FNO: NDArray[np.float32]) -> tuple[str, ...]:
-        if self.training_part is None:
-            return ()
-        below_O = (values_FNO < 0).sum(axis=(0, 1)).tolist()
-        of = values_FNO.shape[0] * values_FNO.shape[1]
-        return tuple(below_note(below_O, of, self.training_part.minimum, self.window_format.target_names))
 
     def _require_same_graph(self, graph: SensorGraph, where: str) -> None:
         if set(graph.ids) != set(self.ids):

@@ -82,13 +82,16 @@ class ModelInputs:
             axis = regular_axis(times_T, "the recent data", interval=form.interval)
             if len(axis.segments) == 1:  # else all rows are read, to say where the gaps are
                 first = len(values) - form.past_steps
+        channels = values.shape[-1] if values.ndim == 3 else 1
+        as_trained = channels == len(form.channels)  # then they go by position
         series = make_series(
             values[first:],
             times_T=times_T[first:],
             ids=self.ids if ids is None else tuple(ids),
             missing=form.rule_of_readings,
             where="the recent data",
-            channels=tuple(map(str, range(values.shape[-1] if values.ndim == 3 else 1))),
+            channels=form.channels if as_trained else tuple(map(str, range(channels))),
+            units=form.units if as_trained else None,
             interval=form.interval,
             in_utc=in_utc,
             name_row=lambda row: row_of_array(first + row),
@@ -115,7 +118,7 @@ class ModelInputs:
         Raises:
             UserError: sensors, channels, units, interval or kind of times are not the model's.
         """
-        known_ids = {*self.ids, *self.data.leave_out, *series.ids}
+        known_ids = {*self.ids, *self.data.leave_out, *series.ids} if leave_out else set()
         if unknown := [sensor for sensor in leave_out if sensor not in known_ids]:
             raise UserError(
                 f"leave_out: the model has no sensor {first_few(unknown)}; its sensors are {first_few(self.ids)}"
@@ -152,9 +155,11 @@ class ModelInputs:
                     "leaves them out"
                 )
             series = series.take_sensors(self.ids)
-        taken = range(len(form.channels)) if channels is None else channels
-        names, units = (tuple(of[c] for c in taken) for of in (form.channels, form.units))
-        if len(series.channels) == len(names) and (_unnamed(series.channels) or _unnamed(form.channels)):
+        names, units = form.channels, form.units
+        if channels is not None:
+            names, units = (tuple(of[c] for c in channels) for of in (names, units))
+        by_position = len(series.channels) == len(names) and (_unnamed(series.channels) or _unnamed(form.channels))
+        if by_position and series.channels != names:
             series = replace(series, channels=names)
         if unknown := [name for name in names if name not in series.channels]:
             raise UserError(

@@ -23,6 +23,8 @@ _DAY = 86400
 _HOUR = 3600
 _YEAR_FIRST = re.compile(r"\d{4}")
 _OFFSET = re.compile(r"[T ]\d.*(Z|[+-]\d{1,2}(:?\d{2})?)$")
+_FAR_FUTURE = 1 << 62
+"""seconds, which no sum of intervals takes beyond int64; NaT is further away"""
 _TICKS = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 
 NameRow = Callable[[int], str]
@@ -107,7 +109,7 @@ def whole_seconds(times: np.ndarray) -> np.ndarray:
     if unit not in _TICKS or times.size == 0:
         return times.astype("datetime64[s]")
     seconds = times.astype("datetime64[s]")
-    if (seconds == times).all():
+    if seconds.astype(times.dtype).tobytes() == times.tobytes():
         return seconds
     ticks, known = _TICKS[unit], ~np.isnat(times)
     counts = times[known].astype(np.int64)
@@ -179,10 +181,11 @@ def in_zone(times: np.ndarray, zone: str | None) -> "pd.DatetimeIndex":
     """Times that are UTC, in their zone; UTC if this machine does not know it; as they are if there is none."""
     import pandas as pd
 
-    index = pd.DatetimeIndex(times)
     if zone is None:
-        return index
-    index = index.tz_localize("UTC")
+        # ``DatetimeIndex(times)``, but for finding out what it is given: a tenth of a millisecond.
+        array = pd.arrays.DatetimeArray._simple_new(times.copy(), dtype=times.dtype)  # type: ignore[attr-defined]
+        return pd.DatetimeIndex(array, copy=False)
+    index = pd.DatetimeIndex(times).tz_localize("UTC")
     try:
         return index.tz_convert(zone)
     except (KeyError, ValueError):
@@ -264,7 +267,17 @@ def regular_axis(
 
 def _is_even(times_T: np.ndarray, interval: np.timedelta64) -> bool:
     """Whether each time is known and follows the one before by the interval."""
-    return not np.isnat(times_T[0]) and bool((times_T[1:] - times_T[:-1] == interval).all())
+    seconds_T, step = _seconds(times_T), _seconds_of(interval)
+    first = int(seconds_T[0])
+    if abs(first) > _FAR_FUTURE:
+        return False
+    even_T = np.arange(first, first + step * len(seconds_T), step, dtype=np.int64)
+    return even_T.tobytes() == seconds_T.tobytes()
+
+
+@cache
+def _seconds_of(interval: np.timedelta64) -> int:
+    return int(interval.astype("timedelta64[s]").astype(np.int64))
 
 
 def rows_on_grid(times_T: np.ndarray, interval: np.timedelta64, where: str, name_row: NameRow) -> np.ndarray:
@@ -338,11 +351,15 @@ def _most_frequent_interval(times_T: np.ndarray, steps_in_seconds: np.ndarray) -
 
 def fraction_of_day(times: np.ndarray) -> np.ndarray:
     """Time of day in [0, 1), float32, of ``datetime64[s]`` of any shape."""
-    seconds = times.astype("datetime64[s]").astype(np.int64) % _DAY
-    return (seconds / _DAY).astype(np.float32)
+    return (_seconds(times) % _DAY / _DAY).astype(np.float32)
 
 
 def day_of_week(times: np.ndarray) -> np.ndarray:
     """0 Monday to 6 Sunday, int64, of ``datetime64[s]`` of any shape."""
     # 1970-01-01 was a Thursday.
-    return (times.astype("datetime64[s]").astype(np.int64) // _DAY + 3) % 7
+    return (_seconds(times) // _DAY + 3) % 7
+
+
+def _seconds(times: np.ndarray) -> np.ndarray:
+    """Since 1970, int64; a view of ``datetime64[s]``."""
+    return times.astype("datetime64[s]", copy=False).view(np.int64)
