@@ -101,6 +101,38 @@ class ModelInputs:
         )
         return series if zone is None else replace(series, zone=zone)
 
+    def newest(
+        self,
+        recent: SensorSeries | ArrayLike,
+        times: ArrayLike | None,
+        ids: Sequence[str] | None,
+        leave_out: Sequence[str],
+    ) -> tuple[SensorSeries, SensorSeries | None]:
+        """The newest P rows that the model reads, fitted to it, and the rows after them, if it knows channels ahead.
+
+        Raises:
+            UserError: there are fewer, or a gap among them; as ``series``, ``fitting`` and ``up_to_newest``.
+        """
+        form, after = self.window_format, None
+        given = recent if isinstance(recent, SensorSeries) else self.series(recent, times, ids)
+        if form.known_channels:
+            series, after = self.up_to_newest(given, leave_out)
+        else:
+            newest = given.tail(form.past_steps)  # first: other rows of a year of readings are never touched
+            series = self.fitting(newest, "the recent data", spare_sensors=True, leave_out=leave_out)
+        rows = series.num_steps
+        start, _ = (series.parts if self.data.cross_gaps else series.segments)[-1]
+        if rows < form.past_steps:
+            raise UserError(
+                f"the model reads the newest {form.past_steps} steps, the recent data has only {rows}: give more rows"
+            )
+        if rows - start < form.past_steps:
+            raise UserError(
+                f"the newest {form.past_steps} steps must follow each other every {form.freq}, but there is a gap "
+                f"before {series.times_T[start]}: add the absent rows, empty (--fill-rows does)"
+            )
+        return series, after
+
     def fitting(
         self,
         series: SensorSeries,

@@ -53,3 +53,11 @@ def values_notes(
         return notes
     below_O = (values_FNO < 0).sum(axis=(0, 1)).tolist()
     return (*notes, *below_note(below_O, values_FNO.shape[0] * values_FNO.shape[1], minimum_O, names))
+
+
+def beyond_notes(trained_steps: int | None, steps: int) -> tuple[str, ...]:
+    """A line about steps that the model was not trained to forecast; ``trained_steps`` None: it was, all."""
+    if trained_steps is None or steps <= trained_steps:
+        return ()
+    beyond = f"steps {trained_steps + 1} to {steps}"
+    return (f"look: {beyond} are beyond the {trained_steps} that the model was trained on",)

@@ -14,7 +14,7 @@ from dcrnn_fast import evaluate, forecast, train
 from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import GraphConfig
-from dcrnn_fast.forecaster import load
+from dcrnn_fast.loading import load
 from tests.evaluation.small_city import SmallCity, make_small_city
 
 

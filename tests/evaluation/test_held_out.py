@@ -16,7 +16,7 @@ import pytest
 from dcrnn_fast import evaluate, forecast, train
 from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.command import command_line
-from dcrnn_fast.forecaster import load
+from dcrnn_fast.loading import load
 
 ROWS, PAST, FUTURE = 500, 6, 4
 WINDOW = PAST + FUTURE

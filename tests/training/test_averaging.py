@@ -13,8 +13,8 @@ from dcrnn_fast import convert
 from dcrnn_fast.checkpoints.files import load_checkpoint, save_checkpoint
 from dcrnn_fast.data.dataset import Batch, ForecastData, open_data
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.forecaster import load
 from dcrnn_fast.interop import export_pytorch_port
+from dcrnn_fast.loading import load
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.records.watchers import Watchers
