@@ -23,10 +23,13 @@ from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.training import ModelConfig
 from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.forecaster import Forecaster
 from dcrnn_fast.graph.sensor_graph import SensorGraph
 from dcrnn_fast.model.build import build_model
+
+FIRST = np.datetime64("2012-03-01T00:00", "s")
 
 
 def made_forecaster(missing_input: str = "last") -> Forecaster:
@@ -61,6 +64,7 @@ def made_forecaster(missing_input: str = "last") -> Forecaster:
         precision="fp32",
         about={},
         notes=(),
+        training_part=TrainingPart(first=FIRST, last=FIRST + np.timedelta64(84, "D"), minimum=(1.0,)),
     )
 
 

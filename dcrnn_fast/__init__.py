@@ -9,10 +9,10 @@ from dcrnn_fast._lazy import lazy_names
 from dcrnn_fast._source_tree import mount_kernels
 
 if TYPE_CHECKING:
-    from dcrnn_fast.forecaster import load
     from dcrnn_fast.graph import SensorGraph
     from dcrnn_fast.kernels.explain import explain
     from dcrnn_fast.kernels.selfcheck import selfcheck
+    from dcrnn_fast.loading import load
     from dcrnn_fast.model import DCRNN, DCGRUCell
     from dcrnn_fast.records.status import read_status
 
@@ -24,7 +24,7 @@ _HOME_OF = {
     "DCGRUCell": "dcrnn_fast.model",
     "SensorGraph": "dcrnn_fast.graph",
     "explain": "dcrnn_fast.kernels.explain",
-    "load": "dcrnn_fast.forecaster",
+    "load": "dcrnn_fast.loading",
     "read_status": "dcrnn_fast.records.status",
     "selfcheck": "dcrnn_fast.kernels.selfcheck",
 }

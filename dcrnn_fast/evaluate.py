@@ -23,7 +23,8 @@ from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.evaluation.report_files import REPORT
 from dcrnn_fast.evaluation.report_parts import part_of
 from dcrnn_fast.files import require_apart, require_creatable_folder, require_writable_folder
-from dcrnn_fast.forecaster import Forecaster, without_intervals
+from dcrnn_fast.forecaster import Forecaster
+from dcrnn_fast.loading import without_intervals
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.records.lock import FolderLock
 from dcrnn_fast.shared_forecaster import load_shared, partners_met

@@ -26,9 +26,10 @@ from dcrnn_fast.files import (
     require_creatable_folder,
     write_bytes,
 )
-from dcrnn_fast.forecaster import Forecaster, load
+from dcrnn_fast.forecaster import Forecaster
 from dcrnn_fast.interop.portable import PortableModel, portable_model
 from dcrnn_fast.interop.raw_form import Inputs, RawForm, scaled_inputs
+from dcrnn_fast.loading import load
 from dcrnn_fast.messages import sized
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.records.packages import require_package

@@ -25,7 +25,8 @@ from dcrnn_fast.evaluation.labels import channel_label
 from dcrnn_fast.evaluation.places import places
 from dcrnn_fast.evaluation.plot_format import lost_picture, require_page, require_plot_format
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
-from dcrnn_fast.forecaster import Forecaster, without_intervals
+from dcrnn_fast.forecaster import Forecaster
+from dcrnn_fast.loading import without_intervals
 from dcrnn_fast.messages import counted
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.shared_forecaster import load_shared, partners_met

@@ -1,4 +1,4 @@
-"""``dcrnn_fast.load``: a trained model with everything it needs to forecast and to be evaluated.
+"""``Forecaster``, which ``dcrnn_fast.load`` gives: a trained model that forecasts and is evaluated.
 
 Shape legend: T time, P past steps, F future steps, N nodes, C value channels, O target channels.
 """
@@ -6,51 +6,37 @@ Shape legend: T time, P past steps, F future steps, N nodes, C value channels, O
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from dcrnn_fast.checkpoints.find import find_checkpoint
-from dcrnn_fast.checkpoints.state import INTERVALS, average_notes, forecast_weights
-from dcrnn_fast.command import command_line
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.sections import Config
-from dcrnn_fast.config.training import Backend, Precision
+from dcrnn_fast.config.training import Precision
 from dcrnn_fast.data.dataset import ForecastData, future_times
-from dcrnn_fast.data.far_readings import NEAR, far_notes
 from dcrnn_fast.data.inputs import assemble_inputs
-from dcrnn_fast.data.open_data import assemble_data
-from dcrnn_fast.data.saved_form import saved_form
-from dcrnn_fast.data.scaler import Scaler
+from dcrnn_fast.data.scaler import Scaler, unscaled
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.data.sources import read_for_model
 from dcrnn_fast.data.training_part import TrainingPart
 from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
-from dcrnn_fast.device import choose_device
+from dcrnn_fast.data_for_model import open_for_model
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.coverage import coverage_notes, newest_notes
 from dcrnn_fast.evaluation.evaluator import calibrate_model, evaluate_model, predict_scaled
+from dcrnn_fast.evaluation.forecast_notes import beyond_notes, readings_notes, values_notes
 from dcrnn_fast.evaluation.forecasts import Forecast
-from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, lacking_notes, require_levels
-from dcrnn_fast.evaluation.known_future import (
-    assemble_known,
-)
-from dcrnn_fast.evaluation.labels import below_note
-from dcrnn_fast.evaluation.not_finite import forecast_notes, report_notes
+from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, require_levels
+from dcrnn_fast.evaluation.known_future import assemble_known
+from dcrnn_fast.evaluation.not_finite import report_notes
 from dcrnn_fast.evaluation.report import Report
-from dcrnn_fast.graph import SensorGraph, match_graph, read_graph
-from dcrnn_fast.messages import first_few
-from dcrnn_fast.model.build import build_model, precision_notes
+from dcrnn_fast.graph import SensorGraph
 from dcrnn_fast.model.dcrnn import DCRNN
+from dcrnn_fast.model.repeated import RepeatedForecasts
 from dcrnn_fast.model.whole_forecasts import WholeForecasts
 from dcrnn_fast.model_inputs import ModelInputs
-from dcrnn_fast.scored_windows import as_cut_in_training, is_held_out, limited, scored_windows
-from dcrnn_fast.training_data import require_training_data, unchanged
+from dcrnn_fast.scored_windows import as_cut_in_training, is_held_out, limited, same_source, scored_windows
+from dcrnn_fast.training_data import unchanged
 
-_SAME_WEIGHT = 1e-6
 _NAN = np.float32(np.nan)
 
 
@@ -90,8 +76,21 @@ class Forecaster:
         return self.scaler.take(self.window_format.target_channels)
 
     @cached_property
+    def _target_places(self) -> list[int] | None:
+        """The target channels among the value channels; None: they are these."""
+        places = list(self.window_format.target_channels)
+        return None if places == list(range(len(self.window_format.channels))) else places
+
+    @cached_property
     def _inputs(self) -> ModelInputs:
         return ModelInputs(self.ids, self.window_format, self.config.data, self.scaler, self._all_digits)
+
+    @cached_property
+    def _repeated(self) -> RepeatedForecasts | None:
+        """None: autocast, or partners, are part of each call."""
+        if isinstance(self.model, DCRNN) and self.precision in ("fp32", "bf16x3"):
+            return RepeatedForecasts(self.model)
+        return None
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -131,30 +130,13 @@ class Forecaster:
                 is known ahead is missing at some of the F steps, which are named, or no row has a target reading, after
                 which they would begin.
         """
-        series = recent if isinstance(recent, SensorSeries) else self._inputs.series(recent, times, ids)
         left = self.config.data.leave_out if leave_out is None else leave_out
         form = self.window_format
         if known is not None and not form.known_channels:
             raise UserError(
                 f"known: this model knows {known_ahead_words(form)} ahead, which needs no rows: leave it out"
             )
-        after = None
-        if form.known_channels:
-            series, after = self._inputs.up_to_newest(series, left)
-        else:
-            recent = series.tail(form.past_steps)  # first: other rows of a year of readings are never touched
-            series = self._inputs.fitting(recent, "the recent data", spare_sensors=True, leave_out=left)
-        rows = series.num_steps
-        start, _ = (series.parts if self.config.data.cross_gaps else series.segments)[-1]
-        if rows < form.past_steps:
-            raise UserError(
-                f"the model reads the newest {form.past_steps} steps, the recent data has only {rows}: give more rows"
-            )
-        if rows - start < form.past_steps:
-            raise UserError(
-                f"the newest {form.past_steps} steps must follow each other every {form.freq}, but there is a gap "
-                f"before {series.times_T[start]}: add the absent rows, empty (--fill-rows does)"
-            )
+        series, after = self._inputs.newest(recent, times, ids, left)
         values_PNC, observed_PNC = np.asarray(series.values_TNC), np.asarray(series.observed_TNC)
         # As it was trained: see assemble_data.
         exact_PNC = series.readings(slice(None)) if self._all_digits else values_PNC
@@ -167,20 +149,21 @@ class Forecaster:
         if form.num_known:
             assembled = assemble_known(form, self.scaler, series, future, times_F, all_digits=self._all_digits)
             known_BFNK = torch.from_numpy(assembled)
-        targets = list(form.target_channels)
-        scaled_BFNO = predict_scaled(self.model, torch.from_numpy(x_BPNC), self.precision, known_BFNK)
-        with np.errstate(over="ignore"):  # ``forecast_notes`` tells of it
-            values_FNO = self._target_scaler.inverse(scaled_BFNO.cpu().numpy()[0])
+        places = self._target_places
+        past_PNO = np.where(observed_PNC, values_PNC, _NAN)
+        observed_PNO = observed_PNC
+        if places is not None:
+            past_PNO, observed_PNO = past_PNO[..., places], observed_PNC[..., places]
+        notes = readings_notes(series, observed_PNC, observed_PNO, x_BPNC, self.scaler)
+        scaled_FNO = self._scaled(torch.from_numpy(x_BPNC), known_BFNK)
+        with np.errstate(over="ignore"):  # ``values_notes`` tells of it
+            values_FNO = unscaled(scaled_FNO, *self._target_scaler.arrays(scaled_FNO.dtype))
         if self.config.model.at_least is not None:
             values_FNO = np.maximum(values_FNO, np.float32(self.config.model.at_least))
         lower_LFNO = upper_LFNO = None
         if self.intervals is not None:
             lower_LFNO, upper_LFNO = self.intervals.bounds(values_FNO, self.config.model.at_least)
-        past_PNO = values_PNC.copy()
-        np.copyto(past_PNO, _NAN, where=~observed_PNC)
-        if not (every := targets == list(range(len(form.channels)))):
-            past_PNO = past_PNO[..., targets]
-        positions_N2 = self.graph.positions_N2 if series.positions_N2 is None else series.positions_N2
+        minimum_O = None if self.training_part is None else self.training_part.minimum
         return Forecast(
             values_FNO=values_FNO,
             times_F=times_F,
@@ -190,15 +173,12 @@ class Forecaster:
             past_values_PNO=past_PNO,
             past_times_P=series.times_T,
             zone=series.zone or ("UTC" if form.in_utc else None),
-            positions_N2=positions_N2,
+            positions_N2=self.graph.positions_N2 if series.positions_N2 is None else series.positions_N2,
             notes=(
-                *coverage_notes(observed_PNC, self.ids),
-                *(far_notes(series, self.scaler) if np.abs(x_BPNC).max() > NEAR else ()),
-                *newest_notes(observed_PNC if every else observed_PNC[..., targets], series.times_T),
+                *notes,
                 *known_notes,
-                *forecast_notes(values_FNO),
-                *self._below_notes(values_FNO),
-                *self._beyond_notes(),
+                *values_notes(values_FNO, minimum_O, form.target_names),
+                *beyond_notes(self.trained_steps, form.future_steps),
                 *series.notes,
             ),
             about=self.about,
@@ -208,6 +188,15 @@ class Forecaster:
             upper_LFNO=upper_LFNO,
         )
 
+    def _scaled(self, x_BPNC: torch.Tensor, known_BFNK: torch.Tensor | None) -> NDArray[np.float32]:
+        """The scaled forecast (F, N, O) of one window."""
+        if self._repeated is not None and (again := self._repeated.forecast(x_BPNC, known_BFNK)) is not None:
+            return again.numpy()[0]
+        scaled_BFNO = predict_scaled(self.model, x_BPNC, self.precision, known_BFNK)
+        if self._repeated is not None:
+            self._repeated.was_checked()
+        return scaled_BFNO.cpu().numpy()[0]
+
     def open_data(self, data: DataConfig | None = None, graph: GraphConfig | None = None) -> ForecastData:
         """The data that the model was trained on, or other data of the same kind, with the model's graph and scaler.
 
@@ -216,24 +205,7 @@ class Forecaster:
         Raises:
             UserError: sensors, graph, channels, units or interval are not the model's; errors of the readers.
         """
-        config = replace(self.config.data if data is None else data, max_test_windows=None)  # ``evaluate`` limits them
-        if data is None:
-            require_training_data(config)
-        series, own_graph = read_for_model(config, self.config.graph, self.ids)
-        left = set(config.leave_out) - set(self.ids)
-        if graph is not None:
-            own_graph = read_graph(graph, ids=series.ids, leave_out=left)
-        elif self.config.graph.graph is not None:
-            own_graph = None  # the model was trained with another graph than the one that the data brings along
-        match = (graph or self.config.graph).match
-        if own_graph is not None:
-            kept = [sensor for sensor in series.ids if sensor not in left]
-            matched = match_graph(own_graph, series.ids if match == "position" else kept, match).take(kept)
-            self._require_same_graph(matched, config.data)
-        series = self._inputs.fitting(series, config.data, spare_sensors=False, leave_out=config.leave_out)
-        if data is not None:
-            series = series.with_notes((*series.notes, *far_notes(series, self.scaler)))
-        opened = assemble_data(series, self.graph, config, scaler=self.scaler, all_digits=self._all_digits)
+        opened = open_for_model(self._inputs, self.graph, self.config, data, graph)
         return opened if self.trained_steps is None else as_cut_in_training(opened, self.trained_steps)
 
     def evaluate(
@@ -262,7 +234,7 @@ class Forecaster:
             split = split or "test"
         held_out = is_held_out(data, self.data_digests)
         training, notes = unchanged(self.open_data, self.data_digests) if held_out else (None, ())
-        if training is not None and _same_source(data.config, training.config):
+        if training is not None and same_source(data.config, training.config):
             held_out, training = False, None  # the same readings, but for sensors that are left out now
         scored = scored_windows(data, split, name, held_out=held_out, part=self.training_part, training=training)
         scored = limited(scored, self.config.data.max_test_windows if max_windows is None else max_windows)
@@ -326,126 +298,3 @@ class Forecaster:
         if calibration.intervals is None:
             raise UserError("; ".join(calibration.notes))
         return replace(self, intervals=calibration.intervals), calibration.notes
-
-    def _beyond_notes(self) -> tuple[str, ...]:
-        trained, steps = self.trained_steps, self.window_format.future_steps
-        if trained is None or steps <= trained:
-            return ()
-        return (f"look: steps {trained + 1} to {steps} are beyond the {trained} that the model was trained on",)
-
-    def _below_notes(self, values_FNO: NDArray[np.float32]) -> tuple[str, ...]:
-        if self.training_part is None:
-            return ()
-        below_O = (values_FNO < 0).sum(axis=(0, 1)).tolist()
-        of = values_FNO.shape[0] * values_FNO.shape[1]
-        return tuple(below_note(below_O, of, self.training_part.minimum, self.window_format.target_names))
-
-    def _require_same_graph(self, graph: SensorGraph, where: str) -> None:
-        if set(graph.ids) != set(self.ids):
-            different = sorted(set(graph.ids) ^ set(self.ids))
-            raise UserError(f"{where} is of another graph than the model: {first_few(different)} are not in both")
-        difference = abs(graph.take(self.ids).adjacency - self.graph.adjacency).tocoo()
-        if difference.nnz and difference.max() > _SAME_WEIGHT:
-            worst = int(difference.data.argmax())
-            edge = f"{self.ids[difference.row[worst]]!r} to {self.ids[difference.col[worst]]!r}"
-            raise UserError(
-                f"{where} is of another graph than the model: same sensors, but the weight from {edge} differs by "
-                f"{difference.data[worst]:.3g}"
-            )
-
-
-def load(
-    path: str | Path,
-    *,
-    device: str = "auto",
-    backend: Backend | None = None,
-    precision: Precision | None = None,
-    at_least: float | None = None,
-    future_steps: int | None = None,
-) -> Forecaster:
-    """A forecaster from a checkpoint, or from a folder (its best checkpoint, as ``find_checkpoint`` says).
-
-    Needs nothing but the checkpoint: graph, ids, scaler and configuration are in it.
-
-    Args:
-        device: auto: the GPU where there is one, else the CPU.
-        backend, precision, at_least: left out: as in training.
-        future_steps: F, if it is to be another than in training: the decoder goes on reading its own forecasts.
-    Raises:
-        UserError: no checkpoint there, damaged and no other good one beside it, or of another shape than it says; no
-            such device.
-    """
-    found = find_checkpoint(path)
-    state = found.state
-    config, graph, window_format, scaler, training_part = saved_form(state, str(found.path))
-    if backend is not None:
-        config = replace(config, model=replace(config.model, backend=backend))
-    if precision is not None:
-        config = replace(config, training=replace(config.training, precision=precision))
-    if at_least is not None:
-        config = replace(config, model=replace(config.model, at_least=at_least))
-    trained_steps, intervals = None, _intervals(state.get(INTERVALS), window_format, graph, found.path)
-    if future_steps not in (None, window_format.future_steps):
-        trained_steps = window_format.future_steps
-        config = replace(config, data=replace(config.data, future_steps=future_steps))
-        intervals = None if intervals is None else intervals.of_steps(future_steps)
-        window_format = replace(window_format, future_steps=future_steps)
-    model = _model(config, graph, window_format, forecast_weights(state), found.path)
-    training = state["training"] or {}
-    about: dict[str, str | int] = {"checkpoint": str(found.path), "version": str(state["version"])}
-    about |= {name: int(training[name]) for name in ("epoch", "step") if name in training}
-    return Forecaster(
-        model=model.to(choose_device(device)).eval(),
-        config=config,
-        graph=graph,
-        window_format=window_format,
-        scaler=scaler,
-        precision=config.training.precision,
-        about=about | {"backend": config.model.backend},
-        notes=(
-            *found.notes,
-            *average_notes(state),
-            *precision_notes(config),
-            *lacking_notes(intervals, graph.ids),
-        ),
-        data_digests=training.get("data"),
-        training_part=training_part,
-        trained_steps=trained_steps,
-        intervals=intervals,
-    )
-
-
-def _intervals(state: Any, form: WindowFormat, graph: SensorGraph, path: Path) -> Intervals | None:
-    if state is None:
-        return None
-    try:
-        return Intervals.from_state(state, (form.future_steps, graph.num_nodes, form.output_channels))
-    except UserError as error:
-        raise UserError(f"checkpoint {path}: {error}") from error
-
-
-def without_intervals(forecaster: Forecaster) -> str:
-    """A line that says how a model without prediction intervals gets them."""
-    how = command_line("evaluate", forecaster.about["checkpoint"], "--calibrate")
-    return f"the checkpoint has no prediction intervals; from its validation windows: {how}"
-
-
-def _model(
-    config: Config, graph: SensorGraph, window_format: WindowFormat, weights: dict[str, Any], path: Path
-) -> DCRNN:
-    try:
-        return build_model(
-            config,
-            graph,
-            input_channels=window_format.input_channels,
-            output_channels=window_format.output_channels,
-            known_channels=window_format.num_known,
-            weights=weights,
-        )
-    except UserError as error:
-        raise UserError(f"checkpoint {path}: {error}") from error
-
-
-def _same_source(data: DataConfig, training: DataConfig) -> bool:
-    """Whether both read the same, but for the sensors left out."""
-    return replace(data, leave_out=()) == replace(training, leave_out=())

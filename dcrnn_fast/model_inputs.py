@@ -76,13 +76,16 @@ class ModelInputs:
             axis = regular_axis(times_T, "the recent data", interval=form.interval)
             if len(axis.segments) == 1:  # else all rows are read, to say where the gaps are
                 first = len(values) - form.past_steps
+        channels = values.shape[-1] if values.ndim == 3 else 1
+        as_trained = channels == len(form.channels)  # then they go by position
         series = make_series(
             values[first:],
             times_T=times_T[first:],
             ids=self.ids if ids is None else tuple(ids),
             missing=form.rule_of_readings,
             where="the recent data",
-            channels=tuple(map(str, range(values.shape[-1] if values.ndim == 3 else 1))),
+            channels=form.channels if as_trained else tuple(map(str, range(channels))),
+            units=form.units if as_trained else None,
             interval=form.interval,
             in_utc=in_utc,
             name_row=lambda row: row_of_array(first + row),
@@ -91,6 +94,38 @@ class ModelInputs:
             all_digits=self.all_digits,
         )
         return series if zone is None else replace(series, zone=zone)
+
+    def newest(
+        self,
+        recent: SensorSeries | ArrayLike,
+        times: ArrayLike | None,
+        ids: Sequence[str] | None,
+        leave_out: Sequence[str],
+    ) -> tuple[SensorSeries, SensorSeries | None]:
+        """The newest P rows that the model reads, fitted to it, and the rows after them, if it knows channels ahead.
+
+        Raises:
+            UserError: there are fewer, or a gap among them; as ``series``, ``fitting`` and ``up_to_newest``.
+        """
+        form, after = self.window_format, None
+        given = recent if isinstance(recent, SensorSeries) else self.series(recent, times, ids)
+        if form.known_channels:
+            series, after = self.up_to_newest(given, leave_out)
+        else:
+            newest = given.tail(form.past_steps)  # first: other rows of a year of readings are never touched
+            series = self.fitting(newest, "the recent data", spare_sensors=True, leave_out=leave_out)
+        rows = series.num_steps
+        start, _ = (series.parts if self.data.cross_gaps else series.segments)[-1]
+        if rows < form.past_steps:
+            raise UserError(
+                f"the model reads the newest {form.past_steps} steps, the recent data has only {rows}: give more rows"
+            )
+        if rows - start < form.past_steps:
+            raise UserError(
+                f"the newest {form.past_steps} steps must follow each other every {form.freq}, but there is a gap "
+                f"before {series.times_T[start]}: add the absent rows, empty (--fill-rows does)"
+            )
+        return series, after
 
     def fitting(
         self,
@@ -109,7 +144,7 @@ class ModelInputs:
         Raises:
             UserError: sensors, channels, units, interval or kind of times are not the model's.
         """
-        known_ids = {*self.ids, *self.data.leave_out, *series.ids}
+        known_ids = {*self.ids, *self.data.leave_out, *series.ids} if leave_out else set()
         if unknown := [sensor for sensor in leave_out if sensor not in known_ids]:
             raise UserError(
                 f"leave_out: the model has no sensor {first_few(unknown)}; its sensors are {first_few(self.ids)}"
@@ -146,9 +181,11 @@ class ModelInputs:
                     "leaves them out"
                 )
             series = series.take_sensors(self.ids)
-        taken = range(len(form.channels)) if channels is None else channels
-        names, units = (tuple(of[c] for c in taken) for of in (form.channels, form.units))
-        if len(series.channels) == len(names) and (_unnamed(series.channels) or _unnamed(form.channels)):
+        names, units = form.channels, form.units
+        if channels is not None:
+            names, units = (tuple(of[c] for c in channels) for of in (names, units))
+        by_position = len(series.channels) == len(names) and (_unnamed(series.channels) or _unnamed(form.channels))
+        if by_position and series.channels != names:
             series = replace(series, channels=names)
         if unknown := [name for name in names if name not in series.channels]:
             raise UserError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrnn_fast.config.sections import DataConfig
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.pieces import row_pieces
@@ -158,3 +159,8 @@ def _of_split(data: ForecastData, split: str | None, name: str, *, held_out: boo
 
 def _minute(time: np.datetime64) -> str:
     return str(np.datetime_as_string(time, unit="m")).replace("T", " ")
+
+
+def same_source(data: DataConfig, training: DataConfig) -> bool:
+    """Whether both read the same, but for the sensors left out."""
+    return replace(data, leave_out=()) == replace(training, leave_out=())

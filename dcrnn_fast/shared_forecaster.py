@@ -11,8 +11,9 @@ from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.device import choose_device, choose_threads, device_identity
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags
-from dcrnn_fast.forecaster import Forecaster, load
+from dcrnn_fast.forecaster import Forecaster
 from dcrnn_fast.installation import code_facts
+from dcrnn_fast.loading import load
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.whole_forecasts import WholeForecasts
 from dcrnn_fast.ranks.group import Ranks, join_ranks

@@ -98,11 +98,12 @@ def without_values(readings: np.ndarray, missing_value: tuple[float, ...]) -> np
 
 
 def _observed(readings: np.ndarray, missing: str) -> np.ndarray:
-    not_zero = np.not_equal(readings, 0) if missing == "zero" else np.ones(readings.shape, dtype=bool)
     if readings.dtype.kind != "f":
-        return not_zero
-    # NaN is not equal to 0 either.
-    return np.logical_and(not_zero, np.logical_not(np.isnan(readings)))
+        return np.not_equal(readings, 0) if missing == "zero" else np.ones(readings.shape, dtype=bool)
+    if missing != "zero":
+        return np.logical_not(np.isnan(readings))
+    observed = np.greater(readings, 0)  # NaN is neither
+    return np.logical_or(observed, np.less(readings, 0), out=observed)
 
 
 def _rest(readings_RNC: np.ndarray, values_RNC: np.ndarray, observed_RNC: np.ndarray) -> np.ndarray | None:

@@ -87,7 +87,7 @@ def time_channels(times: np.ndarray, window_format: WindowFormat) -> np.ndarray:
     """(..., D) float32 for times (...): fraction of the day, then one-hot days from Monday, as far as configured."""
     channels = []
     if window_format.time_of_day:
-        channels.append(fraction_of_day(times)[..., None].astype(np.float32))
+        channels.append(fraction_of_day(times)[..., None])
     if window_format.day_of_week:
         channels.append((day_of_week(times)[..., None] == np.arange(7)).astype(np.float32))
     if len(channels) == 1:

@@ -11,11 +11,13 @@ from functools import cache
 import numpy as np
 
 from dcrnn_fast.config.plain import shown
-from dcrnn_fast.data.timestamps import _DAY, NameRow, row_of_array
+from dcrnn_fast.data.timestamps import DAY, NameRow, row_of_array
 from dcrnn_fast.errors import UserError
 
 _SECONDS_OF = {"s": 1, "min": 60, "h": 3600, "D": 86400, "W": 7 * 86400}
 _HOUR = 3600
+_FAR_FUTURE = 1 << 62
+"""seconds, which no sum of intervals takes beyond int64; NaT is further away"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,8 @@ def advance(times: np.ndarray | np.datetime64, steps: np.ndarray | int, interval
     month = times.astype("datetime64[M]")
     since_month = times - month.astype("datetime64[s]")
     later = month + np.asarray(steps) * interval
-    last_day = (later + 1).astype("datetime64[s]") - np.timedelta64(_DAY, "s")
-    last = last_day + since_month % np.timedelta64(_DAY, "s")
+    last_day = (later + 1).astype("datetime64[s]") - np.timedelta64(DAY, "s")
+    last = last_day + since_month % np.timedelta64(DAY, "s")
     return np.minimum(later.astype("datetime64[s]") + since_month, last)
 
 
@@ -129,7 +131,17 @@ def regular_axis(
 
 def _is_even(times_T: np.ndarray, interval: np.timedelta64) -> bool:
     """Whether each time is known and follows the one before by the interval."""
-    return not np.isnat(times_T[0]) and bool((times_T[1:] - times_T[:-1] == interval).all())
+    seconds_T, step = _seconds(times_T), _seconds_of(interval)
+    first = int(seconds_T[0])
+    if abs(first) > _FAR_FUTURE:
+        return False
+    even_T = np.arange(first, first + step * len(seconds_T), step, dtype=np.int64)
+    return even_T.tobytes() == seconds_T.tobytes()
+
+
+@cache
+def _seconds_of(interval: np.timedelta64) -> int:
+    return int(interval.astype("timedelta64[s]").astype(np.int64))
 
 
 def rows_on_grid(times_T: np.ndarray, interval: np.timedelta64, where: str, name_row: NameRow) -> np.ndarray:
@@ -193,7 +205,7 @@ def skips_an_hour(times_T: np.ndarray, row: int, interval: np.timedelta64) -> bo
 def _most_frequent_interval(times_T: np.ndarray, steps_in_seconds: np.ndarray) -> np.timedelta64:
     different, counts = np.unique(steps_in_seconds, return_counts=True)
     seconds = int(different[counts.argmax()])
-    if len(different) > 1 and np.median(steps_in_seconds) >= 28 * _DAY:
+    if len(different) > 1 and np.median(steps_in_seconds) >= 28 * DAY:
         months = np.diff(times_T.astype("datetime64[M]")).astype(np.int64)
         by_month, month_counts = np.unique(months, return_counts=True)
         if by_month[0] >= 1 and month_counts.max() > counts.max():
@@ -203,11 +215,15 @@ def _most_frequent_interval(times_T: np.ndarray, steps_in_seconds: np.ndarray) -
 
 def fraction_of_day(times: np.ndarray) -> np.ndarray:
     """Time of day in [0, 1), float32, of ``datetime64[s]`` of any shape."""
-    seconds = times.astype("datetime64[s]").astype(np.int64) % _DAY
-    return (seconds / _DAY).astype(np.float32)
+    return (_seconds(times) % DAY / DAY).astype(np.float32)
 
 
 def day_of_week(times: np.ndarray) -> np.ndarray:
     """0 Monday to 6 Sunday, int64, of ``datetime64[s]`` of any shape."""
     # 1970-01-01 was a Thursday.
-    return (times.astype("datetime64[s]").astype(np.int64) // _DAY + 3) % 7
+    return (_seconds(times) // DAY + 3) % 7
+
+
+def _seconds(times: np.ndarray) -> np.ndarray:
+    """Since 1970, int64; a view of ``datetime64[s]``."""
+    return times.astype("datetime64[s]", copy=False).view(np.int64)

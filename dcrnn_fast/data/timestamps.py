@@ -14,7 +14,7 @@ from dcrnn_fast.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-_DAY = 86400
+DAY = 86400
 _YEAR_FIRST = re.compile(r"\d{4}")
 _OFFSET = re.compile(r"[T ]\d.*(Z|[+-]\d{1,2}(:?\d{2})?)$")
 _TICKS = {"ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -52,7 +52,7 @@ def whole_seconds(times: np.ndarray) -> np.ndarray:
     if unit not in _TICKS or times.size == 0:
         return times.astype("datetime64[s]")
     seconds = times.astype("datetime64[s]")
-    if (seconds == times).all():
+    if seconds.astype(times.dtype).tobytes() == times.tobytes():
         return seconds
     ticks, known = _TICKS[unit], ~np.isnat(times)
     counts = times[known].astype(np.int64)

@@ -83,3 +83,32 @@ def dcrnn_seq2seq_cpu(
         known_BFNK,
     )
     return prediction_BFNO
+
+
+def repeated_arguments(
+    terms: DiffusionTerms,
+    encoder: Sequence[CellWeights],
+    decoder: Sequence[CellWeights],
+    projection_weight_OH: Tensor,
+    projection_bias_O: Tensor,
+    *,
+    future_steps: int,
+    bf16x3: bool,
+) -> tuple[Any, ...]:
+    """The compiled operator's arguments between x and the known inputs, for forecasts of one window in float32 that
+    save nothing and read no label: whoever calls it again and again makes them once. The operator alone checks them.
+    """
+    labels_BFNO = torch.zeros(()).expand(1, future_steps, terms.num_nodes, projection_bias_O.shape[0])
+    feed_label_F = torch.zeros(future_steps, dtype=torch.bool)
+    return (
+        terms.tensors_with_recursion,
+        terms.num_terms,
+        flatten_cells(encoder),
+        flatten_cells(decoder),
+        projection_weight_OH,
+        projection_bias_O,
+        labels_BFNO,
+        feed_label_F,
+        SAVE_NOTHING,
+        bf16x3,
+    )

@@ -15,7 +15,7 @@ from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.config.plain import to_dict
-from dcrnn_fast.forecaster import load
+from dcrnn_fast.loading import load
 from tests.evaluation.small_city import SmallCity, make_small_city
 
 

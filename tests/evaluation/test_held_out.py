@@ -17,7 +17,7 @@ from dcrnn_fast import evaluate, forecast, train
 from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.command import command_line
-from dcrnn_fast.forecaster import load
+from dcrnn_fast.loading import load
 
 ROWS, PAST, FUTURE = 500, 6, 4
 WINDOW = PAST + FUTURE

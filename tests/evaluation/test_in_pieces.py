@@ -16,7 +16,7 @@ from dcrnn_fast.evaluation import target_rows as target_rows_module
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.slots import Climatology, SlotMean
 from dcrnn_fast.evaluation.target_rows import TargetRows, windows_at_a_time
-from dcrnn_fast.forecaster import load
+from dcrnn_fast.loading import load
 from tests.data.made_series import random_series, ring
 from tests.evaluation.small_city import make_small_city
 

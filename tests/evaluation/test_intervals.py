@@ -25,7 +25,8 @@ from dcrnn_fast.evaluation.forecasts import Forecast
 from dcrnn_fast.evaluation.interval_scores import IntervalSums
 from dcrnn_fast.evaluation.intervals import LEVELS, Intervals, windows_needed
 from dcrnn_fast.evaluation.report_csv import horizons_csv, sensors_csv
-from dcrnn_fast.forecaster import Forecaster, load
+from dcrnn_fast.forecaster import Forecaster
+from dcrnn_fast.loading import load
 from dcrnn_fast.records.lock import FolderLock
 from tests.evaluation.small_city import SmallCity, make_small_city
 

@@ -21,7 +21,8 @@ from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.evaluator import predict
-from dcrnn_fast.forecaster import Forecaster, load
+from dcrnn_fast.forecaster import Forecaster
+from dcrnn_fast.loading import load
 from dcrnn_fast.model.build import build_model
 from tests.data.made_series import ring
 from tests.evaluation.small_city import state_of

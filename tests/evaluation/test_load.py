@@ -3,6 +3,7 @@
 import pickle
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,3 +206,22 @@ def test_random_numbers_of_another_thread_stay_as_they_are(city: SmallCity) -> N
     beside = draws()
     loading.join()
     assert beside == alone
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"future_steps": 1.5}, "future_steps must be a whole number, got 1.5"),
+        ({"future_steps": "3"}, "future_steps must be a whole number, got '3'"),
+        ({"future_steps": True}, "future_steps must be a whole number, got True"),
+        ({"at_least": "0"}, "at_least must be a number, got '0'"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused_in_one_line(city: SmallCity, given: Any, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}$"):
+        dcrnn_fast.load(city.checkpoint, **given)
+
+
+def test_a_number_of_numpy_is_a_whole_number(city: SmallCity) -> None:
+    forecaster = dcrnn_fast.load(city.checkpoint, future_steps=np.int64(3))  # type: ignore[arg-type]
+    assert type(forecaster.window_format.future_steps) is int

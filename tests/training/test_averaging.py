@@ -15,8 +15,8 @@ from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.data.dataset import Batch, ForecastData
 from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.forecaster import load
 from dcrnn_fast.interop import export_pytorch_port
+from dcrnn_fast.loading import load
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.records.watchers import Watchers

@@ -11,7 +11,7 @@ import torch
 
 from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.evaluation.calibration import AbsoluteErrors
-from dcrnn_fast.forecaster import load
+from dcrnn_fast.loading import load
 from dcrnn_fast.training.fit import fit
 from tests.training.rank_programs import debug_config
 from tests.training.rank_server import RankServer

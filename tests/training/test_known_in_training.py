@@ -10,7 +10,7 @@ import torch
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.data.open_data import open_data
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.forecaster import load
+from dcrnn_fast.loading import load
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training.fit import fit
 from dcrnn_fast.training.start import open_run
