@@ -14,6 +14,8 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import one_line
 
 _BLOCK = 1 << 20
+_LONGEST = 32
+"""blocks in which an element must begin or end: road networks have some thousand bytes, a bomb has gigabytes"""
 _GZIP = b"\x1f\x8b"
 
 
@@ -31,17 +33,23 @@ def read_xml(path: Path, handler: ElementHandler) -> None:
     """Tells ``handler`` about each element of a file, in order.
 
     Raises:
-        UserError: no XML, truncated, or it declares a document type or entities. ``OSError`` passes.
+        UserError: no XML, truncated, an element of tens of MiB, or it declares a document type or entities. ``OSError``
+            passes.
     """
     parser = expat.ParserCreate()
     parser.buffer_text = True
     texts: list[str] = []
+    silent = 0
 
     def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal silent
+        silent = 0
         texts.clear()
         handler.start(name.rpartition(":")[2], attributes)
 
     def end(name: str) -> None:
+        nonlocal silent
+        silent = 0
         text = "".join(texts)
         texts.clear()
         handler.end(name.rpartition(":")[2], text)
@@ -58,6 +66,9 @@ def read_xml(path: Path, handler: ElementHandler) -> None:
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if is_gzip else raw
         try:
             while block := stream.read(_BLOCK):
+                silent += 1
+                if silent > _LONGEST:
+                    raise UserError(f"no road network: no element begins or ends within {_LONGEST} MiB")
                 parser.Parse(block, False)
             parser.Parse(b"", True)
         except expat.ExpatError as error:

@@ -1,7 +1,9 @@
 """BasicTS folders of all three ages, as its scripts write them."""
 
 import json
+import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +179,7 @@ def _cut(name: str, count: int) -> Any:
         (
             _split,
             lambda f: (f / "val_data.npy").unlink(),
-            r"no val_data\.npy: the parts train, val and test make one series",
+            r"no file val_data\.npy: the parts train, val and test make one series",
         ),
         (
             lambda f: _split(f, num_time_steps=700),
@@ -218,3 +220,23 @@ def test_files_that_are_wrong_are_named(write: Any, change: Any, said: str, tmp_
     with pytest.raises(UserError, match=said) as caught:
         _read(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (_memmap, "desc.json"),
+        (_memmap, "data.dat"),
+        (_memmap, "adj_mx.pkl"),
+        (_split, "meta.json"),
+        (_split, "train_data.npy"),
+        (_pickle, "data_in_12_out_12.pkl"),
+        (_pickle, "scaler_in_12_out_12.pkl"),
+    ],
+)
+def test_a_pipe_is_not_waited_for(write: Any, name: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "x")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(UserError, match=re.escape(name)):
+        _read(folder)

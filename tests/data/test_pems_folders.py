@@ -247,6 +247,16 @@ def test_another_version_is_refused_by_its_columns(tmp_path: Path) -> None:
     refused(tmp_path, path.name, "53 columns", "another version")
 
 
+@pytest.mark.parametrize("place", [0, 500])
+def test_a_line_that_does_not_end_is_not_read_whole(place: int, tmp_path: Path) -> None:
+    lines = day_lines(1)
+    path = write_day(tmp_path, 1, [*lines[:place], "1" * (6 << 20), *lines[place:]])
+    refused(tmp_path, path.name, "a line of more than 65536 bytes: no file of PeMS")
+    write_day(tmp_path, 1)
+    write_metadata(tmp_path).write_text("ID\tLatitude\tLongitude\n" + "1" * 70_000)
+    refused(tmp_path, "_text_meta_", "a line of more than 65536 bytes")
+
+
 def test_a_line_of_names_is_passed_over(tmp_path: Path) -> None:
     names = ",".join(["Timestamp", *(f"c{k}" for k in range(51))])
     write_day(tmp_path, 1, [names, *day_lines(1)])

@@ -180,15 +180,15 @@ def _from_split(path: Path) -> _Found:
 
 
 def _array(path: Path) -> FileArray:
-    if not path.exists():
-        raise UserError(f"no {path.name}: the parts train, val and test make one series together")
+    if not path.is_file():  # a pipe would be waited for
+        raise UserError(f"no file {path.name}: the parts train, val and test make one series together")
     with naming_file(path):
         return open_array(path)
 
 
 def _description(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise UserError(f"no {path.name}, which describes the readings")
+    if not path.is_file():
+        raise UserError(f"no file {path.name}, which describes the readings")
     with damage_told(f"{path.name}: not readable JSON, or truncated"):
         loaded = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(loaded, dict):

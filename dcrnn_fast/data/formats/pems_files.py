@@ -29,6 +29,8 @@ _TIME = re.compile(rb"\d\d/(\d\d)/\d{4} (\d\d):(\d\d):\d\d,")
 _AT_ONCE = 1 << 20
 _DEPTH = 3
 """levels of folders that are looked into"""
+_LONGEST_LINE = 1 << 16
+"""bytes; a station of eight lanes has some 300"""
 _STATION = 12
 """columns of the station itself"""
 _LANE = {"5min": 5, "hour": 3}
@@ -196,6 +198,18 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
             raise UserError("is cut short, or no gzip file: fetch it again") from error
 
 
+def lines_in(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file of ``unpacked``.
+
+    Raises:
+        UserError: one is longer than a station's can be, as in a file of something else that was packed.
+    """
+    while line := file.readline(_LONGEST_LINE + 1):
+        if len(line) > _LONGEST_LINE:
+            raise UserError(f"a line of more than {_LONGEST_LINE} bytes: no file of PeMS")
+        yield line
+
+
 def head_of_readings(period: Period) -> Head:
     """The beginning of a file of readings.
 
@@ -203,10 +217,11 @@ def head_of_readings(period: Period) -> Head:
         UserError: it cannot be read, is empty, or has other columns than files of its kind.
     """
     with unpacked(period.path) as file:
-        first = file.readline()
+        lines = lines_in(file)
+        first = next(lines, b"")
         skipped = 0
         if first[:9].lower() == b"timestamp":
-            first, skipped = file.readline(), 1
+            first, skipped = next(lines, b""), 1
         if not first:
             raise UserError("is empty: a day without readings is left out")
         columns = first.count(b",") + 1
@@ -217,17 +232,12 @@ def head_of_readings(period: Period) -> Head:
                 f"{_STATION + _DELAYS[period.kind]} and {_LANE[period.kind]} of each lane: it is of another version"
             )
         time, stations = first[:19], []
-        for line in _with_first(first, file):
+        for line in itertools.chain([first], lines):
             cells = line[:40].split(b",", 2)
             if cells[0] != time or len(cells) < 3 or not cells[1].isdigit():
                 break
             stations.append(int(cells[1]))
     return Head(columns, skipped, tuple(stations))
-
-
-def _with_first(first: bytes, file: BinaryIO) -> Iterator[bytes]:
-    yield first
-    yield from file
 
 
 def positions_in(paths: Sequence[Path]) -> dict[int, tuple[float, float]]:
@@ -240,13 +250,13 @@ def positions_in(paths: Sequence[Path]) -> dict[int, tuple[float, float]]:
     places: dict[int, tuple[float, float]] = {}
     for _, path in dated:
         with unpacked(path) as file:
-            lines = file.read().decode("latin-1").splitlines()
-            names = lines[0].split("\t") if lines else []
+            lines = (line.decode("latin-1").rstrip("\r\n") for line in lines_in(file))
+            names = next(lines, "").split("\t")
             wanted = ("ID", "Latitude", "Longitude")
             if absent := [name for name in wanted if name not in names]:
                 raise UserError(f"has no column {first_few(absent)}: wanted {', '.join(wanted)}, separated by tabs")
             columns = [names.index(name) for name in wanted]
-            for number, line in enumerate(lines[1:], start=2):
+            for number, line in enumerate(lines, start=2):
                 if not line.strip():
                     continue
                 cells = [cell.strip() for cell in line.split("\t")]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
-from dcrnn_fast.data.formats.pems_files import Head, Period, is_packed, unpacked
+from dcrnn_fast.data.formats.pems_files import Head, Period, is_packed, lines_in, unpacked
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import naming_file, one_line
 
@@ -79,7 +79,7 @@ def tell_fault(period: Period, head: Head) -> None:
     numbers = [int(name[1:]) for name in READ if name not in ("f0", "f1")]
     rows: dict[str, int | None] = {}
     with unpacked(period.path) as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(lines_in(file), start=1):
             cells = line.decode("latin-1").rstrip("\r\n").split(",")
             if number <= head.skipped or cells == [""]:
                 continue

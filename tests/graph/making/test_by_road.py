@@ -334,6 +334,16 @@ def test_a_network_that_is_none_is_named(name: str, content: str, said: str, tmp
     assert "\n" not in str(raised.value)
 
 
+def test_what_only_unpacks_to_much_is_refused_early(tmp_path: Path) -> None:
+    path = tmp_path / "r.graphml.gz"
+    with gzip.open(path, "wb", 1) as file:
+        file.write(b"<graphml><key>")
+        for _ in range(40):
+            file.write(b"x" * (1 << 20))
+    with pytest.raises(UserError, match=r"r\.graphml\.gz: no road network: no element begins or ends within 32 MiB"):
+        read_roads(path, on_globe=True)
+
+
 def test_plain_coordinates_need_a_network_of_them(tmp_path: Path) -> None:
     (tmp_path / "r.graphml").write_text(graphml(BLOCK, ROUND))
     with pytest.raises(UserError, match="but the stations have x and y: call these columns longitude and latitude "):
