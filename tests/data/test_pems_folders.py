@@ -80,7 +80,9 @@ def test_a_day_alone_is_read_as_its_folder_is(tmp_path: Path) -> None:
         np.testing.assert_array_equal(raw(alone), raw(whole))
         np.testing.assert_array_equal(alone.positions_N2, whole.positions_N2)
         assert any("1 day from 2024-03-01 to 2024-03-01, 1 file, 864 rows" in note for note in alone.notes)
-    refused(path.rename(tmp_path / "day.txt"), "its name is no station file's", data_format="pems")
+    refused(
+        path.rename(tmp_path / "day.txt"), "holds none: those of 5 minutes .* under these names", data_format="pems"
+    )
 
 
 def test_what_was_imputed_can_be_kept(tmp_path: Path) -> None:
@@ -288,3 +290,10 @@ def test_a_store_in_pieces_has_the_bits_of_the_whole_series(settings: dict[str, 
     np.testing.assert_array_equal(np.asarray(stored.values_TNC), np.asarray(whole.values_TNC))
     np.testing.assert_array_equal(np.asarray(stored.observed_TNC), np.asarray(whole.observed_TNC))
     assert sorted(series.notes) == sorted(whole.notes)
+
+
+@pytest.mark.parametrize("name", ["d04_text_station_day_2024_03.txt", "d04_text_station_raw_2024_03_01.txt.gz"])
+def test_other_station_files_are_refused_by_their_type(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("03/01/2024 00:00:00,400001,4,101,N,ML,.3,1,100\n" * 3)
+    refused(tmp_path, f"holds station files of PeMS of another type, '{name}': those of 5 minutes")
+    refused(tmp_path / name, "is of another type: those of 5 minutes")

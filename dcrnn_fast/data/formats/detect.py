@@ -10,7 +10,7 @@ import re
 import zlib
 from pathlib import Path
 
-from dcrnn_fast.data.formats.pems_files import READINGS_NAME
+from dcrnn_fast.data.formats.pems_files import STATIONS_NAME
 
 _NETCDF = (".nc", ".nc4", ".cdf")
 _YEAR = re.compile(r"(.*?)(?:19|20)\d\d\.(?:h5|hdf5|hdf)", re.IGNORECASE)
@@ -21,14 +21,14 @@ _HEAD = 4096
 
 
 def is_pems(folder: Path) -> bool:
-    """Whether it is a station file of the PeMS clearinghouse, or a folder that has one, or a folder in it."""
+    """Whether it is a station file of the PeMS clearinghouse, of any type, or a folder that has one, also one below."""
     if not os.path.isdir(folder):
-        return READINGS_NAME.fullmatch(folder.name) is not None
+        return STATIONS_NAME.fullmatch(folder.name) is not None
     names = names_in(folder)
-    if any(READINGS_NAME.fullmatch(name) for name in names):
+    if any(STATIONS_NAME.fullmatch(name) for name in names):
         return True
     below = [one for name in names if not name.startswith(".") and (one := folder / name).is_dir()]
-    return any(READINGS_NAME.fullmatch(name) for one in below for name in names_in(one))
+    return any(STATIONS_NAME.fullmatch(name) for one in below for name in names_in(one))
 
 
 def years_in(folder: Path) -> dict[str, list[str]]:

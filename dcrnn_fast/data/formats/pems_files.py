@@ -22,6 +22,8 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few, naming_file
 
 READINGS_NAME = re.compile(r"d(\d\d)_text_station_(5min_(\d{4})_(\d\d)_(\d\d)|hour_(\d{4})_(\d\d))\.txt(\.gz)?")
+STATIONS_NAME = re.compile(r"d\d\d_text_station_\w+\.txt(\.gz)?")
+"""also of types that are not read: raw, day"""
 _METADATA_NAME = re.compile(r"d(\d\d)_text_meta_(\d{4}_\d\d_\d\d)\.txt(\.gz)?")
 _DEPTH = 3
 """levels of folders that are looked into"""
@@ -88,12 +90,15 @@ def periods_of(folder: Path, paths: Sequence[Path]) -> list[Period]:
     periods = sorted(
         (found for path in paths if (found := _period_of(path)) is not None), key=lambda one: (one.first, one.district)
     )
-    if not periods and folder.is_file():
-        raise UserError(
-            f"{folder}: its name is no station file's of PeMS, such as d04_text_station_5min_2024_03_01.txt.gz"
-        )
     if not periods:
-        raise UserError(f"{folder} holds no station files of PeMS (d04_text_station_5min_2024_03_01.txt.gz)")
+        others = [path.name for path in paths if STATIONS_NAME.fullmatch(path.name)]
+        held = f"holds station files of PeMS of another type, {first_few(others)}" if others else "holds none"
+        if folder.is_file():
+            held = f"is {'of another type' if others else 'not called as a station file of PeMS'}"
+        raise UserError(
+            f"{folder} {held}: those of 5 minutes (d04_text_station_5min_2024_03_01.txt.gz) and of hours "
+            "(d04_text_station_hour_2024_03.txt.gz) are read, under these names"
+        )
     kinds = {one.kind: one for one in periods}
     if len(kinds) > 1:
         names = " and hourly ones such as ".join(kinds[kind].path.name for kind in ("5min", "hour"))
