@@ -80,9 +80,7 @@ def test_a_day_alone_is_read_as_its_folder_is(tmp_path: Path) -> None:
         np.testing.assert_array_equal(raw(alone), raw(whole))
         np.testing.assert_array_equal(alone.positions_N2, whole.positions_N2)
         assert any("1 day from 2024-03-01 to 2024-03-01, 1 file, 864 rows" in note for note in alone.notes)
-    refused(
-        path.rename(tmp_path / "day.txt"), "holds none: those of 5 minutes .* under these names", data_format="pems"
-    )
+    refused(path.rename(tmp_path / "day.txt"), "is not called as a station file of PeMS", data_format="pems")
 
 
 def test_what_was_imputed_can_be_kept(tmp_path: Path) -> None:
