@@ -173,6 +173,8 @@ def rows_on_grid(times_T: np.ndarray, interval: np.timedelta64, where: str, name
 def _backward(times_T: np.ndarray, steps: np.ndarray, row: int, name_row: NameRow) -> str:
     """The message about a row that does not come after the one before it."""
     before, usual = name_row(row - 1), int(np.median(steps[steps > 0])) if (steps > 0).any() else 0
+    if row == 1 and len(steps) > 1 and (steps < 0).all():
+        return f"its times run backwards, from {times_T[0]} to {times_T[-1]}: reverse the order of its rows"
     offset = "give the times an offset (2024-10-27T02:00+01:00) or write them in UTC"
     if steps[row - 1] < 0 and steps[row - 1] == usual - _HOUR:
         return (

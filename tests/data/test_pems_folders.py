@@ -84,7 +84,7 @@ def test_a_day_alone_is_read_as_its_folder_is(tmp_path: Path) -> None:
         np.testing.assert_array_equal(raw(read(renamed)), raw(whole))
         np.testing.assert_array_equal(read(renamed).positions_N2, whole.positions_N2)
     (tmp_path / "day.txt").write_text("time,a\n2024-03-01,1\n2024-03-02,1\n")
-    refused(tmp_path / "day.txt", "nor lines are a station file's", data_format="pems")
+    refused(tmp_path / "day.txt", "has neither the name nor the lines of a station file of PeMS", data_format="pems")
 
 
 def test_what_was_imputed_can_be_kept(tmp_path: Path) -> None:
@@ -302,3 +302,10 @@ def test_a_store_in_pieces_has_the_bits_of_the_whole_series(settings: dict[str, 
     np.testing.assert_array_equal(np.asarray(stored.values_TNC), np.asarray(whole.values_TNC))
     np.testing.assert_array_equal(np.asarray(stored.observed_TNC), np.asarray(whole.observed_TNC))
     assert sorted(series.notes) == sorted(whole.notes)
+
+
+@pytest.mark.parametrize("name", ["d04_text_station_day_2024_03.txt", "d04_text_station_raw_2024_03_01.txt.gz"])
+def test_other_station_files_are_refused_by_their_type(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("03/01/2024 00:00:00,400001,4,101,N,ML,.3,1,100\n" * 3)
+    refused(tmp_path, f"holds station files of PeMS of another type, '{name}': those of 5 minutes")
+    refused(tmp_path / name, "is of another type: those of 5 minutes")

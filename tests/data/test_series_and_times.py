@@ -73,6 +73,9 @@ def test_irregular_axes_are_refused_by_row() -> None:
         regular_axis(_axis([0, 5, 5, 10]), "f")
     with pytest.raises(UserError, match=r"times must increase, but row 3 .* comes before row 2"):
         regular_axis(_axis([0, 5, 10, 7, 15]), "f")
+    for hours in ([120, 60, 0], [15, 10, 5]):
+        with pytest.raises(UserError, match=r"f: its times run backwards, from .* to .*: reverse the order of its row"):
+            regular_axis(_axis(hours), "f")
     with pytest.raises(UserError, match=r"rows are 5min apart, but row 3 \(2024-03-04T00:12:00\)"):
         regular_axis(_axis([0, 5, 10, 12, 15, 20, 25]), "f")
     with pytest.raises(UserError, match="row 1 has no time"):

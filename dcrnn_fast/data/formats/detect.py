@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from dcrnn_fast.data.formats.folder_files import accompanies, series_files
-from dcrnn_fast.data.formats.pems_files import READINGS_NAME
+from dcrnn_fast.data.formats.pems_files import STATIONS_NAME
 from dcrnn_fast.data.formats.signatures import head_of, is_atomic, is_netcdf, is_station_text, is_tsf
 from dcrnn_fast.errors import UserError
 
@@ -21,17 +21,17 @@ _PIECE = re.compile(r"part[-.]\d+.*\.(?:parquet|pq|csv|tsv|txt)", re.IGNORECASE)
 
 
 def is_pems(folder: Path) -> bool:
-    """Whether it is a station file of the PeMS clearinghouse, by its name or its lines, or a folder that has one, or a
-    folder in it; of renamed files a folder's first few are looked at.
+    """Whether it is a station file of the PeMS clearinghouse, of any type, by its name or its lines, or a folder that
+    has one, or a folder in it; of renamed files a folder's first few are looked at.
     """
     if not os.path.isdir(folder):
-        return READINGS_NAME.fullmatch(folder.name) is not None or is_station_text(folder)
+        return STATIONS_NAME.fullmatch(folder.name) is not None or is_station_text(folder)
     names = names_in(folder)
     visible = [folder / name for name in names if not accompanies(name)]
-    if any(READINGS_NAME.fullmatch(name) for name in names) or any(map(is_station_text, visible[:_LOOKED_AT])):
+    if any(STATIONS_NAME.fullmatch(name) for name in names) or any(map(is_station_text, visible[:_LOOKED_AT])):
         return True
     below = [one for name in names if not name.startswith(".") and (one := folder / name).is_dir()]
-    return any(READINGS_NAME.fullmatch(name) for one in below for name in names_in(one))
+    return any(STATIONS_NAME.fullmatch(name) for one in below for name in names_in(one))
 
 
 def years_in(folder: Path) -> dict[str, list[str]]:

@@ -23,6 +23,8 @@ from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import first_few, naming_file
 
 READINGS_NAME = re.compile(r"d(\d\d)_text_station_(5min_(\d{4})_(\d\d)_(\d\d)|hour_(\d{4})_(\d\d))\.txt(\.gz)?")
+STATIONS_NAME = re.compile(r"d\d\d_text_station_\w+\.txt(\.gz)?")
+"""also of types that are not read: raw, day"""
 _METADATA_NAME = re.compile(r"d(\d\d)_text_meta_(\d{4}_\d\d_\d\d)\.txt(\.gz)?")
 _METADATA_HEAD = b"ID\tFwy\tDir\tDistrict\t"
 _TIME = re.compile(rb"\d\d/(\d\d)/\d{4} (\d\d):(\d\d):\d\d,")
@@ -94,13 +96,15 @@ def periods_of(folder: Path, paths: Sequence[Path]) -> list[Period]:
     periods = sorted(
         (found for path in paths if (found := _period_of(path)) is not None), key=lambda one: (one.first, one.district)
     )
-    if not periods and folder.is_file():
-        raise UserError(
-            f"{folder}: neither name (d04_text_station_5min_2024_03_01.txt.gz) nor lines are a station file's of PeMS, "
-            "5-minute or hourly"
-        )
     if not periods:
-        raise UserError(f"{folder} holds no station files of PeMS (d04_text_station_5min_2024_03_01.txt.gz)")
+        others = [path.name for path in paths if STATIONS_NAME.fullmatch(path.name)]
+        held = f"holds station files of PeMS of another type, {first_few(others)}" if others else "holds none"
+        if folder.is_file():
+            held = "is of another type" if others else "has neither the name nor the lines of a station file of PeMS"
+        raise UserError(
+            f"{folder} {held}: those of 5 minutes (d04_text_station_5min_2024_03_01.txt.gz) and of hours "
+            "(d04_text_station_hour_2024_03.txt.gz) are read"
+        )
     kinds = {one.kind: one for one in periods}
     if len(kinds) > 1:
         names = " and hourly ones such as ".join(kinds[kind].path.name for kind in ("5min", "hour"))
@@ -114,7 +118,7 @@ def periods_of(folder: Path, paths: Sequence[Path]) -> list[Period]:
 def _period_of(path: Path) -> Period | None:
     found = READINGS_NAME.fullmatch(path.name)
     if found is None:
-        return _renamed(path)
+        return None if STATIONS_NAME.fullmatch(path.name) else _renamed(path)
     try:
         if found[3]:
             first = np.datetime64(f"{found[3]}-{found[4]}-{found[5]}", "s")
