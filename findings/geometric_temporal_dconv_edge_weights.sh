@@ -2,7 +2,7 @@
 # torch_geometric_temporal 0.56.2 (torch 2.13.0, torch_geometric 2.8.1): DConv, and so DCRNN and their batched versions,
 # divides each node's reading by the sum of its links' weights and never multiplies by the link's own weight. DCRNN's
 # diffusion step is D^-1 W; this is D^-1 (W > 0): a sensor's links all count the same, shares no longer add up to 1, and
-# links of 0.02 and 0.08 multiply a reading by 20. On links of weight 1 there is no difference.
+# links of 0.02 and 0.08 hand on 20 times the reading. On links of weight 1 there is no difference.
 # Seen, three sensors, links 0 -> 1 of 0.02 and 0 -> 2 of 0.08, reading 5 at sensor 0: sensors 1 and 2 get [50, 50], by the
 # formula [1, 4]; the two weights exchanged: [50, 50] again; both weights 1: [2.5, 2.5], as by the formula.
 # dcrnn.py is loaded alone: the package's own import wants torch_sparse, which has to be compiled.

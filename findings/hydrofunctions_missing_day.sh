@@ -1,7 +1,7 @@
 #!/bin/sh
-# hydrofunctions 0.2.4 (pandas 3.1.1, numpy 2.4.6): extract_nwis_df takes the interval of USGS daily values that have a gap
-# anywhere from its third and fourth value alone, and keeps only the values on that grid. Where the gap lies between those
-# two, half of all days are thrown away without a word, however long the series; a gap elsewhere costs nothing.
+# hydrofunctions 0.2.4 (pandas 3.1.1, numpy 2.4.6): where daily values of the USGS have a gap, extract_nwis_df takes their
+# interval from the third and fourth value alone and keeps only what lies on that grid. If the gap is between those two,
+# half of all days are thrown away without a word, however long the series; a gap elsewhere costs nothing.
 # Seen, June 2021 without the 4th (29 values): 15 rows, 15 values, meta says 2 days; without the 10th: 30 rows, 29 values.
 # The answer is made here, in the layout of the service's JSON for daily values; nothing is downloaded.
 # Exit 0: still so; 1: it is otherwise now.

@@ -2,8 +2,8 @@
 # nonconformist 2.1.0 (numpy 2.4.6, scikit-learn 1.9.1): SignErrorErrFunc is documented as reading minus prediction and
 # computes prediction minus reading, but the interval is laid as if it were the former: it lies on the wrong side of the
 # prediction. With errors to one side (free flow predicted, jams slower) the 90 % interval holds no reading at all. And
-# predict(x) without a significance, which gives all levels at once, takes the lower distance for the upper end too, so
-# its upper ends lie below its lower ends.
+# predict(x) without a significance, which gives all levels at once, takes the lower distance for the upper end too: with
+# such errors its upper ends lie below its lower ends.
 # Seen, 19 calibration errors of -1 to -19 km/h, significance 0.1, prediction 60: [61, 78], while the readings were 41 to
 # 59; of all levels at once, the one for 0.1: [61, 59]. AbsErrorErrFunc: [42, 78] and [41, 79].
 # Exit 0: still so; 1: it is otherwise now.
