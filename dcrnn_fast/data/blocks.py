@@ -18,8 +18,8 @@ from dcrnn_fast.data.times import parse_freq
 from dcrnn_fast.data.timestamps import Stamps, parse_time, row_of_array
 from dcrnn_fast.errors import UserError
 
-_AT_ONCE = 1 << 20
-"""readings that are cleaned at a time: some 20 MiB with their copies"""
+_AT_ONCE = 1 << 18
+"""readings that are cleaned at a time: some 6 MiB with their copies"""
 _LARGE = 1 << 30
 """bytes in memory from which on a store is advised"""
 

@@ -20,7 +20,7 @@ GAP_MARKS = tuple(
     )
 )
 """marks that instruments and formats write for a missing measurement"""
-_AT_ONCE = 1 << 19
+_AT_ONCE = 1 << 17
 """readings of a stretch: what is computed of them, some 15 bytes each, is near the caches"""
 
 

@@ -7,12 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.formats.shared import make_from_file
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.data.table_columns import TIME_NAMES, Column, as_numbers, as_texts, bounded_by, first_non_number
+from dcrnn_fast.data.table_columns import (
+    TIME_NAMES,
+    Column,
+    as_numbers,
+    as_texts,
+    bounded_by,
+    first_non_number,
+    in_order_met,
+)
 from dcrnn_fast.data.timestamps import NameRow, Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES
@@ -84,14 +91,14 @@ def pivot(
     sensors_R = as_texts(columns[roles.sensor])
     if (blank := np.flatnonzero(sensors_R == "")).size:
         raise UserError(f"{name_row(int(blank[0]))}, column {columns[roles.sensor].name!r}: no sensor is named")
-    sensor_R, ids = pd.factorize(pd.Series(sensors_R))
+    ids, sensor_R = in_order_met(sensors_R)
     times_T, first_R, time_R = np.unique(stamps.times_T, return_index=True, return_inverse=True)
     beside = beside_a_forecast(columns, time_R)
     readings, positions_N2 = _reading_columns(columns, roles, sensor_R, len(ids), beside, name_row)
     if roles.channel is None:
         channel_R, channels = np.zeros(len(time_R), dtype=np.int64), tuple(column.name for column in readings)
     elif len(readings) == 1:
-        channel_R, found = pd.factorize(pd.Series(as_texts(columns[roles.channel])))
+        found, channel_R = in_order_met(as_texts(columns[roles.channel]))
         channels = tuple(found)
     else:
         raise UserError(
@@ -115,7 +122,7 @@ def pivot(
     series = make_from_file(
         values_TNC,
         stamps._replace(times_T=times_T),
-        tuple(map(str, ids)),
+        tuple(ids),
         path,
         data,
         channels=channels,
@@ -210,8 +217,10 @@ def _reading_columns(
 
 def _one_for_each(column: Column, sensor_R: np.ndarray) -> bool:
     """Whether a column has one value for each sensor."""
-    cells = pd.Series(as_texts(column) if column.is_text else column.cells)
-    return bool(cells.groupby(sensor_R).nunique(dropna=False).max() == 1)
+    cells = column.cells
+    value_R = in_order_met(cells)[1] if column.is_text else np.unique(cells, return_inverse=True)[1]
+    pairs = np.unique(sensor_R * (int(value_R.max()) + 1) + value_R)
+    return len(pairs) == len(np.unique(sensor_R))
 
 
 def _count_repeats(

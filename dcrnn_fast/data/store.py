@@ -52,6 +52,8 @@ _HASHED_AT_OPEN = 256 << 20
 """bytes; larger files are checked by size at opening, and wholly by ``verify_store`` and ``digests_of``"""
 FILES = (*ARRAYS, *GRAPHS, MANIFEST)
 """names of all files that a store may have"""
+_AT_ONCE = 1 << 19
+"""readings that are looked through at a time"""
 _UNFINISHED = re.compile(r"manifest\.json\.tmp-[0-9a-f-]+|\.writable-[0-9a-f-]+")
 
 Block = tuple[np.ndarray, np.ndarray]
@@ -257,7 +259,7 @@ def _times_in(path: Path, shape: list[int]) -> np.ndarray:
 
 def _is_finite(values_TNC: StoredArray) -> bool:
     # NaN is the largest and the smallest of what it is among; no copy is made.
-    pieces = (values_TNC[rows] for rows in row_pieces(values_TNC.shape))
+    pieces = (values_TNC[rows] for rows in row_pieces(values_TNC.shape, readings=_AT_ONCE))
     return all(math.isfinite(piece.max(initial=0)) and math.isfinite(piece.min(initial=0)) for piece in pieces)
 
 

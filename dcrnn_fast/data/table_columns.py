@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from dcrnn_fast.data.timestamps import Stamps, whole_seconds
 from dcrnn_fast.reading.tables import is_number
@@ -68,8 +67,8 @@ def as_numbers(column: Column) -> np.ndarray:
     """(R,) numbers, NaN for empty cells; of texts that are numbers, else see ``first_non_number``."""
     if not column.is_text:
         return column.cells
-    texts = pd.Series(column.cells)
-    return texts.map({cell: np.nan if is_empty(cell) else float(cell) for cell in texts.unique()}).to_numpy(np.float64)
+    texts, text_R = in_order_met(column.cells)
+    return np.array([np.nan if is_empty(text) else float(text) for text in texts], dtype=np.float64)[text_R]
 
 
 def as_texts(column: Column) -> np.ndarray:
@@ -79,3 +78,10 @@ def as_texts(column: Column) -> np.ndarray:
     if column.cells.dtype.kind == "f":
         return np.array(["" if np.isnan(x) else f"{x:.17g}" for x in column.cells.tolist()], dtype=object)
     return column.cells.astype(str).astype(object)
+
+
+def in_order_met(cells_R: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The different texts in the order in which they first come, and int64 (R,): which of them each cell is."""
+    index_of: dict[str, int] = {}
+    text_R = [index_of.setdefault(cell, len(index_of)) for cell in cells_R.tolist()]
+    return list(index_of), np.array(text_R, dtype=np.int64)

@@ -73,7 +73,7 @@ def test_months_of_hours_under_another_name_and_other_steps(tmp_path: Path) -> N
     assert read(tmp_path / "march").num_steps == 31 * 24
     days = [row(f"03/{d:02d}/2024 00:00:00", STATIONS[0], cells) for d in range(1, 30)]
     (tmp_path / "days").write_text("\n".join(days) + "\n")
-    with pytest.raises(UserError, match="nor lines are a station file's of PeMS, 5-minute or hourly"):
+    with pytest.raises(UserError, match="has neither the name nor the lines of a station file of PeMS"):
         read(tmp_path / "days")
     (tmp_path / "cut").write_text(hours[0] + "\n")
     with pytest.raises(UserError, match=r"cut: has rows of one time alone: is it cut short\?"):

@@ -20,7 +20,7 @@ from dcrnn_fast.data.cf.places import require_grid_for_mask
 from dcrnn_fast.data.cf.ranges import valid_range
 from dcrnn_fast.data.cf.readings import rows_of
 from dcrnn_fast.data.cleaning import rule_for, without_values
-from dcrnn_fast.data.pieces import AT_ONCE, rows_at_once
+from dcrnn_fast.data.pieces import rows_at_once
 from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, read_land_mask
@@ -44,6 +44,8 @@ class Part:
     told: Callable[[], AbstractContextManager[None]]
 
 
+_AT_ONCE = 1 << 19
+"""readings of a block, but for larger chunks of its file: 2 MiB in float32, several of which are there at a time"""
 _OWN_NOTES = 3
 """so many notes on single files are told"""
 Column = Sequence[Part]
@@ -176,7 +178,7 @@ def _all_rows(
             shape = (1, places.num_cells, sum(len(part.fields.channels) for part in parts))
             chunk = max(part.fields.time_chunk for part in parts)
             # A chunk is read, and unpacked, whole: pieces that end where chunks do read each of them once.
-            count = max(rows_at_once(shape, AT_ONCE // 2), min(chunk, rows_at_once(shape)))
+            count = max(rows_at_once(shape, _AT_ONCE), min(chunk, rows_at_once(shape)))
             count = count // chunk * chunk or count
             for a in range(start, stop, count):
                 b = min(a + count, stop)

@@ -140,7 +140,7 @@ FORMATS = (
         detects=_DETECT + "is_zarr",
         is_deep=True,
     ),
-    Format("tsf", (".tsf",), _ROOM + "tsf:read_tsf", detects=_SIGNED + "is_tsf", is_text=True),
+    Format("tsf", (".tsf",), opener=_ROOM + "tsf:open_tsf", detects=_SIGNED + "is_tsf", is_text=True),
     Format("channels", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
     Format("continued", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
     Format("scenarios", (), _ROOM + "folders:read_folder", is_folder=True),

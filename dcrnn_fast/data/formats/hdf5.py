@@ -32,7 +32,7 @@ from dcrnn_fast.reading.hdf5 import opened_hdf5, require_held, require_unlocked
 from dcrnn_fast.reading.pickles import Noted, noted_parts, plain_parts, texts_of
 from dcrnn_fast.reading.texts import text_of
 
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 18
 """readings that are read at a time"""
 
 

@@ -30,6 +30,8 @@ _MOST_COMPRESSED, _ALWAYS_HELD = 1032, 64 << 20
 """bytes that zlib makes of one at most; bytes that an array may claim beyond that"""
 _CHUNKS_AT_ONCE = 2
 """chunks that are unpacked at the same time: each takes its size in memory, twice"""
+_THREADS = 1
+"""that unpack: the allocator keeps for each what it once took"""
 
 
 def open_zarr(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
@@ -76,7 +78,7 @@ def opened_zarr(path: Path) -> Iterator[xr.Dataset]:
     import zarr
 
     try:
-        with zarr.config.set({"async.concurrency": _CHUNKS_AT_ONCE}):
+        with zarr.config.set({"async.concurrency": _CHUNKS_AT_ONCE, "threading.max_workers": _THREADS}):
             yield dataset
     finally:
         opened.close()
