@@ -21,7 +21,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.training import Backend, Precision
 from dcrnn_fast.data.dataset import ForecastData, future_times
 from dcrnn_fast.data.inputs import assemble_inputs
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.series import SensorSeries

@@ -16,7 +16,7 @@ from dcrnn_fast.data.account import series_lines, series_looks
 from dcrnn_fast.data.blocks import Blocks, MoreSensorsError, without_readings
 from dcrnn_fast.data.facts import SeriesFacts, series_facts
 from dcrnn_fast.data.left_out import ids_to_leave_out
-from dcrnn_fast.data.open_data import read_matched, silent_by_id, with_graph
+from dcrnn_fast.data.opening import read_matched, silent_by_id, with_graph
 from dcrnn_fast.data.series import SensorSeries, refuse_silent, require_observed_sensors, silent_in
 from dcrnn_fast.data.sources import open_source, outline_source, source_files
 from dcrnn_fast.data.store import FILES, Block, open_store, verify_store, write_store

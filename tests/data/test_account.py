@@ -19,7 +19,7 @@ from dcrnn_fast.data.account import (
 )
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.facts import odd_values, same_sensors, series_facts
-from dcrnn_fast.data.open_data import assemble_data, open_data
+from dcrnn_fast.data.opening import assemble_data, open_data
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.sources import read_series
 from dcrnn_fast.data.store import write_store

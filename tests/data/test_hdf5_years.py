@@ -10,7 +10,7 @@ import pytest
 
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import formats_of_path
-from dcrnn_fast.data.open_data import read_matched
+from dcrnn_fast.data.opening import read_matched
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import open_source, outline_source, read_source
 from dcrnn_fast.data.store import open_store

@@ -278,7 +278,7 @@ def test_a_store_in_pieces_has_the_bits_of_the_whole_series(settings: dict[str, 
         assert not (tmp_path / "store" / "manifest.json").exists()
         return
     series, _ = prepare(data, GraphConfig(), tmp_path / "store")
-    from dcrnn_fast.data.open_data import read_matched
+    from dcrnn_fast.data.opening import read_matched
 
     whole, _ = read_matched(data, GraphConfig())
     stored, _ = open_store(tmp_path / "store")

@@ -11,7 +11,7 @@ import pytest
 
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.sections import Config
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.staging import PREFIX, NotStagedError, Staged, remove_leftovers, stage
 from dcrnn_fast.data.store import write_store
 from dcrnn_fast.data.stored import StoredArray

@@ -10,7 +10,7 @@ import pytest
 from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data import pieces
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.series import SensorSeries, make_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.evaluation.check_plot import _missing, plot_check
