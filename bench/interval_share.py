@@ -17,7 +17,7 @@ import torch
 
 from bench.forecast_overhead import made_forecaster, made_readings
 from dcrnn_fast.config.data import DataConfig
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.evaluation.evaluator import evaluate_model
 from dcrnn_fast.evaluation.hours import HourSums

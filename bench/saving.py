@@ -19,7 +19,7 @@ from dcrnn_fast.checkpoints.save import LATEST, save_checkpoint
 from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.config.sections import Config, OutputConfig
 from dcrnn_fast.config.training import TrainingConfig
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest
 from dcrnn_fast.records.lock import FolderLock

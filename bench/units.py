@@ -20,7 +20,7 @@ import torch
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.sections import Config, OutputConfig
 from dcrnn_fast.config.training import ModelConfig, TrainingConfig
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.training.fit import fit
 
 UNITS = {

@@ -23,7 +23,7 @@ from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.training import Backend, ModelConfig
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.sources import source_files
 from dcrnn_fast.data.times import format_freq, parse_freq

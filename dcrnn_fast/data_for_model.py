@@ -5,7 +5,7 @@ from dataclasses import replace
 from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.far_readings import far_notes
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.sources import read_for_model
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph import SensorGraph, match_graph, read_graph

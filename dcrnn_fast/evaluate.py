@@ -15,10 +15,9 @@ from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.sources import require_outside, source_files
+from dcrnn_fast.data.sources import require_outside
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.flags import ModelFlags, PartFlags, SourceFlags
-from dcrnn_fast.evaluation.places import places
 from dcrnn_fast.evaluation.plots import save_report
 from dcrnn_fast.evaluation.report_files import REPORT
 from dcrnn_fast.evaluation.report_parts import part_of
@@ -27,8 +26,7 @@ from dcrnn_fast.forecaster import Forecaster
 from dcrnn_fast.loading import without_intervals
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.records.lock import FolderLock
-from dcrnn_fast.shared_forecaster import load_shared, partners_met
-from dcrnn_fast.training_data import require_training_data
+from dcrnn_fast.shared_forecaster import open_model, partners_met
 
 _PURPOSE = (
     "Measures a checkpoint at every horizon over windows that it was not trained on, beside the last value and other "
@@ -94,15 +92,8 @@ def _measure(flags: EvaluateFlags, ranks: Ranks) -> int:
         "--output folder",
     )
     output = require_creatable_folder(flags.output, "output folder")
-    sensors = flags.part.ids()
-    forecaster = load_shared(flags.checkpoint, flags.model, ranks)
-    places(sensors, forecaster.ids, "--sensors")
-    places(flags.part.targets, forecaster.window_format.target_names, "--targets")
-    config = flags.source.config(forecaster.config.data, forecaster.window_format)
-    if flags.source.data is None:
-        require_training_data(config)
+    forecaster, config, inputs = open_model(flags.checkpoint, flags.model, flags.source, flags.part, ranks)
     trained = forecaster.config
-    inputs = (*source_files(config, trained.graph), *source_files(trained.data, trained.graph))
     require_apart(outputs, inputs, "--output folder")
     for read in (config, trained.data):
         require_outside(outputs, read, "--output folder")
@@ -121,7 +112,7 @@ def _measure(flags: EvaluateFlags, ranks: Ranks) -> int:
         raise UserError(str(error)) from error
     if not ranks.is_first:
         return 0
-    report = part_of(report, sensors=sensors, targets=flags.part.targets)
+    report = part_of(report, sensors=flags.part.ids(), targets=flags.part.targets)
     print(report.table(flags.horizons or None), flush=True)
     written = save_report(report, output)
     print(f"\nwritten to {output}: {', '.join(path.name for path in written)}")

@@ -14,7 +14,7 @@ from dcrnn_fast.command import run_command
 from dcrnn_fast.config.command_line import parse
 from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.series import SensorSeries
-from dcrnn_fast.data.sources import read_for_model, require_outside, source_files
+from dcrnn_fast.data.sources import read_for_model, require_outside
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.bounds import interval_lines
 from dcrnn_fast.evaluation.flags import ModelFlags, PartFlags, SourceFlags
@@ -22,15 +22,13 @@ from dcrnn_fast.evaluation.fonts import unwritable_note
 from dcrnn_fast.evaluation.forecasts import Forecast, output_format
 from dcrnn_fast.evaluation.known_future import read_known
 from dcrnn_fast.evaluation.labels import channel_label
-from dcrnn_fast.evaluation.places import places
 from dcrnn_fast.evaluation.plot_format import lost_picture, require_page, require_plot_format
 from dcrnn_fast.files import clear_leftovers, folder_for_new_files, require_apart, require_creatable_folder
 from dcrnn_fast.forecaster import Forecaster
 from dcrnn_fast.loading import without_intervals
 from dcrnn_fast.messages import counted
 from dcrnn_fast.ranks.group import Ranks
-from dcrnn_fast.shared_forecaster import load_shared, partners_met
-from dcrnn_fast.training_data import require_training_data
+from dcrnn_fast.shared_forecaster import open_model, partners_met
 
 _PURPOSE = "Forecasts from a checkpoint and the newest readings, and nothing else."
 
@@ -90,15 +88,8 @@ def _forecast(flags: ForecastFlags, ranks: Ranks) -> int:
     require_apart(targets, (*model, *named), "--output")
     for target in targets:
         require_creatable_folder(target.parent, "output folder")
-    sensors = flags.part.ids()
-    forecaster = load_shared(flags.checkpoint, flags.model, ranks)
-    places(sensors, forecaster.ids, "--sensors")
-    places(flags.part.targets, forecaster.window_format.target_names, "--targets")
-    config = flags.source.config(forecaster.config.data, forecaster.window_format)
-    if flags.source.data is None:
-        require_training_data(config)
+    forecaster, config, inputs = open_model(flags.checkpoint, flags.model, flags.source, flags.part, ranks)
     trained = forecaster.config
-    inputs = (*source_files(config, trained.graph), *source_files(trained.data, trained.graph))
     require_apart(targets, inputs, "--output")
     for read in (config, trained.data, *([] if flags.known is None else [replace(config, data=flags.known)])):
         require_outside(targets, read, "--output")

@@ -4,19 +4,24 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.config.training import TrainingConfig
+from dcrnn_fast.data.sources import source_files
 from dcrnn_fast.device import choose_device, choose_threads, device_identity
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.evaluation.flags import ModelFlags
+from dcrnn_fast.evaluation.flags import ModelFlags, PartFlags, SourceFlags
+from dcrnn_fast.evaluation.places import places
 from dcrnn_fast.forecaster import Forecaster
 from dcrnn_fast.installation import code_facts
 from dcrnn_fast.loading import load
 from dcrnn_fast.model.dcrnn import DCRNN
 from dcrnn_fast.model.whole_forecasts import WholeForecasts
 from dcrnn_fast.ranks.group import Ranks, join_ranks
+from dcrnn_fast.training_data import require_training_data
 
 
 @contextmanager
@@ -89,3 +94,22 @@ def load_shared(checkpoint: str, flags: ModelFlags, ranks: Ranks) -> Forecaster:
     ranks.require_same("the model", facts)
     whole = WholeForecasts(model.to(ranks.device), shared.nodes, forecaster.graph.num_nodes, ranks.sum_over_partners)
     return replace(forecaster, model=whole.eval())
+
+
+def open_model(
+    checkpoint: str, flags: ModelFlags, source: SourceFlags, part: PartFlags, ranks: Ranks
+) -> tuple[Forecaster, DataConfig, tuple[str | Path, ...]]:
+    """The forecaster, the readings that it is given, and the files of these and of its training: what a command that
+    uses a model knows before it reads.
+
+    Raises:
+        UserError: as ``load_shared``; a sensor or target that the model has not; a source that does not fit it.
+    """
+    sensors = part.ids()
+    forecaster = load_shared(checkpoint, flags, ranks)
+    places(sensors, forecaster.ids, "--sensors")
+    places(part.targets, forecaster.window_format.target_names, "--targets")
+    config, trained = source.config(forecaster.config.data, forecaster.window_format), forecaster.config
+    if source.data is None:
+        require_training_data(config)
+    return forecaster, config, (*source_files(config, trained.graph), *source_files(trained.data, trained.graph))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dcrnn_fast.checkpoints.read import MANIFEST
+from dcrnn_fast.checkpoints.manifest import MANIFEST
 from dcrnn_fast.command import command_line, let_stdout_go, run_command
 from dcrnn_fast.config.command_line import config_flag, parse
 from dcrnn_fast.config.given import flags_in

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from dcrnn_fast.data.city import synthetic_city
     from dcrnn_fast.data.dataset import Batch, ForecastData, future_times
     from dcrnn_fast.data.inputs import assemble_inputs
-    from dcrnn_fast.data.open_data import assemble_data, open_data
+    from dcrnn_fast.data.opening import assemble_data, open_data
     from dcrnn_fast.data.scaler import Scaler, fit_scaler
     from dcrnn_fast.data.series import SensorSeries
     from dcrnn_fast.data.series_from_readings import make_series
@@ -26,8 +26,9 @@ __all__ = [
 _NAMES_OF = {
     "batches": ("GlobalBatch", "GlobalBatches", "epoch_order", "share"),
     "city": ("synthetic_city",),
-    "dataset": ("Batch", "ForecastData", "assemble_data", "future_times", "open_data"),
+    "dataset": ("Batch", "ForecastData", "future_times"),
     "inputs": ("assemble_inputs",),
+    "opening": ("assemble_data", "open_data"),
     "scaler": ("Scaler", "fit_scaler"),
     "series": ("SensorSeries",),
     "series_from_readings": ("make_series",),

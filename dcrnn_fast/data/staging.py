@@ -21,7 +21,7 @@ from typing import Any
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.formats import files_of_path
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.sources import source_files
 from dcrnn_fast.data.stored import StoredArray

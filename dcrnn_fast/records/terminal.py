@@ -97,7 +97,9 @@ def digits(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """12 s, 3 min 4 s; from an hour on without seconds: 5 h 7 min."""
+    """0.4 s, 12 s, 3 min 4 s; from an hour on without seconds: 5 h 7 min."""
+    if 0 < seconds < 1:
+        return f"{seconds:.2g} s"
     whole = round(seconds)
     return span(whole if whole < 3600 else 60 * round(whole / 60))
 

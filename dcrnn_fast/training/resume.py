@@ -28,7 +28,7 @@ from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.config.plain import shown, to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.saved_form import saved_form
 from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.errors import UserError

@@ -14,7 +14,7 @@ from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.yaml_file import to_yaml
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.staging import Staged
 from dcrnn_fast.data.window_account import require_changing_target, require_validation_targets

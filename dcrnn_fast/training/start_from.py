@@ -15,7 +15,7 @@ from dcrnn_fast.config.plain import to_dict
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.far_readings import far_notes
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.saved_form import SavedForm, saved_form
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.data.silent_sensors import require_observed_sensors

@@ -16,7 +16,7 @@ from dcrnn_fast.config.data import CALENDAR
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.batches import GlobalBatch
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError

@@ -7,7 +7,7 @@ import numpy as np
 
 import dcrnn_fast
 from dcrnn_fast.checkpoints.read import load_checkpoint
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training import resume
 from dcrnn_fast.training.fit import fit

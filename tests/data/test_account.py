@@ -12,7 +12,7 @@ from dcrnn_fast.data import pieces
 from dcrnn_fast.data.account import series_lines, series_looks
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.facts import odd_values, same_sensors, series_facts
-from dcrnn_fast.data.open_data import assemble_data, open_data
+from dcrnn_fast.data.opening import assemble_data, open_data
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.sources import read_series

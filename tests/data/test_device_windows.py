@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.device_windows import DeviceWindows, series_bytes
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from tests.capture_lint import CaptureLint
 from tests.data.made_series import random_series, ring
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dcrnn_fast.config.data import DataConfig, GraphConfig
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.sources import read_series, read_source
 from dcrnn_fast.errors import UserError
 from tests.data.written_files import IDS, READINGS, TIMES, WRITERS, make_frame, read, write_csv, write_parquet

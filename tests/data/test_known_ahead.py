@@ -13,7 +13,7 @@ from dcrnn_fast.data.dataset import Batch, ForecastData
 from dcrnn_fast.data.device_windows import DeviceWindows, HostWindows
 from dcrnn_fast.data.inputs import time_channels
 from dcrnn_fast.data.known_ahead import known_lines, known_looks
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.window_account import facts_of
 from dcrnn_fast.data.window_format import WindowFormat, known_ahead_words
 from dcrnn_fast.errors import UserError

@@ -9,7 +9,7 @@ import pytest
 
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.idle import idle_in_graph
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.errors import UserError

@@ -14,7 +14,7 @@ from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.device_windows import DeviceWindows
 from dcrnn_fast.data.known import KNOWN, is_published
 from dcrnn_fast.data.left_out import silenced
-from dcrnn_fast.data.open_data import assemble_data, open_data
+from dcrnn_fast.data.opening import assemble_data, open_data
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.series_joining import join_parts

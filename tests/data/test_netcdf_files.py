@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.cf_times import cf_times
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.errors import UserError
 from tests.data.written_files import READINGS, TIMES, read, write_stations

@@ -17,7 +17,7 @@ import pytest
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data import known
 from dcrnn_fast.data.city import synthetic_city
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.pieces import row_pieces
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.store import Block, open_store, verify_store, write_store

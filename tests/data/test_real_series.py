@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dcrnn_fast.config.data import DataConfig, GraphConfig
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.errors import UserError
 
 

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from dcrnn_fast.config.data import DataConfig, GraphConfig
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.sources import read_for_model, read_source
 from dcrnn_fast.errors import UserError
 from tests.data.gridded_files import polar_places, write_sea_ice

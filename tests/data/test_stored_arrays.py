@@ -16,7 +16,7 @@ from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data import pieces
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.left_out import silenced
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.store import open_store, write_store
 from dcrnn_fast.data.store_manifest import digest_of
 from dcrnn_fast.data.stored import ABSENT, StoredArray
@@ -117,7 +117,7 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from dcrnn_fast.config.data import DataConfig, GraphConfig
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.facts import series_facts
 from dcrnn_fast.data.scaler import fit_scaler
@@ -214,7 +214,7 @@ from dcrnn_fast.config.data import GraphConfig
 from dcrnn_fast.data.account import series_looks
 from dcrnn_fast.data.window_account import facts_of
 from dcrnn_fast.data.window_account import window_looks
-from dcrnn_fast.data.dataset import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.training_part import training_part
 

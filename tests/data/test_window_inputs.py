@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.dataset import ForecastData, future_times
 from dcrnn_fast.data.inputs import assemble_inputs
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.window_format import WindowFormat
 from dcrnn_fast.errors import UserError
 from tests.data.made_series import random_series, ring

@@ -12,7 +12,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.training import ModelConfig
 from dcrnn_fast.data.city import synthetic_city
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.model.build import build_model
 from dcrnn_fast.model.dcrnn import DCRNN
 

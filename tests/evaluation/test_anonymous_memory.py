@@ -13,7 +13,7 @@ from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.training import ModelConfig
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.store import open_store, write_store
 from dcrnn_fast.model.build import build_model
 from tests.data.made_series import random_series, ring

@@ -10,7 +10,7 @@ import pytest
 from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data import pieces
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.times import count_from

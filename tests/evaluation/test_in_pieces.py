@@ -9,7 +9,7 @@ import pytest
 from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data import dataset as dataset_module
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.evaluation import slots as slots_module
 from dcrnn_fast.evaluation import target_rows as target_rows_module

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import dcrnn_fast
-from dcrnn_fast.checkpoints.read import MANIFEST, load_checkpoint
+from dcrnn_fast.checkpoints.manifest import MANIFEST
+from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.errors import UserError
 from tests.evaluation.small_city import SmallCity, make_small_city

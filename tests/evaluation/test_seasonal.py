@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import assemble_data
+from dcrnn_fast.data.opening import assemble_data
 from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.series_joining import join_parts
 from dcrnn_fast.data.times import count_from

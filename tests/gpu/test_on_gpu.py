@@ -19,7 +19,7 @@ from bench.cases import KNOWN_SHAPES, MANUAL, SHAPES, Case, assert_within_budget
 from dcrnn_fast import verify
 from dcrnn_fast.data.dataset import Batch
 from dcrnn_fast.data.device_windows import DeviceWindows
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels import CellWeights, DiffusionTerms, dcrnn_seq2seq
 from dcrnn_fast.kernels.native import library

@@ -6,7 +6,7 @@ import pytest
 
 from dcrnn_fast import train
 from dcrnn_fast.config.yaml_file import load_config
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.planning.choice import Choice
 from dcrnn_fast.planning.memory import MARGIN

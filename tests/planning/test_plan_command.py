@@ -9,7 +9,7 @@ import pytest
 from dcrnn_fast import plan, prepare
 from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import assemble_data, open_data
+from dcrnn_fast.data.opening import assemble_data, open_data
 from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.errors import UserError

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dcrnn_fast.data.ahead import Gatherer
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.kernels.diffusion_conv.plain import stacked_operator
 from dcrnn_fast.kernels.halo import Absent, partition_terms
 from dcrnn_fast.kernels.native import library

@@ -130,6 +130,6 @@ def test_speeds_are_read_without_exponents() -> None:
 
 
 def test_from_an_hour_on_seconds_do_not_matter() -> None:
-    assert [duration(seconds) for seconds in (0.4, 59.6, 3599, 3661, 18_420)] == [
-        *("0 s", "1 min", "59 min 59 s", "1 h 1 min", "5 h 7 min")
+    assert [duration(seconds) for seconds in (0, 0.4, 59.6, 3599, 3661, 18_420)] == [
+        *("0 s", "0.4 s", "1 min", "59 min 59 s", "1 h 1 min", "5 h 7 min")
     ]

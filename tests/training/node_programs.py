@@ -12,7 +12,7 @@ from rank_programs import debug_config, uneven_data
 
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import assemble_data, open_data
+from dcrnn_fast.data.opening import assemble_data, open_data
 from dcrnn_fast.data.series_from_readings import make_series
 from dcrnn_fast.data.times import count_from
 from dcrnn_fast.graph import SensorGraph, partition, read_pickle

@@ -22,7 +22,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.training import ModelConfig, TrainingConfig
 from dcrnn_fast.config.yaml_file import load_config
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import assemble_data, open_data
+from dcrnn_fast.data.opening import assemble_data, open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.evaluation.metrics import HorizonSums
 from dcrnn_fast.ranks import failure

@@ -13,7 +13,7 @@ from dcrnn_fast import convert
 from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.data.dataset import Batch, ForecastData
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.interop import export_pytorch_port
 from dcrnn_fast.loading import load

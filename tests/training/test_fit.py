@@ -23,7 +23,7 @@ from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.config.yaml_file import load_yaml
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import assemble_data, open_data
+from dcrnn_fast.data.opening import assemble_data, open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.records.events import COLUMNS

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.training.resolved import resolved

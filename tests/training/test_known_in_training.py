@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dcrnn_fast.config.plain import to_dict
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.loading import load
 from dcrnn_fast.ranks.group import Ranks

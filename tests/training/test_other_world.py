@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dcrnn_fast.checkpoints.read import load_checkpoint
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from tests.training.rank_programs import debug_config
 from tests.training.rank_server import RankServer
 

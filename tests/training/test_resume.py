@@ -16,7 +16,7 @@ import torch
 from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.data.dataset import ForecastData
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.kernels.native import library
 from dcrnn_fast.training.fit import fit

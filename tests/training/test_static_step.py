@@ -13,7 +13,7 @@ from dcrnn_fast.config.sections import Config
 from dcrnn_fast.config.training import TrainingConfig
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.device_windows import DeviceWindows
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest

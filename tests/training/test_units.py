@@ -14,7 +14,7 @@ from dcrnn_fast import load
 from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.checkpoints.save import save_checkpoint
 from dcrnn_fast.config.sections import Config
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.data.scaler import Scaler
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.ranks.group import Ranks

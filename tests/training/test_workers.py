@@ -14,7 +14,7 @@ from dcrnn_fast.checkpoints.read import load_checkpoint
 from dcrnn_fast.data.ahead import Gatherer
 from dcrnn_fast.data.dataset import Batch, ForecastData
 from dcrnn_fast.data.device_windows import DeviceWindows
-from dcrnn_fast.data.open_data import open_data
+from dcrnn_fast.data.opening import open_data
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.ranks.group import Ranks
 from dcrnn_fast.ranks.stopping import StopRequest
