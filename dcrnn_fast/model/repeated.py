@@ -1,6 +1,6 @@
 """Forecasts of one model again and again: what every call of its operator finds out anew is found out once.
 
-Shape legend: P past steps, F future steps, N nodes, C input channels, O output channels, K known channels.
+Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, K known channels.
 """
 
 from operator import is_
@@ -57,9 +57,9 @@ class RepeatedForecasts:
     def was_checked(self) -> None:
         """To be called after a forecast by the model itself."""
         model, self._checked = self._model, None
-        settings = _settings(model)
-        floats = model.projection.weight.dtype == torch.float32
-        if settings is None or not floats or model.diffusion.divided or chosen_backend(model) != "cpu":
+        settings, weight = _settings(model), model.projection.weight
+        plain = weight.dtype == torch.float32 and weight.device.type == "cpu" and not model.diffusion.divided
+        if settings is None or not plain or chosen_backend(model) != "cpu":
             return
         with torch.inference_mode():
             arguments = repeated_arguments(
