@@ -188,7 +188,7 @@ def _ours(
     if contestant.backend in ("plain", "compile"):
         plain = PlainDCRNN(model)
         return plain, plain if contestant.backend == "plain" else torch.compile(plain, dynamic=False)
-    terms = model.graph.terms()
+    terms = model.diffusion.terms()
     if contestant.dtype == "float64":
         model.double()
         terms = _exact_terms(graph, workload, device)

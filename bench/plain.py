@@ -20,8 +20,12 @@ class PlainDCRNN(nn.Module):
     def __init__(self, model: DCRNN) -> None:
         super().__init__()
         self.encoder, self.decoder, self.projection = model.encoder, model.decoder, model.projection
-        self.future_steps, self.num_terms, self.units = model.future_steps, model.graph.num_terms, model.hidden_units
-        terms = model.graph.terms()
+        self.future_steps, self.num_terms, self.units = (
+            model.future_steps,
+            model.diffusion.num_terms,
+            model.hidden_units,
+        )
+        terms = model.diffusion.terms()
         shape = ((self.num_terms - 1) * terms.num_nodes, terms.num_nodes)
         stack = torch.sparse_csr_tensor(terms.row_start, terms.column, terms.value, shape, check_invariants=False)
         self.register_buffer("stack_SN", stack.to_dense(), persistent=False)

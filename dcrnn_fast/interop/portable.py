@@ -87,7 +87,7 @@ class PortableModel:
 
 def portable_model(model: DCRNN, past_steps: int) -> PortableModel:
     """The arrays, copied, in float32, of a model with its complete graph."""
-    terms = model.graph.terms()
+    terms = model.diffusion.terms()
     return PortableModel(
         past_steps=past_steps,
         future_steps=model.future_steps,

@@ -106,7 +106,7 @@ def chosen_backend(model: DCRNN) -> str:
     """
     operators, x = OPERATORS["dcrnn_seq2seq"], next(model.parameters())
     try:
-        return choose("dcrnn_seq2seq", operators, model.backend, x, divided=model.graph.divided).name
+        return choose("dcrnn_seq2seq", operators, model.backend, x, divided=model.diffusion.divided).name
     except NotImplementedError as error:
         raise UserError(str(error)) from error
 
@@ -129,7 +129,7 @@ def backend_line(model: DCRNN, precision: str) -> str:
         if implementation.name == name:
             break
         if implementation.auto_on is None or x.device.type in implementation.auto_on:
-            divided = implementation.why_not_divided if model.graph.divided else None
+            divided = implementation.why_not_divided if model.diffusion.divided else None
             reason = implementation.why_not(x) or divided or "it failed its check on this device"
         elif implementation.auto_on:
             reason = f"it is for {' and '.join(device.upper() for device in implementation.auto_on)} devices"

@@ -64,7 +64,7 @@ class DCGRUCell(nn.Module):
         super().__init__()
         self.hidden_units = hidden_units
         self.backend = backend
-        self.graph = GraphBuffers(terms)
+        self.diffusion = GraphBuffers(terms)
         self.cell = CellParameters(input_channels, hidden_units, terms.num_terms, dtype)
 
     def forward(self, x_BNC: Tensor, h_BNH: Tensor | None = None) -> Tensor:
@@ -75,4 +75,4 @@ class DCGRUCell(nn.Module):
         """
         if h_BNH is None:
             h_BNH = x_BNC.new_zeros(*x_BNC.shape[:2], self.hidden_units)
-        return dcgru_cell(x_BNC, h_BNH, self.graph.terms(), self.cell.weights(), backend=self.backend)
+        return dcgru_cell(x_BNC, h_BNH, self.diffusion.terms(), self.cell.weights(), backend=self.backend)

@@ -54,7 +54,7 @@ class DCRNN(nn.Module):
         self.backend = backend
         self.save = save
         self.precision = precision
-        self.graph = GraphBuffers(terms)
+        self.diffusion = GraphBuffers(terms)
         M = terms.num_terms
         self.encoder = nn.ModuleList(
             CellParameters(input_channels if layer == 0 else hidden_units, hidden_units, M, dtype, device)
@@ -94,7 +94,7 @@ class DCRNN(nn.Module):
             raise ValueError(f"known must have the model's {self.known_channels} known channels, got {got}")
         return dcrnn_seq2seq(
             x_BPNC,
-            self.graph.terms(),
+            self.diffusion.terms(),
             [cell.weights() for cell in self.encoder],  # type: ignore[operator]
             [cell.weights() for cell in self.decoder],  # type: ignore[operator]
             self.projection.weight,

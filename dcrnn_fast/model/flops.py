@@ -27,7 +27,7 @@ class Flops(NamedTuple):
 
 def forward_flops(model: DCRNN, past_steps: int) -> Flops:
     """Of the forecast of one window."""
-    terms = model.graph.terms()
+    terms = model.diffusion.terms()
     N, M, E = terms.num_nodes, terms.num_terms, terms.value.shape[0]
     H, C_out = model.hidden_units, model.output_channels
     dense, sparse = model.future_steps * 2 * N * H * C_out, 0

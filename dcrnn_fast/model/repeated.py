@@ -1,6 +1,6 @@
 """Forecasts of one model again and again: what every call of its operator finds out anew is found out once.
 
-Shape legend: P past steps, F future steps, N nodes, C input channels, O output channels, K known channels.
+Shape legend: B batch, P past steps, F future steps, N nodes, C input channels, O output channels, K known channels.
 """
 
 from operator import is_
@@ -57,13 +57,13 @@ class RepeatedForecasts:
     def was_checked(self) -> None:
         """To be called after a forecast by the model itself."""
         model, self._checked = self._model, None
-        settings = _settings(model)
-        floats = model.projection.weight.dtype == torch.float32
-        if settings is None or not floats or model.graph.divided or chosen_backend(model) != "cpu":
+        settings, weight = _settings(model), model.projection.weight
+        plain = weight.dtype == torch.float32 and weight.device.type == "cpu" and not model.diffusion.divided
+        if settings is None or not plain or chosen_backend(model) != "cpu":
             return
         with torch.inference_mode():
             arguments = repeated_arguments(
-                model.graph.terms(),
+                model.diffusion.terms(),
                 [cell.weights() for cell in model.encoder],  # type: ignore[operator]
                 [cell.weights() for cell in model.decoder],  # type: ignore[operator]
                 model.projection.weight,
@@ -85,7 +85,7 @@ def _settings(model: DCRNN) -> tuple[Any, ...] | None:
 def _tensors(model: DCRNN) -> list[Tensor]:
     """Buffers and parameters as they are now; attributes of modules take longer to find."""
     modules: Any = model._modules
-    found = [*modules["graph"]._buffers.values()]
+    found = [*modules["diffusion"]._buffers.values()]
     for name in ("encoder", "decoder"):
         for cell in modules[name]._modules.values():
             found += cell._parameters.values()

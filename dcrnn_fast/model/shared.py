@@ -34,6 +34,6 @@ def share_graph(model: DCRNN, graph: SensorGraph, how: GraphPartition, partners:
         UserError: as ``partition_graph``.
     """
     partition = partition_graph(graph.adjacency, partners.size, how)
-    model.graph = GraphBuffers(partition_terms(model.graph.terms(), partition.part_N, partners))
+    model.diffusion = GraphBuffers(partition_terms(model.diffusion.terms(), partition.part_N, partners))
     give_back_freed_memory()
     return SharedGraph(partition, np.flatnonzero(partition.part_N == partners.rank), partners)

@@ -31,11 +31,11 @@ class Scratch:
     def __init__(self, model: DCRNN, precision: str, past_steps: int) -> None:
         self._model, self._precision, self._past_steps = model, precision, past_steps
         self._measured = cache(self._measure)
-        terms = model.graph.terms()
+        terms = model.diffusion.terms()
         self._terms = terms if terms.halo is None else without_partners(terms)
 
     def __call__(self, windows: int, save: str) -> int:
-        windows = min(windows, windows_a_round(self._model.graph.num_nodes, torch.get_num_threads()))
+        windows = min(windows, windows_a_round(self._model.diffusion.num_nodes, torch.get_num_threads()))
         if save in ("", "all", "h"):
             return self._of_a_step(windows, save)
         # Each step of a segment that is computed again takes as much as the one before.
@@ -44,14 +44,14 @@ class Scratch:
 
     def _of_a_step(self, windows: int, save: str) -> int:
         model = self._model
-        few = windows * model.graph.num_nodes <= _FEW_ROWS
+        few = windows * model.diffusion.num_nodes <= _FEW_ROWS
         past, future = (min(steps, _STEPS if few else 1) for steps in (self._past_steps, model.future_steps))
         return self._measured(windows, save, past, future)
 
     def _measure(self, windows: int, save: str, past: int, future: int) -> int:
         module, model = library().module, self._model
         assert module is not None
-        N, weight = model.graph.num_nodes, model.projection.weight
+        N, weight = model.diffusion.num_nodes, model.projection.weight
         x_BPNC = torch.zeros(windows, past, N, model.input_channels, dtype=weight.dtype)
         known_BFNK = torch.zeros(windows, future, N, model.known_channels, dtype=weight.dtype)
         module.most_arena_bytes()
@@ -76,7 +76,7 @@ class Scratch:
 
 def stacks_bytes(model: DCRNN, width: int) -> int:
     """Bytes of the operators and their transposes as plain PyTorch multiplies by them, if that is as dense matrices."""
-    terms, dtype = model.graph.terms(), torch.bfloat16 if width == 2 else torch.float32
+    terms, dtype = model.diffusion.terms(), torch.bfloat16 if width == 2 else torch.float32
     columns = terms.num_nodes
     if terms.halo is not None:
         columns += max(sum(halo_of(terms.halo).route(transposed=way).received) for way in (False, True))

@@ -29,7 +29,7 @@ from dcrnn_fast.training.run import Run
 def shapes_of(run: Run) -> Shapes:
     """The sizes of a run."""
     graph, form = run.data.graph, run.data.window_format
-    nodes = run.model.graph.num_nodes  # a part of a divided graph's
+    nodes = run.model.diffusion.num_nodes  # a part of a divided graph's
     return Shapes.of(run.config, nodes=nodes, edges=graph.num_edges, value_channels=len(form.channels))
 
 

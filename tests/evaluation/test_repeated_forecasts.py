@@ -50,7 +50,7 @@ def other_data(model: DCRNN) -> None:
 
 
 def other_buffer(model: DCRNN) -> None:
-    model.graph.value = 0.5 * model.graph.value  # type: ignore[operator, assignment]
+    model.diffusion.value = 0.5 * model.diffusion.value  # type: ignore[operator, assignment]
 
 
 def other_backend(model: DCRNN) -> None:

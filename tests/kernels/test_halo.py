@@ -120,7 +120,7 @@ def test_the_halo_stays_with_a_model_that_moves_or_is_copied():
     part = partition_terms(make_terms(CASE, torch.float32), np.arange(CASE.N) % 2, unconnected(0, 2))
     model = DCRNN(part, input_channels=1, output_channels=1, future_steps=1, hidden_units=4)
     for one in (model, copy.deepcopy(model), copy.deepcopy(model).to(torch.float64)):
-        terms = one.graph.terms()
+        terms = one.diffusion.terms()
         assert halo_of(terms.halo) is halo_of(part.halo)
         assert (terms.num_nodes, terms.halo.dtype) == (part.num_nodes, torch.int64)
     assert not any("halo" in name for name in model.state_dict())

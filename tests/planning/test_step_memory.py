@@ -79,7 +79,7 @@ def test_scratch_memory_of_a_shared_graph_has_the_partners_rows() -> None:
     run = made("--city-nodes", "60")
     alone = Scratch(run.model, "fp32", 12)(4, "all")
     scattered = np.arange(60) % 2  # every node reads rows of the other part
-    run.model.graph = GraphBuffers(partition_terms(run.model.graph.terms(), scattered, Absent(0, 2)))
+    run.model.diffusion = GraphBuffers(partition_terms(run.model.diffusion.terms(), scattered, Absent(0, 2)))
     planned = Scratch(run.model, "fp32", 12)(4, "all")
     run.own_data = run.data.of_nodes(np.flatnonzero(scattered == 0))
     run.host_windows = Gatherer(run.own_data, 0)
@@ -90,10 +90,10 @@ def test_scratch_memory_of_a_shared_graph_has_the_partners_rows() -> None:
 @pytest.mark.parametrize("width", [2, 4])
 def test_dense_operators_of_plain_pytorch_count(width: int) -> None:
     run = made("--backend", "manual")
-    terms, dtype = run.model.graph.terms(), {2: torch.bfloat16, 4: torch.float32}[width]
+    terms, dtype = run.model.diffusion.terms(), {2: torch.bfloat16, 4: torch.float32}[width]
     whole = [stacked_operator(terms, dtype, transposed=way) for way in (False, True)]
     assert stacks_bytes(run.model, width) == sum(stack.matrix.nbytes for stack in whole)  # type: ignore[union-attr]
-    own = run.model.graph = GraphBuffers(partition_terms(terms, np.arange(30) % 2, Absent(0, 2)))
+    own = run.model.diffusion = GraphBuffers(partition_terms(terms, np.arange(30) % 2, Absent(0, 2)))
     parts = [stacked_operator(own.terms(), dtype, transposed=way) for way in (False, True)]
     matrices = [matrix for part in parts for matrix in (part.own.matrix, part.received.matrix)]  # type: ignore[union-attr]
     assert stacks_bytes(run.model, width) == sum(matrix.nbytes for matrix in matrices)
