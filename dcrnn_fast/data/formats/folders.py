@@ -91,8 +91,8 @@ def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
     found = data.data_format if is_told else _kind_of(folder, parts, stems, names)
     join = {"channels": _channels, "continued": _continued, "scenarios": _scenarios}[found]
     joined = join(parts, names, folder)
-    if not is_told and found != "scenarios":
-        what = {"channels": "channels", "continued": "stretches of one series"}[found]
+    if not is_told:
+        what = {"channels": "channels", "continued": "stretches of one series", "scenarios": "scenarios"}[found]
         note = f"look: {folder}: {first_few(names)} are read as {what}; else: {FLAGS}"
         joined = joined.with_notes((note, *joined.notes))
     return joined, graphs[0]
