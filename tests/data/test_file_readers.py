@@ -207,7 +207,8 @@ def test_scenarios_are_parts_of_one_series(tmp_path: Path) -> None:
         make_frame().iloc[rows].to_csv(tmp_path / f"run{k}.csv", index_label="time")
     series = read(tmp_path)
     assert series.parts == series.segments == ((0, 20), (20, 50), (50, 60))
-    assert series.notes == ()
+    (note,) = series.notes
+    assert "'run0.csv', 'run1.csv', 'run2.csv' are read as scenarios; else: " in note
     make_frame()[IDS[:2]].to_csv(tmp_path / "run3.csv", index_label="time")
     with pytest.raises(UserError, match=r"run3\.csv has other ids than run0\.csv: 2 of them where that has 3"):
         read(tmp_path)

@@ -115,7 +115,10 @@ def test_years_are_one_series_and_may_not_overlap(tmp_path: Path) -> None:
 )
 def test_numbered_files_are_scenarios(names: tuple[str, str], tmp_path: Path) -> None:
     _write_all(tmp_path, *names)
-    assert read(tmp_path).parts == ((0, 40), (40, 80))
+    series = read(tmp_path)
+    assert series.parts == ((0, 40), (40, 80))
+    (note,) = series.notes
+    assert note.startswith(f"look: {tmp_path}: {names[0]!r}, {names[1]!r} are read as scenarios; else: channels of the")
     _write(tmp_path, names[1], "2024-03-01")  # storms of other days
     assert read(tmp_path).parts == ((0, 40), (40, 80))
 

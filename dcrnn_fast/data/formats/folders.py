@@ -96,8 +96,8 @@ def read_folder(folder: Path, data: DataConfig, graph: GraphConfig) -> Source:
     join = {"channels": _channels, "continued": _continued, "scenarios": _scenarios}[kind]
     joined = join(parts, names, folder)
     joined = joined.with_notes((*joined.notes, *left))
-    if not is_told and kind != "scenarios":
-        what = {"channels": "channels", "continued": "stretches of one series"}[kind]
+    if not is_told:
+        what = {"channels": "channels", "continued": "stretches of one series", "scenarios": "scenarios"}[kind]
         note = f"look: {folder}: {first_few(names)} are read as {what}; else: {flags_for(names)}"
         joined = joined.with_notes((note, *joined.notes))
     return joined, graphs[0]
