@@ -16,6 +16,7 @@ _NETCDF = (".nc", ".nc4", ".cdf")
 _YEAR = re.compile(r"(.*?)(?:19|20)\d\d\.(?:h5|hdf5|hdf)", re.IGNORECASE)
 _PIECE = re.compile(r"part[-.]\d+.*\.(?:parquet|pq|csv|tsv|txt)", re.IGNORECASE)
 """as Spark, pyarrow and dask call the files of one table"""
+_LARGEST = re.compile(r"(\w+?)_his_(?:raw_)?")
 _HEAD = 4096
 """bytes that are looked at"""
 
@@ -32,12 +33,19 @@ def is_pems(folder: Path) -> bool:
 
 
 def years_in(folder: Path) -> dict[str, list[str]]:
-    """Names of HDF5 files that differ in their year alone, by what is before it; two of each at least."""
+    """Names of HDF5 files that differ in their year alone, by what is before it; two of each at least, or one beside
+    the table of LargeST's sensors.
+    """
     groups: dict[str, list[str]] = {}
-    for name in names_in(folder):
+    there = names_in(folder)
+    for name in there:
         if (found := _YEAR.fullmatch(name)) is not None:
             groups.setdefault(found[1], []).append(name)
-    return {stem: names for stem, names in groups.items() if len(names) > 1}
+    return {
+        stem: names
+        for stem, names in groups.items()
+        if len(names) > 1 or ((own := _LARGEST.fullmatch(stem)) is not None and f"{own[1]}_meta.csv" in there)
+    }
 
 
 def is_years(folder: Path) -> bool:
@@ -101,7 +109,9 @@ def is_usgs(path: Path) -> bool:
 
 
 def is_libcity(folder: Path) -> bool:
-    """Whether a folder holds atomic files: NAME.geo, and readings."""
+    """Whether a folder holds atomic files: NAME.geo, and readings; or a file is one of flows, which is refused."""
+    if not os.path.isdir(folder):
+        return folder.suffix.lower() in (".od", ".gridod")
     endings = {os.path.splitext(name)[1].lower() for name in names_in(folder)}
     return ".geo" in endings and not endings.isdisjoint((".dyna", ".grid", ".od", ".gridod"))
 
