@@ -76,6 +76,18 @@ def test_years_become_one_series_with_its_network(tmp_path: Path) -> None:
     assert matched.ids == tuple(IDS)
 
 
+def test_a_folder_of_one_year_is_largests_by_its_metadata(tmp_path: Path) -> None:
+    """The subset of San Diego is published for one year."""
+    write(tmp_path, 2018, frame(2018))
+    weights = write_network(tmp_path, IDS)
+    series, graph = read(tmp_path)
+    assert (series.num_steps, series.ids) == (40, tuple(IDS))
+    assert graph is not None
+    np.testing.assert_array_equal(graph.adjacency.toarray(), weights)
+    write(tmp_path, 2018, frame(2018), stem="ca_his_")
+    refused(tmp_path, "holds ca_his_* and ca_his_raw_*: wanted the years of one series; name one file")
+
+
 def test_one_year_brings_its_network_too(tmp_path: Path) -> None:
     path = write(tmp_path, 2019, frame(2019))
     write_network(tmp_path, IDS)

@@ -206,3 +206,9 @@ def test_files_that_are_wrong_are_named(change: Any, said: str, tmp_path: Path) 
     with pytest.raises(UserError, match=said) as caught:
         _read(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_flows_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "CITY.gridod").write_text("dyna_id,type,time\n")
+    with pytest.raises(UserError, match=r"CITY\.gridod holds flows between pairs of cells"):
+        _read(tmp_path / "CITY.gridod")

@@ -18,6 +18,7 @@ _LOOKED_AT = 5
 _YEAR = re.compile(r"(.*?)(?:19|20)\d\d\.(?:h5|hdf5|hdf)", re.IGNORECASE)
 _PIECE = re.compile(r"part[-.]\d+.*\.(?:parquet|pq|csv|tsv|txt)", re.IGNORECASE)
 """as Spark, pyarrow and dask call the files of one table"""
+_LARGEST = re.compile(r"(\w+?)_his_(?:raw_)?")
 
 
 def is_pems(folder: Path) -> bool:
@@ -35,12 +36,19 @@ def is_pems(folder: Path) -> bool:
 
 
 def years_in(folder: Path) -> dict[str, list[str]]:
-    """Names of HDF5 files that differ in their year alone, by what is before it; two of each at least."""
+    """Names of HDF5 files that differ in their year alone, by what is before it; two of each at least, or one beside
+    the table of LargeST's sensors.
+    """
     groups: dict[str, list[str]] = {}
-    for name in names_in(folder):
+    there = names_in(folder)
+    for name in there:
         if (found := _YEAR.fullmatch(name)) is not None:
             groups.setdefault(found[1], []).append(name)
-    return {stem: names for stem, names in groups.items() if len(names) > 1}
+    return {
+        stem: names
+        for stem, names in groups.items()
+        if len(names) > 1 or ((own := _LARGEST.fullmatch(stem)) is not None and f"{own[1]}_meta.csv" in there)
+    }
 
 
 def is_years(folder: Path) -> bool:
@@ -91,9 +99,11 @@ def is_usgs(path: Path) -> bool:
 
 
 def is_libcity(folder: Path) -> bool:
-    """Whether it is a file of atomic readings by its header, or a folder with NAME.geo and readings."""
+    """Whether it is a file of atomic readings by its header, or one of flows by its name, which is refused; or a folder
+    with NAME.geo and readings.
+    """
     if not folder.is_dir():
-        return is_atomic(folder)
+        return folder.suffix.lower() in (".od", ".gridod") or is_atomic(folder)
     endings = {os.path.splitext(name)[1].lower() for name in names_in(folder)}
     return ".geo" in endings and not endings.isdisjoint((".dyna", ".grid", ".od", ".gridod"))
 

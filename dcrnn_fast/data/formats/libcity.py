@@ -61,6 +61,8 @@ def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     """
     folder = path if path.is_dir() else path.parent
     with naming_file(folder):
+        if path.suffix.lower() in _OTHERS:
+            raise _no_readings(path)
         info = _info(folder)
         files = [path] if path.is_file() else _readings_of(folder, info)
         readings, stem = files[0], files[0].stem if len(files) == 1 else folder.name
@@ -136,8 +138,12 @@ def _readings_of(folder: Path, info: dict[str, Any]) -> list[Path]:
     if found:
         raise UserError(f"holds several files of readings ({first_few(one.name for one in found)}): name one")
     if files:
-        raise UserError(f"{files[0].name} holds {_OTHERS[files[0].suffix.lower()]}, which are no readings of sensors")
+        raise _no_readings(files[0])
     raise UserError("holds no .dyna or .grid file")
+
+
+def _no_readings(path: Path) -> UserError:
+    return UserError(f"{path.name} holds {_OTHERS[path.suffix.lower()]}, which are no readings of sensors")
 
 
 def _info(folder: Path) -> dict[str, Any]:

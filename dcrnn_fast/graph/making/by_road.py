@@ -98,7 +98,7 @@ def by_road(
     if alone.size:
         names = [f"{stations.ids[n]!r} ({metres_words(snapped.distance_N[n])})" for n in alone]
         notes.append(
-            f"look: no road is near {counted(len(names), 'station')}, which has no link: {some(names)}; --max-snap "
+            f"look: no road is near {counted(len(names), 'station')}, without a link: {some(names)}; --max-snap "
             "allows more metres"
         )
     if found.unreachable:

@@ -199,7 +199,7 @@ def test_what_is_far_and_what_no_road_joins_is_named(tmp_path: Path) -> None:
     places = {"town": (8.4005, 49.0), "back": (8.401, 49.001), "island": (8.4505, 49.0), "sea": (8.43, 49.0)}
     one = made(tmp_path, graphml(BLOCK | island, edges), places, max_snap=20.0)
     notes = "\n".join(one.notes)
-    assert "look: no road is near 1 station, which has no link: 'sea' (1,4" in notes
+    assert "look: no road is near 1 station, without a link: 'sea' (1,4" in notes
     assert "look: 4 pairs of stations that no road joins: town to island, back to island, island to town ..." in notes
     assert "pairs: 6, 2 of them within --max-distance 1e+09 m by road, 0 farther, 4 that no road joins" in notes
     assert set(table(one)) == {("sea", "sea"), ("island", "island"), ("town", "town"), ("back", "back")} | {
