@@ -125,7 +125,15 @@ def pivot(
     )
     note = f"{path.name}: a row for each reading: {len(ids)} sensor(s) by its column {columns[roles.sensor].name!r}"
     twice = f"{path.name}: {again:,} row(s) came twice and said the same: each is taken once"
-    return replace(series, notes=(*series.notes, note, *([twice] if again else [])))
+    late = _count_late(time_R, sensor_R * len(channels) + channel_R)
+    order = f"{path.name}: {late:,} row(s) stood before an earlier time of their sensor: sorted"
+    return replace(series, notes=(*series.notes, note, *([twice] if again else []), *([order] if late else [])))
+
+
+def _count_late(time_R: np.ndarray, series_R: np.ndarray) -> int:
+    """How many rows come before the time of the row before of the same sensor and channel."""
+    order_R = np.argsort(series_R, kind="stable")
+    return int(((np.diff(time_R[order_R]) < 0) & (np.diff(series_R[order_R]) == 0)).sum())
 
 
 def require_enough_rows(num_rows: int, shape: tuple[int, int, int], where: str, column: str) -> None:

@@ -44,7 +44,7 @@ class Maker:
     Attributes:
         kind: the word of ``--data-format``; name: of the file or folder, by which it is given as ``--data``.
         write: it, into a path of that name.
-        settings: of ``DataConfig`` that it needs.
+        settings, graph: of ``DataConfig`` and ``GraphConfig`` that it needs.
         is_slow: it, or its reader, imports what takes a second.
     """
 
@@ -52,6 +52,7 @@ class Maker:
     name: str
     write: Callable[[Path], object]
     settings: dict[str, Any] = field(default_factory=dict)
+    graph: dict[str, Any] = field(default_factory=dict)
     is_slow: bool = False
 
     def __str__(self) -> str:
@@ -205,7 +206,7 @@ MAKERS = (
     Maker("parquet", "long.parquet", lambda path: long_frame().to_parquet(path, index=False)),
     Maker("netcdf", "classic.nc", lambda path: write_stations(path, "scipy"), is_slow=True),
     Maker("netcdf", "era5.nc", write_new_era5, is_slow=True),
-    Maker("netcdf", "ice.nc", write_sea_ice, {"freq": "1D"}, is_slow=True),
+    Maker("netcdf", "ice.nc", lambda path: write_sea_ice(path, rows=9), {}, {"land_mask": "auto"}, is_slow=True),
     Maker("netcdf", "gauges.nc", lambda path: write_gauges(path, "contiguous"), is_slow=True),
     Maker("netcdf_folder", "days", _netcdf_days, is_slow=True),
     Maker("zarr", "x2.zarr", _zarr(2), is_slow=True),

@@ -14,6 +14,7 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.store import MANIFEST
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.sensor_graph import SensorGraph
+from dcrnn_fast.messages import naming_file
 
 Source = tuple[SensorSeries, SensorGraph | None]
 Reader = Callable[[Path, DataConfig, GraphConfig], Source]
@@ -79,9 +80,9 @@ class Format:
 
     def claims(self, path: Path) -> bool:
         """Whether a path that is there is of this format by its contents, or a folder by its marker."""
-        if self.is_folder is not None and path.is_dir() != self.is_folder:
+        if self.is_folder is not None and os.path.isdir(path) != self.is_folder:
             return False
-        if self.marker is not None and (path / self.marker).exists():
+        if self.marker is not None and os.path.lexists(path / self.marker):
             return True
         return self.detects is not None and bool(_imported(self.detects)(path))
 
@@ -205,7 +206,9 @@ def formats_of_path(path: Path, data_format: str) -> set[str]:
         return set()
     if found.reader != _FOLDER.reader or not os.path.isdir(path):
         return {found.name}
-    return {kind for file in path.iterdir() if file.is_file() and (kind := format_of_file(file)) is not None}
+    with naming_file(path):
+        files = [file for file in path.iterdir() if file.is_file()]
+    return {kind for file in files if (kind := format_of_file(file)) is not None}
 
 
 def files_of_path(path: Path, data_format: str) -> list[Path]:
@@ -256,7 +259,8 @@ def _claimant(path: Path) -> Format | None:
     """
     if not os.path.exists(path):
         return None
-    claimants = [one for one in FORMATS if one.claims(path)]
+    with naming_file(path):
+        claimants = [one for one in FORMATS if one.claims(path)]
     if len(claimants) > 1:
         names = [one.name for one in claimants]
         raise UserError(
