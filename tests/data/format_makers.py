@@ -197,7 +197,7 @@ def _save_npy(path: Path) -> None:
 
 MAKERS = (
     Maker("hdf5", "x.h5", write_hdf5),
-    Maker("hdf5", "table.h5", write_hdf5_table),
+    Maker("hdf5", "table.h5", write_hdf5_table, is_slow=True),
     Maker("npz", "x.npz", write_npz),
     Maker("npy", "x.npy", _save_npy, START),
     Maker("csv", "x.csv", write_csv),
@@ -216,15 +216,15 @@ MAKERS = (
     Maker("continued", "continued", _stretches),
     Maker("scenarios", "scenarios", lambda folder: _stretches(folder, ("run1", "run2")), {"data_format": "scenarios"}),
     Maker("partitioned", "csv", _partitions("csv")),
-    Maker("partitioned", "parquet", _partitions("parquet")),
+    Maker("partitioned", "parquet", _partitions("parquet"), is_slow=True),
     Maker("basicts", "memmap", _basicts_memmap, START),
     Maker("basicts", "parts", _basicts_parts, START),
-    Maker("basicts", "pickle", _basicts_pickle, START),
+    Maker("basicts", "pickle", _basicts_pickle, START, is_slow=True),
     Maker("libcity", "CITY", _libcity),
     Maker("usgs", "rdb", _usgs_rdb),
     Maker("usgs", "usgs_csv", _usgs_csv),
     Maker("usgs", "x.rdb", write_rdb),
     Maker("store", "store", _store),
-    Maker("pems", "pems", _pems),
-    Maker("hdf5_years", "ca", _years),
+    Maker("pems", "pems", _pems, is_slow=True),
+    Maker("hdf5_years", "ca", _years, is_slow=True),
 )

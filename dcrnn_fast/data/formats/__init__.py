@@ -88,7 +88,7 @@ class Format:
 
     def files(self, path: Path) -> list[Path]:
         """The files that may be read for a file or folder of this format."""
-        if path.is_dir():
+        if os.path.isdir(path):
             return sorted(one for one in (path.rglob if self.is_deep else path.glob)("*") if one.is_file())
         return [path, *(_imported(self.beside)(path) if self.beside is not None else [])]
 
@@ -241,8 +241,8 @@ def _find(path: Path, data_format: str) -> Format:
             f"data: the ending of {path.name} does not say what it holds; known endings are {', '.join(ENDINGS)}, or "
             "set --data-format"
         )
-    if found.is_folder is not None and path.is_dir() != found.is_folder:
-        raise UserError(f"data: {path} is a {'folder' if path.is_dir() else 'file'}, which {found.name} is not")
+    if found.is_folder is not None and os.path.isdir(path) != found.is_folder:
+        raise UserError(f"data: {path} is a {'folder' if os.path.isdir(path) else 'file'}, which {found.name} is not")
     return found
 
 
@@ -271,7 +271,7 @@ def _claimant(path: Path) -> Format | None:
 
 
 def _by_name(path: Path) -> Format | None:
-    is_folder = path.is_dir()
+    is_folder = os.path.isdir(path)
     of_ending = (one for one in FORMATS if one.is_folder in (is_folder, None) and path.suffix.lower() in one.endings)
     named = next(of_ending, _FOLDER if is_folder else None)
     if not is_folder and (named is None or not named.is_text) and is_table(path):
