@@ -83,7 +83,9 @@ def naming_file(path: Path) -> Iterator[None]:
         text = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
         raise UserError(f"{path}: {text}") from error
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or one_line(error)}") from error
+        within = isinstance(error.filename, (str, Path)) and str(error.filename).startswith(f"{path}{os.sep}")
+        name = error.filename if within else path  # of a folder, the file in it
+        raise UserError(f"cannot read {name}: {error.strerror or one_line(error)}") from error
 
 
 def _require_file(path: Path) -> None:

@@ -133,10 +133,18 @@ def pivot(
     )
     note = f"{path.name}: a row for each reading: {len(ids)} sensor(s) by its column {columns[roles.sensor].name!r}"
     twice = f"{path.name}: {again:,} row(s) came twice and said the same: each is taken once"
+    late = _count_late(time_R, sensor_R * len(channels) + channel_R)
+    order = f"{path.name}: {late:,} row(s) stood before an earlier time of their sensor: sorted"
     bounds = first_few(name for name in beside if bounded_by(name) is not None)
     told = f"{path.name}: {bounds} are bounds of a forecast's intervals, no readings, and are left out"
-    notes = (*series.notes, note, *([twice] if again else []), *([told] if bounds else []))
-    return replace(series, notes=notes)
+    more = (*([twice] if again else []), *([order] if late else []), *([told] if bounds else []))
+    return replace(series, notes=(*series.notes, note, *more))
+
+
+def _count_late(time_R: np.ndarray, series_R: np.ndarray) -> int:
+    """How many rows come before the time of the row before of the same sensor and channel."""
+    order_R = np.argsort(series_R, kind="stable")
+    return int(((np.diff(time_R[order_R]) < 0) & (np.diff(series_R[order_R]) == 0)).sum())
 
 
 def beside_a_forecast(columns: list[Column], time_R: np.ndarray) -> tuple[str, ...]:

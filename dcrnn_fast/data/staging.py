@@ -122,10 +122,10 @@ def stage(data: DataConfig, graph: GraphConfig, asked_to_stop: Callable[[], bool
         NotStagedError: there is no room or nothing to copy, a copy is not what was read, or a file cannot be read or
             written. No copy is left.
     """
-    sources = _sources(data, graph)
-    if not sources:
-        raise NotStagedError("there are no files to copy")
     try:
+        sources = _sources(data, graph)
+        if not sources:
+            raise NotStagedError("there are no files to copy")
         root = _root(data.stage)
         remove_leftovers(root)
         size = sum(file.stat().st_size for files in sources.values() for file in files)

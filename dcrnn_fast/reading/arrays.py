@@ -109,6 +109,7 @@ def open_array(path: Path) -> FileArray:
             raise UserError("not a numpy file (.npy), whatever its ending says")
     with damage_told("not a readable .npy file, or a truncated one"):
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    _require_end(path, mapped)
     if not mapped.flags.c_contiguous:
         raise UserError("its array lies in the order of columns: save it with numpy.ascontiguousarray")
     return FileArray(path, mapped.dtype, mapped.shape, mapped.offset)
@@ -118,10 +119,22 @@ def _array_in(path: Path) -> np.ndarray:
     # A map is refused where the file is shorter than its header claims; where it is cut later, the map's bytes are a
     # bus error, and those of a read are missing.
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    _require_end(path, mapped)
     read = np.fromfile(path, mapped.dtype, mapped.size, offset=mapped.offset)
     if read.size != mapped.size:
         raise UserError("was cut short while it was read")
     return read.reshape(mapped.shape, order="F" if mapped.flags.f_contiguous else "C")
+
+
+def _require_end(path: Path, mapped: np.memmap) -> None:
+    """Checks that nothing follows the array, as where its header is damaged.
+
+    Raises:
+        UserError: something does.
+    """
+    size, wanted = path.stat().st_size, mapped.offset + mapped.nbytes
+    if size != wanted:
+        raise UserError(f"has {size:,} bytes, and its header describes {wanted:,}: it is damaged, or holds more arrays")
 
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

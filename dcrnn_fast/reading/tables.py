@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcrnn_fast.errors import UserError
-from dcrnn_fast.messages import one_line
+from dcrnn_fast.messages import naming_file, one_line
 
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
@@ -84,8 +84,16 @@ def ends_with_a_line(path: Path) -> bool:
 
 
 def notes_of_ends(paths: Iterable[Path]) -> tuple[str, ...]:
-    """A line of the account about texts whose last line has no end: nobody can tell that a number was cut there."""
-    open_ended = [path.name for path in paths if not ends_with_a_line(path)]
+    """A line of the account about texts whose last line has no end: nobody can tell that a number was cut there.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    open_ended = []
+    for path in paths:
+        with naming_file(path):
+            if not ends_with_a_line(path):
+                open_ended.append(path.name)
     return tuple(
         f"{name}: its last line has no line end: if the file was cut short, its last number may be wrong"
         for name in open_ended[:3]

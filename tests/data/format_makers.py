@@ -44,7 +44,7 @@ class Maker:
     Attributes:
         kind: the word of ``--data-format``; name: of the file or folder, by which it is given as ``--data``.
         write: it, into a path of that name.
-        settings: of ``DataConfig`` that it needs.
+        settings, graph: of ``DataConfig`` and ``GraphConfig`` that it needs.
         is_slow: it, or its reader, imports what takes a second.
     """
 
@@ -52,6 +52,7 @@ class Maker:
     name: str
     write: Callable[[Path], object]
     settings: dict[str, Any] = field(default_factory=dict)
+    graph: dict[str, Any] = field(default_factory=dict)
     is_slow: bool = False
 
     def __str__(self) -> str:
@@ -196,7 +197,7 @@ def _save_npy(path: Path) -> None:
 
 MAKERS = (
     Maker("hdf5", "x.h5", write_hdf5),
-    Maker("hdf5", "table.h5", write_hdf5_table),
+    Maker("hdf5", "table.h5", write_hdf5_table, is_slow=True),
     Maker("npz", "x.npz", write_npz),
     Maker("npy", "x.npy", _save_npy, START),
     Maker("csv", "x.csv", write_csv),
@@ -205,7 +206,7 @@ MAKERS = (
     Maker("parquet", "long.parquet", lambda path: long_frame().to_parquet(path, index=False)),
     Maker("netcdf", "classic.nc", lambda path: write_stations(path, "scipy"), is_slow=True),
     Maker("netcdf", "era5.nc", write_new_era5, is_slow=True),
-    Maker("netcdf", "ice.nc", write_sea_ice, {"freq": "1D"}, is_slow=True),
+    Maker("netcdf", "ice.nc", lambda path: write_sea_ice(path, rows=9), {}, {"land_mask": "auto"}, is_slow=True),
     Maker("netcdf", "gauges.nc", lambda path: write_gauges(path, "contiguous"), is_slow=True),
     Maker("netcdf_folder", "days", _netcdf_days, is_slow=True),
     Maker("zarr", "x2.zarr", _zarr(2), is_slow=True),
@@ -215,15 +216,15 @@ MAKERS = (
     Maker("continued", "continued", _stretches),
     Maker("scenarios", "scenarios", lambda folder: _stretches(folder, ("run1", "run2")), {"data_format": "scenarios"}),
     Maker("partitioned", "csv", _partitions("csv")),
-    Maker("partitioned", "parquet", _partitions("parquet")),
+    Maker("partitioned", "parquet", _partitions("parquet"), is_slow=True),
     Maker("basicts", "memmap", _basicts_memmap, START),
     Maker("basicts", "parts", _basicts_parts, START),
-    Maker("basicts", "pickle", _basicts_pickle, START),
+    Maker("basicts", "pickle", _basicts_pickle, START, is_slow=True),
     Maker("libcity", "CITY", _libcity),
     Maker("usgs", "rdb", _usgs_rdb),
     Maker("usgs", "usgs_csv", _usgs_csv),
     Maker("usgs", "x.rdb", write_rdb),
     Maker("store", "store", _store),
-    Maker("pems", "pems", _pems),
-    Maker("hdf5_years", "ca", _years),
+    Maker("pems", "pems", _pems, is_slow=True),
+    Maker("hdf5_years", "ca", _years, is_slow=True),
 )

@@ -12,11 +12,13 @@ import pytest
 from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.opening import open_data
+from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.data.staging import PREFIX, NotStagedError, Staged, remove_leftovers, stage
 from dcrnn_fast.data.store import write_store
 from dcrnn_fast.data.stored import StoredArray
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.process import this_process
+from tests.data.format_makers import MAKERS, Maker
 from tests.data.pems_folders import write_day, write_metadata
 
 
@@ -138,6 +140,43 @@ def test_what_lies_beside_a_file_is_staged_with_it(tmp_path: Path) -> None:
     with pytest.raises(UserError) as told:
         copies.open_data(data, GraphConfig())
     assert str(tmp_path / "node") not in str(told.value)
+    copies.remove()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "maker", [one for one in MAKERS if not one.is_slow or one.kind in ("pems", "hdf5_years")], ids=str
+)
+def test_every_format_is_read_from_its_copies_alone(maker: Maker, tmp_path: Path) -> None:
+    place = tmp_path / "shared" / "more"
+    place.mkdir(parents=True)
+    maker.write(place / maker.name)
+    data = DataConfig(data=str(place / maker.name), stage=str(tmp_path / "node"), past_steps=2, future_steps=2)
+    data, graph = replace(data, **maker.settings), GraphConfig(**maker.graph)
+    wanted, wanted_graph = read_source(data, graph)
+    copies = stage(data, graph)
+    os.rename(tmp_path / "shared", tmp_path / "away")
+    got, got_graph = read_source(*copies._sections(data, graph))
+    assert np.array_equal(np.asarray(got.values_TNC), np.asarray(wanted.values_TNC))
+    assert (got.ids, got.positions_N2 is None) == (wanted.ids, wanted.positions_N2 is None)
+    assert (got_graph is None) == (wanted_graph is None)
+    assert got_graph is None or wanted_graph is None or got_graph.digest() == wanted_graph.digest()
+    copies.remove()
+
+
+@pytest.mark.slow
+def test_one_year_of_largest_is_staged_with_its_network(tmp_path: Path) -> None:
+    (maker,) = (one for one in MAKERS if one.kind == "hdf5_years")
+    maker.write(tmp_path / "ca")
+    data = DataConfig(data=str(tmp_path / "ca" / "ca_his_raw_2019.h5"), stage=str(tmp_path / "node"))
+    _, wanted = read_source(data, GraphConfig())
+    copies = stage(data, GraphConfig())
+    os.rename(tmp_path / "ca", tmp_path / "away")
+    series, graph = read_source(*copies._sections(data, GraphConfig()))
+    assert wanted is not None
+    assert graph is not None
+    assert graph.digest() == wanted.digest()
+    assert series.positions_N2 is not None
     copies.remove()
 
 

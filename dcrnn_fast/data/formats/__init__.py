@@ -14,6 +14,7 @@ from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.store import MANIFEST
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.sensor_graph import SensorGraph
+from dcrnn_fast.messages import naming_file
 
 Source = tuple[SensorSeries, SensorGraph | None]
 Reader = Callable[[Path, DataConfig, GraphConfig], Source]
@@ -79,15 +80,15 @@ class Format:
 
     def claims(self, path: Path) -> bool:
         """Whether a path that is there is of this format by its contents, or a folder by its marker."""
-        if self.is_folder is not None and path.is_dir() != self.is_folder:
+        if self.is_folder is not None and os.path.isdir(path) != self.is_folder:
             return False
-        if self.marker is not None and (path / self.marker).exists():
+        if self.marker is not None and os.path.lexists(path / self.marker):
             return True
         return self.detects is not None and bool(_imported(self.detects)(path))
 
     def files(self, path: Path) -> list[Path]:
         """The files that may be read for a file or folder of this format."""
-        if path.is_dir():
+        if os.path.isdir(path):
             return sorted(one for one in (path.rglob if self.is_deep else path.glob)("*") if one.is_file())
         return [path, *(_imported(self.beside)(path) if self.beside is not None else [])]
 
@@ -205,7 +206,9 @@ def formats_of_path(path: Path, data_format: str) -> set[str]:
         return set()
     if found.reader != _FOLDER.reader or not os.path.isdir(path):
         return {found.name}
-    return {kind for file in path.iterdir() if file.is_file() and (kind := format_of_file(file)) is not None}
+    with naming_file(path):
+        files = [file for file in path.iterdir() if file.is_file()]
+    return {kind for file in files if (kind := format_of_file(file)) is not None}
 
 
 def files_of_path(path: Path, data_format: str) -> list[Path]:
@@ -238,8 +241,8 @@ def _find(path: Path, data_format: str) -> Format:
             f"data: the ending of {path.name} does not say what it holds; known endings are {', '.join(ENDINGS)}, or "
             "set --data-format"
         )
-    if found.is_folder is not None and path.is_dir() != found.is_folder:
-        raise UserError(f"data: {path} is a {'folder' if path.is_dir() else 'file'}, which {found.name} is not")
+    if found.is_folder is not None and os.path.isdir(path) != found.is_folder:
+        raise UserError(f"data: {path} is a {'folder' if os.path.isdir(path) else 'file'}, which {found.name} is not")
     return found
 
 
@@ -256,7 +259,8 @@ def _claimant(path: Path) -> Format | None:
     """
     if not os.path.exists(path):
         return None
-    claimants = [one for one in FORMATS if one.claims(path)]
+    with naming_file(path):
+        claimants = [one for one in FORMATS if one.claims(path)]
     if len(claimants) > 1:
         names = [one.name for one in claimants]
         raise UserError(
@@ -267,7 +271,7 @@ def _claimant(path: Path) -> Format | None:
 
 
 def _by_name(path: Path) -> Format | None:
-    is_folder = path.is_dir()
+    is_folder = os.path.isdir(path)
     of_ending = (one for one in FORMATS if one.is_folder in (is_folder, None) and path.suffix.lower() in one.endings)
     named = next(of_ending, _FOLDER if is_folder else None)
     if not is_folder and (named is None or not named.is_text) and is_table(path):

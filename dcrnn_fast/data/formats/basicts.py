@@ -8,6 +8,7 @@ Shape legend: T time, N sensors, C channels, R rows.
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ def _from_split(path: Path) -> _Found:
                 f"{name}_data.npy is of {array.shape[1:]} sensors, train_data.npy of {parts[0].shape[1:]}: parts of "
                 "another data set"
             )
-        if (path / f"{name}_timestamps.npy").exists():
+        if os.path.lexists(path / f"{name}_timestamps.npy"):
             stamps.append(_array(path / f"{name}_timestamps.npy")[:])
             if stamps[-1].ndim != 2 or len(stamps[-1]) != len(array):
                 raise UserError(
@@ -189,7 +190,7 @@ def _array(path: Path) -> FileArray:
 def _description(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"no file {path.name}, which describes the readings")
-    with damage_told(f"{path.name}: not readable JSON, or truncated"):
+    with naming_file(path), damage_told("not readable JSON, or truncated"):
         loaded = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(loaded, dict):
         raise UserError(f"{path.name}: wanted an object, got {type(loaded).__name__}")
@@ -252,7 +253,7 @@ def _ids_and_graph(
     if isinstance(told, list) and len(told) == num_sensors:
         ids = list(map(str, told))
     pickle_path = path / "adj_mx.pkl"
-    if not pickle_path.exists():
+    if not os.path.lexists(pickle_path):
         return tuple(ids), None
     holds: Holds = "either" if graph.graph is None else "weights"
     own_graph = read_pickle(pickle_path, ids=ids, holds=holds, kernel=kernel_of(graph))

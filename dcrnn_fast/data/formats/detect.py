@@ -31,7 +31,7 @@ def is_pems(folder: Path) -> bool:
     visible = [folder / name for name in names if not accompanies(name)]
     if any(STATIONS_NAME.fullmatch(name) for name in names) or any(map(is_station_text, visible[:_LOOKED_AT])):
         return True
-    below = [one for name in names if not name.startswith(".") and (one := folder / name).is_dir()]
+    below = [one for name in names if not name.startswith(".") and os.path.isdir(one := folder / name)]
     return any(STATIONS_NAME.fullmatch(name) for one in below for name in names_in(one))
 
 
@@ -84,7 +84,7 @@ def is_usgs(path: Path) -> bool:
     """Whether a file, or one of the first files of a folder, is the USGS's: RDB, CSV of its OGC API, or a page of its
     server in place of data.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         files = [path / name for name in names_in(path) if not accompanies(name)]
         return any(is_usgs(file) for file in files[:_LOOKED_AT] if os.path.isfile(file))
     if path.suffix.lower() == ".gz":
@@ -102,7 +102,7 @@ def is_libcity(folder: Path) -> bool:
     """Whether it is a file of atomic readings by its header, or one of flows by its name, which is refused; or a folder
     with NAME.geo and readings.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return folder.suffix.lower() in (".od", ".gridod") or is_atomic(folder)
     endings = {os.path.splitext(name)[1].lower() for name in names_in(folder)}
     return ".geo" in endings and not endings.isdisjoint((".dyna", ".grid", ".od", ".gridod"))

@@ -1,5 +1,6 @@
 """Which files of a folder are series, and which only accompany them: a README, a licence, checksums, pictures."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,7 +38,9 @@ def series_files(folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
     found: list[tuple[Path, str]] = []
     left: list[str] = []
     for path in paths:
-        is_file = not path.is_dir()
+        is_file = not os.path.isdir(path)
+        if not is_file and path.suffix.lower() in ENDINGS:
+            raise UserError(f"{path} is a folder, where a file is wanted: move it away")
         kind = format_of_file(path) if is_file and not accompanies(path.name) else None
         if kind is not None and (kind != "csv" or path.suffix.lower() in ENDINGS):
             found.append((path, kind))

@@ -215,7 +215,8 @@ def _reordered(parts: list[SensorSeries]) -> list[SensorSeries]:
 
 
 def _scenarios(parts: list[SensorSeries], names: list[str], folder: Path) -> SensorSeries:
-    return join_parts(_reordered(parts), names, str(folder))
+    joined = join_parts(_reordered(parts), names, str(folder))
+    return joined.with_notes((*_kept(parts), *joined.notes))
 
 
 def _continued(parts: list[SensorSeries], names: list[str], folder: Path) -> SensorSeries:

@@ -6,6 +6,7 @@ The subsets ``gla``, ``gba`` and ``sd`` have the same files under their names.
 """
 
 import csv
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -42,7 +43,7 @@ def with_road_network(blocks: Blocks, folder: Path, name: str) -> tuple[Blocks, 
     """
     found = _SERIES.fullmatch(name)
     metadata = folder / f"{found[1]}_meta.csv" if found else None
-    if metadata is None or not metadata.is_file():
+    if metadata is None or not os.path.lexists(metadata):
         return blocks, None
     ids, positions_N2 = _sensors(metadata)
     index_of = {sensor: n for n, sensor in enumerate(ids)}
@@ -51,7 +52,7 @@ def with_road_network(blocks: Blocks, folder: Path, name: str) -> tuple[Blocks, 
     own_N2 = positions_N2[[index_of[sensor] for sensor in blocks.ids]]
     blocks = replace(blocks, positions_N2=own_N2, notes=(*blocks.notes, *notes_of_ends([metadata])))
     matrix = folder / f"{found[1]}_rn_adj.npy" if found else folder
-    return blocks, _network(matrix, ids, positions_N2, metadata) if matrix.is_file() else None
+    return blocks, _network(matrix, ids, positions_N2, metadata) if os.path.lexists(matrix) else None
 
 
 def beside_series(path: Path) -> list[Path]:
@@ -67,7 +68,7 @@ def beside_scaled(path: Path) -> list[Path]:
 
 
 def _network_files(folder: Path, name: str) -> list[Path]:
-    return [one for one in (folder / f"{name}_meta.csv", folder / f"{name}_rn_adj.npy") if one.is_file()]
+    return [one for one in (folder / f"{name}_meta.csv", folder / f"{name}_rn_adj.npy") if os.path.lexists(one)]
 
 
 def is_scaled(arrays: Mapping[str, np.ndarray]) -> bool:
@@ -126,7 +127,7 @@ def unscaled(arrays: Mapping[str, np.ndarray], path: Path) -> Opened:
         notes=(f"{path}: scaled readings were made original ones again; its times of day and week are made anew",),
     )
     matrix = folder / f"{name}_rn_adj.npy"
-    return blocks, _network(matrix, ids, positions_N2, metadata) if matrix.is_file() else None
+    return blocks, _network(matrix, ids, positions_N2, metadata) if os.path.lexists(matrix) else None
 
 
 def _sensors(path: Path) -> tuple[tuple[str, ...], np.ndarray]:

@@ -8,6 +8,7 @@ Shape legend: N sensors.
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,8 +69,10 @@ def open_libcity(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
         readings, stem = files[0], files[0].stem if len(files) == 1 else folder.name
         geo_path = folder / f"{_named(info, 'geo_file', stem)}.geo"
         rel_name = _named(info, "rel_file", stem)
-        rel_path = next((one for end in ("rel", "gridrel") if (one := folder / f"{rel_name}.{end}").exists()), None)
-    if not geo_path.exists():
+        rel_path = next(
+            (one for end in ("rel", "gridrel") if os.path.lexists(one := folder / f"{rel_name}.{end}")), None
+        )
+    if not os.path.lexists(geo_path):
         raise UserError(f"{readings}: no {geo_path.name} beside it, which names the sensors")
     with naming_file(geo_path):
         geo = _read_geo(geo_path)
@@ -149,7 +152,7 @@ def _no_readings(path: Path) -> UserError:
 def _info(folder: Path) -> dict[str, Any]:
     """What config.json says of the data set; nothing if there is none."""
     path = folder / "config.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     with naming_file(path), damage_told("not readable JSON, or truncated"):
         loaded = json.loads(path.read_text(encoding="utf-8-sig"))

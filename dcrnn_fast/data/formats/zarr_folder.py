@@ -4,6 +4,7 @@ Each array's own metadata count. Consolidated metadata, a copy of them at the to
 """
 
 import json
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,6 +102,7 @@ def _require_sound(path: Path) -> None:
         import zarr
     except ImportError:
         raise UserError("is zarr: install the package zarr (pip install 'dcrnn_fast[zarr]')") from None
+    _require_files(path)
     folders = [path, *sorted(folder for folder in path.iterdir() if folder.is_dir())]
     for folder in folders:
         for name in _METADATA:
@@ -118,6 +120,20 @@ def _require_sound(path: Path) -> None:
     for name, array in top.arrays():
         if array.ndim <= 2:
             _require_room(path / name, name, int(array.nbytes))
+
+
+def _require_files(folder: Path) -> None:
+    """Checks that there is nothing in a folder that would be waited for.
+
+    Raises:
+        UserError: a pipe, a socket or a device.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _require_files(Path(entry.path))
+            elif not entry.is_file() and not entry.is_dir() and not entry.is_symlink():
+                raise UserError(f"{entry.path} is a pipe, a socket or a device: a zarr folder has files alone")
 
 
 def _is_group(path: Path) -> bool:
