@@ -7,9 +7,6 @@ and one piece of rows.
 Shape legend: R rows, T time, N sensors, C channels, V columns of readings.
 """
 
-import mmap
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,14 +15,13 @@ import numpy as np
 from dcrnn_fast.data.blocks import Blocks
 from dcrnn_fast.data.long_table import require_enough_rows
 from dcrnn_fast.data.pieces import row_pieces
+from dcrnn_fast.data.scratch import scratch
 from dcrnn_fast.data.times import NameRow, Stamps
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few
 
-_IN_MEMORY = 32 << 20
-"""bytes of a pivoted table, up to which the scratch file is memory"""
-_AT_ONCE = 1 << 20
-"""readings of a block that is read from the scratch file: 8 MiB"""
+_AT_ONCE = 1 << 18
+"""readings of a block that is read from the scratch file: 2 MiB"""
 _NO_ROW = np.float64(np.nan).view(np.uint64)
 """each reading's bits are kept flipped where this has a 1: the zeros of a file that was never written are NaN then"""
 
@@ -98,7 +94,7 @@ def blocks_of_rows(
     channels = tuple(found.channels)
     shape = (len(found.stamps.times_T), len(ids), len(channels))
     require_enough_rows(num_rows, shape, f"{where}: ", "")
-    bits_TNC = _scratch(shape, where)
+    bits_TNC = scratch(shape, f"{where}: its {shape[0]:,} times of {shape[1]:,} sensors").view(np.uint64)
     known = _scatter(passes, found, place_of, bits_TNC, where)
     again = found.num_readings - known
 
@@ -179,24 +175,6 @@ def _out_of_order(sensor_R: np.ndarray, times_R: np.ndarray, last_N: np.ndarray)
     before_R[starts] = last_N[sorted_R[starts]]
     last_N[sorted_R] = sorted_times_R  # of several rows of a sensor, the last is kept
     return int((sorted_times_R < before_R).sum())  # NaT, of a sensor's first row, is not smaller
-
-
-def _scratch(shape: tuple[int, int, int], where: str) -> np.ndarray:
-    """(T, N, C) uint64 zeros, in a file without a name that goes with them."""
-    size = int(np.prod(shape)) * 8
-    if size <= _IN_MEMORY:
-        return np.zeros(shape, dtype=np.uint64)
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise UserError(
-            f"{where}: its {shape[0]:,} times of {shape[1]:,} sensors need a scratch file of {size >> 20:,} MiB in "
-            f"{folder}, which has {free >> 20:,} free: set TMPDIR to another folder"
-        )
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.truncate(size)
-        mapped = mmap.mmap(file.fileno(), size)
-    return np.frombuffer(mapped, dtype=np.uint64).reshape(shape)
 
 
 def _scatter(passes: Passes, found: _Gathered, place_of: dict[str, int], bits_TNC: np.ndarray, where: str) -> int:

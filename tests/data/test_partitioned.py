@@ -11,6 +11,7 @@ import pytest
 
 import dcrnn_fast.data.formats.tables as tables
 import dcrnn_fast.data.long_blocks as long_blocks
+import dcrnn_fast.data.scratch as scratch
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
 from dcrnn_fast.data.blocks import series_of_blocks
 from dcrnn_fast.data.formats import open_path
@@ -90,7 +91,7 @@ def test_a_large_file_is_opened_in_pieces(ending: str, tmp_path: Path, monkeypat
     data = DataConfig(data=str(path))
     assert open_path(path, data, GraphConfig()) is None, "a small one is read whole"
     monkeypatch.setattr(tables, "_LARGE", 1)
-    monkeypatch.setattr(long_blocks, "_IN_MEMORY", 1)
+    monkeypatch.setattr(scratch, "_IN_MEMORY", 1)
     opened = open_path(path, data, GraphConfig())
     assert opened is not None
     series = series_of_blocks(opened[0], data)
@@ -121,7 +122,7 @@ def test_a_store_made_in_pieces_is_one_made_whole(tmp_path: Path, monkeypatch: p
     graph = GraphConfig(graph=str(tmp_path / "links.csv"))
     prepare(data, graph, tmp_path / "whole")
     monkeypatch.setattr(tables, "_LARGE", 1)
-    monkeypatch.setattr(long_blocks, "_IN_MEMORY", 1)
+    monkeypatch.setattr(scratch, "_IN_MEMORY", 1)
     monkeypatch.setattr(long_blocks, "_AT_ONCE", 50)
     series, _ = prepare(data, graph, tmp_path / "pieces")
     assert any("rows stood before an earlier time" in note for note in series.notes)

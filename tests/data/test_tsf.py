@@ -1,11 +1,15 @@
 """Monash .tsf files."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.data import scratch
+from dcrnn_fast.data.formats import open_path, tsf
 from dcrnn_fast.errors import UserError
 from tests.data.written_files import read
 
@@ -117,3 +121,26 @@ def test_files_that_are_wrong_are_named(settings: dict[str, Any], said: str, tmp
     path.write_bytes(path.read_bytes().replace(b"@data", b"\x81"))
     with pytest.raises(UserError, match="not a text file in UTF-8 or cp1252"):
         read(path)
+
+
+def test_a_file_in_pieces_is_the_same_series_as_one_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _write(tmp_path / "x.tsf", BODY.replace("\n", "\r\n") + "\n# between\nT4:1996-03-16 00-00-00:?,-0.125,1e3\n")
+    whole = read(path)
+    monkeypatch.setattr(scratch, "_IN_MEMORY", 1)
+    monkeypatch.setattr(tsf, "_AT_ONCE", 3)  # one row of four series; two values of a line
+    opened = open_path(path, DataConfig(data=str(path)), GraphConfig())
+    assert opened is not None
+    assert [block.shape for block in opened[0].read()] == [(1, 4, 1)] * 7
+    series = read(path)
+    assert np.array_equal(series.values_TNC, whole.values_TNC)
+    assert np.array_equal(series.observed_TNC, whole.observed_TNC)
+    assert series.values_TNC[:3, 3, 0].tolist() == [0, -0.125, 1000]
+    assert (series.ids, series.missing, series.notes) == (whole.ids, whole.missing, whole.notes)
+    path = _write(tmp_path / "x.tsf", BODY.replace("4,0", "4,x"))
+    with pytest.raises(UserError, match="line 10, value 5: 'x' is no number"):
+        read(path)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=100))
+    with pytest.raises(UserError, match=r"x\.tsf: its 7 times of 3 series need a scratch file.*set TMPDIR"):
+        read(_write(tmp_path / "x.tsf", BODY))

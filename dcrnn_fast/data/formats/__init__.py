@@ -119,7 +119,7 @@ FORMATS = (
         detects=_DETECT + "is_zarr",
         is_deep=True,
     ),
-    Format("tsf", (".tsf",), _ROOM + "tsf:read_tsf"),
+    Format("tsf", (".tsf",), opener=_ROOM + "tsf:open_tsf"),
     Format("channels", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
     Format("continued", (), _ROOM + "folders:read_folder", is_folder=True, opener=_ROOM + "folders:open_folder"),
     Format("scenarios", (), _ROOM + "folders:read_folder", is_folder=True),

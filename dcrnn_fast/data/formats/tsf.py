@@ -1,6 +1,9 @@
 """Monash .tsf: a header of @ lines, then a line for each series, with its own start and length, on one common grid.
 
-Shape legend: T time, N series, K readings of one.
+The first pass over the lines finds names, starts and lengths; the second lays the readings into a scratch file, from
+which the series is read in the order of time. Memory holds one line.
+
+Shape legend: T time, R rows of a block, N series, K readings of one.
 """
 
 import re
@@ -11,9 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from dcrnn_fast.config.sections import DataConfig, GraphConfig
-from dcrnn_fast.data.formats import Source
-from dcrnn_fast.data.formats.shared import make_from_file
+from dcrnn_fast.data.blocks import Blocks
+from dcrnn_fast.data.formats import Opened
+from dcrnn_fast.data.formats.shared import stamps_of_file
 from dcrnn_fast.data.long_table import require_enough_rows
+from dcrnn_fast.data.pieces import row_pieces
+from dcrnn_fast.data.scratch import scratch
 from dcrnn_fast.data.times import Stamps, count_from, format_freq, is_months, parse_freq, same_interval
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.messages import counted, first_few, naming_file
@@ -32,6 +38,8 @@ _SPELLED = {
 }
 _COUNTED = re.compile(r"(\d+)_(second|minute|hour|day|week|month)s?")
 _UNITS = {"second": "s", "minute": "min", "hour": "h", "day": "D", "week": "W", "month": "MS"}
+_AT_ONCE = 1 << 18
+"""readings of a block: 2 MiB; letters of a line's values that are split at a time, some 20 MiB"""
 _START = re.compile(r"(\d{4}-\d\d-\d\d)(?: (\d\d)-(\d\d)-(\d\d))?")
 
 
@@ -46,62 +54,84 @@ class _Header:
     equal_length: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class _Series:
+    """A line of readings: where it stands, and how many it has."""
+
     line: int
     name: str
     start: np.datetime64 | None
-    values_K: np.ndarray
+    count: int
 
 
-def read_tsf(path: Path, data: DataConfig, graph: GraphConfig) -> Source:
+def open_tsf(path: Path, data: DataConfig, graph: GraphConfig) -> Opened:
     """All series of a file, each a sensor, from the first start to the last end.
 
     Raises:
         UserError: no header or no series; a line with another number of attributes, a value that is no number, a name
             that comes twice, lengths that differ where the header says that they are equal (truncated); a start that
             lies between two times of the grid; no frequency and no --freq, or two that differ; no starts and no
-            --start; the line is named.
+            --start; no room for the scratch file; the line is named.
     """
     with naming_file(path):
-        header, series = _read(path)
+        encoding = _encoding(path)
+        header, series = _read(path, encoding)
         interval = _interval(header, data)
-        if header.equal_length and len({len(one.values_K) for one in series}) > 1:
-            wanted = len(series[0].values_K)
-            other = next(one for one in series if len(one.values_K) != wanted)
+        if header.equal_length and len({one.count for one in series}) > 1:
+            wanted = series[0].count
+            other = next(one for one in series if one.count != wanted)
             raise UserError(
-                f"line {other.line} has {len(other.values_K)} values, line {series[0].line} has {wanted}, and "
+                f"line {other.line} has {other.count} values, line {series[0].line} has {wanted}, and "
                 "@equallength says true: is the file truncated?"
             )
         first = min((one.start for one in series if one.start is not None), default=None)
         row_N = [_row_of_start(one, first, interval) for one in series]
-        num_steps = max(row + len(one.values_K) for row, one in zip(row_N, series, strict=True))
-        known = sum(int((~np.isnan(one.values_K)).sum()) for one in series)
-        require_enough_rows(known, (num_steps, len(series), 1), "", "")
-        readings_TN = np.full((num_steps, len(series)), np.nan)
-        for n, (row, one) in enumerate(zip(row_N, series, strict=True)):
-            readings_TN[row : row + len(one.values_K), n] = one.values_K
+        num_steps = max(row + one.count for row, one in zip(row_N, series, strict=True))
+        require_enough_rows(sum(one.count for one in series), (num_steps, len(series), 1), "", "")
         stamps = None if first is None else Stamps(count_from(first, interval, num_steps), False)
-        made = make_from_file(
-            readings_TN,
-            stamps,
-            tuple(one.name for one in series),
-            path,
-            replace(data, freq=format_freq(interval)),
-            marks_gaps=header.missing or known < readings_TN.size,
-        )
-    return made.with_notes((*made.notes, *_notes(path, header, series, row_N, num_steps))), None
+        stamps = stamps_of_file(stamps, num_steps, path, replace(data, freq=format_freq(interval)))
+        readings_NT = scratch((len(series), num_steps), f"its {num_steps:,} times of {len(series):,} series")
+        known = _lay(path, encoding, series, row_N, readings_NT)
+
+    def read() -> Iterator[np.ndarray]:
+        for rows in row_pieces((num_steps, len(series)), readings=_AT_ONCE):
+            yield np.ascontiguousarray(readings_NT[:, rows].T)[:, :, None]
+
+    blocks = Blocks(
+        stamps=stamps,
+        ids=tuple(one.name for one in series),
+        channels=("value",),
+        units=("",),
+        where=path.name,
+        read=read,
+        marks_gaps=header.missing or known < readings_NT.size,
+        interval=interval,
+        notes=tuple(_notes(path, header, series, row_N, num_steps)),
+    )
+    return blocks, None
+
+
+def _lay(path: Path, encoding: str, series: list[_Series], row_N: list[int], readings_NT: np.ndarray) -> int:
+    """Puts the readings at their places, NaN around them; the number of those that are not missing."""
+    known, lines = 0, _lines(path, encoding)
+    for n, (row, one) in enumerate(zip(row_N, series, strict=True)):
+        text = next(text for number, text in lines if number == one.line)
+        values_K = _values(text.strip().rpartition(":")[2], one.line)
+        readings_NT[n] = np.nan
+        readings_NT[n, row : row + one.count] = values_K
+        known += int((~np.isnan(values_K)).sum())
+    return known
 
 
 def _notes(path: Path, header: _Header, series: list[_Series], row_N: list[int], num_steps: int) -> Iterator[str]:
     late = sum(row > 0 for row in row_N)
-    early = sum(row + len(one.values_K) < num_steps for row, one in zip(row_N, series, strict=True))
+    early = sum(row + one.count < num_steps for row, one in zip(row_N, series, strict=True))
     if late or early:
         yield (
             f"{path.name}: {len(series)} series on {num_steps:,} common times: {late} begin later and {early} end "
             "earlier; what they lack is missing"
         )
-    if series[0].start is None and len({len(one.values_K) for one in series}) > 1:
+    if series[0].start is None and len({one.count for one in series}) > 1:
         yield f"look: {path.name}: series of different lengths without starts are laid to begin together"
     if header.horizon:
         yield f"{path.name}: its benchmark forecasts {header.horizon} steps (--future-steps)"
@@ -109,20 +139,29 @@ def _notes(path: Path, header: _Header, series: list[_Series], row_N: list[int],
         yield f"{path.name}: attributes that are not read: {first_few(spare)}"
 
 
-def _lines(path: Path) -> list[str]:
-    content = path.read_bytes()
+def _encoding(path: Path) -> str:
     for encoding in ("utf-8-sig", "cp1252"):
         try:
-            return content.decode(encoding).splitlines()
+            with path.open(encoding=encoding) as file:
+                while file.read(_AT_ONCE):
+                    pass
         except UnicodeDecodeError:
             continue
+        return encoding
     raise UserError("not a text file in UTF-8 or cp1252")
 
 
-def _read(path: Path) -> tuple[_Header, list[_Series]]:
+def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    """The lines with their numbers, from 1 on."""
+    with path.open(encoding=encoding) as file:
+        yield from enumerate((line for text in file for line in text.splitlines()), start=1)
+
+
+def _read(path: Path, encoding: str) -> tuple[_Header, list[_Series]]:
+    """All but the readings."""
     header, series, in_data = _Header(), [], False
     lines: dict[str, int] = {}
-    for number, raw in enumerate(_lines(path), start=1):
+    for number, raw in _lines(path, encoding):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
@@ -180,15 +219,27 @@ def _series(header: _Header, line: str, number: int) -> _Series:
             start = _parsed_start(text, number)
         elif not name or attribute == "series_name":
             name = text.strip()
-    cells = values.split(",")
-    try:
-        values_K = np.array([np.nan if cell.strip() == "?" else float(cell) for cell in cells])
-    except ValueError:
-        k = next(k for k, cell in enumerate(cells) if cell.strip() != "?" and not is_number(cell))
-        raise UserError(
-            f"line {number}, value {k + 1}: {cells[k][:40]!r} is no number; a missing one is written ?"
-        ) from None
-    return _Series(number, name or f"T{number}", start, values_K)
+    return _Series(number, name or f"T{number}", start, values.count(",") + 1)
+
+
+def _values(text: str, line: int) -> np.ndarray:
+    """(K,) float64 of the values of a line, NaN where missing."""
+    pieces: list[np.ndarray] = []
+    at, stop = 0, -1
+    while stop != len(text):
+        stop = text.find(",", at + _AT_ONCE)
+        stop = len(text) if stop < 0 else stop
+        cells = text[at:stop].split(",")
+        try:
+            pieces.append(np.array([np.nan if cell.strip() == "?" else float(cell) for cell in cells]))
+        except ValueError:
+            k = next(k for k, cell in enumerate(cells) if cell.strip() != "?" and not is_number(cell))
+            value = sum(map(len, pieces)) + k + 1
+            raise UserError(
+                f"line {line}, value {value}: {cells[k][:40]!r} is no number; a missing one is written ?"
+            ) from None
+        at = stop + 1
+    return np.concatenate(pieces)
 
 
 def _parsed_start(text: str, number: int) -> np.datetime64:
