@@ -20,8 +20,6 @@ from dcrnn_fast.errors import UserError
 
 _AT_ONCE = 1 << 18
 """readings that are cleaned at a time: some 6 MiB with their copies"""
-_LARGE = 1 << 30
-"""bytes in memory from which on a store is advised"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,13 +192,6 @@ def _series_of(outline: Outline) -> SensorSeries:
             rest_TNC[rows] = piece.rest_RNC
         start = rows.stop
     notes = (*series.notes, *blocks.account())
-    size = values_TNC.nbytes + observed_TNC.nbytes + (0 if rest_TNC is None else rest_TNC.nbytes)
-    if size >= _LARGE:
-        notes = (
-            *notes,
-            f"{blocks.where}: {size / _LARGE:.1f} GiB of readings are in memory; a store of dcrnn-fast prepare is made "
-            "and read in pieces",
-        )
     return replace(series, values_TNC=values_TNC, observed_TNC=observed_TNC, rest_TNC=rest_TNC, notes=notes)
 
 

@@ -18,6 +18,10 @@ from dcrnn_fast.graph import SensorGraph, match_graph, read_graph, read_position
 from dcrnn_fast.messages import first_few, naming_file
 from dcrnn_fast.reading.damage import damage_told
 
+_GIB = 1 << 30
+_LARGE = _GIB
+"""bytes of readings in memory from which on a store is advised"""
+
 
 @np.errstate(over="ignore", invalid="ignore")  # a number that is too large is refused by name
 def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, SensorGraph | None]:
@@ -27,7 +31,16 @@ def read_source(data: DataConfig, graph: GraphConfig) -> tuple[SensorSeries, Sen
         UserError: no such name or file, an unknown format, another missing rule than a store's or the city's, or an
             error of the reader.
     """
-    return _settled(*_read_any(data, graph), data, graph)
+    series, own_graph = _settled(*_read_any(data, graph), data, graph)
+    arrays = (series.values_TNC, series.observed_TNC, series.rest_TNC)
+    size = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+    if size >= _LARGE:
+        note = (
+            f"{data.data}: {size / _GIB:.1f} GiB of readings are in memory; of a store (dcrnn-fast prepare), rows are "
+            "read when they are needed"
+        )
+        series = series.with_notes((*series.notes, note))
+    return series, own_graph
 
 
 def open_source(data: DataConfig, graph: GraphConfig) -> Opened | None:

@@ -1,18 +1,21 @@
 """A series read in pieces, whatever format it comes from."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.data import DataConfig
-from dcrnn_fast.data import blocks
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.data import blocks, sources
 from dcrnn_fast.data.blocks import Blocks, outline_of_blocks, series_of_blocks
 from dcrnn_fast.data.series_from_readings import make_series
+from dcrnn_fast.data.sources import read_source
 from dcrnn_fast.data.times import count_from, parse_freq
 from dcrnn_fast.data.timestamps import Stamps
 from dcrnn_fast.errors import UserError
+from dcrnn_fast.prepare import prepare
 
 TIMES = count_from(np.datetime64("2024-03-01", "s"), parse_freq("5min"), 60)
 READINGS = np.random.default_rng(0).uniform(-1, 9, (60, 3, 2))
@@ -79,3 +82,15 @@ def test_a_start_is_refused_where_there_are_times() -> None:
 def test_other_rows_than_times_are_no_series() -> None:
     with pytest.raises(ValueError, match="60 rows wanted of made, got 59"):
         series_of_blocks(made(READINGS[:59]), DataConfig())
+
+
+def test_of_large_readings_in_memory_a_store_is_advised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "readings.npz"
+    times_T = np.datetime64("2024-01-01T00", "s") + np.arange(40) * np.timedelta64(3600, "s")
+    np.savez(path, data=np.arange(1.0, 121.0).reshape(40, 3), times=times_T)
+    data, said = DataConfig(data=str(path)), f"{path}: 0.0 GiB of readings are in memory; of a store"
+    assert not any(said in note for note in read_source(data, GraphConfig())[0].notes)
+    prepare(data, GraphConfig(), tmp_path / "store")
+    monkeypatch.setattr(sources, "_LARGE", 1)
+    assert any(said in note for note in read_source(data, GraphConfig())[0].notes)
+    assert not read_source(DataConfig(data=str(tmp_path / "store")), GraphConfig())[0].notes
