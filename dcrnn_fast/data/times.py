@@ -184,7 +184,7 @@ def in_zone(times: np.ndarray, zone: str | None) -> "pd.DatetimeIndex":
     if zone is None:
         # ``DatetimeIndex(times)``, but for finding out what it is given: a tenth of a millisecond.
         array = pd.arrays.DatetimeArray._simple_new(times.copy(), dtype=times.dtype)  # type: ignore[attr-defined]
-        return pd.DatetimeIndex(array, copy=False)
+        return pd.DatetimeIndex._simple_new(array)  # type: ignore[attr-defined]
     index = pd.DatetimeIndex(times).tz_localize("UTC")
     try:
         return index.tz_convert(zone)
