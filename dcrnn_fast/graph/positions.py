@@ -21,6 +21,8 @@ EARTH_RADIUS_KM = 6371.0088
 LATITUDE_NAMES = ("latitude", "lat")
 LONGITUDE_NAMES = ("longitude", "lon", "lng", "long")
 ID_NAMES = ("sensorid", "stationid", "detectorid", "nodeid", "id", "sensor", "station", "detector", "node", "index", "")
+STATION_ID_NAMES = (*ID_NAMES[:-2], "detid", "gauge", "gaugeid", "siteno", "siteid", "site", *ID_NAMES[-2:])
+"""of a table of stations, where no column of readings can have such a name"""
 
 _ALL_PAIRS_UP_TO = 4096
 
@@ -140,7 +142,7 @@ def read_positions(path: str | Path, *, ids: Sequence[str] | None = None) -> tup
         columns: list[int | None] = [0, 1, 2]
         if not (len(rows[0].cells) >= 3 and is_number(rows[0].cells[1]) and is_number(rows[0].cells[2])):
             header = rows.pop(0).cells
-            columns = [find_column(header, names) for names in (ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES)]
+            columns = [find_column(header, names) for names in (STATION_ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES)]
             if None in columns:
                 raise UserError(f"no columns sensor_id, latitude, longitude in the header {', '.join(header)[:100]!r}")
             if not rows:

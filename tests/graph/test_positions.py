@@ -156,6 +156,7 @@ SWAPPED = ["{2},{1},{0},x".format(*row.split(",")) for row in ROWS]
         pytest.param(["index,sensor_id,latitude,longitude", *(f"{i},{r}" for i, r in enumerate(ROWS))], id="published"),
         pytest.param([",Station ID,Lat,Lng", *(f"{i},{r}" for i, r in enumerate(ROWS))], id="pandas_index"),
         pytest.param(["LON,LAT,Id,Type", *SWAPPED], id="another_order"),
+        pytest.param(["index,site_no,lat,lon", *(f"{i},{r}" for i, r in enumerate(ROWS))], id="gauges"),
         pytest.param([",lat,lon", *ROWS], id="ids_as_pandas_index"),
         pytest.param(["sensor_id,latitude,longitude", *(r.replace(",", " , ") for r in ROWS)], id="spaces"),
     ],

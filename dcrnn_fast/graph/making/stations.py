@@ -14,7 +14,7 @@ import numpy as np
 
 from dcrnn_fast.errors import UserError
 from dcrnn_fast.graph.making.units import Unit, column_with_unit, length_of
-from dcrnn_fast.graph.positions import ID_NAMES, LATITUDE_NAMES, LONGITUDE_NAMES, zero_doubt
+from dcrnn_fast.graph.positions import LATITUDE_NAMES, LONGITUDE_NAMES, STATION_ID_NAMES, zero_doubt
 from dcrnn_fast.graph.sensor_graph import checked_positions, require_unique_ids
 from dcrnn_fast.messages import counted, first_few, naming_file
 from dcrnn_fast.reading.geojson import read_features
@@ -40,7 +40,7 @@ _PLACE_NAMES = (
 _TYPE_NAMES = ("type", "stationtype", "lanetype")
 _COMPASS = {"n": 0.0, "ne": 45.0, "e": 90.0, "se": 135.0, "s": 180.0, "sw": 225.0, "w": 270.0, "nw": 315.0}
 _WORDS = {"north": "n", "south": "s", "east": "e", "west": "w"}
-_ID_NAMES = (*ID_NAMES[:-1], "detid", "name", "gauge", "gaugeid", "siteno", "")
+_ID_NAMES = (*STATION_ID_NAMES[:-1], "name", "")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
