@@ -118,8 +118,12 @@ class GrowingSource:
 
     def _without_times_before(self, series: SensorSeries, start: int, copy: Path) -> SensorSeries:
         """The end of a table, from byte ``start`` on, without the times of which a long one has rows before it."""
-        if set(series.ids) <= set(next(read_rows(copy)).cells):  # wide: each row is complete
+        names, *rows = (row.cells for row in read_rows(copy))
+        if set(series.ids) <= set(names):  # wide: each row is complete
             return series
+        each = series.num_sensors * (1 if set(series.channels) <= set(names) else len(series.channels))
+        if len(rows) > (series.num_steps - 1) * each:  # all are there, but for some of the first time
+            return series.tail(series.num_steps - 1)
         newest = self._newest_before(start, copy)
         return series.tail(int(np.count_nonzero(series.times_T > newest)))
 

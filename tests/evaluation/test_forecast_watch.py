@@ -99,9 +99,10 @@ def test_no_time_at_the_beginning_of_a_tail_lacks_sensors(tmp_path: Path) -> Non
     times = [f"{time:%Y-%m-%dT%H:%M}" for time in pd.date_range("2024-01-01", periods=600, freq="5min")]
     for cut in (1, 4, 7):
         rows = [f"{time},{one},{k}\n" for k, time in enumerate(times) for one in IDS]
-        path.write_text("time,id,value\n" + "".join(rows[cut:]))
+        path.write_text("time,id,value\ngarbage that no reader takes\n" + "".join(rows[cut:]))
         series, _ = newest(path)
         assert np.asarray(series.observed_TNC).all()
+        assert PAST <= series.num_steps < 300
 
 
 @pytest.mark.parametrize("rows", [12, 3000])
