@@ -83,7 +83,8 @@ def advice(run: Run, available: int) -> str:
     needed = memory.peak(memory.now)
     said = (
         f"a micro-batch of {memory.now.batch_size} windows needs about {sized(needed)}, "
-        f"{sized(max(needed - available, 0))} more than there is, with {_now(run)}"
+        f"{f'{sized(needed - available)} more than there is' if needed > available else 'which should fit'}, with "
+        f"{_now(run)}"
     )
     smaller = [choice for choice in memory.choices() if choice.batch_size <= memory.now.batch_size]
     # What ran out although it should have fit needs half as much, to be sure.

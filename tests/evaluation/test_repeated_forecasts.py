@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 import dcrnn_fast
-from dcrnn_fast.data.timestamps import in_zone
 from dcrnn_fast.forecaster import Forecaster
 from dcrnn_fast.model.dcrnn import DCRNN
 from tests.evaluation.small_city import SmallCity, make_small_city
@@ -110,13 +109,3 @@ def test_autocast_around_a_forecast_counts(city: SmallCity, forecaster: Forecast
         np.testing.assert_array_equal(low, replace(forecaster).forecast(readings(city)).values_FNO)
     assert not np.array_equal(low, exact)
     np.testing.assert_array_equal(forecaster.forecast(readings(city)).values_FNO, exact)
-
-
-def test_the_times_are_the_index_that_pandas_makes() -> None:
-    times = np.array(["2012-03-01T00:05", "2012-03-01T00:10", "NaT"], dtype="datetime64[s]")
-    made, wanted = in_zone(times, None), pd.DatetimeIndex(times)
-    pd.testing.assert_index_equal(made, wanted, exact=True, check_names=True)
-    assert (made.dtype, made.freq, made.unit) == (wanted.dtype, wanted.freq, wanted.unit)
-    pd.testing.assert_index_equal(made + pd.Timedelta("1h"), wanted + pd.Timedelta("1h"))
-    times[0] = np.datetime64("2000-01-01", "s")
-    assert made[0] == wanted[0]
