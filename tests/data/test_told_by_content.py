@@ -21,7 +21,9 @@ from tests.data.written_files import IDS, READINGS, WRITERS, read, write_csv, wr
 Write = Callable[[Path], None]
 
 
-@pytest.mark.parametrize("ending", [".csv", ".txt", ".h5", ".nc", ".parquet", ".npz", ".dat", ""])
+@pytest.mark.parametrize(
+    "ending", [".csv", ".nc", *(pytest.param(e, marks=pytest.mark.slow) for e in (".h5", ".parquet", ".npz", ""))]
+)
 @pytest.mark.parametrize(
     ("name", "write"),
     [
