@@ -10,6 +10,7 @@ import dcrnn_fast
 from dcrnn_fast import evaluate, forecast
 from dcrnn_fast.evaluation.evaluator import predict
 from dcrnn_fast.evaluation.metrics import HorizonSums
+from dcrnn_fast.evaluation.report_csv import horizons_csv
 from dcrnn_fast.evaluation.report_parts import part_of
 from dcrnn_fast.forecaster import Forecaster
 from dcrnn_fast.training.fit import fit
@@ -79,7 +80,7 @@ def test_a_longer_horizon_is_the_same_decoder_going_on(model: Forecaster, folder
     last = (forecast_ - truth)[:, -1].abs().double()[seen[:, -1]].mean()
     assert report.beyond.methods["DCRNN"].by_horizon().mae[-1] == pytest.approx(float(last), rel=1e-6)
     assert "beyond the 12 steps that the model was trained on" in report.table()
-    rows = report.horizons_csv().decode().splitlines()
+    rows = horizons_csv(report).decode().splitlines()
     assert rows[-1].split(",")[4] == "19"
     assert report.to_dict()["beyond"]["horizons"][0]["step"] == 13
 

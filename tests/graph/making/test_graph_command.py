@@ -38,7 +38,9 @@ def test_the_list_is_read_with_the_published_kernel(city: Path, capsys: pytest.C
     assert graph_command.main([*ROADS, "-o", "new/distances.csv", "--page", "graph.html"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert [line for line in shown if line.startswith("look: ")] == shown[: sum("look: " in line for line in shown)]
-    assert shown[0].startswith("look: no road is near 1 station, which has no link: '<script>alert(1)</script>' (10,")
+    assert shown[0].startswith(
+        "look: no road is near 1 station, which has no link: '<script>alert(1)</script>' (10.3 km)"
+    )
     starts, ends, metres = read_list(city / "new" / "distances.csv", "distance", None)
     assert max(metres) <= 3000
     assert all(
