@@ -112,7 +112,7 @@ def test_a_step_that_runs_out_names_all_that_could_be_lowered(
     said = capsys.readouterr().err
     assert said.startswith("dcrnn-fast train: error: GPU out of memory (0.5 MiB of 1 GiB for this process): ")
     wanted = (
-        r"a micro-batch of 8 windows needs about \S+ MiB, \S+ MiB more than there is, with accumulate 2, "
+        r"a micro-batch of 8 windows needs about \S+ MiB, \S+ (?:MiB|bytes) more than there is, with accumulate 2, "
         r"global_batch_size 16, (num_workers \d+, )?precision fp32, save all, hidden_units 8, num_layers 1; "
         r"the same step fits.* --batch-size \d \(--global-batch-size 16 stays\)\n$"
     )
