@@ -62,8 +62,8 @@ def test_a_store_made_in_pieces_is_the_whole_reading(
     if kind == "versions":
         whole = whole.take_sensors(whole.ids[1:])
         graph = None if graph is None else graph.take(whole.ids)
-    for module in (pieces, parts):
-        monkeypatch.setattr(module, "AT_ONCE", 60)
+    monkeypatch.setattr(pieces, "AT_ONCE", 60)
+    monkeypatch.setattr(parts, "_AT_ONCE", 30)
     assert main(["--data", str(source), *flags, "--output", str(tmp_path / "store")]) == 0
     made, made_graph = open_store(tmp_path / "store")
     for name in ("values_TNC", "observed_TNC", "times_T"):
