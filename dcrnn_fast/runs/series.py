@@ -1,5 +1,7 @@
 """Forecasts beside readings on a run's page: a stretch of the scored windows, with the widest intervals."""
 
+from dataclasses import replace
+
 from dcrnn_fast.drawing.charts import Band, Line, line_chart, number
 from dcrnn_fast.drawing.html import Markup, tag
 from dcrnn_fast.evaluation.report_json import ChannelFigures, ReportFigures, SensorSeries, SeriesFigures
@@ -27,7 +29,9 @@ def _chart(channel: ChannelFigures, series: SeriesFigures, sensor: SensorSeries)
     ]
     bands = []
     if sensor.lower and sensor.upper and series.level is not None:
-        bands = [Band(f"{100 * series.level:g} % interval", places, sensor.lower, sensor.upper, 0)]
+        interval = f"{100 * series.level:g} % interval"
+        bands = [Band(interval, places, sensor.lower, sensor.upper, 0)]
+        lines[0] = replace(lines[0], name=f"{lines[0].name}, {interval}")
     title = f"{channel.name} of {sensor.id}: {sensor.rank} sensor, MAE {number(sensor.mae)}{unit}"
     names = [time.replace("T", " ")[5:16] for time in series.times]
     return line_chart(title, lines, f"from {series.times[0].replace('T', ' ')[:16]}", x_names=names, bands=bands)

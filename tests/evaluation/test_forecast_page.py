@@ -122,6 +122,7 @@ def test_a_runs_page_has_a_map_series_with_intervals_and_hours(run: Path) -> Non
         pairs = zip(sensor.lower, sensor.forecast, sensor.upper, strict=True)
         assert all(low < value < high for low, value, high in pairs)
     assert page.tags.count("polygon") == len(series.sensors) == 3
+    assert page.words.count(f"forecast {series.horizon} ahead, 90 % interval") == 3  # legends
     text = (run / "sensors.csv").read_text().splitlines()
     assert text[0].endswith(",latitude,longitude")
 
