@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from dcrnn_fast.config.sections import Config, DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
+from dcrnn_fast.config.sections import Config
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.far_readings import far_notes
 from dcrnn_fast.data.opening import assemble_data

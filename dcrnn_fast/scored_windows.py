@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.digests import digests_of
 from dcrnn_fast.data.pieces import row_pieces

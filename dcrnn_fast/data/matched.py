@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.left_out import with_silent_ids, without_sensors
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.silent_sensors import SILENT

@@ -5,7 +5,7 @@ Shape legend: N sensors, R rows of a stretch, C channels.
 
 import numpy as np
 
-from dcrnn_fast.config.sections import DataConfig
+from dcrnn_fast.config.data import DataConfig
 from dcrnn_fast.data.account import minute, named_of
 from dcrnn_fast.data.dataset import ForecastData
 from dcrnn_fast.data.facts import SeriesFacts, series_facts, stretches

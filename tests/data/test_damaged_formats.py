@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import FORMATS
 from dcrnn_fast.data.series import SensorSeries
 from dcrnn_fast.data.sources import open_source, read_source

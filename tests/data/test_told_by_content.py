@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data.formats import FORMATS, formats_of_path
 from dcrnn_fast.data.staging import stage
 from dcrnn_fast.errors import UserError

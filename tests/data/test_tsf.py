@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcrnn_fast.config.sections import DataConfig, GraphConfig
+from dcrnn_fast.config.data import DataConfig, GraphConfig
 from dcrnn_fast.data import scratch
 from dcrnn_fast.data.formats import open_path, tsf
 from dcrnn_fast.errors import UserError
