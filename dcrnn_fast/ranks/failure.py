@@ -2,7 +2,7 @@
 
 A rank that fails leaves its message in the rendezvous store and ends; its connections close, so that the others, which
 wait in a collective, wake up, read the message, and stop with it. Only rank 0 prints it. (torchrun sends SIGTERM to all
-ranks when one has ended: ``stop_on_signals`` keeps rank 0 alive until it has printed.)
+ranks when one has ended: ``stop_on_signals`` keeps rank 0 alive while it works, and the others let it end first.)
 """
 
 import json
@@ -27,6 +27,8 @@ _ERROR = "error"
 _FIRST_LIVES = "rank 0 lives, and prints why the run ends"
 _POLL = 0.01
 _SPEAKS_AFTER = 10.0
+_FIRST_PRINTS = 0.3
+"""seconds that the other ranks end after rank 0: launchers end all ranks once one has"""
 _STORE_ANSWERS = 8.0
 """seconds in which a store that lives answers"""
 
@@ -134,8 +136,10 @@ class Meeting:
         """Reports to the other ranks if the body fails here, and closes the process group in any case.
 
         Raises:
-            ToldElsewhereError: in place of a user's mistake, on every rank but the first, which prints it.
+            ToldElsewhereError: in place of a user's mistake, on every rank but the first, which prints it; a moment
+                later, so that the first is not ended with a signal while it does.
         """
+        told: ToldElsewhereError | None = None
         try:
             yield
         except BaseException as error:
@@ -143,12 +147,15 @@ class Meeting:
                 self._leave_message(f"rank {self.rank}: {described(error)}")
             if isinstance(error, LostError) and not error.first_lives:
                 raise
-            if not self.is_first and isinstance(error, ValueError) and is_of_the_user(error):
-                raise _told_by_first(error) from error
-            raise
+            if self.is_first or not isinstance(error, ValueError) or not is_of_the_user(error):
+                raise
+            told = _told_by_first(error)
         finally:
             if dist.is_initialized() and self.store is not None:
                 dist.destroy_process_group()
+        if told is not None:
+            time.sleep(_FIRST_PRINTS)
+            raise told
 
     def answered(self, ask: Callable[[], T]) -> T:
         """``ask()``, which waits for the store and the other ranks.
@@ -243,6 +250,7 @@ class Meeting:
 def _told_by_first(error: ValueError) -> ToldElsewhereError:
     told = ToldElsewhereError(str(error))
     told.exit_code = exit_code_of(error)
+    told.__cause__ = error
     return told
 
 

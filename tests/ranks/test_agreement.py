@@ -127,8 +127,10 @@ def one_line_from_rank_0(folder: Path, server: RankServer, target: str, *args: o
     return line.removeprefix("dcrnn-fast train: error: ")
 
 
-def test_another_version_on_a_rank_is_named(tmp_path: Path, rank_server: RankServer) -> None:
-    line = one_line_from_rank_0(tmp_path, rank_server, "other_version")
+@pytest.mark.parametrize("program", ["other_version", "slow_to_print"])
+def test_another_version_on_a_rank_is_named(program: str, tmp_path: Path, rank_server: RankServer) -> None:
+    """Also where rank 0 takes a while to say so, and the launcher ends it once the other has ended."""
+    line = one_line_from_rank_0(tmp_path, rank_server, program)
     have = f"not all ranks have the installation of rank 0 on {HOST}: rank 1 on {HOST} has other numpy"
     assert line.startswith(f"{have} (1.0, not {np.__version__})")
 
