@@ -16,6 +16,8 @@ from tests.cluster.real_slurm import RealSlurm, wait_until
 
 RUN = ("--config", "debug", "--threads", "1", "--city-days", "4", "--max-validation-windows", "32")
 """flags of every training here: seconds"""
+_GOES_ON = ("PENDING", "RUNNING", "COMPLETING", "SIGNALING")
+"""states of a job that has not ended; Slurm shows the last one while it delivers a signal"""
 
 
 class Project:
@@ -81,7 +83,7 @@ class Job:
             facts = self.facts
             if facts["JobState"] == "PENDING":
                 self.cluster.hasten(self.number)
-            assert facts["JobState"] in ("PENDING", "RUNNING", "COMPLETING"), f"{facts['JobState']}: {self.log[-3000:]}"
+            assert facts["JobState"] in _GOES_ON, f"{facts['JobState']}: {self.log[-3000:]}"
             status = self.status
             begun = facts["Restarts"] == str(restarts) and facts["JobState"] == "RUNNING"
             return begun and status.get("state") == "running" and status["since"] >= self._started(restarts)

@@ -16,7 +16,7 @@ from tests.kernels.compiled import require_library
 FLAGS = ["-std=c++20", "-O1", "-mfma", "-Wall", "-Wextra", "-I."]
 
 
-@pytest.mark.slow
+@pytest.mark.prove
 @pytest.mark.timeout(1200)
 def test_the_machine_code_computes_what_the_emulated_units_do(tmp_path: Path) -> None:
     require_library()
