@@ -302,7 +302,8 @@ def test_memory_stays_for_days(watcher: Watcher) -> None:
         first = pd.Timestamp("2024-01-01") + row * pd.Timedelta("5min")
         watcher.wait_for_first(f"{first:%Y-%m-%dT%H:%M:%S}")
         readings.append(watcher.anonymous_kib())
-    early, late = np.median(readings[5 : 5 + len(readings) // 4]), np.median(readings[-(len(readings) // 4) :])
+    quarter = len(readings) // 4  # in the first one the allocators still take what they keep
+    early, late = np.median(readings[quarter : 2 * quarter]), np.median(readings[-quarter:])
     print(f"{len(readings)} forecasts in {seconds:.0f} s; RssAnon {early / 1024:.1f} MiB early, {late / 1024:.1f} late")
     assert late - early < 4 * 1024, readings
     watcher.process.send_signal(signal.SIGINT)
