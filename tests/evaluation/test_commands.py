@@ -231,6 +231,7 @@ def test_the_readings_of_a_file_are_missing_as_its_flags_say(
     assert (tmp_path / "out.csv").read_bytes() != (tmp_path / "nan_out.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_training_left_out_and_filled_is_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     readings = np.random.default_rng(0).normal(5, 1, (300, 4))
     times = pd.date_range("2024-01-01", periods=300, freq="h", name="time")

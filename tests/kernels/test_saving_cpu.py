@@ -119,7 +119,8 @@ def peak_mib(save: str, dtype: str) -> float:
     return float(done.stdout)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_peak_memory_is_what_is_saved_and_little_more(dtype: str) -> None:
     require_library()
     case = PEAK_CASE

@@ -232,7 +232,7 @@ def test_a_reading_that_hangs_holds_nothing(tmp_path: Path, monkeypatch: pytest.
     over.set()
 
 
-@pytest.mark.parametrize("end", ["signal", "failure"])
+@pytest.mark.parametrize("end", [pytest.param("signal", marks=pytest.mark.slow), "failure"])
 def test_two_ranks_leave_whole_files_when_a_signal_or_a_failure_ends_them(
     tmp_path: Path, rank_server: RankServer, end: str
 ) -> None:
